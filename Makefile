@@ -1,0 +1,63 @@
+# `make help` lists the commands. Set-up happens by itself, once.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help run test test-fast lint bench up down status lock clean
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: .venv/run.stamp ## run the whole job once: on your services, or on a sandbox
+	@$(BIN)/python -m sandbox.run
+
+test: .venv/test.stamp ## run the whole test suite
+	@$(BIN)/python -m tests.requirements
+	$(BIN)/python -m pytest
+
+test-fast: .venv/test.stamp ## run the tests that take no servers (under a minute)
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: .venv/test.stamp ## check style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/test.stamp ## measure; writes benchmarks/results/latest.json
+	$(BIN)/python -m benchmarks
+
+up: .venv/run.stamp ## start Prefect's server with its UI, the deployments and a worker
+	@$(BIN)/stashhog up
+
+down: .venv/run.stamp ## stop what `make up` started
+	@$(BIN)/stashhog down
+
+status: .venv/run.stamp ## say what of it runs
+	@$(BIN)/stashhog status
+
+lock: .venv/test.stamp ## pin the newest allowed dependencies anew (needs uv)
+	deployments/lock.sh
+
+clean: ## remove the environment and caches; never touches STASHHOG_HOME
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/pip.stamp:
+	@deployments/make-venv.sh $(PYTHON)
+	@touch $@
+
+.venv/run.stamp: .venv/pip.stamp requirements/run.txt requirements/ocr.txt pyproject.toml
+	@echo "Installing what is needed to run (once) …"
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@# Without its dependencies: its metadata asks for a desktop's OpenCV, and for a
+	@# Python no newer than 3.12, though it runs on later ones.
+	@$(PIP) install --require-hashes --no-deps --ignore-requires-python -r requirements/ocr.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/test.stamp: .venv/run.stamp requirements/test.txt
+	@echo "Installing what the tests need (once) …"
+	@$(PIP) install --require-hashes -r requirements/test.txt
+	@touch $@

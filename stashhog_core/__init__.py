@@ -1,0 +1,1 @@
+"""The product, without Prefect: downloads, sync, analysis and the server jobs."""

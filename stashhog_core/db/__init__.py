@@ -1,0 +1,1 @@
+"""PostgreSQL: tables, connections, the embedded server, migrations, bulk writes."""

@@ -1,0 +1,54 @@
+"""Every error of the product, sorted by what the caller should do.
+
+StashHogError
+├── ConfigurationError  never retry: a setting, credential, schema or permission
+├── TransientError      retry with back-off: connection, 5xx, 429, deadlock
+├── JobError            this step has failed
+├── ItemError           record it and go on with the next item
+└── JobCancelled        a stop was asked for; leave at once, keep what is finished
+
+Foreign exceptions become one of these once, at the edge where they arise.
+"""
+
+
+class StashHogError(Exception):
+    """One sentence for the user: what happened, where, and how to mend it.
+
+    All arguments go to `Exception`, so that errors survive pickling between
+    processes.
+    """
+
+    def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
+        super().__init__(what, where, remedy)
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = f"{self.what} ({self.where})" if self.where else self.what
+        return f"{text}: {self.remedy}" if self.remedy else text
+
+
+class ConfigurationError(StashHogError):
+    """A setting, credential, schema or permission is wrong; retrying cannot help."""
+
+
+class TransientError(StashHogError):
+    """Something outside is away for now; the same call may succeed later."""
+
+
+class JobError(StashHogError):
+    """This step failed and cannot go on."""
+
+
+class ItemError(StashHogError):
+    """One item failed (`where` names it); the others go on."""
+
+
+class JobCancelled(StashHogError):  # noqa: N818 - it is no error
+    """The run was told to stop. Finished parts stay as they are."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the same call may succeed later."""
+    return isinstance(error, TransientError)

@@ -1,0 +1,62 @@
+"""Telling how far a job is, and learning that it should stop."""
+
+import threading
+from collections.abc import Callable
+
+from stashhog_core.errors import JobCancelled
+
+Sink = Callable[[float | None, str], None]
+"""Takes a fraction (0.0-1.0, None when unknown) and what is being done now."""
+
+
+class Progress:
+    """A bar that only moves forward, and the place where a job may be stopped.
+
+    Args:
+        sink: Called with each report. None: reports go nowhere.
+        stop: Set from another thread to stop the job at its next report. Prefect
+            tells nothing to tasks that run in threads, so they need this.
+    """
+
+    def __init__(
+        self, sink: Sink | None = None, stop: threading.Event | None = None
+    ) -> None:
+        self._sink = sink
+        self._stop = stop
+        self._fraction = 0.0
+
+    def update(self, fraction: float | None, message: str) -> None:
+        """Report; a smaller fraction than before is shown as the one before.
+
+        Raises:
+            JobCancelled: A stop was asked for.
+        """
+        self.checkpoint()
+        if fraction is not None:
+            self._fraction = max(self._fraction, min(fraction, 1.0))
+            fraction = self._fraction
+        if self._sink is not None:
+            self._sink(fraction, message)
+
+    def items(self, done: int, total: int, what: str) -> None:
+        """Report `what done/total`."""
+        self.update(done / total if total else 1.0, f"{what} {done}/{total}")
+
+    def checkpoint(self) -> None:
+        """Return, unless a stop was asked for.
+
+        Raises:
+            JobCancelled: A stop was asked for.
+        """
+        if self._stop is not None and self._stop.is_set():
+            raise JobCancelled("Cancelled on request")
+
+    def within(self, start: float, end: float) -> "Progress":
+        """Return a bar for one part of this job: its 0-1 is this one's start-end."""
+
+        def sink(fraction: float | None, message: str) -> None:
+            if fraction is not None:
+                fraction = start + (end - start) * fraction
+            self.update(fraction, message)
+
+        return Progress(sink, self._stop)

@@ -1,0 +1,170 @@
+"""What jobs give back: frozen models that travel as JSON."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JobStatus = Literal["completed", "completed_with_errors", "failed", "cancelled"]
+StepStatus = Literal[
+    "completed", "completed_with_errors", "failed", "cancelled", "skipped"
+]
+
+
+class Result(BaseModel):
+    """Base of all results."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ItemFailure(Result):
+    """One item that failed while the others went on."""
+
+    item: str
+    reason: str
+
+
+class DownloadsResult(Result):
+    """What `process_downloads` did. An item is a torrent or an entry of the folder."""
+
+    status: JobStatus
+    total_items: int = 0
+    synced_items: int = Field(
+        default=0, description="Items newly placed or completed in this run."
+    )
+    skipped_items: int = 0
+    failed_items: int = 0
+    files_linked: int = 0
+    files_copied: int = 0
+    files_skipped: int = 0
+    bytes_linked: int = 0
+    bytes_copied: int = 0
+    placed_paths: tuple[str, ...] = Field(
+        default=(), description="First 100 of the files placed in this run."
+    )
+    unseen: tuple[ItemFailure, ...] = Field(
+        default=(), description="Placed files that Stash has not yet, and why."
+    )
+    errors: tuple[ItemFailure, ...] = ()
+
+
+class StashScanResult(Result):
+    """How a metadata scan on the Stash server ended."""
+
+    stash_job_id: str
+    status: JobStatus
+    message: str = ""
+    start_time: datetime
+    end_time: datetime
+
+
+class SyncResult(Result):
+    """What `sync` changed in the mirror. Counts are scenes."""
+
+    status: JobStatus
+    kind: Literal["full", "incremental", "scenes"]
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    failed: int = 0
+    entities: dict[str, int] = Field(
+        default_factory=dict, description="Changed rows per kind of entity."
+    )
+    scene_ids: tuple[int, ...] = Field(
+        default=(), description="First 500 scenes created or updated."
+    )
+    errors: tuple[ItemFailure, ...] = ()
+    held: str | None = Field(
+        default=None, description="Why removals were held back, and how to confirm."
+    )
+
+
+class AnalysisResult(Result):
+    """What `analysis` proposed."""
+
+    status: JobStatus
+    plan_id: int | None = Field(default=None, description="None: nothing to change.")
+    scenes_analyzed: int = 0
+    changes_proposed: int = 0
+    changes_approved: int = 0
+    errors: tuple[ItemFailure, ...] = ()
+
+
+class ApplyResult(Result):
+    """What `apply_plan` changed in Stash, counted in changes."""
+
+    status: JobStatus
+    plan_id: int
+    applied: int = 0
+    already: int = 0
+    conflicts: int = 0
+    skipped: int = Field(default=0, description="Changes of scenes that are gone.")
+    failed: int = 0
+    scene_ids: tuple[int, ...] = ()
+    errors: tuple[ItemFailure, ...] = ()
+
+
+class StashGenerateResult(Result):
+    """How a generate job on the Stash server ended, and what it completed."""
+
+    job_id: str
+    stash_job_id: str | None
+    status: JobStatus
+    scenes_updated_count: int = 0
+    scenes_updated: tuple[str, ...] = ()
+    start_time: datetime
+    end_time: datetime
+    errors: tuple[ItemFailure, ...] = ()
+
+
+class BatchResult(Result):
+    """One analysis batch of the workflow."""
+
+    batch_num: int
+    scenes_analyzed: int = 0
+    changes_approved: int = 0
+    changes_applied: int = 0
+    errors: tuple[str, ...] = ()
+
+
+class StepResult(Result):
+    """One step of the workflow."""
+
+    job_id: str | None = None
+    status: StepStatus
+    message: str = ""
+    result: dict[str, Any] | None = None
+    error: str | None = None
+    duration_seconds: float = 0
+
+
+class WorkflowSummary(Result):
+    """The totals of a workflow run."""
+
+    total_synced_items: int = 0
+    total_scenes_analyzed: int = 0
+    total_changes_approved: int = 0
+    total_changes_applied: int = 0
+    total_errors: int = 0
+
+
+class WorkflowSteps(Result):
+    """The steps of `process_new_scenes`; None for a step that was not reached."""
+
+    process_downloads: StepResult | None = None
+    stash_scan: StepResult | None = None
+    incremental_sync: StepResult | None = None
+    analysis_batches: tuple[BatchResult, ...] = ()
+    analysis: StepResult | None = None
+    stash_generate: StepResult | None = None
+    final_incremental_sync: StepResult | None = None
+
+
+class WorkflowReport(Result):
+    """The result of `process_new_scenes`."""
+
+    job_id: str
+    status: JobStatus
+    steps: WorkflowSteps
+    summary: WorkflowSummary

@@ -1,0 +1,1 @@
+"""The Stash server: GraphQL client, typed payloads, following its jobs."""

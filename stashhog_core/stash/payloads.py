@@ -1,0 +1,192 @@
+"""What Stash answers, typed. Decoded straight from the wire by msgspec.
+
+Field names are Stash's own. Ids are strings on the wire and integers here.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+JobStatus = Literal["READY", "RUNNING", "FINISHED", "STOPPING", "CANCELLED", "FAILED"]
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all payloads."""
+
+
+class Ref(Payload):
+    """A related row."""
+
+    id: int
+
+
+class Job(Payload):
+    """A job of the server. `progress` is None while Stash cannot tell."""
+
+    id: int
+    status: JobStatus
+    description: str = ""
+    sub_tasks: tuple[str, ...] | None = msgspec.field(name="subTasks", default=None)
+    progress: float | None = None
+    add_time: str = msgspec.field(name="addTime", default="")
+    error: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it will not change any more."""
+        return self.status in {"FINISHED", "CANCELLED", "FAILED"}
+
+
+class SceneStamp(Payload):
+    """A row of the light manifest."""
+
+    id: int
+    updated_at: str
+
+
+class MarkerStamp(Payload):
+    """A marker in the light manifest."""
+
+    id: int
+    updated_at: str
+    scene: Ref
+
+
+class StashBoxId(Payload):
+    """An id of a scene, performer or studio on a stash-box."""
+
+    endpoint: str
+    stash_id: str
+
+
+class Fingerprint(Payload):
+    """A hash of a file. A phash is unpadded hexadecimal."""
+
+    type: str
+    value: str
+
+
+class VideoFile(Payload):
+    """A file of a scene."""
+
+    id: int
+    path: str
+    size: int
+    mod_time: str
+    duration: float
+    format: str
+    width: int
+    height: int
+    frame_rate: float
+    bit_rate: int
+    video_codec: str
+    audio_codec: str
+    fingerprints: tuple[Fingerprint, ...]
+
+
+class GroupRef(Payload):
+    """A group a scene is in, and its place there."""
+
+    group: Ref
+    scene_index: int | None = None
+
+
+class Caption(Payload):
+    """A subtitle file of a scene."""
+
+    language_code: str
+    caption_type: str
+
+
+class Marker(Payload):
+    """A marker of a scene."""
+
+    id: int
+    title: str
+    seconds: float
+    end_seconds: float | None
+    primary_tag: Ref
+    tags: tuple[Ref, ...]
+    updated_at: str
+
+
+class Scene(Payload):
+    """A scene with all it has. `files[0]` is the primary file; there may be none."""
+
+    id: int
+    title: str | None
+    code: str | None
+    details: str | None
+    director: str | None
+    urls: tuple[str, ...]
+    date: str | None
+    rating100: int | None
+    organized: bool
+    play_count: int | None
+    o_counter: int | None
+    interactive: bool
+    interactive_speed: int | None
+    created_at: str
+    updated_at: str
+    studio: Ref | None
+    performers: tuple[Ref, ...]
+    tags: tuple[Ref, ...]
+    groups: tuple[GroupRef, ...]
+    galleries: tuple[Ref, ...]
+    stash_ids: tuple[StashBoxId, ...]
+    captions: tuple[Caption, ...] | None
+    files: tuple[VideoFile, ...]
+    scene_markers: tuple[Marker, ...]
+
+
+class Tag(Payload):
+    """A tag."""
+
+    id: int
+    name: str
+    sort_name: str | None = None
+    description: str | None = None
+    aliases: tuple[str, ...] = ()
+    favorite: bool = False
+    ignore_auto_tag: bool = False
+    parents: tuple[Ref, ...] = ()
+
+
+class Performer(Payload):
+    """A performer."""
+
+    id: int
+    name: str
+    disambiguation: str | None = None
+    alias_list: tuple[str, ...] = ()
+    gender: str | None = None
+    birthdate: str | None = None
+    country: str | None = None
+    urls: tuple[str, ...] | None = None
+    details: str | None = None
+    rating100: int | None = None
+    favorite: bool = False
+    ignore_auto_tag: bool = False
+    stash_ids: tuple[StashBoxId, ...] = ()
+
+
+class Studio(Payload):
+    """A studio."""
+
+    id: int
+    name: str
+    aliases: tuple[str, ...] = ()
+    parent_studio: Ref | None = None
+    urls: tuple[str, ...] | None = None
+    details: str | None = None
+    rating100: int | None = None
+    favorite: bool = False
+    ignore_auto_tag: bool = False
+    stash_ids: tuple[StashBoxId, ...] = ()
+
+
+class GraphQLError(Payload):
+    """An error beside, or instead of, data."""
+
+    message: str
+    path: tuple[Any, ...] | None = None
