@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from stashhog_core.errors import ConfigurationError, TransientError
 
@@ -23,6 +23,7 @@ class Database:
         self.engine: Engine = create_engine(
             _with_driver(url), pool_pre_ping=True, pool_size=5
         )
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

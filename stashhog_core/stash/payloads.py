@@ -14,13 +14,13 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all payloads."""
 
 
-class Ref(Payload):
+class Ref(Payload, frozen=True, kw_only=True):
     """A related row."""
 
     id: int
 
 
-class Job(Payload):
+class Job(Payload, frozen=True, kw_only=True):
     """A job of the server. `progress` is None while Stash cannot tell."""
 
     id: int
@@ -37,14 +37,14 @@ class Job(Payload):
         return self.status in {"FINISHED", "CANCELLED", "FAILED"}
 
 
-class SceneStamp(Payload):
+class SceneStamp(Payload, frozen=True, kw_only=True):
     """A row of the light manifest."""
 
     id: int
     updated_at: str
 
 
-class MarkerStamp(Payload):
+class MarkerStamp(Payload, frozen=True, kw_only=True):
     """A marker in the light manifest."""
 
     id: int
@@ -52,21 +52,21 @@ class MarkerStamp(Payload):
     scene: Ref
 
 
-class StashBoxId(Payload):
+class StashBoxId(Payload, frozen=True, kw_only=True):
     """An id of a scene, performer or studio on a stash-box."""
 
     endpoint: str
     stash_id: str
 
 
-class Fingerprint(Payload):
+class Fingerprint(Payload, frozen=True, kw_only=True):
     """A hash of a file. A phash is unpadded hexadecimal."""
 
     type: str
     value: str
 
 
-class VideoFile(Payload):
+class VideoFile(Payload, frozen=True, kw_only=True):
     """A file of a scene."""
 
     id: int
@@ -84,21 +84,21 @@ class VideoFile(Payload):
     fingerprints: tuple[Fingerprint, ...]
 
 
-class GroupRef(Payload):
+class GroupRef(Payload, frozen=True, kw_only=True):
     """A group a scene is in, and its place there."""
 
     group: Ref
     scene_index: int | None = None
 
 
-class Caption(Payload):
+class Caption(Payload, frozen=True, kw_only=True):
     """A subtitle file of a scene."""
 
     language_code: str
     caption_type: str
 
 
-class Marker(Payload):
+class Marker(Payload, frozen=True, kw_only=True):
     """A marker of a scene."""
 
     id: int
@@ -110,7 +110,7 @@ class Marker(Payload):
     updated_at: str
 
 
-class Scene(Payload):
+class Scene(Payload, frozen=True, kw_only=True):
     """A scene with all it has. `files[0]` is the primary file; there may be none."""
 
     id: int
@@ -139,7 +139,7 @@ class Scene(Payload):
     scene_markers: tuple[Marker, ...]
 
 
-class Tag(Payload):
+class Tag(Payload, frozen=True, kw_only=True):
     """A tag."""
 
     id: int
@@ -152,7 +152,7 @@ class Tag(Payload):
     parents: tuple[Ref, ...] = ()
 
 
-class Performer(Payload):
+class Performer(Payload, frozen=True, kw_only=True):
     """A performer."""
 
     id: int
@@ -170,7 +170,7 @@ class Performer(Payload):
     stash_ids: tuple[StashBoxId, ...] = ()
 
 
-class Studio(Payload):
+class Studio(Payload, frozen=True, kw_only=True):
     """A studio."""
 
     id: int
@@ -185,7 +185,7 @@ class Studio(Payload):
     stash_ids: tuple[StashBoxId, ...] = ()
 
 
-class GraphQLError(Payload):
+class GraphQLError(Payload, frozen=True, kw_only=True):
     """An error beside, or instead of, data."""
 
     message: str
