@@ -1,4 +1,4 @@
-"""What each job can be asked to do. Wire names are camelCase, as Stash's are."""
+"""What each job can be asked to do."""
 
 from typing import Annotated, Literal
 
@@ -15,11 +15,28 @@ SceneIds = Annotated[
 class JobParams(BaseModel):
     """Base of all job parameters: frozen, no unknown names."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        populate_by_name=True,
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StashJobParams(JobParams):
+    """Base of the parameters that go to Stash as they are, named as Stash does."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class ProcessNewScenesParams(JobParams):
+    """How `process_new_scenes` works through its steps."""
+
+    exclude_small_vids: bool = Field(
+        default=False, description="Leave out videos shorter than 30 seconds."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None,
+        description="Scenes per analysis batch; none: STASHHOG_ANALYSIS__BATCH_SIZE.",
+    )
+    parallel_batches: Annotated[int, Field(ge=1, le=32)] | None = Field(
+        default=None,
+        description="Batches at a time; none: STASHHOG_ANALYSIS__PARALLEL_BATCHES.",
     )
 
 
@@ -34,7 +51,7 @@ class ProcessDownloadsParams(JobParams):
     )
 
 
-class StashScanParams(JobParams):
+class StashScanParams(StashJobParams):
     """What `stash_scan` asks Stash to scan and to generate on the way."""
 
     paths: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
@@ -109,7 +126,7 @@ PreviewPreset = Literal[
 ]
 
 
-class StashGenerateParams(JobParams):
+class StashGenerateParams(StashJobParams):
     """What `stash_generate` asks Stash to produce."""
 
     # The wire name is Stash's own, with a capital D.
@@ -138,6 +155,11 @@ class StashGenerateParams(JobParams):
     clip_previews: bool = Field(default=True, description="Previews of image clips.")
     image_thumbnails: bool = Field(default=True, description="Thumbnails of images.")
     overwrite: bool = Field(default=False, description="Replace existing media.")
+    incremental: bool = Field(
+        default=False,
+        description="Mark the scenes proven complete, though others lack media; "
+        "otherwise all are marked or none.",
+    )
     preview_segments: int = Field(default=12, ge=1, description="Preview segments.")
     preview_segment_duration: float = Field(
         default=0.75, gt=0, description="Seconds per preview segment."
@@ -155,3 +177,15 @@ class StashGenerateParams(JobParams):
     preview_preset: PreviewPreset = Field(
         default="slow", description="Encoding preset of previews."
     )
+
+
+JOB_PARAMS: dict[str, type[JobParams]] = {
+    "process_new_scenes": ProcessNewScenesParams,
+    "process_downloads": ProcessDownloadsParams,
+    "stash_scan": StashScanParams,
+    "sync": SyncParams,
+    "analysis": AnalysisParams,
+    "apply_plan": ApplyPlanParams,
+    "stash_generate": StashGenerateParams,
+}
+"""The jobs, by the name of their flow, and what each can be asked."""

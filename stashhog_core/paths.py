@@ -1,23 +1,33 @@
 """Translating paths between machines that mount the same files elsewhere."""
 
+import re
 from collections.abc import Mapping
+from typing import NamedTuple
+
+_WINDOWS = re.compile(r"[A-Za-z]:($|[\\/])|\\\\")
+
+
+class _Prefix(NamedTuple):
+    remote: str
+    local: str
+    separator: str
 
 
 class PathMap:
-    """Rewrites a path by its longest matching prefix.
+    r"""Rewrites a path by its longest matching prefix.
 
     Args:
-        prefixes: Remote prefix → local prefix. Windows prefixes (D: and so on) match
+        prefixes: Remote prefix → local prefix. Windows prefixes (`D:`, `\\nas`) match
             without regard to case and either slash.
     """
 
     def __init__(self, prefixes: Mapping[str, str]) -> None:
         self._prefixes = sorted(
             (
-                (_normal(remote), local.rstrip("/") or "/")
+                _Prefix(_normal(remote), local.rstrip("/") or "/", _separator(remote))
                 for remote, local in prefixes.items()
             ),
-            key=lambda pair: len(pair[0]),
+            key=lambda prefix: len(prefix.remote),
             reverse=True,
         )
 
@@ -25,7 +35,7 @@ class PathMap:
         """Return the local form of `path`; unchanged when no prefix matches."""
         normal = _normal(path)
         windows = _is_windows(path)
-        for remote, local in self._prefixes:
+        for remote, local, _ in self._prefixes:
             head = normal[: len(remote)]
             same = head.casefold() == remote.casefold() if windows else head == remote
             rest = normal[len(remote) :]
@@ -34,20 +44,33 @@ class PathMap:
         return path
 
     def to_remote(self, path: str) -> str:
-        """Return the remote form of a local `path`; unchanged when none matches."""
-        best: tuple[str, str] | None = None
-        for remote, local in self._prefixes:
-            inside = path == local or path.startswith(local.rstrip("/") + "/")
-            if inside and (best is None or len(local) > len(best[1])):
-                best = (remote, local)
-        if best is None:
-            return path
-        rest = path[len(best[1].rstrip("/")) :]
-        return (best[0].rstrip("/") + rest) or "/"
+        """Return the remote form of a local `path`; unchanged when it has none.
+
+        A path that another prefix hides has none: with `/a` → `/x` and `/a/b` → `/y`,
+        the remote `/a/b/c` is `/y/c`, so that `/x/b/c` cannot be named remotely.
+        """
+        path = path.rstrip("/") or "/"
+        for remote, local, separator in sorted(
+            self._prefixes, key=lambda prefix: len(prefix.local), reverse=True
+        ):
+            if path != local and not path.startswith(local.rstrip("/") + "/"):
+                continue
+            rest = path[len(local.rstrip("/")) :]
+            candidate = (remote.rstrip("/") + rest).rstrip("/") or "/"
+            candidate = candidate.replace("/", separator)
+            if self.to_local(candidate) == path:
+                return candidate
+        return path
 
 
 def _is_windows(path: str) -> bool:
-    return "\\" in path or (len(path) > 1 and path[1] == ":")
+    # A backslash alone proves nothing: on Linux it is a letter like any other.
+    return _WINDOWS.match(path) is not None
+
+
+def _separator(remote: str) -> str:
+    """Return what the remote machine writes between names."""
+    return "\\" if _is_windows(remote) and "/" not in remote else "/"
 
 
 def _normal(path: str) -> str:

@@ -39,6 +39,10 @@ class DownloadsResult(Result):
     files_skipped: int = 0
     bytes_linked: int = 0
     bytes_copied: int = 0
+    awaiting_scan: int = Field(
+        default=0,
+        description="Files placed, now or earlier, that no scan has followed yet.",
+    )
     placed_paths: tuple[str, ...] = Field(
         default=(), description="First 100 of the files placed in this run."
     )
@@ -161,6 +165,14 @@ class WorkflowSteps(Result):
     final_incremental_sync: StepResult | None = None
 
 
+class SceneChanges(Result):
+    """What one run changed in one scene, in words."""
+
+    scene_id: int
+    title: str
+    changes: tuple[str, ...]
+
+
 class WorkflowReport(Result):
     """The result of `process_new_scenes`."""
 
@@ -168,3 +180,9 @@ class WorkflowReport(Result):
     status: JobStatus
     steps: WorkflowSteps
     summary: WorkflowSummary
+    unseen: tuple[ItemFailure, ...] = Field(
+        default=(), description="Downloads that Stash has not yet, and why."
+    )
+    scenes: tuple[SceneChanges, ...] = Field(
+        default=(), description="First 500 scenes that were changed."
+    )

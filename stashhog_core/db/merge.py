@@ -28,6 +28,14 @@ class MergeCounts:
         )
 
 
+@dataclass(frozen=True)
+class MergedKeys:
+    """Which rows were created and which changed, by the column asked for."""
+
+    created: list[Any]
+    updated: list[Any]
+
+
 def merge_rows(
     session: Session,
     model: type[DeclarativeBase],
@@ -44,31 +52,26 @@ def merge_rows(
         rows: The rows; no primary key twice.
     """
     table = _table(model)
+    rows = list(rows)
+    keys = merge_rows_returning(
+        session, model, columns, rows, next(iter(table.primary_key)).name
+    )
+    created, updated = len(keys.created), len(keys.updated)
+    return MergeCounts(created, updated, len(rows) - created - updated)
+
+
+def merge_rows_returning(
+    session: Session,
+    model: type[DeclarativeBase],
+    columns: Sequence[str],
+    rows: Iterable[Row],
+    column: str,
+) -> MergedKeys:
+    """Merge as `merge_rows` does; return `column` of each row created or changed."""
     staged = stage_rows(session, model, columns, rows)
-    keys = [column.name for column in table.primary_key]
-    values = [name for name in columns if name not in keys]
-    names = ", ".join(_quoted(columns))
-    action = "DO NOTHING"
-    if values:
-        assignments = ", ".join(f'"{v}" = EXCLUDED."{v}"' for v in values)
-        mine = ", ".join(f'"{table.name}"."{v}"' for v in values)
-        theirs = ", ".join(f'EXCLUDED."{v}"' for v in values)
-        action = (
-            f"DO UPDATE SET {assignments} WHERE ({mine}) IS DISTINCT FROM ({theirs})"
-        )
-    # All names come from the models, never from data.
-    created, updated = session.execute(
-        text(
-            f'WITH merged AS (INSERT INTO "{table.name}" ({names}) '  # noqa: S608
-            f'SELECT {names} FROM "{staged.name}" '
-            f"ON CONFLICT ({', '.join(_quoted(keys))}) {action} "
-            "RETURNING (xmax = 0) AS created) "
-            "SELECT count(*) FILTER (WHERE created), "
-            "count(*) FILTER (WHERE NOT created) FROM merged"
-        )
-    ).one()
+    keys = _merge_staged(session, model, columns, staged, column)
     staged.drop(session)
-    return MergeCounts(created, updated, staged.count - created - updated)
+    return keys
 
 
 def replace_children(
@@ -92,23 +95,73 @@ def replace_children(
     Returns:
         The number of rows deleted, created or changed.
     """
+    return len(
+        replace_children_returning(session, model, parent, parent_ids, columns, rows)
+    )
+
+
+def replace_children_returning(
+    session: Session,
+    model: type[DeclarativeBase],
+    parent: str,
+    parent_ids: Iterable[int],
+    columns: Sequence[str],
+    rows: Iterable[Row],
+) -> list[int]:
+    """Replace as `replace_children` does.
+
+    Returns:
+        The parent of each row that was deleted, created or changed.
+    """
     table = _table(model)
-    rows = list(rows)
-    key_columns = [column.name for column in table.primary_key]
-    positions = [columns.index(name) for name in key_columns]
-    keys = [[row[position] for position in positions] for row in rows]
-    staged = stage_rows(session, model, key_columns, keys)
-    same = " AND ".join(f's."{name}" = t."{name}"' for name in key_columns)
-    deleted = session.execute(
+    staged = stage_rows(session, model, columns, rows)
+    same = " AND ".join(f's."{key.name}" = t."{key.name}"' for key in table.primary_key)
+    deleted = session.scalars(
         text(
             f'DELETE FROM "{table.name}" t WHERE t."{parent}" = ANY(:parents) '  # noqa: S608
-            f'AND NOT EXISTS (SELECT 1 FROM "{staged.name}" s WHERE {same})'
+            f'AND NOT EXISTS (SELECT 1 FROM "{staged.name}" s WHERE {same}) '
+            f'RETURNING t."{parent}"'
         ),
         {"parents": list(parent_ids)},
-    )
+    ).all()
+    merged = _merge_staged(session, model, columns, staged, parent)
     staged.drop(session)
-    counts = merge_rows(session, model, columns, rows)
-    return int(deleted.rowcount) + counts.created + counts.updated  # type: ignore[attr-defined]
+    return [*deleted, *merged.created, *merged.updated]
+
+
+def _merge_staged(
+    session: Session,
+    model: type[DeclarativeBase],
+    columns: Sequence[str],
+    staged: "Staged",
+    column: str,
+) -> MergedKeys:
+    """Merge what is staged into the table; return `column` of what differed."""
+    table = _table(model)
+    keys = [key.name for key in table.primary_key]
+    values = [name for name in columns if name not in keys]
+    names = ", ".join(_quoted(columns))
+    action = "DO NOTHING"
+    if values:
+        assignments = ", ".join(f'"{v}" = EXCLUDED."{v}"' for v in values)
+        mine = ", ".join(f'"{table.name}"."{v}"' for v in values)
+        theirs = ", ".join(f'EXCLUDED."{v}"' for v in values)
+        action = (
+            f"DO UPDATE SET {assignments} WHERE ({mine}) IS DISTINCT FROM ({theirs})"
+        )
+    # All names come from the models, never from data.
+    merged = session.execute(
+        text(
+            f'INSERT INTO "{table.name}" ({names}) '  # noqa: S608
+            f'SELECT {names} FROM "{staged.name}" '
+            f"ON CONFLICT ({', '.join(_quoted(keys))}) {action} "
+            f'RETURNING "{column}", (xmax = 0) AS created'
+        )
+    ).all()
+    return MergedKeys(
+        [value for value, created in merged if created],
+        [value for value, created in merged if not created],
+    )
 
 
 @dataclass(frozen=True)
@@ -138,7 +191,11 @@ def stage_rows(
             f'SELECT {", ".join(_quoted(columns))} FROM "{table.name}" WITH NO DATA'
         )
     )
-    as_json = [isinstance(table.c[column].type, JSONB) for column in columns]
+    as_json = [
+        position
+        for position, column in enumerate(columns)
+        if isinstance(table.c[column].type, JSONB)
+    ]
     connection = session.connection().connection.driver_connection
     if connection is None:
         raise RuntimeError("the session has no connection")
@@ -150,12 +207,12 @@ def stage_rows(
         ) as copy,
     ):
         for row in rows:
-            copy.write_row(
-                [
-                    Jsonb(value) if json and value is not None else value
-                    for value, json in zip(row, as_json, strict=True)
-                ]
-            )
+            if as_json:
+                row = list(row)
+                for position in as_json:
+                    if row[position] is not None:
+                        row[position] = Jsonb(row[position])
+            copy.write_row(row)
             count += 1
     return Staged(name, count)
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    MetaData,
     Text,
     UniqueConstraint,
     func,
@@ -50,6 +51,16 @@ SceneRef = Annotated[
 
 class Base(DeclarativeBase):
     """Base of all tables."""
+
+    # Migrations name what they change, so every constraint needs a known name.
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
 
 
 # --- the mirror of Stash -------------------------------------------------------------
@@ -250,7 +261,7 @@ class Marker(Base):
     seconds: Mapped[float]
     end_seconds: Mapped[float | None]
     primary_tag_id: Mapped[int | None] = mapped_column(
-        BigInteger, ForeignKey("tag.id", ondelete="SET NULL")
+        BigInteger, ForeignKey("tag.id", ondelete="SET NULL"), index=True
     )
     stash_updated_text: Mapped[Words]
 
@@ -264,7 +275,10 @@ class MarkerTag(Base):
         BigInteger, ForeignKey("marker.id", ondelete="CASCADE"), primary_key=True
     )
     tag_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("tag.id", ondelete="CASCADE"), primary_key=True
+        BigInteger,
+        ForeignKey("tag.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
     )
 
 
@@ -450,8 +464,10 @@ class DetectorMark(Base):
 class DownloadItem(Base):
     """A file of a finished download on its way into the library.
 
-    States: found → placed → scanned → seen (Stash has it); blocked and failed carry
-    a reason. Names that are not UTF-8 are stored with their odd bytes escaped.
+    States: found → placed → scanned → seen (Stash has it); failed (tried again at
+    `next_try_at`) and blocked (not tried again) carry a reason; left_out: too short.
+    A row without a relative path is the trouble of an entry as a whole. Names that are
+    not UTF-8 are stored with their odd bytes escaped. Only videos have an oshash.
     """
 
     __tablename__ = "download_item"

@@ -3,13 +3,26 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.orm import Session, sessionmaker
+import psycopg
+from sqlalchemy import URL, Engine, create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.orm import Session
 
 from stashhog_core.errors import ConfigurationError, TransientError
 
-_SERIALIZATION_FAILURES = {"40001", "40P01"}
+APPLICATION = "stashhog"
+"""How our connections are named in pg_stat_activity."""
+
+# deadlock_detected and serialization_failure: the same transaction may succeed next.
+_GAVE_WAY = {"40001", "40P01"}
+_CONNECT_OPTIONS = {
+    "connect_timeout": "10",
+    # A server that vanished without a word is noticed within a minute.
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "application_name": APPLICATION,
+}
 
 
 class Database:
@@ -21,9 +34,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine: Engine = create_engine(
-            _with_driver(url), pool_pre_ping=True, pool_size=5
+            _parsed(url), pool_pre_ping=True, pool_size=5
         )
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -38,19 +50,21 @@ class Database:
                 session.begin(),
             ):
                 yield session
-        except OperationalError as error:
-            raise TransientError(
-                "The database did not answer",
-                where=self.address,
-                remedy="start it, or check STASHHOG_DATABASE__URL "
-                f"({_first_line(error)})",
-            ) from error
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) in _SERIALIZATION_FAILURES:
+        except (DBAPIError, psycopg.Error) as error:
+            # COPY goes by the driver's own cursor, so its errors come as they are.
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            if getattr(cause, "sqlstate", None) in _GAVE_WAY:
                 raise TransientError(
                     "The database gave way to another transaction",
                     where=self.address,
                     remedy="it is tried again",
+                ) from error
+            if isinstance(cause, psycopg.OperationalError):
+                raise TransientError(
+                    "The database did not answer",
+                    where=self.address,
+                    remedy="start it, or check STASHHOG_DATABASE__URL "
+                    f"({_first_line(cause)})",
                 ) from error
             raise
 
@@ -59,6 +73,13 @@ class Database:
         """Host and name, without credentials."""
         url = self.engine.url
         return f"{url.host or url.query.get('host', 'local socket')}/{url.database}"
+
+    @property
+    def connection_string(self) -> str:
+        """What libpq needs to connect, credentials included: not for messages."""
+        return self.engine.url.set(drivername="postgresql").render_as_string(
+            hide_password=False
+        )
 
     def check(self) -> None:
         """Make sure that the server answers.
@@ -77,17 +98,25 @@ class Database:
         self.engine.dispose()
 
 
-def _with_driver(url: str) -> str:
-    """Name psycopg 3 as the driver, whatever form of the scheme the user wrote."""
-    for scheme in ("postgresql+psycopg://", "postgresql://", "postgres://"):
-        if url.startswith(scheme):
-            return "postgresql+psycopg://" + url.removeprefix(scheme)
-    raise ConfigurationError(
+def _parsed(address: str) -> URL:
+    """Read the address in any usual form; name psycopg 3 as the driver."""
+    problem = ConfigurationError(
         "STASHHOG_DATABASE__URL is not a PostgreSQL address",
         remedy="write it as postgresql://user:password@host/name",
     )
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):
+        # Not chained: the parser's words hold the password.
+        raise problem from None
+    if url.drivername not in {"postgresql+psycopg", "postgresql", "postgres"}:
+        raise problem
+    if not url.database:
+        raise problem
+    options = {k: v for k, v in _CONNECT_OPTIONS.items() if k not in url.query}
+    return url.set(drivername="postgresql+psycopg").update_query_dict(options)
 
 
-def _first_line(error: OperationalError) -> str:
-    """Return what the driver said, without SQLAlchemy's frame around it."""
-    return str(error.orig).strip().splitlines()[0]
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

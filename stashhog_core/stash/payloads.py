@@ -52,6 +52,22 @@ class MarkerStamp(Payload, frozen=True, kw_only=True):
     scene: Ref
 
 
+class FileStamp(Payload, frozen=True, kw_only=True):
+    """What shows that a file was moved or replaced."""
+
+    id: int
+    path: str
+    size: int
+    mod_time: str
+
+
+class SceneFileStamp(Payload, frozen=True, kw_only=True):
+    """A scene and its files, as stamps."""
+
+    id: int
+    files: tuple[FileStamp, ...]
+
+
 class StashBoxId(Payload, frozen=True, kw_only=True):
     """An id of a scene, performer or studio on a stash-box."""
 
@@ -137,6 +153,23 @@ class Scene(Payload, frozen=True, kw_only=True):
     captions: tuple[Caption, ...] | None
     files: tuple[VideoFile, ...]
     scene_markers: tuple[Marker, ...]
+
+
+class MediaPaths(Payload, frozen=True, kw_only=True):
+    """Where Stash serves a scene's media, made or not, as addresses."""
+
+    screenshot: str | None
+    preview: str | None
+    webp: str | None
+    sprite: str | None
+    vtt: str | None
+
+
+class SceneMedia(Payload, frozen=True, kw_only=True):
+    """A scene and the places of its media."""
+
+    id: int
+    paths: MediaPaths
 
 
 class Tag(Payload, frozen=True, kw_only=True):

@@ -1,0 +1,60 @@
+"""`make bench`: run the measurements, print them, keep them as JSON.
+
+Machines are noisy, so goals are ratios of two things measured in the same run.
+"""
+
+import argparse
+import importlib
+import json
+import pkgutil
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+import benchmarks
+from benchmarks.measurement import Measurement
+
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+
+
+def main() -> int:
+    """Measure all subjects, or those named; return how many goals were missed."""
+    subjects = [
+        module.name
+        for module in pkgutil.iter_modules(benchmarks.__path__)
+        if module.name.startswith("bench_")
+    ]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("subject", nargs="*", metavar="subject")
+    chosen = parser.parse_args().subject or subjects
+    measured: list[Measurement] = []
+    for subject in chosen:
+        print(f"{subject} …", file=sys.stderr)
+        measured += importlib.import_module(f"benchmarks.{subject}").measure()
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps([m.as_json() for m in measured], indent=2) + "\n")
+    show(measured)
+    return sum(not m.met for m in measured)
+
+
+def show(measured: list[Measurement]) -> None:
+    """Print the measurements as a table."""
+    table = Table("What", title=str(RESULTS))
+    for heading in ("Value", "Goal"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for m in measured:
+        sign = "≤" if m.direction == "max" else "≥"
+        table.add_row(
+            m.name,
+            f"{m.value:.3g} {m.unit}",
+            f"{sign} {m.goal:g}",
+            "[green]met[/]" if m.met else "[red]missed[/]",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Running a flow in this process, on a temporary Prefect API or on the user's own."""
+
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from stashhog_core.db.embedded import start_embedded
+from stashhog_core.results import Result
+from stashhog_core.settings import Settings, get_settings
+
+_START_LIMIT_SECONDS = "120"
+
+
+def prepare_prefect(settings: Settings) -> None:
+    """Set Prefect up through the environment; must come before its first import.
+
+    With a `PREFECT_API_URL` the user's own server is used. Otherwise a temporary one
+    runs on the embedded PostgreSQL: on SQLite, bursts of task runs lock it.
+    """
+    home = settings.home_folder
+    defaults = {
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": _START_LIMIT_SECONDS,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # The terminal shows the run in its own words.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    if not os.environ.get("PREFECT_API_URL") and not os.environ.get(
+        "PREFECT_API_DATABASE_CONNECTION_URL"
+    ):
+        url = start_embedded(home, "prefect")
+        os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = (
+            "postgresql+asyncpg" + url.removeprefix("postgresql")
+        )
+
+
+def run_flow(job: str, values: dict[str, Any]) -> tuple[str, Result | BaseException]:
+    """Run a job's flow here; return its end state's name and its result, or error.
+
+    Args:
+        job: Name of the flow.
+        values: Its parameters by wire name, already checked.
+    """
+    prepare_prefect(get_settings())
+    flow = getattr(importlib.import_module(f"flows.{job}"), job)
+    state = flow(**values, return_state=True)
+    return state.name, state.result(raise_on_failure=False)
+
+
+@contextmanager
+def told_of_progress(listener: Any) -> Iterator[None]:
+    """Have `listener` told of each report of the runs in this process."""
+    from tasks._progress import listeners
+
+    listeners.append(listener)
+    try:
+        yield
+    finally:
+        listeners.remove(listener)

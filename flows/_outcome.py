@@ -1,0 +1,39 @@
+"""How a flow of one job ends: its report kept, its state named by its status."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from stashhog_core.report import state_name
+from stashhog_core.results import Result
+from tasks._progress import workflow_progress
+from tasks.report import keep_report
+
+__all__ = ["final_state", "run_id", "run_one"]
+
+
+def run_id() -> str:
+    """Return the id of the flow run that is going on."""
+    return str(flow_run.get_id())
+
+
+def run_one(job: str, task: Any, *arguments: Any, **options: Any) -> State[Any]:
+    """Run a task as the whole of a flow, keep its report, and return the end state."""
+    started = datetime.now(UTC)
+    with workflow_progress(f"{job.replace('_', '-')}-progress") as progress:
+        progress.move(0, f"{job} started")
+        result = task(*arguments, **options)
+        status = getattr(result, "status", "completed")
+        keep_report(run_id(), job, status, started, result)
+        progress.move(100, f"{job} {status.replace('_', ' ')}")
+    return final_state(status, result)
+
+
+def final_state(status: str, result: Result, message: str = "") -> State[Any]:
+    """Return the state whose name tells the status; trouble in parts is Completed."""
+    if status == "failed":
+        return Failed(message=message or "Failed", data=result)
+    return Completed(name=state_name(status), message=message or None, data=result)

@@ -1,0 +1,200 @@
+"""The main job: from finished downloads to tagged scenes with generated media."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows._outcome import final_state, run_id
+from flows._parameters import parameters_of
+from stashhog_core.params import (
+    ProcessDownloadsParams,
+    ProcessNewScenesParams,
+    StashScanParams,
+    SyncParams,
+)
+from stashhog_core.results import BatchResult, JobStatus, Result
+from stashhog_core.settings import get_settings
+from stashhog_core.workflow import (
+    MILESTONES,
+    NO_NEW_ITEMS,
+    NO_PENDING_SCENES,
+    NO_UNANALYZED_SCENES,
+    TITLES,
+    Recorder,
+    Step,
+)
+from tasks._progress import WorkflowProgress, workflow_progress
+from tasks.analysis import analysis_batch, plan_batches
+from tasks.check_services import check_services
+from tasks.confirm_downloads import confirm_downloads
+from tasks.process_downloads import process_downloads
+from tasks.report import changed_scenes, keep_report
+from tasks.stash_generate import stash_generate
+from tasks.stash_scan import stash_scan
+from tasks.sync import pending_scenes, sync
+
+
+@task(name="skip", task_run_name="{step}", cache_policy=NO_CACHE)
+def skip(step: str, message: str) -> State[Any]:
+    """Show a step that had nothing to do."""
+    return Completed(name="Skipped", message=message)
+
+
+@flow(name="process_new_scenes")
+@parameters_of(ProcessNewScenesParams)
+def process_new_scenes(params: ProcessNewScenesParams) -> State[Any]:
+    """Take finished downloads to analysed scenes with generated media.
+
+    A failed download step fails the run; any other failed step is recorded, the rest
+    goes on, and the run ends CompletedWithErrors. Steps without work are skipped.
+    """
+    with workflow_progress("process-new-scenes-progress") as progress:
+        progress.move(0, "process_new_scenes started")
+        # A wrong address or key ends the run before anything is changed.
+        check_services()
+        run = _Run(progress)
+        try:
+            _steps(run, params)
+        except Exception:
+            run.close("failed")
+            raise
+        except BaseException:
+            # Cancelled in Prefect's UI, or Ctrl-C: what is finished stays.
+            progress.stop.set()
+            run.close("cancelled")
+            raise
+        return run.close()
+
+
+def _steps(run: "_Run", params: ProcessNewScenesParams) -> None:
+    if not run.step(
+        "process_downloads",
+        process_downloads,
+        ProcessDownloadsParams(exclude_small_vids=params.exclude_small_vids),
+    ):
+        return
+
+    if run.recorder.synced_items:
+        run.step("stash_scan", stash_scan, StashScanParams())
+    else:
+        run.skip("stash_scan", NO_NEW_ITEMS)
+
+    run.sync_step("incremental_sync")
+    run.analysis_step(params)
+    run.step("stash_generate", stash_generate)
+    run.sync_step("final_incremental_sync")
+
+
+class _Run:
+    """The steps of one run: each is tried, timed, recorded and shown."""
+
+    def __init__(self, progress: WorkflowProgress) -> None:
+        self.progress = progress
+        self.recorder = Recorder(run_id())
+        self._started = datetime.now(UTC)
+
+    def step(self, step: Step, job: Any, *arguments: Any, **options: Any) -> bool:
+        """Run a job as this step; tell whether it came to its end."""
+
+        def run_job() -> str:
+            started = time.monotonic()
+            result: Result = job(*arguments, **options)
+            self.recorder.completed(step, result, time.monotonic() - started)
+            return "done"
+
+        return self._attempt(step, run_job)
+
+    def sync_step(self, step: Step) -> None:
+        """Sync if scenes differ."""
+
+        def run_sync() -> str:
+            if not pending_scenes():
+                return self.skip(step, NO_PENDING_SCENES)
+            started = time.monotonic()
+            result = sync(SyncParams(), trigger="workflow", step=step)
+            self.recorder.completed(step, result, time.monotonic() - started)
+            return "done"
+
+        self._attempt(step, run_sync)
+
+    def analysis_step(self, params: ProcessNewScenesParams) -> None:
+        """Analyse what is new in mapped batches; a failed batch stops nothing."""
+
+        def run_batches() -> str:
+            batches = plan_batches(params.batch_size)
+            if not batches:
+                return self.skip("analysis", NO_UNANALYZED_SCENES)
+            started = time.monotonic()
+            workers = (
+                params.parallel_batches or get_settings().analysis.parallel_batches
+            )
+            runner: ThreadPoolTaskRunner[BatchResult] = ThreadPoolTaskRunner(workers)
+            with runner:
+                numbers = list(range(1, len(batches) + 1))
+                futures = runner.map(
+                    analysis_batch, {"scene_ids": batches, "batch_num": numbers}
+                )
+                results = []
+                for number, future in enumerate(futures, 1):
+                    outcome = future.result(raise_on_failure=False)
+                    results.append(_batch_result(number, outcome))
+                    self._move_within("analysis", number, len(batches))
+            self.recorder.batches(results, time.monotonic() - started)
+            return "done"
+
+        self._attempt("analysis", run_batches)
+
+    def skip(self, step: Step, message: str) -> str:
+        """Record and show a step that had nothing to do; return `message`."""
+        skip(step, message)
+        self.recorder.skipped(step, message)
+        self.progress.move(MILESTONES[step][0], f"{TITLES[step]}: {message}")
+        return message
+
+    def close(self, status: JobStatus | None = None) -> State[Any]:
+        """Keep the report and return the state that the run ends in."""
+        unseen = [] if status else confirm_downloads()
+        report = self.recorder.report(status, unseen, changed_scenes(run_id()))
+        keep_report(
+            run_id(), "process_new_scenes", report.status, self._started, report
+        )
+        words = report.status.replace("_", " ")
+        if report.status != "cancelled":
+            self.progress.move(100, f"process_new_scenes {words}")
+        failed = report.steps.process_downloads
+        return final_state(
+            report.status, report, (failed.error if failed else None) or ""
+        )
+
+    def _attempt(self, step: Step, work: Callable[[], str]) -> bool:
+        start, end = MILESTONES[step]
+        started = time.monotonic()
+        self.progress.move(start, f"{TITLES[step]} …")
+        try:
+            words = work()
+        except Exception as error:  # noqa: BLE001 - the seed: record it and go on
+            self.recorder.failed(step, error, time.monotonic() - started)
+            self.progress.move(end, f"{TITLES[step]}: failed: {error}")
+            return False
+        self.progress.move(end, f"{TITLES[step]}: {words}")
+        return True
+
+    def _move_within(self, step: Step, done: int, total: int) -> None:
+        start, end = MILESTONES[step]
+        self.progress.move(
+            start + (end - start) * done / total,
+            f"{TITLES[step]}: batch {done}/{total}",
+        )
+
+
+def _batch_result(number: int, outcome: Any) -> BatchResult:
+    if isinstance(outcome, BatchResult):
+        return outcome
+    return BatchResult(batch_num=number, errors=(str(outcome),))

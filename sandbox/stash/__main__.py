@@ -1,0 +1,52 @@
+"""`python -m sandbox.stash`: the stand-in as a program of its own."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from sandbox.samples import seed_library
+from sandbox.stash.server import StandIn
+
+
+def main() -> int:
+    """Serve until told to stop by SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox.stash", description=__doc__
+    )
+    parser.add_argument("--port", type=int, default=9999)
+    parser.add_argument("--home", type=Path, required=True, help="its own folder")
+    parser.add_argument("--library", type=Path, required=True, help="folder to scan")
+    parser.add_argument("--api-key", help="key that requests must carry")
+    parser.add_argument("--timezone", default="UTC", help="zone of its times")
+    parser.add_argument(
+        "--scenes", type=int, default=0, help="fill an empty library with so many"
+    )
+    parser.add_argument(
+        "--seed-samples",
+        action="store_true",
+        help="create the studios, performers and tags that the samples name",
+    )
+    options = parser.parse_args()
+    stand_in = StandIn(
+        home=options.home,
+        library=options.library,
+        timezone=options.timezone,
+        api_key=options.api_key,
+        port=options.port,
+        scenes=options.scenes,
+    )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with stand_in:
+        if options.seed_samples:
+            seed_library(stand_in.store)
+        print(f"Stand-in Stash at {stand_in.url}", flush=True)
+        try:
+            stand_in.join()
+        except KeyboardInterrupt:
+            return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

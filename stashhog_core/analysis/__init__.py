@@ -1,0 +1,1 @@
+"""Proposing, reviewing and applying changes to scenes."""

@@ -1,0 +1,132 @@
+"""The detectors that a run asks for, together."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from stashhog_core.analysis import details, names, technical
+from stashhog_core.analysis.ai_server import AiServer
+from stashhog_core.analysis.name_finder import Kind, NameFinder
+from stashhog_core.analysis.proposals import Proposal, best_of, member_key
+from stashhog_core.analysis.scenes import SceneFacts
+from stashhog_core.analysis.text_recognition import text_reader
+from stashhog_core.analysis.title_cards import TitleCards
+from stashhog_core.analysis.video import Knowledge, VideoReader
+from stashhog_core.params import AnalysisParams
+from stashhog_core.paths import PathMap
+from stashhog_core.settings import Settings
+from stashhog_core.stash.payloads import Tag
+
+
+class TagLookup(Protocol):
+    """The part of Stash that analysis needs: tags newer than the mirror."""
+
+    def find_tag(self, name: str) -> Tag | None:
+        """Return the tag of this name or alias, whatever its case."""
+
+
+@contextmanager
+def video_reader(settings: Settings) -> Iterator[VideoReader]:
+    """Yield what looks at videos by the settings: the AI server, else title cards.
+
+    Raises:
+        ConfigurationError: There is no AI server and cards cannot be read here.
+    """
+    if settings.ai_server.url is None:
+        yield TitleCards(
+            text_reader(),
+            PathMap(settings.stash.path_map),
+        )
+    else:
+        with AiServer(settings.ai_server) as server:
+            yield server
+
+
+class Detection:
+    """Turns a scene, and what was seen of its video, into proposals.
+
+    Args:
+        settings: Roots of the library, names of technical tags.
+        params: Which detectors.
+        video: Looks at videos; None: nobody does.
+        finder: Everything Stash knows by name.
+        stash: Looks up tags that the mirror does not have.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        params: AnalysisParams,
+        video: VideoReader | None,
+        finder: NameFinder,
+        stash: TagLookup,
+    ) -> None:
+        self._settings = settings
+        self._params = params
+        self._video = video
+        self._finder = finder
+        self._stash = stash
+        self._live_tags: dict[str, tuple[int, str] | None] = {}
+        self._kinds = _kinds(params)
+        self._create_missing = settings.analysis.create_missing_tags
+
+    def propose(
+        self, scene: SceneFacts, output: Mapping[str, Any] | None
+    ) -> list[Proposal]:
+        """Return what the scene lacks, each value once, sure enough for the run.
+
+        Args:
+            scene: The scene.
+            output: What was seen of its video; None: nothing.
+        """
+        found: list[Proposal] = []
+        if self._video is not None and output is not None:
+            knowledge = Knowledge(self._finder, self._find_tag, self._create_missing)
+            found += self._video.propose(scene, output, knowledge)
+        if self._kinds:
+            roots = self._settings.stash.scan_paths
+            found += names.propose(scene, self._finder, self._kinds, roots)
+        if self._params.detect_tags:
+            found += technical.propose(
+                scene,
+                self._find_tag,
+                self._create_missing,
+                self._settings.analysis.technical_tags,
+            )
+        if self._params.detect_details:
+            found += details.propose(scene)
+        least = self._params.confidence_threshold
+        return best_of(p for p in found if p.confidence >= least)
+
+    def _find_tag(self, name: str) -> tuple[int, str] | None:
+        known = self._finder.lookup(name, "tags")
+        if known is not None:
+            return known.id, known.name
+        key = member_key(name)
+        if key not in self._live_tags:
+            tag = self._stash.find_tag(name)
+            self._live_tags[key] = None if tag is None else (tag.id, tag.name)
+        return self._live_tags[key]
+
+
+def versions(params: AnalysisParams, video: VideoReader | None) -> dict[str, str]:
+    """Return the detectors that a run asks for, and their versions."""
+    asked = {}
+    if video is not None:
+        asked[video.name] = video.version
+    if _kinds(params):
+        asked[names.NAME] = names.VERSION
+    if params.detect_tags:
+        asked[technical.NAME] = technical.VERSION
+    if params.detect_details:
+        asked[details.NAME] = details.VERSION
+    return asked
+
+
+def _kinds(params: AnalysisParams) -> set[Kind]:
+    asked: dict[Kind, bool] = {
+        "performers": params.detect_performers,
+        "studio": params.detect_studios,
+        "tags": params.detect_tags,
+    }
+    return {kind for kind, wanted in asked.items() if wanted}

@@ -1,0 +1,203 @@
+"""Building a plan: created with its first change, closed as a draft."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
+
+from stashhog_core.analysis.plan_lock import is_worked_on, plan_lock
+from stashhog_core.analysis.proposals import Proposal
+from stashhog_core.db.models import AnalysisPlan, PlanChange, ReviewMemory
+from stashhog_core.db.session import Database
+
+AUTOMATIC = "auto"
+"""Who approved a change that nobody looked at."""
+
+_INSERT_CHANGES = text(
+    "INSERT INTO plan_change (plan_id, scene_id, field, action, value_key, base, "
+    "proposed, confidence, detector, evidence, state, approved_by) "
+    "SELECT :plan_id, r.scene_id, r.field, r.action, r.value_key, r.base, r.proposed, "
+    "r.confidence, r.detector, r.evidence, :state, :approved_by "
+    "FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(scene_id bigint, field text, "
+    "action text, value_key text, base jsonb, proposed jsonb, confidence float8, "
+    "detector text, evidence jsonb) "
+    "ON CONFLICT (plan_id, scene_id, field, action, value_key) DO NOTHING RETURNING 1"
+)
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What is known of a plan before its first change."""
+
+    name: str
+    run_id: str
+    detectors: Mapping[str, str]
+    auto_approve: bool
+
+
+class PlanWriter:
+    """Collects changes into one plan. Use it in a `with` statement.
+
+    The plan is `pending` while this object lives and a draft afterwards, also when the
+    block ends in an error; without a change there is no plan. When the same run comes
+    again (a retry), it goes on with the plan it began.
+
+    Args:
+        database: Where plans are.
+        options: The plan's name and so on.
+        closing_facts: Called at the end for what is worth keeping of the run.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        options: PlanOptions,
+        closing_facts: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._database = database
+        self._options = options
+        self._closing_facts = closing_facts
+        self._lock = ExitStack()
+        self._closed_state = "draft"
+        self.plan_id: int | None = None
+        self.changes = 0
+
+    def __enter__(self) -> Self:
+        close_orphans(self._database)
+        with self._database.transaction() as session:
+            self._go_on(session)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self.plan_id is not None:
+                with self._database.transaction() as session:
+                    session.execute(
+                        update(AnalysisPlan)
+                        .where(AnalysisPlan.id == self.plan_id)
+                        .values(state=self._closed_state, facts=self._closing_facts())
+                    )
+        finally:
+            self._lock.close()
+
+    def save(
+        self,
+        proposals: Mapping[int, Iterable[Proposal]],
+        alongside: Callable[[Session], None],
+    ) -> None:
+        """Add the proposals of some scenes, in one transaction with `alongside`.
+
+        Args:
+            proposals: Scene id → its proposals. Those the plan has stay as they are.
+            alongside: Writes what is true only together with these proposals.
+        """
+        rows = [
+            {"scene_id": scene_id, **asdict(proposal)}
+            for scene_id, of_scene in proposals.items()
+            for proposal in of_scene
+        ]
+        known = self.plan_id
+        added = 0
+        try:
+            with self._database.transaction() as session:
+                if rows:
+                    if self.plan_id is None:
+                        self.plan_id = self._begin(session)
+                    added = self._insert(session, rows)
+                alongside(session)
+        except BaseException:
+            # Rolled back, and a plan begun here with it.
+            if self.plan_id != known:
+                self.plan_id = known
+                self._lock.close()
+            raise
+        self.changes += added
+
+    def _insert(self, session: Session, rows: list[dict[str, Any]]) -> int:
+        inserted = session.execute(
+            _INSERT_CHANGES,
+            {
+                "plan_id": self.plan_id,
+                "rows": json.dumps(rows),
+                "state": "approved" if self._options.auto_approve else "pending",
+                "approved_by": AUTOMATIC if self._options.auto_approve else None,
+            },
+        )
+        return len(inserted.all())
+
+    def _begin(self, session: Session) -> int:
+        plan = AnalysisPlan(
+            name=self._options.name,
+            run_id=self._options.run_id,
+            detectors=dict(self._options.detectors),
+        )
+        session.add(plan)
+        session.flush()
+        # Held before anyone can see the plan: nobody takes it for an orphan.
+        self._lock.enter_context(plan_lock(self._database, plan.id))
+        return plan.id
+
+    def _go_on(self, session: Session) -> None:
+        plan = session.scalars(
+            select(AnalysisPlan)
+            .where(
+                AnalysisPlan.run_id == self._options.run_id,
+                AnalysisPlan.name == self._options.name,
+                AnalysisPlan.state.in_(["draft", "reviewing"]),
+            )
+            .order_by(AnalysisPlan.id.desc())
+            .limit(1)
+        ).first()
+        if plan is None:
+            return
+        self._lock.enter_context(plan_lock(self._database, plan.id))
+        self._closed_state = plan.state
+        self.plan_id = plan.id
+        self.changes = (
+            session.scalar(select(func.count()).where(PlanChange.plan_id == plan.id))
+            or 0
+        )
+        plan.state = "pending"
+        plan.detectors = dict(self._options.detectors)
+
+
+def close_orphans(database: Database) -> int:
+    """Turn plans whose run died while building them into drafts; return how many.
+
+    What such a run had finished is whole: its scenes are marked in the same
+    transaction that holds their changes.
+    """
+    with database.transaction() as session:
+        pending = list(
+            session.scalars(
+                select(AnalysisPlan.id).where(AnalysisPlan.state == "pending")
+            )
+        )
+    orphans = [plan_id for plan_id in pending if not is_worked_on(database, plan_id)]
+    if orphans:
+        with database.transaction() as session:
+            session.execute(
+                update(AnalysisPlan)
+                .where(AnalysisPlan.id.in_(orphans), AnalysisPlan.state == "pending")
+                .values(state="draft")
+            )
+    return len(orphans)
+
+
+def rejected_before(
+    session: Session, scene_ids: Sequence[int]
+) -> set[tuple[int, str, str, str]]:
+    """Return (scene, field, value, detector) of what people turned down."""
+    rows = session.execute(
+        select(
+            ReviewMemory.scene_id,
+            ReviewMemory.field,
+            ReviewMemory.value_key,
+            ReviewMemory.detector,
+        ).where(ReviewMemory.scene_id.in_(scene_ids))
+    )
+    return {(row[0], row[1], row[2], row[3]) for row in rows}

@@ -1,0 +1,162 @@
+"""Scenes as the detectors see them, read set-wise from the mirror."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.models import (
+    Marker,
+    Scene,
+    SceneFile,
+    SceneFingerprint,
+    ScenePerformer,
+    SceneTag,
+    Tag,
+)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """The primary file of a scene, as Stash probed it."""
+
+    path: str
+    duration_seconds: float | None
+    width: int | None
+    height: int | None
+    frame_rate: float | None
+    video_codec: str
+    audio_codec: str
+    oshash: str | None
+
+
+@dataclass(frozen=True)
+class MarkerFacts:
+    """A marker that a scene has; `tag` is the folded name of its primary tag."""
+
+    tag: str
+    title: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SceneFacts:
+    """A scene of the mirror. `file` is None for a scene without files."""
+
+    id: int
+    title: str = ""
+    details: str = ""
+    studio_id: int | None = None
+    tag_ids: frozenset[int] = frozenset()
+    performer_ids: frozenset[int] = frozenset()
+    markers: tuple[MarkerFacts, ...] = ()
+    file: FileFacts | None = None
+    missing: bool = False
+
+    @property
+    def file_name(self) -> str:
+        """The file's name without its extension; empty without a file."""
+        return PurePosixPath(_posix(self.file.path)).stem if self.file else ""
+
+    def folder_name(self, roots: Sequence[str]) -> str:
+        """Return the folders of the file below whichever of `roots` holds it."""
+        if self.file is None:
+            return ""
+        folder = PurePosixPath(_posix(self.file.path)).parent
+        for root in sorted(map(_posix, roots), key=len, reverse=True):
+            if folder.is_relative_to(root):
+                folder = folder.relative_to(root)
+                break
+        return "/".join(part for part in folder.parts if part != "/")
+
+
+def read_scenes(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneFacts]:
+    """Return the scenes of the mirror among `scene_ids`, in six queries."""
+    ids = list(scene_ids)
+    files = _primary_files(session, ids)
+    tags = _members(session, SceneTag.scene_id, SceneTag.tag_id, ids)
+    performers = _members(
+        session, ScenePerformer.scene_id, ScenePerformer.performer_id, ids
+    )
+    markers = _markers(session, ids)
+    rows = session.execute(
+        select(
+            Scene.id, Scene.title, Scene.details, Scene.studio_id, Scene.missing_since
+        ).where(Scene.id.in_(ids))
+    )
+    return {
+        scene_id: SceneFacts(
+            id=scene_id,
+            title=title,
+            details=details,
+            studio_id=studio_id,
+            tag_ids=frozenset(tags[scene_id]),
+            performer_ids=frozenset(performers[scene_id]),
+            markers=tuple(markers[scene_id]),
+            file=files.get(scene_id),
+            missing=missing_since is not None,
+        )
+        for scene_id, title, details, studio_id, missing_since in rows
+    }
+
+
+def _primary_files(session: Session, ids: list[int]) -> dict[int, FileFacts]:
+    rows = session.execute(
+        select(
+            SceneFile.scene_id,
+            SceneFile.path,
+            SceneFile.duration_seconds,
+            SceneFile.width,
+            SceneFile.height,
+            SceneFile.frame_rate,
+            SceneFile.video_codec,
+            SceneFile.audio_codec,
+            SceneFingerprint.value,
+        )
+        .outerjoin(
+            SceneFingerprint,
+            (SceneFingerprint.scene_id == SceneFile.scene_id)
+            & (SceneFingerprint.file_id == SceneFile.file_id)
+            & (SceneFingerprint.kind == "oshash"),
+        )
+        .where(SceneFile.scene_id.in_(ids))
+        .order_by(SceneFile.scene_id, SceneFile.position.desc())
+    )
+    # The primary file has the lowest position; it comes last and so stays.
+    return {row[0]: FileFacts(*row[1:]) for row in rows}
+
+
+def _members(
+    session: Session, scene_column: object, member_column: object, ids: list[int]
+) -> dict[int, list[int]]:
+    members: dict[int, list[int]] = defaultdict(list)
+    rows = session.execute(
+        select(scene_column, member_column).where(scene_column.in_(ids))  # type: ignore[call-overload, attr-defined]
+    )
+    for scene_id, member_id in rows:
+        members[scene_id].append(member_id)
+    return members
+
+
+def _markers(session: Session, ids: list[int]) -> dict[int, list[MarkerFacts]]:
+    markers: dict[int, list[MarkerFacts]] = defaultdict(list)
+    rows = session.execute(
+        select(Marker.scene_id, Tag.name, Marker.title, Marker.seconds)
+        .outerjoin(Tag, Tag.id == Marker.primary_tag_id)
+        .where(Marker.scene_id.in_(ids))
+    )
+    for scene_id, tag, title, seconds in rows:
+        markers[scene_id].append(
+            MarkerFacts((tag or "").casefold(), title.casefold(), seconds)
+        )
+    return markers
+
+
+def _posix(path: str) -> str:
+    """Return a path with forward slashes, also one of Windows."""
+    # A backslash elsewhere is a letter of a file's name.
+    windows = path[1:2] == ":" or path.startswith("\\\\")
+    return path.replace("\\", "/") if windows else path

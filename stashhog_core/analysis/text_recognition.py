@@ -1,0 +1,91 @@
+"""Reading text off pictures with RapidOCR, an optional extra."""
+
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stashhog_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from stashhog_core.media.frames import Picture
+
+ENGINE = "rapidocr-1.4"
+"""Name and model generation, for the cache of what was read."""
+
+DETECTION_SIDE_PIXELS = 544
+"""Short side of the picture in which text is looked for; the engine's 736 takes twice
+as long and finds no more on a title card."""
+
+LEAST_SCORE = 0.6
+"""Lines the engine is less sure of are noise."""
+
+MOST_ENGINES = 4
+"""Each holds about 100 MB."""
+
+
+@dataclass(frozen=True)
+class TextLine:
+    """A line of text in a picture, and how sure the engine is of it (0-1)."""
+
+    text: str
+    score: float
+
+
+TextReader = Callable[[Sequence["Picture"]], list[list[TextLine]]]
+"""Returns the lines of each picture, from top to bottom."""
+
+_engines = threading.local()
+
+# All batches of this process share these threads. One thread an engine, and one engine
+# a processor: the engine's own threads wait for each other by spinning, which takes
+# nearly three times the processor time.
+_pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_ENGINES), "text")
+
+
+def text_reader() -> TextReader:
+    """Return a reader; the engines are loaded with the first picture.
+
+    Raises:
+        ConfigurationError: The extra is not installed.
+    """
+    if importlib.util.find_spec("rapidocr_onnxruntime") is None:
+        raise ConfigurationError(
+            "Title cards cannot be read: rapidocr-onnxruntime is not installed",
+            remedy="install requirements/ocr.txt, set STASHHOG_AI_SERVER__URL, or "
+            "analyse with detect_video_tags=false",
+        )
+    return _read
+
+
+def _read(pictures: Sequence["Picture"]) -> list[list[TextLine]]:
+    return list(_pool.map(_read_one, pictures))
+
+
+def _read_one(picture: "Picture") -> list[TextLine]:
+    rows, _ = _engine()(picture)
+    # Each row: corners of the box, text, score.
+    rows = sorted(rows or (), key=lambda row: (row[0][0][1], row[0][0][0]))
+    return [
+        TextLine(text.strip(), round(float(score), 3))
+        for _, text, score in rows
+        if text.strip() and float(score) >= LEAST_SCORE
+    ]
+
+
+def _engine() -> Any:
+    """Return this thread's engine: RapidOCR keeps state while it reads."""
+    if not hasattr(_engines, "engine"):
+        from rapidocr_onnxruntime import RapidOCR
+
+        _engines.engine = RapidOCR(
+            intra_op_num_threads=1,
+            inter_op_num_threads=1,
+            det_limit_side_len=DETECTION_SIDE_PIXELS,
+            # Title cards stand upright; the frames were turned already.
+            use_cls=False,
+        )
+    return _engines.engine

@@ -1,0 +1,14 @@
+"""Alembic's entry: migrates on the connection that `schema.upgrade` hands over."""
+
+from alembic import context
+
+from stashhog_core.db.models import Base
+from stashhog_core.db.schema import VERSION_TABLE
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    version_table=VERSION_TABLE,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,148 @@
+"""The schema's versions: which one a database has, and bringing it up to date."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
+
+from stashhog_core.db.session import Database
+from stashhog_core.errors import ConfigurationError, TransientError
+
+VERSION_TABLE = "stashhog_schema"
+"""Alembic's default name would collide with Prefect's table in a shared database."""
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+# Any constant will do; it only has to differ from those of the job locks.
+_MIGRATION_LOCK = 0x57A5_4806
+
+
+@dataclass(frozen=True)
+class SchemaState:
+    """How a database's schema relates to this code.
+
+    `revision` is the database's (None: it has none), `expected` this code's.
+    """
+
+    kind: Literal["empty", "older", "current", "newer"]
+    revision: str | None
+    expected: str
+
+
+def schema_state(database: Database) -> SchemaState:
+    """Return the state of the database's schema.
+
+    Raises:
+        TransientError: The server does not answer.
+    """
+    with database.transaction() as session:
+        return _state(session.connection())
+
+
+def migrate(database: Database) -> list[str]:
+    """Bring the schema up to date; return the revisions that were applied, in order.
+
+    All or nothing. Processes that migrate at once take turns; all but the first
+    find nothing to do.
+
+    Raises:
+        ConfigurationError: The schema is newer than this code.
+        TransientError: The server does not answer.
+    """
+    if schema_state(database).kind == "current":
+        return []
+    try:
+        with database.engine.begin() as connection:
+            connection.execute(
+                text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK}
+            )
+            return upgrade(connection)
+    except OperationalError as error:
+        raise TransientError(
+            "The database did not answer while its schema was brought up to date",
+            where=database.address,
+            remedy="nothing was changed; try again",
+        ) from error
+
+
+def upgrade(connection: Connection, target: str = "head") -> list[str]:
+    """Migrate within the connection's transaction, up to the revision `target`.
+
+    Returns:
+        The revisions that were applied, in order.
+    """
+    state = _state(connection)
+    if state.kind == "newer":
+        raise _newer(state)
+    steps = list(_scripts().iterate_revisions(target, state.revision or "base"))
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, target)
+    return [step.revision for step in reversed(steps)]
+
+
+def require_current(database: Database) -> None:
+    """Make sure that this code can work with the database's schema.
+
+    Raises:
+        ConfigurationError: It cannot; says what to do.
+    """
+    state = schema_state(database)
+    if state.kind == "newer":
+        raise _newer(state)
+    if state.kind == "empty":
+        raise ConfigurationError(
+            "The database has no StashHog tables yet",
+            where=database.address,
+            remedy="run `stashhog migrate` once",
+        )
+    if state.kind == "older":
+        raise ConfigurationError(
+            f"The database's schema {state.revision} is older than this StashHog's "
+            f"{state.expected}",
+            where=database.address,
+            remedy="stop other StashHog processes, then run `stashhog migrate`",
+        )
+
+
+def _newer(state: SchemaState) -> ConfigurationError:
+    return ConfigurationError(
+        f"The database's schema {state.revision} is newer than this StashHog, "
+        f"which knows up to {state.expected}",
+        remedy="update StashHog; a newer version has migrated this database",
+    )
+
+
+def _state(connection: Connection) -> SchemaState:
+    context = MigrationContext.configure(
+        connection, opts={"version_table": VERSION_TABLE}
+    )
+    revision = context.get_current_revision()
+    scripts = _scripts()
+    expected = scripts.get_current_head()
+    if expected is None:
+        raise RuntimeError(f"no migrations in {_MIGRATIONS}")
+    if revision is None:
+        return SchemaState("empty", None, expected)
+    if revision == expected:
+        return SchemaState("current", revision, expected)
+    known = {script.revision for script in scripts.walk_revisions()}
+    return SchemaState("older" if revision in known else "newer", revision, expected)
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config

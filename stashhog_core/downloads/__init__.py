@@ -1,0 +1,1 @@
+"""Finished downloads: where they come from, what is taken, how it is placed."""

@@ -1,0 +1,104 @@
+"""Bringing the bytes of one file into another, and comparing two files."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from typing import Literal
+
+_FICLONE = 0x40049409
+"""Linux: the target shares the source's blocks until one of them is written to."""
+
+_CHUNK_BYTES = 16 * 1024 * 1024
+_COMPARE_BYTES = 1024 * 1024
+_CANNOT_CLONE = {
+    errno.EOPNOTSUPP,
+    errno.ENOTSUP,
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOTTY,
+    errno.ENOSYS,
+    errno.EPERM,
+    # ZFS, shortly after the file was written.
+    errno.EWOULDBLOCK,
+}
+_CANNOT_COPY_IN_KERNEL = {
+    errno.EOPNOTSUPP,
+    errno.ENOTSUP,
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EPERM,
+    errno.EBADF,
+}
+
+Checkpoint = Callable[[], None]
+
+
+def clone(source: int, target: int) -> bool:
+    """Make `target` share the blocks of `source`; False if that is not possible."""
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError as error:
+        if error.errno in _CANNOT_CLONE:
+            return False
+        raise
+    return True
+
+
+def copy(source: int, target: int, checkpoint: Checkpoint) -> int:
+    """Copy `source` to its end, and return how many bytes that were.
+
+    Args:
+        source: Open for reading, at its start.
+        target: Open for writing, empty.
+        checkpoint: Called between portions; may raise to stop.
+    """
+    copied = 0
+    if hasattr(os, "copy_file_range"):
+        copied = _copy_in_kernel(source, target, checkpoint)
+    # What the kernel could not do; at its best this reads the end of the file only.
+    # Some file systems make copy_file_range stop early without an error.
+    buffer = memoryview(bytearray(_COMPARE_BYTES))
+    while count := os.readv(source, [buffer]):
+        done = 0
+        while done < count:
+            done += os.write(target, buffer[done:count])
+        copied += count
+        checkpoint()
+    return copied
+
+
+def same(first: int, second: int, checkpoint: Checkpoint) -> bool:
+    """Tell whether two open files hold the same bytes."""
+    mine, theirs = bytearray(_COMPARE_BYTES), bytearray(_COMPARE_BYTES)
+    offset = 0
+    while True:
+        count = os.preadv(first, [mine], offset)
+        other = os.preadv(second, [theirs], offset)
+        # Two regular files give short counts only at their ends.
+        if count != other or mine[:count] != theirs[:count]:
+            return False
+        if count == 0:
+            return True
+        offset += count
+        checkpoint()
+
+
+def _copy_in_kernel(source: int, target: int, checkpoint: Checkpoint) -> int:
+    copied = 0
+    while True:
+        try:
+            count = os.copy_file_range(source, target, _CHUNK_BYTES)
+        except OSError as error:
+            if error.errno in _CANNOT_COPY_IN_KERNEL:
+                return copied
+            raise
+        if count == 0:
+            return copied
+        copied += count
+        checkpoint()
+
+
+Method = Literal["link", "reflink", "copy", "existing"]
+"""How a file got into the library; `existing`: an equal one was there."""

@@ -1,0 +1,224 @@
+"""The watch folder as a source of finished downloads."""
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stashhog_core.downloads.names import printable
+from stashhog_core.downloads.sources import (
+    Entry,
+    EntryFiles,
+    Listing,
+    Problem,
+    SourceFile,
+)
+from stashhog_core.errors import ItemError, TransientError
+from stashhog_core.progress import Progress
+
+_UNFINISHED_SUFFIXES = (
+    ".part",
+    ".partial",
+    ".!qb",
+    ".!ut",
+    ".crdownload",
+    ".aria2",
+    ".filepart",
+    ".download",
+    ".opdownload",
+    ".ytdl",
+)
+_UNPACKING_PREFIX = "_unpack_"
+_CANCEL_CHECK_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one look at an entry saw; two equal looks mean that it rests."""
+
+    newest_mtime: float
+    digest: bytes
+
+
+class WatchFolder:
+    """A folder whose files and folders are downloads; each is taken when it rests.
+
+    Args:
+        folder: The folder; entries lie directly below it.
+        settle_seconds: An entry is finished when all sizes and times were equal in two
+            looks so far apart. Times older than that stand for the first look.
+    """
+
+    kind = "folder"
+
+    def __init__(self, folder: Path, settle_seconds: float) -> None:
+        self._folder = folder.resolve()
+        self._settle_seconds = settle_seconds
+
+    def finished(self, progress: Progress) -> Listing:
+        """List the entries that rest; waits once for those that are young."""
+        names = self._names()
+        looks: dict[str, _Look] = {}
+        problems = []
+        unfinished = 0
+        for name in names:
+            progress.checkpoint()
+            try:
+                look = self._look(name)
+            except OSError as error:
+                problems.append(_unreadable(name, error))
+                continue
+            if look is None:
+                unfinished += 1
+            else:
+                looks[name] = look
+        settled_before = time.time() - self._settle_seconds
+        young = [
+            name for name, look in looks.items() if look.newest_mtime > settled_before
+        ]
+        if young:
+            self._wait(progress, len(young))
+        for name in young:
+            try:
+                look = self._look(name)
+            except OSError:
+                # It is being moved away or renamed: the next run looks again.
+                look = None
+            if look != looks[name]:
+                del looks[name]
+                unfinished += 1
+        entries = tuple(
+            Entry(
+                key=printable(name),
+                name=name,
+                location=self._folder / name,
+                boundary=self._folder,
+            )
+            for name in looks
+        )
+        return Listing(entries, tuple(problems), unfinished=unfinished)
+
+    def files(self, entry: Entry) -> EntryFiles:
+        """List the files of an entry, in the order of their paths."""
+        try:
+            return list_files(entry.location, entry.boundary)
+        except OSError as error:
+            raise ItemError(
+                f"It cannot be read: {error.strerror}", where=printable(entry.name)
+            ) from error
+
+    def mark_done(self, entries: Sequence[Entry]) -> None:
+        """Do nothing: the ledger alone knows; the folder is never written to."""
+
+    def mark_failed(self, keys: Sequence[str]) -> None:
+        """Do nothing: the ledger alone knows; the folder is never written to."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
+
+    def _names(self) -> list[str]:
+        try:
+            names = set(os.listdir(self._folder))  # noqa: PTH208 - names, not paths
+        except OSError as error:
+            raise TransientError(
+                "The download folder cannot be read",
+                where=printable(str(self._folder)),
+                remedy=f"{error.strerror}; see STASHHOG_DOWNLOADS__FOLDER",
+            ) from error
+        return sorted(name for name in names if not _is_left_alone(name, names))
+
+    def _look(self, name: str) -> _Look | None:
+        """Look at an entry and all below it; None: something in it is on its way."""
+        digest = hashlib.blake2b(digest_size=16)
+        newest = 0.0
+        for path, status in _walk(self._folder / name, name):
+            base = path.rpartition("/")[2].casefold()
+            if base.endswith(_UNFINISHED_SUFFIXES) or base.startswith(
+                _UNPACKING_PREFIX
+            ):
+                return None
+            newest = max(newest, status.st_mtime)
+            seen = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0"
+            digest.update(os.fsencode(seen))
+        return _Look(newest, digest.digest())
+
+    def _wait(self, progress: Progress, young: int) -> None:
+        progress.update(None, f"Watching {young} new downloads come to rest")
+        deadline = time.monotonic() + self._settle_seconds
+        while (left := deadline - time.monotonic()) > 0:
+            progress.checkpoint()
+            time.sleep(min(left, _CANCEL_CHECK_SECONDS))
+
+
+def list_files(location: Path, boundary: Path) -> EntryFiles:
+    """List a file, or the files below a folder; hidden ones are left out.
+
+    Symbolic links are never followed: one to a place inside `boundary` is left out,
+    since its target is there by itself, any other is a problem, as are devices.
+
+    Raises:
+        OSError: Something cannot be read.
+    """
+    files = []
+    problems = []
+    is_folder = False
+    for relative, status in _walk(location, ""):
+        path = location / relative if relative else location
+        name = relative or path.name
+        if any(part.startswith(".") for part in relative.split("/")):
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            is_folder = is_folder or not relative
+        elif stat.S_ISREG(status.st_mode):
+            files.append(SourceFile(name, path, status.st_size))
+        elif not stat.S_ISLNK(status.st_mode):
+            problems.append(Problem(name, "It is no regular file"))
+        elif not path.resolve().is_relative_to(boundary):
+            problems.append(
+                Problem(name, "It is a symbolic link that points outside the downloads")
+            )
+    return EntryFiles(
+        is_folder,
+        tuple(sorted(files, key=lambda file: file.relative_path)),
+        tuple(problems),
+    )
+
+
+def _walk(location: Path, relative: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield a file or folder, and all below it, as (path below, status of itself)."""
+    status = location.lstat()
+    yield relative, status
+    if not stat.S_ISDIR(status.st_mode):
+        return
+    folders = [(os.fspath(location), relative)]
+    while folders:
+        folder, prefix = folders.pop()
+        with os.scandir(folder) as children:
+            for child in sorted(children, key=lambda child: child.name):
+                path = f"{prefix}/{child.name}" if prefix else child.name
+                status = child.stat(follow_symlinks=False)
+                yield path, status
+                if stat.S_ISDIR(status.st_mode):
+                    folders.append((child.path, path))
+
+
+def _is_left_alone(name: str, siblings: set[str]) -> bool:
+    """Tell whether a name of the watch folder is hidden or still being written.
+
+    Browsers and download tools write beside a file that has its final name already
+    (`film.mp4` and `film.mp4.part`, `film.mp4.aria2`).
+    """
+    folded = name.casefold()
+    return (
+        name.startswith(".")
+        or folded.startswith(_UNPACKING_PREFIX)
+        or folded.endswith(_UNFINISHED_SUFFIXES)
+        or any(name + suffix in siblings for suffix in _UNFINISHED_SUFFIXES)
+    )
+
+
+def _unreadable(name: str, error: OSError) -> Problem:
+    return Problem(name, f"It cannot be read: {error.strerror}", printable(name))

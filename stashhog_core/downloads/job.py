@@ -1,0 +1,91 @@
+"""The job `process_downloads`: from finished downloads to files in the library."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from itertools import islice
+
+from stashhog_core.db.locks import job_lock
+from stashhog_core.db.session import Database
+from stashhog_core.downloads import ledger
+from stashhog_core.downloads.configuration import check_library_root, open_source
+from stashhog_core.downloads.placing import Library
+from stashhog_core.downloads.run import Run
+from stashhog_core.downloads.seen import awaiting_scan, confirm_seen, mark_scanned
+from stashhog_core.downloads.sources import Entry
+from stashhog_core.params import ProcessDownloadsParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import DownloadsResult
+from stashhog_core.settings import Settings
+
+__all__ = ["awaiting_scan", "confirm_seen", "mark_scanned", "process_downloads"]
+
+LOCK = "process_downloads"
+"""Name of the lock that only one run at a time can hold."""
+
+_ENTRIES_AT_ONCE = 100
+
+_log = logging.getLogger(__name__)
+
+
+def process_downloads(
+    settings: Settings,
+    database: Database,
+    params: ProcessDownloadsParams,
+    progress: Progress,
+) -> DownloadsResult:
+    """Place the files of finished downloads in the library.
+
+    An entry counts as synced when its last files came into the library in this run; as
+    skipped when there was nothing to do for it, or its next try is still to come; as
+    failed when any of its files failed in this run. Files that are left out for what
+    they are count as skipped files.
+
+    A run may be killed at any point: the next one ends with the same library and
+    ledger as one clean run.
+
+    Raises:
+        ConfigurationError: A setting is wrong; nothing was changed.
+        TransientError: The source or the database is away, or another run is under
+            way; what was placed is recorded.
+        JobCancelled: A stop was asked for; what was placed is recorded.
+    """
+    root = check_library_root(settings, dry_run=params.dry_run)
+    with ExitStack() as stack:
+        source = stack.enter_context(closing(open_source(settings, root)))
+        stack.enter_context(job_lock(database, LOCK))
+        library = stack.enter_context(
+            closing(
+                Library(
+                    root,
+                    settings.downloads.place,
+                    settings.downloads.reserve_bytes,
+                    progress.checkpoint,
+                )
+            )
+        )
+        if not params.dry_run:
+            with database.transaction() as session:
+                folders = ledger.unfinished_folders(session)
+            removed = library.clean(folders)
+            if removed:
+                _log.info("Removed %d unfinished files of an earlier run", removed)
+        listing = source.finished(progress.within(0.0, 0.05))
+        run = Run(settings, database, params, source, library)
+        bar = progress.within(0.05, 1.0)
+        run.report_problems(listing.problems)
+        total = len(listing.entries)
+        done = 0
+        for portion in _portions(listing.entries):
+            run.take(portion, bar, done, total)
+            done += len(portion)
+        progress.update(1.0, f"Downloads {total}/{total}")
+        if listing.unfinished:
+            _log.info("%d downloads are not finished yet", listing.unfinished)
+        return run.result(len(listing.problems) + listing.done + total, listing.done)
+
+
+def _portions(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    rest = iter(entries)
+    while portion := list(islice(rest, _ENTRIES_AT_ONCE)):
+        yield portion

@@ -1,0 +1,239 @@
+"""The import ledger: what became of each file of each download."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.merge import stage_rows
+from stashhog_core.db.models import DownloadItem
+from stashhog_core.downloads.content import Method
+from stashhog_core.downloads.names import from_printable
+
+State = Literal["found", "placed", "scanned", "seen", "failed", "blocked", "left_out"]
+IN_LIBRARY: frozenset[str] = frozenset({"placed", "scanned", "seen"})
+
+_FIRST_PAUSE = timedelta(minutes=5)
+_LONGEST_PAUSE = timedelta(hours=24)
+_PAUSE_FACTOR = 3
+
+FileKey = tuple[str, int]
+"""A file's path below its entry, and its size in bytes."""
+
+WHOLE_ENTRY: FileKey = ("", 0)
+"""The row of what keeps an entry as a whole from being taken."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row of the ledger. `relative_path` and names are printable."""
+
+    entry_key: str
+    entry_name: str
+    relative_path: str
+    size_bytes: int
+    state: State = "found"
+    target_path: str | None = None
+    method: Method | None = None
+    oshash: str | None = None
+    reason: str | None = None
+    tries: int = 0
+    next_try_at: datetime | None = None
+    placed_at: datetime | None = None
+
+    @property
+    def key(self) -> FileKey:
+        """What it is known by within its entry."""
+        return self.relative_path, self.size_bytes
+
+    def failed(self, reason: str, now: datetime, max_tries: int) -> "Record":
+        """Return it after one more failed try: to be tried later, or blocked."""
+        tries = self.tries + 1
+        if tries >= max_tries:
+            return replace(
+                self, state="blocked", reason=reason, tries=tries, next_try_at=None
+            )
+        pause = min(_FIRST_PAUSE * _PAUSE_FACTOR ** (tries - 1), _LONGEST_PAUSE)
+        return replace(
+            self, state="failed", reason=reason, tries=tries, next_try_at=now + pause
+        )
+
+    def waits(self, now: datetime) -> bool:
+        """Tell whether the next try is still to come."""
+        return (
+            self.state == "failed"
+            and self.next_try_at is not None
+            and self.next_try_at > now
+        )
+
+
+_COLUMNS = tuple(Record.__dataclass_fields__)
+_KEY = ("source", "entry_key", "relative_path", "size_bytes")
+
+Known = dict[FileKey, Record]
+
+
+def known_files(
+    session: Session, source: str, entry_keys: Collection[str]
+) -> dict[str, Known]:
+    """Return what the ledger holds of these entries; each has a value, maybe empty."""
+    known: dict[str, Known] = {key: {} for key in entry_keys}
+    columns = [getattr(DownloadItem, name) for name in _COLUMNS]
+    query = select(*columns).where(
+        DownloadItem.source == source, DownloadItem.entry_key.in_(known)
+    )
+    for row in session.execute(query):
+        record = Record(*row)
+        known[record.entry_key][record.key] = record
+    return known
+
+
+def write(session: Session, source: str, records: Iterable[Record]) -> None:
+    """Insert or update rows; the last record of a file counts."""
+    latest = {(record.entry_key, *record.key): record for record in records}
+    staged = stage_rows(
+        session,
+        DownloadItem,
+        ["source", *_COLUMNS],
+        (
+            [source, *(getattr(record, name) for name in _COLUMNS)]
+            for record in latest.values()
+        ),
+    )
+    names = ", ".join(["source", *_COLUMNS])
+    changes = ", ".join(
+        f"{name} = EXCLUDED.{name}" for name in _COLUMNS if name not in _KEY
+    )
+    # All names come from the model, never from data.
+    session.execute(
+        text(
+            f"INSERT INTO download_item ({names}) SELECT {names} "  # noqa: S608
+            f'FROM "{staged.name}" ON CONFLICT ({", ".join(_KEY)}) DO UPDATE '
+            f"SET {changes}"
+        )
+    )
+    staged.drop(session)
+
+
+def clear_entry_trouble(
+    session: Session, source: str, entry_keys: Collection[str]
+) -> None:
+    """Forget what kept these entries as a whole from being taken."""
+    session.execute(
+        delete(DownloadItem).where(
+            DownloadItem.source == source,
+            DownloadItem.entry_key.in_(entry_keys),
+            DownloadItem.relative_path == "",
+        )
+    )
+
+
+def unfinished_folders(session: Session) -> set[Path]:
+    """Return the library folders that a killed run may have left something in."""
+    query = select(DownloadItem.target_path).where(
+        DownloadItem.state.in_(["found", "failed"]),
+        DownloadItem.target_path.is_not(None),
+    )
+    return {from_printable(path).parent for path in session.scalars(query) if path}
+
+
+def count_awaiting_scan(session: Session) -> int:
+    """Count the files in the library that no scan of Stash has followed yet."""
+    query = select(func.count()).where(DownloadItem.state == "placed")
+    return session.scalar(query) or 0
+
+
+def mark_scanned(session: Session, placed_before: datetime | None = None) -> int:
+    """Note that Stash has scanned; return the number of files that waited for it.
+
+    Args:
+        session: Open session; the caller commits.
+        placed_before: Start of the scan, so that files placed later keep waiting.
+            None: it saw everything.
+    """
+    change = update(DownloadItem).where(DownloadItem.state == "placed")
+    if placed_before is not None:
+        change = change.where(DownloadItem.placed_at < placed_before)
+    result = session.execute(
+        change.values(state="scanned", scanned_at=func.now()).returning(DownloadItem.id)
+    )
+    return len(result.all())
+
+
+@dataclass(frozen=True)
+class UnseenVideo:
+    """A video in the library that Stash is not known to have."""
+
+    id: int
+    target_path: str
+    oshash: str
+    state: str
+    reason: str | None
+
+
+def unseen_videos(session: Session) -> list[UnseenVideo]:
+    """Return the placed and scanned videos, in the order they were placed."""
+    item = DownloadItem
+    query = (
+        select(item.id, item.target_path, item.oshash, item.state, item.reason)
+        .where(item.state.in_(["placed", "scanned"]), item.oshash.is_not(None))
+        .order_by(item.placed_at, item.id)
+    )
+    return [
+        UnseenVideo(id_, path or "", content_hash or "", state, reason)
+        for id_, path, content_hash, state, reason in session.execute(query)
+    ]
+
+
+def mark_seen(session: Session, ids: Sequence[int], paths: Sequence[str]) -> set[int]:
+    """Mark those videos as seen that the mirror has, by path or by oshash.
+
+    Args:
+        session: Open session; the caller commits.
+        ids: The rows.
+        paths: For each, its path as Stash writes it.
+
+    Returns:
+        The ids that the mirror has.
+    """
+    found = session.scalars(
+        text(
+            "UPDATE download_item i SET state = 'seen', seen_at = now(), reason = NULL "
+            "FROM unnest(CAST(:ids AS bigint[]), CAST(:paths AS text[])) "
+            "AS wanted (id, path) WHERE i.id = wanted.id AND ("
+            "EXISTS (SELECT 1 FROM scene_file f WHERE f.path = wanted.path) OR "
+            "EXISTS (SELECT 1 FROM scene_fingerprint p "
+            "WHERE p.kind = 'oshash' AND p.value = i.oshash)) RETURNING i.id"
+        ),
+        {"ids": list(ids), "paths": list(paths)},
+    )
+    return set(found)
+
+
+def block(session: Session, reasons: dict[int, str]) -> None:
+    """Give up on rows, each for its reason."""
+    _set_reasons(session, reasons, "state = 'blocked', ")
+
+
+def note(session: Session, reasons: dict[int, str]) -> None:
+    """Write down what is odd about rows."""
+    _set_reasons(session, reasons, "")
+
+
+def _set_reasons(session: Session, reasons: dict[int, str], also: str) -> None:
+    parameters: dict[str, Any] = {
+        "ids": list(reasons),
+        "reasons": list(reasons.values()),
+    }
+    session.execute(
+        text(
+            f"UPDATE download_item i SET {also}reason = given.reason "  # noqa: S608
+            "FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) "
+            "AS given (id, reason) WHERE i.id = given.id"
+        ),
+        parameters,
+    )

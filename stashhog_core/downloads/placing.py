@@ -1,0 +1,383 @@
+"""Placing files in the library so that a final name always holds a whole file."""
+
+import contextlib
+import errno
+import logging
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stashhog_core.downloads import content
+from stashhog_core.downloads.content import Method
+from stashhog_core.downloads.files import (
+    CANNOT_LINK,
+    is_same_inode,
+    is_unchanged,
+    lstat,
+    may_be_equal,
+    opened,
+    publish,
+)
+from stashhog_core.downloads.names import printable, with_mark
+from stashhog_core.downloads.sources import SourceFile
+from stashhog_core.errors import ItemError, JobError
+from stashhog_core.hashing import oshash
+from stashhog_core.settings import PlacePolicy
+
+Names = tuple[str, ...]
+"""A file's or folder's place below the library root."""
+
+_log = logging.getLogger(__name__)
+
+_TEMPORARY = re.compile(r"\.stashhog-[0-9a-f]{16}\.part")
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+# Far below the usual limit of 1,024 open files of a process.
+_OPEN_FOLDERS = 128
+
+
+class OutOfSpaceError(ItemError):
+    """The library has no room for a file; it says nothing about the file."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a file is in the library, and how it got there.
+
+    `is_new` is False when it had been there, linked or equal, before.
+    """
+
+    path: str
+    method: Method
+    is_new: bool
+
+
+class Library:
+    """The library root. Nothing is ever written outside it, or over another file.
+
+    Folders are opened one below the other without following symbolic links, so that
+    neither a name nor a link in the library leads out of it.
+
+    Args:
+        root: An existing folder; it may itself be a symbolic link.
+        policy: How files are placed.
+        reserve_bytes: Space that a copy must leave free.
+        checkpoint: Called while bytes are copied or compared; may raise to stop.
+
+    Attributes:
+        root: The root, links resolved.
+        before_copy: Called before each copy, the only thing that a killed run leaves
+            parts of.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        policy: PlacePolicy,
+        reserve_bytes: int,
+        checkpoint: Callable[[], None],
+    ) -> None:
+        self.root = root.resolve()
+        self._policy = policy
+        self._reserve_bytes = reserve_bytes
+        self._checkpoint = checkpoint
+        self.before_copy: Callable[[], None] = lambda: None
+        self._folders: dict[Names, int] = {}
+        self._created: set[Names] = set()
+
+    def place(self, file: SourceFile, names: Names) -> Placed:
+        """Bring `file` to `names` below the root, or beside it if another has the name.
+
+        Raises:
+            OutOfSpaceError: There is no room.
+            ItemError: This file cannot be placed; nothing of it remains.
+        """
+        try:
+            return self._place(file, names)
+        except OSError as error:
+            self._drop_empty(names[:-1])
+            kind = OutOfSpaceError if error.errno in _NO_SPACE else ItemError
+            raise kind(
+                f"It cannot be placed: {error.strerror}",
+                where=printable("/".join(names)),
+            ) from error
+        except BaseException:
+            self._drop_empty(names[:-1])
+            raise
+
+    def preview(self, file: SourceFile, names: Names) -> Placed:
+        """Return what `place` would do, and change nothing."""
+        folder = self.root.joinpath(*names[:-1])
+        status = _regular(file)
+        links = self._policy.startswith("hardlink")
+        method: Method = "copy"
+        if links and status.st_dev == self.root.stat().st_dev:
+            method = "link"
+        if self._policy == "reflink":
+            method = "reflink"
+        for name in _candidates(file, names[-1]):
+            target = folder / name
+            try:
+                there = target.lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                return Placed(str(target), method, is_new=True)
+            if is_same_inode(status, there):
+                return Placed(str(target), "link", is_new=False)
+            if may_be_equal(status, there) and oshash(file.path) == oshash(target):
+                return Placed(str(target), "existing", is_new=False)
+        raise _all_taken(names)
+
+    def flush(self) -> None:
+        """Make the names of everything placed so far survive a power failure.
+
+        Raises:
+            JobError: The disk fails.
+        """
+        for names, folder in self._folders.items():
+            try:
+                os.fsync(folder)
+            except OSError as error:
+                # Some network file systems cannot do it for folders.
+                if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}:
+                    raise JobError(
+                        "The library's disk does not keep what is written",
+                        where=printable("/".join((str(self.root), *names))),
+                        remedy=f"{error.strerror}; check the disk or the mount",
+                    ) from error
+        self._close_folders()
+
+    def close(self) -> None:
+        """Give back what is open."""
+        self._close_folders()
+
+    def clean(self, folders: Iterable[Path]) -> int:
+        """Remove what killed runs left in these folders and the root.
+
+        Only one run at a time may place files, or it would lose its temporary files.
+
+        Returns:
+            The number of files removed.
+        """
+        removed = 0
+        for folder in {self.root, *folders}:
+            try:
+                if not folder.resolve().is_relative_to(self.root):
+                    continue
+                with os.scandir(folder) as entries:
+                    left = [
+                        entry.path
+                        for entry in entries
+                        if _TEMPORARY.fullmatch(entry.name)
+                    ]
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for path in left:
+                try:
+                    Path(path).unlink()
+                    removed += 1
+                except OSError as error:
+                    _log.warning("%s cannot be removed: %s", path, error.strerror)
+        return removed
+
+    def _place(self, file: SourceFile, names: Names) -> Placed:
+        status = _regular(file)
+        folder = self._folder(names[:-1])
+        for name in _candidates(file, names[-1]):
+            placed = self._try_name(file, status, folder, name)
+            if placed is not None:
+                method, is_new = placed
+                path = "/".join((str(self.root), *names[:-1], name))
+                return Placed(path, method, is_new)
+        raise _all_taken(names)
+
+    def _try_name(
+        self, file: SourceFile, status: os.stat_result, folder: int, name: str
+    ) -> tuple[Method, bool] | None:
+        """Place the file under this name; None if another file has it."""
+        if self._policy.startswith("hardlink"):
+            try:
+                return self._link(file, status, folder, name)
+            except FileExistsError:
+                return self._compare(file, status, folder, name)
+            except OSError as error:
+                if error.errno not in CANNOT_LINK:
+                    raise
+                if self._policy == "hardlink":
+                    if found := self._compare(file, status, folder, name):
+                        return found
+                    raise ItemError(
+                        f"It cannot be hard-linked: {error.strerror}",
+                        where=printable(name),
+                        remedy="put downloads and library on one file system, or let "
+                        "it be copied with STASHHOG_DOWNLOADS__PLACE=hardlink_or_copy",
+                    ) from error
+        if lstat(folder, name) is not None:
+            return self._compare(file, status, folder, name)
+        try:
+            return self._copy(file, status, folder, name), True
+        except FileExistsError:
+            return self._compare(file, status, folder, name)
+
+    def _link(
+        self, file: SourceFile, status: os.stat_result, folder: int, name: str
+    ) -> tuple[Method, bool]:
+        # A link is whole from its first moment and never replaces: it needs no
+        # temporary name.
+        os.link(file.path, name, dst_dir_fd=folder, follow_symlinks=False)
+        there = lstat(folder, name)
+        if there is None or not is_same_inode(status, there):
+            os.unlink(name, dir_fd=folder)
+            raise _changed(file)
+        return "link", True
+
+    def _compare(
+        self, file: SourceFile, status: os.stat_result, folder: int, name: str
+    ) -> tuple[Method, bool] | None:
+        """Return how the file is already there under this name; None if it is not."""
+        there = lstat(folder, name)
+        if there is None:
+            return None
+        if is_same_inode(status, there):
+            return "link", False
+        if not may_be_equal(status, there):
+            return None
+        with opened(file.path) as mine, opened(name, folder) as theirs:
+            equal = content.same(mine, theirs, self._checkpoint)
+        return ("existing", False) if equal else None
+
+    def _copy(
+        self, file: SourceFile, status: os.stat_result, folder: int, name: str
+    ) -> Method:
+        """Copy under a hidden name, then give it the final one.
+
+        Raises:
+            FileExistsError: Another file has got the name meanwhile.
+        """
+        self.before_copy()
+        temporary = f".stashhog-{secrets.token_hex(8)}.part"
+        with opened(file.path) as source:
+            if not is_unchanged(status, os.fstat(source)):
+                raise _changed(file)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            try:
+                target = os.open(temporary, flags, 0o600, dir_fd=folder)
+                try:
+                    method = self._fill(source, target, status, folder)
+                    after = os.fstat(source)
+                    written = os.fstat(target).st_size
+                    if not is_unchanged(status, after) or written != status.st_size:
+                        raise _changed(file)
+                    os.fchmod(target, stat.S_IMODE(status.st_mode) & 0o777 | 0o600)
+                    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+                    os.fsync(target)
+                finally:
+                    os.close(target)
+                publish(folder, temporary, name)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=folder)
+        return method
+
+    def _fill(
+        self, source: int, target: int, status: os.stat_result, folder: int
+    ) -> Method:
+        if self._policy == "reflink" and content.clone(source, target):
+            return "reflink"
+        space = os.fstatvfs(folder)
+        free = space.f_bavail * space.f_frsize
+        if free < status.st_size + self._reserve_bytes:
+            raise OutOfSpaceError(
+                f"The library has {free} bytes free where {status.st_size} and a "
+                f"reserve of {self._reserve_bytes} are needed",
+                where=printable(str(self.root)),
+                remedy="make room, or lower STASHHOG_DOWNLOADS__RESERVE_BYTES",
+            )
+        content.copy(source, target, self._checkpoint)
+        return "copy"
+
+    def _folder(self, names: Names) -> int:
+        """Open a folder below the root, creating it and its parents as needed."""
+        known = self._folders.get(names)
+        if known is not None:
+            return known
+        if len(self._folders) >= _OPEN_FOLDERS:
+            self.flush()
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        if not names:
+            opened = os.open(self.root, flags)
+        else:
+            parent = self._folder(names[:-1])
+            try:
+                opened = self._open_or_create(parent, names, flags | os.O_NOFOLLOW)
+            except (NotADirectoryError, FileExistsError) as error:
+                raise ItemError(
+                    "In the library a file or symbolic link has the name of its folder",
+                    where=printable("/".join(names)),
+                ) from error
+        self._folders[names] = opened
+        return opened
+
+    def _open_or_create(self, parent: int, names: Names, flags: int) -> int:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(names[-1], flags, dir_fd=parent)
+        os.mkdir(names[-1], dir_fd=parent)
+        self._created.add(names)
+        return os.open(names[-1], flags, dir_fd=parent)
+
+    def _drop_empty(self, names: Names) -> None:
+        """Remove the folders that were created for a file that did not come."""
+        while names in self._created:
+            parent = self._folders.get(names[:-1])
+            if parent is None:
+                return
+            try:
+                os.rmdir(names[-1], dir_fd=parent)
+            except OSError:
+                # Something else is in it: it stays.
+                return
+            self._created.discard(names)
+            opened = self._folders.pop(names, None)
+            if opened is not None:
+                os.close(opened)
+            names = names[:-1]
+
+    def _close_folders(self) -> None:
+        while self._folders:
+            os.close(self._folders.popitem()[1])
+        self._created.clear()
+
+
+def _candidates(file: SourceFile, name: str) -> Iterator[str]:
+    """Yield the names a file may get: its own, then ones marked by its content."""
+    yield name
+    mark = oshash(file.path)
+    yield with_mark(name, mark[:8])
+    yield with_mark(name, mark)
+
+
+def _regular(file: SourceFile) -> os.stat_result:
+    """Return the status of a source file that is as it was listed.
+
+    Raises:
+        ItemError: It has become something else.
+    """
+    status = file.path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size != file.size_bytes:
+        raise _changed(file)
+    return status
+
+
+def _changed(file: SourceFile) -> ItemError:
+    return ItemError(
+        "It changed while it was being placed", where=printable(file.relative_path)
+    )
+
+
+def _all_taken(names: Names) -> ItemError:
+    return ItemError(
+        "Other files have its name and the names it could get instead",
+        where=printable("/".join(names)),
+    )

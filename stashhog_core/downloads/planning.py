@@ -1,0 +1,241 @@
+"""What is to be done for one download, given what the ledger knows of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from stashhog_core.downloads import ledger
+from stashhog_core.downloads.choose import Choice, choose, is_video
+from stashhog_core.downloads.ledger import Known, Record
+from stashhog_core.downloads.names import check_name, printable, split_names
+from stashhog_core.downloads.placing import Names
+from stashhog_core.downloads.sources import Entry, EntryFiles, Source, SourceFile
+from stashhog_core.errors import ItemError
+from stashhog_core.media.probe import probe
+
+_TOO_SHORT = "It is shorter than 30 seconds"
+_NEEDS_UNPACKING = "It needs unpacking"
+_NOTHING_TO_TAKE = "It holds no video, picture or subtitle"
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """A file to be placed at `names` below the library root."""
+
+    file: SourceFile
+    record: Record
+    names: Names
+    is_video: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file, or an entry as a whole, that cannot be taken now.
+
+    `is_final` means that trying again cannot help.
+    """
+
+    record: Record
+    reason: str
+    is_final: bool = False
+
+
+@dataclass
+class Plan:
+    """What is to be done for one entry, and whether it went well.
+
+    Attributes:
+        entry: The entry.
+        is_folder: Whether its files go into a folder of their own.
+        files: To be placed.
+        failures: What cannot be placed; not yet recorded.
+        archives: New files that need unpacking.
+        short: New files that are left out for being short.
+        left_out: Number of files left out for what they are.
+        is_held: Something in it waits for its next try, or was given up.
+        had_trouble: The ledger holds a row for the entry as a whole.
+        has_failed: Something of it failed in this run.
+    """
+
+    entry: Entry
+    is_folder: bool = True
+    files: list[PlannedFile] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    archives: list[Record] = field(default_factory=list)
+    short: list[Record] = field(default_factory=list)
+    left_out: int = 0
+    is_held: bool = False
+    had_trouble: bool = False
+    has_failed: bool = False
+
+
+class Planner:
+    """Plans one entry after the other.
+
+    Args:
+        source: Lists the files of entries.
+        library_root: The library, links resolved.
+        now: Start of the run, for what waits.
+        exclude_short: Leave out videos shorter than 30 seconds.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        library_root: Path,
+        now: datetime,
+        *,
+        exclude_short: bool,
+    ) -> None:
+        self._source = source
+        self._library_root = library_root
+        self._now = now
+        self._exclude_short = exclude_short
+
+    def plan(self, entry: Entry, known: Known) -> Plan:
+        """Return what is to be done for `entry`.
+
+        Raises:
+            TransientError: The source is away.
+        """
+        plan = Plan(entry)
+        trouble = known.get(ledger.WHOLE_ENTRY)
+        plan.had_trouble = trouble is not None
+        if trouble is not None and trouble.waits(self._now):
+            plan.is_held = True
+            return plan
+        try:
+            listed = self._list(entry)
+        except ItemError as error:
+            self._add_failure(plan, known, ledger.WHOLE_ENTRY, str(error))
+            return plan
+        plan.is_folder = listed.is_folder
+        choice = choose(listed.files, self._duration(known))
+        for problem in listed.problems:
+            key = (printable(problem.name), 0)
+            self._add_failure(plan, known, key, problem.reason)
+        for file in choice.take:
+            self._add_file(plan, known, file)
+        self._add_left_out(plan, known, choice, anything=bool(listed.problems))
+        plan.has_failed = plan.has_failed or bool(plan.failures)
+        return plan
+
+    def _list(self, entry: Entry) -> EntryFiles:
+        location = entry.location.resolve()
+        root = self._library_root
+        if location.is_relative_to(root) or root.is_relative_to(location):
+            raise ItemError(
+                "Download and library lie inside one another",
+                where=printable(str(entry.location)),
+                remedy="save downloads outside STASHHOG_DOWNLOADS__LIBRARY_ROOT",
+            )
+        listed = self._source.files(entry)
+        if listed.is_folder:
+            check_name(entry.name)
+        return listed
+
+    def _duration(self, known: Known) -> Callable[[SourceFile], float | None] | None:
+        """Return what tells a video's length; None if length does not matter."""
+        if not self._exclude_short:
+            return None
+
+        def duration_seconds(file: SourceFile) -> float | None:
+            record = known.get(_key(file))
+            if record is not None:
+                # It was looked at before: too short, or taken.
+                return 0.0 if record.state == "left_out" else None
+            try:
+                return probe(file.path).duration_seconds
+            except ItemError:
+                return None
+
+        return duration_seconds
+
+    def _add_file(self, plan: Plan, known: Known, file: SourceFile) -> None:
+        entry = plan.entry
+        record = known.get(_key(file))
+        if record is None:
+            record = _record(entry, _key(file))
+        elif _is_in_library(record):
+            return
+        elif record.state == "left_out":
+            record = replace(record, state="found", reason=None)
+        elif record.state == "blocked" and entry.may_retry_blocked:
+            record = replace(record, state="failed", tries=0)
+        elif record.state == "blocked" or record.waits(self._now):
+            plan.is_held = True
+            return
+        try:
+            names = split_names(file.relative_path)
+        except ItemError as error:
+            plan.failures.append(Failure(record, str(error), is_final=True))
+            return
+        if plan.is_folder:
+            names = (entry.name, *names)
+        target = printable("/".join((str(self._library_root), *names)))
+        record = replace(record, target_path=target)
+        plan.files.append(PlannedFile(file, record, names, is_video(file)))
+
+    def _add_left_out(
+        self, plan: Plan, known: Known, choice: Choice, *, anything: bool
+    ) -> None:
+        """Note what is not taken; what the ledger has already is not told again."""
+        entry = plan.entry
+        for file in choice.archives:
+            if _key(file) not in known or entry.may_retry_blocked:
+                record = _record(entry, _key(file))
+                plan.archives.append(
+                    replace(record, state="blocked", reason=_NEEDS_UNPACKING)
+                )
+        for file in choice.short:
+            if _key(file) not in known:
+                record = _record(entry, _key(file))
+                plan.short.append(replace(record, state="left_out", reason=_TOO_SHORT))
+        if choice.archives and not choice.take:
+            plan.has_failed = bool(plan.archives)
+            plan.is_held = not plan.archives
+        if plan.files or plan.short:
+            plan.left_out = len(choice.left_out) + len(plan.short)
+        taken = choice.take or choice.archives or choice.short or anything
+        is_loose_file = self._source.kind == "folder" and not plan.is_folder
+        if not taken and not is_loose_file:
+            self._add_failure(
+                plan, known, ledger.WHOLE_ENTRY, _NOTHING_TO_TAKE, is_final=True
+            )
+
+    def _add_failure(
+        self,
+        plan: Plan,
+        known: Known,
+        key: ledger.FileKey,
+        reason: str,
+        *,
+        is_final: bool = False,
+    ) -> None:
+        """Note a failure, unless it waits for its next try or was given up."""
+        record = known.get(key)
+        if record is None:
+            record = _record(plan.entry, key)
+        elif record.state == "blocked" and plan.entry.may_retry_blocked:
+            record = replace(record, state="failed", tries=0)
+        elif record.state == "blocked" or record.waits(self._now):
+            plan.is_held = True
+            return
+        plan.failures.append(Failure(record, reason, is_final))
+        plan.has_failed = True
+
+
+def _key(file: SourceFile) -> ledger.FileKey:
+    return printable(file.relative_path), file.size_bytes
+
+
+def _record(entry: Entry, key: ledger.FileKey) -> Record:
+    return Record(printable(entry.key), printable(entry.name), *key)
+
+
+def _is_in_library(record: Record) -> bool:
+    # A blocked file with a method is in the library, but not in Stash.
+    return record.state in ledger.IN_LIBRARY or (
+        record.state == "blocked" and record.method is not None
+    )

@@ -1,0 +1,331 @@
+"""One run of `process_downloads`: entries in portions, and what happened to them."""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from stashhog_core.db.session import Database
+from stashhog_core.downloads import ledger
+from stashhog_core.downloads.ledger import Record
+from stashhog_core.downloads.names import printable
+from stashhog_core.downloads.placing import Library, OutOfSpaceError, Placed
+from stashhog_core.downloads.planning import Failure, Plan, PlannedFile, Planner
+from stashhog_core.downloads.seen import awaiting_scan, still_unseen
+from stashhog_core.downloads.sources import Entry, Problem, Source
+from stashhog_core.errors import ItemError, StashHogError
+from stashhog_core.hashing import oshash
+from stashhog_core.media.probe import probe
+from stashhog_core.params import ProcessDownloadsParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import DownloadsResult, ItemFailure
+from stashhog_core.settings import Settings
+
+_RECORDS_AT_ONCE = 1000
+_RECORD_INTERVAL_SECONDS = 2.0
+_REPORT_INTERVAL_SECONDS = 0.5
+_SHOWN_PATHS = 100
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Counts:
+    synced: int = 0
+    skipped: int = 0
+    failed: int = 0
+    files_linked: int = 0
+    files_copied: int = 0
+    files_skipped: int = 0
+    bytes_linked: int = 0
+    bytes_copied: int = 0
+    placed_paths: list[str] = field(default_factory=list)
+    errors: list[ItemFailure] = field(default_factory=list)
+
+    def add(self, placed: Placed, size_bytes: int) -> None:
+        """Count a file that is in the library."""
+        if len(self.placed_paths) < _SHOWN_PATHS:
+            self.placed_paths.append(printable(placed.path))
+        if not placed.is_new:
+            return
+        if placed.method == "copy":
+            self.files_copied += 1
+            self.bytes_copied += size_bytes
+        else:
+            # A reflink takes no space either.
+            self.files_linked += 1
+            self.bytes_linked += size_bytes
+
+
+class Run:
+    """One run: takes entries in portions, and adds up what happened."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        params: ProcessDownloadsParams,
+        source: Source,
+        library: Library,
+    ) -> None:
+        self._database = database
+        self._dry_run = params.dry_run
+        self._max_tries = settings.downloads.max_tries
+        self._source = source
+        self._library = library
+        self._now = datetime.now(UTC)
+        self._planner = Planner(
+            source, library.root, self._now, exclude_short=params.exclude_small_vids
+        )
+        self._counts = _Counts()
+        self._unwritten: list[Record] = []
+        self._announced: dict[tuple[str, str, int], Record] = {}
+        library.before_copy = self._write_announced
+        self._written_at = time.monotonic()
+        self._reported_at = 0.0
+
+    def report_problems(self, problems: Iterable[Problem]) -> None:
+        """Report entries that the source shows as broken, each when it is due."""
+        problems = list(problems)
+        known = self._known([problem.key for problem in problems])
+        failed = []
+        for problem in problems:
+            name = printable(problem.name)
+            record = known[problem.key].get(ledger.WHOLE_ENTRY)
+            if record is None:
+                record = Record(problem.key, name, *ledger.WHOLE_ENTRY)
+            if record.state == "blocked" or record.waits(self._now):
+                self._counts.skipped += 1
+                continue
+            self._fail(record, name, problem.reason)
+            self._counts.failed += 1
+            failed.append(problem.key)
+        self._write()
+        if not self._dry_run:
+            self._source.mark_failed(failed)
+
+    def take(
+        self, entries: Sequence[Entry], progress: Progress, done: int, total: int
+    ) -> None:
+        """Place the files of these entries, then tell ledger and source."""
+        known = self._known([entry.key for entry in entries])
+        plans = []
+        for entry in entries:
+            progress.checkpoint()
+            plans.append(self._planner.plan(entry, known[entry.key]))
+        self._announce(plans)
+        videos: list[tuple[Record, Path]] = []
+        try:
+            for number, plan in enumerate(plans, start=done):
+                self._report(progress, plan.entry, number, total)
+                videos += self._place_all(plan, progress)
+        finally:
+            # Also when it was stopped: what is in the library stands in the ledger.
+            self._write()
+        self._examine(videos, progress)
+        self._conclude(plans)
+
+    def result(self, total: int, done: int) -> DownloadsResult:
+        """Return what happened."""
+        counts = self._counts
+        return DownloadsResult(
+            status="completed_with_errors" if counts.errors else "completed",
+            total_items=total,
+            synced_items=counts.synced,
+            skipped_items=counts.skipped + done,
+            failed_items=counts.failed,
+            files_linked=counts.files_linked,
+            files_copied=counts.files_copied,
+            files_skipped=counts.files_skipped,
+            bytes_linked=counts.bytes_linked,
+            bytes_copied=counts.bytes_copied,
+            awaiting_scan=awaiting_scan(self._database),
+            placed_paths=tuple(counts.placed_paths),
+            unseen=still_unseen(self._database, _SHOWN_PATHS),
+            errors=tuple(counts.errors),
+        )
+
+    def _known(self, keys: Sequence[str]) -> dict[str, ledger.Known]:
+        with self._database.transaction() as session:
+            return ledger.known_files(session, self._source.kind, keys)
+
+    def _announce(self, plans: Iterable[Plan]) -> None:
+        """Note what is about to be placed; record what is reported or left out."""
+        for plan in plans:
+            name = printable(plan.entry.name)
+            for failure in plan.failures:
+                self._note(failure, name)
+            if plan.archives:
+                first = plan.archives[0]
+                self._error(
+                    name,
+                    f"{len(plan.archives)} archives need unpacking, "
+                    f"the first is {first.relative_path}",
+                )
+            self._unwritten += [*plan.archives, *plan.short]
+            self._announced |= {
+                (file.record.entry_key, *file.record.key): file.record
+                for file in plan.files
+            }
+            self._counts.files_skipped += plan.left_out
+        self._write()
+
+    def _note(self, failure: Failure, entry_name: str) -> None:
+        """Report what could not even be planned."""
+        record = failure.record
+        item = entry_name
+        if record.relative_path not in {"", entry_name}:
+            item = f"{entry_name}/{record.relative_path}"
+        if not failure.is_final:
+            self._fail(record, item, failure.reason)
+            return
+        self._error(item, failure.reason)
+        self._unwritten.append(
+            replace(record, state="blocked", reason=failure.reason, next_try_at=None)
+        )
+
+    def _place_all(self, plan: Plan, progress: Progress) -> list[tuple[Record, Path]]:
+        """Place the files of one entry; return the videos among them."""
+        videos = []
+        for file in plan.files:
+            progress.checkpoint()
+            record = self._place(plan, file)
+            self._announced.pop((file.record.entry_key, *file.record.key), None)
+            if record is not None and record.oshash is not None:
+                videos.append((record, file.file.path))
+            due = time.monotonic() - self._written_at > _RECORD_INTERVAL_SECONDS
+            if due or len(self._unwritten) >= _RECORDS_AT_ONCE:
+                self._write()
+        return videos
+
+    def _place(self, plan: Plan, file: PlannedFile) -> Record | None:
+        """Place one file; return its record, or None if it failed."""
+        source_file = file.file
+        item = f"{printable(plan.entry.name)}/{file.record.relative_path}"
+        if not plan.is_folder:
+            item = printable(plan.entry.name)
+        try:
+            content_hash = oshash(source_file.path) if file.is_video else None
+            if self._dry_run:
+                placed = self._library.preview(source_file, file.names)
+            else:
+                placed = self._library.place(source_file, file.names)
+        except OutOfSpaceError as error:
+            # No try of the file's: the next run may have room.
+            plan.has_failed = True
+            self._error(item, str(error))
+            record = replace(file.record, state="failed", reason=str(error))
+            self._unwritten.append(replace(record, next_try_at=None))
+            return None
+        except (ItemError, OSError) as error:
+            plan.has_failed = True
+            self._fail(file.record, item, _worded(error))
+            return None
+        self._counts.add(placed, source_file.size_bytes)
+        record = replace(
+            file.record,
+            state="placed",
+            target_path=printable(placed.path),
+            method=placed.method,
+            oshash=content_hash,
+            reason=None,
+            next_try_at=None,
+            placed_at=datetime.now(UTC),
+        )
+        self._unwritten.append(record)
+        return record
+
+    def _examine(
+        self, videos: Iterable[tuple[Record, Path]], progress: Progress
+    ) -> None:
+        """Report the new videos that cannot be read.
+
+        They stay in the library: the importer is no judge, and Stash may read what we
+        cannot. This comes after the ledger knows them, so that a file that brings the
+        reader down does so only once.
+        """
+        for record, path in videos:
+            progress.checkpoint()
+            try:
+                probe(path)
+            except ItemError as error:
+                self._error(record.target_path or str(path), str(error))
+                self._unwritten.append(replace(record, reason=str(error)))
+        self._write()
+
+    def _conclude(self, plans: Iterable[Plan]) -> None:
+        """Count the entries, and show in the source what became of them."""
+        done, failed, cleared = [], [], []
+        for plan in plans:
+            if plan.has_failed:
+                self._counts.failed += 1
+                if not plan.entry.is_marked_failed:
+                    failed.append(plan.entry.key)
+            elif plan.is_held:
+                self._counts.skipped += 1
+            else:
+                if plan.files:
+                    self._counts.synced += 1
+                else:
+                    self._counts.skipped += 1
+                done.append(plan.entry)
+            if plan.had_trouble and not plan.is_held and not plan.failures:
+                cleared.append(plan.entry.key)
+        if self._dry_run:
+            return
+        if cleared:
+            with self._database.transaction() as session:
+                ledger.clear_entry_trouble(session, self._source.kind, cleared)
+        self._source.mark_done(done)
+        self._source.mark_failed(failed)
+
+    def _fail(self, record: Record, item: str, reason: str) -> None:
+        """Note one more failed try, and report it."""
+        failed = record.failed(reason, self._now, self._max_tries)
+        if failed.state == "blocked":
+            reason = f"{reason} (given up after {failed.tries} tries)"
+        self._error(item, reason)
+        self._unwritten.append(failed)
+
+    def _error(self, item: str, reason: str) -> None:
+        _log.warning("%s: %s", item, reason)
+        self._counts.errors.append(ItemFailure(item=item, reason=reason))
+
+    def _write(self) -> None:
+        """Make everything placed so far last, then record it."""
+        records, self._unwritten = self._unwritten, []
+        self._written_at = time.monotonic()
+        if self._dry_run or not records:
+            return
+        self._library.flush()
+        with self._database.transaction() as session:
+            ledger.write(session, self._source.kind, records)
+
+    def _write_announced(self) -> None:
+        """Record where copies will be made, so that what a killed run leaves is found.
+
+        Links leave nothing, and are recorded when they are made.
+        """
+        announced = list(self._announced.values())
+        self._announced = {}
+        if announced:
+            with self._database.transaction() as session:
+                ledger.write(session, self._source.kind, announced)
+
+    def _report(
+        self, progress: Progress, entry: Entry, number: int, total: int
+    ) -> None:
+        now = time.monotonic()
+        if now - self._reported_at >= _REPORT_INTERVAL_SECONDS:
+            self._reported_at = now
+            progress.update(
+                number / total, f"{printable(entry.name)} {number + 1}/{total}"
+            )
+
+
+def _worded(error: StashHogError | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"It cannot be read: {error.strerror}"
+    return str(error)

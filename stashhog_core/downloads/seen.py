@@ -1,0 +1,119 @@
+"""Closing the loop: a download is done only when Stash has it."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+
+from stashhog_core.db.session import Database
+from stashhog_core.downloads import ledger
+from stashhog_core.downloads.ledger import UnseenVideo
+from stashhog_core.downloads.names import from_printable
+from stashhog_core.errors import ItemError
+from stashhog_core.media.probe import UNREADABLE, probe
+from stashhog_core.paths import PathMap
+from stashhog_core.results import ItemFailure
+
+_AT_ONCE = 1000
+_NOT_SCANNED = "No scan of Stash has followed yet"
+_GONE = "It has left the library before Stash had it"
+_NOT_TAKEN = (
+    "Stash has scanned since, but does not have it: its folder must lie in a library "
+    "path of Stash and in STASHHOG_STASH__SCAN_PATHS"
+)
+
+
+def mark_scanned(database: Database, placed_before: datetime | None = None) -> int:
+    """Note a successful scan of Stash; return the number of files that waited for it.
+
+    Args:
+        database: The database.
+        placed_before: Start of the scan; files placed later keep waiting. None: the
+            scan saw everything that is placed.
+    """
+    with database.transaction() as session:
+        return ledger.mark_scanned(session, placed_before)
+
+
+def awaiting_scan(database: Database) -> int:
+    """Count the files in the library that no scan of Stash has followed yet.
+
+    More than none after a run that placed nothing means that an earlier run was
+    stopped between placing and scanning.
+    """
+    with database.transaction() as session:
+        return ledger.count_awaiting_scan(session)
+
+
+def confirm_seen(database: Database, path_map: PathMap) -> list[ItemFailure]:
+    """Look up every placed video in the mirror of Stash, by path and by oshash.
+
+    A video that was scanned but cannot be read is reported once and then given up:
+    Stash will never have it. All others are looked up again next time.
+
+    Args:
+        database: The database, just synced.
+        path_map: Stash's path prefixes to the local ones.
+
+    Returns:
+        The videos that Stash does not have yet, and why.
+    """
+    with database.transaction() as session:
+        videos = ledger.unseen_videos(session)
+    unseen = []
+    for portion in _portions(videos):
+        with database.transaction() as session:
+            seen = ledger.mark_seen(
+                session,
+                [video.id for video in portion],
+                [path_map.to_remote(video.target_path) for video in portion],
+            )
+        missed = [video for video in portion if video.id not in seen]
+        # Files are looked into between the transactions.
+        reasons = {video.id: _reason(video) for video in missed}
+        scanned = {
+            video.id: reasons[video.id] for video in missed if video.state == "scanned"
+        }
+        hopeless = {
+            id_: why for id_, why in scanned.items() if why.startswith(UNREADABLE)
+        }
+        with database.transaction() as session:
+            ledger.note(session, scanned)
+            ledger.block(session, hopeless)
+        unseen += [
+            ItemFailure(item=video.target_path, reason=reasons[video.id])
+            for video in missed
+        ]
+    return unseen
+
+
+def still_unseen(database: Database, limit: int) -> tuple[ItemFailure, ...]:
+    """Return the first videos that Stash has scanned past, and why."""
+    with database.transaction() as session:
+        videos = ledger.unseen_videos(session)
+    return tuple(
+        ItemFailure(item=video.target_path, reason=video.reason or _NOT_TAKEN)
+        for video in islice((v for v in videos if v.state == "scanned"), limit)
+    )
+
+
+def _reason(video: UnseenVideo) -> str:
+    if video.state == "placed":
+        return _NOT_SCANNED
+    if video.reason is not None and video.reason.startswith(UNREADABLE):
+        return video.reason
+    path = from_printable(video.target_path)
+    if not path.exists():
+        # Perhaps the library is not mounted now: it is looked for again.
+        return _GONE
+    if video.reason == _NOT_TAKEN:
+        return video.reason
+    try:
+        probe(path)
+    except ItemError as error:
+        return str(error)
+    return _NOT_TAKEN
+
+
+def _portions(videos: Sequence[UnseenVideo]) -> Iterator[Sequence[UnseenVideo]]:
+    for start in range(0, len(videos), _AT_ONCE):
+        yield videos[start : start + _AT_ONCE]

@@ -1,0 +1,109 @@
+"""Where finished downloads come from: what every source can tell and be told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from stashhog_core.progress import Progress
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished download: one torrent, or one file or folder of the watch folder.
+
+    Attributes:
+        key: What the ledger knows it by: info hash, or name in the watch folder.
+        name: Its folder's name in the library; a single file keeps its own name.
+        location: Its file or folder on this machine.
+        boundary: The folder that its files must really lie in.
+        is_marked_failed: The source shows it as failed, so that success must be told.
+        may_retry_blocked: A person asked for it again.
+    """
+
+    key: str
+    name: str
+    location: Path
+    boundary: Path
+    is_marked_failed: bool = False
+    may_retry_blocked: bool = False
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of an entry; `relative_path` is below the entry, with `/`."""
+
+    relative_path: str
+    path: Path
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that cannot be taken, and why.
+
+    `name` is an entry's name, or a file's path below its entry.
+    """
+
+    name: str
+    reason: str
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source has.
+
+    Attributes:
+        entries: Finished, in a fixed order; none that the source knows as done.
+        problems: Entries that will not finish by themselves.
+        done: Number of entries that the source knows as done.
+        unfinished: Number of entries still on their way.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    done: int = 0
+    unfinished: int = 0
+
+
+@dataclass(frozen=True)
+class EntryFiles:
+    """The files of one entry, and those that cannot be taken at all."""
+
+    is_folder: bool
+    files: tuple[SourceFile, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+class Source(Protocol):
+    """A place that finished downloads come from."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in the ledger."""
+
+    def finished(self, progress: Progress) -> Listing:
+        """List what is finished.
+
+        Raises:
+            ConfigurationError: The source refuses.
+            TransientError: It is away; never an empty listing.
+        """
+
+    def files(self, entry: Entry) -> EntryFiles:
+        """List the files of an entry.
+
+        Raises:
+            ItemError: The entry as a whole cannot be taken.
+            TransientError: The source is away.
+        """
+
+    def mark_done(self, entries: Sequence[Entry]) -> None:
+        """Show in the source that these are in the library."""
+
+    def mark_failed(self, keys: Sequence[str]) -> None:
+        """Show in the source that these failed."""
+
+    def close(self) -> None:
+        """Log out and give back connections."""

@@ -1,0 +1,429 @@
+"""What the product asks of a Stash server, one method per question.
+
+Ids are integers. Lists are never sent empty: Stash takes an empty list of scenes or
+paths as "all of them".
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from stashhog_core.errors import ConfigurationError, JobError, TransientError
+from stashhog_core.settings import StashSettings
+from stashhog_core.stash import documents as d
+from stashhog_core.stash.payloads import (
+    Job,
+    MarkerStamp,
+    Performer,
+    Scene,
+    SceneFileStamp,
+    SceneMedia,
+    SceneStamp,
+    Studio,
+    Tag,
+)
+from stashhog_core.stash.transport import RETRY_DELAYS_SECONDS, Transport
+
+T = TypeVar("T")
+
+IDS_PER_QUERY = 500
+"""Scenes asked for at a time when they are named by id."""
+
+SCALAR_FIELDS = frozenset(
+    {
+        "title",
+        "code",
+        "details",
+        "director",
+        "date",
+        "rating100",
+        "organized",
+        "studio_id",
+        "urls",
+    }
+)
+"""What `update_scene` may set. Sets of tags and so on would be replaced whole."""
+
+
+class StashClient:
+    """A Stash server. Close it, or use it in a `with` statement.
+
+    Every method raises `ConfigurationError` (wrong key), `TransientError` (no answer)
+    or `JobError` (an error as the answer). Reads ride out short outages by themselves;
+    writes are sent once, and it is for the caller to look what became of them.
+
+    Args:
+        settings: Address, key, time limit.
+        transport: What carries the requests; None: the network.
+        retry_delays_seconds: Pauses before a read is tried again.
+    """
+
+    def __init__(
+        self,
+        settings: StashSettings,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        retry_delays_seconds: tuple[float, ...] = RETRY_DELAYS_SECONDS,
+    ) -> None:
+        self._transport = Transport(settings, transport, retry_delays_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self._transport.close()
+
+    @property
+    def address(self) -> str:
+        """Where the server is, without credentials."""
+        return self._transport.address
+
+    # --- the server ------------------------------------------------------------------
+
+    def version(self) -> str:
+        """Return Stash's version; empty for a build that does not know it."""
+        return self._one(d.VERSION).version or ""
+
+    def check_ready(self) -> None:
+        """Make sure, without waiting, that Stash is there, set up, and lets us in.
+
+        Raises:
+            ConfigurationError: It is not; says what to check.
+        """
+        try:
+            status = self._one(
+                d.SYSTEM_STATUS, timeout_seconds=self._transport.timeout_seconds
+            ).status
+        except (TransientError, JobError) as error:
+            remedy = error.remedy or "check STASHHOG_STASH__URL"
+            raise ConfigurationError(error.what, error.where, remedy) from error
+        if status != "OK":
+            raise ConfigurationError(
+                f"Stash is not set up yet (its status is {status})",
+                where=self.address,
+                remedy="open STASHHOG_STASH__URL in a browser and finish its set-up",
+            )
+
+    def library_roots(self) -> list[str]:
+        """Return the folders of Stash's library, as Stash names them."""
+        stashes = self._one(d.LIBRARY_ROOTS).general.stashes
+        return [folder.path for folder in stashes]
+
+    # --- its jobs --------------------------------------------------------------------
+
+    def start_scan(self, scan_input: Mapping[str, Any]) -> int:
+        """Queue a metadata scan; return the job's id."""
+        _never_empty(scan_input, "paths")
+        return self._one(d.START_SCAN, {"input": scan_input})
+
+    def start_generate(self, generate_input: Mapping[str, Any]) -> int:
+        """Queue a generate job; return the job's id."""
+        _never_empty(generate_input, "sceneIDs")
+        return self._one(d.START_GENERATE, {"input": generate_input})
+
+    def find_job(
+        self, job_id: int, *, timeout_seconds: float | None = None
+    ) -> Job | None:
+        """Return the job; None if Stash forgot it or never had it.
+
+        Stash keeps the last ten finished jobs, none across a restart, and counts ids
+        from 1 again: compare `add_time` before taking it for the same job.
+
+        Args:
+            job_id: Its id.
+            timeout_seconds: Wait no longer, and do not try again.
+        """
+        return self._transport.send(
+            d.FIND_JOB, {"id": str(job_id)}, timeout_seconds=timeout_seconds
+        )
+
+    def job_queue(self, *, timeout_seconds: float | None = None) -> list[Job]:
+        """Return the jobs that wait, run or are being stopped, in order."""
+        queue = self._transport.send(d.JOB_QUEUE, timeout_seconds=timeout_seconds)
+        return list(queue or ())
+
+    def stop_job(self, job_id: int, *, timeout_seconds: float | None = None) -> None:
+        """Ask Stash to stop a job; it may go on for half a minute.
+
+        Stash says nothing if the job is over or unknown.
+        """
+        self._transport.send(
+            d.STOP_JOB, {"id": str(job_id)}, timeout_seconds=timeout_seconds
+        )
+
+    # --- reading ---------------------------------------------------------------------
+
+    def scene_stamps(self, page_size: int = 5000) -> Iterator[list[SceneStamp]]:
+        """Yield id and time of change of every scene, page by page, by rising id."""
+        after = 0
+        while rows := self._rows(d.SCENE_STAMPS, {"after": after, "size": page_size}):
+            yield rows
+            if len(rows) < page_size:
+                return
+            after = rows[-1].id
+
+    def marker_stamps(self) -> list[MarkerStamp]:
+        """Return id, time of change and scene of every marker."""
+        return self._rows(d.MARKER_STAMPS)
+
+    def scene_file_stamps(self, changed_since: str) -> list[SceneFileStamp]:
+        """Return the files of each scene with a file Stash changed since then.
+
+        Stash compares `changed_since` as text with its own local time. A scan that
+        finds a file moved or replaced changes the file, and not its scene.
+        """
+        return self._rows(d.SCENE_FILE_STAMPS, {"since": changed_since})
+
+    def count_scenes(self) -> int:
+        """Return the number of scenes."""
+        return self._one(d.SCENE_COUNT).count
+
+    def scenes(self, ids: Sequence[int]) -> tuple[list[Scene], list[int]]:
+        """Return the scenes of these ids, in their order, and the ids Stash lacks."""
+        return self._by_id(d.SCENES, ids)
+
+    def scene_pages(self, page_size: int = 500) -> Iterator[list[Scene]]:
+        """Yield every scene with all it has, page by page, by rising id."""
+        after = 0
+        while rows := self._rows(d.SCENE_PAGE, {"after": after, "size": page_size}):
+            yield rows
+            if len(rows) < page_size:
+                return
+            after = rows[-1].id
+
+    def existing_scene_ids(self, ids: Sequence[int]) -> set[int]:
+        """Return those of `ids` that Stash has."""
+        wanted = sorted(set(ids))
+        found: set[int] = set()
+        # Sorted, the chunks do not overlap: all of them together list Stash's scenes
+        # once at most, ids only.
+        for chunk in _chunks(wanted, IDS_PER_QUERY):
+            window = {"low": chunk[0], "high": chunk[-1]}
+            listed = {row.id for row in self._rows(d.SCENE_IDS, window)}
+            found.update(listed.intersection(chunk))
+        return found
+
+    def tags(self) -> list[Tag]:
+        """Return all tags."""
+        return self._rows(d.TAGS)
+
+    def performers(self) -> list[Performer]:
+        """Return all performers."""
+        return self._rows(d.PERFORMERS)
+
+    def studios(self) -> list[Studio]:
+        """Return all studios."""
+        return self._rows(d.STUDIOS)
+
+    def find_tag(self, name: str) -> Tag | None:
+        """Return the tag of this name, else the one with this alias.
+
+        Letter case does not count, as it does not for Stash.
+        """
+        wanted = name.strip().casefold()
+        # Stash compares with LIKE: in a name, % and _ match anything.
+        rows = self._rows(d.FIND_TAG, {"name": name.strip()})
+        for tag in rows:
+            if tag.name.casefold() == wanted:
+                return tag
+        for tag in rows:
+            if any(alias.casefold() == wanted for alias in tag.aliases):
+                return tag
+        return None
+
+    def scenes_lacking_phash(self, ids: Sequence[int]) -> list[int]:
+        """Return those of `ids` with a file that has no perceptual hash."""
+        if not ids:
+            return []
+        window = {"low": min(ids), "high": max(ids)}
+        lacking = {row.id for row in self._rows(d.LACKING_PHASH, window)}
+        return [scene_id for scene_id in ids if scene_id in lacking]
+
+    def scene_media(self, ids: Sequence[int]) -> tuple[list[SceneMedia], list[int]]:
+        """Return where the scenes' media would be, and the ids Stash lacks."""
+        return self._by_id(d.SCENE_MEDIA, ids)
+
+    def media_exists(self, url_path: str) -> bool:
+        """Tell whether Stash has made the media at this path or address of it."""
+        return self._transport.media_exists(url_path)
+
+    # --- writing ---------------------------------------------------------------------
+
+    def bulk_update_scenes(
+        self,
+        ids: Sequence[int],
+        *,
+        add_tag_ids: Sequence[int] = (),
+        remove_tag_ids: Sequence[int] = (),
+        add_performer_ids: Sequence[int] = (),
+        remove_performer_ids: Sequence[int] = (),
+        studio_id: int | None = None,
+    ) -> None:
+        """Add, remove and set the same values in many scenes.
+
+        What is added and set comes about for all scenes or none; so does what is
+        removed, in a second step. Doing it again changes nothing more.
+        """
+        if not ids:
+            raise ValueError("bulk_update_scenes needs at least one scene")
+        added = _id_sets("ADD", add_tag_ids, add_performer_ids)
+        if studio_id is not None:
+            added["studio_id"] = str(studio_id)
+        removed = _id_sets("REMOVE", remove_tag_ids, remove_performer_ids)
+        for change in (added, removed):
+            if change:
+                update = {"ids": _wire(ids), **change}
+                self._one(d.BULK_UPDATE_SCENES, {"input": update})
+
+    def update_scene(self, scene_id: int, fields: Mapping[str, Any]) -> None:
+        """Set fields of a scene by Stash's names; None clears a field.
+
+        Raises:
+            ValueError: A field is a set (tags, performers): it would be replaced.
+        """
+        if refused := fields.keys() - SCALAR_FIELDS:
+            raise ValueError(f"update_scene does not set {', '.join(sorted(refused))}")
+        update = {"id": str(scene_id), **fields}
+        self._one(d.UPDATE_SCENE, {"input": update})
+
+    def create_tag(self, name: str) -> Tag:
+        """Create a tag.
+
+        Raises:
+            JobError: The name, or an alias of this name, is taken.
+        """
+        return self._one(d.CREATE_TAG, {"input": {"name": name}})
+
+    def create_performer(self, name: str) -> Performer:
+        """Create a performer.
+
+        Raises:
+            JobError: The name is taken.
+        """
+        return self._one(d.CREATE_PERFORMER, {"input": {"name": name}})
+
+    def create_studio(self, name: str) -> Studio:
+        """Create a studio.
+
+        Raises:
+            JobError: The name is taken.
+        """
+        return self._one(d.CREATE_STUDIO, {"input": {"name": name}})
+
+    def create_marker(
+        self,
+        *,
+        scene_id: int,
+        title: str,
+        seconds: float,
+        primary_tag_id: int,
+        tag_ids: Sequence[int] = (),
+        end_seconds: float | None = None,
+    ) -> int:
+        """Create a marker; return its id. Stash takes the same marker twice."""
+        marker = {
+            "scene_id": str(scene_id),
+            "title": title,
+            "seconds": seconds,
+            "end_seconds": end_seconds,
+            "primary_tag_id": str(primary_tag_id),
+            "tag_ids": _wire(tag_ids),
+        }
+        return self._one(d.CREATE_MARKER, {"input": marker}).id
+
+    def destroy_markers(self, ids: Sequence[int]) -> None:
+        """Delete markers, all or none."""
+        if not ids:
+            raise ValueError("destroy_markers needs at least one marker")
+        self._one(d.DESTROY_MARKERS, {"ids": _wire(ids)})
+
+    def destroy_tag(self, tag_id: int) -> None:
+        """Delete a tag.
+
+        Raises:
+            JobError: It is unknown, or the primary tag of a marker.
+        """
+        self._one(d.DESTROY_TAG, {"id": str(tag_id)})
+
+    # --- common ----------------------------------------------------------------------
+
+    def _one(
+        self,
+        operation: d.Operation[T],
+        variables: Mapping[str, Any] | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> T:
+        answer = self._transport.send(
+            operation, variables, timeout_seconds=timeout_seconds
+        )
+        if answer is None:
+            raise JobError(
+                f"Stash answered {operation.name} with nothing", where=self.address
+            )
+        return answer
+
+    def _rows(
+        self,
+        operation: d.Operation[d.Rows[T]],
+        variables: Mapping[str, Any] | None = None,
+    ) -> list[T]:
+        return list(self._one(operation, variables).rows)
+
+    def _by_id(
+        self, operation: d.Operation[d.Rows[T]], ids: Sequence[int]
+    ) -> tuple[list[T], list[int]]:
+        """Return the rows of `ids` and the ids that Stash lacks.
+
+        One unknown id makes Stash refuse all, and so does one that stands twice.
+        """
+        rows: list[T] = []
+        missing: list[int] = []
+        for chunk in _chunks(list(dict.fromkeys(ids)), IDS_PER_QUERY):
+            known = chunk
+            while known:
+                try:
+                    rows += self._rows(operation, {"ids": _wire(known)})
+                    break
+                except JobError:
+                    existing = self.existing_scene_ids(known)
+                    if len(existing) == len(known):
+                        raise
+                    known = [scene_id for scene_id in known if scene_id in existing]
+            kept = set(known)
+            missing += [scene_id for scene_id in chunk if scene_id not in kept]
+        return rows, missing
+
+
+def _chunks(ids: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
+
+
+def _wire(ids: Sequence[int]) -> list[str]:
+    return [str(id_) for id_ in ids]
+
+
+def _id_sets(
+    mode: str, tag_ids: Sequence[int], performer_ids: Sequence[int]
+) -> dict[str, Any]:
+    sets = {"tag_ids": tag_ids, "performer_ids": performer_ids}
+    return {
+        name: {"ids": _wire(ids), "mode": mode} for name, ids in sets.items() if ids
+    }
+
+
+def _never_empty(job_input: Mapping[str, Any], name: str) -> None:
+    if not job_input.get(name):
+        raise ValueError(f"Stash would take missing or empty {name} as everything")

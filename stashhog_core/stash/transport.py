@@ -1,0 +1,275 @@
+"""Sending documents to Stash over HTTP, and telling what went wrong.
+
+Every error of the network, of HTTP and of GraphQL becomes one of ours here. A 401 of
+Stash has no body; GraphQL errors come with status 200; invalid documents with 422.
+"""
+
+import ipaddress
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
+
+import httpx
+import msgspec
+
+from stashhog_core.errors import (
+    ConfigurationError,
+    JobError,
+    StashHogError,
+    TransientError,
+)
+from stashhog_core.settings import StashSettings
+from stashhog_core.stash.documents import Operation
+from stashhog_core.stash.payloads import GraphQLError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RETRY_DELAYS_SECONDS = (0.5, 1.0, 2.0)
+"""Pauses before a reading operation is sent again."""
+
+_CONNECT_TIMEOUT_SECONDS = 10.0
+_PANIC = "Internal system error"
+_LOCKED = "database is locked"
+# Where a cover or a picture of a marker was never made, Stash serves one of these:
+# type and size.
+_PLACEHOLDERS = (("image/svg+xml", None), ("image/png", "1199"))
+
+
+class Transport:
+    """One connection pool to one Stash server; may be used from several threads."""
+
+    def __init__(
+        self,
+        settings: StashSettings,
+        transport: httpx.BaseTransport | None = None,
+        retry_delays_seconds: tuple[float, ...] = RETRY_DELAYS_SECONDS,
+    ) -> None:
+        if not settings.url:
+            raise ConfigurationError(
+                "No Stash server is configured",
+                remedy="set STASHHOG_STASH__URL, such as http://localhost:9999",
+            )
+        self.timeout_seconds = settings.timeout_seconds
+        self._retry_delays_seconds = retry_delays_seconds
+        headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+        # Stash refuses any key it does not know, even where it asks for none.
+        if settings.api_key and (key := settings.api_key.get_secret_value()):
+            headers["ApiKey"] = key
+        try:
+            url = httpx.URL(settings.url.rstrip("/").removesuffix("/graphql"))
+            self._client = httpx.Client(
+                headers=headers,
+                timeout=self._timeout(settings.timeout_seconds),
+                transport=transport,
+                # A proxy of the environment cannot know what is on this machine.
+                trust_env=not _is_loopback(url.host),
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ConfigurationError(
+                "STASHHOG_STASH__URL is not an address",
+                remedy=f"write it like http://localhost:9999 ({error})",
+            ) from error
+        self._url = str(url).rstrip("/")
+        self._prefix = url.path.rstrip("/")
+        self.address = str(url.copy_with(userinfo=b"")).rstrip("/")
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self._client.close()
+
+    def send(
+        self,
+        operation: Operation[T],
+        variables: Mapping[str, Any] | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> T | None:
+        """Return the answer; None where Stash answers null.
+
+        An operation that reads is sent again after an outage; one that writes is
+        sent once, since its effect may have come about though its answer was lost.
+
+        Args:
+            operation: What to ask.
+            variables: Its variables.
+            timeout_seconds: Wait no longer, and do not try again.
+
+        Raises:
+            ConfigurationError: The key is wrong, or Stash refuses this client.
+            TransientError: Stash did not answer, or is overloaded.
+            JobError: Stash answered with an error, or is no Stash.
+        """
+        body = msgspec.json.encode(
+            {
+                "operationName": operation.name,
+                "query": operation.text,
+                "variables": variables or {},
+            }
+        )
+
+        def post() -> T | None:
+            return self._post(operation, body, timeout_seconds)
+
+        if operation.reads and timeout_seconds is None:
+            return self._again(operation.name, post)
+        return post()
+
+    def media_exists(self, url_path: str) -> bool:
+        """Tell whether Stash serves real media at `url_path`, by asking for one byte.
+
+        Stash does not know HEAD, and answers some missing media with a placeholder.
+        """
+        path = httpx.URL(url_path).raw_path.decode("ascii")
+        path = path.removeprefix(self._prefix)
+        return self._again(f"media {path}", lambda: self._probe(path))
+
+    def _post(
+        self, operation: Operation[T], body: bytes, timeout_seconds: float | None
+    ) -> T | None:
+        limit = timeout_seconds or self.timeout_seconds
+        try:
+            response = self._client.post(
+                f"{self._url}/graphql",
+                content=body,
+                headers={"Content-Type": "application/json"},
+                timeout=self._timeout(limit),
+            )
+        except httpx.HTTPError as error:
+            self._fail(operation.name, error, limit)
+        self._check_status(response, operation.name)
+        try:
+            envelope = operation.decoder.decode(response.content)
+        except msgspec.ValidationError as error:
+            raise JobError(
+                f"Stash answered {operation.name} in a form that is not known",
+                where=self.address,
+                remedy=f"{error}; this Stash may be too old or too new",
+            ) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._no_stash(response) from error
+        if envelope.errors:
+            raise self._graphql_error(operation.name, envelope.errors)
+        if envelope.data is None:
+            raise self._no_stash(response)
+        return envelope.data.answer
+
+    def _probe(self, path: str) -> bool:
+        try:
+            # Streamed, so that an answer that ignores the range is not read.
+            with self._client.stream(
+                "GET", f"{self._url}{path}", headers={"Range": "bytes=0-0"}
+            ) as response:
+                if response.status_code in {404, 416}:
+                    return False
+                self._check_status(response, path)
+                return not _is_placeholder(response)
+        except httpx.HTTPError as error:
+            self._fail(path, error, self.timeout_seconds)
+
+    def _again(self, name: str, call: Callable[[], T]) -> T:
+        for delay_seconds in self._retry_delays_seconds:
+            try:
+                return call()
+            except TransientError as error:
+                logger.info("%s; %s is tried again in %g s", error, name, delay_seconds)
+                time.sleep(delay_seconds)
+        return call()
+
+    def _check_status(self, response: httpx.Response, name: str) -> None:
+        """Return if the body is worth reading."""
+        status = response.status_code
+        to_login = "/login" in response.headers.get("Location", "")
+        if status == httpx.codes.UNAUTHORIZED or (response.is_redirect and to_login):
+            raise ConfigurationError(
+                "Stash does not accept the API key",
+                where=self.address,
+                remedy="set STASHHOG_STASH__API_KEY to the key shown in Stash under "
+                "Settings, Security; leave it empty if Stash has no password",
+            )
+        if status == httpx.codes.FORBIDDEN:
+            raise ConfigurationError(
+                "Stash refuses this machine",
+                where=self.address,
+                remedy="look at Stash's log; something between may forbid it too",
+            )
+        if status == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
+            raise TransientError(
+                f"Stash answered {name} with status {status}", where=self.address
+            )
+        # 400 and 422 carry GraphQL errors.
+        if response.is_redirect or (response.is_client_error and status not in _SAID):
+            raise self._no_stash(response)
+
+    def _no_stash(self, response: httpx.Response) -> JobError:
+        answer = f"status {response.status_code}"
+        if response.is_redirect:
+            answer += f", redirecting to {response.headers.get('Location', '')}"
+        return JobError(
+            "What answers there is not a Stash server",
+            where=self.address,
+            remedy=f"check STASHHOG_STASH__URL (the answer was {answer})",
+        )
+
+    def _graphql_error(
+        self, name: str, errors: tuple[GraphQLError, ...]
+    ) -> StashHogError:
+        text = "; ".join(error.message for error in errors)
+        if _LOCKED in text:
+            return TransientError(
+                f"Stash's database is busy ({name})", where=self.address
+            )
+        if _PANIC in text:
+            return JobError(
+                f"Stash itself failed at {name}",
+                where=self.address,
+                remedy=f"look at Stash's log; it said: {text}",
+            )
+        return JobError(f"Stash refused {name}: {text}", where=self.address)
+
+    def _fail(
+        self, name: str, error: httpx.HTTPError, limit_seconds: float
+    ) -> NoReturn:
+        """Raise our error for one of the network."""
+        if isinstance(error, httpx.DecodingError):
+            raise JobError(
+                f"Stash's answer to {name} cannot be unpacked", where=self.address
+            ) from error
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            what = "Stash cannot be reached"
+        elif isinstance(error, httpx.TimeoutException):
+            what = f"Stash did not answer {name} within {limit_seconds:g} s"
+        else:
+            what = f"The connection to Stash broke during {name}"
+        raise TransientError(
+            what,
+            where=self.address,
+            remedy=f"check that it runs, and STASHHOG_STASH__URL ({error})",
+        ) from error
+
+    @staticmethod
+    def _timeout(seconds: float) -> httpx.Timeout:
+        return httpx.Timeout(seconds, connect=min(seconds, _CONNECT_TIMEOUT_SECONDS))
+
+
+_SAID = {httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY}
+
+
+def _is_placeholder(response: httpx.Response) -> bool:
+    kind = response.headers.get("Content-Type", "").partition(";")[0]
+    length = response.headers.get("Content-Length")
+    # "bytes 0-0/1199"
+    size = response.headers.get("Content-Range", f"/{length}").rpartition("/")[2]
+    return any(
+        kind == placeholder and bytes_ in (None, size)
+        for placeholder, bytes_ in _PLACEHOLDERS
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

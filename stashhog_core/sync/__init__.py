@@ -1,0 +1,1 @@
+"""The mirror of Stash's library: what differs is fetched and stored set-wise."""

@@ -1,0 +1,196 @@
+"""The rules of what differs between Stash and its mirror. Pure: no I/O in here."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+
+from stashhog_core.stash.payloads import Payload
+
+Hash = int
+"""64 bits, signed as PostgreSQL's bigint is."""
+
+
+def row_hash(row: Payload) -> Hash:
+    """Return the hash of all that a row holds."""
+    return text_hash(msgspec.json.encode(row))
+
+
+def text_hash(text: bytes) -> Hash:
+    """Return the hash of a text."""
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEntity:
+    """A tag, performer or studio as mirrored. No hash: a stub, or to be renewed."""
+
+    name: str
+    hash: Hash | None
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class EntityDifference:
+    """What differs in one table of tags, performers or studios. Ids throughout."""
+
+    changed: frozenset[int] = frozenset()
+    """New, changed or back again: to be stored."""
+    renamed: frozenset[int] = frozenset()
+    vanished: frozenset[int] = frozenset()
+    """Gone from Stash since the last run."""
+    missing: frozenset[int] = frozenset()
+    """Found gone in an earlier run, and still gone: may be removed."""
+
+    @property
+    def touches_scenes(self) -> frozenset[int]:
+        """Those whose scenes are fetched anew.
+
+        A merge shows as one that vanished: its scenes now have another one, though
+        their own time of change did not move.
+        """
+        return self.renamed | self.vanished
+
+
+def compare_entities(
+    remote: Mapping[int, tuple[str, Hash]], local: Mapping[int, LocalEntity]
+) -> EntityDifference:
+    """Compare Stash's rows (id → name, hash) with the mirrored ones."""
+    changed, renamed = set(), set()
+    for id_, (name, hash_) in remote.items():
+        known = local.get(id_)
+        if known is None or known.missing or known.hash != hash_:
+            changed.add(id_)
+        if known is not None and known.name != name:
+            renamed.add(id_)
+    gone = [(id_, row.missing) for id_, row in local.items() if id_ not in remote]
+    return EntityDifference(
+        changed=frozenset(changed),
+        renamed=frozenset(renamed),
+        vanished=frozenset(id_ for id_, missing in gone if not missing),
+        missing=frozenset(id_ for id_, missing in gone if missing),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalScene:
+    """A mirrored scene. No hash: it is to be fetched whatever Stash says."""
+
+    hash: Hash | None
+    missing: bool = False
+
+
+LocalMarkers = Mapping[int, tuple[int, str]]
+"""Marker id → its scene and Stash's time of its last change."""
+
+FileFacts = frozenset[tuple[int, str, int, datetime | None]]
+"""Id, path, size and time of each file of a scene."""
+
+
+@dataclass(frozen=True)
+class SceneDifference:
+    """What differs in the scenes: id sets by reason. A scene may be in several."""
+
+    new: set[int] = field(default_factory=set)
+    changed: set[int] = field(default_factory=set)
+    marker: set[int] = field(default_factory=set)
+    file: set[int] = field(default_factory=set)
+    entity: set[int] = field(default_factory=set)
+    returned: set[int] = field(default_factory=set)
+    vanished: set[int] = field(default_factory=set)
+    """Gone from Stash since the last run; nothing to fetch."""
+    missing: set[int] = field(default_factory=set)
+    """Found gone in an earlier run, and still gone: may be removed."""
+
+    @property
+    def to_fetch(self) -> set[int]:
+        """Scenes that Stash has and the mirror has not, or not as they are."""
+        return (
+            self.new
+            | self.changed
+            | self.marker
+            | self.file
+            | self.entity
+            | self.returned
+        )
+
+    @property
+    def pending(self) -> int:
+        """How many scenes a sync would bring up to date."""
+        return len(self.to_fetch | self.vanished)
+
+    def reasons(self) -> dict[str, int]:
+        """Return how many scenes are pending, each under its first reason."""
+        counts: dict[str, int] = {}
+        counted: set[int] = set()
+        for reason in (
+            "new",
+            "returned",
+            "changed",
+            "marker",
+            "file",
+            "entity",
+            "vanished",
+        ):
+            ids: set[int] = getattr(self, reason)
+            if number := len(ids - counted):
+                counts[reason] = number
+            counted |= ids
+        return counts
+
+
+def compare_scenes(
+    remote: Mapping[int, Hash], local: Mapping[int, LocalScene]
+) -> SceneDifference:
+    """Compare the stamps of all of Stash's scenes with the mirrored ones."""
+    difference = SceneDifference()
+    for id_, hash_ in remote.items():
+        known = local.get(id_)
+        if known is None:
+            difference.new.add(id_)
+        elif known.missing:
+            difference.returned.add(id_)
+        elif known.hash != hash_:
+            difference.changed.add(id_)
+    for id_, scene in local.items():
+        if id_ not in remote:
+            (difference.missing if scene.missing else difference.vanished).add(id_)
+    return difference
+
+
+def scenes_of_changed_markers(
+    remote: Iterable[tuple[int, int, str]], local: LocalMarkers
+) -> Iterator[int]:
+    """Yield the scenes whose markers were created, changed, moved or destroyed.
+
+    Args:
+        remote: Id, scene and time of change of each of Stash's markers.
+        local: The mirrored ones.
+    """
+    seen: set[int] = set()
+    for id_, scene_id, updated_text in remote:
+        seen.add(id_)
+        known = local.get(id_)
+        if known != (scene_id, updated_text):
+            yield scene_id
+            if known is not None:
+                yield known[0]
+    for id_, (scene_id, _) in local.items():
+        if id_ not in seen:
+            yield scene_id
+
+
+def scenes_of_changed_files(
+    remote: Mapping[int, FileFacts], local: Mapping[int, FileFacts]
+) -> Iterator[int]:
+    """Yield the scenes whose files are not the mirrored ones."""
+    for scene_id, files in remote.items():
+        if local.get(scene_id, frozenset()) != files:
+            yield scene_id
+
+
+def removal_limit(rows: int) -> int:
+    """Return how many of a table's rows one run may remove unasked."""
+    return max(20, rows * 5 // 100)

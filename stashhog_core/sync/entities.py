@@ -1,0 +1,195 @@
+"""Tags, performers and studios in the mirror."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.merge import (
+    merge_rows,
+    merge_rows_returning,
+    replace_children_returning,
+)
+from stashhog_core.db.models import (
+    Manifest,
+    Marker,
+    MarkerTag,
+    Performer,
+    Scene,
+    ScenePerformer,
+    SceneTag,
+    Studio,
+    Tag,
+    TagParent,
+)
+from stashhog_core.stash import payloads
+from stashhog_core.sync.difference import Hash, LocalEntity, row_hash
+from stashhog_core.sync.rows import (
+    PERFORMER_COLUMNS,
+    STUDIO_COLUMNS,
+    TAG_COLUMNS,
+    performer_row,
+    studio_row,
+    tag_parent_rows,
+    tag_row,
+)
+from stashhog_core.sync.source import Source
+
+EntityPayload = payloads.Tag | payloads.Performer | payloads.Studio
+EntityModel = type[Tag] | type[Performer] | type[Studio]
+
+MODELS: Mapping[str, EntityModel] = {
+    "tag": Tag,
+    "performer": Performer,
+    "studio": Studio,
+}
+"""The kinds of entities and their tables."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All rows of one kind, as Stash has them now."""
+
+    kind: str
+    rows: Mapping[int, EntityPayload]
+    hashes: Mapping[int, Hash]
+
+    def names(self) -> dict[int, tuple[str, Hash]]:
+        """Return what a comparison needs: id → name and hash."""
+        return {id_: (row.name, self.hashes[id_]) for id_, row in self.rows.items()}
+
+
+def fetch_listing(stash: Source, kind: str) -> Listing:
+    """Fetch all rows of a kind."""
+    fetch: Mapping[str, Callable[[], Sequence[EntityPayload]]] = {
+        "tag": stash.tags,
+        "performer": stash.performers,
+        "studio": stash.studios,
+    }
+    rows = {row.id: row for row in fetch[kind]()}
+    return Listing(kind, rows, {id_: row_hash(row) for id_, row in rows.items()})
+
+
+def local_entities(session: Session, kind: str) -> dict[int, LocalEntity]:
+    """Return the mirrored rows of a kind."""
+    model = MODELS[kind]
+    query = select(
+        model.id, model.name, Manifest.hash, model.missing_since.is_not(None)
+    ).outerjoin(Manifest, (Manifest.entity == kind) & (Manifest.id == model.id))
+    return {
+        id_: LocalEntity(name, hash_, missing)
+        for id_, name, hash_, missing in session.execute(query)
+    }
+
+
+def store_entities(
+    listing: Listing, session: Session, ids: Collection[int]
+) -> set[int]:
+    """Store those rows of the listing, and their hashes; return the changed ones."""
+    if not ids:
+        return set()
+    rows = [listing.rows[id_] for id_ in sorted(ids)]
+    if listing.kind == "tag":
+        changed = _store_tags(session, _of(rows, payloads.Tag))
+    elif listing.kind == "performer":
+        changed = _changed(
+            session,
+            Performer,
+            PERFORMER_COLUMNS,
+            [performer_row(row) for row in _of(rows, payloads.Performer)],
+        )
+    else:
+        changed = _store_studios(session, _of(rows, payloads.Studio))
+    merge_rows(
+        session,
+        Manifest,
+        ("entity", "id", "hash"),
+        [(listing.kind, row.id, listing.hashes[row.id]) for row in rows],
+    )
+    return changed
+
+
+def _store_tags(session: Session, tags: Sequence[payloads.Tag]) -> set[int]:
+    changed = _changed(session, Tag, TAG_COLUMNS, [tag_row(tag) for tag in tags])
+    links = [link for tag in tags for link in tag_parent_rows(tag)]
+    store_stubs(session, "tag", {parent_id for _, parent_id in links})
+    moved = replace_children_returning(
+        session,
+        TagParent,
+        "tag_id",
+        [tag.id for tag in tags],
+        ("tag_id", "parent_id"),
+        links,
+    )
+    return changed | set(moved)
+
+
+def _store_studios(session: Session, studios: Sequence[payloads.Studio]) -> set[int]:
+    stored = {studio.id for studio in studios}
+    parents = {studio.parent_studio.id for studio in studios if studio.parent_studio}
+    store_stubs(session, "studio", parents - stored)
+    return _changed(
+        session, Studio, STUDIO_COLUMNS, [studio_row(studio) for studio in studios]
+    )
+
+
+def unknown_entities(
+    session: Session, referenced: Mapping[str, Collection[int]]
+) -> dict[str, set[int]]:
+    """Return those of the named ids, by kind, that have no row yet."""
+    unknown: dict[str, set[int]] = {}
+    for kind, ids in referenced.items():
+        model = MODELS[kind]
+        known = session.scalars(select(model.id).where(model.id == func.any(list(ids))))
+        if lacking := set(ids).difference(known):
+            unknown[kind] = lacking
+    return unknown
+
+
+def store_stubs(session: Session, kind: str, ids: Collection[int]) -> None:
+    """Create nameless rows for ids that have none, so that they can be referred to.
+
+    A stub has no hash: the next run fills it, or finds it gone.
+    """
+    lacking = unknown_entities(session, {kind: ids}).get(kind) if ids else None
+    if lacking:
+        merge_rows(session, MODELS[kind], ("id",), [(id_,) for id_ in lacking])
+
+
+def scenes_of_entities(session: Session, kind: str, ids: Collection[int]) -> set[int]:
+    """Return the mirrored scenes that have any of these entities."""
+    if not ids:
+        return set()
+    wanted = func.any(list(ids))
+    if kind == "performer":
+        queries = [
+            select(ScenePerformer.scene_id).where(ScenePerformer.performer_id == wanted)
+        ]
+    elif kind == "studio":
+        queries = [select(Scene.id).where(Scene.studio_id == wanted)]
+    else:
+        queries = [
+            select(SceneTag.scene_id).where(SceneTag.tag_id == wanted),
+            select(Marker.scene_id).where(Marker.primary_tag_id == wanted),
+            select(Marker.scene_id)
+            .join(MarkerTag, MarkerTag.marker_id == Marker.id)
+            .where(MarkerTag.tag_id == wanted),
+        ]
+    return {scene_id for query in queries for scene_id in session.scalars(query)}
+
+
+def _changed(
+    session: Session,
+    model: EntityModel,
+    columns: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+) -> set[int]:
+    keys = merge_rows_returning(session, model, columns, rows, "id")
+    return {*keys.created, *keys.updated}
+
+
+def _of(rows: Sequence[EntityPayload], kind: type[Any]) -> list[Any]:
+    """Narrow rows to the type their listing holds."""
+    return [row for row in rows if isinstance(row, kind)]

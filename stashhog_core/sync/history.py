@@ -1,0 +1,146 @@
+"""The history of sync: what each run did, and what it could not store."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.models import SyncIssue, SyncRun
+
+Kind = Literal["full", "incremental", "scenes"]
+Status = Literal["completed", "completed_with_errors", "failed", "cancelled"]
+
+_RUNNING = "running"
+_INTERRUPTED = "interrupted"
+_SUCCESSFUL = ("completed", "completed_with_errors")
+_LIBRARY_KINDS = ("full", "incremental")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Which of the stored scenes are new, and which differed in any way."""
+
+    created: frozenset[int]
+    updated: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Issue:
+    """A row that could not be fetched or stored, and why."""
+
+    entity: str
+    id: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a run has done so far, in scenes. `issues` are added to in place."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    issues: list[Issue] = field(default_factory=list)
+
+    def with_stored(self, stored: Stored) -> "Tally":
+        """Return the tally with the scenes of one more transaction."""
+        return replace(
+            self,
+            created=self.created + len(stored.created),
+            updated=self.updated + len(stored.updated),
+        )
+
+    @property
+    def failed_scenes(self) -> int:
+        """How many scenes could not be fetched or stored."""
+        return sum(issue.entity == "scene" for issue in self.issues)
+
+
+def start_run(
+    session: Session, kind: Kind, trigger: str, run_id: str | None
+) -> tuple[int, datetime]:
+    """Note that a run starts; return its number and the database's time.
+
+    The caller holds the lock of sync, so a run that still counts as running was
+    killed: it is noted as interrupted.
+    """
+    session.execute(
+        update(SyncRun)
+        .where(SyncRun.status == _RUNNING)
+        .values(
+            status=_INTERRUPTED,
+            finished_at=func.now(),
+            message="the process ended without a word",
+        )
+    )
+    run = SyncRun(kind=kind, trigger=trigger, run_id=run_id, status=_RUNNING)
+    session.add(run)
+    session.flush()
+    return run.id, run.started_at
+
+
+def note_progress(session: Session, number: int, tally: Tally) -> None:
+    """Note what a run has done so far, in the transaction that did it."""
+    run = session.get_one(SyncRun, number)
+    run.created = tally.created
+    run.updated = tally.updated
+    run.removed = tally.removed
+    run.failed = tally.failed_scenes
+
+
+def finish_run(
+    session: Session,
+    number: int,
+    status: Status,
+    tally: Tally,
+    message: str = "",
+) -> None:
+    """Note how a run ended; a successful one of the whole library is a baseline.
+
+    The baseline is when the run started, not ended: what Stash changed meanwhile
+    counts as changed after it.
+    """
+    run = session.get_one(SyncRun, number)
+    run.status = status
+    run.message = message
+    run.finished_at = func.now()
+    run.unchanged = tally.unchanged
+    note_progress(session, number, tally)
+    if status in _SUCCESSFUL and run.kind in _LIBRARY_KINDS:
+        run.baseline = run.started_at
+    _store_issues(session, number, tally.issues)
+
+
+def last_baseline(session: Session) -> datetime | None:
+    """Return the start of the last successful sync of the library; None: never."""
+    return session.scalar(
+        select(SyncRun.baseline)
+        .where(SyncRun.baseline.is_not(None))
+        .order_by(SyncRun.id.desc())
+        .limit(1)
+    )
+
+
+def latest_runs(session: Session, limit: int = 20) -> list[SyncRun]:
+    """Return the newest runs, the latest first."""
+    return list(
+        session.scalars(select(SyncRun).order_by(SyncRun.id.desc()).limit(limit))
+    )
+
+
+def _store_issues(session: Session, number: int, issues: Iterable[Issue]) -> None:
+    rows = [
+        {
+            "sync_run_id": number,
+            "entity": issue.entity,
+            "entity_id": issue.id,
+            "reason": issue.reason,
+        }
+        for issue in issues
+    ]
+    if rows:
+        session.execute(insert(SyncIssue), rows)

@@ -1,0 +1,115 @@
+"""The job `sync`, and how many scenes it would have to bring up to date."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stashhog_core.db.locks import job_lock
+from stashhog_core.db.session import Database
+from stashhog_core.params import SyncParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import SyncResult
+from stashhog_core.sync.history import Kind, start_run
+from stashhog_core.sync.loader import SETTLE_SECONDS
+from stashhog_core.sync.run import Run
+from stashhog_core.sync.source import Source
+from stashhog_core.sync.survey import take_survey
+
+log = logging.getLogger(__name__)
+
+JOB = "sync"
+SCHEDULE_TRIGGER = "AUTO_STASH_SYNC_DAEMON"
+"""What the history says started a scheduled sync."""
+
+FOUND_PENDING = "Found %d scenes pending sync from Stash"
+NONE_PENDING = "No scenes pending sync from Stash"
+EXECUTED = "Executed incremental sync due to %d scenes that needed to be resynced"
+"""Logged by whoever started a sync because of pending scenes, once it completed."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What a sync would have to do.
+
+    Attributes:
+        count: Scenes to bring up to date, exactly.
+        reasons: How many of them for each reason: new, returned, changed, marker,
+            file, entity (a tag, performer or studio was renamed or is gone), vanished.
+        entities: Rows to store, by kind: tag, performer, studio.
+    """
+
+    count: int
+    reasons: Mapping[str, int]
+    entities: Mapping[str, int]
+
+
+def pending_scenes(stash: Source, database: Database) -> Pending:
+    """Return what differs between Stash and the mirror. Nothing is changed.
+
+    Raises:
+        TransientError: Stash or the database is away; that is never "nothing".
+        JobError: Stash refuses to answer.
+    """
+    survey = take_survey(stash, database)
+    pending = Pending(
+        count=survey.scenes.pending,
+        reasons=survey.scenes.reasons(),
+        entities={
+            kind: number
+            for kind, found in survey.entities.items()
+            if (number := len(found.changed | found.vanished))
+        },
+    )
+    if pending.count:
+        log.info(FOUND_PENDING, pending.count)
+    else:
+        log.debug(NONE_PENDING)
+    return pending
+
+
+def sync(
+    stash: Source,
+    database: Database,
+    params: SyncParams,
+    progress: Progress,
+    *,
+    trigger: str,
+    run_id: str | None = None,
+    settle_seconds: float = SETTLE_SECONDS,
+) -> SyncResult:
+    """Bring the mirror up to date with Stash.
+
+    May be killed at any point and run again. Scenes that fail are reported, stay
+    pending and hold nobody back.
+
+    Args:
+        stash: The Stash server.
+        database: The mirror.
+        params: What to sync, and how.
+        progress: Told of the scenes synced so far.
+        trigger: Who wants it, for the history: manual, schedule, workflow, …
+        run_id: The run of the flow, for the history.
+        settle_seconds: How long a scene must be left alone to count as settled.
+
+    Raises:
+        TransientError: Stash or the database is away, or another sync is under way.
+        JobError: Stash refuses to answer.
+        JobCancelled: A stop was asked for.
+    """
+    kind: Kind = "incremental"
+    if params.scene_ids is not None:
+        kind = "scenes"
+    elif params.force:
+        kind = "full"
+    with job_lock(database, JOB):
+        with database.transaction() as session:
+            number, _ = start_run(session, kind, trigger, run_id)
+        run = Run(stash, database, params, progress, kind, number, settle_seconds)
+        try:
+            if params.scene_ids is None:
+                return run.sync_library()
+            return run.sync_scenes(params.scene_ids)
+        except BaseException as error:
+            # Stops arrive as KeyboardInterrupt and the like, too.
+            run.note_failure(error)
+            raise

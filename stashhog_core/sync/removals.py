@@ -1,0 +1,77 @@
+"""Removing what is gone from Stash: marked first, removed in a later run, braked."""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.models import Manifest, Scene
+from stashhog_core.sync.difference import removal_limit
+from stashhog_core.sync.entities import MODELS
+from stashhog_core.sync.survey import SCENE
+
+_PLURALS = {
+    SCENE: "scenes",
+    "tag": "tags",
+    "performer": "performers",
+    "studio": "studios",
+}
+
+
+def mark_missing(session: Session, kind: str, vanished: Collection[int]) -> None:
+    """Note that these rows are gone from Stash.
+
+    Nothing is lost by it: a row that comes back is restored with its local flags.
+    """
+    if vanished:
+        model = _model(kind)
+        session.execute(
+            update(model)
+            .where(model.id == func.any(list(vanished)))
+            .values(missing_since=func.now())
+        )
+
+
+def remove_missing(
+    session: Session,
+    kind: str,
+    vanished: Collection[int],
+    missing: Collection[int],
+    *,
+    confirmed: bool,
+) -> tuple[int, str | None]:
+    """Remove rows that an earlier run had marked as missing.
+
+    Args:
+        session: Open session; the caller commits. The listing of Stash was complete.
+        kind: scene, tag, performer or studio.
+        vanished: Rows that this run marked: they stay, but count for the brake, so
+            that it tells of itself before anything is at stake.
+        missing: Rows marked by an earlier run, and still gone.
+        confirmed: The user allows more removals than the brake does.
+
+    Returns:
+        How many rows were removed, and why removals are held, if they are.
+    """
+    if not vanished and not missing:
+        return 0, None
+    model = _model(kind)
+    total = session.scalar(select(func.count()).select_from(model)) or 0
+    gone, limit = len(vanished) + len(missing), removal_limit(total)
+    if gone > limit and not confirmed:
+        return 0, (
+            f"{gone} of {total} {_PLURALS[kind]} are gone from Stash, more than the "
+            f"{limit} that one run removes unasked, so none was removed. "
+            "If Stash shows its whole library, run sync with confirm_removals=true"
+        )
+    ids = list(missing)
+    session.execute(delete(model).where(model.id == func.any(ids)))
+    session.execute(
+        delete(Manifest).where(Manifest.entity == kind, Manifest.id == func.any(ids))
+    )
+    return len(ids), None
+
+
+def _model(kind: str) -> Any:
+    return Scene if kind == SCENE else MODELS[kind]

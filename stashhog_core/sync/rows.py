@@ -1,0 +1,316 @@
+"""Stash's payloads as rows of the mirror's tables. Pure: no I/O in here."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from stashhog_core.stash.payloads import (
+    FileStamp,
+    Performer,
+    Ref,
+    Scene,
+    StashBoxId,
+    Studio,
+    Tag,
+    VideoFile,
+)
+from stashhog_core.sync.difference import FileFacts
+from stashhog_core.sync.times import parse_stash_time
+
+Row = tuple[Any, ...]
+
+TAG_COLUMNS = (
+    "id",
+    "name",
+    "sort_name",
+    "description",
+    "aliases",
+    "favorite",
+    "ignore_auto_tag",
+    "missing_since",
+)
+PERFORMER_COLUMNS = (
+    "id",
+    "name",
+    "disambiguation",
+    "aliases",
+    "gender",
+    "birthdate",
+    "country",
+    "urls",
+    "details",
+    "rating100",
+    "favorite",
+    "ignore_auto_tag",
+    "stash_ids",
+    "missing_since",
+)
+STUDIO_COLUMNS = (
+    "id",
+    "name",
+    "aliases",
+    "parent_id",
+    "urls",
+    "details",
+    "rating100",
+    "favorite",
+    "ignore_auto_tag",
+    "stash_ids",
+    "missing_since",
+)
+SCENE_COLUMNS = (
+    "id",
+    "title",
+    "code",
+    "details",
+    "director",
+    "urls",
+    "date",
+    "rating100",
+    "organized",
+    "play_count",
+    "o_counter",
+    "interactive",
+    "interactive_speed",
+    "studio_id",
+    "groups",
+    "galleries",
+    "stash_ids",
+    "captions",
+    "stash_created_at",
+    "stash_updated_at",
+    "stash_updated_text",
+    "missing_since",
+)
+FILE_COLUMNS = (
+    "scene_id",
+    "file_id",
+    "position",
+    "path",
+    "size_bytes",
+    "mod_time",
+    "format",
+    "duration_seconds",
+    "width",
+    "height",
+    "frame_rate",
+    "bit_rate",
+    "video_codec",
+    "audio_codec",
+)
+FINGERPRINT_COLUMNS = ("scene_id", "file_id", "kind", "value")
+MARKER_COLUMNS = (
+    "id",
+    "scene_id",
+    "title",
+    "seconds",
+    "end_seconds",
+    "primary_tag_id",
+    "stash_updated_text",
+)
+
+
+def tag_row(tag: Tag) -> Row:
+    """Return the row of a tag, without its parents."""
+    return (
+        tag.id,
+        _text(tag.name),
+        _text(tag.sort_name),
+        _text(tag.description),
+        _texts(tag.aliases),
+        tag.favorite,
+        tag.ignore_auto_tag,
+        None,
+    )
+
+
+def performer_row(performer: Performer) -> Row:
+    """Return the row of a performer."""
+    return (
+        performer.id,
+        _text(performer.name),
+        _text(performer.disambiguation),
+        _texts(performer.alias_list),
+        performer.gender,
+        performer.birthdate,
+        _text(performer.country),
+        _texts(performer.urls),
+        _text(performer.details),
+        performer.rating100,
+        performer.favorite,
+        performer.ignore_auto_tag,
+        _stash_ids(performer.stash_ids),
+        None,
+    )
+
+
+def studio_row(studio: Studio) -> Row:
+    """Return the row of a studio."""
+    return (
+        studio.id,
+        _text(studio.name),
+        _texts(studio.aliases),
+        studio.parent_studio.id if studio.parent_studio else None,
+        _texts(studio.urls),
+        _text(studio.details),
+        studio.rating100,
+        studio.favorite,
+        studio.ignore_auto_tag,
+        _stash_ids(studio.stash_ids),
+        None,
+    )
+
+
+def scene_row(scene: Scene) -> Row:
+    """Return the row of a scene, without anything that has a table of its own."""
+    return (
+        scene.id,
+        _text(scene.title),
+        _text(scene.code),
+        _text(scene.details),
+        _text(scene.director),
+        _texts(scene.urls),
+        scene.date,
+        scene.rating100,
+        scene.organized,
+        scene.play_count or 0,
+        scene.o_counter or 0,
+        scene.interactive,
+        scene.interactive_speed,
+        scene.studio.id if scene.studio else None,
+        [{"id": g.group.id, "scene_index": g.scene_index} for g in scene.groups],
+        [{"id": gallery.id} for gallery in scene.galleries],
+        _stash_ids(scene.stash_ids),
+        [
+            {"language_code": c.language_code, "caption_type": c.caption_type}
+            for c in scene.captions or ()
+        ],
+        parse_stash_time(scene.created_at),
+        parse_stash_time(scene.updated_at),
+        scene.updated_at,
+        None,
+    )
+
+
+def file_rows(scene: Scene) -> list[Row]:
+    """Return the rows of the scene's files, the primary one at position 0."""
+    files = {file.id: file for file in scene.files}
+    return [
+        (
+            scene.id,
+            file.id,
+            position,
+            _text(file.path),
+            file.size,
+            parse_stash_time(file.mod_time),
+            _text(file.format),
+            file.duration,
+            file.width,
+            file.height,
+            file.frame_rate,
+            file.bit_rate,
+            _text(file.video_codec),
+            _text(file.audio_codec),
+        )
+        for position, file in enumerate(files.values())
+    ]
+
+
+def fingerprint_rows(scene: Scene) -> list[Row]:
+    """Return the hashes of the scene's files, one of a kind for each file."""
+    values = {
+        (scene.id, file.id, fingerprint.type): _text(fingerprint.value)
+        for file in scene.files
+        for fingerprint in file.fingerprints
+    }
+    return [(*key, value) for key, value in values.items()]
+
+
+def marker_rows(scene: Scene) -> list[Row]:
+    """Return the rows of the scene's markers."""
+    return [
+        (
+            marker.id,
+            scene.id,
+            _text(marker.title),
+            marker.seconds,
+            marker.end_seconds,
+            marker.primary_tag.id,
+            marker.updated_at,
+        )
+        for marker in scene.scene_markers
+    ]
+
+
+def marker_tag_rows(scene: Scene) -> list[Row]:
+    """Return the further tags of the scene's markers."""
+    return [
+        (marker.id, tag_id)
+        for marker in scene.scene_markers
+        for tag_id in _ids(marker.tags)
+    ]
+
+
+def tag_link_rows(scene: Scene) -> list[Row]:
+    """Return the scene's tags."""
+    return [(scene.id, tag_id) for tag_id in _ids(scene.tags)]
+
+
+def performer_link_rows(scene: Scene) -> list[Row]:
+    """Return the scene's performers."""
+    return [(scene.id, performer_id) for performer_id in _ids(scene.performers)]
+
+
+def tag_parent_rows(tag: Tag) -> list[Row]:
+    """Return the tags that `tag` lies under."""
+    return [(tag.id, parent_id) for parent_id in _ids(tag.parents)]
+
+
+def referenced_ids(scenes: Iterable[Scene]) -> Mapping[str, set[int]]:
+    """Return the ids of tags, performers and studios that the scenes name."""
+    tags: set[int] = set()
+    performers: set[int] = set()
+    studios: set[int] = set()
+    for scene in scenes:
+        tags.update(_ids(scene.tags))
+        performers.update(_ids(scene.performers))
+        if scene.studio:
+            studios.add(scene.studio.id)
+        for marker in scene.scene_markers:
+            tags.add(marker.primary_tag.id)
+            tags.update(_ids(marker.tags))
+    return {"tag": tags, "performer": performers, "studio": studios}
+
+
+def primary_oshash(scene: Scene) -> str | None:
+    """Return the oshash of the primary file; None if there is none."""
+    if not scene.files:
+        return None
+    for fingerprint in scene.files[0].fingerprints:
+        if fingerprint.type == "oshash":
+            return fingerprint.value
+    return None
+
+
+def file_facts(files: Iterable[FileStamp | VideoFile]) -> FileFacts:
+    """Return what shows that a file was moved or replaced, as it is mirrored."""
+    return frozenset(
+        (file.id, _text(file.path), file.size, parse_stash_time(file.mod_time))
+        for file in files
+    )
+
+
+def _text(value: str | None) -> str:
+    # PostgreSQL's text cannot hold a NUL; SQLite's, and so Stash's, can.
+    return (value or "").replace("\0", "")
+
+
+def _texts(values: Iterable[str] | None) -> list[str]:
+    return [_text(value) for value in values or ()]
+
+
+def _ids(refs: Iterable[Ref]) -> list[int]:
+    return list(dict.fromkeys(ref.id for ref in refs))
+
+
+def _stash_ids(ids: Iterable[StashBoxId]) -> list[dict[str, str]]:
+    return [{"endpoint": box.endpoint, "stash_id": box.stash_id} for box in ids]

@@ -1,0 +1,161 @@
+"""The rules of `process_new_scenes`: its steps, milestones, statuses and report."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from stashhog_core.results import (
+    BatchResult,
+    ItemFailure,
+    JobStatus,
+    Result,
+    SceneChanges,
+    StepResult,
+    StepStatus,
+    WorkflowReport,
+    WorkflowSteps,
+    WorkflowSummary,
+)
+
+Step = Literal[
+    "process_downloads",
+    "stash_scan",
+    "incremental_sync",
+    "analysis",
+    "stash_generate",
+    "final_incremental_sync",
+]
+
+MILESTONES: dict[Step, tuple[int, int]] = {
+    "process_downloads": (5, 15),
+    "stash_scan": (20, 30),
+    "incremental_sync": (35, 45),
+    "analysis": (50, 80),
+    "stash_generate": (85, 95),
+    "final_incremental_sync": (95, 95),
+}
+"""Per cent of the workflow's bar at the start and the end of each step.
+
+A scan that is skipped leaves the bar at its start; any other step at its end.
+"""
+
+TITLES: dict[Step, str] = {
+    "process_downloads": "Process downloads",
+    "stash_scan": "Stash metadata scan",
+    "incremental_sync": "Incremental sync",
+    "analysis": "Analyze scenes",
+    "stash_generate": "Generate Stash metadata",
+    "final_incremental_sync": "Final incremental sync",
+}
+
+NO_NEW_ITEMS = "Skipped - No new items"
+NO_PENDING_SCENES = "Skipped - No pending scenes"
+NO_UNANALYZED_SCENES = "Skipped - No unanalyzed scenes"
+
+
+def in_batches(scene_ids: Sequence[int], size: int) -> list[list[int]]:
+    """Cut `scene_ids` into lists of `size`, keeping their order."""
+    return [
+        list(scene_ids[start : start + size])
+        for start in range(0, len(scene_ids), size)
+    ]
+
+
+class Recorder:
+    """Collects what the steps of a workflow run did, and words the result.
+
+    Args:
+        job_id: The run's id.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+        self._steps: dict[Step, StepResult] = {}
+        self._batches: list[BatchResult] = []
+
+    def completed(
+        self, step: Step, result: Result, seconds: float, job_id: str | None = None
+    ) -> None:
+        """Record a step that came to its end, with its own status if it has one."""
+        status: StepStatus = getattr(result, "status", "completed")
+        self._steps[step] = StepResult(
+            job_id=job_id,
+            status=status,
+            result=result.model_dump(mode="json"),
+            duration_seconds=round(seconds, 3),
+        )
+
+    def failed(self, step: Step, error: BaseException, seconds: float) -> None:
+        """Record a step that failed; the others go on."""
+        self._steps[step] = StepResult(
+            status="failed", error=str(error), duration_seconds=round(seconds, 3)
+        )
+
+    def skipped(self, step: Step, message: str) -> None:
+        """Record a step that had nothing to do."""
+        self._steps[step] = StepResult(status="skipped", message=message)
+
+    def batches(self, results: Sequence[BatchResult], seconds: float) -> None:
+        """Record the analysis step by its batches."""
+        self._batches = list(results)
+        status: StepStatus = (
+            "completed_with_errors" if any(b.errors for b in results) else "completed"
+        )
+        self._steps["analysis"] = StepResult(
+            status=status, duration_seconds=round(seconds, 3)
+        )
+
+    @property
+    def synced_items(self) -> int:
+        """Items that the download step placed."""
+        return int(self._value("process_downloads", "synced_items"))
+
+    def report(
+        self,
+        status: JobStatus | None = None,
+        unseen: Sequence[ItemFailure] = (),
+        scenes: Sequence[SceneChanges] = (),
+    ) -> WorkflowReport:
+        """Return the result so far; `status` is derived unless given."""
+        steps = self._steps
+        return WorkflowReport(
+            job_id=self._job_id,
+            status=status or self._status(),
+            steps=WorkflowSteps(
+                process_downloads=steps.get("process_downloads"),
+                stash_scan=steps.get("stash_scan"),
+                incremental_sync=steps.get("incremental_sync"),
+                analysis=steps.get("analysis"),
+                analysis_batches=tuple(self._batches),
+                stash_generate=steps.get("stash_generate"),
+                final_incremental_sync=steps.get("final_incremental_sync"),
+            ),
+            summary=WorkflowSummary(
+                total_synced_items=self.synced_items,
+                total_scenes_analyzed=sum(b.scenes_analyzed for b in self._batches),
+                total_changes_approved=sum(b.changes_approved for b in self._batches),
+                total_changes_applied=sum(b.changes_applied for b in self._batches),
+                total_errors=sum(self._errors()),
+            ),
+            unseen=tuple(unseen),
+            scenes=tuple(scenes),
+        )
+
+    def _status(self) -> JobStatus:
+        """A failed download step fails the run; any other trouble is reported."""
+        statuses = {step: result.status for step, result in self._steps.items()}
+        if statuses.get("process_downloads") == "failed":
+            return "failed"
+        if {"failed", "completed_with_errors"} & set(statuses.values()):
+            return "completed_with_errors"
+        return "completed"
+
+    def _errors(self) -> Iterator[int]:
+        for result in self._steps.values():
+            yield int(result.status == "failed")
+            yield len((result.result or {}).get("errors", ()))
+        for batch in self._batches:
+            yield len(batch.errors)
+
+    def _value(self, step: Step, name: str) -> Any:
+        result = self._steps.get(step)
+        return (result.result or {}).get(name, 0) if result else 0

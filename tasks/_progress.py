@@ -1,0 +1,114 @@
+"""Progress as Prefect artifacts, in the run's log, and to whoever listens."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from stashhog_core.progress import Progress
+
+_UPDATE_INTERVAL_SECONDS = 1.0
+
+logger = logging.getLogger("stashhog_core.progress")
+
+Listener = Callable[[float, str], None]
+"""Takes per cent of the whole run and what is being done now."""
+
+listeners: list[Listener] = []
+"""Told of every report in this process; the terminal listens here."""
+
+
+class WorkflowProgress:
+    """The bar of a whole flow run. It only moves forward.
+
+    A task's messages are shown on it but do not move it.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.stop = threading.Event()
+        self._artifact = _Artifact(key)
+        self._lock = threading.Lock()
+        self._percent = 0.0
+
+    def move(self, percent: float, message: str) -> None:
+        """Move to a milestone."""
+        with self._lock:
+            self._percent = max(self._percent, percent)
+        logger.info("%3.0f %% %s", self._percent, message)
+        self._show(message, force=True)
+
+    def note(self, message: str) -> None:
+        """Show what the active task does."""
+        self._show(message)
+
+    def _show(self, message: str, *, force: bool = False) -> None:
+        for listener in listeners:
+            listener(self._percent, message)
+        self._artifact.show(self._percent, message, force=force)
+
+
+_workflow: ContextVar[WorkflowProgress | None] = ContextVar("workflow", default=None)
+
+
+@contextmanager
+def workflow_progress(key: str) -> Iterator[WorkflowProgress]:
+    """Open the bar of a flow run; tasks that it calls or maps find it by themselves.
+
+    A cancelled run stops its mapped tasks: Prefect tells them nothing.
+    """
+    progress = WorkflowProgress(key)
+    token = _workflow.set(progress)
+    try:
+        yield progress
+    except BaseException:
+        progress.stop.set()
+        raise
+    finally:
+        _workflow.reset(token)
+
+
+@contextmanager
+def task_progress(name: str) -> Iterator[Progress]:
+    """Open the bar of one task; it becomes an artifact once the task takes a while."""
+    workflow = _workflow.get()
+    artifact = _Artifact(None)
+
+    def sink(fraction: float | None, message: str) -> None:
+        if workflow is not None:
+            workflow.note(message)
+        else:
+            for listener in listeners:
+                listener(100 * (fraction or 0.0), message)
+        artifact.show(100 * (fraction or 0.0), f"{name}: {message}")
+
+    yield Progress(sink, workflow.stop if workflow else None)
+
+
+class _Artifact:
+    """A progress artifact, made on the first report and updated once a second."""
+
+    def __init__(self, key: str | None) -> None:
+        self._key = key
+        self._id: UUID | None = None
+        self._lock = threading.Lock()
+        # A task that ends sooner than this makes no artifact at all.
+        self._next = time.monotonic() + (0 if key else _UPDATE_INTERVAL_SECONDS)
+
+    def show(self, percent: float, message: str, *, force: bool = False) -> None:
+        with self._lock:
+            if not force and time.monotonic() < self._next:
+                return
+            self._next = time.monotonic() + _UPDATE_INTERVAL_SECONDS
+            if self._id is None:
+                made = create_progress_artifact(
+                    percent, key=self._key, description=message
+                )
+                if isinstance(made, UUID):
+                    self._id = made
+            else:
+                update_progress_artifact(self._id, percent, description=message)

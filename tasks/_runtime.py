@@ -1,0 +1,95 @@
+"""What surrounds a core function in a task: services, progress and retries."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
+
+from stashhog_core.db.open import open_database
+from stashhog_core.db.session import Database
+from stashhog_core.errors import ConfigurationError, StashHogError, is_transient
+from stashhog_core.progress import Progress
+from stashhog_core.settings import Settings, get_settings
+from stashhog_core.stash.client import StashClient
+from tasks._progress import task_progress
+
+# Prefect attaches its handler to this logger but leaves the level at WARNING.
+logging.getLogger("stashhog_core").setLevel(logging.INFO)
+
+
+class _OneSentence(logging.Filter):
+    """Logs our own errors as the sentence they are, without a traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Drop the traceback of errors that word themselves."""
+        if record.exc_info and isinstance(record.exc_info[1], StashHogError):
+            record.msg, record.args = "%s", (record.exc_info[1],)
+            record.exc_info = None
+        return True
+
+
+for _name in ("prefect.task_runs", "prefect.flow_runs"):
+    logging.getLogger(_name).addFilter(_OneSentence())
+
+
+def retry_if_transient(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    """Retry only what may succeed when it is done again."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, BaseException) and is_transient(error)
+
+
+JOB_TASK: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": [5, 30, 120],
+    "retry_condition_fn": retry_if_transient,
+    # A run that is retried repeats no finished task. JSON, so that a later version
+    # of the code can read what an earlier one stored.
+    "persist_result": True,
+    "result_serializer": "json",
+}
+"""Options of the tasks that do a whole job."""
+
+READ_TASK: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": [2, 10, 30],
+    "retry_condition_fn": retry_if_transient,
+}
+"""Options of the tasks that only look something up."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The services of one task run."""
+
+    settings: Settings
+    database: Database
+    progress: Progress
+    run_id: str
+
+    @contextmanager
+    def stash(self) -> Iterator[StashClient]:
+        """Open the Stash server.
+
+        Raises:
+            ConfigurationError: It is not set, not reachable, or refuses the key.
+        """
+        if self.settings.stash.url is None:
+            raise ConfigurationError(
+                "No Stash server is set",
+                remedy="set STASHHOG_STASH__URL, such as http://localhost:9999",
+            )
+        with StashClient(self.settings.stash) as client:
+            client.check_ready()
+            yield client
+
+
+@contextmanager
+def open_job(name: str) -> Iterator[Job]:
+    """Open what a task run needs; `name` is shown on its progress."""
+    settings = get_settings()
+    with open_database(settings) as database, task_progress(name) as progress:
+        yield Job(settings, database, progress, flow_run.get_id() or name)

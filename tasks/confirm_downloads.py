@@ -1,0 +1,16 @@
+"""Close the loop: a download is done when Stash has it."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from stashhog_core.downloads.job import confirm_seen
+from stashhog_core.paths import PathMap
+from stashhog_core.results import ItemFailure
+from tasks._runtime import READ_TASK, open_job
+
+
+@task(name="confirm_downloads", cache_policy=NO_CACHE, **READ_TASK)
+def confirm_downloads() -> list[ItemFailure]:
+    """Mark the placed files that the mirror has; return those it lacks, and why."""
+    with open_job("confirm_downloads") as job:
+        return confirm_seen(job.database, PathMap(job.settings.stash.path_map))

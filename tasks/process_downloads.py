@@ -1,0 +1,17 @@
+"""Place finished downloads in the library."""
+
+from prefect import task
+
+from stashhog_core.downloads.job import process_downloads as place_downloads
+from stashhog_core.params import ProcessDownloadsParams
+from stashhog_core.results import DownloadsResult
+from tasks._runtime import JOB_TASK, open_job
+
+
+@task(name="process_downloads", **JOB_TASK)
+def process_downloads(
+    params: ProcessDownloadsParams = ProcessDownloadsParams(),
+) -> DownloadsResult:
+    """Place what is finished; items that fail are listed and tried again later."""
+    with open_job("process_downloads") as job:
+        return place_downloads(job.settings, job.database, params, job.progress)

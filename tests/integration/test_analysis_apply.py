@@ -1,0 +1,423 @@
+"""The job `apply_plan` on real PostgreSQL, against a Stash held in memory."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from stashhog_core.analysis.apply import apply_plan
+from stashhog_core.analysis.plan_lock import plan_lock
+from stashhog_core.analysis.plans import (
+    changes_of_run,
+    plan_changes,
+    read_plan,
+    unapplied_plan_ids,
+)
+from stashhog_core.analysis.proposals import (
+    Proposal,
+    add_marker,
+    add_member,
+    set_studio,
+    set_text,
+)
+from stashhog_core.analysis.review import Selection, approve
+from stashhog_core.db.models import (
+    AnalysisPlan,
+    Marker,
+    Performer,
+    PlanChange,
+    Scene,
+    ScenePerformer,
+    SceneTag,
+    Studio,
+    Tag,
+)
+from stashhog_core.db.session import Database
+from stashhog_core.errors import JobCancelled, JobError, TransientError
+from stashhog_core.params import ApplyPlanParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import ApplyResult
+from stashhog_core.stash.payloads import Ref
+from tests.memory_stash import Killed, MemoryStash
+
+OUTDOOR = add_member("tags", 1, "Outdoor", 0.9, "test", {"rule": "seen"})
+FRESH = add_member("tags", None, "Fresh", 0.9, "test", {"rule": "seen"})
+JADE = add_member("performers", 2, "Jade Kush", 0.9, "test", {"rule": "seen"})
+GOLDEN = set_studio(3, "Golden Hour", 0.9, "test", {"rule": "seen"})
+DETAILS = set_text("details", "", "Fine.", 0.9, "test", {"rule": "seen"})
+MARKER = add_marker(1, "Outdoor", 5.0, 9.0, 0.9, "test", {"rule": "seen"})
+ALL = (OUTDOOR, FRESH, JADE, GOLDEN, DETAILS, MARKER)
+
+
+@pytest.fixture
+def mirror(database: Database) -> Database:
+    """Scenes 1 to 3 and what is known of the names, in the mirror."""
+    with database.transaction() as session:
+        session.add_all(
+            [
+                Tag(id=1, name="Outdoor", aliases=["Open Air"]),
+                Performer(id=2, name="Jade Kush"),
+                Studio(id=3, name="Golden Hour"),
+                *(Scene(id=number) for number in (1, 2, 3)),
+            ]
+        )
+    return database
+
+
+def plan_of(
+    database: Database,
+    proposals: Mapping[int, Sequence[Proposal]],
+    state: str = "approved",
+) -> int:
+    """Store a draft plan with these changes."""
+    with database.transaction() as session:
+        plan = AnalysisPlan(name="Plan", state="draft", run_id="run")
+        session.add(plan)
+        session.flush()
+        session.add_all(
+            PlanChange(
+                plan_id=plan.id,
+                scene_id=scene_id,
+                state=state,
+                approved_by="auto" if state == "approved" else None,
+                **{
+                    name: getattr(p, name)
+                    for name in (
+                        "field",
+                        "action",
+                        "value_key",
+                        "base",
+                        "proposed",
+                        "confidence",
+                        "detector",
+                        "evidence",
+                    )
+                },
+            )
+            for scene_id, of_scene in proposals.items()
+            for p in of_scene
+        )
+    return plan.id
+
+
+def apply(
+    stash: MemoryStash,
+    database: Database,
+    plan_id: int,
+    progress: Progress | None = None,
+    *,
+    create_missing_tags: bool = True,
+    **params: Any,
+) -> ApplyResult:
+    return apply_plan(
+        stash,
+        database,
+        ApplyPlanParams(plan_id=plan_id, **params),
+        progress or Progress(),
+        create_missing_tags=create_missing_tags,
+    )
+
+
+def states(database: Database, plan_id: int) -> list[str]:
+    with database.transaction() as session:
+        return [change.state for change in plan_changes(session, plan_id)]
+
+
+def plan_state(database: Database, plan_id: int) -> str:
+    with database.transaction() as session:
+        return read_plan(session, plan_id).state
+
+
+def test_all_kinds_of_change_are_applied(mirror: Database) -> None:
+    """Stash has them, the mirror follows, and effects are kept for undoing."""
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: ALL})
+
+    result = apply(stash, mirror, plan_id)
+
+    assert result == ApplyResult(
+        status="completed", plan_id=plan_id, applied=6, scene_ids=(1,)
+    )
+    scene = stash.library[1]
+    assert [tag.id for tag in scene.tags] == [1, 2]
+    assert [p.id for p in scene.performers] == [2]
+    assert scene.studio == Ref(id=3)
+    assert scene.details == "Fine."
+    assert [(m.title, m.seconds, m.end_seconds) for m in scene.scene_markers] == [
+        ("Outdoor", 5.0, 9.0)
+    ]
+    assert stash.writes == ["create tag Fresh", "bulk [1]", "update 1", "marker 1"]
+    with mirror.transaction() as session:
+        effects = {c.field: c.effect for c in plan_changes(session, plan_id)}
+        local = session.get_one(Scene, 1)
+        assert (local.studio_id, local.details) == (3, "Fine.")
+        assert set(session.scalars(select(SceneTag.tag_id))) == {1, 2}
+        assert list(session.scalars(select(ScenePerformer.performer_id))) == [2]
+        assert session.scalars(select(Marker.primary_tag_id)).all() == [1]
+        assert session.get_one(Tag, 2).name == "Fresh"
+        plan = read_plan(session, plan_id)
+    assert effects == {
+        "tags": {"id": 2, "present_before": False},
+        "performers": {"id": 2, "present_before": False},
+        "studio": {"before": None, "after": 3},
+        "details": {"before": "", "after": "Fine."},
+        "markers": {"marker_id": scene.scene_markers[0].id},
+    }
+    assert plan.state == "applied"
+    assert plan.applied_at is not None
+    assert plan.facts["created_tags"] == {"Fresh": 2}
+
+
+def test_run_reads_what_it_changed_in_words(mirror: Database) -> None:
+    """The workflow's report says what happened to each scene."""
+    plan_id = plan_of(mirror, {1: [OUTDOOR, JADE], 2: [GOLDEN]})
+    with mirror.transaction() as session:
+        session.execute(update(Scene).where(Scene.id == 1).values(title="My title"))
+    apply(MemoryStash(1, 2), mirror, plan_id)
+
+    with mirror.transaction() as session:
+        all_scenes = changes_of_run(session, "run")
+        first = changes_of_run(session, "run", limit=1)
+        none = changes_of_run(session, "another run")
+
+    assert [(s.scene_id, s.title, s.changes) for s in all_scenes] == [
+        (1, "My title", ("add performer Jade Kush", "add tag Outdoor")),
+        (2, "", ("set studio Golden Hour",)),
+    ]
+    assert first == all_scenes[:1]
+    assert none == []
+
+
+def test_live_state_decides(mirror: Database) -> None:
+    """What is there already is left, what a user changed meanwhile is a conflict."""
+    stash = MemoryStash(1, 2)
+    stash.edit(1, tags=(Ref(id=1),), studio=Ref(id=8), details="Mine.")
+    plan_id = plan_of(mirror, {1: [OUTDOOR, GOLDEN, DETAILS], 2: [OUTDOOR], 3: [JADE]})
+
+    result = apply(stash, mirror, plan_id)
+
+    assert (result.applied, result.already, result.conflicts, result.skipped) == (
+        1,
+        1,
+        2,
+        1,
+    )
+    assert result.status == "completed"
+    assert states(mirror, plan_id) == [
+        "already",
+        "conflict",
+        "conflict",
+        "applied",
+        "skipped",
+    ]
+    assert stash.library[1].details == "Mine."
+    assert plan_state(mirror, plan_id) == "applied"
+    with mirror.transaction() as session:
+        conflicts = plan_changes(session, plan_id, states=["conflict"])
+    assert [c.why for c in conflicts] == [
+        "Stash has studio 8 now",
+        "Stash has another details now: 'Mine.'",
+    ]
+
+
+def test_other_peoples_tags_stay(mirror: Database) -> None:
+    """Adding never replaces the set."""
+    stash = MemoryStash(1)
+    stash.edit(1, tags=(Ref(id=50), Ref(id=51)))
+
+    apply(stash, mirror, plan_of(mirror, {1: [OUTDOOR]}))
+
+    assert [tag.id for tag in stash.library[1].tags] == [50, 51, 1]
+
+
+def test_many_changes_need_few_requests(mirror: Database) -> None:
+    """Five tags in a thousand scenes are five requests a page at most."""
+    ids = range(1, 1001)
+    stash = MemoryStash(*ids)
+    tags = [
+        add_member("tags", None, f"Tag {number}", 0.9, "test", {})
+        for number in range(7)
+    ]
+    plan_id = plan_of(
+        mirror,
+        {i: [tags[(i + step * (1 + i % 2)) % 7] for step in range(5)] for i in ids},
+    )
+
+    result = apply(stash, mirror, plan_id)
+
+    assert result.applied == 5000
+    assert len(stash.writes) <= 7 + 2 * 7
+    assert all(len(scene.tags) == 5 for scene in stash.library.values())
+
+
+def test_unreviewed_changes_are_never_applied(mirror: Database) -> None:
+    """Only approved ones are; the plan stays open for the rest."""
+    plan_id = plan_of(mirror, {1: [OUTDOOR, JADE]}, state="pending")
+    with mirror.transaction() as session:
+        approve(session, plan_id, Selection(field="tags"))
+
+    apply(MemoryStash(1), mirror, plan_id)
+
+    assert states(mirror, plan_id) == ["applied", "pending"]
+    assert plan_state(mirror, plan_id) == "reviewing"
+
+
+def test_automatic_approval_is_recorded(mirror: Database) -> None:
+    """Approving on the way is possible and visible."""
+    plan_id = plan_of(mirror, {1: [OUTDOOR]}, state="pending")
+
+    result = apply(MemoryStash(1), mirror, plan_id, auto_approve=True)
+
+    assert result.applied == 1
+    with mirror.transaction() as session:
+        assert [c.approved_by for c in plan_changes(session, plan_id)] == ["auto"]
+
+
+def test_only_the_named_changes(mirror: Database) -> None:
+    """Others stay approved; one that is not of the plan is refused."""
+    plan_id = plan_of(mirror, {1: [OUTDOOR, JADE]})
+    with mirror.transaction() as session:
+        first = plan_changes(session, plan_id)[0].id
+
+    apply(MemoryStash(1), mirror, plan_id, change_ids=(first,))
+
+    assert states(mirror, plan_id) == ["applied", "approved"]
+    with pytest.raises(JobError, match="has no change 9999"):
+        apply(MemoryStash(1), mirror, plan_id, change_ids=(9999,))
+
+
+def test_people_are_never_created(mirror: Database) -> None:
+    """A performer that Stash lacks fails its change; the others are applied."""
+    nobody = add_member("performers", 99, "Nobody", 0.9, "test", {})
+    stash = MemoryStash(1, 2)
+    plan_id = plan_of(mirror, {1: [nobody], 2: [OUTDOOR]})
+
+    result = apply(stash, mirror, plan_id)
+
+    assert result.status == "completed_with_errors"
+    assert (result.applied, result.failed) == (1, 1)
+    assert "FOREIGN KEY" in result.errors[0].reason
+    assert states(mirror, plan_id) == ["failed", "applied"]
+
+
+def test_missing_tag_without_leave_to_create_it(mirror: Database) -> None:
+    """The change fails and says what to do."""
+    stash = MemoryStash(1)
+
+    result = apply(
+        stash, mirror, plan_of(mirror, {1: [FRESH]}), create_missing_tags=False
+    )
+
+    assert result.failed == 1
+    assert stash.writes == []
+
+
+def test_scene_that_vanishes_meanwhile_is_skipped(mirror: Database) -> None:
+    """Stash refuses the whole group for it; the rest of the group is still done."""
+    stash = MemoryStash(1, 2, 3)
+    stash.vanish_on_write = 2
+    plan_id = plan_of(mirror, {1: [OUTDOOR], 2: [OUTDOOR], 3: [OUTDOOR]})
+
+    result = apply(stash, mirror, plan_id)
+
+    assert (result.applied, result.skipped) == (2, 1)
+    assert states(mirror, plan_id) == ["applied", "skipped", "applied"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_run_goes_on_and_each_change_is_applied_once(
+    mirror: Database, moment: str
+) -> None:
+    """Killed at every write in turn, it ends as one clean run would."""
+    stash = MemoryStash(1, 2)
+    plan_id = plan_of(mirror, {1: ALL, 2: [OUTDOOR, MARKER]})
+
+    # Before its second write, or after its first: each run gets one write done.
+    kills = 0
+    while plan_state(mirror, plan_id) != "applied":
+        done = len(stash.writes)
+        stash.die_at = (done + 2, moment) if moment == "before" else (done + 1, moment)
+        try:
+            apply(stash, mirror, plan_id)
+        except Killed:
+            kills += 1
+
+    assert kills >= 4
+    assert set(states(mirror, plan_id)) == {"applied"}
+    assert [len(stash.library[i].scene_markers) for i in (1, 2)] == [1, 1]
+    assert [tag.name for tag in stash.tags()] == ["Outdoor", "Fresh"]
+    with mirror.transaction() as session:
+        effects = [c.effect for c in plan_changes(session, plan_id)]
+        plan = read_plan(session, plan_id)
+    assert all("intended" not in effect for effect in effects)
+    assert all(effect.get("present_before") is not True for effect in effects)
+    assert "Fresh" in plan.facts["created_tags"]
+
+
+def test_outage_leaves_the_rest_approved(mirror: Database) -> None:
+    """Nothing counts as failed because Stash was away."""
+    stash = MemoryStash(1)
+
+    def away(*_: Any, **__: Any) -> None:
+        raise TransientError("Stash is away")
+
+    plan_id = plan_of(mirror, {1: [OUTDOOR]})
+    working, stash.bulk_update_scenes = stash.bulk_update_scenes, away  # type: ignore[method-assign]
+
+    with pytest.raises(TransientError):
+        apply(stash, mirror, plan_id)
+
+    assert states(mirror, plan_id) == ["approved"]
+    with mirror.transaction() as session:
+        assert unapplied_plan_ids(session) == [plan_id]
+    stash.bulk_update_scenes = working  # type: ignore[method-assign]
+    assert apply(stash, mirror, plan_id).applied == 1
+    with mirror.transaction() as session:
+        assert unapplied_plan_ids(session) == []
+
+
+def test_stop_leaves_the_rest_approved(mirror: Database) -> None:
+    """What was sent is recorded; nothing more is sent."""
+    stop = threading.Event()
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: [OUTDOOR, DETAILS]})
+
+    def sink(fraction: float | None, message: str) -> None:
+        if message == "Applied changes 0/2":
+            stop.set()
+
+    with pytest.raises(JobCancelled):
+        apply(stash, mirror, plan_id, Progress(sink, stop))
+
+    assert states(mirror, plan_id) == ["applied", "approved"]
+    assert stash.library[1].details == ""
+
+
+def test_applied_plan_is_left_alone(mirror: Database) -> None:
+    """Applying again asks nothing of Stash."""
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: [OUTDOOR]})
+    apply(stash, mirror, plan_id)
+
+    again = apply(stash, mirror, plan_id)
+
+    assert again == ApplyResult(status="completed", plan_id=plan_id)
+    assert len(stash.writes) == 1
+
+
+def test_plans_that_cannot_be_applied(mirror: Database) -> None:
+    """No plan, a cancelled one, one that another run works on: each says so."""
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: [OUTDOOR]})
+
+    with pytest.raises(JobError, match="There is no plan 77"):
+        apply(stash, mirror, 77)
+    with plan_lock(mirror, plan_id), pytest.raises(TransientError, match="Another run"):
+        apply(stash, mirror, plan_id)
+    with mirror.transaction() as session:
+        session.get_one(AnalysisPlan, plan_id).state = "cancelled"
+    with pytest.raises(JobError, match="was cancelled"):
+        apply(stash, mirror, plan_id)
+    assert stash.writes == []

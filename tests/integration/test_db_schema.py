@@ -1,0 +1,137 @@
+"""Migrations on real PostgreSQL."""
+
+import threading
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from stashhog_core.db.models import Base
+from stashhog_core.db.open import open_database
+from stashhog_core.db.schema import (
+    VERSION_TABLE,
+    migrate,
+    schema_state,
+    upgrade,
+)
+from stashhog_core.db.session import Database
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.settings import DatabaseSettings, Settings
+
+
+def server_settings(url: str) -> Settings:
+    return Settings(database=DatabaseSettings(url=SecretStr(url)))
+
+
+def test_models_and_migrated_schema_agree(database: Database) -> None:
+    """What the migrations build is what the models say, to the index."""
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "version_table": VERSION_TABLE,
+                "compare_type": True,
+                "compare_server_default": True,
+            },
+        )
+
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_fresh_database_asks_for_migrate(empty_database: Database) -> None:
+    """A database without tables is not used; the error names the command."""
+    url = empty_database.connection_string
+
+    assert schema_state(empty_database).kind == "empty"
+    with (
+        pytest.raises(ConfigurationError, match="run `stashhog migrate` once"),
+        open_database(server_settings(url)),
+    ):
+        pytest.fail("an empty database was opened")
+
+    assert migrate(empty_database) == ["0001", "0002", "0003", "0004"]
+    with open_database(server_settings(url)) as database:
+        assert schema_state(database).kind == "current"
+    assert migrate(empty_database) == []
+
+
+def test_older_database_is_migrated_with_its_data(empty_database: Database) -> None:
+    """An older schema is refused until it is migrated; its rows survive that."""
+    with empty_database.engine.begin() as connection:
+        assert upgrade(connection, "0002") == ["0001", "0002"]
+        connection.execute(text("INSERT INTO scene (id, title) VALUES (7, 'kept')"))
+
+    with (
+        pytest.raises(ConfigurationError, match=r"0002 is older .* `stashhog migrate`"),
+        open_database(server_settings(empty_database.connection_string)),
+    ):
+        pytest.fail("an older schema was opened")
+    assert migrate(empty_database) == ["0003", "0004"]
+
+    with empty_database.transaction() as session:
+        titles = session.scalars(text("SELECT title FROM scene")).all()
+        assert titles == ["kept"]
+
+
+def test_newer_database_is_refused(database: Database) -> None:
+    """A schema from the future is neither used nor touched, and the error says why."""
+    with database.transaction() as session:
+        session.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))  # noqa: S608
+
+    with (
+        pytest.raises(ConfigurationError, match=r"9999 is newer .*update StashHog"),
+        open_database(server_settings(database.connection_string)),
+    ):
+        pytest.fail("a newer schema was opened")
+    with pytest.raises(ConfigurationError, match="newer"):
+        migrate(database)
+    assert schema_state(database).revision == "9999"
+
+
+def test_processes_that_migrate_at_once_take_turns(empty_database: Database) -> None:
+    """Of many that migrate at once, one does it; the others find it done."""
+    applied: list[list[str]] = []
+    threads = [
+        threading.Thread(target=lambda: applied.append(migrate(empty_database)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(map(len, applied)) == [0, 0, 0, 4]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("postgresql://me:hunter2@127.0.0.1:9/stash", id="refused"),
+        pytest.param("postgresql://me:hunter2@127.0.0.1:x/stash", id="port"),
+        pytest.param("mysql://me:hunter2@127.0.0.1/stash", id="other database"),
+        pytest.param("me:hunter2@127.0.0.1", id="no address"),
+    ],
+)
+def test_unusable_address_names_the_setting_not_the_password(url: str) -> None:
+    """An address that leads nowhere is refused by its setting, without its password."""
+    with (
+        pytest.raises(ConfigurationError) as caught,
+        open_database(server_settings(url)),
+    ):
+        pytest.fail("it opened")
+
+    assert "STASHHOG_DATABASE__URL" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_missing_database_is_named(database_url: str) -> None:
+    """A database that the server does not have is a matter of configuration."""
+    url = database_url.replace("/test_", "/nothing_")
+
+    with (
+        pytest.raises(ConfigurationError, match=r'database "nothing_\d+" does not'),
+        open_database(server_settings(url)),
+    ):
+        pytest.fail("it opened")

@@ -1,0 +1,502 @@
+"""The job `process_downloads` on a watch folder and a real database."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from stashhog_core.db.locks import job_lock
+from stashhog_core.db.models import DownloadItem
+from stashhog_core.db.session import Database
+from stashhog_core.downloads import placing
+from stashhog_core.downloads.job import process_downloads
+from stashhog_core.errors import (
+    ConfigurationError,
+    ItemError,
+    JobCancelled,
+    TransientError,
+)
+from stashhog_core.hashing import oshash
+from stashhog_core.params import ProcessDownloadsParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import DownloadsResult
+from stashhog_core.settings import DownloadSettings, Settings
+from tests.sample_video import write_video
+
+Run = Callable[..., DownloadsResult]
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Path:
+    path = tmp_path / "downloads"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    path = tmp_path / "library"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def run(database: Database, downloads: Path, library: Path) -> Run:
+    def run(
+        params: ProcessDownloadsParams | None = None,
+        progress: Progress | None = None,
+        **changes: Any,
+    ) -> DownloadsResult:
+        values = {
+            "folder": downloads,
+            "library_root": library,
+            "settle_seconds": 0,
+            "reserve_bytes": 0,
+        }
+        settings = Settings(downloads=DownloadSettings(**(values | changes)))
+        return process_downloads(
+            settings,
+            database,
+            params or ProcessDownloadsParams(),
+            progress or Progress(),
+        )
+
+    return run
+
+
+def _video(path: Path, seconds: float = 1, seed: int = 0) -> Path:
+    return write_video(path, seconds=seconds, width=40, height=40, seed=seed)
+
+
+def _ledger(database: Database) -> dict[str, DownloadItem]:
+    with database.transaction() as session:
+        items = session.scalars(select(DownloadItem)).all()
+    return {f"{item.entry_key}:{item.relative_path}": item for item in items}
+
+
+def _tree(root: Path) -> set[str]:
+    return {str(p.relative_to(root)) for p in root.rglob("*") if not p.is_dir()}
+
+
+def _due_now(database: Database) -> None:
+    """Let the pauses before the next tries be over."""
+    with database.transaction() as session:
+        session.execute(update(DownloadItem).values(next_try_at=None))
+
+
+def test_downloads_come_into_the_library_once(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """Files are linked, recorded, and left alone by the next run."""
+    _video(downloads / "single.mp4")
+    _video(downloads / "Film" / "film.mkv", seed=1)
+    (downloads / "Film" / "film.srt").write_text("1")
+    (downloads / "Film" / "readme.txt").write_text("x")
+
+    first = run()
+    second = run()
+
+    assert _tree(library) == {"single.mp4", "Film/film.mkv", "Film/film.srt"}
+    assert (library / "single.mp4").samefile(downloads / "single.mp4")
+    assert first.status == "completed"
+    assert (first.total_items, first.synced_items) == (2, 2)
+    assert (first.files_linked, first.files_copied, first.files_skipped) == (3, 0, 1)
+    assert first.bytes_linked == sum(
+        path.stat().st_size for path in library.rglob("*") if path.is_file()
+    )
+    assert set(first.placed_paths) == {str(library / path) for path in _tree(library)}
+    assert second == DownloadsResult(
+        status="completed", total_items=2, skipped_items=2, awaiting_scan=3
+    )
+    ledger = _ledger(database)
+    film = ledger["Film:film.mkv"]
+    assert (film.state, film.method, film.tries) == ("placed", "link", 0)
+    assert film.target_path == str(library / "Film" / "film.mkv")
+    assert film.oshash == oshash(library / "Film" / "film.mkv")
+    assert film.placed_at is not None
+    assert ledger["Film:film.srt"].oshash is None
+    assert len(ledger) == 3
+
+
+def test_what_the_library_lost_is_not_brought_back(
+    run: Run, downloads: Path, library: Path
+) -> None:
+    """The ledger remembers what a person deleted or moved away since."""
+    _video(downloads / "film.mp4")
+    run()
+    (library / "film.mp4").unlink()
+
+    assert run().synced_items == 0
+    assert not _tree(library)
+
+
+def test_a_corrupt_video_is_reported_once_and_stops_nothing(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """It is placed like any file; the importer is no judge."""
+    (downloads / "corrupt.mp4").write_bytes(os.urandom(10_000))
+    _video(downloads / "film.mp4")
+
+    first = run()
+    second = run()
+
+    assert _tree(library) == {"corrupt.mp4", "film.mp4"}
+    assert (first.synced_items, first.failed_items) == (2, 0)
+    assert first.status == "completed_with_errors"
+    assert [error.item for error in first.errors] == [str(library / "corrupt.mp4")]
+    assert "cannot be read as video" in first.errors[0].reason
+    assert (second.status, second.synced_items) == ("completed", 0)
+    reason = _ledger(database)["corrupt.mp4:corrupt.mp4"].reason
+    assert reason == first.errors[0].reason
+
+
+def test_archives_are_told_and_their_content_is_taken_later(
+    run: Run, downloads: Path, library: Path
+) -> None:
+    """Once as needing unpacking; what is then unpacked beside them comes in."""
+    for name in ("film.rar", "film.r00", "film.r01"):
+        (downloads / "Film").mkdir(exist_ok=True)
+        (downloads / "Film" / name).write_bytes(b"Rar!")
+
+    first = run()
+    second = run()
+    _video(downloads / "Film" / "film.mp4")
+    third = run()
+
+    assert (first.failed_items, first.synced_items) == (1, 0)
+    assert [error.item for error in first.errors] == ["Film"]
+    assert "3 archives need unpacking" in first.errors[0].reason
+    assert (second.status, second.skipped_items) == ("completed", 1)
+    assert (third.status, third.synced_items) == ("completed", 1)
+    assert _tree(library) == {"Film/film.mp4"}
+
+
+def test_a_download_without_anything_for_stash_is_told_once(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """A folder of programs is no success; a loose text file is just left alone."""
+    (downloads / "Game").mkdir()
+    (downloads / "Game" / "setup.exe").write_bytes(b"MZ")
+    (downloads / "notes.txt").write_text("x")
+
+    first = run()
+    second = run()
+    _video(downloads / "Game" / "film.mp4")
+    third = run()
+
+    assert [error.item for error in first.errors] == ["Game"]
+    assert (first.failed_items, first.skipped_items) == (1, 1)
+    assert (second.status, second.skipped_items) == ("completed", 2)
+    assert (third.synced_items, _tree(library)) == (1, {"Game/film.mp4"})
+    assert set(_ledger(database)) == {"Game:film.mp4"}
+
+
+def test_short_videos_are_left_out_only_while_asked(
+    run: Run, downloads: Path, library: Path
+) -> None:
+    """An unreadable one has no known length and is kept."""
+    _video(downloads / "Film" / "short.mp4")
+    _video(downloads / "Film" / "long.mp4", seconds=31, seed=1)
+    (downloads / "Film" / "corrupt.mp4").write_bytes(b"x" * 100)
+    excluding = ProcessDownloadsParams(exclude_small_vids=True)
+
+    first = run(excluding)
+    taken = _tree(library)
+    second = run(excluding)
+    third = run()
+
+    assert taken == {"Film/long.mp4", "Film/corrupt.mp4"}
+    assert (first.synced_items, first.files_skipped) == (1, 1)
+    assert (second.synced_items, second.files_skipped) == (0, 0)
+    assert third.synced_items == 1
+    assert "Film/short.mp4" in _tree(library)
+
+
+def test_a_dry_run_reports_the_same_and_changes_nothing(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """Library and ledger stay as they are; the counts are those of the real run."""
+    _video(downloads / "film.mp4")
+    (downloads / "Film").mkdir()
+    (downloads / "Film" / "corrupt.mp4").write_bytes(b"x" * 100)
+    (downloads / "Film" / "a.zip").write_bytes(b"PK")
+
+    dry = run(ProcessDownloadsParams(dry_run=True))
+    untouched = not list(library.iterdir()) and not _ledger(database)
+    real = run()
+
+    assert untouched
+    unlike = {"placed_paths", "awaiting_scan"}
+    assert dry.model_dump(exclude=unlike) == real.model_dump(exclude=unlike)
+    assert set(dry.placed_paths) == set(real.placed_paths)
+
+
+def test_a_failing_file_is_tried_again_with_pauses_and_then_given_up(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """The others of its download come in; not for ever, and not never."""
+    _video(downloads / "Film" / "good.mp4")
+    _video(downloads / "Film" / "deep" / "bad.mp4", seed=1)
+    (library / "Film").mkdir()
+    (library / "Film" / "deep").write_bytes(b"in the way")
+
+    first = run(max_tries=2)
+    waiting = run(max_tries=2)
+    _due_now(database)
+    last = run(max_tries=2)
+    given_up = run(max_tries=2)
+
+    assert (first.synced_items, first.failed_items, first.files_linked) == (0, 1, 1)
+    assert first.errors[0].item == "Film/deep/bad.mp4"
+    assert (waiting.status, waiting.skipped_items) == ("completed", 1)
+    assert "given up after 2 tries" in last.errors[0].reason
+    assert (given_up.status, given_up.skipped_items) == ("completed", 1)
+    row = _ledger(database)["Film:deep/bad.mp4"]
+    assert (row.state, row.tries, row.next_try_at) == ("blocked", 2, None)
+
+
+def test_a_file_that_failed_completes_its_download_later(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """The download counts as synced in the run that brings its last file."""
+    _video(downloads / "Film" / "good.mp4")
+    _video(downloads / "Film" / "deep" / "bad.mp4", seed=1)
+    (library / "Film").mkdir()
+    (library / "Film" / "deep").write_bytes(b"in the way")
+    run()
+    (library / "Film" / "deep").unlink()
+    _due_now(database)
+
+    result = run()
+
+    assert (result.status, result.synced_items, result.files_linked) == (
+        "completed",
+        1,
+        1,
+    )
+    assert _tree(library) == {"Film/good.mp4", "Film/deep/bad.mp4"}
+    row = _ledger(database)["Film:deep/bad.mp4"]
+    assert (row.state, row.reason) == ("placed", None)
+
+
+def test_a_full_disk_is_no_try_of_the_file(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """With room again, the very next run takes it."""
+    _video(downloads / "film.mp4")
+
+    first = run(place="copy", reserve_bytes=10**18)
+    second = run(place="copy")
+
+    assert (first.failed_items, first.files_copied) == (1, 0)
+    assert "RESERVE_BYTES" in first.errors[0].reason
+    assert (second.synced_items, second.files_copied) == (1, 1)
+    assert _ledger(database)["film.mp4:film.mp4"].tries == 0
+
+
+def test_hostile_downloads_stay_outside_and_are_named(
+    run: Run, downloads: Path, library: Path, tmp_path: Path
+) -> None:
+    """Links, pipes and forged names are told; odd but honest names come in."""
+    (tmp_path / "secret.mp4").write_bytes(b"secret")
+    _video(downloads / "Film" / "film.mp4")
+    (downloads / "Film" / "link.mp4").symlink_to(tmp_path / "secret.mp4")
+    os.mkfifo(downloads / "Film" / "pipe.mp4")
+    (downloads / "link.mp4").symlink_to("/etc/passwd")
+    (downloads / "forged\nline.mp4").write_bytes(b"x" * 100)
+    odd = os.fsdecode(b"odd\xff.mp4")
+    long = "ä" * 125 + ".mp4"
+    _video(downloads / "a.mp4").rename(downloads / odd)
+    _video(downloads / "a.mp4", seed=1).rename(downloads / long)
+
+    result = run()
+
+    assert {error.item for error in result.errors} == {
+        "Film/link.mp4",
+        "Film/pipe.mp4",
+        "link.mp4",
+        r"forged\x0aline.mp4",
+    }
+    assert _tree(library) == {"Film/film.mp4", odd, long}
+    assert result.model_dump_json()
+    assert run().synced_items == 0
+
+
+def test_the_same_name_twice_keeps_both(
+    run: Run, downloads: Path, library: Path
+) -> None:
+    """What was in the library stays; the new file gets a mark."""
+    _video(library / "film.mp4")
+    _video(downloads / "film.mp4", seed=1)
+
+    result = run()
+
+    assert result.synced_items == 1
+    assert len(_tree(library)) == 2
+    assert not (library / "film.mp4").samefile(downloads / "film.mp4")
+
+
+def test_a_stopped_run_has_recorded_what_it_placed(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """Cancel comes between files; the next run does only the rest."""
+    for number in range(5):
+        _video(downloads / f"{number}.mp4", seed=number)
+    stop = threading.Event()
+
+    def sink(fraction: float | None, message: str) -> None:
+        if message.startswith("0.mp4"):
+            stop.set()
+
+    with pytest.raises(JobCancelled):
+        run(progress=Progress(sink, stop))
+    placed = _tree(library)
+    recorded = {
+        item.relative_path
+        for item in _ledger(database).values()
+        if item.state == "placed"
+    }
+    rest = run()
+
+    assert placed == recorded
+    assert rest.synced_items == 5 - len(placed)
+    assert len(_tree(library)) == 5
+
+
+def test_an_unexpected_error_loses_nothing(
+    run: Run,
+    database: Database,
+    downloads: Path,
+    library: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Even an interrupt in the middle of a file leaves ledger and library at one."""
+    for number in range(4):
+        _video(downloads / f"{number}.mp4", seed=number)
+    real_copy = placing.content.copy
+    calls = 0
+
+    def copy(source: int, target: int, checkpoint: Callable[[], None]) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            os.write(target, b"half")
+            raise KeyboardInterrupt
+        return real_copy(source, target, checkpoint)
+
+    monkeypatch.setattr(placing.content, "copy", copy)
+    with pytest.raises(KeyboardInterrupt):
+        run(place="copy")
+    states = [item.state for item in _ledger(database).values()]
+
+    assert sorted(states) == ["found", "found", "placed", "placed"]
+    assert _tree(library) == {"0.mp4", "1.mp4"}
+
+
+def test_progress_names_the_download_and_only_grows(run: Run, downloads: Path) -> None:
+    """The message says which of how many; the end is 1."""
+    _video(downloads / "film.mp4")
+    reports: list[tuple[float | None, str]] = []
+
+    run(
+        progress=Progress(lambda fraction, message: reports.append((fraction, message)))
+    )
+
+    fractions = [fraction for fraction, _ in reports if fraction is not None]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert any(message == "film.mp4 1/1" for _, message in reports)
+
+
+def test_a_second_run_at_the_same_time_is_refused(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """It says who is at work, and touches nothing."""
+    _video(downloads / "film.mp4")
+    with (
+        job_lock(database, "process_downloads"),
+        pytest.raises(TransientError, match="process_downloads is under way"),
+    ):
+        run()
+
+    assert not _tree(library)
+
+
+def _make_file(path: Path) -> Path:
+    path.write_text("x")
+    return path
+
+
+def _make_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "variable", "what"),
+    [
+        ({"folder": None}, "FOLDER", "No download folder is set"),
+        ({"library_root": None}, "LIBRARY_ROOT", "No library folder is set"),
+        ({"folder": "none"}, "FOLDER", "does not exist"),
+        ({"library_root": "none"}, "LIBRARY_ROOT", "does not exist"),
+        ({"folder": "file"}, "FOLDER", "is not a folder"),
+        ({"library_root": "file"}, "LIBRARY_ROOT", "is not a folder"),
+        ({"folder": "library/in"}, "FOLDER", "lies inside the library"),
+        ({"library_root": "downloads/in"}, "LIBRARY_ROOT", "inside the download"),
+        ({"folder": "library"}, "FOLDER", "are the same"),
+        ({"library_root": "link"}, "LIBRARY_ROOT", "inside the download"),
+        ({"library_root": "/proc/1"}, "LIBRARY_ROOT", "cannot be written to"),
+    ],
+)
+def test_wrong_folders_are_refused_at_the_door(
+    run: Run,
+    database: Database,
+    tmp_path: Path,
+    downloads: Path,
+    library: Path,
+    changes: dict[str, str | None],
+    variable: str,
+    what: str,
+) -> None:
+    """One sentence names the setting; nothing has changed."""
+    _video(downloads / "film.mp4")
+    (library / "in").mkdir()
+    (downloads / "in").mkdir()
+    (tmp_path / "link").symlink_to(downloads / "in")
+    (tmp_path / "file").write_text("x")
+    paths = {
+        name: value if value is None else tmp_path / value
+        for name, value in changes.items()
+    }
+
+    with pytest.raises(ConfigurationError) as caught:
+        run(**paths)
+
+    assert what in str(caught.value)
+    assert f"STASHHOG_DOWNLOADS__{variable}" in str(caught.value)
+    assert not _tree(library)
+    assert not _ledger(database)
+
+
+def test_only_item_errors_are_the_items(
+    run: Run, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the product is not hidden among the failed files."""
+    _video(downloads / "film.mp4")
+
+    def broken(*args: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(placing.Library, "place", broken)
+    with pytest.raises(ZeroDivisionError):
+        run()
+
+    def refusing(*args: object) -> None:
+        raise ItemError("Not this one")
+
+    monkeypatch.setattr(placing.Library, "place", refusing)
+    assert run().failed_items == 1

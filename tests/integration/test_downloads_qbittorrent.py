@@ -1,0 +1,249 @@
+"""`process_downloads` on a real qBittorrent."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import select, update
+
+from stashhog_core.db.models import DownloadItem
+from stashhog_core.db.session import Database
+from stashhog_core.downloads.job import process_downloads
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.params import ProcessDownloadsParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import DownloadsResult
+from stashhog_core.settings import DownloadSettings, QBittorrentSettings, Settings
+from tests.qbittorrent_server import (
+    PASSWORD,
+    USERNAME,
+    QBittorrentServer,
+    running_qbittorrent,
+)
+from tests.sample_video import write_video
+
+pytestmark = pytest.mark.slow
+
+Run = Callable[..., DownloadsResult]
+_SEEDING = ("stalledUP", "uploading", "queuedUP", "forcedUP")
+
+
+@pytest.fixture
+def qbittorrent(tmp_path: Path) -> Iterator[QBittorrentServer]:
+    with running_qbittorrent(tmp_path / "profile") as server:
+        yield server
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Path:
+    path = tmp_path / "downloads"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    path = tmp_path / "library"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def run(qbittorrent: QBittorrentServer, database: Database, library: Path) -> Run:
+    def run(password: str = PASSWORD, **changes: Any) -> DownloadsResult:
+        values = {
+            "source": "qbittorrent",
+            "library_root": library,
+            "reserve_bytes": 0,
+        }
+        settings = Settings(
+            downloads=DownloadSettings(**(values | changes)),
+            qbittorrent=QBittorrentSettings(
+                url=qbittorrent.url,
+                username=USERNAME,
+                password=SecretStr(password),
+                timeout_seconds=10,
+            ),
+        )
+        return process_downloads(
+            settings, database, ProcessDownloadsParams(), Progress()
+        )
+
+    return run
+
+
+def _video(path: Path, seed: int = 0) -> Path:
+    return write_video(path, seconds=1, width=40, height=40, seed=seed)
+
+
+def _tree(root: Path) -> set[str]:
+    return {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()}
+
+
+def _due_now(database: Database) -> None:
+    with database.transaction() as session:
+        session.execute(update(DownloadItem).values(next_try_at=None))
+
+
+def test_finished_torrents_come_in_and_are_tagged(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
+) -> None:
+    """A folder, a single file and another category; the second run has nothing."""
+    _video(downloads / "Film" / "disc" / "film.mkv")
+    (downloads / "Film" / "film.srt").write_text("1")
+    single = _video(downloads / "single.mp4", seed=1)
+    other = _video(downloads / "other.mp4", seed=2)
+    film_hash = qbittorrent.seed(downloads / "Film")
+    single_hash = qbittorrent.seed(single)
+    other_hash = qbittorrent.seed(other, category="music")
+    for info_hash in (film_hash, single_hash, other_hash):
+        qbittorrent.wait_for(info_hash, *_SEEDING)
+
+    first = run()
+    second = run()
+
+    assert _tree(library) == {"Film/disc/film.mkv", "Film/film.srt", "single.mp4"}
+    assert (library / "single.mp4").samefile(single)
+    assert (first.status, first.total_items, first.synced_items) == ("completed", 2, 2)
+    assert qbittorrent.tags(film_hash) == qbittorrent.tags(single_hash) == {"synced"}
+    assert qbittorrent.tags(other_hash) == set()
+    assert second == DownloadsResult(
+        status="completed", total_items=2, skipped_items=2, awaiting_scan=3
+    )
+
+    assert run(category="").synced_items == 1
+    assert qbittorrent.tags(other_hash) == {"synced"}
+
+
+def test_without_its_tag_a_torrent_is_not_taken_again(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
+) -> None:
+    """The ledger knows better; the tag comes back."""
+    info_hash = qbittorrent.seed(_video(downloads / "film.mp4"))
+    qbittorrent.wait_for(info_hash, *_SEEDING)
+    run()
+    qbittorrent.client.torrents_remove_tags(tags="synced", torrent_hashes=info_hash)
+    (library / "film.mp4").unlink()
+
+    again = run()
+
+    assert (again.synced_items, again.skipped_items) == (0, 1)
+    assert not _tree(library)
+    assert qbittorrent.tags(info_hash) == {"synced"}
+
+
+def test_a_failed_torrent_is_tagged_and_cleared_when_it_succeeds(
+    qbittorrent: QBittorrentServer,
+    run: Run,
+    database: Database,
+    downloads: Path,
+    library: Path,
+) -> None:
+    """Its reason stands in the ledger; later its tags change places."""
+    _video(downloads / "Film" / "film.mp4")
+    info_hash = qbittorrent.seed(downloads / "Film")
+    qbittorrent.wait_for(info_hash, *_SEEDING)
+    (library / "Film").write_text("in the way")
+
+    failed = run()
+    tags_failed = qbittorrent.tags(info_hash)
+    (library / "Film").unlink()
+    _due_now(database)
+    succeeded = run()
+
+    assert (failed.failed_items, failed.synced_items) == (1, 0)
+    assert failed.errors[0].item == "Film/film.mp4"
+    assert tags_failed == {"error_syncing"}
+    assert succeeded.synced_items == 1
+    assert qbittorrent.tags(info_hash) == {"synced"}
+
+
+def test_missing_files_are_told_not_passed_over(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, database: Database
+) -> None:
+    """Also when qBittorrent has not noticed them yet, and when it has."""
+    video = _video(downloads / "film.mp4")
+    info_hash = qbittorrent.seed(video)
+    qbittorrent.wait_for(info_hash, *_SEEDING)
+    video.unlink()
+
+    unnoticed = run()
+    qbittorrent.client.torrents_recheck(torrent_hashes=info_hash)
+    qbittorrent.wait_for(info_hash, "missingFiles", "stalledDL", "downloading")
+    _due_now(database)
+    run()
+
+    assert unnoticed.failed_items == 1
+    assert unnoticed.errors[0].item == "film.mp4"
+    assert "PATH_MAP" in unnoticed.errors[0].reason
+    assert qbittorrent.tags(info_hash) == {"error_syncing"}
+    with database.transaction() as session:
+        item = session.scalars(select(DownloadItem)).one()
+    assert (item.entry_key, item.relative_path, item.state) == (
+        info_hash,
+        "",
+        "failed",
+    )
+
+
+def test_deselected_files_are_not_expected(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
+) -> None:
+    """Priority 0 means that qBittorrent never had to have them."""
+    _video(downloads / "Film" / "a.mp4")
+    _video(downloads / "Film" / "b.mp4", seed=1)
+    info_hash = qbittorrent.seed(downloads / "Film")
+    qbittorrent.wait_for(info_hash, *_SEEDING)
+    qbittorrent.client.torrents_file_priority(
+        torrent_hash=info_hash, file_ids=1, priority=0
+    )
+    (downloads / "Film" / "b.mp4").unlink()
+
+    result = run()
+
+    assert (result.status, result.synced_items) == ("completed", 1)
+    assert _tree(library) == {"Film/a.mp4"}
+
+
+def test_paths_of_another_machine_are_mapped(
+    qbittorrent: QBittorrentServer,
+    run: Run,
+    downloads: Path,
+    library: Path,
+    tmp_path: Path,
+) -> None:
+    """As with qBittorrent in a container that sees the folder elsewhere."""
+    info_hash = qbittorrent.seed(_video(downloads / "film.mp4"))
+    qbittorrent.wait_for(info_hash, *_SEEDING)
+    moved = tmp_path / "mounted here"
+    downloads.rename(moved)
+
+    result = run(path_map={str(downloads): str(moved)})
+
+    assert result.synced_items == 1
+    assert (library / "film.mp4").samefile(moved / "film.mp4")
+
+
+def test_a_wrong_password_and_the_ban_after_it_are_told(
+    qbittorrent: QBittorrentServer, run: Run
+) -> None:
+    """First what to correct, then that waiting is needed too."""
+    messages = []
+    for _ in range(5):
+        with pytest.raises(ConfigurationError) as caught:
+            run(password="wrong-word")
+        messages.append(str(caught.value))
+
+    assert "STASHHOG_QBITTORRENT__PASSWORD" in messages[0]
+    assert "banned" in messages[-1]
+    assert not any("wrong-word" in message for message in messages)
+
+
+def test_a_dead_server_is_an_error(qbittorrent: QBittorrentServer, run: Run) -> None:
+    """Never an empty list of downloads."""
+    qbittorrent.kill()
+
+    with pytest.raises(ConfigurationError, match="STASHHOG_QBITTORRENT__URL"):
+        run()

@@ -1,0 +1,599 @@
+"""Generating media: who is sent, who is marked, and how a run ends."""
+
+import logging
+import threading
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import event, func, insert, select, update
+
+from stashhog_core.db.models import Scene, StashJob
+from stashhog_core.db.session import Database
+from stashhog_core.errors import (
+    ConfigurationError,
+    JobCancelled,
+    JobError,
+    TransientError,
+)
+from stashhog_core.generate import SAMPLE_SIZE, generate, generate_input
+from stashhog_core.params import StashGenerateParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import StashGenerateResult
+from stashhog_core.server_job import settle_cancelled
+from tests.scripted_stash import ADD_TIME, OUTAGE, ScriptedStash
+
+RUNNING = {"status": "RUNNING", "progress": 0.5}
+FINISHED = {"status": "FINISHED", "progress": 1}
+WRONG_KEY = httpx.Response(401)
+
+
+class Stopped(BaseException):
+    """What Prefect raises in a run that is cancelled."""
+
+
+@pytest.fixture
+def stash() -> ScriptedStash:
+    """A Stash with scenes 1 to 5."""
+    return ScriptedStash(scenes=set(range(1, 6)))
+
+
+def add_scenes(database: Database, *ids: int, generated: bool = False) -> None:
+    with database.transaction() as session:
+        session.add_all(Scene(id=id_, generated=generated) for id_ in ids)
+
+
+def marked(database: Database) -> list[int]:
+    with database.transaction() as session:
+        return list(
+            session.scalars(select(Scene.id).where(Scene.generated).order_by(Scene.id))
+        )
+
+
+def server_jobs(database: Database) -> list[tuple[int, str, str]]:
+    with database.transaction() as session:
+        rows = session.scalars(select(StashJob).order_by(StashJob.id))
+        return [(row.stash_job_id, row.state, row.add_time) for row in rows]
+
+
+def run(
+    stash: ScriptedStash,
+    database: Database,
+    run_id: str = "run-1",
+    progress: Progress | None = None,
+    **params: Any,
+) -> StashGenerateResult:
+    with stash.client() as client:
+        return generate(
+            client,
+            database,
+            StashGenerateParams(**params),
+            progress or Progress(),
+            run_id=run_id,
+            settings=stash.settings,
+        )
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("stashhog_core")
+    ]
+
+
+# --- a run that ends well ------------------------------------------------------------
+
+
+def test_all_lacking_scenes_are_sent_and_marked(
+    stash: ScriptedStash, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Exactly the scenes without the mark are sent, and marked in the end."""
+    caplog.set_level(logging.INFO)
+    add_scenes(database, 1, 2, 4)
+    add_scenes(database, 3, generated=True)
+
+    result = run(stash, database)
+
+    assert [asked["sceneIDs"] for _, asked in stash.started] == [["1", "2", "4"]]
+    assert marked(database) == [1, 2, 3, 4]
+    assert (result.job_id, result.stash_job_id) == ("run-1", "1")
+    assert (result.status, result.errors) == ("completed", ())
+    assert result.scenes_updated_count == 3
+    assert result.scenes_updated == ("1", "2", "4")
+    assert result.start_time < result.end_time
+    assert server_jobs(database) == [(1, "finished", ADD_TIME)]
+    assert messages(caplog) == [
+        "Starting Stash generate job run-1",
+        "Found 3 scenes without generated attribute",
+        "Started Stash job 1",
+        "Updated generated attribute for 3 scenes",
+    ]
+
+
+def test_nothing_lacks_media(
+    stash: ScriptedStash, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When every scene is marked no job is started: an empty list would mean all."""
+    caplog.set_level(logging.INFO)
+    add_scenes(database, 1, 2, generated=True)
+
+    result = run(stash, database)
+
+    assert stash.started == []
+    assert (result.status, result.stash_job_id) == ("completed", None)
+    assert result.scenes_updated == ()
+    assert server_jobs(database) == []
+    assert messages(caplog)[1:] == [
+        "Found 0 scenes without generated attribute",
+        "No scenes to generate for: no Stash job is started",
+    ]
+
+
+def test_named_scenes(stash: ScriptedStash, database: Database) -> None:
+    """All named scenes are sent; those of them without the mark are marked."""
+    add_scenes(database, 1, 2)
+    add_scenes(database, 3, generated=True)
+
+    result = run(stash, database, scene_ids=(3, 2, 5))
+
+    assert stash.started[0][1]["sceneIDs"] == ["3", "2", "5"]
+    assert result.scenes_updated == ("2",)
+    assert marked(database) == [2, 3]
+
+
+def test_unknown_scenes_are_left_out(stash: ScriptedStash, database: Database) -> None:
+    """Ids that Stash lacks would drop the whole job: they are reported instead."""
+    add_scenes(database, 1, 2, 77)
+
+    result = run(stash, database)
+
+    assert stash.started[0][1]["sceneIDs"] == ["1", "2"]
+    assert result.status == "completed_with_errors"
+    assert [failure.item for failure in result.errors] == ["scene 77"]
+    assert marked(database) == [1, 2]
+
+
+def test_only_unknown_scenes(stash: ScriptedStash, database: Database) -> None:
+    """When no id is left nothing is started, and the ids are reported."""
+    result = run(stash, database, scene_ids=(77, 78))
+
+    assert stash.started == []
+    assert (result.status, result.stash_job_id) == ("completed_with_errors", None)
+    assert [failure.item for failure in result.errors] == ["scene 77", "scene 78"]
+
+
+def test_missing_scenes_are_not_sent(stash: ScriptedStash, database: Database) -> None:
+    """A scene that sync no longer found in Stash is not asked for."""
+    add_scenes(database, 1, 2)
+    with database.transaction() as session:
+        session.execute(
+            update(Scene).where(Scene.id == 2).values(missing_since=Scene.created_at)
+        )
+
+    run(stash, database)
+
+    assert stash.started[0][1]["sceneIDs"] == ["1"]
+
+
+def test_request_as_stash_takes_it() -> None:
+    """Names, nesting and defaults are Stash's and the documented ones."""
+    wire = generate_input(StashGenerateParams(), [1, 2])
+
+    assert wire == {
+        "sceneIDs": ["1", "2"],
+        "covers": True,
+        "sprites": True,
+        "previews": True,
+        "imagePreviews": False,
+        "markers": True,
+        "markerImagePreviews": False,
+        "markerScreenshots": True,
+        "transcodes": False,
+        "forceTranscodes": False,
+        "phashes": True,
+        "interactiveHeatmapsSpeeds": False,
+        "clipPreviews": True,
+        "imageThumbnails": True,
+        "overwrite": False,
+        "previewOptions": {
+            "previewSegments": 12,
+            "previewSegmentDuration": 0.75,
+            "previewExcludeStart": "0",
+            "previewExcludeEnd": "0",
+            "previewPreset": "slow",
+        },
+    }
+
+
+def test_progress_is_the_servers(stash: ScriptedStash, database: Database) -> None:
+    """The bar follows the server's job, then the look at its outcome, to the end."""
+    add_scenes(database, 1)
+    sub_tasks = ["Generating preview for /data/a.mp4"]
+    stash.looks = [{**RUNNING, "subTasks": sub_tasks}, FINISHED]
+    reports: list[tuple[float | None, str]] = []
+
+    run(stash, database, progress=Progress(lambda *report: reports.append(report)))
+
+    assert reports[0] == (0.475, "Generate metadata: Generating previews... (a.mp4)")
+    assert reports[-1] == (1, "Generate metadata: Completed")
+
+
+# --- looking before marking ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("phash", "phash"),
+        ("screenshot", "cover"),
+        ("preview", "preview"),
+        ("sprite", "sprite"),
+        ("vtt", "vtt"),
+    ],
+)
+def test_one_unproven_scene_marks_none(
+    stash: ScriptedStash, database: Database, kind: str, words: str
+) -> None:
+    """Stash says FINISHED, but one scene lacks media: nothing is marked."""
+    add_scenes(database, 1, 2, 3)
+    stash.lacking = {2: {kind}}
+
+    result = run(stash, database)
+
+    assert marked(database) == []
+    assert result.status == "completed_with_errors"
+    assert result.scenes_updated_count == 0
+    assert [(error.item, error.reason) for error in result.errors] == [
+        ("scene 2", f"lacks {words}")
+    ]
+
+
+def test_incremental_marks_the_proven(stash: ScriptedStash, database: Database) -> None:
+    """With `incremental` one scene that lacks media does not hold up the others."""
+    add_scenes(database, 1, 2, 3)
+    stash.lacking = {2: {"phash", "preview"}}
+
+    result = run(stash, database, incremental=True)
+
+    assert marked(database) == [1, 3]
+    assert result.status == "completed_with_errors"
+    assert result.scenes_updated == ("1", "3")
+    assert [error.reason for error in result.errors] == ["lacks phash, preview"]
+
+
+def test_only_what_was_asked_for_is_looked_for(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """Media that was not asked for may be missing; WebP was asked for here."""
+    add_scenes(database, 1)
+    stash.lacking = {1: {"phash", "sprite", "vtt", "screenshot"}}
+
+    result = run(
+        stash, database, phashes=False, sprites=False, covers=False, image_previews=True
+    )
+
+    assert (result.status, marked(database)) == ("completed", [1])
+
+    add_scenes(database, 2)
+    stash.lacking = {2: {"webp"}}
+
+    result = run(stash, database, run_id="run-2", image_previews=True)
+
+    assert [error.reason for error in result.errors] == ["lacks webp"]
+
+
+@pytest.mark.parametrize(
+    ("incremental", "looked_at"), [(False, SAMPLE_SIZE), (True, 3 * SAMPLE_SIZE)]
+)
+def test_sample(
+    stash: ScriptedStash, database: Database, incremental: bool, looked_at: int
+) -> None:
+    """A sample over all scenes is looked at, or every one to mark them singly."""
+    ids = range(1, 3 * SAMPLE_SIZE + 1)
+    stash.scenes = set(ids)
+    stash.lacking = {scene_id: {"preview"} for scene_id in ids}
+    add_scenes(database, *ids)
+
+    result = run(stash, database, incremental=incremental)
+
+    listed = [error for error in result.errors if error.reason == "lacks preview"]
+    more = result.errors[len(listed) :]
+    beyond = int(more[0].item.split()[0]) if more else 0
+    assert len(listed) + beyond == looked_at
+    assert marked(database) == []
+
+
+def test_job_dropped_for_a_deleted_scene(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """A scene deleted after the check drops the job: another try leaves it out."""
+    add_scenes(database, 1, 2)
+    stash.looks = [{"status": "FINISHED", "progress": None}]
+
+    def delete_one() -> None:
+        stash.scenes.discard(2)
+
+    stash.on_start = delete_one
+    with pytest.raises(TransientError, match="scene 2"):
+        run(stash, database)
+    stash.on_start = lambda: None
+    result = run(stash, database)
+
+    assert [asked["sceneIDs"] for _, asked in stash.started] == [["1", "2"], ["1"]]
+    assert result.scenes_updated == ("1",)
+    assert [state for _, state, _ in server_jobs(database)] == ["failed", "finished"]
+
+
+def test_job_with_nothing_to_do(stash: ScriptedStash, database: Database) -> None:
+    """A job without progress whose media is there already is a success."""
+    add_scenes(database, 1)
+    stash.looks = [{"status": "FINISHED", "progress": None}]
+
+    assert run(stash, database).scenes_updated == ("1",)
+
+
+# --- a run that ends badly -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("looks", "words", "state"),
+    [
+        pytest.param(
+            [RUNNING, {"status": "FAILED", "error": "disk is full"}],
+            "disk is full",
+            "failed",
+            id="with a reason",
+        ),
+        pytest.param(
+            [{"status": "FAILED"}], "Stash gave no reason", "failed", id="without"
+        ),
+        pytest.param(
+            [{"status": "CANCELLED"}], "cancelled in Stash", "cancelled", id="cancelled"
+        ),
+        pytest.param([RUNNING, None], "Stash forgot job 1", "lost", id="forgotten"),
+        pytest.param(
+            [RUNNING, OUTAGE, {**FINISHED, "addTime": "2026-11-21T05:00:00Z"}],
+            "Stash forgot job 1",
+            "lost",
+            id="restarted",
+        ),
+    ],
+)
+def test_failure_marks_none(
+    stash: ScriptedStash, database: Database, looks: list[Any], words: str, state: str
+) -> None:
+    """A job that fails, is cancelled in Stash or forgotten leaves all flags alone."""
+    add_scenes(database, 1)
+    stash.looks = looks
+
+    with pytest.raises(JobError, match=words):
+        run(stash, database)
+
+    assert marked(database) == []
+    assert server_jobs(database) == [(1, state, ADD_TIME)]
+    assert stash.stopped == []
+
+
+def test_no_answer_at_the_start(stash: ScriptedStash, database: Database) -> None:
+    """When Stash is away nothing is started, marked or noted."""
+    add_scenes(database, 1)
+    stash.on_start = lambda: OUTAGE
+    stash.looks = [{"status": "READY"}]
+
+    with pytest.raises(TransientError):
+        run(stash, database)
+
+    assert (marked(database), server_jobs(database)) == ([], [])
+
+
+def test_server_error_text_is_kept(stash: ScriptedStash, database: Database) -> None:
+    """An error of Stash at the start fails the run in Stash's words."""
+    add_scenes(database, 1)
+    refusal = {"errors": [{"message": "missing ffmpeg and/or ffprobe"}], "data": None}
+    stash.on_start = lambda: httpx.Response(200, json=refusal)
+
+    with pytest.raises(JobError, match="missing ffmpeg"):
+        run(stash, database)
+
+    assert server_jobs(database) == []
+
+
+# --- going on after an interruption --------------------------------------------------
+
+
+def test_resumed_run_finds_its_job(stash: ScriptedStash, database: Database) -> None:
+    """A run that broke off while it waited follows the same server job next time."""
+    add_scenes(database, 1, 2)
+    stash.looks = [RUNNING, WRONG_KEY]
+    with pytest.raises(ConfigurationError):
+        run(stash, database)
+    add_scenes(database, 3)
+
+    stash.looks = [RUNNING, FINISHED]
+    result = run(stash, database)
+
+    assert len(stash.started) == 1
+    assert result.stash_job_id == "1"
+    assert result.scenes_updated == ("1", "2")
+    assert server_jobs(database) == [(1, "finished", ADD_TIME)]
+
+
+def test_resumed_run_after_a_restart(stash: ScriptedStash, database: Database) -> None:
+    """If Stash has forgotten the job meanwhile, the resumed run starts another."""
+    add_scenes(database, 1)
+    stash.looks = [RUNNING, WRONG_KEY]
+    with pytest.raises(ConfigurationError):
+        run(stash, database)
+
+    stash.looks = [None, FINISHED]
+    stash.add_time = "2026-11-21T06:00:00Z"
+    result = run(stash, database)
+
+    assert result.scenes_updated == ("1",)
+    assert server_jobs(database) == [
+        (1, "lost", ADD_TIME),
+        (2, "finished", "2026-11-21T06:00:00Z"),
+    ]
+
+
+def test_other_run_starts_its_own(stash: ScriptedStash, database: Database) -> None:
+    """Another run does not take over the job."""
+    add_scenes(database, 1)
+    stash.looks = [RUNNING, WRONG_KEY]
+    with pytest.raises(ConfigurationError):
+        run(stash, database)
+
+    stash.looks = [FINISHED]
+    run(stash, database, run_id="run-2")
+
+    assert len(stash.started) == 2
+
+
+def test_lost_answer_starts_no_second_job(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """If the answer to the start is lost, the job in the queue is the one."""
+    add_scenes(database, 1)
+    stash.looks = [RUNNING, FINISHED]
+    stash.on_start = lambda: OUTAGE
+
+    result = run(stash, database)
+
+    assert len(stash.started) == 1
+    assert result.scenes_updated == ("1",)
+
+
+# --- cancelling ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "interruption", [KeyboardInterrupt, Stopped, JobCancelled("now")], ids=str
+)
+def test_cancelling_stops_the_server_job(
+    stash: ScriptedStash, database: Database, interruption: BaseException
+) -> None:
+    """A cancelled run tells Stash to stop, once, marks nothing, and stays cancelled."""
+    add_scenes(database, 1)
+    error = interruption if isinstance(interruption, Exception) else interruption()
+    stash.looks = [RUNNING, error, RUNNING]
+
+    with pytest.raises(type(error)):
+        run(stash, database)
+    with stash.client() as client:
+        settle_cancelled(client, database, run_id="run-1")
+
+    assert stash.stopped == [1]
+    assert marked(database) == []
+    assert server_jobs(database) == [(1, "cancelled", ADD_TIME)]
+
+
+def test_stop_event_stops_the_server_job(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """A run in a thread, told by its stop event, ends by the same rules."""
+    add_scenes(database, 1)
+    stash.looks = [RUNNING]
+    stop = threading.Event()
+
+    def sink(_fraction: float | None, _message: str) -> None:
+        stop.set()
+
+    with pytest.raises(JobCancelled):
+        run(stash, database, progress=Progress(sink, stop))
+
+    assert stash.stopped == [1]
+
+
+def test_cancelling_while_starting(stash: ScriptedStash, database: Database) -> None:
+    """A run cancelled while it waits for the start's answer stops what was started."""
+    add_scenes(database, 1)
+    stash.looks = [RUNNING]
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    stash.on_start = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database)
+
+    assert stash.stopped == [1]
+    assert server_jobs(database) == [(1, "cancelled", "")]
+
+
+def test_somebody_elses_job_is_not_stopped(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """After a restart of Stash the id may be another's job: that is left alone."""
+    add_scenes(database, 1)
+    other = {**RUNNING, "addTime": "2026-11-21T05:00:00Z"}
+    stash.looks = [RUNNING, KeyboardInterrupt(), other]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database)
+
+    assert stash.stopped == []
+
+
+def test_stop_that_fails_is_left_for_later(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """If Stash is away at that moment the row stays open, and is settled later."""
+    add_scenes(database, 1)
+    stash.looks = [RUNNING, KeyboardInterrupt(), RUNNING]
+    stash.on_stop = lambda: OUTAGE
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database)
+
+    assert server_jobs(database) == [(1, "open", ADD_TIME)]
+
+    stash.on_stop = lambda: None
+    with stash.client() as client:
+        settle_cancelled(client, database, run_id="run-1")
+
+    assert stash.stopped == [1, 1]
+    assert server_jobs(database) == [(1, "cancelled", ADD_TIME)]
+
+
+def test_cancelling_while_looking_at_the_outcome(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """Cancelled after the server's job, before the marks: nothing is marked."""
+    add_scenes(database, 1)
+
+    def sink(_fraction: float | None, message: str) -> None:
+        if "Checking media" in message:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database, progress=Progress(sink))
+
+    assert stash.stopped == []
+    assert marked(database) == []
+    assert server_jobs(database) == [(1, "cancelled", ADD_TIME)]
+
+
+# --- cost ----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_statements_do_not_grow(stash: ScriptedStash, database: Database) -> None:
+    """A run over 20,000 scenes takes as few statements as one over a handful."""
+    ids = range(1, 20_001)
+    stash.scenes = set(ids)
+    with database.transaction() as session:
+        session.execute(
+            insert(Scene).from_select(["id"], select(func.generate_series(1, len(ids))))
+        )
+    statements: list[str] = []
+
+    def count(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", count)
+    result = run(stash, database)
+    event.remove(database.engine, "before_cursor_execute", count)
+
+    assert result.scenes_updated_count == len(ids)
+    assert len(statements) == 6

@@ -1,0 +1,724 @@
+"""The rules of sync, on a library in memory and a real PostgreSQL."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+from sqlalchemy import func, select, update
+
+from stashhog_core.db.locks import job_lock
+from stashhog_core.db.models import (
+    Manifest,
+    Marker,
+    Performer,
+    Scene,
+    SceneFile,
+    SceneFingerprint,
+    SceneTag,
+    Studio,
+    SyncIssue,
+    SyncRun,
+    Tag,
+    TagParent,
+)
+from stashhog_core.db.session import Database
+from stashhog_core.errors import JobCancelled, JobError, TransientError
+from stashhog_core.params import SyncParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import SyncResult
+from stashhog_core.stash.payloads import Fingerprint
+from stashhog_core.sync.history import last_baseline
+from stashhog_core.sync.job import pending_scenes, sync
+from tests.fake_stash import FakeStash, refs
+
+
+def run(stash: FakeStash, database: Database, **params: Any) -> SyncResult:
+    """Sync once, as a person would who started it."""
+    return sync(
+        stash,
+        database,
+        SyncParams(**params),
+        Progress(),
+        trigger="manual",
+        run_id="r",
+        settle_seconds=0,
+    )
+
+
+def counts(result: SyncResult) -> tuple[int, int, int, int, int]:
+    return (
+        result.created,
+        result.updated,
+        result.unchanged,
+        result.removed,
+        result.failed,
+    )
+
+
+def set_flags(database: Database, **flags: bool) -> None:
+    with database.transaction() as session:
+        session.execute(update(Scene).values(**flags))
+
+
+def flags(database: Database, scene_id: int) -> tuple[bool, bool, bool]:
+    with database.transaction() as session:
+        scene = session.get_one(Scene, scene_id)
+        return scene.generated, scene.video_analyzed, scene.analyzed
+
+
+def values(database: Database, query: Any) -> list[Any]:
+    with database.transaction() as session:
+        return [tuple(row) for row in session.execute(query)]
+
+
+@pytest.fixture
+def stash() -> FakeStash:
+    return FakeStash()
+
+
+def test_counts_tell_created_updated_and_unchanged(
+    stash: FakeStash, database: Database
+) -> None:
+    """Each scene of Stash is counted once, as what happened to it."""
+    first, second, _ = stash.add_scene(), stash.add_scene(), stash.add_scene()
+    assert counts(run(stash, database)) == (3, 0, 0, 0, 0)
+
+    stash.edit(first, title="New title", rating100=80, organized=True)
+    stash.edit(second, studio=refs(stash.add_studio("Studio"))[0])
+    stash.add_scene()
+    result = run(stash, database)
+
+    assert counts(result) == (1, 2, 1, 0, 0)
+    assert result.status == "completed"
+    assert result.scene_ids[0] == first
+    assert values(
+        database,
+        select(Scene.title, Scene.rating100, Scene.organized).where(Scene.id == first),
+    ) == [("New title", 80, True)]
+
+
+def test_second_run_finds_nothing_and_asks_little(
+    stash: FakeStash, database: Database
+) -> None:
+    """With nothing changed no scene is fetched, pending is 0, and no row is written."""
+    tag = stash.add_tag("tag")
+    for _ in range(5):
+        stash.add_marker(stash.add_scene(tags=refs(tag)), tag)
+    run(stash, database)
+    before = values(database, select(Scene.id, Scene.synced_at).order_by(Scene.id))
+    stash.requests.clear()
+
+    pending = pending_scenes(stash, database)
+    result = run(stash, database)
+
+    assert (pending.count, pending.reasons, pending.entities) == (0, {}, {})
+    assert counts(result) == (0, 0, 5, 0, 0)
+    assert result.entities == {}
+    assert "scenes" not in stash.requests
+    assert len(stash.requests) == 2 * 6
+    assert before == values(
+        database, select(Scene.id, Scene.synced_at).order_by(Scene.id)
+    )
+
+
+def test_full_sync_fetches_all_and_changes_nothing_that_is_right(
+    stash: FakeStash, database: Database
+) -> None:
+    """`force` brings in what no stamp shows, and counts the rest as unchanged."""
+    silent, _ = stash.add_scene(), stash.add_scene()
+    run(stash, database)
+    stash.change_silently(silent, play_count=9)
+
+    assert counts(run(stash, database)) == (0, 0, 2, 0, 0)
+    result = run(stash, database, force=True)
+
+    assert (result.kind, counts(result)) == ("full", (0, 1, 1, 0, 0))
+
+
+def test_cleared_studio_leaves_the_scene(stash: FakeStash, database: Database) -> None:
+    """A scene whose studio is cleared in Stash stays, without a studio."""
+    studio = stash.add_studio("Studio", parent_studio=refs(stash.add_studio("Top"))[0])
+    scene = stash.add_scene(studio=refs(studio)[0])
+    run(stash, database)
+    stash.edit(scene, studio=None)
+
+    assert counts(run(stash, database)) == (0, 1, 0, 0, 0)
+    assert values(database, select(Scene.id, Scene.studio_id)) == [(scene, None)]
+
+
+def test_destroyed_studio_leaves_the_scene(
+    stash: FakeStash, database: Database
+) -> None:
+    """A studio that is gone marks its scenes, though their own time did not move."""
+    studio = stash.add_studio("Studio")
+    scene = stash.add_scene(studio=refs(studio)[0])
+    run(stash, database)
+    stash.destroy_studio(studio)
+
+    assert pending_scenes(stash, database).reasons == {"entity": 1}
+    assert counts(run(stash, database)) == (0, 1, 0, 0, 0)
+    assert values(database, select(Scene.id, Scene.studio_id)) == [(scene, None)]
+    assert pending_scenes(stash, database).count == 0
+
+    assert run(stash, database).entities == {"studio": 1}
+    assert values(database, select(Studio.id)) == []
+
+
+def test_merged_tag(stash: FakeStash, database: Database) -> None:
+    """After a merge the scenes have the other tag, and the merged one goes later."""
+    old, kept = stash.add_tag("old"), stash.add_tag("kept")
+    child = stash.add_tag("child", parents=refs(old))
+    scene = stash.add_scene(tags=refs(old))
+    marked = stash.add_scene()
+    stash.add_marker(marked, old)
+    other = stash.add_scene(tags=refs(kept, child))
+    run(stash, database)
+    stash.merge_tag(old, into=kept)
+
+    assert pending_scenes(stash, database).reasons == {"entity": 2}
+    assert counts(run(stash, database)) == (0, 2, 1, 0, 0)
+    assert sorted(values(database, select(SceneTag.scene_id, SceneTag.tag_id))) == [
+        (scene, kept),
+        (other, kept),
+        (other, child),
+    ]
+    assert values(database, select(Marker.primary_tag_id)) == [(kept,)]
+    assert values(database, select(TagParent.tag_id)) == []
+    assert values(database, select(Tag.aliases).where(Tag.id == kept)) == [(["old"],)]
+
+    run(stash, database)
+    assert old not in [row[0] for row in values(database, select(Tag.id))]
+
+
+def test_renamed_performer(stash: FakeStash, database: Database) -> None:
+    """A new name reaches the mirror, and its scenes count as pending."""
+    performer = stash.add_performer("Old Name", alias_list=("Oldie",))
+    stash.add_scene(performers=refs(performer))
+    stash.add_scene()
+    run(stash, database)
+    stash.edit_performer(performer, name="New Name")
+    pending = pending_scenes(stash, database)
+
+    assert (pending.count, pending.reasons) == (1, {"entity": 1})
+    assert pending.entities == {"performer": 1}
+    result = run(stash, database)
+    assert (counts(result), result.entities) == ((0, 0, 2, 0, 0), {"performer": 1})
+    assert values(database, select(Performer.name)) == [("New Name",)]
+    assert pending_scenes(stash, database).count == 0
+
+
+def test_tag_name_that_moved_to_another_id(
+    stash: FakeStash, database: Database
+) -> None:
+    """A name may leave one tag and return with another."""
+    first = stash.add_tag("Blue")
+    scene = stash.add_scene(tags=refs(first))
+    run(stash, database)
+    stash.edit_tag(first, name="Navy")
+    second = stash.add_tag("Blue")
+    stash.edit(scene, tags=refs(second))
+    run(stash, database)
+
+    assert sorted(values(database, select(Tag.id, Tag.name))) == [
+        (first, "Navy"),
+        (second, "Blue"),
+    ]
+    assert values(database, select(SceneTag.tag_id)) == [(second,)]
+
+
+def test_entity_created_during_the_sync(database: Database) -> None:
+    """A scene may name a tag that came after the list of tags: it is fetched."""
+
+    class Busy(FakeStash):
+        late = 0
+
+        def scenes(self, ids: Sequence[int]) -> Any:
+            if not self.late:
+                self.late = self.add_tag("late")
+                self.edit(scene, tags=refs(self.late))
+            return super().scenes(ids)
+
+    stash = Busy()
+    scene = stash.add_scene()
+    result = run(stash, database)
+
+    assert (counts(result), result.entities) == ((1, 0, 0, 0, 0), {"tag": 1})
+    assert values(database, select(Tag.id, Tag.name)) == [(stash.late, "late")]
+    assert pending_scenes(stash, database).count == 0
+
+
+def test_entity_that_no_list_has(stash: FakeStash, database: Database) -> None:
+    """A scene that names a tag Stash does not list is stored all the same."""
+    scene = stash.add_scene(tags=refs(999))
+    assert counts(run(stash, database)) == (1, 0, 0, 0, 0)
+
+    assert values(database, select(SceneTag.scene_id, SceneTag.tag_id)) == [
+        (scene, 999)
+    ]
+    assert values(database, select(Tag.id, Tag.name)) == [(999, "")]
+
+
+@pytest.mark.parametrize("change", ["add", "edit", "tag", "destroy"])
+def test_marker_change_resets_generated(
+    stash: FakeStash, database: Database, change: str
+) -> None:
+    """Other markers want other media: `generated` is taken back, for that scene."""
+    tag = stash.add_tag("tag")
+    scene, other = stash.add_scene(), stash.add_scene()
+    stash.add_marker(scene, tag)
+    stash.add_marker(other, tag)
+    run(stash, database)
+    set_flags(database, generated=True, video_analyzed=True, analyzed=True)
+    if change == "add":
+        stash.add_marker(scene, tag, seconds=9)
+    elif change == "edit":
+        stash.edit_markers(scene, seconds=3.25)
+    elif change == "tag":
+        stash.edit_markers(scene, tags=refs(stash.add_tag("second")))
+    else:
+        stash.destroy_markers(scene)
+
+    assert pending_scenes(stash, database).reasons == {"marker": 1}
+    assert counts(run(stash, database)) == (0, 1, 1, 0, 0)
+    assert flags(database, scene) == (False, True, True)
+    assert flags(database, other) == (True, True, True)
+
+
+def test_local_flags_survive(stash: FakeStash, database: Database) -> None:
+    """No edit of a scene and no full sync touches what is known here alone."""
+    scene = stash.add_scene()
+    run(stash, database)
+    set_flags(database, generated=True, video_analyzed=True, analyzed=True)
+    stash.edit(scene, title="other", tags=refs(stash.add_tag("tag")))
+    run(stash, database)
+    run(stash, database, force=True)
+
+    assert flags(database, scene) == (True, True, True)
+
+
+def test_new_scenes_are_unanalyzed(stash: FakeStash, database: Database) -> None:
+    """A new scene waits for everything, markers or not."""
+    scene = stash.add_scene()
+    stash.add_marker(scene, stash.add_tag("tag"))
+    run(stash, database)
+
+    assert flags(database, scene) == (False, False, False)
+
+
+def test_moved_file(stash: FakeStash, database: Database) -> None:
+    """A moved file is noticed without the scene's time moving; flags survive."""
+    scene = stash.add_scene()
+    stash.add_scene()
+    run(stash, database)
+    set_flags(database, generated=True, video_analyzed=True)
+    stash.move_file(scene, "/data/elsewhere.mp4")
+
+    assert pending_scenes(stash, database).reasons == {"file": 1}
+    assert counts(run(stash, database)) == (0, 1, 1, 0, 0)
+    paths = select(SceneFile.path).where(SceneFile.scene_id == scene)
+    assert values(database, paths) == [("/data/elsewhere.mp4",)]
+    assert flags(database, scene) == (True, True, False)
+    assert pending_scenes(stash, database).count == 0
+
+
+def test_replaced_file(stash: FakeStash, database: Database) -> None:
+    """Another primary file wants media and analysis anew; `analyzed` stays."""
+    scene = stash.add_scene()
+    run(stash, database)
+    set_flags(database, generated=True, video_analyzed=True, analyzed=True)
+    stash.replace_file(
+        scene, size=77, fingerprints=(Fingerprint(type="oshash", value="feed"),)
+    )
+    run(stash, database)
+
+    assert flags(database, scene) == (False, False, True)
+    assert values(database, select(SceneFingerprint.kind, SceneFingerprint.value)) == [
+        ("oshash", "feed")
+    ]
+
+
+def test_removal_takes_two_runs(stash: FakeStash, database: Database) -> None:
+    """A scene that is gone is marked first, and removed by a later run."""
+    gone, kept = stash.add_scene(), stash.add_scene()
+    run(stash, database)
+    stash.destroy_scene(gone)
+    missing = select(Scene.id).where(Scene.missing_since.is_not(None))
+
+    assert pending_scenes(stash, database).reasons == {"vanished": 1}
+    assert counts(run(stash, database)) == (0, 0, 1, 0, 0)
+    assert values(database, missing) == [(gone,)]
+    assert pending_scenes(stash, database).count == 0
+
+    assert counts(run(stash, database)) == (0, 0, 1, 1, 0)
+    assert values(database, select(Scene.id)) == [(kept,)]
+    assert values(database, select(Manifest.id)) == [(kept,)]
+
+
+def test_scene_that_comes_back_is_restored(
+    stash: FakeStash, database: Database
+) -> None:
+    """A row that was only away keeps its flags, and is as Stash has it."""
+    scene = stash.add_scene()
+    run(stash, database)
+    set_flags(database, generated=True)
+    row = stash.scene_rows[scene]
+    stash.destroy_scene(scene)
+    run(stash, database)
+    stash.scene_rows[scene] = row
+
+    assert pending_scenes(stash, database).reasons == {"returned": 1}
+    assert counts(run(stash, database)) == (0, 1, 0, 0, 0)
+    assert values(database, select(Scene.id, Scene.missing_since)) == [(scene, None)]
+    assert flags(database, scene) == (True, False, False)
+
+
+def test_brake_holds_until_confirmed(stash: FakeStash, database: Database) -> None:
+    """More than 20 rows and 5 % are removed only when a person says so."""
+    scenes = [stash.add_scene() for _ in range(30)]
+    run(stash, database)
+    for scene in scenes[:21]:
+        stash.destroy_scene(scene)
+
+    first, second = run(stash, database), run(stash, database)
+    for result in (first, second):
+        assert (result.removed, result.status) == (0, "completed_with_errors")
+        assert result.held is not None
+        assert "21 of 30 scenes" in result.held
+        assert "confirm_removals=true" in result.held
+    assert len(values(database, select(Scene.id))) == 30
+
+    confirmed = run(stash, database, confirm_removals=True)
+    assert (confirmed.removed, confirmed.held) == (21, None)
+    assert len(values(database, select(Scene.id))) == 9
+
+
+def test_brake_holds_for_entities(stash: FakeStash, database: Database) -> None:
+    """An empty list of tags takes no tag away."""
+    tags = [stash.add_tag(f"tag {number}") for number in range(30)]
+    stash.add_scene(tags=refs(*tags))
+    run(stash, database)
+    rows, stash.tag_rows = stash.tag_rows, {}
+
+    run(stash, database)
+    result = run(stash, database)
+    assert "30 of 30 tags" in (result.held or "")
+    assert len(values(database, select(SceneTag.tag_id))) == 30
+
+    stash.tag_rows = rows
+    assert run(stash, database).held is None
+    missing = select(func.count()).where(Tag.missing_since.is_not(None))
+    assert values(database, missing) == [(0,)]
+
+
+def test_incomplete_listing_proves_no_absence(
+    stash: FakeStash, database: Database
+) -> None:
+    """Where Stash counts more scenes than it lists, none is taken for gone."""
+    hidden, _ = stash.add_scene(), stash.add_scene()
+    run(stash, database)
+    stash.hidden_scenes.add(hidden)
+    run(stash, database)
+    run(stash, database)
+
+    assert len(values(database, select(Scene.id))) == 2
+    missing = select(Scene.id).where(Scene.missing_since.is_not(None))
+    assert values(database, missing) == []
+
+
+def test_failing_scene_holds_nobody_back(stash: FakeStash, database: Database) -> None:
+    """A scene Stash cannot give keeps its old hash; the others are synced."""
+    scenes = [stash.add_scene() for _ in range(7)]
+    bad = scenes[3]
+    run(stash, database)
+    old_hash = select(Manifest.hash).where(Manifest.id == bad)
+    before = values(database, old_hash)
+    for scene in scenes:
+        stash.edit(scene, title="changed")
+    stash.broken_scenes.add(bad)
+    result = run(stash, database)
+
+    assert counts(result) == (0, 6, 0, 0, 1)
+    assert result.status == "completed_with_errors"
+    assert [error.item for error in result.errors] == [f"scene {bad}"]
+    assert values(database, old_hash) == before
+    assert values(database, select(SyncIssue.entity, SyncIssue.entity_id)) == [
+        ("scene", bad)
+    ]
+    assert pending_scenes(stash, database).count == 1
+
+    stash.broken_scenes.clear()
+    assert counts(run(stash, database)) == (0, 1, 6, 0, 0)
+
+
+def test_scene_the_database_refuses(stash: FakeStash, database: Database) -> None:
+    """A row that cannot be stored is set aside with the reason; the others are in."""
+    scenes = [stash.add_scene() for _ in range(5)]
+    stash.edit(scenes[2], interactive_speed=2**40)
+    result = run(stash, database)
+
+    assert counts(result) == (4, 0, 0, 0, 1)
+    assert result.errors[0].item == f"scene {scenes[2]}"
+    assert "out of range" in result.errors[0].reason
+    assert pending_scenes(stash, database).reasons == {"new": 1}
+
+
+def test_entity_the_database_refuses(stash: FakeStash, database: Database) -> None:
+    """A tag or performer that cannot be stored holds nobody back either."""
+    bad = stash.add_performer("bad", rating100=2**40)
+    good = stash.add_performer("good")
+    stash.add_scene(performers=refs(bad, good))
+    result = run(stash, database)
+
+    assert counts(result) == (1, 0, 0, 0, 0)
+    assert [error.item for error in result.errors] == [f"performer {bad}"]
+    assert sorted(values(database, select(Performer.id, Performer.name))) == [
+        (bad, ""),
+        (good, "good"),
+    ]
+
+
+def test_failing_scene_stays_pending_whatever_the_reason(
+    stash: FakeStash, database: Database
+) -> None:
+    """A scene that fails in the run that saw its tag vanish is not forgotten."""
+    old, kept = stash.add_tag("old"), stash.add_tag("kept")
+    scene = stash.add_scene(tags=refs(old))
+    run(stash, database)
+    stash.merge_tag(old, into=kept)
+    stash.broken_scenes.add(scene)
+    run(stash, database)
+    stash.broken_scenes.clear()
+
+    assert pending_scenes(stash, database).count == 1
+    run(stash, database)
+    assert values(database, select(SceneTag.tag_id)) == [(kept,)]
+
+
+def test_when_every_scene_fails_the_run_fails(
+    stash: FakeStash, database: Database
+) -> None:
+    """Trouble that is not the scenes' own ends the run instead of blaming each."""
+    stash.broken_scenes.update(stash.add_scene() for _ in range(50))
+
+    with pytest.raises(JobError, match="Stash fails at scene"):
+        run(stash, database)
+    assert values(database, select(SyncRun.status)) == [("failed",)]
+    assert stash.requests.count("scenes") < 60
+
+
+def test_named_scenes_do_not_move_the_baseline(
+    stash: FakeStash, database: Database
+) -> None:
+    """A run for some scenes brings those, and reports each that Stash lacks."""
+    first, second = stash.add_scene(), stash.add_scene()
+    run(stash, database)
+    with database.transaction() as session:
+        baseline = last_baseline(session)
+    stash.edit(first, title="one")
+    stash.edit(second, title="two")
+    result = run(stash, database, scene_ids=(first, 12345))
+
+    assert (result.kind, counts(result)) == ("scenes", (0, 1, 0, 0, 1))
+    assert result.status == "completed_with_errors"
+    assert [(e.item, e.reason) for e in result.errors] == [
+        ("scene 12345", "Stash has no scene of this id")
+    ]
+    with database.transaction() as session:
+        assert last_baseline(session) == baseline
+    assert pending_scenes(stash, database).reasons == {"changed": 1}
+
+    again = run(stash, database, scene_ids=(first,))
+    assert counts(again) == (0, 0, 1, 0, 0)
+
+
+def test_history_tells_of_every_run(stash: FakeStash, database: Database) -> None:
+    """Kind, trigger, counts and baseline of each run are kept."""
+    stash.add_scene()
+    run(stash, database)
+    sync(
+        stash,
+        database,
+        SyncParams(force=True),
+        Progress(),
+        trigger="AUTO_STASH_SYNC_DAEMON",
+        settle_seconds=0,
+    )
+    runs = values(
+        database,
+        select(
+            SyncRun.kind,
+            SyncRun.trigger,
+            SyncRun.run_id,
+            SyncRun.status,
+            SyncRun.created,
+            SyncRun.unchanged,
+            SyncRun.baseline == SyncRun.started_at,
+            SyncRun.finished_at >= SyncRun.started_at,
+        ).order_by(SyncRun.id),
+    )
+
+    assert runs == [
+        ("incremental", "manual", "r", "completed", 1, 0, True, True),
+        ("full", "AUTO_STASH_SYNC_DAEMON", None, "completed", 0, 1, True, True),
+    ]
+
+
+def test_outage_is_never_nothing_to_do(database: Database) -> None:
+    """Stash away is an error of the pending check and of the sync, and is noted."""
+
+    class Away(FakeStash):
+        def marker_stamps(self) -> Any:
+            raise TransientError("Stash did not answer")
+
+    stash = Away()
+    stash.add_scene()
+
+    with pytest.raises(TransientError, match="did not answer"):
+        pending_scenes(stash, database)
+    with pytest.raises(TransientError, match="did not answer"):
+        run(stash, database)
+    history = select(SyncRun.status, SyncRun.message, SyncRun.baseline)
+    assert values(database, history) == [("failed", "Stash did not answer", None)]
+
+
+def test_stopped_run_keeps_its_pages(stash: FakeStash, database: Database) -> None:
+    """What was stored before a stop stays, and the next run goes on from there."""
+    for _ in range(510):
+        stash.add_scene()
+    stop = threading.Event()
+
+    def sink(fraction: float | None, message: str) -> None:
+        if message == "Synced 0/510 scenes":
+            stop.set()
+
+    with pytest.raises(JobCancelled):
+        sync(
+            stash,
+            database,
+            SyncParams(),
+            Progress(sink, stop),
+            trigger="manual",
+            settle_seconds=0,
+        )
+
+    assert values(database, select(SyncRun.status, SyncRun.created)) == [
+        ("cancelled", 500)
+    ]
+    assert pending_scenes(stash, database).reasons == {"new": 10}
+    assert counts(run(stash, database)) == (10, 0, 500, 0, 0)
+
+
+def test_killed_run_is_noted_by_the_next(stash: FakeStash, database: Database) -> None:
+    """A run that left no word counts as interrupted, and is no baseline."""
+    with database.transaction() as session:
+        session.add(SyncRun(kind="full", trigger="manual", status="running"))
+    run(stash, database)
+
+    assert values(
+        database, select(SyncRun.status, SyncRun.baseline.is_not(None)).order_by("id")
+    ) == [("interrupted", False), ("completed", True)]
+
+
+def test_one_sync_at_a_time(stash: FakeStash, database: Database) -> None:
+    """A second sync is refused while one runs; it leaves no trace."""
+    with (
+        job_lock(database, "sync"),
+        pytest.raises(TransientError, match="Another run of sync is under way"),
+    ):
+        run(stash, database)
+
+    assert values(database, select(SyncRun.id)) == []
+
+
+def test_progress_says_how_far(stash: FakeStash, database: Database) -> None:
+    """The bar only rises, and says which scene of how many."""
+    for _ in range(501):
+        stash.add_scene()
+    reports: list[tuple[float | None, str]] = []
+    progress = Progress(lambda fraction, message: reports.append((fraction, message)))
+    sync(stash, database, SyncParams(), progress, trigger="manual", settle_seconds=0)
+    fractions = [fraction for fraction, _ in reports if fraction is not None]
+
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert "Synced 500/501 scenes" in [message for _, message in reports]
+
+
+def test_log_lines_of_the_pending_check(
+    stash: FakeStash, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The check says in its agreed words what it found; nothing is worth DEBUG."""
+    caplog.set_level(logging.DEBUG, "stashhog_core.sync")
+    pending_scenes(stash, database)
+    stash.add_scene()
+    pending_scenes(stash, database)
+
+    assert [(r.levelname, r.message) for r in caplog.records] == [
+        ("DEBUG", "No scenes pending sync from Stash"),
+        ("INFO", "Found 1 scenes pending sync from Stash"),
+    ]
+
+
+def test_change_in_the_second_of_the_fetch(database: Database) -> None:
+    """An edit that shares its second with the fetch is not lost."""
+
+    class Busy(FakeStash):
+        edited = False
+
+        def scenes(self, ids: Sequence[int]) -> Any:
+            answer = super().scenes(ids)
+            if not self.edited:
+                self.edited = True
+                self.change_silently(scene, title="after")
+            return answer
+
+    stash = Busy()
+    stash.now = msgspec.convert("2099-01-01T00:00:00Z", type(stash.now))
+    scene = stash.add_scene("before")
+    sync(
+        stash,
+        database,
+        SyncParams(),
+        Progress(),
+        trigger="manual",
+        settle_seconds=0.01,
+    )
+
+    assert values(database, select(Scene.title)) == [("after",)]
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        pytest.param(UTC, id="UTC"),
+        pytest.param(ZoneInfo("Asia/Kolkata"), id="Kolkata"),
+        pytest.param(ZoneInfo("America/New_York"), id="New York"),
+    ],
+)
+def test_zone_of_the_server_does_not_matter(database: Database, zone: Any) -> None:
+    """Changes are seen whatever zone Stash writes its times in, across DST too."""
+    stash = FakeStash(zone)
+    # An hour before New York's clocks go back.
+    stash.now = msgspec.convert("2099-11-01T05:00:00Z", type(stash.now))
+    scene, moved = stash.add_scene(), stash.add_scene()
+    sync(stash, database, SyncParams(), Progress(), trigger="manual", settle_seconds=0)
+    stash.tick(3600)
+    stash.edit(scene, title="later")
+    stash.move_file(moved, "/data/moved.mp4")
+
+    assert pending_scenes(stash, database).reasons == {"changed": 1, "file": 1}
+    sync(stash, database, SyncParams(), Progress(), trigger="manual", settle_seconds=0)
+    assert pending_scenes(stash, database).count == 0
+    text, moment = values(
+        database,
+        select(Scene.stash_updated_text, Scene.stash_updated_at).where(
+            Scene.id == scene
+        ),
+    )[0]
+    assert text == stash.scene_rows[scene].updated_at
+    assert moment == msgspec.convert(text, type(stash.now))

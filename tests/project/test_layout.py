@@ -1,0 +1,77 @@
+"""The project keeps its own rules."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = {"flows", "tasks", "stashhog_core", "sandbox", "benchmarks"}
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [ROOT / line for line in listed.stdout.splitlines()]
+
+
+def test_no_test_folder_shadows_a_package() -> None:
+    """A folder `tests/tasks` would be imported in place of `tasks`."""
+    folders = {path.name for path in (ROOT / "tests").rglob("*") if path.is_dir()}
+
+    assert not folders & PACKAGES
+
+
+def test_requirements_are_hashed_and_name_no_index() -> None:
+    """Pins come with hashes, and from whichever index the machine is set to use."""
+    for path in (ROOT / "requirements").glob("*.txt"):
+        text = path.read_text()
+        pins = re.findall(r"^[a-z0-9][^\s=]*==", text, flags=re.MULTILINE | re.I)
+
+        assert pins
+        assert text.count("--hash=sha256:") >= len(pins)
+        assert "://" not in text
+        assert "index-url" not in text
+
+
+def test_ci_runs_the_readmes_command() -> None:
+    """CI does what a reader of the README does, and nothing else."""
+    commands = [
+        line
+        for line in (ROOT / ".ci" / "run").read_text().splitlines()
+        if line and not line.startswith(("#", "set ", "cd "))
+    ]
+
+    assert commands == ["make test"]
+    assert "make test" in (ROOT / "README.md").read_text()
+
+
+def test_modules_stay_small() -> None:
+    """A module that outgrows 400 lines is split by subject."""
+    large = [
+        path.relative_to(ROOT).as_posix()
+        for path in tracked_files()
+        if path.suffix == ".py"
+        and path.relative_to(ROOT).parts[0] in PACKAGES
+        and len(path.read_text().splitlines()) > 400
+    ]
+
+    assert large == []
+
+
+def test_imports_run_one_way() -> None:
+    """Flows → tasks → core, and the core does not know Prefect."""
+    checked = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert checked.returncode == 0, checked.stdout

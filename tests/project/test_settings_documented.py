@@ -1,0 +1,55 @@
+"""Every setting stands in deployments/env.example with its meaning and default."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from stashhog_core.settings import PREFIX, Section, Settings
+
+EXAMPLE = Path(__file__).parents[2] / "deployments" / "env.example"
+
+
+def entries(model: type[BaseModel], prefix: str) -> list[str]:
+    """Return the comment and the assignment of each setting, as the file has them."""
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        variable = prefix + name.upper()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            found += entries(field.annotation, variable + "__")
+        else:
+            default = field.get_default(call_default_factory=True)
+            found.append(f"# {field.description}\n#{variable}={written(default)}\n")
+    return found
+
+
+def written(default: Any) -> str:
+    """Return a default as one writes it in a `.env` file."""
+    if default is None:
+        return ""
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    if isinstance(default, tuple | dict | list):
+        return json.dumps(default, default=str)
+    if isinstance(default, bool):
+        return str(default).lower()
+    return str(default)
+
+
+def test_every_setting_is_documented() -> None:
+    """A setting without its line, meaning or default in the example is an omission."""
+    text = EXAMPLE.read_text()
+
+    missing = [entry for entry in entries(Settings, PREFIX) if entry not in text]
+
+    assert missing == []
+
+
+def test_nothing_else_is_documented() -> None:
+    """The example names no setting that does not exist."""
+    known = "".join(entries(Settings, PREFIX))
+
+    for line in EXAMPLE.read_text().splitlines():
+        if line.startswith(f"#{PREFIX}"):
+            assert f"{line}\n" in known

@@ -1,0 +1,143 @@
+"""A real qBittorrent on loopback, with torrents whose data already lies there."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import qbittorrentapi
+import torf
+
+PROGRAM = "qbittorrent-nox"
+USERNAME = "admin"
+PASSWORD = "adminadmin"
+"""What 4.x starts with, stored below as the hash that newer versions need."""
+
+_PASSWORD_HASH = (
+    "@ByteArray(ARQ77eY1NUZaQsuDHbIMCA==:0WMRkYTUWVT9wVvdDtHAjU9b3b7uB8NR1Gur2hmQCv"
+    "CDpm39Q+PsJRJPaCU51dEiz+dTzh8qbPsL8WkFljQYFQ==)"
+)
+_CONFIG = r"""[LegalNotice]
+Accepted=true
+
+[Preferences]
+Bittorrent\DHT=false
+Bittorrent\LSD=false
+Bittorrent\PeX=false
+WebUI\Address=127.0.0.1
+WebUI\Port={port}
+WebUI\Username={username}
+WebUI\Password_PBKDF2="{password}"
+WebUI\MaxAuthenticationFailCount=3
+"""
+_START_SECONDS = 30.0
+_CHECK_SECONDS = 60.0
+
+
+class QBittorrentServer:
+    """A running server, and how to give it finished torrents."""
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
+        self.url = url
+        self.process = process
+        self.client = qbittorrentapi.Client(
+            host=url,
+            username=USERNAME,
+            password=PASSWORD,
+            REQUESTS_ARGS={"timeout": 10},
+        )
+
+    def seed(
+        self, content: Path, *, category: str = "stash", name: str | None = None
+    ) -> str:
+        """Add a torrent of a file or folder that is there; return its hash."""
+        torrent = torf.Torrent(path=content, private=True)
+        if name is not None:
+            torrent.name = name
+        torrent.generate()
+        self.client.torrents_add(
+            torrent_files=torrent.dump(),
+            save_path=str(content.parent),
+            category=category,
+            use_auto_torrent_management=False,
+        )
+        return str(torrent.infohash)
+
+    def wait_for(self, info_hash: str, *states: str) -> None:
+        """Wait until a torrent is in one of these states."""
+        deadline = time.monotonic() + _CHECK_SECONDS
+        state = None
+        while time.monotonic() < deadline:
+            found = self.client.torrents_info(torrent_hashes=info_hash)
+            state = found[0].state if found else None
+            if state in states:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"torrent {info_hash} is {state}, not one of {states}")
+
+    def tags(self, info_hash: str) -> set[str]:
+        """Return the tags of a torrent."""
+        text = self.client.torrents_info(torrent_hashes=info_hash)[0].tags
+        return {tag.strip() for tag in text.split(",")} - {""}
+
+    def kill(self) -> None:
+        """Let the server die without a word."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def running_qbittorrent(profile: Path) -> Iterator[QBittorrentServer]:
+    """Start a server with its own profile folder; stop it in the end.
+
+    Without the program the test is left out, but never in CI.
+    """
+    if shutil.which(PROGRAM) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{PROGRAM} is not installed, and nothing is left out in CI")
+        pytest.skip(f"{PROGRAM} is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = profile / "qBittorrent" / "config" / "qBittorrent.conf"
+    config.parent.mkdir(parents=True)
+    config.write_text(
+        _CONFIG.format(port=port, username=USERNAME, password=_PASSWORD_HASH)
+    )
+    process = subprocess.Popen(
+        [PROGRAM, f"--profile={profile}", f"--webui-port={port}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "HOME": str(profile)},
+    )
+    server = QBittorrentServer(f"http://127.0.0.1:{port}", process)
+    try:
+        _wait_until_up(server)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _wait_until_up(server: QBittorrentServer) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            server.client.auth_log_in()
+        except qbittorrentapi.LoginFailed:
+            raise
+        except qbittorrentapi.APIConnectionError:
+            if time.monotonic() > deadline or server.process.poll() is not None:
+                raise
+            time.sleep(0.1)
+        else:
+            return

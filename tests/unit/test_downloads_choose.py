@@ -1,0 +1,79 @@
+"""Which files of a download are taken."""
+
+from pathlib import Path
+
+import pytest
+
+from stashhog_core.downloads.choose import choose
+from stashhog_core.downloads.sources import SourceFile
+
+
+def _file(path: str, size: int = 1000) -> SourceFile:
+    return SourceFile(path, Path("/downloads/x") / path, size)
+
+
+def _paths(files: tuple[SourceFile, ...]) -> list[str]:
+    return [file.relative_path for file in files]
+
+
+@pytest.mark.parametrize(
+    ("path", "group"),
+    [
+        ("film.mp4", "take"),
+        ("Film.MKV", "take"),
+        ("sub/film.de.srt", "take"),
+        ("film.funscript", "take"),
+        ("cover.JPG", "take"),
+        ("film.rar", "archives"),
+        ("film.r07", "archives"),
+        ("film.part01.rar", "archives"),
+        ("film.7z.001", "archives"),
+        ("pictures.zip", "archives"),
+        ("film.nfo", "left_out"),
+        ("setup.exe", "left_out"),
+        ("mp4", "left_out"),
+        (".hidden.mp4", "left_out"),
+        ("__MACOSX/film.mp4", "left_out"),
+        ("@eaDir/cover.jpg", "left_out"),
+    ],
+)
+def test_files_are_sorted_by_name(path: str, group: str) -> None:
+    """Videos and their companions are taken, archives told, the rest left out."""
+    choice = choose([_file(path)])
+
+    assert _paths(getattr(choice, group)) == [path]
+    assert len(choice.take + choice.archives + choice.short + choice.left_out) == 1
+
+
+def test_a_sample_is_left_out_beside_the_real_thing() -> None:
+    """In the name of the file or of a folder, whatever the case."""
+    samples = ["Sample/film.mp4", "film-SAMPLE.mkv", "sample.mp4"]
+
+    choice = choose([_file("film.mp4", 9000), *(_file(path) for path in samples)])
+
+    assert _paths(choice.take) == ["film.mp4"]
+    assert sorted(_paths(choice.left_out)) == sorted(samples)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param([_file("Sample.mp4")], id="alone"),
+        pytest.param([_file("clip.mp4", 10), _file("sample.mp4", 99)], id="larger"),
+        pytest.param([_file("Samplers.mp4", 1), _file("b.mp4", 2)], id="other word"),
+    ],
+)
+def test_a_video_that_is_only_called_so_is_taken(files: list[SourceFile]) -> None:
+    """Nothing is lost to its name."""
+    assert choose(files).take == tuple(files)
+
+
+def test_short_videos_are_left_out_when_asked() -> None:
+    """Under 30 seconds, not at 30; an unknown length is kept; only videos are asked."""
+    seconds = {"a.mp4": 29.9, "b.mp4": 30.0, "c.mp4": None}
+    files = [_file(name) for name in (*seconds, "a.srt")]
+
+    choice = choose(files, lambda file: seconds[file.relative_path])
+
+    assert _paths(choice.short) == ["a.mp4"]
+    assert _paths(choice.take) == ["b.mp4", "c.mp4", "a.srt"]

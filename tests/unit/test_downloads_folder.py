@@ -1,0 +1,230 @@
+"""The watch folder as a source."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stashhog_core.downloads import folder
+from stashhog_core.downloads.folder import WatchFolder
+from stashhog_core.downloads.sources import EntryFiles, Listing
+from stashhog_core.errors import ItemError, JobCancelled, TransientError
+from stashhog_core.progress import Progress
+
+_LONG_AGO = 1_600_000_000
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Path:
+    path = tmp_path / "downloads"
+    path.mkdir()
+    return path
+
+
+def _write(path: Path, data: bytes = b"x", *, old: bool = True) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    if old:
+        _age(path)
+    return path
+
+
+def _age(*paths: Path) -> None:
+    for path in paths:
+        os.utime(path, (_LONG_AGO, _LONG_AGO), follow_symlinks=False)
+
+
+def _names(listing: Listing) -> list[str]:
+    return [entry.name for entry in listing.entries]
+
+
+def _files(source: WatchFolder, name: str) -> EntryFiles:
+    listing = source.finished(Progress())
+    return source.files(next(e for e in listing.entries if e.name == name))
+
+
+def test_entries_that_rest_are_finished_at_once(downloads: Path) -> None:
+    """Times older than the settle time stand for the first look: no waiting."""
+    _write(downloads / "b.mp4")
+    _write(downloads / "a" / "film.mp4")
+    _age(downloads / "a")
+    started = time.monotonic()
+
+    listing = WatchFolder(downloads, 60).finished(Progress())
+
+    assert _names(listing) == ["a", "b.mp4"]
+    assert time.monotonic() - started < 5
+
+
+def test_young_entries_are_looked_at_twice(downloads: Path) -> None:
+    """Equal in both looks: finished, within the settle time."""
+    _write(downloads / "young.mp4", old=False)
+    _write(downloads / "tomorrow.mp4")
+    tomorrow = time.time() + 86_400
+    os.utime(downloads / "tomorrow.mp4", (tomorrow, tomorrow))
+
+    listing = WatchFolder(downloads, 0.3).finished(Progress())
+
+    assert _names(listing) == ["tomorrow.mp4", "young.mp4"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda d: (d / "a/film.mp4").write_bytes(b"longer"), id="grows"),
+        pytest.param(lambda d: (d / "a/more.mp4").write_bytes(b"x"), id="gets a file"),
+        pytest.param(lambda d: (d / "a/film.mp4").unlink(), id="loses a file"),
+        pytest.param(lambda d: (d / "a").rename(d / "b"), id="is renamed"),
+    ],
+)
+def test_an_entry_that_changes_between_two_looks_is_not_finished(
+    downloads: Path, change: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever changes below it, it is left for the next run; others are not."""
+    _write(downloads / "a" / "film.mp4", old=False)
+    _write(downloads / "other.mp4", old=False)
+    changed = False
+
+    def sleep(seconds: float) -> None:
+        nonlocal changed
+        if not changed:
+            change(downloads)
+        changed = True
+        threading.Event().wait(seconds)
+
+    monkeypatch.setattr(folder.time, "sleep", sleep)
+    listing = WatchFolder(downloads, 0.3).finished(Progress())
+
+    assert _names(listing) == ["other.mp4"]
+    assert listing.unfinished == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".hidden.mp4",
+        "film.mp4.part",
+        "film.mp4.!qB",
+        "film.mp4.crdownload",
+        "_UNPACK_film",
+        "_unpack_film.mp4",
+    ],
+)
+def test_what_is_still_being_written_is_no_entry(downloads: Path, name: str) -> None:
+    """Names that download tools give to what is not whole."""
+    _write(downloads / name)
+
+    assert not WatchFolder(downloads, 0).finished(Progress()).entries
+
+
+def test_a_file_that_is_written_beside_its_name_is_not_finished(
+    downloads: Path,
+) -> None:
+    """Firefox and aria2 keep the final name while they write beside it."""
+    for name in ("a.mp4", "a.mp4.part", "b.mp4", "b.mp4.aria2", "c.mp4"):
+        _write(downloads / name)
+
+    assert _names(WatchFolder(downloads, 0).finished(Progress())) == ["c.mp4"]
+
+
+@pytest.mark.parametrize("name", ["film.mp4.part", "_UNPACK_x/film.mp4", "x.!qB"])
+def test_a_folder_with_something_unfinished_in_it_waits(
+    downloads: Path, name: str
+) -> None:
+    """However deep it lies."""
+    _write(downloads / "a" / "done.mp4")
+    _write(downloads / "a" / "deep" / name)
+    _write(downloads / "b" / "done.mp4")
+
+    listing = WatchFolder(downloads, 0).finished(Progress())
+
+    assert _names(listing) == ["b"]
+    assert listing.unfinished == 1
+
+
+def test_files_are_listed_with_their_sizes(downloads: Path) -> None:
+    """In a fixed order, below their entry, without hidden ones."""
+    _write(downloads / "a" / "z.mp4", b"123")
+    _write(downloads / "a" / "b" / "y.mp4", b"12")
+    _write(downloads / "a" / ".hidden" / "x.mp4")
+    _write(downloads / "a" / ".DS_Store")
+    _write(downloads / "single.mp4", b"1")
+    source = WatchFolder(downloads, 0)
+
+    files = _files(source, "a")
+    single = _files(source, "single.mp4")
+
+    assert files.is_folder
+    assert [(f.relative_path, f.size_bytes) for f in files.files] == [
+        ("b/y.mp4", 2),
+        ("z.mp4", 3),
+    ]
+    assert not single.is_folder
+    assert [(f.relative_path, f.path) for f in single.files] == [
+        ("single.mp4", downloads / "single.mp4")
+    ]
+
+
+def test_links_and_devices_are_no_files(downloads: Path, tmp_path: Path) -> None:
+    """One that points inside is left out in silence, all others are told."""
+    _write(downloads / "a" / "film.mp4")
+    _write(tmp_path / "secret.mp4")
+    (downloads / "a" / "inside.mp4").symlink_to(downloads / "a" / "film.mp4")
+    (downloads / "a" / "outside.mp4").symlink_to(tmp_path / "secret.mp4")
+    (downloads / "a" / "broken.mp4").symlink_to("/none/film.mp4")
+    (downloads / "a" / "loop").symlink_to(downloads / "a")
+    (downloads / "a" / "home").symlink_to(tmp_path)
+    (downloads / "link.mp4").symlink_to(tmp_path / "secret.mp4")
+    os.mkfifo(downloads / "a" / "pipe.mp4")
+    source = WatchFolder(downloads, 0)
+
+    files = _files(source, "a")
+    link = _files(source, "link.mp4")
+
+    assert [file.relative_path for file in files.files] == ["film.mp4"]
+    assert {p.name for p in files.problems} == {
+        "outside.mp4",
+        "broken.mp4",
+        "home",
+        "pipe.mp4",
+    }
+    assert not link.files
+    assert [problem.name for problem in link.problems] == ["link.mp4"]
+
+
+def test_a_folder_that_went_away_is_an_outage(downloads: Path) -> None:
+    """Never an empty listing, which would look like nothing to do."""
+    source = WatchFolder(downloads, 0)
+    downloads.rmdir()
+
+    with pytest.raises(TransientError, match="STASHHOG_DOWNLOADS__FOLDER"):
+        source.finished(Progress())
+
+
+def test_an_entry_that_went_away_is_told(downloads: Path) -> None:
+    """It fails alone."""
+    _write(downloads / "a.mp4")
+    source = WatchFolder(downloads, 0)
+    entry = source.finished(Progress()).entries[0]
+    (downloads / "a.mp4").unlink()
+
+    with pytest.raises(ItemError, match="No such file"):
+        source.files(entry)
+
+
+def test_waiting_ends_when_a_stop_is_asked_for(downloads: Path) -> None:
+    """Within a moment, whatever the settle time."""
+    _write(downloads / "young.mp4", old=False)
+    stop = threading.Event()
+    timer = threading.Timer(0.2, stop.set)
+    timer.start()
+    started = time.monotonic()
+
+    with pytest.raises(JobCancelled):
+        WatchFolder(downloads, 60).finished(Progress(stop=stop))
+
+    timer.join()
+    assert time.monotonic() - started < 5

@@ -1,0 +1,110 @@
+"""File names that come from strangers."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stashhog_core.downloads.names import (
+    LONGEST_NAME_BYTES,
+    check_name,
+    from_printable,
+    printable,
+    split_names,
+    with_mark,
+)
+from stashhog_core.errors import ItemError
+
+_FILE_NAMES = (
+    st.binary(min_size=1, max_size=255)
+    .filter(lambda raw: not set(raw) & {*range(32), 127, ord("/")})
+    .filter(lambda raw: raw not in {b".", b".."})
+    .map(os.fsdecode)
+)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("../film.mp4", id="upwards"),
+        pytest.param("a/../../film.mp4", id="upwards inside"),
+        pytest.param("/etc/film.mp4", id="absolute"),
+        pytest.param("a//film.mp4", id="empty name"),
+        pytest.param("./film.mp4", id="dot"),
+        pytest.param("", id="empty"),
+        pytest.param("a/", id="slash at the end"),
+        pytest.param("film\0.mp4", id="NUL"),
+        pytest.param("film\n.mp4", id="line break"),
+        pytest.param("film\x7f.mp4", id="delete"),
+        pytest.param("x" * 256, id="256 bytes"),
+        pytest.param("ä" * 128, id="256 bytes in 128 letters"),
+        pytest.param("film\ud800.mp4", id="half a character"),
+    ],
+)
+def test_names_that_could_do_harm_are_refused(path: str) -> None:
+    """Such a path never becomes a place in the library; the reason can be shown."""
+    with pytest.raises(ItemError) as caught:
+        split_names(path)
+
+    assert str(caught.value).isprintable()
+
+
+@given(st.text())
+def test_whatever_passes_stays_below_its_folder(path: str) -> None:
+    """A path that is let through names something strictly below any root."""
+    try:
+        names = split_names(path)
+    except ItemError:
+        return
+    root = Path("/library")
+    target = Path(os.path.normpath(root.joinpath(*names)))
+
+    assert target.is_relative_to(root)
+    assert target != root
+    assert len(target.relative_to(root).parts) == len(names)
+
+
+@given(_FILE_NAMES)
+def test_every_other_file_name_passes_unchanged(name: str) -> None:
+    """Up to 255 bytes, UTF-8 or not."""
+    assert check_name(name) == name
+
+
+@given(_FILE_NAMES, st.sampled_from(["1a2b3c4d", "1a2b3c4d5e6f7081"]))
+def test_a_marked_name_is_a_file_name_with_the_same_extension(
+    name: str, mark: str
+) -> None:
+    """The mark never makes a name too long, and keeps what says the type."""
+    marked = with_mark(name, mark)
+
+    assert check_name(marked) == marked
+    assert mark in marked
+    assert len(os.fsencode(marked)) <= LONGEST_NAME_BYTES
+    extension = os.path.splitext(name)[1]  # noqa: PTH122 - a name, not a path
+    if len(os.fsencode(extension)) <= 32:
+        assert marked.endswith(f".{mark}{extension}")
+
+
+def test_a_marked_name_stays_utf8() -> None:
+    """A long name is cut between characters, not inside one."""
+    marked = with_mark("ä" * 125 + ".mp4", "1a2b3c4d")
+
+    assert marked.encode("utf-8")
+    assert marked.endswith("ä.1a2b3c4d.mp4")
+
+
+@given(st.binary(max_size=40).map(os.fsdecode) | st.text())
+def test_printable_text_can_be_stored_anywhere(name: str) -> None:
+    """It is UTF-8, without NUL and line breaks; plain names stay as they are."""
+    text = printable(name)
+
+    assert text.encode("utf-8").decode("utf-8") == text
+    assert not any(ord(letter) < 32 for letter in text)
+
+
+@given(_FILE_NAMES.filter(lambda name: "\\" not in name))
+def test_the_path_comes_back_from_its_printable_form(name: str) -> None:
+    """So that a file whose name is not UTF-8 is found again."""
+    assert from_printable(printable(f"/library/{name}")) == Path(f"/library/{name}")

@@ -1,0 +1,428 @@
+"""Placing files in the library."""
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from stashhog_core.downloads import content, placing
+from stashhog_core.downloads.names import printable
+from stashhog_core.downloads.placing import Library, OutOfSpaceError, Placed
+from stashhog_core.downloads.sources import SourceFile
+from stashhog_core.errors import ItemError, JobCancelled
+from stashhog_core.settings import PlacePolicy
+
+POLICIES: list[PlacePolicy] = ["hardlink", "hardlink_or_copy", "reflink", "copy"]
+
+
+def _source(path: Path, data: bytes = b"film" * 1000) -> SourceFile:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return SourceFile(path.name, path, len(data))
+
+
+def _tree(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "library"
+    root.mkdir()
+    return root
+
+
+def _library(root: Path, policy: PlacePolicy, reserve_bytes: int = 0) -> Library:
+    return Library(root, policy, reserve_bytes, lambda: None)
+
+
+@pytest.fixture
+def linking(root: Path) -> Iterator[Library]:
+    with closing(_library(root, "hardlink_or_copy")) as library:
+        yield library
+
+
+@pytest.fixture
+def copying(root: Path) -> Iterator[Library]:
+    with closing(_library(root, "copy")) as library:
+        yield library
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_placed_file_is_whole(
+    policy: PlacePolicy, root: Path, tmp_path: Path
+) -> None:
+    """Every policy brings the same bytes and time under the final name only."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    os.utime(file.path, (1_500_000_000, 1_500_000_000))
+    with closing(_library(root, policy)) as library:
+        placed = library.place(file, ("Film", "disc 1", "film.mp4"))
+        library.flush()
+
+    target = root / "Film" / "disc 1" / "film.mp4"
+    assert placed.path == str(target)
+    assert placed.is_new
+    assert _tree(root) == {"Film/disc 1/film.mp4": file.path.read_bytes()}
+    assert target.stat().st_mtime == 1_500_000_000
+    assert target.samefile(file.path) == policy.startswith("hardlink")
+    assert (placed.method == "link") == policy.startswith("hardlink")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_placing_again_changes_nothing(
+    policy: PlacePolicy, root: Path, tmp_path: Path
+) -> None:
+    """The same file, or an equal one, at the target means done."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    with closing(_library(root, policy)) as library:
+        library.place(file, ("film.mp4",))
+        inode = (root / "film.mp4").stat().st_ino
+        again = library.place(file, ("film.mp4",))
+
+    assert again == Placed(
+        str(root / "film.mp4"),
+        "link" if policy.startswith("hardlink") else "existing",
+        is_new=False,
+    )
+    assert (root / "film.mp4").stat().st_ino == inode
+    assert list(_tree(root)) == ["film.mp4"]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(b"short", id="other size"),
+        pytest.param(b"mlif" * 1000, id="same size, other bytes"),
+    ],
+)
+def test_another_file_of_that_name_stays(
+    policy: PlacePolicy, other: bytes, root: Path, tmp_path: Path
+) -> None:
+    """Nothing is overwritten: a mark of the content goes before the extension."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    (root / "film.mp4").write_bytes(other)
+    with closing(_library(root, policy)) as library:
+        placed = library.place(file, ("film.mp4",))
+        again = library.place(file, ("film.mp4",))
+
+    name = Path(placed.path).name
+    assert name.startswith("film.")
+    assert name.endswith(".mp4")
+    assert again.path == placed.path
+    assert not again.is_new
+    assert _tree(root) == {"film.mp4": other, name: file.path.read_bytes()}
+
+
+def test_files_that_differ_only_in_the_middle_are_not_taken_for_one(
+    copying: Library, root: Path, tmp_path: Path
+) -> None:
+    """Equal size and equal oshash are no proof: the bytes are compared."""
+    ends = bytes(70_000)
+    first = _source(tmp_path / "1" / "film.mp4", ends + b"first" + ends)
+    other = _source(tmp_path / "2" / "film.mp4", ends + b"other" + ends)
+
+    placed = [copying.place(file, ("film.mp4",)).path for file in (first, other)]
+
+    assert Path(placed[0]).read_bytes() == first.path.read_bytes()
+    assert Path(placed[1]).read_bytes() == other.path.read_bytes()
+
+
+def test_when_all_names_are_taken_the_file_is_refused(
+    copying: Library, root: Path, tmp_path: Path
+) -> None:
+    """Even then nothing is overwritten."""
+    ends = bytes(70_000)
+    files = [
+        _source(tmp_path / str(n) / "film.mp4", ends + b"%d" % n + ends)
+        for n in range(4)
+    ]
+    for file in files[:3]:
+        copying.place(file, ("film.mp4",))
+
+    with pytest.raises(ItemError, match="names it could get"):
+        copying.place(files[3], ("film.mp4",))
+
+    assert len(_tree(root)) == 3
+
+
+@pytest.mark.parametrize("name", ["ä" * 125 + ".mp4", os.fsdecode(b"f\xff\xfe.mp4")])
+def test_odd_names_are_kept(
+    name: str, copying: Library, root: Path, tmp_path: Path
+) -> None:
+    """Names of 254 bytes and names that are not UTF-8 arrive as they are."""
+    file = _source(tmp_path / "in" / name)
+
+    copying.place(file, ("folder", name))
+
+    assert os.listdir(root / "folder") == [name]  # noqa: PTH208 - names
+    assert printable(name).encode()
+
+
+def test_a_link_that_cannot_be_made_is_a_copy_or_a_refusal(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another file system: `hardlink_or_copy` copies, `hardlink` stops and says why."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    real_link = os.link
+
+    def link(source: object, target: object, **options: object) -> None:
+        if "src_dir_fd" not in options:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real_link(source, target, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "link", link)
+    with closing(_library(root, "hardlink")) as library:
+        with pytest.raises(ItemError, match="STASHHOG_DOWNLOADS__PLACE"):
+            library.place(file, ("Film", "film.mp4"))
+
+        assert not list(root.iterdir())
+
+    with closing(_library(root, "hardlink_or_copy")) as library:
+        assert library.place(file, ("film.mp4",)).method == "copy"
+    with closing(_library(root, "hardlink")) as library:
+        # An equal file needs no link.
+        assert library.place(file, ("film.mp4",)).method == "existing"
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
+def test_a_file_system_without_links_gets_whole_files_too(
+    code: int, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any link the temporary file is renamed; another one still stays."""
+    file = _source(tmp_path / "in" / "film.mp4")
+
+    def link(*args: object, **options: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", link)
+    (root / "film.mp4").write_bytes(b"other")
+    with closing(_library(root, "hardlink_or_copy")) as library:
+        placed = library.place(file, ("film.mp4",))
+
+    assert placed.method == "copy"
+    assert _tree(root) == {
+        "film.mp4": b"other",
+        Path(placed.path).name: file.path.read_bytes(),
+    }
+
+
+def test_other_errors_of_linking_are_the_files(
+    linking: Library, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An input/output error is no reason to try a copy."""
+    file = _source(tmp_path / "in" / "film.mp4")
+
+    def link(*args: object, **options: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(ItemError, match="Input/output error"):
+        linking.place(file, ("Film", "film.mp4"))
+
+    assert not list(root.iterdir())
+
+
+def test_a_copy_leaves_the_reserve_free(root: Path, tmp_path: Path) -> None:
+    """Too little space: refused before a byte is written, with what to do."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    with closing(_library(root, "copy", reserve_bytes=10**18)) as library:
+        with pytest.raises(OutOfSpaceError, match="RESERVE_BYTES"):
+            library.place(file, ("Film", "film.mp4"))
+
+        assert not list(root.iterdir())
+
+    with closing(_library(root, "hardlink", reserve_bytes=10**18)) as library:
+        # A link needs no space.
+        assert library.place(file, ("film.mp4",)).method == "link"
+
+
+def test_a_disk_that_fills_up_leaves_nothing_behind(
+    copying: Library, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The half copy goes, the reason is told as a lack of space."""
+    file = _source(tmp_path / "in" / "film.mp4")
+
+    def full(source: int, target: int, checkpoint: object) -> int:
+        os.write(target, b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(content, "copy", full)
+    with pytest.raises(OutOfSpaceError, match="No space left"):
+        copying.place(file, ("Film", "film.mp4"))
+
+    assert not list(root.iterdir())
+
+
+@pytest.mark.parametrize("growth", [b"more", None], ids=["grows", "shrinks"])
+def test_a_file_that_changes_while_it_is_copied_is_refused(
+    growth: bytes | None,
+    copying: Library,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was copied may be a mixture: it does not stay."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    real_copy = content.copy
+
+    def copy(source: int, target: int, checkpoint: content.Checkpoint) -> int:
+        if growth is None:
+            os.truncate(file.path, 100)
+        else:
+            with file.path.open("ab") as more:
+                more.write(growth)
+        return real_copy(source, target, checkpoint)
+
+    monkeypatch.setattr(content, "copy", copy)
+    with pytest.raises(ItemError, match="changed while"):
+        copying.place(file, ("Film", "film.mp4"))
+
+    assert not list(root.iterdir())
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_file_that_is_gone_or_another_is_refused(
+    policy: PlacePolicy, root: Path, tmp_path: Path
+) -> None:
+    """The file must still be as it was listed: there, regular, of that size."""
+    gone = _source(tmp_path / "in" / "gone.mp4")
+    gone.path.unlink()
+    grown = _source(tmp_path / "in" / "grown.mp4")
+    grown.path.write_bytes(b"other")
+    link = _source(tmp_path / "in" / "link.mp4")
+    link.path.unlink()
+    link.path.symlink_to("/etc/passwd")
+    pipe = _source(tmp_path / "in" / "pipe.mp4", b"")
+    pipe.path.unlink()
+    os.mkfifo(pipe.path)
+    with closing(_library(root, policy)) as library:
+        for file in (gone, grown, link, pipe):
+            with pytest.raises(ItemError):
+                library.place(file, ("Film", "film.mp4"))
+
+    assert not list(root.iterdir())
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_link_inside_the_library_leads_nowhere(
+    policy: PlacePolicy, root: Path, tmp_path: Path
+) -> None:
+    """A folder of the library that is a symbolic link is not written through."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (root / "Film").symlink_to(outside)
+    (root / "Other").write_bytes(b"a file")
+    (root / "film.mp4").symlink_to(outside / "new.mp4")
+    file = _source(tmp_path / "in" / "film.mp4")
+    with closing(_library(root, policy)) as library:
+        for folder in ("Film", "Other"):
+            with pytest.raises(ItemError, match="has the name of its folder"):
+                library.place(file, (folder, "film.mp4"))
+        placed = library.place(file, ("film.mp4",))
+
+    assert not list(outside.iterdir())
+    assert Path(placed.path).name != "film.mp4"
+
+
+def test_a_library_root_that_is_a_link_is_fine(tmp_path: Path, root: Path) -> None:
+    """The root is the user's own word."""
+    (tmp_path / "link").symlink_to(root)
+    file = _source(tmp_path / "in" / "film.mp4")
+    with closing(_library(tmp_path / "link", "copy")) as library:
+        placed = library.place(file, ("film.mp4",))
+
+    assert placed.path == str(root / "film.mp4")
+
+
+def test_a_cancelled_copy_leaves_no_trace(root: Path, tmp_path: Path) -> None:
+    """A stop is noticed while bytes flow, and what was written goes."""
+    file = _source(tmp_path / "in" / "film.mp4", bytes(3_000_000))
+    stop = threading.Event()
+    stop.set()
+
+    def checkpoint() -> None:
+        if stop.is_set():
+            raise JobCancelled("Cancelled on request")
+
+    with (
+        closing(Library(root, "copy", 0, checkpoint)) as library,
+        pytest.raises(JobCancelled),
+    ):
+        library.place(file, ("Film", "film.mp4"))
+
+    assert not list(root.iterdir())
+
+
+def test_what_killed_runs_left_is_removed(linking: Library, root: Path) -> None:
+    """Only our own temporary files go, in the root and in the folders named."""
+    left = f".stashhog-{'0' * 16}.part"
+    (root / "Film").mkdir()
+    kept = [root / "film.mp4", root / ".stashhog-x.part", root / "Film" / "a.part"]
+    for path in [*kept, root / left, root / "Film" / left]:
+        path.write_bytes(b"x")
+
+    removed = linking.clean([root / "Film", root / "none", root.parent])
+
+    assert removed == 2
+    assert sorted(path for path in root.rglob("*") if path.is_file()) == sorted(kept)
+
+
+def test_bytes_are_copied_by_hand_where_the_kernel_cannot(
+    copying: Library, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems refuse copy_file_range, some stop it early."""
+    data = os.urandom(3_000_001)
+
+    def refuse(*args: object) -> int:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    for name, in_kernel in (("refused", refuse), ("nothing", lambda *args: 0)):
+        monkeypatch.setattr(os, "copy_file_range", in_kernel)
+        file = _source(tmp_path / "in" / f"{name}.mp4", data)
+        copying.place(file, (f"{name}.mp4",))
+
+    assert _tree(root) == {"refused.mp4": data, "nothing.mp4": data}
+
+
+def test_a_preview_changes_nothing_and_tells_the_truth(
+    linking: Library, root: Path, tmp_path: Path
+) -> None:
+    """What it foretells is what placing then does."""
+    (root / "taken.mp4").write_bytes(b"other")
+    files = {name: _source(tmp_path / "in" / name) for name in ("new.mp4", "taken.mp4")}
+    before = _tree(root)
+
+    foretold = [linking.preview(file, (name,)) for name, file in files.items()]
+    unchanged = _tree(root) == before
+    done = [linking.place(file, (name,)) for name, file in files.items()]
+
+    assert unchanged
+    assert foretold == done
+    assert linking.preview(files["new.mp4"], ("new.mp4",)) == Placed(
+        str(root / "new.mp4"), "link", is_new=False
+    )
+
+
+def test_many_folders_need_few_open_files(
+    linking: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Placing in more folders than a process may open files works."""
+    monkeypatch.setattr(placing, "_OPEN_FOLDERS", 4)
+    file = _source(tmp_path / "in" / "film.mp4")
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - counted
+
+    for number in range(20):
+        linking.place(file, (f"a{number}", "b", "c", "film.mp4"))
+
+    assert len(os.listdir("/proc/self/fd")) - before <= 8  # noqa: PTH208 - counted
+    linking.close()
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - counted

@@ -1,0 +1,116 @@
+"""Keyframes of the first and last minute."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from stashhog_core.errors import ItemError
+from stashhog_core.media import frames
+from stashhog_core.media.frames import end_stills
+from tests.title_card_video import write_cards
+
+pytestmark = pytest.mark.slow
+
+
+def test_each_card_is_one_still(tmp_path: Path) -> None:
+    """Repeats of a picture and black leaders are left out; seconds are those shown."""
+    cards = [(2.0, []), (2.0, ["One"]), (3.0, ["Two"]), (2.0, [])]
+    path = write_cards(tmp_path / "a.mp4", cards, keyframe_seconds=1)
+
+    stills = end_stills(path)
+
+    assert [still.second for still in stills] == pytest.approx([2.0, 4.0])
+    assert stills[0].picture.shape == (360, 640, 3)
+
+
+def test_only_the_ends_of_a_long_video_are_looked_at(tmp_path: Path) -> None:
+    """What is shown in between is not decoded."""
+    cards = [(2.0, ["First"]), (150.0, ["Middle"]), (3.0, ["Last"])]
+    path = write_cards(
+        tmp_path / "a.mkv", cards, width=160, height=90, frames_per_second=2
+    )
+
+    seconds = [still.second for still in end_stills(path)]
+
+    assert seconds[0] == 0.0
+    assert seconds[-1] == pytest.approx(152.0)
+    assert all(second < 60 or second >= 95 for second in seconds)
+
+
+def test_all_intra_file_is_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures keep a distance, and there are only so many of either end."""
+    monkeypatch.setattr(frames, "PICTURES_PER_WINDOW", 3)
+    cards = [(0.5, [f"Card {number}"]) for number in range(12)]
+    path = write_cards(tmp_path / "a.mp4", cards, frames_per_second=10)
+
+    seconds = [still.second for still in end_stills(path)]
+
+    assert seconds == pytest.approx([0.0, 1.0, 2.0])
+
+
+def test_large_frames_are_scaled_down(tmp_path: Path) -> None:
+    """Reading a 4K card costs no more than reading a small one."""
+    path = write_cards(tmp_path / "a.mp4", [(1.0, ["One"])], width=1920, height=1080)
+
+    assert end_stills(path)[0].picture.shape == (540, 960, 3)
+
+
+def test_file_that_breaks_off_yields_its_beginning(tmp_path: Path) -> None:
+    """A download cut short still shows its first card."""
+    cards = [(2.0, ["One"]), (100.0, ["Two"])]
+    whole = write_cards(tmp_path / "a.ts", cards, keyframe_seconds=1)
+    broken = tmp_path / "broken.ts"
+    content = whole.read_bytes()
+    broken.write_bytes(content[: len(content) // 2])
+
+    assert end_stills(broken)[0].second == pytest.approx(0.0, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"no video at all" * 1000, id="text"),
+    ],
+)
+def test_unreadable_file_is_an_item_error(tmp_path: Path, content: bytes) -> None:
+    """The error names the file."""
+    path = tmp_path / "a.mp4"
+    path.write_bytes(content)
+
+    with pytest.raises(ItemError, match=r"cannot be read.*a\.mp4"):
+        end_stills(path)
+
+
+def test_missing_file_is_an_item_error(tmp_path: Path) -> None:
+    """A file that went away meanwhile stops nothing."""
+    with pytest.raises(ItemError, match="No such file"):
+        end_stills(tmp_path / "gone.mp4")
+
+
+def test_sound_with_cover_art_is_no_video(tmp_path: Path) -> None:
+    """A cover is a video stream to FFmpeg, but shows nothing of the scene."""
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=44100)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        image = np.zeros((64, 64, 3), np.uint8)
+        for packet in cover.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+            container.mux(packet)
+        silence = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        silence.sample_rate = 44100
+        for packet in sound.encode(silence):
+            container.mux(packet)
+        for packet in sound.encode():
+            container.mux(packet)
+
+    with pytest.raises(ItemError, match="no video stream"):
+        end_stills(path)

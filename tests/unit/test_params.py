@@ -1,0 +1,71 @@
+"""Parameters: the wire names and defaults of the seeds, bad input refused."""
+
+import pytest
+from pydantic import ValidationError
+
+from stashhog_core.params import (
+    AnalysisParams,
+    StashGenerateParams,
+    StashScanParams,
+    SyncParams,
+)
+
+
+def test_scan_has_the_seeds_names_and_defaults() -> None:
+    """The table of the metadata scan, as Stash takes it."""
+    assert StashScanParams().model_dump(by_alias=True, exclude={"paths"}) == {
+        "rescan": False,
+        "scanGenerateCovers": True,
+        "scanGeneratePreviews": True,
+        "scanGenerateImagePreviews": False,
+        "scanGenerateSprites": True,
+        "scanGeneratePhashes": True,
+        "scanGenerateThumbnails": False,
+        "scanGenerateClipPreviews": False,
+    }
+
+
+def test_generate_has_the_seeds_names_and_defaults() -> None:
+    """The two tables of generate, as Stash takes them."""
+    ours = {"incremental"}
+    assert StashGenerateParams().model_dump(by_alias=True, exclude=ours) == {
+        "sceneIDs": None,
+        "covers": True,
+        "sprites": True,
+        "previews": True,
+        "imagePreviews": False,
+        "markers": True,
+        "markerImagePreviews": False,
+        "markerScreenshots": True,
+        "transcodes": False,
+        "forceTranscodes": False,
+        "phashes": True,
+        "interactiveHeatmapsSpeeds": False,
+        "clipPreviews": True,
+        "imageThumbnails": True,
+        "overwrite": False,
+        "previewSegments": 12,
+        "previewSegmentDuration": 0.75,
+        "previewExcludeStart": "0",
+        "previewExcludeEnd": "0",
+        "previewPreset": "slow",
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        pytest.param(StashGenerateParams, {"sceneIDs": []}, id="empty-ids-mean-all"),
+        pytest.param(StashScanParams, {"paths": []}, id="empty-paths-mean-all"),
+        pytest.param(SyncParams, {"scene_ids": []}, id="sync-of-nothing"),
+        pytest.param(AnalysisParams, {"scene_ids": ["x"]}, id="id-that-is-no-number"),
+        pytest.param(StashGenerateParams, {"previewSegments": 0}, id="no-segments"),
+        pytest.param(StashGenerateParams, {"previewPreset": "nope"}, id="preset"),
+        pytest.param(StashGenerateParams, {"previewExcludeEnd": "abc"}, id="exclude"),
+        pytest.param(StashGenerateParams, {"preview": True}, id="unknown-name"),
+    ],
+)
+def test_bad_input_is_refused(model: type, values: dict[str, object]) -> None:
+    """What Stash would take silently and wrongly never reaches it."""
+    with pytest.raises(ValidationError):
+        model(**values)

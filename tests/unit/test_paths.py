@@ -1,0 +1,112 @@
+"""Translating paths between machines."""
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stashhog_core.paths import PathMap
+
+_NAMES = st.text(
+    st.characters(blacklist_categories=["Cs"], blacklist_characters="/\0"),
+    min_size=1,
+    max_size=6,
+).filter(lambda name: name not in {".", ".."})
+_SIMPLE = st.text(string.ascii_lowercase, min_size=1, max_size=2)
+
+
+def _paths(names: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.lists(names, min_size=1, max_size=4).map(lambda n: "/" + "/".join(n))
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "remote", "local"),
+    [
+        pytest.param({"/data": "/mnt"}, "/data/a.mp4", "/mnt/a.mp4", id="plain"),
+        pytest.param({"/data": "/mnt"}, "/data", "/mnt", id="the prefix itself"),
+        pytest.param({"/data/": "/mnt/"}, "/data/a", "/mnt/a", id="slashes at ends"),
+        pytest.param({"/data": "/mnt"}, "/database/a", "/database/a", id="whole names"),
+        pytest.param({"/data": "/"}, "/data/a", "/a", id="onto the root"),
+        pytest.param({"/": "/mnt"}, "/data/a", "/mnt/data/a", id="from the root"),
+        pytest.param(
+            {"/d": "/x", "/d/e": "/y"}, "/d/e/f", "/y/f", id="the longest prefix wins"
+        ),
+        pytest.param({"/data": "/mnt"}, "/DATA/a", "/DATA/a", id="case counts"),
+        pytest.param(
+            {r"D:\Media": "/mnt"}, r"d:\media\A\b.mp4", "/mnt/A/b.mp4", id="Windows"
+        ),
+        pytest.param(
+            {"D:/Media": "/mnt"}, r"D:\Media\a.mp4", "/mnt/a.mp4", id="either slash"
+        ),
+        pytest.param({"D:\\": "/mnt"}, r"D:\a.mp4", "/mnt/a.mp4", id="a whole drive"),
+        pytest.param({"D:": "/mnt"}, r"D:a.mp4", r"D:a.mp4", id="drive-relative"),
+        pytest.param(
+            {r"\\nas\v": "/mnt"}, r"\\NAS\v\a.mp4", "/mnt/a.mp4", id="network share"
+        ),
+        pytest.param(
+            {"/data": "/mnt"}, "/data/a\\b.mp4", "/mnt/a\\b.mp4", id="backslash in name"
+        ),
+    ],
+)
+def test_paths_become_local_by_their_prefix(
+    prefixes: dict[str, str], remote: str, local: str
+) -> None:
+    """Only whole names match, the longest prefix wins, Windows has its own rules."""
+    assert PathMap(prefixes).to_local(remote) == local
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "local", "remote"),
+    [
+        pytest.param({"/data": "/mnt"}, "/mnt/a.mp4", "/data/a.mp4", id="plain"),
+        pytest.param({"/data": "/mnt"}, "/other/a", "/other/a", id="no prefix"),
+        pytest.param({"/data": "/mnt"}, "/mnt2/a", "/mnt2/a", id="whole names"),
+        pytest.param({"/": "/mnt"}, "/mnt/a", "/a", id="from the root"),
+        pytest.param(
+            {"/a": "/x", "/b": "/x/y"}, "/x/y/z", "/b/z", id="the longest local wins"
+        ),
+        pytest.param(
+            {"/a": "/x", "/a/b": "/y"}, "/x/b/c", "/x/b/c", id="hidden by a prefix"
+        ),
+        pytest.param(
+            {r"D:\Media": "/mnt"}, "/mnt/A/b.mp4", r"D:\Media\A\b.mp4", id="Windows"
+        ),
+        pytest.param(
+            {"D:/Media": "/mnt"}, "/mnt/b.mp4", "D:/Media/b.mp4", id="slash kept"
+        ),
+    ],
+)
+def test_paths_become_remote_as_the_other_machine_writes_them(
+    prefixes: dict[str, str], local: str, remote: str
+) -> None:
+    """The remote form is one that leads back, with the remote's own separators."""
+    assert PathMap(prefixes).to_remote(local) == remote
+
+
+@given(st.dictionaries(_paths(_SIMPLE), _paths(_SIMPLE), max_size=4), _paths(_SIMPLE))
+def test_a_remote_form_always_leads_back(prefixes: dict[str, str], path: str) -> None:
+    """What `to_remote` changed, `to_local` changes back to the same path."""
+    mapping = PathMap(prefixes)
+
+    remote = mapping.to_remote(path)
+
+    assert remote == path or mapping.to_local(remote) == path
+
+
+@given(_paths(_SIMPLE), _paths(_SIMPLE), _paths(_NAMES))
+def test_names_below_the_prefix_stay_as_they_are(
+    remote: str, local: str, rest: str
+) -> None:
+    """Any name that a file can have passes unchanged, both ways."""
+    mapping = PathMap({remote: local})
+
+    assert mapping.to_local(remote + rest) == local + rest
+    assert mapping.to_remote(local + rest) == remote + rest
+
+
+@given(_paths(_NAMES))
+def test_without_prefixes_nothing_changes(path: str) -> None:
+    """No map: both machines see the same paths."""
+    assert PathMap({}).to_local(path) == path
+    assert PathMap({}).to_remote(path) == path

@@ -1,0 +1,84 @@
+"""Settings: read once, checked by name and value, secrets hidden."""
+
+from pathlib import Path
+
+import pytest
+
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.settings import get_settings
+
+
+def test_defaults_need_no_environment() -> None:
+    """With nothing set, every setting has its default and no service is named."""
+    settings = get_settings()
+
+    assert settings.stash.url is None
+    assert settings.database.url is None
+    assert settings.analysis.batch_size == 100
+    assert settings.stash.scan_paths == ("/data",)
+    assert settings.downloads.category == "stash"
+
+
+def test_environment_wins_over_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable of the environment beats the same one in `.env`."""
+    Path(".env").write_text(
+        "STASHHOG_STASH__URL=http://file:1\nSTASHHOG_ANALYSIS__BATCH_SIZE=7\n"
+    )
+    monkeypatch.setenv("STASHHOG_STASH__URL", "http://environment:2")
+
+    settings = get_settings()
+
+    assert settings.stash.url == "http://environment:2"
+    assert settings.analysis.batch_size == 7
+
+
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_unknown_variable_names_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A misspelt setting is refused, with the name that was meant."""
+    if where == "environment":
+        monkeypatch.setenv("STASHHOG_STASH__ULR", "http://x")
+    else:
+        Path(".env").write_text("STASHHOG_STASH__ULR=http://x\n")
+
+    with pytest.raises(ConfigurationError, match="did you mean STASHHOG_STASH__URL"):
+        get_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("STASHHOG_ANALYSIS__BATCH_SIZE", "-1", id="negative"),
+        pytest.param("STASHHOG_ANALYSIS__BATCH_SIZE", "many", id="not-a-number"),
+        pytest.param("STASHHOG_STASH__URL", "localhost:9999", id="no-scheme"),
+        pytest.param("STASHHOG_DOWNLOADS__PLACE", "move", id="unknown-choice"),
+        pytest.param("STASHHOG_STASH__SCAN_PATHS", "[]", id="empty-is-everything"),
+    ],
+)
+def test_bad_value_is_one_sentence_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """A value that is not allowed is refused by the variable's name."""
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigurationError, match=name) as caught:
+        get_settings()
+
+    assert "\n" not in str(caught.value)
+
+
+def test_json_that_cannot_be_read_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists and objects are JSON; anything else is refused with an example."""
+    monkeypatch.setenv("STASHHOG_STASH__PATH_MAP", "/a=/b")
+
+    with pytest.raises(ConfigurationError, match="JSON"):
+        get_settings()
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither key nor password appears when settings are printed."""
+    monkeypatch.setenv("STASHHOG_STASH__API_KEY", "hidden-key")
+    monkeypatch.setenv("STASHHOG_DATABASE__URL", "postgresql://u:hidden-pw@h/d")
+
+    assert "hidden" not in repr(get_settings())

@@ -1,0 +1,105 @@
+"""A Prefect API on PostgreSQL for the session, and the product's services set up."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import (
+    PREFECT_API_DATABASE_CONNECTION_URL,
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    PREFECT_SERVER_ANALYTICS_ENABLED,
+    temporary_settings,
+)
+
+from sandbox.samples import Sample, make_samples
+from sandbox.stash.server import StandIn
+from stashhog_core.db.embedded import start_embedded
+from stashhog_core.settings import get_settings
+
+
+@pytest.fixture(scope="session")
+def prefect_api(
+    postgres_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A Prefect server for the whole session."""
+    database = postgres_url.replace("/template?", "/postgres?")
+    del database
+    home = tmp_path_factory.mktemp("prefect")
+    url = start_embedded(_server_home(postgres_url), "prefect")
+    with temporary_settings(
+        {
+            PREFECT_HOME: home,
+            PREFECT_API_DATABASE_CONNECTION_URL: url.replace(
+                "postgresql://", "postgresql+asyncpg://"
+            ),
+            PREFECT_SERVER_ANALYTICS_ENABLED: False,
+            # Each flow would wait a second for its heartbeat to end.
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        }
+    ):
+        server = SubprocessASGIServer()
+        server.start(timeout=120)
+        with temporary_settings({PREFECT_API_URL: server.api_url}):
+            yield server.api_url
+        server.stop()
+
+
+def _server_home(postgres_url: str) -> Path:
+    """Return the home of the embedded server, from the folder of its socket."""
+    return Path(postgres_url.partition("host=")[2]).parent
+
+
+@pytest.fixture(scope="session")
+def sample_videos(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, list[Sample]]:
+    """The sandbox's sample videos, made once."""
+    folder = tmp_path_factory.mktemp("samples")
+    return folder, make_samples(folder)
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the settings of a test name."""
+
+    stash: StandIn
+    downloads: Path
+    library: Path
+    samples: list[Sample]
+
+
+@pytest.fixture
+def services(
+    stand_in: StandIn,
+    database_url: str,
+    prefect_api: str,
+    sample_videos: tuple[Path, list[Sample]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Services:
+    """Sample downloads, a stand-in Stash and an empty database, set as services."""
+    del prefect_api
+    folder, samples = sample_videos
+    downloads = tmp_path / "downloads"
+    shutil.copytree(folder, downloads)
+    library = stand_in.library
+    for name, value in {
+        "HOME": str(tmp_path / "home"),
+        "DATABASE__URL": database_url,
+        "STASH__URL": stand_in.url,
+        "STASH__SCAN_PATHS": json.dumps([str(library)]),
+        "STASH__POLL_INTERVAL_SECONDS": "0.1",
+        "DOWNLOADS__SOURCE": "folder",
+        "DOWNLOADS__FOLDER": str(downloads),
+        "DOWNLOADS__LIBRARY_ROOT": str(library),
+        "DOWNLOADS__SETTLE_SECONDS": "0",
+    }.items():
+        monkeypatch.setenv(f"STASHHOG_{name}", value)
+    get_settings.cache_clear()
+    return Services(stand_in, downloads, library, samples)
