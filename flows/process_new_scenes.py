@@ -31,7 +31,12 @@ from stashhog_core.workflow import (
     Step,
 )
 from tasks._progress import WorkflowProgress, workflow_progress
-from tasks.analysis import analysis_batch, plan_batches
+from tasks.analysis import (
+    analysis_batch,
+    apply_leftover,
+    plan_batches,
+    unapplied_plans,
+)
 from tasks.check_services import check_services
 from tasks.confirm_downloads import confirm_downloads
 from tasks.process_downloads import process_downloads
@@ -81,7 +86,7 @@ def _steps(run: "_Run", params: ProcessNewScenesParams) -> None:
     ):
         return
 
-    if run.recorder.synced_items:
+    if run.recorder.needs_scan:
         run.step("stash_scan", stash_scan, StashScanParams())
     else:
         run.skip("stash_scan", NO_NEW_ITEMS)
@@ -128,10 +133,11 @@ class _Run:
         """Analyse what is new in mapped batches; a failed batch stops nothing."""
 
         def run_batches() -> str:
-            batches = plan_batches(params.batch_size)
-            if not batches:
-                return self.skip("analysis", NO_UNANALYZED_SCENES)
             started = time.monotonic()
+            results = [apply_leftover(plan_id) for plan_id in unapplied_plans()]
+            batches = plan_batches(params.batch_size)
+            if not batches and not results:
+                return self.skip("analysis", NO_UNANALYZED_SCENES)
             workers = (
                 params.parallel_batches or get_settings().analysis.parallel_batches
             )
@@ -141,7 +147,6 @@ class _Run:
                 futures = runner.map(
                     analysis_batch, {"scene_ids": batches, "batch_num": numbers}
                 )
-                results = []
                 for number, future in enumerate(futures, 1):
                     outcome = future.result(raise_on_failure=False)
                     results.append(_batch_result(number, outcome))

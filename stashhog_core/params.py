@@ -100,8 +100,10 @@ class AnalysisParams(JobParams):
     detect_studios: bool = Field(default=False, description="The studio.")
     detect_tags: bool = Field(default=True, description="Tags from names and facts.")
     detect_details: bool = Field(default=False, description="Clean up the details.")
-    confidence_threshold: float = Field(
-        default=0.7, ge=0, le=1, description="Changes below it are not proposed."
+    confidence_threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None,
+        description="Changes below it are not proposed; none: "
+        "STASHHOG_ANALYSIS__CONFIDENCE_THRESHOLD.",
     )
     plan_name: str | None = Field(default=None, description="Name of the plan.")
     auto_approve: bool = Field(

@@ -123,7 +123,7 @@ class StashGenerateResult(Result):
 
 
 class BatchResult(Result):
-    """One analysis batch of the workflow."""
+    """One analysis batch of the workflow; 0 is what an earlier run left unapplied."""
 
     batch_num: int
     scenes_analyzed: int = 0

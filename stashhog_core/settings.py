@@ -170,8 +170,8 @@ class AnalysisSettings(Section):
     technical_tags: dict[str, str] = Field(
         default_factory=dict,
         description="Your names for the technical tags 480p, 720p, 1080p, 1440p, 4k, "
-        "8k, portrait, square, 60fps, short, long, silent (JSON object); an empty name: "
-        "never proposed.",
+        "8k, portrait, square, 60fps, short, long, silent (JSON object); an empty "
+        "name: never proposed.",
     )
 
 

@@ -105,9 +105,12 @@ class Recorder:
         )
 
     @property
-    def synced_items(self) -> int:
-        """Items that the download step placed."""
-        return int(self._value("process_downloads", "synced_items"))
+    def needs_scan(self) -> bool:
+        """Whether files were placed, in this run or by one that died before its scan."""
+        return any(
+            self._value("process_downloads", name)
+            for name in ("synced_items", "awaiting_scan")
+        )
 
     def report(
         self,
@@ -130,7 +133,7 @@ class Recorder:
                 final_incremental_sync=steps.get("final_incremental_sync"),
             ),
             summary=WorkflowSummary(
-                total_synced_items=self.synced_items,
+                total_synced_items=self._value("process_downloads", "synced_items"),
                 total_scenes_analyzed=sum(b.scenes_analyzed for b in self._batches),
                 total_changes_approved=sum(b.changes_approved for b in self._batches),
                 total_changes_applied=sum(b.changes_applied for b in self._batches),

@@ -21,5 +21,5 @@ def stash_scan(params: StashScanParams = StashScanParams()) -> StashScanResult:
             run_id=job.run_id,
             settings=job.settings.stash,
         )
-        mark_scanned(job.database)
+        mark_scanned(job.database, placed_before=result.start_time)
     return result

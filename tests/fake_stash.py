@@ -228,6 +228,11 @@ class FakeStash:
         """Destroy a studio; its scenes lose it, their time of change does not move."""
         self.tick()
         del self.studio_rows[studio_id]
+        for studio in list(self.studio_rows.values()):
+            if studio.parent_studio == Ref(id=studio_id):
+                self.studio_rows[studio.id] = msgspec.structs.replace(
+                    studio, parent_studio=None
+                )
         for scene in list(self.scene_rows.values()):
             if scene.studio == Ref(id=studio_id):
                 self.change_silently(scene.id, studio=None)

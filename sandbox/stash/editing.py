@@ -291,13 +291,13 @@ def _make_primary(writer: Writer, scene_id: int, file_id: int) -> None:
     )
     if file_id not in files:
         raise ApiError(f"file with id {file_id} not associated with scene")
-    order = [file_id, *(f for f in files if f != file_id)]
-    writer.replace_list(
-        "scenes_files",
-        "scene_id",
-        scene_id,
-        [{"file_id": f, "position": at} for at, f in enumerate(order)],
-    )
+    order_files(writer, scene_id, [file_id, *(f for f in files if f != file_id)])
+
+
+def order_files(writer: Writer, scene_id: int, file_ids: Sequence[int]) -> None:
+    """Set a scene's files; the first is the primary one."""
+    rows = [{"file_id": f, "position": at} for at, f in enumerate(file_ids)]
+    writer.replace_list("scenes_files", "scene_id", scene_id, rows)
 
 
 def _replace_marker_tags(writer: Writer, marker_id: int, tag_ids: list[str]) -> None:

@@ -59,7 +59,7 @@ class Resolvers:
             "configuration": self._configuration,
             "stats": self._stats,
             "logs": library.logs,
-            "findScene": lambda id=None: OneRow("Scene", number(id or "")),
+            "findScene": lambda id=None: OneRow("Scene", number(id or "0")),
             "findScenes": lambda **given: finding.find_scenes(library, **given),
             "findSceneMarkers": lambda **given: finding.find_markers(library, **given),
             "findTag": lambda id: OneRow("Tag", number(id)),

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sandbox.stash.editing import order_files
 from sandbox.stash.faults import Faults
 from sandbox.stash.filters import Input
 from sandbox.stash.generating import Generator, Item
@@ -248,12 +249,20 @@ class Scanner:
         )
         with self._library.transaction() as writer:
             writer.run("DELETE FROM files WHERE id = ?", [file_id])
-            emptied = scene_id is not None and not self._library.value(
-                "SELECT 1 FROM scenes_files WHERE scene_id = ?", [scene_id]
+            if scene_id is None:
+                return
+            others = self._library.rows(
+                "SELECT file_id, position FROM scenes_files WHERE scene_id = ? "
+                "ORDER BY position",
+                [scene_id],
             )
-            if emptied:
+            if not others:
                 writer.run("DELETE FROM scenes WHERE id = ?", [scene_id])
-        if scene_id is not None and emptied:
+            elif others[0][1] > 0:
+                # The primary file went, and the next takes its place.
+                order_files(writer, scene_id, [other for other, _ in others])
+                writer.update("scenes", [scene_id], {"updated_at": writer.now})
+        if not others:
             self._outputs.remove(scene_id, content)
 
 

@@ -1,4 +1,11 @@
-"""The detectors that a run asks for, together."""
+"""The detectors that a run asks for, together.
+
+`detect_video_tags` is what the video shows: tags and markers by an AI server, or else
+whatever title cards and the file's name say of it, studio and performers included
+(why: `title_cards`). `detect_tags` adds tag names in all texts and tags for the file's
+facts; `detect_performers` and `detect_studios` add their names and aliases in all
+texts; `detect_details` cleans the details.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -96,6 +103,8 @@ class Detection:
         if self._params.detect_details:
             found += details.propose(scene)
         least = self._params.confidence_threshold
+        if least is None:
+            least = self._settings.analysis.confidence_threshold
         return best_of(p for p in found if p.confidence >= least)
 
     def _find_tag(self, name: str) -> tuple[int, str] | None:

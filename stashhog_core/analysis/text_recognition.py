@@ -66,13 +66,31 @@ def _read(pictures: Sequence["Picture"]) -> list[list[TextLine]]:
 
 
 def _read_one(picture: "Picture") -> list[TextLine]:
-    rows, _ = _engine()(picture)
-    # Each row: corners of the box, text, score.
-    rows = sorted(rows or (), key=lambda row: (row[0][0][1], row[0][0][0]))
+    found, _ = _engine()(picture)
     return [
         TextLine(text.strip(), round(float(score), 3))
-        for _, text, score in rows
+        for _, text, score in in_reading_order(found or [])
         if text.strip() and float(score) >= LEAST_SCORE
+    ]
+
+
+def in_reading_order(found: Sequence[Any]) -> list[Any]:
+    """Return pieces of text row by row, each row from left to right.
+
+    Args:
+        found: Pieces of (corners clockwise from the top left, text, score). Pieces of
+            one row are rarely at exactly the same height.
+    """
+    rows: list[list[Any]] = []
+    for piece in sorted(found, key=lambda piece: piece[0][0][1]):
+        corners = piece[0]
+        middle = (corners[0][1] + corners[2][1]) / 2
+        if rows and middle < rows[-1][0][0][2][1]:
+            rows[-1].append(piece)
+        else:
+            rows.append([piece])
+    return [
+        piece for row in rows for piece in sorted(row, key=lambda piece: piece[0][0][0])
     ]
 
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import psycopg
@@ -50,7 +50,13 @@ def job_lock(database: Database, name: str) -> Iterator[None]:
                 where=_describe_holder(connection, key),
                 remedy="wait for it to end, or cancel it",
             )
-        yield
+        try:
+            yield
+        finally:
+            # The server sees the end of a connection a moment later: too late for a
+            # run that starts at once.
+            with suppress(psycopg.OperationalError):
+                connection.execute("SELECT pg_advisory_unlock(%s)", [key])
 
 
 def _key(name: str) -> int:

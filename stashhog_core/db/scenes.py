@@ -168,7 +168,7 @@ def _is_called(
 
 
 def _names(
-    query: Select[str], name: SQLColumnExpression[str]
+    query: Select[tuple[str]], name: SQLColumnExpression[str]
 ) -> ColumnElement[list[str]]:
     """Gather the names of a related table into one sorted array."""
     named = query.with_only_columns(

@@ -72,7 +72,7 @@ class QBittorrent:
             REQUESTS_ARGS={
                 "timeout": (_CONNECT_TIMEOUT_SECONDS, server.timeout_seconds)
             },
-            # This class of errors has its own retry; two of them wait too long.
+            # The client tries again once by itself; more would only take longer.
             HTTPADAPTER_ARGS={"max_retries": 0},
             # Plain dictionaries: 5,000 torrents take a tenth of the time.
             SIMPLE_RESPONSES=True,

@@ -4,32 +4,13 @@ Ids are integers. Lists are never sent empty: Stash takes an empty list of scene
 paths as "all of them".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self, TypeVar
-
-import httpx
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from stashhog_core.errors import ConfigurationError, JobError, TransientError
-from stashhog_core.settings import StashSettings
 from stashhog_core.stash import documents as d
-from stashhog_core.stash.payloads import (
-    Job,
-    MarkerStamp,
-    Performer,
-    Scene,
-    SceneFileStamp,
-    SceneMedia,
-    SceneStamp,
-    Studio,
-    Tag,
-)
-from stashhog_core.stash.transport import RETRY_DELAYS_SECONDS, Transport
-
-T = TypeVar("T")
-
-IDS_PER_QUERY = 500
-"""Scenes asked for at a time when they are named by id."""
+from stashhog_core.stash.payloads import Job, Performer, Studio, Tag
+from stashhog_core.stash.reading import StashReader, wire_ids
 
 SCALAR_FIELDS = frozenset(
     {
@@ -47,7 +28,7 @@ SCALAR_FIELDS = frozenset(
 """What `update_scene` may set. Sets of tags and so on would be replaced whole."""
 
 
-class StashClient:
+class StashClient(StashReader):
     """A Stash server. Close it, or use it in a `with` statement.
 
     Every method raises `ConfigurationError` (wrong key), `TransientError` (no answer)
@@ -59,35 +40,6 @@ class StashClient:
         transport: What carries the requests; None: the network.
         retry_delays_seconds: Pauses before a read is tried again.
     """
-
-    def __init__(
-        self,
-        settings: StashSettings,
-        transport: httpx.BaseTransport | None = None,
-        *,
-        retry_delays_seconds: tuple[float, ...] = RETRY_DELAYS_SECONDS,
-    ) -> None:
-        self._transport = Transport(settings, transport, retry_delays_seconds)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give back all connections."""
-        self._transport.close()
-
-    @property
-    def address(self) -> str:
-        """Where the server is, without credentials."""
-        return self._transport.address
 
     # --- the server ------------------------------------------------------------------
 
@@ -162,102 +114,6 @@ class StashClient:
             d.STOP_JOB, {"id": str(job_id)}, timeout_seconds=timeout_seconds
         )
 
-    # --- reading ---------------------------------------------------------------------
-
-    def scene_stamps(self, page_size: int = 5000) -> Iterator[list[SceneStamp]]:
-        """Yield id and time of change of every scene, page by page, by rising id."""
-        after = 0
-        while rows := self._rows(d.SCENE_STAMPS, {"after": after, "size": page_size}):
-            yield rows
-            if len(rows) < page_size:
-                return
-            after = rows[-1].id
-
-    def marker_stamps(self) -> list[MarkerStamp]:
-        """Return id, time of change and scene of every marker."""
-        return self._rows(d.MARKER_STAMPS)
-
-    def scene_file_stamps(self, changed_since: str) -> list[SceneFileStamp]:
-        """Return the files of each scene with a file Stash changed since then.
-
-        Stash compares `changed_since` as text with its own local time. A scan that
-        finds a file moved or replaced changes the file, and not its scene.
-        """
-        return self._rows(d.SCENE_FILE_STAMPS, {"since": changed_since})
-
-    def count_scenes(self) -> int:
-        """Return the number of scenes."""
-        return self._one(d.SCENE_COUNT).count
-
-    def scenes(self, ids: Sequence[int]) -> tuple[list[Scene], list[int]]:
-        """Return the scenes of these ids, in their order, and the ids Stash lacks."""
-        return self._by_id(d.SCENES, ids)
-
-    def scene_pages(self, page_size: int = 500) -> Iterator[list[Scene]]:
-        """Yield every scene with all it has, page by page, by rising id."""
-        after = 0
-        while rows := self._rows(d.SCENE_PAGE, {"after": after, "size": page_size}):
-            yield rows
-            if len(rows) < page_size:
-                return
-            after = rows[-1].id
-
-    def existing_scene_ids(self, ids: Sequence[int]) -> set[int]:
-        """Return those of `ids` that Stash has."""
-        wanted = sorted(set(ids))
-        found: set[int] = set()
-        # Sorted, the chunks do not overlap: all of them together list Stash's scenes
-        # once at most, ids only.
-        for chunk in _chunks(wanted, IDS_PER_QUERY):
-            window = {"low": chunk[0], "high": chunk[-1]}
-            listed = {row.id for row in self._rows(d.SCENE_IDS, window)}
-            found.update(listed.intersection(chunk))
-        return found
-
-    def tags(self) -> list[Tag]:
-        """Return all tags."""
-        return self._rows(d.TAGS)
-
-    def performers(self) -> list[Performer]:
-        """Return all performers."""
-        return self._rows(d.PERFORMERS)
-
-    def studios(self) -> list[Studio]:
-        """Return all studios."""
-        return self._rows(d.STUDIOS)
-
-    def find_tag(self, name: str) -> Tag | None:
-        """Return the tag of this name, else the one with this alias.
-
-        Letter case does not count, as it does not for Stash.
-        """
-        wanted = name.strip().casefold()
-        # Stash compares with LIKE: in a name, % and _ match anything.
-        rows = self._rows(d.FIND_TAG, {"name": name.strip()})
-        for tag in rows:
-            if tag.name.casefold() == wanted:
-                return tag
-        for tag in rows:
-            if any(alias.casefold() == wanted for alias in tag.aliases):
-                return tag
-        return None
-
-    def scenes_lacking_phash(self, ids: Sequence[int]) -> list[int]:
-        """Return those of `ids` with a file that has no perceptual hash."""
-        if not ids:
-            return []
-        window = {"low": min(ids), "high": max(ids)}
-        lacking = {row.id for row in self._rows(d.LACKING_PHASH, window)}
-        return [scene_id for scene_id in ids if scene_id in lacking]
-
-    def scene_media(self, ids: Sequence[int]) -> tuple[list[SceneMedia], list[int]]:
-        """Return where the scenes' media would be, and the ids Stash lacks."""
-        return self._by_id(d.SCENE_MEDIA, ids)
-
-    def media_exists(self, url_path: str) -> bool:
-        """Tell whether Stash has made the media at this path or address of it."""
-        return self._transport.media_exists(url_path)
-
     # --- writing ---------------------------------------------------------------------
 
     def bulk_update_scenes(
@@ -283,7 +139,7 @@ class StashClient:
         removed = _id_sets("REMOVE", remove_tag_ids, remove_performer_ids)
         for change in (added, removed):
             if change:
-                update = {"ids": _wire(ids), **change}
+                update = {"ids": wire_ids(ids), **change}
                 self._one(d.BULK_UPDATE_SCENES, {"input": update})
 
     def update_scene(self, scene_id: int, fields: Mapping[str, Any]) -> None:
@@ -338,7 +194,7 @@ class StashClient:
             "seconds": seconds,
             "end_seconds": end_seconds,
             "primary_tag_id": str(primary_tag_id),
-            "tag_ids": _wire(tag_ids),
+            "tag_ids": wire_ids(tag_ids),
         }
         return self._one(d.CREATE_MARKER, {"input": marker}).id
 
@@ -346,7 +202,7 @@ class StashClient:
         """Delete markers, all or none."""
         if not ids:
             raise ValueError("destroy_markers needs at least one marker")
-        self._one(d.DESTROY_MARKERS, {"ids": _wire(ids)})
+        self._one(d.DESTROY_MARKERS, {"ids": wire_ids(ids)})
 
     def destroy_tag(self, tag_id: int) -> None:
         """Delete a tag.
@@ -356,71 +212,13 @@ class StashClient:
         """
         self._one(d.DESTROY_TAG, {"id": str(tag_id)})
 
-    # --- common ----------------------------------------------------------------------
-
-    def _one(
-        self,
-        operation: d.Operation[T],
-        variables: Mapping[str, Any] | None = None,
-        *,
-        timeout_seconds: float | None = None,
-    ) -> T:
-        answer = self._transport.send(
-            operation, variables, timeout_seconds=timeout_seconds
-        )
-        if answer is None:
-            raise JobError(
-                f"Stash answered {operation.name} with nothing", where=self.address
-            )
-        return answer
-
-    def _rows(
-        self,
-        operation: d.Operation[d.Rows[T]],
-        variables: Mapping[str, Any] | None = None,
-    ) -> list[T]:
-        return list(self._one(operation, variables).rows)
-
-    def _by_id(
-        self, operation: d.Operation[d.Rows[T]], ids: Sequence[int]
-    ) -> tuple[list[T], list[int]]:
-        """Return the rows of `ids` and the ids that Stash lacks.
-
-        One unknown id makes Stash refuse all, and so does one that stands twice.
-        """
-        rows: list[T] = []
-        missing: list[int] = []
-        for chunk in _chunks(list(dict.fromkeys(ids)), IDS_PER_QUERY):
-            known = chunk
-            while known:
-                try:
-                    rows += self._rows(operation, {"ids": _wire(known)})
-                    break
-                except JobError:
-                    existing = self.existing_scene_ids(known)
-                    if len(existing) == len(known):
-                        raise
-                    known = [scene_id for scene_id in known if scene_id in existing]
-            kept = set(known)
-            missing += [scene_id for scene_id in chunk if scene_id not in kept]
-        return rows, missing
-
-
-def _chunks(ids: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]
-
-
-def _wire(ids: Sequence[int]) -> list[str]:
-    return [str(id_) for id_ in ids]
-
 
 def _id_sets(
     mode: str, tag_ids: Sequence[int], performer_ids: Sequence[int]
 ) -> dict[str, Any]:
     sets = {"tag_ids": tag_ids, "performer_ids": performer_ids}
     return {
-        name: {"ids": _wire(ids), "mode": mode} for name, ids in sets.items() if ids
+        name: {"ids": wire_ids(ids), "mode": mode} for name, ids in sets.items() if ids
     }
 
 

@@ -232,6 +232,7 @@ def test_other_peoples_tags_stay(mirror: Database) -> None:
     assert [tag.id for tag in stash.library[1].tags] == [50, 51, 1]
 
 
+@pytest.mark.slow
 def test_many_changes_need_few_requests(mirror: Database) -> None:
     """Five tags in a thousand scenes are five requests a page at most."""
     ids = range(1, 1001)

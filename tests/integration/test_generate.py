@@ -10,6 +10,7 @@ from sqlalchemy import event, func, insert, select, update
 
 from stashhog_core.db.models import Scene, StashJob
 from stashhog_core.db.session import Database
+from stashhog_core.db.stash_jobs import record_job
 from stashhog_core.errors import (
     ConfigurationError,
     JobCancelled,
@@ -448,6 +449,19 @@ def test_other_run_starts_its_own(stash: ScriptedStash, database: Database) -> N
     run(stash, database, run_id="run-2")
 
     assert len(stash.started) == 2
+
+
+def test_jobs_of_a_run_are_told_apart(stash: ScriptedStash, database: Database) -> None:
+    """A scan of the same run is neither taken for the job nor settled with it."""
+    add_scenes(database, 1)
+    with database.transaction() as session:
+        record_job(session, run_id="run-1", kind="scan", stash_job_id=9)
+    stash.looks = [RUNNING, KeyboardInterrupt(), RUNNING]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database)
+
+    assert server_jobs(database) == [(9, "open", ""), (1, "cancelled", ADD_TIME)]
 
 
 def test_lost_answer_starts_no_second_job(

@@ -275,6 +275,25 @@ def test_moved_file_keeps_its_scene(target: Target) -> None:
     assert moved.updated_at == scene.updated_at
 
 
+def test_moved_file_is_told_by_its_time(target: Target) -> None:
+    """Scenes whose files changed since a time of the server are found; others not."""
+    moving, still = target.add("moving.mp4"), target.add("still.mp4")
+    time.sleep(1.1)
+    target.client.update_scene(still.id, {"title": "Later than all files"})
+    since = target.again(still).updated_at
+
+    time.sleep(1.1)
+    new = Path(moving.files[0].path).rename(target.folder / "moved.mp4")
+    target.scan()
+    stamps = target.client.scene_file_stamps(since)
+
+    assert [stamp.id for stamp in stamps] == [moving.id]
+    (file,) = stamps[0].files
+    (now,) = target.again(moving).files
+    assert (file.id, file.path) == (moving.files[0].id, str(new))
+    assert (file.size, file.mod_time) == (now.size, now.mod_time)
+
+
 def test_copies_share_a_scene(target: Target) -> None:
     """The same bytes twice are one scene with two files."""
     scene = target.add("original.mp4")

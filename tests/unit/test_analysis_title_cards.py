@@ -8,7 +8,11 @@ import pytest
 from stashhog_core.analysis.name_finder import KnownName, NameFinder
 from stashhog_core.analysis.proposals import Proposal, best_of
 from stashhog_core.analysis.scenes import FileFacts, SceneFacts
-from stashhog_core.analysis.text_recognition import TextLine, text_reader
+from stashhog_core.analysis.text_recognition import (
+    TextLine,
+    in_reading_order,
+    text_reader,
+)
 from stashhog_core.analysis.title_cards import TitleCards
 from stashhog_core.analysis.video import Knowledge
 from stashhog_core.errors import ConfigurationError, ItemError
@@ -143,6 +147,19 @@ def test_reader_that_is_not_installed_says_what_to_do(
 
     with pytest.raises(ConfigurationError, match=r"requirements/ocr\.txt"):
         text_reader()
+
+
+def test_text_is_read_row_by_row() -> None:
+    """Two pieces of one row are read left to right, though one is a little higher."""
+
+    def piece(left: int, top: int, text: str) -> tuple[Any, str, float]:
+        right, bottom = left + 50, top + 20
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        return corners, text, 0.9
+
+    found = [piece(0, 60, "below"), piece(100, 8, "Kush"), piece(0, 10, "Jade")]
+
+    assert [text for _, text, _ in in_reading_order(found)] == ["Jade", "Kush", "below"]
 
 
 @pytest.mark.slow

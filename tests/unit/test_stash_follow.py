@@ -132,6 +132,14 @@ def test_short_outage_is_ridden_out() -> None:
     )
 
 
+def test_each_outage_counts_for_itself() -> None:
+    """Two short outages, however far apart, are not one long one."""
+    between = [state("RUNNING")] * 60
+    watch = Watch(AWAY, *between, AWAY, state("FINISHED"))
+
+    assert watch.follow(outage_limit_seconds=0.05).status == "FINISHED"
+
+
 def test_long_outage_is_given_up() -> None:
     """After the limit the outage comes out as an error that may be retried."""
     with pytest.raises(TransientError):
