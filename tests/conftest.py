@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: a clean environment and a real PostgreSQL."""
+"""Fixtures shared by all tests: clean settings, real PostgreSQL, a stand-in Stash."""
 
 import itertools
 import os
@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded, stop_embedded
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
@@ -85,6 +86,16 @@ def empty_database(postgres_url: str) -> Iterator[Database]:
         database = Database(url)
         yield database
         database.close()
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Iterator[StandIn]:
+    """A running stand-in with an empty library; its folder is `stand_in.library`."""
+    folder = tmp_path / "stash-library"
+    folder.mkdir()
+    with StandIn(home=tmp_path / "stash-home", library=folder) as server:
+        server.faults.item_seconds = 0
+        yield server
 
 
 @contextmanager

@@ -1,35 +1,42 @@
-"""Fixtures of the tests that talk to a Stash: the stand-in, on its own folders."""
+"""Fixtures of the tests that look at the stand-in Stash itself."""
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
+from sandbox.samples import Encoding, write_video
 from sandbox.stash.server import StandIn
-
-Ask = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def stand_in(tmp_path: Path) -> Iterator[StandIn]:
-    """A running stand-in with an empty library; its folder is `stand_in.library`."""
-    folder = tmp_path / "stash-library"
-    folder.mkdir()
-    with StandIn(home=tmp_path / "stash-home", library=folder) as server:
-        server.faults.item_seconds = 0
-        yield server
+from tests.stash_requests import Ask, Stash, asking
 
 
 @pytest.fixture
 def ask(stand_in: StandIn) -> Iterator[Ask]:
-    """Sends a document with variables; returns the whole decoded answer."""
-    with httpx.Client(base_url=stand_in.url, trust_env=False, timeout=60) as client:
-
-        def send(query: str, **variables: Any) -> dict[str, Any]:
-            content = {"query": query, "variables": variables}
-            answer: dict[str, Any] = client.post("/graphql", json=content).json()
-            return answer
-
+    """A connection to the stand-in."""
+    with asking(stand_in.url) as send:
         yield send
+
+
+@pytest.fixture
+def stash(stand_in: StandIn, ask: Ask) -> Stash:
+    """A stand-in with an empty folder."""
+    return Stash(stand_in, ask)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of two seconds, to be copied."""
+    path = tmp_path_factory.mktemp("videos") / "video.mp4"
+    write_video(path, Encoding(width=320, height=180, seconds=2))
+    return path
+
+
+@pytest.fixture
+def two_videos(stash: Stash, video: Path) -> tuple[Path, Path]:
+    """Two different videos in the library, scanned."""
+    first, second = stash.server.library / "a.mp4", stash.server.library / "b.mp4"
+    shutil.copy(video, first)
+    second.write_bytes(video.read_bytes() + b"other content")
+    stash.scan()
+    return first, second

@@ -3,10 +3,12 @@
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_DATABASE_CONNECTION_URL,
@@ -17,10 +19,11 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from sandbox.samples import Sample, make_samples
+from sandbox.samples import Sample, make_samples, seed_library
 from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.settings import get_settings
+from tests.services import Services
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +31,6 @@ def prefect_api(
     postgres_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """A Prefect server for the whole session."""
-    database = postgres_url.replace("/template?", "/postgres?")
-    del database
     home = tmp_path_factory.mktemp("prefect")
     url = start_embedded(_server_home(postgres_url), "prefect")
     with temporary_settings(
@@ -47,6 +48,9 @@ def prefect_api(
         server.start(timeout=120)
         with temporary_settings({PREFECT_API_URL: server.api_url}):
             yield server.api_url
+            # What is still to be sent would be tried for a minute on a dead server.
+            APILogWorker.instance().drain()
+            EventsWorker.drain_all()
         server.stop()
 
 
@@ -64,16 +68,6 @@ def sample_videos(
     return folder, make_samples(folder)
 
 
-@dataclass(frozen=True)
-class Services:
-    """What the settings of a test name."""
-
-    stash: StandIn
-    downloads: Path
-    library: Path
-    samples: list[Sample]
-
-
 @pytest.fixture
 def services(
     stand_in: StandIn,
@@ -86,8 +80,10 @@ def services(
     """Sample downloads, a stand-in Stash and an empty database, set as services."""
     del prefect_api
     folder, samples = sample_videos
+    seed_library(stand_in.store)
     downloads = tmp_path / "downloads"
     shutil.copytree(folder, downloads)
+    samples = [replace(s, path=downloads / s.path.relative_to(folder)) for s in samples]
     library = stand_in.library
     for name, value in {
         "HOME": str(tmp_path / "home"),

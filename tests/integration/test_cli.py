@@ -1,0 +1,165 @@
+"""The terminal: output for people and programs, faults as one sentence."""
+
+import json
+import sys
+
+import pytest
+
+from flows.cli import main
+from stashhog_core.db.models import Performer, Scene, ScenePerformer
+from stashhog_core.db.session import Database
+from stashhog_core.settings import get_settings
+
+
+@pytest.fixture(autouse=True)
+def configured(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings name an empty, migrated database."""
+    monkeypatch.setenv("STASHHOG_DATABASE__URL", database_url)
+    monkeypatch.setenv("COLUMNS", "200")
+    get_settings.cache_clear()
+
+
+def stashhog(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the terminal with these arguments; return its exit status."""
+    monkeypatch.setattr(sys, "argv", ["stashhog", *arguments])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(
+            ["process_new_scenes", "-p", "batch_size=-1"],
+            "batch_size of process_new_scenes cannot be -1",
+            id="negative",
+        ),
+        pytest.param(
+            ["process_new_scenes", "-p", "batchsize=1"],
+            "did you mean batch_size?",
+            id="unknown-parameter",
+        ),
+        pytest.param(
+            ["proces_new_scenes"], "did you mean process_new_scenes?", id="job"
+        ),
+        pytest.param(["sync", "-p", "force"], "write it as name=value", id="no-value"),
+        pytest.param(
+            ["stash_generate", "-p", "sceneIDs=[]"],
+            "sceneIDs of stash_generate",
+            id="empty-is-everything",
+        ),
+        pytest.param(["apply_plan"], "plan_id", id="required"),
+    ],
+)
+def test_bad_parameters_are_refused_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    """What is wrong and what is allowed; exit status 2; nothing was started."""
+    status = stashhog(monkeypatch, "run", *arguments)
+    said = capsys.readouterr().err
+
+    assert status == 2
+    assert words in said
+    assert len(said.splitlines()) == 1
+
+
+def test_wrong_settings_are_refused_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A setting that does not exist ends every command with exit status 2."""
+    monkeypatch.setenv("STASHHOG_STASH__ULR", "http://x")
+    get_settings.cache_clear()
+
+    assert stashhog(monkeypatch, "scenes") == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: The setting STASHHOG_STASH__ULR does not exist: "
+        "did you mean STASHHOG_STASH__URL?"
+    ]
+
+
+def test_scenes_are_listed_for_people_and_programs(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    database: Database,
+) -> None:
+    """The same scenes as a table and as JSON, filtered by flags and names."""
+    with database.transaction() as session:
+        session.add_all(
+            [
+                Scene(id=1, title="One", generated=True),
+                Scene(id=2, title="Two"),
+                Performer(id=5, name="Ada Winter"),
+            ]
+        )
+        session.flush()
+        session.add(ScenePerformer(scene_id=2, performer_id=5))
+
+    assert stashhog(monkeypatch, "scenes") == 0
+    table = capsys.readouterr().out
+    assert stashhog(monkeypatch, "scenes", "--not-generated", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+
+    assert "One" in table
+    assert "Ada Winter" in table
+    assert [scene["id"] for scene in listed] == [2]
+    assert listed[0]["performers"] == ["Ada Winter"]
+
+
+def test_migrate_says_when_there_is_nothing_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A current database stays as it is."""
+    assert stashhog(monkeypatch, "migrate") == 0
+    assert "is up to date" in capsys.readouterr().out
+
+
+def test_migrate_brings_an_empty_database_to_this_version(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    empty_database: Database,
+) -> None:
+    """Other commands refuse an empty database and name the one that mends it."""
+    monkeypatch.setenv("STASHHOG_DATABASE__URL", empty_database.connection_string)
+    get_settings.cache_clear()
+
+    assert stashhog(monkeypatch, "scenes") == 2
+    assert "stashhog migrate" in capsys.readouterr().err
+    assert stashhog(monkeypatch, "migrate") == 0
+    assert stashhog(monkeypatch, "scenes") == 0
+
+
+def test_no_plans_is_an_empty_list(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing to list is no fault."""
+    assert stashhog(monkeypatch, "plans", "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_plan_that_does_not_exist_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong id is one sentence and exit status 1."""
+    assert stashhog(monkeypatch, "plans", "show", "99") == 1
+    assert "99" in capsys.readouterr().err
+
+
+def test_services_that_do_not_run_are_said(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """`status` looks, `down` has nothing to stop, and neither starts anything."""
+    monkeypatch.setenv("STASHHOG_HOME", str(tmp_path_factory.mktemp("home")))
+    get_settings.cache_clear()
+
+    assert stashhog(monkeypatch, "status", "--json") == 1
+    assert set(json.loads(capsys.readouterr().out).values()) == {None}
+    assert stashhog(monkeypatch, "down") == 0
+    assert "Nothing was up" in capsys.readouterr().out

@@ -1,0 +1,288 @@
+"""The main job end to end: real files, PostgreSQL, Prefect, and Stash over HTTP."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State
+from sqlalchemy import select
+
+from flows.process_new_scenes import process_new_scenes
+from sandbox.samples import Sample
+from stashhog_core.db.models import JobReport, Scene
+from stashhog_core.db.scenes import SceneSummary, list_scenes
+from stashhog_core.db.session import Database
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.results import WorkflowReport
+from stashhog_core.settings import get_settings
+from tasks._progress import listeners
+from tests.services import Services
+
+pytestmark = pytest.mark.slow
+
+Told = list[tuple[float, str]]
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    """What runs report: per cent and message."""
+    told: Told = []
+
+    def listen(percent: float, message: str) -> None:
+        told.append((percent, message))
+
+    listeners.append(listen)
+    yield told
+    listeners.remove(listen)
+
+
+def run(**parameters: Any) -> tuple[State[Any], WorkflowReport]:
+    """Run the flow; return its end state and its report."""
+    state = process_new_scenes(**parameters, return_state=True)
+    report = state.result(raise_on_failure=False)
+    assert isinstance(report, WorkflowReport), report
+    return state, report
+
+
+def task_states(run_id: str) -> dict[str, str]:
+    """Return the states of a run's tasks by name, as Prefect's UI shows them."""
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+        )
+    return {run.name: run.state_name or "" for run in runs}
+
+
+def mirrored(database: Database) -> dict[str, SceneSummary]:
+    """Return the mirrored scenes by the name of their file."""
+    with database.transaction() as session:
+        return {Path(s.path or "").name: s for s in list_scenes(session, limit=None)}
+
+
+def statuses(report: WorkflowReport) -> dict[str, str]:
+    """Return the status of each step that was reached."""
+    return {
+        name: step["status"]
+        for name, step in report.steps.model_dump(exclude={"analysis_batches"}).items()
+        if step is not None
+    }
+
+
+def test_downloads_become_tagged_scenes_with_media(
+    services: Services, database: Database, told: Told
+) -> None:
+    """Every readable sample is placed, known, tagged as it says, and has its media."""
+    state, report = run(batch_size=5)
+
+    assert state.name == "CompletedWithErrors"
+    assert [error["item"] for error in errors_of_downloads(report)] == [
+        str(services.placed(corrupt(services)))
+    ]
+    assert report.summary.total_synced_items == len(list(services.downloads.iterdir()))
+    assert report.summary.total_scenes_analyzed == len(services.readable)
+    assert [batch.batch_num for batch in report.steps.analysis_batches] == [1, 2]
+    scenes = mirrored(database)
+    assert len(scenes) == len(services.readable)
+    for sample in services.readable:
+        assert services.placed(sample).samefile(sample.path)
+        scene = scenes[sample.path.name]
+        assert scene.studio == sample.studio
+        assert set(scene.performers) == set(sample.performers)
+        assert set(scene.tags) >= {*sample.tags, *sample.technical_tags}
+        assert scene.generated
+        assert scene.video_analyzed
+    assert media_kinds(services) >= {".jpg", ".mp4", ".vtt"}
+    percents = [percent for percent, _ in told]
+    assert percents == sorted(percents)
+    assert set(percents) >= {0, 5, 15, 20, 30, 35, 45, 50, 65, 80, 85, 95, 100}
+
+
+def test_a_second_run_skips_what_has_no_work(
+    services: Services, database: Database
+) -> None:
+    """Nothing new: the seed's words in the report, and states named Skipped."""
+    run()
+
+    state, report = run()
+
+    assert state.name == "Completed"
+    assert report.summary.model_dump() == dict.fromkeys(report.summary.model_dump(), 0)
+    messages = {
+        name: getattr(report.steps, name).message
+        for name, status in statuses(report).items()
+        if status == "skipped"
+    }
+    assert messages == {
+        "stash_scan": "Skipped - No new items",
+        "incremental_sync": "Skipped - No pending scenes",
+        "analysis": "Skipped - No unanalyzed scenes",
+        "final_incremental_sync": "Skipped - No pending scenes",
+    }
+    shown = task_states(report.job_id)
+    assert {name for name, state in shown.items() if state == "Skipped"} == set(
+        messages
+    )
+    with database.transaction() as session:
+        kept = session.scalars(
+            select(JobReport.report).order_by(JobReport.finished_at)
+        ).all()
+    assert [WorkflowReport.model_validate(r) for r in kept][-1] == report
+
+
+def test_a_failed_download_step_ends_the_run(
+    services: Services, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 1 fails: the run is Failed and says why, and nothing else was tried."""
+    monkeypatch.setenv("STASHHOG_DOWNLOADS__FOLDER", str(services.downloads / "none"))
+    get_settings.cache_clear()
+
+    state = process_new_scenes(return_state=True)
+
+    assert state.is_failed()
+    assert "STASHHOG_DOWNLOADS__FOLDER" in (state.message or "")
+    with database.transaction() as session:
+        report = WorkflowReport.model_validate(
+            session.scalars(select(JobReport.report)).one()
+        )
+    assert report.status == "failed"
+    assert statuses(report) == {"process_downloads": "failed"}
+    assert list(services.library.iterdir()) == []
+
+
+def test_any_other_failed_step_is_recorded_and_the_rest_goes_on(
+    services: Services, database: Database
+) -> None:
+    """Stash refuses the scan: the run goes on and ends CompletedWithErrors."""
+    services.stash.faults.answer_html(field="metadataScan", times=99)
+
+    state, report = run()
+
+    assert state.name == "CompletedWithErrors"
+    assert report.steps.stash_scan is not None
+    assert report.steps.stash_scan.status == "failed"
+    assert services.stash.url in (report.steps.stash_scan.error or "")
+    assert report.steps.stash_generate is not None
+    assert report.steps.stash_generate.status == "completed"
+    assert len(report.unseen) == len(services.samples)
+
+
+def test_files_of_a_run_that_died_before_its_scan_are_scanned_by_the_next(
+    services: Services, database: Database
+) -> None:
+    """Placed but never scanned: no new item, yet the scan is not skipped."""
+    services.stash.faults.answer_html(field="metadataScan", times=99)
+    run()
+    services.stash.faults.clear()
+
+    _, report = run()
+
+    assert report.summary.total_synced_items == 0
+    assert statuses(report)["stash_scan"] == "completed"
+    assert len(mirrored(database)) == len(services.readable)
+
+
+def test_a_failed_batch_stops_nothing(
+    services: Services, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two batches one cannot be applied: the report says so, the other ran."""
+    services.stash.faults.add_errors("no luck", field="bulkSceneUpdate", times=1)
+    monkeypatch.setenv("STASHHOG_ANALYSIS__PARALLEL_BATCHES", "1")
+    get_settings.cache_clear()
+
+    state, report = run(batch_size=5)
+
+    assert state.name == "CompletedWithErrors"
+    first, second = report.steps.analysis_batches
+    assert any("no luck" in error for error in first.errors)
+    assert second.errors == ()
+    assert second.changes_applied == second.changes_approved > 0
+    assert statuses(report)["stash_generate"] == "completed"
+
+
+def test_a_cancelled_run_keeps_what_is_finished(
+    services: Services, database: Database, told: Told
+) -> None:
+    """Ctrl-C during the sync: placed files stay, the report says cancelled."""
+
+    def interrupt(_percent: float, message: str) -> None:
+        if message == "Incremental sync …":
+            raise KeyboardInterrupt
+
+    listeners.append(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            process_new_scenes()
+    finally:
+        listeners.remove(interrupt)
+
+    with database.transaction() as session:
+        report = WorkflowReport.model_validate(
+            session.scalars(select(JobReport.report)).one()
+        )
+    assert report.status == "cancelled"
+    assert statuses(report) == {
+        "process_downloads": "completed_with_errors",
+        "stash_scan": "completed",
+    }
+    assert services.placed(services.readable[0]).exists()
+    assert told[-1][0] < 100
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        pytest.param("STASH__URL", "http://127.0.0.1:9", "STASH__URL", id="url"),
+        pytest.param("STASH__API_KEY", "wrong", "STASH__API_KEY", id="key"),
+        pytest.param(
+            "DATABASE__URL", "postgresql://127.0.0.1:9/x", "DATABASE__URL", id="db"
+        ),
+    ],
+)
+def test_a_wrong_service_ends_the_run_before_anything_is_changed(
+    services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    words: str,
+) -> None:
+    """One sentence names the setting; no file is placed."""
+    monkeypatch.setenv(f"STASHHOG_{variable}", value)
+    get_settings.cache_clear()
+
+    state = process_new_scenes(return_state=True)
+    error = state.result(raise_on_failure=False)
+
+    assert isinstance(error, ConfigurationError)
+    assert words in str(error)
+    assert "\n" not in str(error)
+    assert list(services.library.iterdir()) == []
+
+
+def test_flags_are_local_knowledge(services: Services, database: Database) -> None:
+    """The end state of the mirror has every scene marked, also after another sync."""
+    run()
+    run()
+
+    with database.transaction() as session:
+        marks = session.execute(select(Scene.generated, Scene.video_analyzed)).all()
+
+    assert set(map(tuple, marks)) == {(True, True)}
+
+
+def corrupt(services: Services) -> Sample:
+    return next(sample for sample in services.samples if sample.is_corrupt)
+
+
+def errors_of_downloads(report: WorkflowReport) -> list[dict[str, str]]:
+    step = report.steps.process_downloads
+    assert step is not None
+    assert step.result is not None
+    return list(step.result["errors"])
+
+
+def media_kinds(services: Services) -> set[str]:
+    """Return the kinds of files that Stash generated."""
+    return {path.suffix for path in services.stash.home.rglob("*") if path.is_file()}
