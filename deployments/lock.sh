@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compile=(uv pip compile --universal --python-version 3.11 --generate-hashes
-  --no-emit-index-url --no-emit-find-links --no-header --no-strip-extras
+  --no-emit-index-url --no-emit-find-links --no-header
   --quiet --upgrade)
 "${compile[@]}" --extra ocr --extra sandbox --extra build pyproject.toml -o requirements/run.txt
 "${compile[@]}" --extra ocr --extra sandbox --extra build --extra dev \

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
+
 from stashhog_core.db.embedded import start_embedded
+from stashhog_core.errors import ConfigurationError
 from stashhog_core.results import Result
 from stashhog_core.settings import Settings, get_settings
 
@@ -45,10 +48,35 @@ def run_flow(job: str, values: dict[str, Any]) -> tuple[str, Result | BaseExcept
         job: Name of the flow.
         values: Its parameters by wire name, already checked.
     """
-    prepare_prefect(get_settings())
+    settings = get_settings()
+    prepare_prefect(settings)
+    _require_api(settings)
     flow = getattr(importlib.import_module(f"flows.{job}"), job)
     state = flow(**values, return_state=True)
     return state.name, state.result(raise_on_failure=False)
+
+
+def _require_api(settings: Settings) -> None:
+    """Start the temporary Prefect API, or reach the user's own.
+
+    Raises:
+        ConfigurationError: It does not start, or does not answer.
+    """
+    from prefect.client.orchestration import get_client
+
+    try:
+        with get_client(sync_client=True) as client:
+            client.hello()
+    # Prefect raises bare RuntimeErrors where a server cannot be started or reached.
+    except (RuntimeError, httpx.HTTPError) as error:
+        own = os.environ.get("PREFECT_API_URL")
+        raise ConfigurationError(
+            "Prefect's API does not answer" if own else "Prefect's API did not start",
+            where=own or str(settings.home_folder / "prefect"),
+            remedy="start it, or unset PREFECT_API_URL to run on a temporary one"
+            if own
+            else f"try again, or start one with `stashhog up` ({error})",
+        ) from error
 
 
 @contextmanager
