@@ -1,7 +1,10 @@
 """What a run looks like in the terminal: a line for each milestone, then the report."""
 
+from typing import Self
+
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from stashhog_core.report import failures, job_markdown, step_rows
@@ -16,23 +19,42 @@ _COLOURS = {
 }
 
 
-class ProgressLines:
-    """Shows a bar on a terminal, and a line for each milestone anywhere else."""
+class RunDisplay:
+    """Shows a run as it goes, for a `with` block; call it with each report.
+
+    Each milestone is a line. A terminal also has a bar that says what is being done
+    now; anywhere else that goes unsaid.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._percent = -1.0
+        self._bar = Progress(
+            TextColumn("{task.percentage:3.0f} %"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=100)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
 
     def __call__(self, percent: float, message: str) -> None:
-        """Print milestones; what a task says between them only on a terminal."""
-        moved = percent != self._percent or message.endswith("…")
-        self._percent = percent
-        if moved:
+        """Show a report: per cent of the run, and what is being done."""
+        starts_step = message.endswith("…")
+        if percent != self._percent and not (starts_step and self._console.is_terminal):
             self._console.print(
                 f"[cyan]{percent:3.0f} %[/]  {escape(message)}", highlight=False
             )
-        elif self._console.is_terminal:
-            self._console.print(f"       [dim]{escape(message)}[/]", highlight=False)
+        self._percent = percent
+        self._bar.update(self._task, completed=percent, description=escape(message))
 
 
 def print_result(console: Console, job: str, state: str, result: Result) -> None:

@@ -63,11 +63,13 @@ def run(
     values = parse_parameters(job, param or [])
     get_settings()
     from flows._local import prepare_prefect, run_flow, told_of_progress
-    from flows._terminal import ProgressLines, print_result
+    from flows._terminal import RunDisplay, print_result
 
     prepare_prefect(get_settings())
-    lines = ProgressLines(errors if as_json else console)
-    with told_of_progress(lines):
+    with (
+        RunDisplay(errors if as_json else console) as display,
+        told_of_progress(display),
+    ):
         state, result = run_flow(job, values)
     if isinstance(result, StashHogError):
         raise result
