@@ -4,7 +4,7 @@ All names are made up. A card has a studio line, a "Starring" line and a "Tags" 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -137,7 +137,6 @@ class _Plan:
     card: Card | None
     encoding: Encoding
     technical_tags: tuple[str, ...]
-    sample: Callable[[Path], Sample] | None = None
 
 
 _PLANS = (
@@ -145,59 +144,58 @@ _PLANS = (
         "harbor-morning.mp4",
         Card("Harbor Morning", BLUE_HARBOR, (ADA,), ("Outdoor",)),
         Encoding(),
-        (),
+        ("Short",),
     ),
     _Plan(
         "late-kitchen.mkv",
         Card("Late Kitchen", NORTHLIGHT, (BRUNO, CLARA), ("Kitchen", "Night")),
         Encoding(width=1280, height=720, rate=24, seconds=3),
-        ("720p",),
+        ("720p", "Short"),
     ),
     _Plan(
         "first-dance.webm",
         Card("First Dance", PAPER_KITE, (CLARA,), ("Dancing",)),
         Encoding(video="libvpx", audio="libopus", seconds=3),
-        (),
+        ("Short",),
     ),
     _Plan(
         "old-reel.avi",
         Card("Old Reel", BLUE_HARBOR, (DARIO,)),
         Encoding(video="mpeg4", audio="libmp3lame", width=640, height=480),
-        ("480p",),
+        ("480p", "Short"),
     ),
     _Plan(
         "street-talk.mp4",
         Card("Street Talk", NORTHLIGHT, (EDITH,), ("Interview",)),
         Encoding(width=480, height=854, seconds=3),
-        ("Portrait",),
+        ("480p", "Portrait", "Short"),
     ),
     _Plan(
         "quiet-lake.mp4",
         Card("Quiet Lake", PAPER_KITE, (ADA,)),
         Encoding(audio=None),
-        ("Silent",),
+        ("Silent", "Short"),
     ),
     _Plan(
         "fast-steps.mp4",
         Card("Fast Steps", BLUE_HARBOR, (BRUNO,), ("Dancing",)),
         Encoding(rate=60, seconds=3),
-        ("60 fps",),
+        ("60 fps", "Short"),
     ),
     _Plan(
         "Weekend Set/weekend-set.mp4",
         Card("Weekend Set", NORTHLIGHT, (ADA, EDITH), ("Outdoor",)),
         Encoding(seconds=3),
-        (),
+        ("Short",),
     ),
     _Plan(
         "Blue Harbor Films - Dario Stone - Night Ferry.mp4",
         None,
         Encoding(seconds=3),
-        (),
+        ("Short",),
     ),
 )
 _SUBTITLED = "Weekend Set/weekend-set.mp4"
-_NAMED = "Blue Harbor Films - Dario Stone - Night Ferry.mp4"
 _CORRUPT = "broken-download.mp4"
 
 
@@ -354,7 +352,13 @@ def _tone(seconds: float, stream: av.AudioStream) -> Iterator[AudioFrame]:
 
 def _described(path: Path, plan: _Plan) -> Sample:
     if plan.card is None:
-        return Sample(path, BLUE_HARBOR, (DARIO,), on_card=False)
+        return Sample(
+            path,
+            BLUE_HARBOR,
+            (DARIO,),
+            technical_tags=plan.technical_tags,
+            on_card=False,
+        )
     sidecars: tuple[Path, ...] = ()
     if plan.name == _SUBTITLED:
         subtitles = path.with_suffix(".en.srt")

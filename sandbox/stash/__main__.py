@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 from pathlib import Path
+from zoneinfo import ZoneInfoNotFoundError
 
 from sandbox.samples import seed_library
 from sandbox.stash.server import StandIn
@@ -28,23 +29,29 @@ def main() -> int:
         help="create the studios, performers and tags that the samples name",
     )
     options = parser.parse_args()
-    stand_in = StandIn(
-        home=options.home,
-        library=options.library,
-        timezone=options.timezone,
-        api_key=options.api_key,
-        port=options.port,
-        scenes=options.scenes,
-    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with stand_in:
+    try:
+        stand_in = StandIn(
+            home=options.home,
+            library=options.library,
+            timezone=options.timezone,
+            api_key=options.api_key,
+            port=options.port,
+            scenes=options.scenes,
+        )
+        stand_in.start()
+    except (OSError, ZoneInfoNotFoundError) as error:
+        print(f"Error: the stand-in cannot start: {error}", file=sys.stderr)
+        return 1
+    try:
         if options.seed_samples:
             seed_library(stand_in.store)
         print(f"Stand-in Stash at {stand_in.url}", flush=True)
-        try:
-            stand_in.join()
-        except KeyboardInterrupt:
-            return 0
+        stand_in.join()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        stand_in.stop()
     return 0
 
 

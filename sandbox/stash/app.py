@@ -1,6 +1,7 @@
 """The HTTP side: the GraphQL envelope, authentication, media and faults."""
 
 import asyncio
+import gzip
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.stash.documents import Request
 from sandbox.stash.errors import RequestError
@@ -25,6 +26,8 @@ from sandbox.stash.rows import Reader
 
 _JSON = "application/json"
 _GRAPHQL = "application/graphql-response+json"
+# Quick rather than small: a stand-in talks over loopback.
+_GZIP_LEVEL = 1
 _PAGE = "<!doctype html><title>Log in</title><p>Please log in.</p>"
 
 
@@ -38,17 +41,16 @@ class Site:
     api_key: str | None
 
 
-def make_app(site: Site) -> Starlette:
+def make_app(site: Site) -> ASGIApp:
     """Return the web application of a stand-in."""
     graphql = _Graphql(site)
-    return Starlette(
-        routes=[
-            Route("/healthz", _healthz),
-            Route("/graphql", graphql.answer, methods=_ANY),
-            Route("/graphql/", graphql.answer, methods=_ANY),
-            Route("/{path:path}", _media(site), methods=_ANY),
-        ]
-    )
+    routes = [
+        Route("/healthz", _healthz),
+        Route("/graphql", graphql.answer, methods=_ANY),
+        Route("/graphql/", graphql.answer, methods=_ANY),
+        Route("/{path:path}", _media(site), methods=_ANY),
+    ]
+    return _WithTransport(Starlette(routes=routes))
 
 
 _NOTHING_ASKED = RequestError(
@@ -66,14 +68,23 @@ class Dropped(Response):
     """Ends the connection without an answer."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # uvicorn keeps the transport to itself; half an answer and an error make it
-        # close the connection, which is what a client sees of a dropped one.
-        protocol = getattr(send, "__self__", None)
-        transport = getattr(protocol, "transport", None)
-        if transport is None:
-            raise RuntimeError("the server does not let its connection be dropped")
-        transport.abort()
-        protocol.disconnected = True  # type: ignore[union-attr]
+        scope["stand_in.transport"].abort()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+class _WithTransport:
+    """Gives an application the connection itself, which ASGI has no way to close.
+
+    It must be outermost: there `send` is still a method of what holds the connection.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["stand_in.transport"] = getattr(send, "__self__").transport  # noqa: B009
+        await self._app(scope, receive, send)
 
 
 class _Graphql:
@@ -106,21 +117,29 @@ class _Graphql:
         if fault and fault.kind == "slow":
             await asyncio.sleep(fault.seconds)
         elif fault and fault.kind != "errors":
-            return await self._broken(fault, http, request)
-        result = await run_in_threadpool(self._run, http, request)
-        if fault and fault.kind == "errors":
-            result["errors"] = [{"message": fault.message, "path": [min(names)]}]
-        return _json(result, 200, dialect)
+            return await self._broken(fault, http, request, dialect)
+        return await run_in_threadpool(self._run, http, request, dialect, fault)
 
-    def _run(self, http: HttpRequest, request: Request) -> dict[str, Any]:
+    def _run(
+        self,
+        http: HttpRequest,
+        request: Request,
+        dialect: str,
+        fault: Fault | None = None,
+    ) -> Response:
         reader = Reader(self._site.library, TYPES, _base_url(http))
-        return run(request, self._site.answers, reader)
+        result = run(request, self._site.answers, reader)
+        if fault and fault.kind == "errors":
+            path = [next(iter(request.root_fields()))]
+            result["errors"] = [{"message": fault.message, "path": path}]
+        asks_for_gzip = "gzip" in http.headers.get("accept-encoding", "")
+        return _json(result, 200, dialect, packed=asks_for_gzip and dialect == _JSON)
 
     async def _broken(
-        self, fault: Fault, http: HttpRequest, request: Request
+        self, fault: Fault, http: HttpRequest, request: Request, dialect: str
     ) -> Response:
         if fault.after:
-            await run_in_threadpool(self._run, http, request)
+            await run_in_threadpool(self._run, http, request, dialect)
         if fault.kind == "drop":
             return Dropped()
         if fault.kind == "html":
@@ -136,14 +155,19 @@ async def _asked(http: HttpRequest, dialect: str) -> dict[str, Any] | Response:
         if "query" not in http.query_params:
             raise _NOTHING_ASKED
         values = dict(http.query_params)
-        variables = values.get("variables")
-        return {**values, "variables": msgspec.json.decode(variables or "{}")}
+        try:
+            variables = msgspec.json.decode(values.get("variables") or "{}")
+        except msgspec.DecodeError as error:
+            message = f"variables could not be decoded: {error}"
+            return _json({"errors": [{"message": message}], "data": None}, 400, dialect)
+        return {**values, "variables": variables}
     if http.method == "HEAD":
         return Response(status_code=405)
     content_type = http.headers.get("content-type", "").split(";")[0].strip()
     if http.method != "POST" or content_type != _JSON:
-        error = {"errors": [{"message": "transport not supported"}], "data": None}
-        return Response(msgspec.json.encode(error), 400, media_type="text/plain")
+        message = "transport not supported"
+        refusal = {"errors": [{"message": message}], "data": None}
+        return Response(msgspec.json.encode(refusal), 400, media_type="text/plain")
     body = await http.body()
     try:
         asked = msgspec.json.decode(body)
@@ -158,12 +182,15 @@ async def _asked(http: HttpRequest, dialect: str) -> dict[str, Any] | Response:
     return asked
 
 
-def _json(content: Any, status: int, media_type: str) -> Response:
-    return Response(
-        msgspec.json.encode(content),
-        status,
-        {"content-type": media_type, "cache-control": "no-store"},
-    )
+def _json(
+    content: Any, status: int, media_type: str, *, packed: bool = False
+) -> Response:
+    headers = {"content-type": media_type, "cache-control": "no-store"}
+    body = msgspec.json.encode(content)
+    if packed:
+        headers |= {"content-encoding": "gzip", "vary": "Accept-Encoding"}
+        body = gzip.compress(body, _GZIP_LEVEL)
+    return Response(body, status, headers)
 
 
 def _is_allowed(http: HttpRequest, api_key: str | None) -> bool:

@@ -65,18 +65,19 @@ class StandIn:
 
     def start(self) -> None:
         """Start answering; the port stays the same over restarts."""
+        listener = self._bound()
         self.store = Library(self.home, self.clock)
         if self._scenes:
             fill(self.store, self._scenes, self.library)
         self.jobs = JobQueue(self.clock)
         resolvers = Resolvers(self.store, self.library, self.jobs, self.faults)
         app = make_app(Site(self.store, resolvers.answers, self.faults, self._api_key))
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self._port))
-        self._port = listener.getsockname()[1]
         config = uvicorn.Config(
-            app, log_level="error", lifespan="off", timeout_graceful_shutdown=1
+            app,
+            log_level="error",
+            lifespan="off",
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
         self._listener = listener
@@ -89,6 +90,14 @@ class StandIn:
             if time.monotonic() > deadline or not self._thread.is_alive():
                 raise RuntimeError("The stand-in did not start")
             time.sleep(0.005)
+
+    def _bound(self) -> socket.socket:
+        # Named as TCP, or asyncio leaves Nagle's delay on: 40 ms an answer.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self._port))
+        self._port = listener.getsockname()[1]
+        return listener
 
     def stop(self) -> None:
         """Stop, as if killed: a running job gets no further and is forgotten."""

@@ -1,0 +1,80 @@
+"""A sync that is killed, and the one after it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from stashhog_core.db.models import Scene, SyncRun
+from stashhog_core.db.session import Database
+from stashhog_core.params import SyncParams
+from stashhog_core.progress import Progress
+from stashhog_core.sync.job import pending_scenes, sync
+from tests.fake_stash import FakeStash
+
+SCENES = 1200
+ROOT = Path(__file__).parents[2]
+VICTIM = """
+import sys, time
+from stashhog_core.db.session import Database
+from stashhog_core.params import SyncParams
+from stashhog_core.progress import Progress
+from stashhog_core.sync.job import sync
+from tests.integration.test_sync_kill import make_library
+
+def report(fraction, message):
+    if message == "Synced 1000/1200 scenes":
+        print("two pages", flush=True)
+        time.sleep(60)
+
+sync(make_library(), Database(sys.argv[1]), SyncParams(), Progress(report),
+     trigger="manual")
+"""
+
+
+def make_library() -> FakeStash:
+    """Return the same library in each process."""
+    stash = FakeStash()
+    for _ in range(SCENES):
+        stash.add_scene()
+    return stash
+
+
+@pytest.mark.slow
+def test_killed_sync_is_finished_by_the_next(
+    database: Database, database_url: str
+) -> None:
+    """Committed pages stay, nothing is counted twice, and the history tells of it."""
+    victim = subprocess.Popen(
+        [sys.executable, "-c", VICTIM, database_url],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert victim.stdout is not None
+    with victim.stdout:
+        assert victim.stdout.readline() == "two pages\n"
+        victim.kill()
+        victim.wait()
+    stash = make_library()
+
+    assert pending_scenes(stash, database).reasons == {"new": 200}
+    result = sync(
+        stash,
+        database,
+        SyncParams(),
+        Progress(),
+        trigger="manual",
+        settle_seconds=0,
+    )
+    assert (result.created, result.updated, result.unchanged) == (200, 0, 1000)
+    with database.transaction() as session:
+        runs = session.execute(
+            select(SyncRun.status, SyncRun.created).order_by(SyncRun.id)
+        ).all()
+        stored = session.scalars(select(Scene.id)).all()
+    assert [tuple(run) for run in runs] == [("interrupted", 1000), ("completed", 200)]
+    assert len(stored) == SCENES
+    assert pending_scenes(stash, database).count == 0

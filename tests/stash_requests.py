@@ -1,0 +1,120 @@
+"""Sending plain GraphQL to a stand-in Stash, past the product's own client."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import httpx
+
+from sandbox.stash.server import StandIn
+
+Ask = Callable[..., dict[str, Any]]
+"""Sends a document with variables; returns the whole decoded answer."""
+
+
+VERSION = "{version{hash}}"
+CREATE_TAG = "mutation($i:TagCreateInput!){tagCreate(input:$i){id name aliases}}"
+UPDATE_SCENES = "mutation($i:BulkSceneUpdateInput!){bulkSceneUpdate(input:$i){id}}"
+FIND_IDS = (
+    "query($f:FindFilterType,$s:SceneFilterType,$i:[ID!])"
+    "{findScenes(filter:$f,scene_filter:$s,ids:$i){count scenes{id}}}"
+)
+SCAN = "mutation($i:ScanMetadataInput!){metadataScan(input:$i)}"
+GENERATE = "mutation($i:GenerateMetadataInput!){metadataGenerate(input:$i)}"
+FIND_JOB = (
+    "query($id:ID!){findJob(input:{id:$id})"
+    "{id status progress subTasks description addTime startTime endTime error}}"
+)
+SCENES = (
+    '{findScenes(filter:{per_page:-1,sort:"id"}){scenes{id updated_at '
+    "files{id path size updated_at fingerprints{type value}} "
+    "paths{screenshot preview webp sprite vtt} captions{language_code caption_type}}}}"
+)
+ALL_MEDIA = {
+    "covers": True,
+    "previews": True,
+    "imagePreviews": True,
+    "sprites": True,
+    "phashes": True,
+}
+"""Everything that can be made of a scene by itself."""
+
+
+@contextmanager
+def asking(url: str) -> Iterator[Ask]:
+    """Open a connection to the server at `url`."""
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+
+        def send(query: str, **variables: Any) -> dict[str, Any]:
+            content = {"query": query, "variables": variables}
+            answer: dict[str, Any] = client.post("/graphql", json=content).json()
+            return answer
+
+        yield send
+
+
+class Stash:
+    """A stand-in with short ways to what these tests do over and over."""
+
+    def __init__(self, server: StandIn, ask: Ask) -> None:
+        self.server = server
+        self.ask = ask
+
+    def start(self, mutation: str, **given: Any) -> str:
+        """Start a job; return its id."""
+        (job_id,) = self.ask(mutation, i=given)["data"].values()
+        return str(job_id)
+
+    def job(self, job_id: str) -> Any:
+        """Return a job as the API shows it."""
+        return self.ask(FIND_JOB, id=job_id)["data"]["findJob"]
+
+    def finished(self, mutation: str, **given: Any) -> Any:
+        """Run a job to its end."""
+        job_id = self.start(mutation, **given)
+        self.server.jobs.wait()
+        return self.job(job_id)
+
+    def scan(self, **given: Any) -> Any:
+        """Scan, a minute later than whatever was before."""
+        self.server.clock.offset += timedelta(minutes=1)
+        return self.finished(SCAN, **given)
+
+    def clean(self) -> None:
+        """Remove what is gone."""
+        self.ask("mutation{metadataClean(input:{dryRun:false})}")
+        self.server.jobs.wait()
+
+    def generate(self, **given: Any) -> Any:
+        """Generate, a minute later than whatever was before."""
+        self.server.clock.offset += timedelta(minutes=1)
+        return self.finished(GENERATE, **given)
+
+    def scenes(self) -> list[dict[str, Any]]:
+        """Return all scenes."""
+        scenes: list[dict[str, Any]] = self.ask(SCENES)["data"]["findScenes"]["scenes"]
+        return scenes
+
+    def logs(self) -> str:
+        """Return the messages of the log."""
+        entries = self.ask("{logs{message}}")["data"]["logs"]
+        return "\n".join(entry["message"] for entry in entries)
+
+
+def add_scenes(ask: Ask, count: int) -> list[str]:
+    """Create scenes without files; return their ids."""
+    query = 'mutation{sceneCreate(input:{title:"made"}){id}}'
+    return [ask(query)["data"]["sceneCreate"]["id"] for _ in range(count)]
+
+
+def found(ask: Ask, **arguments: Any) -> list[str]:
+    """Return the ids that `findScenes` answers."""
+    answer = ask(FIND_IDS, **arguments)
+    return [scene["id"] for scene in answer["data"]["findScenes"]["scenes"]]
+
+
+def message(answer: dict[str, Any]) -> str:
+    """Return the one error of an answer."""
+    (error,) = answer["errors"]
+    return str(error["message"])
