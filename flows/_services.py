@@ -1,15 +1,16 @@
 """`stashhog up`, `down` and `status`: Prefect's server, a worker, the deployments."""
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import httpx
 import psutil
 
 from flows._supervisor import (
     POOL,
+    answers,
     api_url,
     open_log,
     running,
@@ -23,6 +24,7 @@ from stashhog_core.settings import Settings
 PROJECT = Path(__file__).parent.parent
 _START_LIMIT_SECONDS = 120
 _STOP_LIMIT_SECONDS = 60
+_LOOK_INTERVAL_SECONDS = 0.5
 
 
 def up(settings: Settings) -> str:
@@ -33,18 +35,19 @@ def up(settings: Settings) -> str:
     """
     with open_database(settings) as database:
         database.check()
-    if "supervisor" not in running(settings):
-        _stop(list(running(settings).values()))
-        _refuse_taken_port()
-        log = open_log(settings, "supervisor")
-        subprocess.Popen(
-            [sys.executable, "-m", "flows._supervisor"],
-            stdout=log,
-            stderr=log,
-            # It outlives this terminal.
-            start_new_session=True,
-        )
-    _wait_for_api(settings)
+    alive = running(settings)
+    supervisor = alive.get("supervisor")
+    if supervisor is None:
+        # Children of a supervisor that was killed.
+        _stop(list(alive.values()))
+        if answers():
+            raise ConfigurationError(
+                "Something else answers at Prefect's port",
+                where=api_url(),
+                remedy="stop it, or choose a port with PREFECT_SERVER_API_PORT",
+            )
+        supervisor = _start_supervisor(settings)
+    _wait_for_api(settings, supervisor)
     environment = service_environment(settings)
     prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
     pool = ["work-pool", "create", POOL, "--type", "process", "--overwrite"]
@@ -62,6 +65,12 @@ def up(settings: Settings) -> str:
                 f"prefect {' '.join(command[:2])} failed",
                 remedy=(done.stderr or done.stdout).strip().splitlines()[-1],
             )
+    apply = [sys.executable, "-m", "flows._automations"]
+    subprocess.run(
+        [*apply, str(PROJECT / "deployments" / "automations.yaml")],
+        env=environment,
+        check=True,
+    )
     return api_url().removesuffix("/api")
 
 
@@ -95,28 +104,34 @@ def _stop(processes: list[psutil.Process]) -> None:
         process.kill()
 
 
-def _refuse_taken_port() -> None:
-    try:
-        httpx.get(f"{api_url()}/health", timeout=2)
-    except httpx.TransportError:
-        return
-    raise ConfigurationError(
-        "Something else answers at Prefect's port",
-        where=api_url(),
-        remedy="stop it, or choose a port with PREFECT_SERVER_API_PORT",
+def _start_supervisor(settings: Settings) -> psutil.Process:
+    log = open_log(settings, "supervisor")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows._supervisor"],
+        stdout=log,
+        stderr=log,
+        # It outlives this terminal.
+        start_new_session=True,
     )
+    os.close(log)
+    return psutil.Process(process.pid)
 
 
-def _wait_for_api(settings: Settings) -> None:
+def _wait_for_api(settings: Settings, supervisor: psutil.Process) -> None:
+    """Return when the server answers and the worker was started.
+
+    Raises:
+        ConfigurationError: They did not come in time; says where the logs are.
+    """
     deadline = time.monotonic() + _START_LIMIT_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{api_url()}/health", timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.5)
+    while time.monotonic() < deadline and supervisor.is_running():
+        if supervisor.status() == psutil.STATUS_ZOMBIE:
+            break
+        if answers() and "worker" in running(settings):
+            return
+        time.sleep(_LOOK_INTERVAL_SECONDS)
     raise ConfigurationError(
-        f"Prefect's server did not start within {_START_LIMIT_SECONDS} s",
+        "Prefect's server did not start",
         where=api_url(),
-        remedy=f"see {settings.home_folder / 'logs' / 'server.log'}",
+        remedy=f"see the logs in {settings.home_folder / 'logs'}",
     )

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
+import httpx
 import psutil
 
 from flows._local import prepare_prefect
@@ -38,12 +39,22 @@ def api_url() -> str:
     return f"http://127.0.0.1:{port}/api"
 
 
+def answers() -> bool:
+    """Tell whether a Prefect server answers at `api_url`."""
+    try:
+        return httpx.get(f"{api_url()}/health", timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
 def service_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of Prefect's server, worker and command line."""
     os.environ.pop("PREFECT_API_URL", None)
     prepare_prefect(settings)
     return os.environ | {
         "PREFECT_API_URL": api_url(),
+        # Often enough for the automation that finds dead runs.
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         # The logs are for reading: what the terminal's runs hide belongs here.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",
     }
@@ -109,6 +120,9 @@ class _Supervisor:
 
     def _keep(self, name: str) -> None:
         child = self._children.get(name)
+        if name == "worker" and child is None and not answers():
+            # It would give up before the server is there.
+            return
         if child is not None and child.poll() is None:
             return
         ran_for = time.monotonic() - self._started[name]

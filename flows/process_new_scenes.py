@@ -1,7 +1,8 @@
 """The main job: from finished downloads to tagged scenes with generated media."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows._hooks import SETTLE
 from flows._outcome import final_state, run_id
 from flows._parameters import parameters_of
 from stashhog_core.params import (
@@ -19,16 +21,16 @@ from stashhog_core.params import (
     StashScanParams,
     SyncParams,
 )
-from stashhog_core.results import BatchResult, JobStatus, Result
+from stashhog_core.results import BatchResult, JobStatus, Result, Step
 from stashhog_core.settings import get_settings
 from stashhog_core.workflow import (
     MILESTONES,
     NO_NEW_ITEMS,
     NO_PENDING_SCENES,
     NO_UNANALYZED_SCENES,
+    NOT_CHOSEN,
     TITLES,
     Recorder,
-    Step,
 )
 from tasks._progress import WorkflowProgress, workflow_progress
 from tasks.analysis import (
@@ -52,7 +54,7 @@ def skip(step: str, message: str) -> State[Any]:
     return Completed(name="Skipped", message=message)
 
 
-@flow(name="process_new_scenes")
+@flow(name="process_new_scenes", **SETTLE)
 @parameters_of(ProcessNewScenesParams)
 def process_new_scenes(params: ProcessNewScenesParams) -> State[Any]:
     """Take finished downloads to analysed scenes with generated media.
@@ -64,35 +66,34 @@ def process_new_scenes(params: ProcessNewScenesParams) -> State[Any]:
         progress.move(0, "process_new_scenes started")
         # A wrong address or key ends the run before anything is changed.
         check_services()
-        run = _Run(progress)
+        run = _Run(progress, params)
         try:
-            _steps(run, params)
+            _steps(run)
         except Exception:
             run.close("failed")
             raise
         except BaseException:
             # Cancelled in Prefect's UI, or Ctrl-C: what is finished stays.
-            progress.stop.set()
             run.close("cancelled")
             raise
         return run.close()
 
 
-def _steps(run: "_Run", params: ProcessNewScenesParams) -> None:
+def _steps(run: "_Run") -> None:
     if not run.step(
         "process_downloads",
         process_downloads,
-        ProcessDownloadsParams(exclude_small_vids=params.exclude_small_vids),
+        ProcessDownloadsParams(exclude_small_vids=run.params.exclude_small_vids),
     ):
         return
 
-    if run.recorder.needs_scan:
+    if run.recorder.needs_scan or not run.is_chosen("process_downloads"):
         run.step("stash_scan", stash_scan, StashScanParams())
     else:
         run.skip("stash_scan", NO_NEW_ITEMS)
 
     run.sync_step("incremental_sync")
-    run.analysis_step(params)
+    run.analysis_step()
     run.step("stash_generate", stash_generate)
     run.sync_step("final_incremental_sync")
 
@@ -100,10 +101,17 @@ def _steps(run: "_Run", params: ProcessNewScenesParams) -> None:
 class _Run:
     """The steps of one run: each is tried, timed, recorded and shown."""
 
-    def __init__(self, progress: WorkflowProgress) -> None:
+    def __init__(
+        self, progress: WorkflowProgress, params: ProcessNewScenesParams
+    ) -> None:
         self.progress = progress
+        self.params = params
         self.recorder = Recorder(run_id())
         self._started = datetime.now(UTC)
+
+    def is_chosen(self, step: Step) -> bool:
+        """Tell whether the run was asked to do this step."""
+        return self.params.steps is None or step in self.params.steps
 
     def step(self, step: Step, job: Any, *arguments: Any, **options: Any) -> bool:
         """Run a job as this step; tell whether it came to its end."""
@@ -129,20 +137,20 @@ class _Run:
 
         self._attempt(step, run_sync)
 
-    def analysis_step(self, params: ProcessNewScenesParams) -> None:
+    def analysis_step(self) -> None:
         """Analyse what is new in mapped batches; a failed batch stops nothing."""
 
         def run_batches() -> str:
             started = time.monotonic()
             results = [apply_leftover(plan_id) for plan_id in unapplied_plans()]
-            batches = plan_batches(params.batch_size)
+            batches = plan_batches(self.params.batch_size)
             if not batches and not results:
                 return self.skip("analysis", NO_UNANALYZED_SCENES)
             workers = (
-                params.parallel_batches or get_settings().analysis.parallel_batches
+                self.params.parallel_batches or get_settings().analysis.parallel_batches
             )
             runner: ThreadPoolTaskRunner[BatchResult] = ThreadPoolTaskRunner(workers)
-            with runner:
+            with runner, self._stopping_batches():
                 numbers = list(range(1, len(batches) + 1))
                 futures = runner.map(
                     analysis_batch, {"scene_ids": batches, "batch_num": numbers}
@@ -179,17 +187,34 @@ class _Run:
         )
 
     def _attempt(self, step: Step, work: Callable[[], str]) -> bool:
+        if not self.is_chosen(step):
+            self.skip(step, NOT_CHOSEN)
+            return True
         start, end = MILESTONES[step]
         started = time.monotonic()
         self.progress.move(start, f"{TITLES[step]} …")
-        try:
-            words = work()
-        except Exception as error:  # noqa: BLE001 - the seed: record it and go on
-            self.recorder.failed(step, error, time.monotonic() - started)
-            self.progress.move(end, f"{TITLES[step]}: failed: {error}")
-            return False
+        for tries_left in reversed(range(self.params.step_retries + 1)):
+            try:
+                words = work()
+            except Exception as error:  # noqa: BLE001 - the seed: record it and go on
+                if tries_left:
+                    self.progress.note(f"{TITLES[step]}: trying again: {error}")
+                    continue
+                self.recorder.failed(step, error, time.monotonic() - started)
+                self.progress.move(end, f"{TITLES[step]}: failed: {error}")
+                return False
+            break
         self.progress.move(end, f"{TITLES[step]}: {words}")
         return True
+
+    @contextmanager
+    def _stopping_batches(self) -> Iterator[None]:
+        """Tell the batches to stop before their threads are waited for."""
+        try:
+            yield
+        except BaseException:
+            self.progress.stop.set()
+            raise
 
     def _move_within(self, step: Step, done: int, total: int) -> None:
         start, end = MILESTONES[step]

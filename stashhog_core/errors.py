@@ -4,6 +4,7 @@ StashHogError
 ├── ConfigurationError  never retry: a setting, credential, schema or permission
 ├── TransientError      retry with back-off: connection, 5xx, 429, deadlock
 ├── JobError            this step has failed
+│   └── Deferred        a service it needs is away: put off, nothing is lost
 ├── ItemError           record it and go on with the next item
 └── JobCancelled        a stop was asked for; leave at once, keep what is finished
 
@@ -39,6 +40,13 @@ class TransientError(StashHogError):
 
 class JobError(StashHogError):
     """This step failed and cannot go on."""
+
+
+class Deferred(JobError):  # noqa: N818 - a state more than a fault
+    """A service that this step needs is away; what it should do stays to be done.
+
+    Not transient: its own short retries are over, and the next scheduled run comes.
+    """
 
 
 class ItemError(StashHogError):

@@ -6,51 +6,53 @@ set only after looking, and by default for all scenes of the run or for none.
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from stashhog_core.db.generated import mark_generated, scenes_not_generated
 from stashhog_core.db.session import Database
 from stashhog_core.db.stash_jobs import close_job
-from stashhog_core.errors import TransientError
+from stashhog_core.errors import JobCancelled, StashHogError, TransientError
+from stashhog_core.generate_plan import (
+    Chunk,
+    generate_input,
+    into_chunks,
+    wait_for_turn,
+    with_profile,
+)
 from stashhog_core.params import StashGenerateParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, StashGenerateResult
 from stashhog_core.server_job import (
     ServerJob,
-    find_started,
+    WasCancelled,
     follow_to_end,
     is_cancellation,
+    never_cancelled,
+    only_one,
+    reconcile,
     settle_cancelled,
     start,
 )
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.payloads import Job, MediaPaths
+from stashhog_core.stash.media_check import Lacking, find_lacking, kinds_asked
+from stashhog_core.stash.payloads import Job
 
 logger = logging.getLogger(__name__)
-
-SAMPLE_SIZE = 200
-"""Scenes whose media is looked at before all are marked."""
 
 ERRORS_SHOWN = 500
 """Scenes without media that the result lists."""
 
+LOOKED_AT_TOGETHER = 2_000
+"""Scenes whose media is looked at in one go, so that memory stays flat."""
+
 _LABEL = "Generate metadata"
-_PROBES_AT_A_TIME = 8
+_MARKER_KINDS = frozenset({"marker video", "marker preview", "marker screenshot"})
 # The server's work is nearly all of it; looking at the outcome is the rest.
 _SERVER_SHARE = 0.95
-
-
-@dataclass(frozen=True)
-class _Selection:
-    """What is sent to Stash, and which of it is to be marked."""
-
-    sent: list[int]
-    tracked: list[int]
-    unknown: list[ItemFailure]
+# What others left is followed first, in this part of the bar.
+_LEFT_SHARE = 0.5
 
 
 def generate(
@@ -61,243 +63,315 @@ def generate(
     *,
     run_id: str,
     settings: StashSettings,
+    was_cancelled: WasCancelled = never_cancelled,
 ) -> StashGenerateResult:
     """Have Stash generate media, then mark the scenes that lacked it.
 
     All or nothing: an error, a cancellation or one scene whose media is missing
     afterwards leaves every `generated` flag as it was. With `params.incremental` the
-    scenes that are proven complete are marked, whatever the others lack. Cancelling
-    stops the job on the server.
+    scenes that are proven complete are marked, whatever the others lack, after each
+    server job. Cancelling stops the job on the server.
 
     Args:
-        stash: The server.
-        database: The mirror, where the server job is noted too.
+        stash: The server that `params.server` names.
+        database: The mirror, where the server jobs are noted too.
         params: Which scenes and which media. No scenes named: all in the mirror that
             are not marked; if there are none, no job is started.
         progress: Told how far Stash is.
         run_id: A run that is tried again under the same id follows its first job.
-        settings: Poll interval.
+        settings: Of that server.
+        was_cancelled: Whether a run that is gone was told to stop: its job is then
+            stopped, and otherwise followed to its end first.
 
     Raises:
+        ConfigurationError: The profile is unknown or wrong.
         JobError: The server job failed, was cancelled in Stash, or was forgotten.
-        TransientError: Stash was away for too long, or scenes vanished meanwhile.
+        TransientError: Stash was away for too long, scenes vanished meanwhile, or
+            another run is at it.
     """
     start_time = datetime.now(UTC)
     logger.info("Starting Stash generate job %s", run_id)
-    failures: list[ItemFailure] = []
-    try:
-        server_job = find_started(stash, database, run_id=run_id, kind="generate")
-        if server_job is None:
-            selection = _select(stash, database, params)
-            failures += selection.unknown
-            if not selection.sent:
-                logger.info("No scenes to generate for: no Stash job is started")
-                return _result(run_id, None, start_time, failures=failures)
-            wire = generate_input(params, selection.sent)
-            server_job = start(
-                stash,
-                database,
-                lambda: stash.start_generate(wire),
-                run_id=run_id,
-                kind="generate",
-                scene_ids=selection.tracked,
-            )
-        job = follow_to_end(
-            stash,
-            database,
-            server_job,
-            progress.within(0.0, _SERVER_SHARE),
-            label=_LABEL,
-            settings=settings,
-        )
-        _check_not_dropped(stash, database, server_job, job)
-        lacking = _lacking_media(
-            stash, params, server_job.scene_ids, progress.within(_SERVER_SHARE, 1.0)
-        )
-        proven = _proven(server_job.scene_ids, lacking, incremental=params.incremental)
-        with database.transaction() as session:
-            marked = mark_generated(session, proven) if proven else []
-            close_job(session, server_job.row_id, "finished")
-    except BaseException as error:
-        if is_cancellation(error):
-            settle_cancelled(stash, database, run_id=run_id, kind="generate")
-        raise
-    logger.info("Updated generated attribute for %d scenes", len(marked))
-    failures += _as_failures(lacking)
-    progress.update(1.0, f"{_LABEL}: Completed")
-    return _result(run_id, job, start_time, marked=marked, failures=failures)
-
-
-def generate_input(
-    params: StashGenerateParams, scene_ids: Sequence[int]
-) -> dict[str, Any]:
-    """Return the request as Stash takes it."""
-    flat = params.model_dump(by_alias=True, exclude={"scene_ids", "incremental"})
-    wire: dict[str, Any] = {"sceneIDs": [str(scene_id) for scene_id in scene_ids]}
-    preview: dict[str, Any] = {}
-    for name, value in flat.items():
-        is_option = name.startswith("preview") and name != "previews"
-        (preview if is_option else wire)[name] = value
-    return {**wire, "previewOptions": preview}
-
-
-def _select(
-    stash: StashClient, database: Database, params: StashGenerateParams
-) -> _Selection:
-    """Choose the scenes, without those that Stash does not have.
-
-    Stash drops the whole job, without a word, for one unknown id.
-    """
-    with database.transaction() as session:
-        tracked = scenes_not_generated(session, params.scene_ids)
-    logger.info("Found %d scenes without generated attribute", len(tracked))
-    wanted = tracked if params.scene_ids is None else dict.fromkeys(params.scene_ids)
-    existing = stash.existing_scene_ids(list(wanted)) if wanted else set()
-    unknown = [scene_id for scene_id in wanted if scene_id not in existing]
-    if unknown:
-        logger.warning("%d scenes are not in Stash and are left out", len(unknown))
-    return _Selection(
-        sent=[scene_id for scene_id in wanted if scene_id in existing],
-        tracked=[scene_id for scene_id in tracked if scene_id in existing],
-        unknown=[
-            ItemFailure(item=f"scene {scene_id}", reason="Stash has no such scene")
-            for scene_id in unknown[:ERRORS_SHOWN]
-        ],
+    params = with_profile(params, settings)
+    server = params.server or ""
+    with only_one(database, "generate", server):
+        run = _Run(stash, database, params, run_id, settings, was_cancelled)
+        try:
+            run.carry_out(progress)
+        except BaseException as error:
+            if is_cancellation(error):
+                settle_cancelled(
+                    stash, database, run_id=run_id, kind="generate", server=server
+                )
+            raise
+    if run.job_ids:
+        logger.info("Updated generated attribute for %d scenes", len(run.marked))
+        progress.update(1.0, f"{_LABEL}: Completed")
+    else:
+        logger.info("No scenes to generate for: no Stash job is started")
+    return StashGenerateResult(
+        job_id=run_id,
+        stash_job_id=str(run.job_ids[-1]) if run.job_ids else None,
+        stash_job_ids=tuple(str(job_id) for job_id in run.job_ids),
+        status="completed_with_errors" if run.failures else "completed",
+        scenes_updated_count=len(run.marked),
+        scenes_updated=tuple(str(scene_id) for scene_id in run.marked),
+        start_time=start_time,
+        end_time=datetime.now(UTC),
+        errors=tuple(run.failures),
     )
 
 
-def _check_not_dropped(
-    stash: StashClient, database: Database, server_job: ServerJob, job: Job
-) -> None:
-    """Make sure that the job was not dropped for a scene deleted since it was chosen.
+@dataclass
+class _Run:
+    """One run: the server jobs it answers for, and what became of them."""
 
-    Raises:
-        TransientError: It was; another try leaves that scene out.
-    """
-    # A job without a single task never gets to count. That is also so if there was
-    # nothing to do, hence the second look.
-    if job.progress is not None or not server_job.scene_ids:
-        return
-    ids = server_job.scene_ids
-    gone = set(ids) - stash.existing_scene_ids(ids)
-    if gone:
-        with database.transaction() as session:
-            close_job(session, server_job.row_id, "failed")
-        raise TransientError(
-            f"Stash did nothing, since {len(gone)} scenes were deleted meanwhile",
-            where=f"scene {min(gone)}, for one",
-            remedy="run this again",
+    stash: StashClient
+    database: Database
+    params: StashGenerateParams
+    run_id: str
+    settings: StashSettings
+    was_cancelled: WasCancelled
+    job_ids: list[int] = field(default_factory=list)
+    marked: list[int] = field(default_factory=list)
+    failures: list[ItemFailure] = field(default_factory=list)
+    # Of jobs that are over, until all are judged together.
+    _done: list[ServerJob] = field(default_factory=list)
+    _lacking: dict[int, Lacking] = field(default_factory=dict)
+
+    def carry_out(self, progress: Progress) -> None:
+        """Follow what was left, then start and follow what is still to be done."""
+        left = reconcile(
+            self.stash,
+            self.database,
+            run_id=self.run_id,
+            kind="generate",
+            server=self.params.server or "",
+            was_cancelled=self.was_cancelled,
+        )
+        own = [job for job in left if job.is_own]
+        is_in_chunks = self.params.chunk_size is not None or self.params.only_missing
+        is_all = bool(own) and not is_in_chunks
+        bar = progress if is_all else progress.within(0.0, _LEFT_SHARE)
+        for number, server_job in enumerate(left):
+            part = bar.within(number / len(left), (number + 1) / len(left))
+            if server_job.is_own:
+                self._follow(server_job, part)
+            else:
+                self._follow_adopted(server_job, part)
+        if not is_all:
+            chunks = self._chunks(covered=own)
+            bar = progress.within(_LEFT_SHARE if left else 0.0, 1.0)
+            for number, chunk in enumerate(chunks):
+                part = bar.within(number / len(chunks), (number + 1) / len(chunks))
+                self._follow(self._start(chunk, part), part)
+        self._judge()
+
+    def _follow_adopted(self, server_job: ServerJob, progress: Progress) -> None:
+        """Follow a job of a run that is gone; its failure is not this run's."""
+        try:
+            self._follow(server_job, progress)
+        except JobCancelled:
+            raise
+        except StashHogError as error:
+            logger.warning("The adopted job came to nothing: %s", error)
+        else:
+            self._judge()
+
+    def _chunks(self, covered: Sequence[ServerJob]) -> list[Chunk]:
+        """Choose what is to be sent, without what Stash does not have.
+
+        Stash drops a whole job, without a word, for one unknown id.
+        """
+        params, stash = self.params, self.stash
+        tracked: list[int] = []
+        if params.server is None and (params.scene_ids or not params.marker_ids):
+            with self.database.transaction() as session:
+                tracked = scenes_not_generated(session, params.scene_ids)
+            logger.info("Found %d scenes without generated attribute", len(tracked))
+        if params.scene_ids is not None:
+            wanted = list(dict.fromkeys(params.scene_ids))
+        elif params.server is not None and not params.marker_ids:
+            # The mirror knows nothing of this server.
+            wanted = [row.id for page in stash.scene_stamps() for row in page]
+        else:
+            wanted = tracked
+        existing = stash.existing_scene_ids(wanted) if wanted else set()
+        self._leave_out("scene", [i for i in wanted if i not in existing])
+        markers: list[int] = []
+        if params.marker_ids:
+            known = {stamp.id for stamp in stash.marker_stamps()}
+            markers = [i for i in dict.fromkeys(params.marker_ids) if i in known]
+            self._leave_out("marker", [i for i in params.marker_ids if i not in known])
+        done = {scene_id for job in covered for scene_id in job.scene_ids}
+        return into_chunks(
+            self.database,
+            params,
+            [i for i in wanted if i in existing and i not in done],
+            [i for i in tracked if i in existing],
+            markers,
         )
 
+    def _leave_out(self, what: str, ids: Sequence[int]) -> None:
+        if not ids:
+            return
+        logger.warning("%d %ss are not in Stash and are left out", len(ids), what)
+        self.failures += [
+            ItemFailure(item=f"{what} {id_}", reason=f"Stash has no such {what}")
+            for id_ in ids[:ERRORS_SHOWN]
+        ]
 
-def _lacking_media(
-    stash: StashClient,
-    params: StashGenerateParams,
-    scene_ids: Sequence[int],
-    progress: Progress,
-) -> dict[int, list[str]]:
-    """Return what media is missing after all, per scene, of a sample or of all."""
-    sample = list(scene_ids) if params.incremental else _spread(scene_ids)
-    lacking: dict[int, list[str]] = {}
-    if params.phashes:
-        for scene_id in stash.scenes_lacking_phash(sample):
-            lacking.setdefault(scene_id, []).append("phash")
-    media, gone = stash.scene_media(sample)
-    for scene_id in gone:
-        lacking[scene_id] = ["scene"]
-    probes = [
-        (scene.id, kind, path)
-        for scene in media
-        for kind, path in _asked_for(params, scene.paths)
-    ]
-    for (scene_id, kind, _), exists in zip(
-        probes, _probe_all(stash, probes, progress), strict=True
-    ):
-        if not exists:
-            lacking.setdefault(scene_id, []).append(kind)
-    return dict(sorted(lacking.items()))
+    def _start(self, chunk: Chunk, progress: Progress) -> ServerJob:
+        wait_for_turn(
+            self.stash, self.params, progress, label=_LABEL, settings=self.settings
+        )
+        wire = generate_input(chunk.params, chunk.sent, chunk.marker_ids)
+        asked = chunk.params.model_dump(
+            mode="json", by_alias=True, exclude={"scene_ids", "marker_ids"}
+        )
+        if chunk.marker_ids:
+            asked["markerIDs"] = list(chunk.marker_ids)
+        return start(
+            self.stash,
+            self.database,
+            lambda: self.stash.start_generate(wire),
+            run_id=self.run_id,
+            kind="generate",
+            scene_ids=chunk.tracked,
+            server=self.params.server or "",
+            asked=asked,
+        )
+
+    def _follow(self, server_job: ServerJob, progress: Progress) -> None:
+        """Follow a job to its end and look what it made."""
+        self.job_ids.append(server_job.key.stash_job_id)
+        job = follow_to_end(
+            self.stash,
+            self.database,
+            server_job,
+            progress.within(0.0, _SERVER_SHARE),
+            label=_LABEL,
+            settings=self.settings,
+        )
+        self._check_not_dropped(server_job, job)
+        params = self.params
+        if server_job.asked:
+            params = StashGenerateParams.model_validate(server_job.asked)
+        self._look(server_job.scene_ids, params, progress.within(_SERVER_SHARE, 1.0))
+        self._done.append(server_job)
+        if params.incremental:
+            self._judge(incremental=True)
+
+    def _check_not_dropped(self, server_job: ServerJob, job: Job) -> None:
+        """Make sure that the job was not dropped for a scene deleted meanwhile.
+
+        Raises:
+            TransientError: It was; another try leaves that scene out.
+        """
+        # A job without a single task never gets to count. That is also so if there
+        # was nothing to do, hence the second look.
+        if job.progress is not None or not server_job.scene_ids:
+            return
+        ids = server_job.scene_ids
+        gone = set(ids) - self.stash.existing_scene_ids(ids)
+        if gone:
+            with self.database.transaction() as session:
+                close_job(session, server_job.row_id, "failed")
+            raise TransientError(
+                f"Stash did nothing, since {len(gone)} scenes were deleted meanwhile",
+                where=f"scene {min(gone)}, for one",
+                remedy="run this again",
+            )
+
+    def _look(
+        self,
+        scene_ids: Sequence[int],
+        params: StashGenerateParams,
+        progress: Progress,
+    ) -> None:
+        """Note what media is missing after all, of a sample or of all scenes."""
+        sample: Sequence[int] = ()
+        if params.incremental or self.settings.verify == "all":
+            sample = scene_ids
+        elif self.settings.verify == "sample":
+            sample = _spread(scene_ids, self.settings.verify_sample_size)
+        kinds = kinds_asked(params)
+        for first in range(0, len(sample), LOOKED_AT_TOGETHER):
+            end = min(first + LOOKED_AT_TOGETHER, len(sample))
+            media, gone = self.stash.scene_media(sample[first:end])
+            self._lacking |= find_lacking(
+                self.stash,
+                media,
+                kinds,
+                progress.within(first / len(sample), end / len(sample)),
+                label=f"{_LABEL}: Checking media of {end}/{len(sample)} scenes: looks"
+                if len(sample) > LOOKED_AT_TOGETHER
+                else f"{_LABEL}: Checking media",
+                at_a_time=self.settings.probes_at_a_time,
+            )
+            self._lacking |= {scene_id: Lacking(["scene"]) for scene_id in gone}
+        if params.marker_ids and self.settings.verify != "none":
+            self._look_at_markers(params.marker_ids, kinds & _MARKER_KINDS, progress)
+
+    def _look_at_markers(
+        self, marker_ids: Sequence[int], kinds: frozenset[str], progress: Progress
+    ) -> None:
+        named = set(marker_ids)
+        stamps = self.stash.marker_stamps()
+        scene_ids = {stamp.scene.id for stamp in stamps if stamp.id in named}
+        media, _ = self.stash.scene_media(sorted(scene_ids))
+        lacking = find_lacking(
+            self.stash,
+            media,
+            kinds,
+            progress,
+            label=f"{_LABEL}: Checking markers",
+            at_a_time=self.settings.probes_at_a_time,
+        )
+        # Stash makes a marker's media by its id only into a folder that is there.
+        self.failures += [
+            ItemFailure(
+                item=f"marker {marker_id}",
+                reason=f"lacks media; if none of its scene's markers had any before, "
+                f"name scene {scene_id} instead",
+            )
+            for scene_id, scene in lacking.items()
+            for marker_id in sorted(named.intersection(scene.marker_ids))
+        ]
+
+    def _judge(self, *, incremental: bool = False) -> None:
+        """Mark the scenes of the jobs that are over, all or none or the proven ones."""
+        if not self._done:
+            return
+        lacking, rows = self._lacking, [job.row_id for job in self._done]
+        tracked = [scene_id for job in self._done for scene_id in job.scene_ids]
+        if incremental:
+            tracked = [scene_id for scene_id in tracked if scene_id not in lacking]
+        elif lacking:
+            logger.warning(
+                "%d scenes lack media that was asked for: none is marked", len(lacking)
+            )
+            tracked = []
+        with self.database.transaction() as session:
+            self.marked += mark_generated(session, tracked, job_rows=rows)
+        self.marked.sort()
+        self.failures += _as_failures(lacking)
+        self._done, self._lacking = [], {}
 
 
-def _asked_for(
-    params: StashGenerateParams, paths: MediaPaths
-) -> list[tuple[str, str | None]]:
-    kinds = [
-        ("cover", params.covers, paths.screenshot),
-        ("preview", params.previews, paths.preview),
-        # Stash makes the animated one from the video one, or not at all.
-        ("webp", params.previews and params.image_previews, paths.webp),
-        ("sprite", params.sprites, paths.sprite),
-        ("vtt", params.sprites, paths.vtt),
-    ]
-    return [(kind, path) for kind, wanted, path in kinds if wanted]
-
-
-def _probe_all(
-    stash: StashClient,
-    probes: Sequence[tuple[int, str, str | None]],
-    progress: Progress,
-) -> list[bool]:
-    def look(probe: tuple[int, str, str | None]) -> bool:
-        return probe[2] is not None and stash.media_exists(probe[2])
-
-    found: list[bool] = []
-    executor = ThreadPoolExecutor(_PROBES_AT_A_TIME, thread_name_prefix="probe")
-    try:
-        for exists in executor.map(look, probes):
-            found.append(exists)
-            progress.items(len(found), len(probes), f"{_LABEL}: Checking media")
-    finally:
-        executor.shutdown(cancel_futures=True)
-    return found
-
-
-def _spread(scene_ids: Sequence[int]) -> list[int]:
+def _spread(scene_ids: Sequence[int], size: int) -> Sequence[int]:
     """Return a sample, taken evenly from all."""
     total = len(scene_ids)
-    if total <= SAMPLE_SIZE:
-        return list(scene_ids)
-    return [scene_ids[i * total // SAMPLE_SIZE] for i in range(SAMPLE_SIZE)]
+    if total <= size:
+        return scene_ids
+    return [scene_ids[i * total // size] for i in range(size)]
 
 
-def _proven(
-    scene_ids: Sequence[int], lacking: dict[int, list[str]], *, incremental: bool
-) -> list[int]:
-    if incremental:
-        return [scene_id for scene_id in scene_ids if scene_id not in lacking]
-    if lacking:
-        logger.warning(
-            "%d scenes lack media that was asked for: none is marked", len(lacking)
-        )
-        return []
-    return list(scene_ids)
-
-
-def _as_failures(lacking: dict[int, list[str]]) -> list[ItemFailure]:
-    shown = list(lacking.items())[:ERRORS_SHOWN]
+def _as_failures(lacking: dict[int, Lacking]) -> list[ItemFailure]:
+    shown = sorted(lacking.items())[:ERRORS_SHOWN]
     failures = [
-        ItemFailure(item=f"scene {scene_id}", reason=f"lacks {', '.join(kinds)}")
-        for scene_id, kinds in shown
+        ItemFailure(item=f"scene {scene_id}", reason=f"lacks {', '.join(scene.kinds)}")
+        for scene_id, scene in shown
     ]
     if more := len(lacking) - len(shown):
         failures.append(ItemFailure(item=f"{more} more scenes", reason="lack media"))
     return failures
-
-
-def _result(
-    run_id: str,
-    job: Job | None,
-    start_time: datetime,
-    *,
-    marked: Sequence[int] = (),
-    failures: Sequence[ItemFailure] = (),
-) -> StashGenerateResult:
-    return StashGenerateResult(
-        job_id=run_id,
-        stash_job_id=str(job.id) if job else None,
-        status="completed_with_errors" if failures else "completed",
-        scenes_updated_count=len(marked),
-        scenes_updated=tuple(str(scene_id) for scene_id in marked),
-        start_time=start_time,
-        end_time=datetime.now(UTC),
-        errors=tuple(failures),
-    )

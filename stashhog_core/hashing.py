@@ -19,11 +19,19 @@ def oshash(path: Path) -> str:
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        chunk = min(_CHUNK_BYTES, size - size % _WORD_BYTES)
-        head = file.read(chunk)
-        file.seek(size - chunk)
-        tail = file.read(chunk)
+        return oshash_of_open(file.fileno())
+
+
+def oshash_of_open(descriptor: int) -> str:
+    """Return the same of an open file, which keeps its place.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    size = os.fstat(descriptor).st_size
+    chunk = min(_CHUNK_BYTES, size - size % _WORD_BYTES)
+    head = os.pread(descriptor, chunk, 0)
+    tail = os.pread(descriptor, chunk, size - chunk)
     return f"{(size + _sum_words(head) + _sum_words(tail)) & (2**64 - 1):016x}"
 
 

@@ -2,26 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-SceneIds = Annotated[
-    tuple[Annotated[int, Field(gt=0)], ...],
-    # Stash takes an empty list as "everything": it is refused at the door.
-    Field(min_length=1),
-]
-
-
-class JobParams(BaseModel):
-    """Base of all job parameters: frozen, no unknown names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StashJobParams(JobParams):
-    """Base of the parameters that go to Stash as they are, named as Stash does."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+from stashhog_core.results import Step
+from stashhog_core.stash_params import (
+    CheckStashGenerateParams as CheckStashGenerateParams,
+)
+from stashhog_core.stash_params import JobParams as JobParams
+from stashhog_core.stash_params import SceneIds as SceneIds
+from stashhog_core.stash_params import StashGenerateParams as StashGenerateParams
+from stashhog_core.stash_params import StashJobParams as StashJobParams
+from stashhog_core.stash_params import StashScanParams as StashScanParams
 
 
 class ProcessNewScenesParams(JobParams):
@@ -38,6 +29,12 @@ class ProcessNewScenesParams(JobParams):
         default=None,
         description="Batches at a time; none: STASHHOG_ANALYSIS__PARALLEL_BATCHES.",
     )
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)] | None = Field(
+        default=None, description="Only these steps; none: all."
+    )
+    step_retries: int = Field(
+        default=0, ge=0, le=10, description="Further tries for a step that failed."
+    )
 
 
 class ProcessDownloadsParams(JobParams):
@@ -48,30 +45,6 @@ class ProcessDownloadsParams(JobParams):
     )
     dry_run: bool = Field(
         default=False, description="Report what would be done; change nothing."
-    )
-
-
-class StashScanParams(StashJobParams):
-    """What `stash_scan` asks Stash to scan and to generate on the way."""
-
-    paths: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
-        default=None,
-        description="Paths on the Stash server; none: STASHHOG_STASH__SCAN_PATHS, "
-        'which is ["/data"] by default.',
-    )
-    rescan: bool = Field(default=False, description="Also files already known.")
-    scan_generate_covers: bool = Field(default=True, description="Covers.")
-    scan_generate_previews: bool = Field(default=True, description="Preview videos.")
-    scan_generate_image_previews: bool = Field(
-        default=False, description="Animated image previews."
-    )
-    scan_generate_sprites: bool = Field(default=True, description="Timeline sprites.")
-    scan_generate_phashes: bool = Field(default=True, description="Perceptual hashes.")
-    scan_generate_thumbnails: bool = Field(
-        default=False, description="Thumbnails of images."
-    )
-    scan_generate_clip_previews: bool = Field(
-        default=False, description="Previews of image clips."
     )
 
 
@@ -87,6 +60,19 @@ class SyncParams(JobParams):
     confirm_removals: bool = Field(
         default=False, description="Allow a run that was held for too many removals."
     )
+    deep: bool = Field(
+        default=False,
+        description="Compare the files, tags, performers, studio and markers of every "
+        "scene, whatever its time of change says.",
+    )
+
+
+class VerifyMirrorParams(JobParams):
+    """How much of the mirror `verify_mirror` compares with Stash."""
+
+    scenes: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=500, description="Scenes, drawn by lot, to compare field by field."
+    )
 
 
 class AnalysisParams(JobParams):
@@ -95,9 +81,33 @@ class AnalysisParams(JobParams):
     scene_ids: SceneIds | None = Field(
         default=None, description="Scenes; none: all not yet video-analysed."
     )
+    query: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Only scenes with these words in title or path."
+    )
+    tag: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Only scenes with this tag, such as AI_TagMe."
+    )
+    performer: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Only scenes with this performer."
+    )
+    studio: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Only scenes of this studio."
+    )
+    include_analyzed: bool = Field(
+        default=False, description="Also scenes that were video-analysed before."
+    )
+    limit: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="At most so many scenes, the newest."
+    )
+    max_minutes: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Begin no scene after so long; the next run goes on from there.",
+    )
     detect_video_tags: bool = Field(default=True, description="What the video shows.")
     detect_performers: bool = Field(default=False, description="Names of performers.")
-    detect_studios: bool = Field(default=False, description="The studio.")
+    detect_studios: bool = Field(
+        default=False, description="The studio, its code and the date."
+    )
     detect_tags: bool = Field(default=True, description="Tags from names and facts.")
     detect_details: bool = Field(default=False, description="Clean up the details.")
     confidence_threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
@@ -123,61 +133,105 @@ class ApplyPlanParams(JobParams):
     )
 
 
-PreviewPreset = Literal[
-    "ultrafast", "veryfast", "fast", "medium", "slow", "slower", "veryslow"
-]
+class UndoParams(JobParams):
+    """Which applied changes `undo_plan` takes back; what is given narrows."""
+
+    plan_id: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="Changes of this plan."
+    )
+    scene_id: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="Changes of this scene."
+    )
+    change_ids: Annotated[tuple[int, ...], Field(min_length=1)] | None = Field(
+        default=None, description="These changes."
+    )
+    detector: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Changes that this detector proposed."
+    )
+    detector_version: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Only by this version of the detector."
+    )
+    remember: bool = Field(
+        default=False, description="Remember them as rejected: never propose again."
+    )
 
 
-class StashGenerateParams(StashJobParams):
-    """What `stash_generate` asks Stash to produce."""
+class ReviewPlanParams(JobParams):
+    """What `review_plan` decides on; what is given narrows, nothing given means all."""
 
-    # The wire name is Stash's own, with a capital D.
+    plan_id: int = Field(gt=0, description="The plan.")
+    decision: Literal["show", "accept", "reject", "cancel"] = Field(
+        default="show",
+        description="show only lists the changes with their evidence; cancel turns "
+        "down the whole plan.",
+    )
+    change_ids: Annotated[tuple[int, ...], Field(min_length=1)] | None = Field(
+        default=None, description="Only these changes."
+    )
     scene_ids: SceneIds | None = Field(
+        default=None, description="Only changes of these scenes."
+    )
+    field: (
+        Literal[
+            "tags",
+            "performers",
+            "studio",
+            "title",
+            "details",
+            "date",
+            "code",
+            "markers",
+        ]
+        | None
+    ) = Field(default=None, description="Only this field.")
+    value: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Only this tag, performer or studio."
+    )
+    detector: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Only what this detector proposed."
+    )
+    confidence_from: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Only changes at least so sure."
+    )
+    confidence_below: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Only changes less sure than this."
+    )
+    replace_by: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
-        alias="sceneIDs",
-        description="Scenes; none: all scenes without generated media.",
+        description="Instead of `value`, propose this existing tag, performer or "
+        "studio in the selected changes before deciding.",
     )
-    covers: bool = Field(default=True, description="Scene covers.")
-    sprites: bool = Field(default=True, description="Timeline sprites and VTT.")
-    previews: bool = Field(default=True, description="Preview videos.")
-    image_previews: bool = Field(default=False, description="Animated previews (WebP).")
-    markers: bool = Field(default=True, description="Marker videos.")
-    marker_image_previews: bool = Field(
-        default=False, description="Animated marker previews (WebP)."
+    apply: bool = Field(
+        default=False, description="Then bring what is approved to Stash."
     )
-    marker_screenshots: bool = Field(default=True, description="Marker screenshots.")
-    transcodes: bool = Field(default=False, description="Transcode for browsers.")
-    force_transcodes: bool = Field(
-        default=False, description="Transcode even what browsers can play."
+
+
+class DirectoryScanParams(JobParams):
+    """Which folder `directory_scan` indexes, and what it makes of the files."""
+
+    path: str = Field(
+        min_length=1,
+        pattern=r"^/[^\x00]*$",
+        description="Folder, inside STASHHOG_LIBRARY__ALLOWED_SCAN_ROOTS.",
     )
-    phashes: bool = Field(default=True, description="Perceptual hashes.")
-    interactive_heatmaps_speeds: bool = Field(
-        default=False, description="Heatmaps of interactive scenes."
+    timeout_seconds: float = Field(
+        default=300,
+        gt=0,
+        description="Longest duration; what is done by then stays, the next run goes "
+        "on from there.",
     )
-    clip_previews: bool = Field(default=True, description="Previews of image clips.")
-    image_thumbnails: bool = Field(default=True, description="Thumbnails of images.")
-    overwrite: bool = Field(default=False, description="Replace existing media.")
-    incremental: bool = Field(
-        default=False,
-        description="Mark the scenes proven complete, though others lack media; "
-        "otherwise all are marked or none.",
+    thumbnails: bool = Field(default=True, description="A thumbnail of each video.")
+    sprites: bool = Field(
+        default=False, description="A sheet of sprites with VTT of each video."
     )
-    preview_segments: int = Field(default=12, ge=1, description="Preview segments.")
-    preview_segment_duration: float = Field(
-        default=0.75, gt=0, description="Seconds per preview segment."
+    phashes: bool = Field(
+        default=False, description="Perceptual hashes, equal to Stash's."
     )
-    preview_exclude_start: str = Field(
-        default="0",
-        pattern=r"^\d+(\.\d+)?%?$",
-        description="Left out at the start: seconds, or per cent as in 2%.",
+    workers: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        default=None, description="Processes that read files; none: one per core."
     )
-    preview_exclude_end: str = Field(
-        default="0",
-        pattern=r"^\d+(\.\d+)?%?$",
-        description="Left out at the end: seconds, or per cent as in 2%.",
-    )
-    preview_preset: PreviewPreset = Field(
-        default="slow", description="Encoding preset of previews."
+    confirm_removals: bool = Field(
+        default=False, description="Allow a run that was held for too many removals."
     )
 
 
@@ -186,8 +240,12 @@ JOB_PARAMS: dict[str, type[JobParams]] = {
     "process_downloads": ProcessDownloadsParams,
     "stash_scan": StashScanParams,
     "sync": SyncParams,
+    "verify_mirror": VerifyMirrorParams,
     "analysis": AnalysisParams,
     "apply_plan": ApplyPlanParams,
+    "undo_plan": UndoParams,
+    "review_plan": ReviewPlanParams,
     "stash_generate": StashGenerateParams,
+    "check_stash_generate": CheckStashGenerateParams,
 }
 """The jobs, by the name of their flow, and what each can be asked."""

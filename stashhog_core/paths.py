@@ -63,6 +63,15 @@ class PathMap:
         return path
 
 
+def is_below(path: str, folder: str) -> bool:
+    """Tell whether a path is a folder or lies below it, both of one machine."""
+    is_windows = _is_windows(folder)
+    path, folder = _normal(path), _normal(folder)
+    if is_windows:
+        path, folder = path.casefold(), folder.casefold()
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
 def _is_windows(path: str) -> bool:
     # A backslash alone proves nothing: on Linux it is a letter like any other.
     return _WINDOWS.match(path) is not None

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from stashhog_core.results import Result, StepResult, WorkflowReport
-from stashhog_core.workflow import TITLES, Step
+from stashhog_core.results import Result, Step, StepResult, WorkflowReport
+from stashhog_core.workflow import TITLES
 
 _STATE_NAMES = {
     "completed": "Completed",
@@ -11,6 +11,7 @@ _STATE_NAMES = {
     "failed": "Failed",
     "cancelled": "Cancelled",
     "skipped": "Skipped",
+    "timeout": "TimedOut",
 }
 _COUNTS: dict[Step, tuple[tuple[str, str], ...]] = {
     "process_downloads": (

@@ -10,6 +10,16 @@ StepStatus = Literal[
     "completed", "completed_with_errors", "failed", "cancelled", "skipped"
 ]
 
+Step = Literal[
+    "process_downloads",
+    "stash_scan",
+    "incremental_sync",
+    "analysis",
+    "stash_generate",
+    "final_incremental_sync",
+]
+"""A step of `process_new_scenes`."""
+
 
 class Result(BaseModel):
     """Base of all results."""
@@ -34,6 +44,7 @@ class DownloadsResult(Result):
     )
     skipped_items: int = 0
     failed_items: int = 0
+    files: int = Field(default=0, description="Files newly in the library.")
     files_linked: int = 0
     files_copied: int = 0
     files_skipped: int = 0
@@ -49,6 +60,13 @@ class DownloadsResult(Result):
     unseen: tuple[ItemFailure, ...] = Field(
         default=(), description="Placed files that Stash has not yet, and why."
     )
+    removed_items: int = Field(
+        default=0, description="Torrents that the clean-up removed."
+    )
+    removed: tuple[str, ...] = Field(default=(), description="Their names.")
+    kept: tuple[ItemFailure, ...] = Field(
+        default=(), description="First 100 torrents that the clean-up left, and why."
+    )
     errors: tuple[ItemFailure, ...] = ()
 
 
@@ -60,6 +78,7 @@ class StashScanResult(Result):
     message: str = ""
     start_time: datetime
     end_time: datetime
+    errors: tuple[ItemFailure, ...] = ()
 
 
 class SyncResult(Result):
@@ -79,8 +98,42 @@ class SyncResult(Result):
         default=(), description="First 500 scenes created or updated."
     )
     errors: tuple[ItemFailure, ...] = ()
+    conflicts: int = Field(
+        default=0,
+        description="Fields changed both here and in Stash that wait for a decision.",
+    )
     held: str | None = Field(
         default=None, description="Why removals were held back, and how to confirm."
+    )
+
+
+class VerifyMirrorResult(Result):
+    """How the mirror compares with Stash."""
+
+    status: JobStatus
+    scenes_checked: int = 0
+    scenes_different: int = 0
+    awaiting_sync: int = Field(
+        default=0,
+        description="Of these, scenes changed in Stash since they were last synced.",
+    )
+    differences: int = Field(
+        default=0, description="Fields, counts and rows that differ, of any kind."
+    )
+    drift_rate: float = Field(
+        default=0, description="Share of the compared scenes that differ."
+    )
+    counts: dict[str, int] = Field(
+        default_factory=dict, description="Rows of each kind in Stash."
+    )
+    mirror_counts: dict[str, int] = Field(
+        default_factory=dict, description="Rows of each kind in the mirror."
+    )
+    last_proved: datetime | None = Field(
+        default=None, description="When a comparison last found no difference."
+    )
+    errors: tuple[ItemFailure, ...] = Field(
+        default=(), description="First 100 differences."
     )
 
 
@@ -90,6 +143,9 @@ class AnalysisResult(Result):
     status: JobStatus
     plan_id: int | None = Field(default=None, description="None: nothing to change.")
     scenes_analyzed: int = 0
+    scenes_left: int = Field(
+        default=0, description="Not begun when the time was over; the next run's."
+    )
     changes_proposed: int = 0
     changes_approved: int = 0
     errors: tuple[ItemFailure, ...] = ()
@@ -109,17 +165,115 @@ class ApplyResult(Result):
     errors: tuple[ItemFailure, ...] = ()
 
 
+class UndoResult(Result):
+    """What `undo_plan` took back in Stash, counted in changes."""
+
+    status: JobStatus
+    undone: int = 0
+    already: int = Field(default=0, description="Somebody had taken it back before.")
+    conflicts: int = Field(
+        default=0, description="Changed by someone since; left as they are."
+    )
+    skipped: int = Field(default=0, description="Changes of scenes that are gone.")
+    failed: int = 0
+    tags_dropped: tuple[str, ...] = Field(
+        default=(), description="Tags that were created for it and are unused now."
+    )
+    scene_ids: tuple[int, ...] = ()
+    errors: tuple[ItemFailure, ...] = ()
+
+
+class ReviewResult(Result):
+    """What `review_plan` decided on, counted in changes."""
+
+    status: JobStatus
+    plan_id: int
+    plan_state: str
+    decided: int = Field(default=0, description="Changes accepted or rejected.")
+    replaced: int = Field(default=0, description="Changes that got another value.")
+    pending: int = Field(default=0, description="Changes still to be reviewed.")
+    applied: int = 0
+    errors: tuple[ItemFailure, ...] = ()
+
+
 class StashGenerateResult(Result):
     """How a generate job on the Stash server ended, and what it completed."""
 
     job_id: str
     stash_job_id: str | None
+    stash_job_ids: tuple[str, ...] = Field(
+        default=(), description="All of them, where the run had several."
+    )
     status: JobStatus
     scenes_updated_count: int = 0
     scenes_updated: tuple[str, ...] = ()
     start_time: datetime
     end_time: datetime
     errors: tuple[ItemFailure, ...] = ()
+
+
+class CheckStashGenerateResult(Result):
+    """Which scenes lack generated media."""
+
+    status: JobStatus
+    scenes_checked: int = Field(default=0, description="Scenes that were looked at.")
+    scenes_unchanged: int = Field(
+        default=0, description="Scenes complete before and unchanged: not asked again."
+    )
+    scenes_complete: int = 0
+    scenes_incomplete: int = 0
+    missing: dict[str, int] = Field(
+        default_factory=dict, description="Scenes that lack each kind of media."
+    )
+    marked: int = Field(default=0, description="Scenes newly marked as generated.")
+    unmarked: int = Field(
+        default=0, description="Scenes no longer marked as generated."
+    )
+    scene_ids: tuple[int, ...] = Field(default=(), description="Incomplete scenes.")
+    marker_ids: tuple[int, ...] = Field(
+        default=(), description="Markers that lack media."
+    )
+    samples: tuple[ItemFailure, ...] = Field(
+        default=(), description="The first incomplete scenes, and what they lack."
+    )
+    errors: tuple[ItemFailure, ...] = ()
+
+
+class CancelledResult(Result):
+    """What is kept of a run that was cancelled."""
+
+    status: JobStatus = "cancelled"
+    message: str = ""
+
+
+class DirectoryScanResult(Result):
+    """What `directory_scan` found. Counts are files."""
+
+    status: Literal["completed", "completed_with_errors", "timeout"]
+    path: str
+    scanned: int = Field(default=0, description="Video files listed.")
+    new: int = 0
+    updated: int = 0
+    skipped: int = Field(default=0, description="Unchanged: not opened.")
+    moved: int = 0
+    missing: int = Field(default=0, description="Indexed, but gone from the disk.")
+    removed: int = Field(default=0, description="Missing since an earlier run.")
+    unreadable: int = 0
+    pending: int = Field(default=0, description="Left for the next run.")
+    links_skipped: int = Field(
+        default=0, description="Symbolic links to folders or out of the allowed roots."
+    )
+    error_count: int = 0
+    errors: tuple[ItemFailure, ...] = Field(
+        default=(), description="The first 500 files or folders that failed."
+    )
+    warnings: tuple[ItemFailure, ...] = Field(
+        default=(), description="First 500 files without a thumbnail or hash, and why."
+    )
+    held: str | None = Field(
+        default=None, description="Why nothing was removed, and how to confirm."
+    )
+    duration_seconds: float = 0
 
 
 class BatchResult(Result):

@@ -1,19 +1,24 @@
 """Starting a job on the Stash server once, and never losing sight of it.
 
 What `generate` and `metadata_scan` have in common: the job's id is stored before the
-first look, a run that is resumed finds its job again, and a cancelled run settles it by
-the rule of its kind.
+first look, a run that is resumed finds its job again, a cancelled run settles it by
+the rule of its kind, and the next run takes up what a run that died left open.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import StashJob
 from stashhog_core.db.session import Database
 from stashhog_core.db.stash_jobs import (
     Kind,
     Outcome,
+    adopt_job,
     close_job,
     note_add_time,
     open_jobs,
@@ -23,8 +28,9 @@ from stashhog_core.errors import JobCancelled, JobError, StashHogError, Transien
 from stashhog_core.progress import Progress
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.follow import JobKey, follow
+from stashhog_core.stash.follow import DeadlineError, JobKey, follow
 from stashhog_core.stash.payloads import Job
+from stashhog_core.stash.watch import JobWatch
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +39,32 @@ SCAN_NOT_STOPPED = (
     "job to prevent data corruption"
 )
 
+WasCancelled = Callable[[str], bool]
+"""Tells whether the run of this id was told to stop."""
+
+STOP_WAIT_SECONDS = 5.0
+"""How long a cancelled run waits for the server to have stopped."""
+
+_STOP_POLL_SECONDS = 0.25
 # A cancelled run has seconds before it is killed.
 _HURRY_SECONDS = 4.0
+# A process that was just killed holds its lock a moment longer.
+_LOCK_SECONDS = 5.0
 _DESCRIPTIONS: dict[str, str] = {"scan": "Scanning...", "generate": "Generating..."}
+
+
+class JobForgottenError(JobError):
+    """The server no longer knows the job, so how it ended is unknown."""
+
+    def __init__(self, stash_job_id: int, where: str = "") -> None:
+        super().__init__(
+            f"Stash forgot job {stash_job_id}, so how it ended is unknown",
+            where,
+            "it was restarted, or had many other jobs; run this again",
+        )
+        # What an error is made again from when it is unpickled.
+        self.args = (stash_job_id, where)
+        self.stash_job_id = stash_job_id
 
 
 @dataclass(frozen=True)
@@ -46,6 +75,28 @@ class ServerJob:
     kind: Kind
     key: JobKey
     scene_ids: tuple[int, ...] = ()
+    asked: Mapping[str, Any] | None = None
+    is_own: bool = True
+
+
+def never_cancelled(_run_id: str) -> bool:
+    """Know of no run that was told to stop."""
+    return False
+
+
+@contextmanager
+def only_one(database: Database, kind: Kind, server: str = "") -> Iterator[None]:
+    """Let one run at a time have jobs of this kind on the server.
+
+    Whoever gets here may take every open job of other runs for left behind: the
+    database frees the lock of a process that died.
+
+    Raises:
+        TransientError: Another run is at it.
+    """
+    name = f"stash_{kind}" + (f" on {server}" if server else "")
+    with job_lock(database, name, wait_seconds=_LOCK_SECONDS):
+        yield
 
 
 def is_cancellation(error: BaseException) -> bool:
@@ -53,26 +104,69 @@ def is_cancellation(error: BaseException) -> bool:
     return isinstance(error, JobCancelled) or not isinstance(error, Exception)
 
 
-def find_started(
-    stash: StashClient, database: Database, *, run_id: str, kind: Kind
-) -> ServerJob | None:
-    """Return the job that an earlier try of this run started, running or over.
+def reconcile(
+    stash: StashClient,
+    database: Database,
+    *,
+    run_id: str,
+    kind: Kind,
+    server: str = "",
+    was_cancelled: WasCancelled = never_cancelled,
+) -> list[ServerJob]:
+    """Settle what runs that are gone left open; return the jobs to follow.
 
-    One that Stash has forgotten meanwhile is noted as lost, and is not returned:
-    nobody knows how it ended, and doing it again does no harm.
+    Returned, oldest first, are the jobs that an earlier try of this run started, and
+    the generate jobs of other runs, adopted by this one. A job whose run was told to
+    stop is settled as a cancelled run's; one that Stash has forgotten is noted as
+    lost, for nobody knows how it ended and doing it again does no harm. Scans of other
+    runs are never adopted: they may have begun before this run's files were there.
+
+    Must be called under `only_one`.
     """
     with database.transaction() as session:
-        rows = open_jobs(session, run_id=run_id, kind=kind)
-    for row in rows:
+        rows = open_jobs(session, kind=kind, server=server)
+    taken: list[ServerJob] = []
+    for row in reversed(rows):
         key = JobKey(row.stash_job_id, row.add_time)
         job = stash.find_job(row.stash_job_id)
-        if job and key.matches(job) and job.description == _DESCRIPTIONS[kind]:
+        is_own = row.run_id == run_id
+        if not (job and key.matches(job) and job.description == _DESCRIPTIONS[kind]):
+            logger.warning(
+                "Stash no longer knows job %s of %s",
+                row.stash_job_id,
+                "this run" if is_own else f"run {row.run_id}",
+            )
+            _close(database, row.id, "lost")
+        elif is_own:
             logger.info("Found Stash job %s of this run again", row.stash_job_id)
-            return ServerJob(row.id, kind, key, tuple(row.scene_ids))
-        logger.warning("Stash no longer knows job %s of this run", row.stash_job_id)
-        with database.transaction() as session:
-            close_job(session, row.id, "lost")
-    return None
+            taken.append(_taken(row, is_own=True))
+        elif was_cancelled(row.run_id):
+            settle_row(stash, database, row)
+        elif job.is_over and job.status != "FINISHED":
+            _close(database, row.id, _outcome(job))
+        elif kind == "generate":
+            logger.info(
+                "Adopted Stash job %s of run %s, which is gone",
+                row.stash_job_id,
+                row.run_id,
+            )
+            with database.transaction() as session:
+                adopt_job(session, row.id, run_id)
+            taken.append(_taken(row, is_own=False))
+        elif job.is_over:
+            _close(database, row.id, "finished")
+    return taken
+
+
+def _taken(row: StashJob, *, is_own: bool) -> ServerJob:
+    return ServerJob(
+        row.id,
+        "generate" if row.kind == "generate" else "scan",
+        JobKey(row.stash_job_id, row.add_time),
+        tuple(row.scene_ids),
+        row.asked,
+        is_own,
+    )
 
 
 def start(
@@ -83,6 +177,8 @@ def start(
     run_id: str,
     kind: Kind,
     scene_ids: Sequence[int] = (),
+    server: str = "",
+    asked: Mapping[str, Any] | None = None,
 ) -> ServerJob:
     """Start a job with `send` and store its id.
 
@@ -107,11 +203,13 @@ def start(
             kind=kind,
             stash_job_id=stash_job_id,
             scene_ids=scene_ids,
+            server=server,
+            asked=asked,
         )
     logger.info("Started Stash job %s", stash_job_id)
     if cause is not None and is_cancellation(cause):
         raise cause
-    return ServerJob(row.id, kind, JobKey(stash_job_id), tuple(scene_ids))
+    return ServerJob(row.id, kind, JobKey(stash_job_id), tuple(scene_ids), asked)
 
 
 def follow_to_end(
@@ -126,7 +224,8 @@ def follow_to_end(
     """Return the finished job; its row stays open until its outcome is used.
 
     Raises:
-        JobError: It failed, was cancelled in Stash, or was forgotten by it.
+        JobForgottenError: Stash does not know it any more.
+        JobError: It failed, was cancelled in Stash, or took too long.
         TransientError: Stash was away for too long; the row stays open.
     """
 
@@ -136,28 +235,30 @@ def follow_to_end(
 
     key = server_job.key
     number = key.stash_job_id
-    job = follow(
-        stash,
-        key,
-        progress,
-        label=label,
-        poll_interval_seconds=settings.poll_interval_seconds,
-        outage_limit_seconds=settings.outage_limit_seconds,
-        on_first_look=None if key.add_time else remember,
-    )
-    if job is not None and job.status == "FINISHED":
-        return job
-    outcome: Outcome = "lost"
-    if job is not None:
-        outcome = "failed" if job.status == "FAILED" else "cancelled"
-    with database.transaction() as session:
-        close_job(session, server_job.row_id, outcome)
+    try:
+        with JobWatch(settings, number) as watch:
+            job = follow(
+                stash,
+                key,
+                progress,
+                label=label,
+                poll_interval_seconds=settings.poll_interval_seconds,
+                outage_limit_seconds=settings.outage_limit_seconds,
+                on_first_look=None if key.add_time else remember,
+                deadline_seconds=settings.job_deadline_seconds,
+                watch=watch,
+            )
+    except DeadlineError:
+        if server_job.kind == "generate":
+            stash.stop_job(number)
+        _close(database, server_job.row_id, "failed")
+        raise
     if job is None:
-        raise JobError(
-            f"Stash forgot job {number}, so how it ended is unknown",
-            where=stash.address,
-            remedy="it was restarted, or had many other jobs; run this again",
-        )
+        _close(database, server_job.row_id, "lost")
+        raise JobForgottenError(number, stash.address)
+    if job.status == "FINISHED":
+        return job
+    _close(database, server_job.row_id, _outcome(job))
     if job.status == "CANCELLED":
         raise JobError(f"Stash job {number} was cancelled in Stash", stash.address)
     raise JobError(
@@ -168,7 +269,13 @@ def follow_to_end(
 
 
 def settle_cancelled(
-    stash: StashClient, database: Database, *, run_id: str, kind: Kind | None = None
+    stash: StashClient,
+    database: Database,
+    *,
+    run_id: str,
+    kind: Kind | None = None,
+    server: str = "",
+    log: "logging.Logger | logging.LoggerAdapter[Any]" = logger,
 ) -> None:
     """Settle the open jobs of a cancelled run; doing it again does nothing more.
 
@@ -178,29 +285,70 @@ def settle_cancelled(
     """
     try:
         with database.transaction() as session:
-            rows = open_jobs(session, run_id=run_id, kind=kind)
+            rows = open_jobs(session, run_id=run_id, kind=kind, server=server)
         for row in rows:
-            if row.kind == "scan":
-                logger.warning(SCAN_NOT_STOPPED, row.stash_job_id)
-            else:
-                _stop(stash, row)
-            with database.transaction() as session:
-                close_job(session, row.id, "cancelled")
-    except StashHogError:
+            settle_row(stash, database, row, log)
+    except StashHogError as error:
         # The run is ending by the cancellation; this must not take its place.
-        logger.exception("Stash jobs of run %s are left running", run_id)
+        log.error("Stash jobs of run %s are left running: %s", run_id, error)
 
 
-def _stop(stash: StashClient, row: StashJob) -> None:
+def settle_row(
+    stash: StashClient,
+    database: Database,
+    row: StashJob,
+    log: "logging.Logger | logging.LoggerAdapter[Any]" = logger,
+) -> None:
+    """Settle one open job of a cancelled run.
+
+    Raises:
+        StashHogError: It could not be stopped, and stays open.
+    """
+    if row.kind == "scan":
+        log.warning(SCAN_NOT_STOPPED, row.stash_job_id)
+        _close(database, row.id, "cancelled")
+        return
+    is_told = _stop(stash, row, log)
+    _close(database, row.id, "cancelled")
+    if is_told:
+        _await_stop(stash, row.stash_job_id, log)
+
+
+def _stop(
+    stash: StashClient,
+    row: StashJob,
+    log: "logging.Logger | logging.LoggerAdapter[Any]",
+) -> bool:
+    """Tell the job to stop; return whether there was one to tell."""
     job = stash.find_job(row.stash_job_id, timeout_seconds=_HURRY_SECONDS)
     # After a restart of Stash the id may be that of somebody else's job.
-    if job and not job.is_over and JobKey(job.id, row.add_time).matches(job):
-        stash.stop_job(job.id, timeout_seconds=_HURRY_SECONDS)
-        logger.info(
-            "Told Stash to stop job %s; it first ends what it is at, which may take "
-            "half a minute",
-            job.id,
-        )
+    if not job or job.is_over or not JobKey(job.id, row.add_time).matches(job):
+        return False
+    stash.stop_job(job.id, timeout_seconds=_HURRY_SECONDS)
+    log.info(
+        "Told Stash to stop job %s; it first ends what it is at, which may take half "
+        "a minute",
+        job.id,
+    )
+    return True
+
+
+def _await_stop(
+    stash: StashClient,
+    job_id: int,
+    log: "logging.Logger | logging.LoggerAdapter[Any]",
+) -> None:
+    """Say when the job ended, if it does so within the seconds there are."""
+    deadline = time.monotonic() + STOP_WAIT_SECONDS
+    while True:
+        job = stash.find_job(job_id, timeout_seconds=_HURRY_SECONDS)
+        if job is None or job.is_over:
+            log.info("Stash job %s is %s", job_id, job.status if job else "gone")
+            return
+        if time.monotonic() >= deadline:
+            log.info("Stash job %s is still ending what it is at", job_id)
+            return
+        time.sleep(_STOP_POLL_SECONDS)
 
 
 def _appeared(stash: StashClient, known: set[int], kind: Kind) -> int | None:
@@ -215,3 +363,14 @@ def _appeared(stash: StashClient, known: set[int], kind: Kind) -> int | None:
         if job.id not in known and job.description == _DESCRIPTIONS[kind]
     ]
     return new[0] if len(new) == 1 else None
+
+
+def _close(database: Database, row_id: int, outcome: Outcome) -> None:
+    with database.transaction() as session:
+        close_job(session, row_id, outcome)
+
+
+def _outcome(job: Job) -> Outcome:
+    if job.status == "FINISHED":
+        return "finished"
+    return "failed" if job.status == "FAILED" else "cancelled"

@@ -12,57 +12,26 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from stashhog_core.download_settings import DownloadSettings as DownloadSettings
+from stashhog_core.download_settings import PlacePolicy as PlacePolicy
+from stashhog_core.download_settings import QBittorrentSettings as QBittorrentSettings
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.stash_settings import Section as Section
+from stashhog_core.stash_settings import StashServer as StashServer
+from stashhog_core.stash_settings import StashSettings as StashSettings
 
 PREFIX = "STASHHOG_"
 ENV_FILE = ".env"
 TEST_PREFIX = "STASHHOG_TEST_"
 """Variables of the test suite; no settings of the product."""
-
-PlacePolicy = Literal["hardlink", "hardlink_or_copy", "reflink", "copy"]
-
-
-class Section(BaseModel):
-    """Settings of one service or subject."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StashSettings(Section):
-    """The Stash server."""
-
-    url: str | None = Field(
-        default=None,
-        description="Address of the Stash server, such as http://localhost:9999.",
-        pattern=r"^https?://[^/\s]+(/.*)?$",
-    )
-    api_key: SecretStr | None = Field(
-        default=None, description="Stash's API key; none if Stash asks for none."
-    )
-    timeout_seconds: float = Field(
-        default=60, gt=0, description="Longest wait for one answer of Stash."
-    )
-    scan_paths: tuple[str, ...] = Field(
-        default=("/data",),
-        min_length=1,
-        description="Folders Stash scans, as Stash names them (JSON list).",
-    )
-    path_map: dict[str, str] = Field(
-        default_factory=dict,
-        description="Stash's path prefix to the local one (JSON object).",
-    )
-    poll_interval_seconds: float = Field(
-        default=2, gt=0, description="Time between looks at a running Stash job."
-    )
-    outage_limit_seconds: float = Field(
-        default=600,
-        ge=0,
-        description="How long Stash may be away before waiting for its job is given "
-        "up.",
-    )
 
 
 class DatabaseSettings(Section):
@@ -74,63 +43,27 @@ class DatabaseSettings(Section):
     )
 
 
-class DownloadSettings(Section):
-    """Where finished downloads come from and where they go."""
-
-    source: Literal["qbittorrent", "folder"] = Field(
-        default="folder", description="Who says what is finished."
-    )
-    folder: Path | None = Field(
-        default=None, description="Watch folder, for the source `folder`."
-    )
-    library_root: Path | None = Field(
-        default=None, description="Library folder that downloads are placed in."
-    )
-    category: str = Field(
-        default="stash", description="qBittorrent category to take; empty: any."
-    )
-    path_map: dict[str, str] = Field(
-        default_factory=dict,
-        description="qBittorrent's path prefix to the local one (JSON object).",
-    )
-    place: PlacePolicy = Field(
-        default="hardlink_or_copy", description="How a file gets into the library."
-    )
-    settle_seconds: float = Field(
-        default=5,
-        ge=0,
-        description="A watched file counts as finished when size and time did not "
-        "change for so long.",
-    )
-    max_tries: int = Field(
-        default=8, ge=1, description="Tries for a failing file before it is blocked."
-    )
-    reserve_bytes: int = Field(
-        default=500_000_000,
-        ge=0,
-        description="Space that copying into the library leaves free.",
-    )
-
-
-class QBittorrentSettings(Section):
-    """The qBittorrent Web API."""
-
-    url: str = Field(
-        default="http://localhost:8080", description="Address of qBittorrent's Web UI."
-    )
-    username: str = Field(default="admin", description="Web UI user.")
-    password: SecretStr = Field(default=SecretStr(""), description="Web UI password.")
-    timeout_seconds: float = Field(
-        default=30, gt=0, description="Longest wait for one answer of qBittorrent."
-    )
-
-
 class AiServerSettings(Section):
     """The AI tagging server."""
 
     url: str | None = Field(
         default=None,
         description="Address of the AI server; none: title cards are read instead.",
+    )
+    interface: Literal["v1", "v3"] = Field(
+        default="v1",
+        description="Version of its interface: v1 judges and renames tags by the "
+        "server's own table, v3 leaves that to the settings here.",
+    )
+    path_map: dict[str, str] = Field(
+        default_factory=dict,
+        description="Stash's path prefix to the AI server's (JSON object).",
+    )
+    parallel_requests: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Videos it gets at a time; fewer while others keep it busy.",
     )
     timeout_seconds: float = Field(
         default=3700, gt=0, description="Longest wait for one video."
@@ -141,6 +74,31 @@ class AiServerSettings(Section):
     threshold: float = Field(
         default=0.3, gt=0, le=1, description="Least confidence of a tag."
     )
+    vr_video: bool = Field(default=False, description="Videos are for VR headsets.")
+    required_tag_seconds: float = Field(
+        default=20,
+        ge=0,
+        description="A tag must be seen so long to be proposed (interface v3).",
+    )
+    markers: bool = Field(default=True, description="Propose markers for spans.")
+    merge_gap_seconds: float = Field(
+        default=4, ge=0, description="Spans of a tag so near become one marker."
+    )
+    least_marker_seconds: float = Field(
+        default=0, ge=0, description="Shorter spans become no marker."
+    )
+    tag_names: dict[str, str] = Field(
+        default_factory=dict,
+        description="The server's tag names to yours (JSON object); an empty name: "
+        "never proposed.",
+    )
+    tag_suffix: str = Field(
+        default="", description="Put after each of its tags' names, such as _AI."
+    )
+    status_tags: bool = Field(
+        default=False,
+        description="Mark scenes with AI_Tagged or AI_Errored, and take AI_TagMe away.",
+    )
 
 
 class LibrarySettings(Section):
@@ -148,6 +106,16 @@ class LibrarySettings(Section):
 
     allowed_scan_roots: tuple[Path, ...] = Field(
         default=(), description="Folders that may be scanned (JSON list); none: none."
+    )
+
+
+class SyncSettings(Section):
+    """The mirror of Stash's library."""
+
+    conflicts: Literal["remote_wins", "local_wins", "ask"] = Field(
+        default="ask",
+        description="Who wins where a field was edited both here and in Stash: "
+        "remote_wins, local_wins or ask (the local value stays, and is listed).",
     )
 
 
@@ -167,11 +135,30 @@ class AnalysisSettings(Section):
         default=True,
         description="Create tags that Stash lacks when a change needs them.",
     )
+    auto_approve_trusted: bool = Field(
+        default=False,
+        description="Approve new changes whose like people have accepted often enough.",
+    )
+    trust_bound: float = Field(
+        default=0.95,
+        gt=0,
+        lt=1,
+        description="Least share of acceptance, with 95 % certainty, to be trusted.",
+    )
+    trust_votes: int = Field(
+        default=20, ge=1, description="Least number of votes to be trusted."
+    )
+    audit_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Share of trusted changes that is left to people, by lot.",
+    )
     technical_tags: dict[str, str] = Field(
         default_factory=dict,
         description="Your names for the technical tags 480p, 720p, 1080p, 1440p, 4k, "
-        "8k, portrait, square, 60fps, short, long, silent (JSON object); an empty "
-        "name: never proposed.",
+        "8k, portrait, square, 60fps, short, long, silent, hdr, hevc, av1, vp9, vr "
+        "(JSON object); an empty name: never proposed.",
     )
 
 
@@ -196,6 +183,7 @@ class Settings(BaseSettings):
     qbittorrent: QBittorrentSettings = QBittorrentSettings()
     ai_server: AiServerSettings = AiServerSettings()
     library: LibrarySettings = LibrarySettings()
+    sync: SyncSettings = SyncSettings()
     analysis: AnalysisSettings = AnalysisSettings()
 
     @property

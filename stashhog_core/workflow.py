@@ -1,7 +1,7 @@
 """The rules of `process_new_scenes`: its steps, milestones, statuses and report."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from stashhog_core.results import (
     BatchResult,
@@ -9,21 +9,13 @@ from stashhog_core.results import (
     JobStatus,
     Result,
     SceneChanges,
+    Step,
     StepResult,
     StepStatus,
     WorkflowReport,
     WorkflowSteps,
     WorkflowSummary,
 )
-
-Step = Literal[
-    "process_downloads",
-    "stash_scan",
-    "incremental_sync",
-    "analysis",
-    "stash_generate",
-    "final_incremental_sync",
-]
 
 MILESTONES: dict[Step, tuple[int, int]] = {
     "process_downloads": (5, 15),
@@ -47,6 +39,7 @@ TITLES: dict[Step, str] = {
     "final_incremental_sync": "Final incremental sync",
 }
 
+NOT_CHOSEN = "Skipped - Not among the chosen steps"
 NO_NEW_ITEMS = "Skipped - No new items"
 NO_PENDING_SCENES = "Skipped - No pending scenes"
 NO_UNANALYZED_SCENES = "Skipped - No unanalyzed scenes"
@@ -106,7 +99,7 @@ class Recorder:
 
     @property
     def needs_scan(self) -> bool:
-        """Whether files were placed, in this run or by one that died before its scan."""
+        """Whether files were placed, in this run or one that died before its scan."""
         return any(
             self._value("process_downloads", name)
             for name in ("synced_items", "awaiting_scan")

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
 from stashhog_core.db.open import open_database
@@ -15,6 +18,7 @@ from stashhog_core.errors import ConfigurationError, StashHogError, is_transient
 from stashhog_core.progress import Progress
 from stashhog_core.settings import Settings, get_settings
 from stashhog_core.stash.client import StashClient
+from stashhog_core.stash.servers import server_settings
 from tasks._progress import task_progress
 
 # Prefect attaches its handler to this logger but leaves the level at WARNING.
@@ -71,20 +75,35 @@ class Job:
     run_id: str
 
     @contextmanager
-    def stash(self) -> Iterator[StashClient]:
-        """Open the Stash server.
+    def stash(self, server: str | None = None) -> Iterator[StashClient]:
+        """Open the Stash server, or the further one of this name.
 
         Raises:
             ConfigurationError: It is not set, not reachable, or refuses the key.
         """
-        if self.settings.stash.url is None:
+        settings = server_settings(self.settings.stash, server)
+        if settings.url is None:
             raise ConfigurationError(
                 "No Stash server is set",
                 remedy="set STASHHOG_STASH__URL, such as http://localhost:9999",
             )
-        with StashClient(self.settings.stash) as client:
+        with StashClient(settings) as client:
             client.check_ready()
             yield client
+
+
+def was_cancelled(run_id: str) -> bool:
+    """Tell whether Prefect was asked to cancel the flow run of this id."""
+    try:
+        flow_run_id = UUID(run_id)
+    except ValueError:
+        return False
+    with get_client(sync_client=True) as client:
+        try:
+            state = client.read_flow_run(flow_run_id).state
+        except ObjectNotFound:
+            return False
+    return state is not None and (state.is_cancelled() or state.is_cancelling())
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from prefect import task
 from stashhog_core.downloads.job import process_downloads as place_downloads
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.results import DownloadsResult
+from tasks._events import announce
 from tasks._runtime import JOB_TASK, open_job
 
 
@@ -14,4 +15,7 @@ def process_downloads(
 ) -> DownloadsResult:
     """Place what is finished; items that fail are listed and tried again later."""
     with open_job("process_downloads") as job:
-        return place_downloads(job.settings, job.database, params, job.progress)
+        result = place_downloads(job.settings, job.database, params, job.progress)
+    if result.synced_items and not params.dry_run:
+        announce("downloads.placed", {"synced_items": result.synced_items})
+    return result

@@ -5,7 +5,9 @@ from prefect import task
 from stashhog_core.generate import generate
 from stashhog_core.params import StashGenerateParams
 from stashhog_core.results import StashGenerateResult
-from tasks._runtime import JOB_TASK, open_job
+from stashhog_core.stash.servers import server_settings
+from tasks._impacted import show_impacted_scenes
+from tasks._runtime import JOB_TASK, open_job, was_cancelled
 
 
 @task(name="stash_generate", **JOB_TASK)
@@ -16,12 +18,16 @@ def stash_generate(
 
     An error or a cancellation leaves every `generated` flag as it was.
     """
-    with open_job("stash_generate") as job, job.stash() as stash:
-        return generate(
+    with open_job("stash_generate") as job, job.stash(params.server) as stash:
+        settings = server_settings(job.settings.stash, params.server)
+        result = generate(
             stash,
             job.database,
             params,
             job.progress,
             run_id=job.run_id,
-            settings=job.settings.stash,
+            settings=settings,
+            was_cancelled=was_cancelled,
         )
+        show_impacted_scenes(job.database, result.scenes_updated, settings.url)
+    return result

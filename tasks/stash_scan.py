@@ -6,20 +6,23 @@ from stashhog_core.downloads.job import mark_scanned
 from stashhog_core.metadata_scan import scan
 from stashhog_core.params import StashScanParams
 from stashhog_core.results import StashScanResult
-from tasks._runtime import JOB_TASK, open_job
+from stashhog_core.stash.servers import server_settings
+from tasks._runtime import JOB_TASK, open_job, was_cancelled
 
 
 @task(name="stash_scan", **JOB_TASK)
 def stash_scan(params: StashScanParams = StashScanParams()) -> StashScanResult:
     """Scan and wait for the end. Cancelling it leaves Stash's own scan running."""
-    with open_job("stash_scan") as job, job.stash() as stash:
+    with open_job("stash_scan") as job, job.stash(params.server) as stash:
         result = scan(
             stash,
             job.database,
             params,
             job.progress,
             run_id=job.run_id,
-            settings=job.settings.stash,
+            settings=server_settings(job.settings.stash, params.server),
+            was_cancelled=was_cancelled,
         )
-        mark_scanned(job.database, placed_before=result.start_time)
+        if params.server is None and result.status == "completed":
+            mark_scanned(job.database, placed_before=result.start_time)
     return result

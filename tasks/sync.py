@@ -5,16 +5,17 @@ from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.params import SyncParams
 from stashhog_core.results import SyncResult
+from stashhog_core.sync.job import Pending
 from stashhog_core.sync.job import pending_scenes as find_pending_scenes
 from stashhog_core.sync.job import sync as mirror
 from tasks._runtime import JOB_TASK, READ_TASK, open_job
 
 
 @task(name="pending_scenes", cache_policy=NO_CACHE, **READ_TASK)
-def pending_scenes() -> int:
-    """Return how many scenes differ between Stash and the mirror."""
+def pending_scenes() -> Pending:
+    """Return what differs between Stash and the mirror; false if nothing does."""
     with open_job("pending_scenes") as job, job.stash() as stash:
-        return find_pending_scenes(stash, job.database).count
+        return find_pending_scenes(stash, job.database)
 
 
 @task(name="sync", **JOB_TASK)
@@ -39,4 +40,5 @@ def sync(
             job.progress,
             trigger=trigger,
             run_id=job.run_id,
+            conflicts=job.settings.sync.conflicts,
         )

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from stashhog_core.analysis.job import analyze, unanalyzed_scene_ids
 from stashhog_core.analysis.proposals import Proposal, add_member
 from stashhog_core.analysis.scenes import SceneFacts
-from stashhog_core.analysis.video import Knowledge
+from stashhog_core.analysis.video import Knowledge, WholeReader
 from stashhog_core.db.models import (
     Performer,
     PlanChange,
@@ -43,7 +43,7 @@ class LiveTags:
         return next((tag for tag in self.tags if tag.name.casefold() == wanted), None)
 
 
-class Reader:
+class Reader(WholeReader):
     """Sees the words it was told, by scene; counts its looks."""
 
     name = "reader"

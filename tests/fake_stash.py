@@ -18,6 +18,7 @@ from stashhog_core.stash.payloads import (
     Ref,
     Scene,
     SceneFileStamp,
+    SceneRelations,
     SceneStamp,
     Studio,
     Tag,
@@ -79,6 +80,26 @@ class FakeStash:
             for scene in self.scene_rows.values()
             if any(self.file_times[file.id] > changed_since for file in scene.files)
         ]
+
+    def scene_relations(self) -> Iterator[list[SceneRelations]]:
+        self.requests.append("scene_relations")
+        rows = [
+            msgspec.convert(
+                {
+                    "id": scene.id,
+                    "files": refs(*(file.id for file in scene.files)),
+                    "tags": scene.tags,
+                    "performers": scene.performers,
+                    "studio": scene.studio,
+                    "scene_markers": refs(*(m.id for m in scene.scene_markers)),
+                },
+                SceneRelations,
+                from_attributes=True,
+            )
+            for _, scene in sorted(self.scene_rows.items())
+        ]
+        for start in range(0, len(rows), 3):
+            yield rows[start : start + 3]
 
     def count_scenes(self) -> int:
         self.requests.append("count_scenes")

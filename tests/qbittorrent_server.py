@@ -50,6 +50,7 @@ class QBittorrentServer:
             username=USERNAME,
             password=PASSWORD,
             REQUESTS_ARGS={"timeout": 10},
+            FORCE_SCHEME_FROM_HOST=True,
         )
 
     def seed(
@@ -84,6 +85,22 @@ class QBittorrentServer:
         """Return the tags of a torrent."""
         text = self.client.torrents_info(torrent_hashes=info_hash)[0].tags
         return {tag.strip() for tag in text.split(",")} - {""}
+
+    def category(self, info_hash: str) -> str:
+        """Return the category of a torrent."""
+        return str(self.client.torrents_info(torrent_hashes=info_hash)[0].category)
+
+    def hashes(self) -> set[str]:
+        """Return the hashes of all torrents."""
+        return {str(torrent.hash) for torrent in self.client.torrents_info()}
+
+    def wait_until_gone(self, path: Path) -> None:
+        """Wait until files are deleted; the server does it after its answer."""
+        deadline = time.monotonic() + _CHECK_SECONDS
+        while path.exists():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{path} is still there")
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """Let the server die without a word."""

@@ -29,20 +29,32 @@ class ScriptedStash:
     looks: list[Look] = field(default_factory=lambda: [{"status": "FINISHED"}])
     # Scene id to the kinds of media that are missing when the job is over.
     lacking: dict[int, set[str]] = field(default_factory=dict)
+    hash_of: Callable[[int], str] = lambda scene_id: f"{scene_id:016x}"
     on_start: Callable[[], httpx.Response | None] = lambda: None
     on_stop: Callable[[], httpx.Response | None] = lambda: None
     started: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     stopped: list[int] = field(default_factory=list)
+    # Paths of files that Stash knows.
+    files: set[str] = field(default_factory=set)
+    # Marker id to the id of its scene.
+    markers: dict[int, int] = field(default_factory=dict)
+    # Marker id to the kinds of media that are missing.
+    lacking_markers: dict[int, set[str]] = field(default_factory=dict)
+    # Settings that differ from those below.
+    changes: dict[str, Any] = field(default_factory=dict)
+    probes: int = 0
     add_time: str = ADD_TIME
 
     @property
     def settings(self) -> StashSettings:
         """Settings that fit."""
-        return StashSettings(
-            url="http://stash:9999",
-            poll_interval_seconds=0.001,
-            outage_limit_seconds=0.01,
-        )
+        defaults = {
+            "url": "http://stash:9999",
+            "poll_interval_seconds": 0.001,
+            "outage_limit_seconds": 0.01,
+            "websocket": False,
+        }
+        return StashSettings.model_validate({**defaults, **self.changes})
 
     def client(self) -> StashClient:
         """Return a client of it, which does not repeat reads by itself."""
@@ -51,8 +63,10 @@ class ScriptedStash:
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
-            _, _, scene_id, kind = request.url.path.split("/")
-            missing = kind in self.lacking.get(int(scene_id), ())
+            _, what, id_, kind = request.url.path.split("/")
+            lacking = self.lacking if what == "scene" else self.lacking_markers
+            missing = kind in lacking.get(int(id_), ())
+            self.probes += 1
             return httpx.Response(404 if missing else 206)
         sent = json.loads(request.content)
         answer = self._answer(sent["operationName"], sent["variables"])
@@ -62,6 +76,8 @@ class ScriptedStash:
 
     def _answer(self, operation: str, variables: dict[str, Any]) -> Any:
         match operation:
+            case "SceneCount":
+                return {"count": len(self.scenes)}
             case "LibraryRoots":
                 return {"general": {"stashes": [{"path": "/data"}]}}
             case "JobQueue":
@@ -81,8 +97,41 @@ class ScriptedStash:
                 lacking = {i for i, kinds in self.lacking.items() if "phash" in kinds}
                 return _rows(lacking, **variables)
             case "SceneMedia":
-                return {"rows": [_media(scene_id) for scene_id in variables["ids"]]}
+                return {"rows": [self._media(int(i)) for i in variables["ids"]]}
+            case "SceneMediaPage":
+                after, size = variables["after"], variables["size"]
+                page = sorted(i for i in self.scenes if i > after)[:size]
+                return {"rows": [self._media(i) for i in page]}
+            case "SceneStamps":
+                ids = sorted(i for i in self.scenes if i > variables["after"])
+                return {"rows": [{"id": str(i), "updated_at": ""} for i in ids]}
+            case "MarkerStamps":
+                return {
+                    "rows": [
+                        {"id": str(i), "updated_at": "", "scene": {"id": str(scene)}}
+                        for i, scene in self.markers.items()
+                    ]
+                }
+            case "ScenesAt":
+                found = {variables["path"]} & self.files
+                return {"rows": [{"id": "1", "files": [{"path": p}]} for p in found]}
         raise NotImplementedError(operation)
+
+    def _media(self, scene_id: int) -> Any:
+        kinds = ("screenshot", "preview", "webp", "sprite", "vtt")
+        places = ("stream", "preview", "screenshot")
+        return {
+            "id": str(scene_id),
+            "paths": {k: f"/scene/{scene_id}/{k}" for k in kinds},
+            "files": [
+                {"fingerprints": [{"type": "oshash", "value": self.hash_of(scene_id)}]}
+            ],
+            "scene_markers": [
+                {"id": str(i), "seconds": 1, **{p: f"/marker/{i}/{p}" for p in places}}
+                for i, scene in self.markers.items()
+                if scene == scene_id
+            ],
+        }
 
     def _queue(self) -> Any:
         look = self.looks[0]
@@ -114,8 +163,3 @@ class ScriptedStash:
 
 def _rows(ids: set[int], low: int, high: int) -> Any:
     return {"rows": [{"id": str(i)} for i in sorted(ids) if low <= i <= high]}
-
-
-def _media(scene_id: str) -> Any:
-    kinds = ("screenshot", "preview", "webp", "sprite", "vtt")
-    return {"id": scene_id, "paths": {k: f"/scene/{scene_id}/{k}" for k in kinds}}

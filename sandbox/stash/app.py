@@ -10,19 +10,22 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
 from starlette.requests import Request as HttpRequest
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.stash.documents import Request
 from sandbox.stash.errors import RequestError
 from sandbox.stash.execution import Answers, run
 from sandbox.stash.faults import Fault, Faults
+from sandbox.stash.jobs import JobQueue
 from sandbox.stash.library import Library
 from sandbox.stash.media_paths import media_response
 from sandbox.stash.row_types import TYPES
 from sandbox.stash.rows import Reader
+from sandbox.stash.subscriptions import Subscriptions
 
 _JSON = "application/json"
 _GRAPHQL = "application/graphql-response+json"
@@ -39,12 +42,15 @@ class Site:
     answers: Answers
     faults: Faults
     api_key: str | None
+    jobs: JobQueue
 
 
 def make_app(site: Site) -> ASGIApp:
     """Return the web application of a stand-in."""
     graphql = _Graphql(site)
+    news = Subscriptions(site.jobs, lambda socket: _is_allowed(socket, site.api_key))
     routes = [
+        WebSocketRoute("/graphql", news.answer),
         Route("/healthz", _healthz),
         Route("/graphql", graphql.answer, methods=_ANY),
         Route("/graphql/", graphql.answer, methods=_ANY),
@@ -83,7 +89,9 @@ class _WithTransport:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["stand_in.transport"] = getattr(send, "__self__").transport  # noqa: B009
+        if scope["type"] == "http":
+            holder = getattr(send, "__self__")  # noqa: B009
+            scope["stand_in.transport"] = holder.transport
         await self._app(scope, receive, send)
 
 
@@ -193,7 +201,7 @@ def _json(
     return Response(body, status, headers)
 
 
-def _is_allowed(http: HttpRequest, api_key: str | None) -> bool:
+def _is_allowed(http: HTTPConnection, api_key: str | None) -> bool:
     """Tell whether the key is right. A wrong one is refused even where none is set."""
     given = http.headers.get("apikey") or http.query_params.get("apikey")
     return given == api_key if given else api_key is None

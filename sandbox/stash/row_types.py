@@ -171,6 +171,11 @@ TYPES: dict[str, RowType] = {
                 "OR id IN (SELECT scene_marker_id FROM scene_markers_tags "
                 "WHERE tag_id = tags.id))"
             ),
+            # It keeps no tags of these.
+            "image_count": "0",
+            "gallery_count": "0",
+            "studio_count": "0",
+            "group_count": "0",
             "performer_count": _count("performers_tags", "tag_id", "tags"),
             "parent_count": _count("tags_relations", "child_id", "tags"),
             "child_count": _count("tags_relations", "parent_id", "tags"),

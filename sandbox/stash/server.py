@@ -71,12 +71,15 @@ class StandIn:
             fill(self.store, self._scenes, self.library)
         self.jobs = JobQueue(self.clock)
         resolvers = Resolvers(self.store, self.library, self.jobs, self.faults)
-        app = make_app(Site(self.store, resolvers.answers, self.faults, self._api_key))
+        app = make_app(
+            Site(self.store, resolvers.answers, self.faults, self._api_key, self.jobs)
+        )
         config = uvicorn.Config(
             app,
             log_level="error",
             lifespan="off",
             proxy_headers=False,
+            ws="websockets-sansio",
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)

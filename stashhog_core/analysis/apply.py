@@ -136,6 +136,7 @@ class _Apply:
             self.create_missing_tags,
             self._before_creating_tag,
             self._after_creating_tag,
+            self._tag_not_created,
         )
 
     def apply(self, changes: list[Change], progress: Progress) -> None:
@@ -297,6 +298,10 @@ class _Apply:
         with self.database.transaction() as session:
             records.note_tag(session, self.plan_id, tag.name, tag.id)
             mirror_tag(session, tag)
+
+    def _tag_not_created(self, name: str) -> None:
+        with self.database.transaction() as session:
+            records.forget_tag(session, self.plan_id, name)
 
     def result(self) -> ApplyResult:
         """Return what the caller is told."""

@@ -144,6 +144,17 @@ def note_tag(session: Session, plan_id: int, name: str, tag_id: int | None) -> N
     )
 
 
+def forget_tag(session: Session, plan_id: int, name: str) -> None:
+    """Take back that a plan creates a tag: somebody else has."""
+    session.execute(
+        text(
+            "UPDATE analysis_plan SET facts = facts #- ARRAY['created_tags', :name] "
+            "WHERE id = :plan"
+        ),
+        {"plan": plan_id, "name": name},
+    )
+
+
 def finish_applying(session: Session, plan_id: int) -> bool:
     """Close the plan if no change of it is open any more; return whether it is."""
     left = session.scalar(

@@ -4,14 +4,15 @@
 whatever title cards and the file's name say of it, studio and performers included
 (why: `title_cards`). `detect_tags` adds tag names in all texts and tags for the file's
 facts; `detect_performers` and `detect_studios` add their names and aliases in all
-texts; `detect_details` cleans the details.
+texts, `detect_studios` also the date and the studio's code in the file's name;
+`detect_details` cleans the details.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from stashhog_core.analysis import details, names, technical
+from stashhog_core.analysis import details, names, release, technical
 from stashhog_core.analysis.ai_server import AiServer
 from stashhog_core.analysis.name_finder import Kind, NameFinder
 from stashhog_core.analysis.proposals import Proposal, best_of, member_key
@@ -78,18 +79,24 @@ class Detection:
         self._create_missing = settings.analysis.create_missing_tags
 
     def propose(
-        self, scene: SceneFacts, output: Mapping[str, Any] | None
+        self,
+        scene: SceneFacts,
+        output: Mapping[str, Any] | None,
+        failure: str | None = None,
     ) -> list[Proposal]:
         """Return what the scene lacks, each value once, sure enough for the run.
 
         Args:
             scene: The scene.
             output: What was seen of its video; None: nothing.
+            failure: Why its video could not be looked at; None: it could.
         """
         found: list[Proposal] = []
+        knowledge = Knowledge(self._finder, self._find_tag, self._create_missing)
         if self._video is not None and output is not None:
-            knowledge = Knowledge(self._finder, self._find_tag, self._create_missing)
             found += self._video.propose(scene, output, knowledge)
+        elif self._video is not None and failure is not None:
+            found += self._video.propose_failure(scene, failure, knowledge)
         if self._kinds:
             roots = self._settings.stash.scan_paths
             found += names.propose(scene, self._finder, self._kinds, roots)
@@ -100,6 +107,8 @@ class Detection:
                 self._create_missing,
                 self._settings.analysis.technical_tags,
             )
+        if self._params.detect_studios:
+            found += release.propose(scene)
         if self._params.detect_details:
             found += details.propose(scene)
         least = self._params.confidence_threshold
@@ -127,6 +136,8 @@ def versions(params: AnalysisParams, video: VideoReader | None) -> dict[str, str
         asked[names.NAME] = names.VERSION
     if params.detect_tags:
         asked[technical.NAME] = technical.VERSION
+    if params.detect_studios:
+        asked[release.NAME] = release.VERSION
     if params.detect_details:
         asked[details.NAME] = details.VERSION
     return asked

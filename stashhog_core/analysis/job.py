@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from stashhog_core.analysis.detection import (
     video_reader,
 )
 from stashhog_core.analysis.known_names import known_names
+from stashhog_core.analysis.looking import Looked, look_at
 from stashhog_core.analysis.plan_writing import (
     PlanOptions,
     PlanWriter,
@@ -33,10 +34,12 @@ from stashhog_core.analysis.seen import (
     keep_outputs,
     raw_outputs,
 )
+from stashhog_core.analysis.taken_away import remember_taken_away
+from stashhog_core.analysis.trust import trust_of
 from stashhog_core.analysis.video import VideoReader
 from stashhog_core.db.models import Scene
+from stashhog_core.db.scenes import SceneFilter, matching_scene_ids
 from stashhog_core.db.session import Database
-from stashhog_core.errors import ItemError
 from stashhog_core.params import AnalysisParams
 from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress
@@ -63,6 +66,23 @@ def unanalyzed_scene_ids(session: Session) -> list[int]:
             .order_by(Scene.created_at.desc(), Scene.id.desc())
         )
     )
+
+
+def chosen_scene_ids(session: Session, params: AnalysisParams) -> list[int]:
+    """Return the scenes a run is for: the named ones, else by filter, newest first.
+
+    Without a name and without a filter these are all not yet video-analysed.
+    """
+    if params.scene_ids is not None:
+        return list(dict.fromkeys(params.scene_ids))
+    which = SceneFilter(
+        video_analyzed=None if params.include_analyzed else False,
+        tag=params.tag,
+        performer=params.performer,
+        studio=params.studio,
+        text=params.query,
+    )
+    return matching_scene_ids(session, which, params.limit)
 
 
 def analyze(
@@ -93,8 +113,8 @@ def analyze(
 
     Raises:
         ConfigurationError: Title cards are asked for and cannot be read here.
-        TransientError: AI server, Stash or database is down. Scenes not yet seen stay
-            unanalysed.
+        Deferred: The AI server is away. Scenes not yet seen stay unanalysed.
+        TransientError: Stash or the database is down; likewise.
         JobCancelled: A stop was asked for.
     """
     with ExitStack() as resources:
@@ -104,9 +124,8 @@ def analyze(
             video = resources.enter_context(video_reader(settings))
         with database.transaction() as session:
             finder = known_names(session)
-            scene_ids = list(
-                dict.fromkeys(params.scene_ids or unanalyzed_scene_ids(session))
-            )
+            scene_ids = chosen_scene_ids(session, params)
+            trust = trust_of(session, settings.analysis)
         run = _Run(
             database=database,
             params=params,
@@ -115,18 +134,24 @@ def analyze(
             detection=Detection(settings, params, video, finder, stash),
             detectors=versions(params, video),
             total=len(scene_ids),
+            deadline=None
+            if params.max_minutes is None
+            else time.monotonic() + 60 * params.max_minutes,
         )
         options = PlanOptions(
             name=params.plan_name or f"Analysis - {len(scene_ids)} scenes",
             run_id=run_id,
             detectors=run.detectors,
             auto_approve=params.auto_approve,
+            trust=trust,
         )
         with PlanWriter(database, options, run.facts) as plan:
             try:
                 for start in range(0, len(scene_ids), SCENES_PER_READ):
                     ids = scene_ids[start : start + SCENES_PER_READ]
                     run.analyze_page(ids, plan, progress)
+                    if run.is_late():
+                        break
             finally:
                 run.save(plan)
         return run.result(plan)
@@ -151,6 +176,7 @@ class _Run:
     detection: Detection
     detectors: dict[str, str]
     total: int
+    deadline: float | None = None
     done: int = 0
     analyzed: int = 0
     from_cache: int = 0
@@ -166,34 +192,56 @@ class _Run:
         """Analyse some scenes, in their order."""
         with self.database.transaction() as session:
             scenes = read_scenes(session, scene_ids)
+            remember_taken_away(session, scene_ids)
             rejected = rejected_before(session, scene_ids)
         hashes = {
             scene_id: content_hash(scene, self.path_map)
             for scene_id, scene in scenes.items()
         }
         known = self._known_outputs(filter(None, hashes.values()))
-        for scene_id in scene_ids:
-            progress.update(
-                self.done / self.total, f"Analysed {self.done}/{self.total} scenes"
-            )
-            scene = scenes.get(scene_id)
-            if scene is None or scene.missing:
-                self._failed(scene_id, "Stash has no such scene: run a sync first")
-            else:
-                content = hashes[scene_id]
-                output = known.get(content) if content else None
-                proposals = self._analyze_scene(scene, content, output)
-                self.unsaved.proposals[scene_id] = [
-                    p
-                    for p in proposals
-                    if (scene_id, p.field, p.value_key, p.detector) not in rejected
-                ]
+
+        def there() -> Iterator[tuple[SceneFacts, Mapping[str, Any] | None]]:
+            for scene_id in scene_ids:
+                scene = scenes.get(scene_id)
+                if scene is None or scene.missing:
+                    self._failed(scene_id, "Stash has no such scene: run a sync first")
+                    self.done += 1
+                    continue
+                yield scene, known.get(hashes[scene_id] or "")
+
+        self._report(progress)
+        for looked in self._looked(there(), progress):
+            scene_id = looked.scene.id
+            proposals = self._analyze_scene(looked, hashes[scene_id])
+            self.unsaved.proposals[scene_id] = [
+                p
+                for p in proposals
+                if (scene_id, p.field, p.value_key, p.detector) not in rejected
+            ]
             self.done += 1
             if time.monotonic() - self.saved >= SAVE_AFTER_SECONDS:
                 self.save(plan)
+            self._report(progress)
+            if self.is_late():
+                return
+
+    def is_late(self) -> bool:
+        """Tell whether the time that the run was given is over."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def _report(self, progress: Progress) -> None:
         progress.update(
             self.done / self.total, f"Analysed {self.done}/{self.total} scenes"
         )
+
+    def _looked(
+        self,
+        scenes: Iterable[tuple[SceneFacts, Mapping[str, Any] | None]],
+        progress: Progress,
+    ) -> Iterator[Looked]:
+        if self.video is None:
+            return (Looked(scene, None) for scene, _ in scenes)
+        return look_at(self.video, scenes, progress)
 
     def _known_outputs(self, hashes: Iterable[str]) -> dict[str, Mapping[str, Any]]:
         if self.video is None:
@@ -208,37 +256,27 @@ class _Run:
             return ""
         return f"{self.video.version};{self.video.configuration}"
 
-    def _analyze_scene(
-        self,
-        scene: SceneFacts,
-        content: str | None,
-        output: Mapping[str, Any] | None,
-    ) -> list[Proposal]:
+    def _analyze_scene(self, looked: Looked, content: str | None) -> list[Proposal]:
         """Return the scene's proposals; note it as seen or as failed."""
-        detectors = dict(self.detectors)
-        reason: str | None = None
-        if self.video is not None and output is not None:
-            self.from_cache += 1
-        elif self.video is not None:
-            try:
-                output = self.video.look(scene)
-            except ItemError as error:
-                reason = str(error)
+        scene, detectors = looked.scene, dict(self.detectors)
+        if self.video is not None:
+            if looked.reason is not None:
                 del detectors[self.video.name]
-            else:
-                if content is not None:
-                    key = (content, self.video.name, self._configuration())
-                    self.unsaved.outputs.append(RawOutput(*key, output))
-        proposals = self.detection.propose(scene, output)
+            elif not looked.is_new:
+                self.from_cache += 1
+            elif content is not None and looked.output is not None:
+                key = (content, self.video.name, self._configuration())
+                self.unsaved.outputs.append(RawOutput(*key, looked.output))
+        proposals = self.detection.propose(scene, looked.output, looked.reason)
         if content is not None:
             self.unsaved.marks += [
                 Mark(content, name, version) for name, version in detectors.items()
             ]
-        if reason is None:
+        if looked.reason is None:
             self.analyzed += 1
             self.unsaved.seen.append(scene.id)
         else:
-            self._failed(scene.id, reason)
+            self._failed(scene.id, looked.reason)
         return proposals
 
     def _failed(self, scene_id: int, reason: str) -> None:
@@ -287,7 +325,8 @@ class _Run:
             status="completed_with_errors" if self.failures else "completed",
             plan_id=plan.plan_id,
             scenes_analyzed=self.analyzed,
+            scenes_left=self.total - self.done,
             changes_proposed=plan.changes,
-            changes_approved=plan.changes if self.params.auto_approve else 0,
+            changes_approved=plan.approved,
             errors=tuple(self.failures),
         )

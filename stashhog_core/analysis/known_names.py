@@ -8,17 +8,17 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.name_finder import Kind, KnownName, NameFinder
 
-_TABLES: tuple[tuple[str, Kind], ...] = (
-    ("performer", "performers"),
-    ("studio", "studio"),
-    ("tag", "tags"),
+_TABLES: tuple[tuple[str, Kind, str], ...] = (
+    ("performer", "performers", "disambiguation"),
+    ("studio", "studio", "''"),
+    ("tag", "tags", "''"),
 )
 # Which names there are, in one number per table: far cheaper than reading them.
 _STAMP = " UNION ALL ".join(
     f"SELECT count(*), coalesce(sum(hashtextextended(id || ':' || name || ':' || "  # noqa: S608 - names from the constant above
-    f"aliases::text, 0)::numeric), 0)::text FROM {table} "
+    f"aliases::text || ':' || {disambiguation}, 0)::numeric), 0)::text FROM {table} "
     "WHERE missing_since IS NULL AND NOT ignore_auto_tag"
-    for table, _ in _TABLES
+    for table, _, disambiguation in _TABLES
 )
 
 _lock = threading.Lock()
@@ -43,14 +43,17 @@ def known_names(session: Session) -> NameFinder:
 
 
 def _names(session: Session) -> Iterator[KnownName]:
-    for table, kind in _TABLES:
+    for table, kind, disambiguation in _TABLES:
         rows = session.execute(
             text(
-                f"SELECT id, name, aliases FROM {table} "  # noqa: S608 - a constant
+                f"SELECT id, name, aliases, {disambiguation} FROM {table} "  # noqa: S608 - a constant
                 "WHERE missing_since IS NULL AND NOT ignore_auto_tag ORDER BY id"
             )
         )
-        for identity, name, aliases in rows:
+        for identity, name, aliases, more in rows:
             yield KnownName(kind, identity, name, name)
+            if more:
+                # It tells two people of one name apart: `Jade Kush (II)`.
+                yield KnownName(kind, identity, name, f"{name} {more}")
             for alias in aliases:
                 yield KnownName(kind, identity, name, alias)

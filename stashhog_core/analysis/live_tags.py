@@ -29,6 +29,7 @@ class LiveTags:
         create_missing: Whether tags may be created.
         before_creating: Called with the name before one is created.
         after_creating: Called with the new tag.
+        not_created: Called with the name when the tag turned out to be another's.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class LiveTags:
         create_missing: bool,
         before_creating: Callable[[str], None],
         after_creating: Callable[[Tag], None],
+        not_created: Callable[[str], None],
     ) -> None:
         self._stash = stash
         self._create_missing = create_missing
         self._before_creating = before_creating
         self._after_creating = after_creating
+        self._not_created = not_created
         self._ids: set[int] | None = None
         self._by_name: dict[str, int] = {}
 
@@ -91,6 +94,7 @@ class LiveTags:
             tag = self._stash.create_tag(name)
         except JobError as error:
             # Another run may have been faster.
+            self._not_created(name)
             existing = self._stash.find_tag(name)
             if existing is None:
                 raise ItemError(

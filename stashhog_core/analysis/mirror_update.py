@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import text, update
+from sqlalchemy import delete, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.grouping import Group
-from stashhog_core.db.models import Scene, Tag
+from stashhog_core.db.models import Marker, Scene, Tag
 from stashhog_core.stash.payloads import Tag as StashTag
 
 
@@ -83,3 +83,13 @@ def mirror_marker(
             "tag": tag_id,
         },
     )
+
+
+def unmirror_markers(session: Session, marker_ids: list[int]) -> None:
+    """Take away markers that were deleted."""
+    session.execute(delete(Marker).where(Marker.id.in_(marker_ids)))
+
+
+def unmirror_tag(session: Session, tag_id: int) -> None:
+    """Take away a tag that was deleted."""
+    session.execute(delete(Tag).where(Tag.id == tag_id))

@@ -6,26 +6,32 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import cast, func, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.plan_lock import is_worked_on, plan_lock
 from stashhog_core.analysis.proposals import Proposal
+from stashhog_core.analysis.trust import Trust
 from stashhog_core.db.models import AnalysisPlan, PlanChange, ReviewMemory
 from stashhog_core.db.session import Database
 
 AUTOMATIC = "auto"
 """Who approved a change that nobody looked at."""
 
+TRUSTED = "trust"
+"""Who approved a change because people have accepted its like often enough."""
+
 _INSERT_CHANGES = text(
     "INSERT INTO plan_change (plan_id, scene_id, field, action, value_key, base, "
     "proposed, confidence, detector, evidence, state, approved_by) "
     "SELECT :plan_id, r.scene_id, r.field, r.action, r.value_key, r.base, r.proposed, "
-    "r.confidence, r.detector, r.evidence, :state, :approved_by "
+    "r.confidence, r.detector, r.evidence, r.state, r.approved_by "
     "FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(scene_id bigint, field text, "
     "action text, value_key text, base jsonb, proposed jsonb, confidence float8, "
-    "detector text, evidence jsonb) "
-    "ON CONFLICT (plan_id, scene_id, field, action, value_key) DO NOTHING RETURNING 1"
+    "detector text, evidence jsonb, state text, approved_by text) "
+    "ON CONFLICT (plan_id, scene_id, field, action, value_key) DO NOTHING "
+    "RETURNING state"
 )
 
 
@@ -37,6 +43,7 @@ class PlanOptions:
     run_id: str
     detectors: Mapping[str, str]
     auto_approve: bool
+    trust: Trust | None = None
 
 
 class PlanWriter:
@@ -65,6 +72,7 @@ class PlanWriter:
         self._closed_state = "draft"
         self.plan_id: int | None = None
         self.changes = 0
+        self.approved = 0
 
     def __enter__(self) -> Self:
         close_orphans(self._database)
@@ -79,7 +87,13 @@ class PlanWriter:
                     session.execute(
                         update(AnalysisPlan)
                         .where(AnalysisPlan.id == self.plan_id)
-                        .values(state=self._closed_state, facts=self._closing_facts())
+                        .values(
+                            state=self._closed_state,
+                            # Kept: the tags that applying it has created.
+                            facts=AnalysisPlan.facts.op("||")(
+                                cast(self._closing_facts(), JSONB)
+                            ),
+                        )
                     )
         finally:
             self._lock.close()
@@ -101,7 +115,7 @@ class PlanWriter:
             for proposal in of_scene
         ]
         known = self.plan_id
-        added = 0
+        added: list[str] = []
         try:
             with self._database.transaction() as session:
                 if rows:
@@ -115,19 +129,26 @@ class PlanWriter:
                 self.plan_id = known
                 self._lock.close()
             raise
-        self.changes += added
+        self.changes += len(added)
+        self.approved += added.count("approved")
 
-    def _insert(self, session: Session, rows: list[dict[str, Any]]) -> int:
+    def _insert(self, session: Session, rows: list[dict[str, Any]]) -> list[str]:
+        """Store changes; return the states of those that were not there."""
         inserted = session.execute(
             _INSERT_CHANGES,
             {
                 "plan_id": self.plan_id,
-                "rows": json.dumps(rows),
-                "state": "approved" if self._options.auto_approve else "pending",
-                "approved_by": AUTOMATIC if self._options.auto_approve else None,
+                "rows": json.dumps([{**row, **self._decision(row)} for row in rows]),
             },
         )
-        return len(inserted.all())
+        return list(inserted.scalars())
+
+    def _decision(self, row: dict[str, Any]) -> dict[str, Any]:
+        if self._options.auto_approve:
+            return {"state": "approved", "approved_by": AUTOMATIC}
+        if self._options.trust is not None and self._options.trust.approves(row):
+            return {"state": "approved", "approved_by": TRUSTED}
+        return {"state": "pending", "approved_by": None}
 
     def _begin(self, session: Session) -> int:
         plan = AnalysisPlan(
@@ -157,9 +178,10 @@ class PlanWriter:
         self._lock.enter_context(plan_lock(self._database, plan.id))
         self._closed_state = plan.state
         self.plan_id = plan.id
-        self.changes = (
-            session.scalar(select(func.count()).where(PlanChange.plan_id == plan.id))
-            or 0
+        of_plan = select(func.count()).where(PlanChange.plan_id == plan.id)
+        self.changes = session.scalar(of_plan) or 0
+        self.approved = (
+            session.scalar(of_plan.where(PlanChange.state == "approved")) or 0
         )
         plan.state = "pending"
         plan.detectors = dict(self._options.detectors)

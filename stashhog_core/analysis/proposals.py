@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-Field = Literal["tags", "performers", "studio", "title", "details", "markers"]
+Field = Literal[
+    "tags", "performers", "studio", "title", "details", "date", "code", "markers"
+]
 Action = Literal["add", "remove", "set"]
 
 
@@ -53,6 +55,27 @@ def add_member(
     )
 
 
+def remove_member(
+    field: Literal["tags", "performers"],
+    member_id: int,
+    name: str,
+    confidence: float,
+    detector: str,
+    evidence: dict[str, Any],
+) -> Proposal:
+    """Propose one tag or performer less."""
+    return Proposal(
+        field=field,
+        action="remove",
+        value_key=member_key(name),
+        base={"id": member_id, "name": name},
+        proposed={"id": member_id, "name": name},
+        confidence=round(confidence, 3),
+        detector=detector,
+        evidence=evidence,
+    )
+
+
 def set_studio(
     studio_id: int,
     name: str,
@@ -74,7 +97,7 @@ def set_studio(
 
 
 def set_text(
-    field: Literal["title", "details"],
+    field: Literal["title", "details", "date", "code"],
     base: str,
     proposed: str,
     confidence: float,

@@ -1,10 +1,10 @@
 """Deciding on proposed changes, and remembering what was turned down."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import case, delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -22,12 +22,21 @@ class Selection:
     Attributes:
         change_ids: Only these.
         field: Only this field.
-        value: Only this tag, performer or studio, whatever its case.
+        value: Only this tag, performer or studio, whatever its case; of markers, those
+            with this tag.
+        scene_ids: Only changes of these scenes.
+        detector: Only what this detector proposed.
+        confidence_from: Only changes at least so sure.
+        confidence_below: Only changes less sure than this.
     """
 
     change_ids: Sequence[int] | None = None
     field: str | None = None
     value: str | None = None
+    scene_ids: Sequence[int] | None = None
+    detector: str | None = None
+    confidence_from: float | None = None
+    confidence_below: float | None = None
 
     def narrow(self, query: Any) -> Any:
         """Return `query` restricted to the selected changes."""
@@ -36,7 +45,22 @@ class Selection:
         if self.field is not None:
             query = query.where(PlanChange.field == self.field)
         if self.value is not None:
-            query = query.where(PlanChange.value_key == member_key(self.value))
+            of_marker = func.lower(PlanChange.proposed["title"].astext)
+            query = query.where(
+                case(
+                    (PlanChange.field == "markers", of_marker),
+                    else_=PlanChange.value_key,
+                )
+                == member_key(self.value)
+            )
+        if self.scene_ids is not None:
+            query = query.where(PlanChange.scene_id.in_(self.scene_ids))
+        if self.detector is not None:
+            query = query.where(PlanChange.detector == self.detector)
+        if self.confidence_from is not None:
+            query = query.where(PlanChange.confidence >= self.confidence_from)
+        if self.confidence_below is not None:
+            query = query.where(PlanChange.confidence < self.confidence_below)
         return query
 
 
@@ -50,7 +74,7 @@ def approve(
     Raises:
         JobError: There is no such plan, or it is closed or still being built.
     """
-    plan = _open_plan(session, plan_id)
+    plan = open_plan(session, plan_id)
     rows = session.execute(
         _decided(selection, plan_id, ["pending", "rejected"], "approved", by)
     ).all()
@@ -66,7 +90,7 @@ def approve(
                 ).in_(keys)
             )
         )
-    _reviewed(session, plan)
+    note_review(session, plan)
     return len(rows)
 
 
@@ -78,20 +102,30 @@ def reject(session: Session, plan_id: int, selection: Selection) -> int:
     Raises:
         JobError: There is no such plan, or it is closed or still being built.
     """
-    plan = _open_plan(session, plan_id)
+    plan = open_plan(session, plan_id)
     rows = session.execute(
         _decided(selection, plan_id, ["pending", "approved"], "rejected", None)
     ).all()
-    if rows:
-        names = ("scene_id", "field", "value_key", "detector")
-        remembered = {tuple(row) for row in rows}
-        session.execute(
-            insert(ReviewMemory)
-            .values([dict(zip(names, row, strict=True)) for row in remembered])
-            .on_conflict_do_nothing()
-        )
-    _reviewed(session, plan)
+    remember(session, rows)
+    note_review(session, plan)
     return len(rows)
+
+
+def cancel(session: Session, plan_id: int) -> None:
+    """Close a plan; what it proposed may be proposed again.
+
+    Raises:
+        JobError: There is no such plan, or it is closed or still being built.
+    """
+    open_plan(session, plan_id).state = "cancelled"
+
+
+def remember(session: Session, keys: Iterable[Sequence[Any]]) -> None:
+    """Keep (scene, field, value, detector) as turned down."""
+    names = ("scene_id", "field", "value_key", "detector")
+    rows = [dict(zip(names, key, strict=True)) for key in {tuple(key) for key in keys}]
+    if rows:
+        session.execute(insert(ReviewMemory).values(rows).on_conflict_do_nothing())
 
 
 def _decided(
@@ -113,7 +147,12 @@ def _decided(
     )
 
 
-def _open_plan(session: Session, plan_id: int) -> AnalysisPlan:
+def open_plan(session: Session, plan_id: int) -> AnalysisPlan:
+    """Return a plan that can be reviewed, locked until the transaction ends.
+
+    Raises:
+        JobError: There is no such plan, or it is closed or still being built.
+    """
     plan = session.get(AnalysisPlan, plan_id, with_for_update=True)
     if plan is None:
         raise JobError(
@@ -128,7 +167,7 @@ def _open_plan(session: Session, plan_id: int) -> AnalysisPlan:
     return plan
 
 
-def _reviewed(session: Session, plan: AnalysisPlan) -> None:
+def note_review(session: Session, plan: AnalysisPlan) -> None:
     """Move the plan on: reviewing, or cancelled when everything was turned down."""
     left = session.scalar(
         select(func.count()).where(

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import (
+    LibraryFile,
     Marker,
     Scene,
     SceneFile,
@@ -31,6 +32,8 @@ class FileFacts:
     video_codec: str
     audio_codec: str
     oshash: str | None
+    hdr: str | None = None
+    """Kind of high dynamic range, if the directory scan has seen the file."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class SceneFacts:
     markers: tuple[MarkerFacts, ...] = ()
     file: FileFacts | None = None
     missing: bool = False
+    date: str = ""
+    code: str = ""
 
     @property
     def file_name(self) -> str:
@@ -84,7 +89,13 @@ def read_scenes(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneFa
     markers = _markers(session, ids)
     rows = session.execute(
         select(
-            Scene.id, Scene.title, Scene.details, Scene.studio_id, Scene.missing_since
+            Scene.id,
+            Scene.title,
+            Scene.details,
+            Scene.studio_id,
+            Scene.missing_since,
+            Scene.date,
+            Scene.code,
         ).where(Scene.id.in_(ids))
     )
     return {
@@ -98,8 +109,10 @@ def read_scenes(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneFa
             markers=tuple(markers[scene_id]),
             file=files.get(scene_id),
             missing=missing_since is not None,
+            date=date or "",
+            code=code or "",
         )
-        for scene_id, title, details, studio_id, missing_since in rows
+        for scene_id, title, details, studio_id, missing_since, date, code in rows
     }
 
 
@@ -115,6 +128,10 @@ def _primary_files(session: Session, ids: list[int]) -> dict[int, FileFacts]:
             SceneFile.video_codec,
             SceneFile.audio_codec,
             SceneFingerprint.value,
+            select(LibraryFile.hdr)
+            .where(LibraryFile.oshash == SceneFingerprint.value)
+            .limit(1)
+            .scalar_subquery(),
         )
         .outerjoin(
             SceneFingerprint,

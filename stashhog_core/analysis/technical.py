@@ -1,12 +1,13 @@
 """Detector `technical`: tags that follow from the file's own facts."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 from stashhog_core.analysis.proposals import Proposal, add_member
 from stashhog_core.analysis.scenes import FileFacts, SceneFacts
 
 NAME = "technical"
-VERSION = "1"
+VERSION = "2"
 
 TAG_NAMES: Mapping[str, tuple[str, ...]] = {
     "480p": ("480p", "SD"),
@@ -21,9 +22,25 @@ TAG_NAMES: Mapping[str, tuple[str, ...]] = {
     "short": ("Short", "Short Video"),
     "long": ("Long", "Long Video"),
     "silent": ("Silent", "No Sound", "No Audio"),
+    "hdr": ("HDR", "HDR10", "High Dynamic Range"),
+    "hevc": ("HEVC", "H.265", "H265", "x265"),
+    "av1": ("AV1",),
+    "vp9": ("VP9",),
+    "vr": ("VR", "Virtual Reality", "VR180", "180 VR"),
 }
 """Class of file → tag names for it. The first one Stash knows is taken; if it knows
 none, the first is created where that is allowed."""
+
+_NEVER_CREATED = frozenset({"hdr", "hevc", "av1", "vp9", "vr"})
+"""Few people want these: only tags that Stash knows or that the user named."""
+
+# As makers and players of VR videos mark their files.
+_VR_NAME = re.compile(
+    r"(?<![a-z0-9])(?:vr(?:180|360)?|(?:180|360)[ _.-]?(?:vr|sbs|lr|tb|3dh|3dv|mono)"
+    r"|(?:sbs|lr|tb|3dh|3dv)[ _.-]?(?:180|360)|180x180|mkx2[02]0|fisheye(?:190|200)?"
+    r"|rf52|vrca220|oculus|gearvr)(?![a-z0-9])",
+    re.IGNORECASE,
+)
 
 _LEAST_LINES = (
     ("8k", 4320),
@@ -61,13 +78,16 @@ def propose(
     if scene.file is None:
         return []
     proposals = []
-    for kind, evidence in classify(scene.file):
+    for kind, evidence in classify(scene.file, scene.file_name):
         own = (names or {}).get(kind)
         candidates = TAG_NAMES[kind] if own is None else (own,) if own else ()
         found = next(filter(None, map(find_tag, candidates)), None)
         if found is not None and found[0] in scene.tag_ids:
             continue
-        if found is None and not (create_missing and candidates):
+        may_create = create_missing and bool(candidates)
+        if kind in _NEVER_CREATED:
+            may_create = may_create and bool(own)
+        if found is None and not may_create:
             continue
         tag_id, name = found or (None, candidates[0])
         proposals.append(
@@ -78,7 +98,9 @@ def propose(
     return proposals
 
 
-def classify(file: FileFacts) -> Iterator[tuple[str, dict[str, object]]]:
+def classify(
+    file: FileFacts, name: str = ""
+) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield each class that a file is of, with the facts that say so.
 
     Facts that Stash does not know (0 or none) put a file into no class.
@@ -106,3 +128,10 @@ def classify(file: FileFacts) -> Iterator[tuple[str, dict[str, object]]]:
         yield "short", {"duration_seconds": round(duration, 1)}
     elif duration >= LONG_SECONDS:
         yield "long", {"duration_seconds": round(duration, 1)}
+    if file.video_codec.lower() in ("hevc", "h265", "av1", "vp9"):
+        codec = file.video_codec.lower().replace("h265", "hevc")
+        yield codec, {"video_codec": file.video_codec}
+    if file.hdr:
+        yield "hdr", {"hdr": file.hdr}
+    if found := _VR_NAME.search(name):
+        yield "vr", {"text": name, "span": list(found.span())}

@@ -9,7 +9,7 @@ from stashhog_core.stash.payloads import Scene
 SAME_MARKER_SECONDS = 1.0
 """Stash keeps a marker's media by its whole second: nearer ones are the same."""
 
-TEXT_FIELDS = ("title", "details", "date")
+TEXT_FIELDS = ("title", "details", "date", "code")
 
 Verdict = Literal["apply", "already", "conflict"]
 

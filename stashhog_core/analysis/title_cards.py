@@ -20,7 +20,7 @@ from stashhog_core.analysis.name_finder import Match, stands_alone
 from stashhog_core.analysis.proposals import Proposal
 from stashhog_core.analysis.scenes import SceneFacts
 from stashhog_core.analysis.text_recognition import ENGINE, TextReader
-from stashhog_core.analysis.video import Knowledge
+from stashhog_core.analysis.video import Knowledge, WholeReader
 from stashhog_core.errors import ItemError
 from stashhog_core.media import frames
 from stashhog_core.paths import PathMap
@@ -34,7 +34,7 @@ _AMONG_OTHERS = 0.8
 _LEAST_LETTERS = 3
 
 
-class TitleCards:
+class TitleCards(WholeReader):
     """Reads the cards of the first and last minute and finds known names on them.
 
     Args:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -14,11 +15,15 @@ from stashhog_core.errors import TransientError
 
 _WORD = 2**32
 _LONGEST_NAME_BYTES = 63
+_PAUSE_SECONDS = 0.1
+_TRY = "SELECT pg_try_advisory_lock(%s)"
 
 
 @contextmanager
-def job_lock(database: Database, name: str) -> Iterator[None]:
-    """Hold the lock of the job `name`, or refuse at once.
+def job_lock(
+    database: Database, name: str, *, wait_seconds: float = 0
+) -> Iterator[None]:
+    """Hold the lock of the job `name`, or refuse at once, or after a while.
 
     It is PostgreSQL's, on a connection of its own, and so is freed by the database
     whenever its holder ends or dies. A machine that vanished without a word frees
@@ -44,7 +49,12 @@ def job_lock(database: Database, name: str) -> Iterator[None]:
     with connection:
         for setting in ("idle = 30", "interval = 10", "count = 3"):
             connection.execute(f"SET tcp_keepalives_{setting}")
-        if not _is_true(connection, "SELECT pg_try_advisory_lock(%s)", key):
+        deadline = time.monotonic() + wait_seconds
+        while not (held := _is_true(connection, _TRY, key)):
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_PAUSE_SECONDS)
+        if not held:
             raise TransientError(
                 f"Another run of {name} is under way",
                 where=_describe_holder(connection, key),

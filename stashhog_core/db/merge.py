@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 from sqlalchemy import Table, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Session
 
 Row = Sequence[Any]
@@ -191,14 +191,35 @@ def stage_rows(
             f'SELECT {", ".join(_quoted(columns))} FROM "{table.name}" WITH NO DATA'
         )
     )
-    as_json = [
-        position
-        for position, column in enumerate(columns)
-        if isinstance(table.c[column].type, JSONB)
-    ]
+    return Staged(name, _copy(session, name, table, columns, rows))
+
+
+def insert_rows(
+    session: Session,
+    model: type[DeclarativeBase],
+    columns: Sequence[str],
+    rows: Iterable[Row],
+) -> int:
+    """COPY `rows` straight into the table; return how many. None may exist yet."""
+    table = _table(model)
+    return _copy(session, table.name, table, columns, rows)
+
+
+def _copy(
+    session: Session,
+    name: str,
+    table: Table,
+    columns: Sequence[str],
+    rows: Iterable[Row],
+) -> int:
     connection = session.connection().connection.driver_connection
     if connection is None:
         raise RuntimeError("the session has no connection")
+    written = {
+        position: _as_json if isinstance(table.c[column].type, JSONB) else _as_array
+        for position, column in enumerate(columns)
+        if isinstance(table.c[column].type, JSONB | ARRAY)
+    }
     count = 0
     with (
         connection.cursor() as cursor,
@@ -206,15 +227,24 @@ def stage_rows(
             f'COPY "{name}" ({", ".join(_quoted(columns))}) FROM STDIN'
         ) as copy,
     ):
+        write_row = copy.write_row
         for row in rows:
-            if as_json:
+            if written:
                 row = list(row)
-                for position in as_json:
-                    if row[position] is not None:
-                        row[position] = Jsonb(row[position])
-            copy.write_row(row)
+                for position, text_of in written.items():
+                    row[position] = text_of(row[position])
+            write_row(row)
             count += 1
-    return Staged(name, count)
+    return count
+
+
+def _as_json(value: Any) -> Any:
+    # Most lists are empty.
+    return "[]" if value == [] else None if value is None else Jsonb(value)
+
+
+def _as_array(value: Any) -> Any:
+    return "{}" if value == [] else value
 
 
 def _table(model: type[DeclarativeBase]) -> Table:

@@ -1,20 +1,30 @@
 """Reading the mirror for people: scenes with the names that belong to them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import PurePath
 
 from sqlalchemy import (
+    ARRAY,
+    BigInteger,
     ColumnElement,
     Select,
     SQLColumnExpression,
+    any_,
+    cast,
     func,
+    literal,
     or_,
     select,
+    text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by, array
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import (
+    JobReport,
     Performer,
     Scene,
     SceneFile,
@@ -31,6 +41,7 @@ class SceneFilter:
 
     Names match whole and without regard to case, an alias as well; `text` matches
     within title and path. Scenes missing in Stash are listed only when asked for.
+    `impacted_by` is the id of a run: the scenes that it had media generated for.
     """
 
     generated: bool | None = None
@@ -40,6 +51,7 @@ class SceneFilter:
     studio: str | None = None
     text: str | None = None
     missing: bool = False
+    impacted_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,35 @@ def list_scenes(
     return [SceneSummary(*row) for row in session.execute(query)]
 
 
+def scene_titles(session: Session, scene_ids: Sequence[int]) -> dict[int, str]:
+    """Return the titles of these scenes by id; the file's name where there is none."""
+    path = (
+        select(SceneFile.path)
+        .where(SceneFile.scene_id == Scene.id)
+        .order_by(SceneFile.position)
+        .limit(1)
+        .scalar_subquery()
+    )
+    ids = literal(list(scene_ids), ARRAY(BigInteger))
+    rows = session.execute(
+        select(Scene.id, Scene.title, path).where(Scene.id == any_(ids))
+    )
+    return {id_: title or PurePath(at or "").name for id_, title, at in rows}
+
+
+def matching_scene_ids(
+    session: Session, which: SceneFilter, limit: int | None = None
+) -> list[int]:
+    """Return the ids of the scenes that match, newest first."""
+    query = (
+        select(Scene.id)
+        .where(*_conditions(which))
+        .order_by(Scene.created_at.desc(), Scene.id.desc())
+        .limit(limit)
+    )
+    return list(session.scalars(query))
+
+
 def count_scenes(session: Session, which: SceneFilter = SceneFilter()) -> int:
     """Return how many scenes match."""
     query = select(func.count()).select_from(Scene).where(*_conditions(which))
@@ -142,6 +183,8 @@ def _conditions(which: SceneFilter) -> list[ColumnElement[bool]]:
     if which.studio is not None:
         studios = select(Studio.id).where(_is_called(Studio, which.studio))
         conditions.append(Scene.studio_id.in_(studios))
+    if which.impacted_by is not None:
+        conditions.append(Scene.id.in_(_impacted_by(which.impacted_by)))
     if which.text is not None:
         in_path = select(SceneFile.scene_id).where(
             SceneFile.path.icontains(which.text, autoescape=True)
@@ -153,6 +196,23 @@ def _conditions(which: SceneFilter) -> list[ColumnElement[bool]]:
             )
         )
     return conditions
+
+
+def _impacted_by(run_id: str) -> Select[tuple[int]]:
+    """Return the scenes of a generate run's report, or of that step of a workflow."""
+    report = JobReport.report
+    updated = func.coalesce(
+        report["scenes_updated"],
+        report[("steps", "stash_generate", "result", "scenes_updated")],
+        text("'[]'::jsonb"),
+    )
+    ids = func.jsonb_array_elements_text(updated).table_valued("id").render_derived()
+    return (
+        select(cast(ids.c.id, BigInteger))
+        .select_from(JobReport)
+        .join(ids, true())
+        .where(JobReport.run_id == run_id)
+    )
 
 
 def _is_called(

@@ -4,8 +4,8 @@ A row is written before the first look at the job and stays *open* until its out
 known and used. An open row is how a run that was interrupted finds its job again.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -23,8 +23,20 @@ def record_job(
     kind: Kind,
     stash_job_id: int,
     scene_ids: Sequence[int] = (),
+    server: str = "",
+    asked: Mapping[str, Any] | None = None,
 ) -> StashJob:
-    """Store a job that was just started, with the scenes it is to complete."""
+    """Store a job that was just started, with the scenes it is to complete.
+
+    Args:
+        session: Open session.
+        run_id: The run that answers for it.
+        kind: What it does.
+        stash_job_id: Its number on the server.
+        scene_ids: The scenes that are to be marked when it has done its work.
+        server: Name of a further server; "" is the one that is mirrored.
+        asked: What it was asked for, to judge the outcome by.
+    """
     job = StashJob(
         run_id=run_id,
         kind=kind,
@@ -32,6 +44,8 @@ def record_job(
         scene_ids=list(scene_ids),
         add_time="",
         state="open",
+        server=server,
+        asked=dict(asked or {}),
     )
     session.add(job)
     session.flush()
@@ -39,9 +53,13 @@ def record_job(
 
 
 def open_jobs(
-    session: Session, *, run_id: str | None = None, kind: Kind | None = None
+    session: Session,
+    *,
+    run_id: str | None = None,
+    kind: Kind | None = None,
+    server: str | None = None,
 ) -> list[StashJob]:
-    """Return the open jobs of a run and kind, or of all, newest first."""
+    """Return the open jobs of a run, kind and server, or of all, newest first."""
     query = (
         select(StashJob).where(StashJob.state == "open").order_by(StashJob.id.desc())
     )
@@ -49,6 +67,8 @@ def open_jobs(
         query = query.where(StashJob.run_id == run_id)
     if kind is not None:
         query = query.where(StashJob.kind == kind)
+    if server is not None:
+        query = query.where(StashJob.server == server)
     return list(session.scalars(query))
 
 
@@ -57,6 +77,11 @@ def note_add_time(session: Session, row_id: int, add_time: str) -> None:
     session.execute(
         update(StashJob).where(StashJob.id == row_id).values(add_time=add_time)
     )
+
+
+def adopt_job(session: Session, row_id: int, run_id: str) -> None:
+    """Make `run_id` the run that answers for the job."""
+    session.execute(update(StashJob).where(StashJob.id == row_id).values(run_id=run_id))
 
 
 def close_job(session: Session, row_id: int, outcome: Outcome) -> None:

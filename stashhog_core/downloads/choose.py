@@ -1,5 +1,6 @@
 """Which files of a download go into the library."""
 
+import fnmatch
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class Choice:
 def choose(
     files: Sequence[SourceFile],
     duration_seconds: Callable[[SourceFile], float | None] | None = None,
+    shortest_seconds: float = SHORTEST_SECONDS,
+    junk_patterns: Sequence[str] = (),
 ) -> Choice:
     """Sort the files of one download.
 
@@ -54,56 +57,73 @@ def choose(
         files: All of them.
         duration_seconds: Tells a video's length, None when unknown, to leave out the
             short ones. None: length does not matter.
+        shortest_seconds: Length of the shortest video that is taken.
+        junk_patterns: Names of files and folders to leave out, with `*` and `?`.
     """
-    take, archives, short, left_out = [], [], [], []
-    longest = max(
-        (file.size_bytes for file in files if is_video(file) and not _is_sample(file)),
-        default=0,
-    )
+    take: list[SourceFile] = []
+    short: list[SourceFile] = []
+    archives, left_out, samples = [], [], []
+    longest = 0
+    patterns = [pattern.lower() for pattern in junk_patterns]
     for file in files:
-        if _is_junk(file):
+        path = file.relative_path.lower()
+        extension = _extension(path)
+        if _is_junk(path, patterns):
             left_out.append(file)
-        elif is_video(file):
-            # A sample is one only beside the real thing.
-            if _is_sample(file) and file.size_bytes < longest:
-                left_out.append(file)
-            elif _is_short(file, duration_seconds):
+        elif extension in VIDEOS:
+            if _SAMPLE.search(path):
+                samples.append(file)
+                continue
+            longest = max(longest, file.size_bytes)
+            if _is_short(file, duration_seconds, shortest_seconds):
                 short.append(file)
             else:
                 take.append(file)
-        elif _extension(file) in _SIDECARS:
+        elif extension in _SIDECARS:
             take.append(file)
-        elif _ARCHIVES.search(file.relative_path.lower()):
+        elif _ARCHIVES.search(path):
             archives.append(file)
         else:
             left_out.append(file)
+    for file in samples:
+        # A sample is one only beside the real thing.
+        if file.size_bytes < longest:
+            left_out.append(file)
+        elif _is_short(file, duration_seconds, shortest_seconds):
+            short.append(file)
+        else:
+            take.append(file)
     return Choice(tuple(take), tuple(archives), tuple(short), tuple(left_out))
 
 
 def is_video(file: SourceFile) -> bool:
     """Tell by its name whether a file is a video."""
-    return _extension(file) in VIDEOS
+    return _extension(file.relative_path.lower()) in VIDEOS
 
 
 def _is_short(
-    file: SourceFile, duration_seconds: Callable[[SourceFile], float | None] | None
+    file: SourceFile,
+    duration_seconds: Callable[[SourceFile], float | None] | None,
+    shortest_seconds: float,
 ) -> bool:
     if duration_seconds is None:
         return False
     seconds = duration_seconds(file)
-    return seconds is not None and seconds < SHORTEST_SECONDS
+    return seconds is not None and seconds < shortest_seconds
 
 
-def _is_sample(file: SourceFile) -> bool:
-    return _SAMPLE.search(file.relative_path.lower()) is not None
+def _is_junk(path: str, patterns: Sequence[str]) -> bool:
+    if path.startswith(".") or "/." in path:
+        return True
+    names = path.split("/")
+    if not _JUNK_FOLDERS.isdisjoint(names):
+        return True
+    return bool(patterns) and any(
+        fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names
+    )
 
 
-def _is_junk(file: SourceFile) -> bool:
-    names = file.relative_path.lower().split("/")
-    return any(name.startswith(".") or name in _JUNK_FOLDERS for name in names)
-
-
-def _extension(file: SourceFile) -> str:
-    name = file.relative_path.rpartition("/")[2]
-    stem, dot, extension = name.rpartition(".")
-    return dot + extension.lower() if stem else ""
+def _extension(path: str) -> str:
+    """Return the extension of a path in lower case, with its dot."""
+    stem, dot, extension = path.rpartition("/")[2].rpartition(".")
+    return dot + extension if stem else ""

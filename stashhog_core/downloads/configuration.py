@@ -1,16 +1,19 @@
 """Checking the settings of the downloads before anything is touched."""
 
+import grp
 import os
 import secrets
 from pathlib import Path
 
 from stashhog_core.downloads.folder import WatchFolder
+from stashhog_core.downloads.placing import Access
 from stashhog_core.downloads.qbittorrent import QBittorrent
 from stashhog_core.downloads.sources import Source
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.settings import Settings
+from stashhog_core.settings import DownloadSettings, Settings
 
 _ROOT_VARIABLE = "STASHHOG_DOWNLOADS__LIBRARY_ROOT"
+_GROUP_VARIABLE = "STASHHOG_DOWNLOADS__GROUP"
 _FOLDER_VARIABLE = "STASHHOG_DOWNLOADS__FOLDER"
 
 
@@ -29,9 +32,14 @@ def check_library_root(settings: Settings, *, dry_run: bool) -> Path:
         # Asking for the permission is not enough: root has all, and a file system
         # that is mounted read-only is found out by writing only.
         trial = root / f".stashhog-{secrets.token_hex(8)}.part"
+        group = access_of(settings.downloads).group
         try:
             trial.touch(exist_ok=False)
-            trial.unlink()
+            try:
+                if group is not None:
+                    _try_group(trial, group)
+            finally:
+                trial.unlink()
         except OSError as error:
             raise ConfigurationError(
                 "The library folder cannot be written to",
@@ -39,6 +47,31 @@ def check_library_root(settings: Settings, *, dry_run: bool) -> Path:
                 remedy=f"{error.strerror}; correct its permissions or {_ROOT_VARIABLE}",
             ) from error
     return root
+
+
+def access_of(downloads: DownloadSettings) -> Access:
+    """Return who may use what is made in the library.
+
+    Raises:
+        ConfigurationError: The group does not exist here.
+    """
+    group = None
+    if downloads.group is not None and downloads.group.isdecimal():
+        group = int(downloads.group)
+    elif downloads.group is not None:
+        try:
+            group = grp.getgrnam(downloads.group).gr_gid
+        except KeyError as error:
+            raise ConfigurationError(
+                "The group of the library does not exist here",
+                where=downloads.group,
+                remedy=f"create it, or correct {_GROUP_VARIABLE}",
+            ) from error
+    return Access(
+        None if downloads.file_mode is None else int(downloads.file_mode, 8),
+        None if downloads.folder_mode is None else int(downloads.folder_mode, 8),
+        group,
+    )
 
 
 def open_source(settings: Settings, library_root: Path) -> Source:
@@ -72,6 +105,17 @@ def open_source(settings: Settings, library_root: Path) -> Source:
         where=f"{folder}, {library_root}",
         remedy=f"set {_FOLDER_VARIABLE} and {_ROOT_VARIABLE} to separate folders",
     )
+
+
+def _try_group(trial: Path, group: int) -> None:
+    try:
+        os.chown(trial, -1, group)
+    except OSError as error:
+        raise ConfigurationError(
+            "Files of the library cannot be given to the group that is set",
+            where=str(group),
+            remedy=f"{error.strerror}; be a member of it, or correct {_GROUP_VARIABLE}",
+        ) from error
 
 
 def _folder(path: Path | None, variable: str, what: str) -> Path:

@@ -5,7 +5,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
 
 CANNOT_LINK = {
     errno.EXDEV,
@@ -19,7 +18,7 @@ CANNOT_LINK = {
 
 
 @contextlib.contextmanager
-def opened(path: Path | str, folder: int | None = None) -> Iterator[int]:
+def opened(path: str | os.PathLike[str], folder: int | None = None) -> Iterator[int]:
     """Yield a file, open for reading; a symbolic link is an error.
 
     Args:
@@ -58,7 +57,7 @@ def lstat(folder: int, name: str) -> os.stat_result | None:
 
 def is_same_inode(mine: os.stat_result, theirs: os.stat_result) -> bool:
     """Tell whether two names are of one file."""
-    return (mine.st_dev, mine.st_ino) == (theirs.st_dev, theirs.st_ino)
+    return mine.st_ino == theirs.st_ino and mine.st_dev == theirs.st_dev
 
 
 def is_unchanged(before: os.stat_result, now: os.stat_result) -> bool:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,11 @@ _UNFINISHED_SUFFIXES = (
 )
 _UNPACKING_PREFIX = "_unpack_"
 _CANCEL_CHECK_SECONDS = 0.2
+_FILES_KEPT = 10_000
+"""Files that are remembered from the last look, so that memory stays flat."""
+
+Walked = tuple[str, os.stat_result]
+"""A path below an entry (empty: the entry), and the status of what it is."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class WatchFolder:
     def __init__(self, folder: Path, settle_seconds: float) -> None:
         self._folder = folder.resolve()
         self._settle_seconds = settle_seconds
+        self._kept: dict[Path, EntryFiles] = {}
+        self._kept_files = 0
 
     def finished(self, progress: Progress) -> Listing:
         """List the entries that rest; waits once for those that are young."""
@@ -103,6 +110,9 @@ class WatchFolder:
 
     def files(self, entry: Entry) -> EntryFiles:
         """List the files of an entry, in the order of their paths."""
+        kept = self._kept.pop(entry.location, None)
+        if kept is not None:
+            return kept
         try:
             return list_files(entry.location, entry.boundary)
         except OSError as error:
@@ -115,6 +125,12 @@ class WatchFolder:
 
     def mark_failed(self, keys: Sequence[str]) -> None:
         """Do nothing: the ledger alone knows; the folder is never written to."""
+
+    def sharing(self, entry: Entry) -> str | None:
+        """Return None: no file is in two entries."""
+
+    def remove(self, entry: Entry, *, with_files: bool) -> None:
+        """Do nothing: nothing is listed as removable, the folder is not written to."""
 
     def close(self) -> None:
         """Do nothing: nothing is open."""
@@ -132,18 +148,25 @@ class WatchFolder:
 
     def _look(self, name: str) -> _Look | None:
         """Look at an entry and all below it; None: something in it is on its way."""
-        digest = hashlib.blake2b(digest_size=16)
-        newest = 0.0
-        for path, status in _walk(self._folder / name, name):
-            base = path.rpartition("/")[2].casefold()
-            if base.endswith(_UNFINISHED_SUFFIXES) or base.startswith(
-                _UNPACKING_PREFIX
+        seen = []
+        newest = 0
+        location = self._folder / name
+        walked = list(_walk(location))
+        for path, status in walked:
+            folded = path.casefold()
+            if folded.endswith(_UNFINISHED_SUFFIXES) or (
+                _UNPACKING_PREFIX in folded
+                and folded.rpartition("/")[2].startswith(_UNPACKING_PREFIX)
             ):
                 return None
-            newest = max(newest, status.st_mtime)
-            seen = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0"
-            digest.update(os.fsencode(seen))
-        return _Look(newest, digest.digest())
+            changed = status.st_mtime_ns
+            newest = max(newest, changed)
+            seen.append(f"{path}\0{status.st_size}\0{changed}\0")
+        digest = hashlib.blake2b(os.fsencode("".join(seen)), digest_size=16)
+        if self._kept_files + len(walked) <= _FILES_KEPT:
+            self._kept_files += len(walked)
+            self._kept[location] = _files_of(walked, location, self._folder)
+        return _Look(newest / 1e9, digest.digest())
 
     def _wait(self, progress: Progress, young: int) -> None:
         progress.update(None, f"Watching {young} new downloads come to rest")
@@ -162,47 +185,56 @@ def list_files(location: Path, boundary: Path) -> EntryFiles:
     Raises:
         OSError: Something cannot be read.
     """
+    return _files_of(_walk(location), location, boundary)
+
+
+def _files_of(walked: Iterable[Walked], location: Path, boundary: Path) -> EntryFiles:
     files = []
     problems = []
     is_folder = False
-    for relative, status in _walk(location, ""):
-        path = location / relative if relative else location
-        name = relative or path.name
-        if any(part.startswith(".") for part in relative.split("/")):
+    base = os.fspath(location)
+    for relative, status in walked:
+        path = f"{base}/{relative}" if relative else base
+        name = relative or location.name
+        if relative.startswith(".") or "/." in relative:
             continue
-        if stat.S_ISDIR(status.st_mode):
-            is_folder = is_folder or not relative
-        elif stat.S_ISREG(status.st_mode):
+        if stat.S_ISREG(status.st_mode):
             files.append(SourceFile(name, path, status.st_size))
+        elif stat.S_ISDIR(status.st_mode):
+            is_folder = is_folder or not relative
         elif not stat.S_ISLNK(status.st_mode):
             problems.append(Problem(name, "It is no regular file"))
-        elif not path.resolve().is_relative_to(boundary):
+        elif not Path(path).resolve().is_relative_to(boundary):
             problems.append(
                 Problem(name, "It is a symbolic link that points outside the downloads")
             )
-    return EntryFiles(
-        is_folder,
-        tuple(sorted(files, key=lambda file: file.relative_path)),
-        tuple(problems),
-    )
+    files.sort()
+    return EntryFiles(is_folder, tuple(files), tuple(problems))
 
 
-def _walk(location: Path, relative: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield a file or folder, and all below it, as (path below, status of itself)."""
+def _walk(location: Path) -> Iterator[Walked]:
+    """Yield a file or folder, and all below it; links are not followed."""
     status = location.lstat()
-    yield relative, status
+    yield "", status
     if not stat.S_ISDIR(status.st_mode):
         return
-    folders = [(os.fspath(location), relative)]
+    folders = [(os.fspath(location), "")]
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     while folders:
         folder, prefix = folders.pop()
-        with os.scandir(folder) as children:
-            for child in sorted(children, key=lambda child: child.name):
-                path = f"{prefix}/{child.name}" if prefix else child.name
-                status = child.stat(follow_symlinks=False)
-                yield path, status
-                if stat.S_ISDIR(status.st_mode):
-                    folders.append((child.path, path))
+        # Looks from an open folder need not walk its path again for each file, and do
+        # not follow a link that took its place.
+        opened = os.open(folder, flags)
+        try:
+            with os.scandir(opened) as children:
+                for child in sorted(children, key=_name):
+                    path = f"{prefix}/{child.name}" if prefix else child.name
+                    status = child.stat(follow_symlinks=False)
+                    yield path, status
+                    if stat.S_ISDIR(status.st_mode):
+                        folders.append((f"{folder}/{child.name}", path))
+        finally:
+            os.close(opened)
 
 
 def _is_left_alone(name: str, siblings: set[str]) -> bool:
@@ -218,6 +250,10 @@ def _is_left_alone(name: str, siblings: set[str]) -> bool:
         or folded.endswith(_UNFINISHED_SUFFIXES)
         or any(name + suffix in siblings for suffix in _UNFINISHED_SUFFIXES)
     )
+
+
+def _name(child: "os.DirEntry[str]") -> str:
+    return child.name
 
 
 def _unreadable(name: str, error: OSError) -> Problem:

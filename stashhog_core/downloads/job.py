@@ -8,7 +8,12 @@ from itertools import islice
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
-from stashhog_core.downloads.configuration import check_library_root, open_source
+from stashhog_core.downloads.clean_up import clean_up
+from stashhog_core.downloads.configuration import (
+    access_of,
+    check_library_root,
+    open_source,
+)
 from stashhog_core.downloads.placing import Library
 from stashhog_core.downloads.run import Run
 from stashhog_core.downloads.seen import awaiting_scan, confirm_seen, mark_scanned
@@ -61,6 +66,7 @@ def process_downloads(
                     settings.downloads.place,
                     settings.downloads.reserve_bytes,
                     progress.checkpoint,
+                    access_of(settings.downloads),
                 )
             )
         )
@@ -72,17 +78,26 @@ def process_downloads(
                 _log.info("Removed %d unfinished files of an earlier run", removed)
         listing = source.finished(progress.within(0.0, 0.05))
         run = Run(settings, database, params, source, library)
-        bar = progress.within(0.05, 1.0)
+        bar = progress.within(0.05, 0.95)
         run.report_problems(listing.problems)
         total = len(listing.entries)
         done = 0
         for portion in _portions(listing.entries):
             run.take(portion, bar, done, total)
             done += len(portion)
+        cleaned = clean_up(
+            source,
+            settings,
+            database,
+            listing.removable,
+            progress,
+            dry_run=params.dry_run,
+        )
         progress.update(1.0, f"Downloads {total}/{total}")
         if listing.unfinished:
             _log.info("%d downloads are not finished yet", listing.unfinished)
-        return run.result(len(listing.problems) + listing.done + total, listing.done)
+        total += len(listing.problems) + listing.done
+        return run.result(total, listing.done, cleaned)
 
 
 def _portions(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

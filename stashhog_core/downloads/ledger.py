@@ -1,10 +1,10 @@
 """The import ledger: what became of each file of each download."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
@@ -28,8 +28,7 @@ WHOLE_ENTRY: FileKey = ("", 0)
 """The row of what keeps an entry as a whole from being taken."""
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """A row of the ledger. `relative_path` and names are printable."""
 
     entry_key: str
@@ -50,16 +49,23 @@ class Record:
         """What it is known by within its entry."""
         return self.relative_path, self.size_bytes
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether it is in the library, perhaps given up for not being in Stash."""
+        return self.state in IN_LIBRARY or (
+            self.state == "blocked" and self.method is not None
+        )
+
     def failed(self, reason: str, now: datetime, max_tries: int) -> "Record":
         """Return it after one more failed try: to be tried later, or blocked."""
         tries = self.tries + 1
         if tries >= max_tries:
-            return replace(
-                self, state="blocked", reason=reason, tries=tries, next_try_at=None
+            return self._replace(
+                state="blocked", reason=reason, tries=tries, next_try_at=None
             )
         pause = min(_FIRST_PAUSE * _PAUSE_FACTOR ** (tries - 1), _LONGEST_PAUSE)
-        return replace(
-            self, state="failed", reason=reason, tries=tries, next_try_at=now + pause
+        return self._replace(
+            state="failed", reason=reason, tries=tries, next_try_at=now + pause
         )
 
     def waits(self, now: datetime) -> bool:
@@ -71,7 +77,7 @@ class Record:
         )
 
 
-_COLUMNS = tuple(Record.__dataclass_fields__)
+_COLUMNS = Record._fields
 _KEY = ("source", "entry_key", "relative_path", "size_bytes")
 
 Known = dict[FileKey, Record]
@@ -87,22 +93,22 @@ def known_files(
         DownloadItem.source == source, DownloadItem.entry_key.in_(known)
     )
     for row in session.execute(query):
-        record = Record(*row)
+        record = Record._make(row)
         known[record.entry_key][record.key] = record
     return known
 
 
 def write(session: Session, source: str, records: Iterable[Record]) -> None:
     """Insert or update rows; the last record of a file counts."""
-    latest = {(record.entry_key, *record.key): record for record in records}
+    latest = {
+        (record.entry_key, record.relative_path, record.size_bytes): record
+        for record in records
+    }
     staged = stage_rows(
         session,
         DownloadItem,
         ["source", *_COLUMNS],
-        (
-            [source, *(getattr(record, name) for name in _COLUMNS)]
-            for record in latest.values()
-        ),
+        ((source, *record) for record in latest.values()),
     )
     names = ", ".join(["source", *_COLUMNS])
     changes = ", ".join(

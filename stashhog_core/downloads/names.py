@@ -18,6 +18,10 @@ def check_name(name: str) -> str:
         ItemError: It is empty, `.`, `..`, holds a slash or a control character (a line
             break would forge lines in logs and lists), or is too long.
     """
+    is_plain = name.isascii() and name.isprintable() and "/" not in name
+    if is_plain and name.strip(".") and len(name) <= LONGEST_NAME_BYTES:
+        # Nearly all names: no need to look closer.
+        return name
     if name in {"", ".", ".."} or "/" in name:
         raise ItemError("The name is no plain file name", where=printable(name))
     if not name.isprintable() and any(map(_is_control, name)):
@@ -41,7 +45,7 @@ def split_names(relative_path: str) -> tuple[str, ...]:
     Raises:
         ItemError: A name is not allowed; an absolute path begins with an empty one.
     """
-    return tuple(check_name(name) for name in relative_path.split("/"))
+    return tuple([check_name(name) for name in relative_path.split("/")])
 
 
 def with_mark(name: str, mark: str) -> str:

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +22,22 @@ from stashhog_core.downloads.files import (
     opened,
     publish,
 )
-from stashhog_core.downloads.names import printable, with_mark
+from stashhog_core.downloads.names import printable
+from stashhog_core.downloads.outcome import (
+    Names,
+    OutOfSpaceError,
+    Placed,
+    all_taken,
+    candidates,
+    cannot_link,
+    changed,
+    check_space,
+    no_folder,
+    regular,
+)
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ItemError, JobError
-from stashhog_core.hashing import oshash
 from stashhog_core.settings import PlacePolicy
-
-Names = tuple[str, ...]
-"""A file's or folder's place below the library root."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,20 +47,29 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _OPEN_FOLDERS = 128
 
 
-class OutOfSpaceError(ItemError):
-    """The library has no room for a file; it says nothing about the file."""
-
-
 @dataclass(frozen=True)
-class Placed:
-    """Where a file is in the library, and how it got there.
+class Access:
+    """Who may use what is made in the library; None: as the system has it.
 
-    `is_new` is False when it had been there, linked or equal, before.
+    A link is left as it is: it shares its permissions with the download.
+
+    Attributes:
+        file_mode: Permissions of copied files; None: those of the download.
+        folder_mode: Permissions of new folders.
+        group: Number of the group of both.
     """
 
-    path: str
-    method: Method
-    is_new: bool
+    file_mode: int | None = None
+    folder_mode: int | None = None
+    group: int | None = None
+
+    def grant(self, opened: int, mode: int | None) -> None:
+        """Set group and permissions of an open file or folder that is new."""
+        if self.group is not None:
+            os.fchown(opened, -1, self.group)
+        if mode is not None:
+            # Last: a change of the group takes some permissions away.
+            os.fchmod(opened, mode)
 
 
 class Library:
@@ -66,9 +83,11 @@ class Library:
         policy: How files are placed.
         reserve_bytes: Space that a copy must leave free.
         checkpoint: Called while bytes are copied or compared; may raise to stop.
+        access: Who may use what is made.
 
     Attributes:
         root: The root, links resolved.
+        checkpoint: As given.
         before_copy: Called before each copy, the only thing that a killed run leaves
             parts of.
     """
@@ -79,11 +98,15 @@ class Library:
         policy: PlacePolicy,
         reserve_bytes: int,
         checkpoint: Callable[[], None],
+        access: Access = Access(),
     ) -> None:
         self.root = root.resolve()
+        self.checkpoint = checkpoint
+        self._root = str(self.root)
         self._policy = policy
+        self._links = policy.startswith("hardlink")
         self._reserve_bytes = reserve_bytes
-        self._checkpoint = checkpoint
+        self._access = access
         self.before_copy: Callable[[], None] = lambda: None
         self._folders: dict[Names, int] = {}
         self._created: set[Names] = set()
@@ -107,28 +130,6 @@ class Library:
         except BaseException:
             self._drop_empty(names[:-1])
             raise
-
-    def preview(self, file: SourceFile, names: Names) -> Placed:
-        """Return what `place` would do, and change nothing."""
-        folder = self.root.joinpath(*names[:-1])
-        status = _regular(file)
-        links = self._policy.startswith("hardlink")
-        method: Method = "copy"
-        if links and status.st_dev == self.root.stat().st_dev:
-            method = "link"
-        if self._policy == "reflink":
-            method = "reflink"
-        for name in _candidates(file, names[-1]):
-            target = folder / name
-            try:
-                there = target.lstat()
-            except (FileNotFoundError, NotADirectoryError):
-                return Placed(str(target), method, is_new=True)
-            if is_same_inode(status, there):
-                return Placed(str(target), "link", is_new=False)
-            if may_be_equal(status, there) and oshash(file.path) == oshash(target):
-                return Placed(str(target), "existing", is_new=False)
-        raise _all_taken(names)
 
     def flush(self) -> None:
         """Make the names of everything placed so far survive a power failure.
@@ -183,60 +184,53 @@ class Library:
         return removed
 
     def _place(self, file: SourceFile, names: Names) -> Placed:
-        status = _regular(file)
         folder = self._folder(names[:-1])
-        for name in _candidates(file, names[-1]):
-            placed = self._try_name(file, status, folder, name)
+        for name in candidates(file, names[-1]):
+            placed = self._try_name(file, folder, name)
             if placed is not None:
-                method, is_new = placed
-                path = "/".join((str(self.root), *names[:-1], name))
-                return Placed(path, method, is_new)
-        raise _all_taken(names)
+                path = "/".join((self._root, *names[:-1], name))
+                return Placed(path, *placed)
+        raise all_taken(names)
 
     def _try_name(
-        self, file: SourceFile, status: os.stat_result, folder: int, name: str
+        self, file: SourceFile, folder: int, name: str
     ) -> tuple[Method, bool] | None:
         """Place the file under this name; None if another file has it."""
-        if self._policy.startswith("hardlink"):
+        if self._links:
             try:
-                return self._link(file, status, folder, name)
+                return self._link(file, folder, name)
             except FileExistsError:
-                return self._compare(file, status, folder, name)
+                return self._compare(file, folder, name)
             except OSError as error:
                 if error.errno not in CANNOT_LINK:
                     raise
                 if self._policy == "hardlink":
-                    if found := self._compare(file, status, folder, name):
+                    if found := self._compare(file, folder, name):
                         return found
-                    raise ItemError(
-                        f"It cannot be hard-linked: {error.strerror}",
-                        where=printable(name),
-                        remedy="put downloads and library on one file system, or let "
-                        "it be copied with STASHHOG_DOWNLOADS__PLACE=hardlink_or_copy",
-                    ) from error
+                    raise cannot_link(name, str(error.strerror)) from error
         if lstat(folder, name) is not None:
-            return self._compare(file, status, folder, name)
+            return self._compare(file, folder, name)
         try:
-            return self._copy(file, status, folder, name), True
+            return self._copy(file, regular(file), folder, name), True
         except FileExistsError:
-            return self._compare(file, status, folder, name)
+            return self._compare(file, folder, name)
 
-    def _link(
-        self, file: SourceFile, status: os.stat_result, folder: int, name: str
-    ) -> tuple[Method, bool]:
+    def _link(self, file: SourceFile, folder: int, name: str) -> tuple[Method, bool]:
         # A link is whole from its first moment and never replaces: it needs no
-        # temporary name.
+        # temporary name. What it was made of is looked at last, when it cannot become
+        # something else any more.
         os.link(file.path, name, dst_dir_fd=folder, follow_symlinks=False)
-        there = lstat(folder, name)
-        if there is None or not is_same_inode(status, there):
+        there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISREG(there.st_mode) or there.st_size != file.size_bytes:
             os.unlink(name, dir_fd=folder)
-            raise _changed(file)
+            raise changed(file)
         return "link", True
 
     def _compare(
-        self, file: SourceFile, status: os.stat_result, folder: int, name: str
+        self, file: SourceFile, folder: int, name: str
     ) -> tuple[Method, bool] | None:
         """Return how the file is already there under this name; None if it is not."""
+        status = regular(file)
         there = lstat(folder, name)
         if there is None:
             return None
@@ -245,7 +239,7 @@ class Library:
         if not may_be_equal(status, there):
             return None
         with opened(file.path) as mine, opened(name, folder) as theirs:
-            equal = content.same(mine, theirs, self._checkpoint)
+            equal = content.same(mine, theirs, self.checkpoint)
         return ("existing", False) if equal else None
 
     def _copy(
@@ -260,7 +254,7 @@ class Library:
         temporary = f".stashhog-{secrets.token_hex(8)}.part"
         with opened(file.path) as source:
             if not is_unchanged(status, os.fstat(source)):
-                raise _changed(file)
+                raise changed(file)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             try:
                 target = os.open(temporary, flags, 0o600, dir_fd=folder)
@@ -269,8 +263,11 @@ class Library:
                     after = os.fstat(source)
                     written = os.fstat(target).st_size
                     if not is_unchanged(status, after) or written != status.st_size:
-                        raise _changed(file)
-                    os.fchmod(target, stat.S_IMODE(status.st_mode) & 0o777 | 0o600)
+                        raise changed(file)
+                    mode = self._access.file_mode
+                    if mode is None:
+                        mode = stat.S_IMODE(status.st_mode) & 0o777 | 0o600
+                    self._access.grant(target, mode)
                     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
                     os.fsync(target)
                 finally:
@@ -288,14 +285,8 @@ class Library:
             return "reflink"
         space = os.fstatvfs(folder)
         free = space.f_bavail * space.f_frsize
-        if free < status.st_size + self._reserve_bytes:
-            raise OutOfSpaceError(
-                f"The library has {free} bytes free where {status.st_size} and a "
-                f"reserve of {self._reserve_bytes} are needed",
-                where=printable(str(self.root)),
-                remedy="make room, or lower STASHHOG_DOWNLOADS__RESERVE_BYTES",
-            )
-        content.copy(source, target, self._checkpoint)
+        check_space(free, status.st_size, self._reserve_bytes, self._root)
+        content.copy(source, target, self.checkpoint)
         return "copy"
 
     def _folder(self, names: Names) -> int:
@@ -313,10 +304,7 @@ class Library:
             try:
                 opened = self._open_or_create(parent, names, flags | os.O_NOFOLLOW)
             except (NotADirectoryError, FileExistsError) as error:
-                raise ItemError(
-                    "In the library a file or symbolic link has the name of its folder",
-                    where=printable("/".join(names)),
-                ) from error
+                raise no_folder(names) from error
         self._folders[names] = opened
         return opened
 
@@ -325,7 +313,13 @@ class Library:
             return os.open(names[-1], flags, dir_fd=parent)
         os.mkdir(names[-1], dir_fd=parent)
         self._created.add(names)
-        return os.open(names[-1], flags, dir_fd=parent)
+        opened = os.open(names[-1], flags, dir_fd=parent)
+        try:
+            self._access.grant(opened, self._access.folder_mode)
+        except BaseException:
+            os.close(opened)
+            raise
+        return opened
 
     def _drop_empty(self, names: Names) -> None:
         """Remove the folders that were created for a file that did not come."""
@@ -348,36 +342,3 @@ class Library:
         while self._folders:
             os.close(self._folders.popitem()[1])
         self._created.clear()
-
-
-def _candidates(file: SourceFile, name: str) -> Iterator[str]:
-    """Yield the names a file may get: its own, then ones marked by its content."""
-    yield name
-    mark = oshash(file.path)
-    yield with_mark(name, mark[:8])
-    yield with_mark(name, mark)
-
-
-def _regular(file: SourceFile) -> os.stat_result:
-    """Return the status of a source file that is as it was listed.
-
-    Raises:
-        ItemError: It has become something else.
-    """
-    status = file.path.lstat()
-    if not stat.S_ISREG(status.st_mode) or status.st_size != file.size_bytes:
-        raise _changed(file)
-    return status
-
-
-def _changed(file: SourceFile) -> ItemError:
-    return ItemError(
-        "It changed while it was being placed", where=printable(file.relative_path)
-    )
-
-
-def _all_taken(names: Names) -> ItemError:
-    return ItemError(
-        "Other files have its name and the names it could get instead",
-        where=printable("/".join(names)),
-    )

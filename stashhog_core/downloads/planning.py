@@ -1,26 +1,27 @@
 """What is to be done for one download, given what the ledger knows of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from stashhog_core.downloads import ledger
-from stashhog_core.downloads.choose import Choice, choose, is_video
+from stashhog_core.downloads.choose import SHORTEST_SECONDS, Choice, choose, is_video
+from stashhog_core.downloads.layout import Layout
 from stashhog_core.downloads.ledger import Known, Record
-from stashhog_core.downloads.names import check_name, printable, split_names
-from stashhog_core.downloads.placing import Names
+from stashhog_core.downloads.names import printable, split_names
+from stashhog_core.downloads.outcome import Names
 from stashhog_core.downloads.sources import Entry, EntryFiles, Source, SourceFile
 from stashhog_core.errors import ItemError
 from stashhog_core.media.probe import probe
+from stashhog_core.settings import DownloadSettings
 
-_TOO_SHORT = "It is shorter than 30 seconds"
 _NEEDS_UNPACKING = "It needs unpacking"
 _NOTHING_TO_TAKE = "It holds no video, picture or subtitle"
 
 
-@dataclass(frozen=True)
-class PlannedFile:
+class PlannedFile(NamedTuple):
     """A file to be placed at `names` below the library root."""
 
     file: SourceFile
@@ -49,6 +50,7 @@ class Plan:
         entry: The entry.
         is_folder: Whether its files go into a folder of their own.
         files: To be placed.
+        handled: Number of these that were placed, or failed.
         failures: What cannot be placed; not yet recorded.
         archives: New files that need unpacking.
         short: New files that are left out for being short.
@@ -61,6 +63,7 @@ class Plan:
     entry: Entry
     is_folder: bool = True
     files: list[PlannedFile] = field(default_factory=list)
+    handled: int = 0
     failures: list[Failure] = field(default_factory=list)
     archives: list[Record] = field(default_factory=list)
     short: list[Record] = field(default_factory=list)
@@ -75,23 +78,30 @@ class Planner:
 
     Args:
         source: Lists the files of entries.
+        settings: Layout, and what is left out.
         library_root: The library, links resolved.
         now: Start of the run, for what waits.
-        exclude_short: Leave out videos shorter than 30 seconds.
+        exclude_short: Leave out videos shorter than 30 seconds, whatever the settings.
     """
 
     def __init__(
         self,
         source: Source,
+        settings: DownloadSettings,
         library_root: Path,
         now: datetime,
         *,
         exclude_short: bool,
     ) -> None:
         self._source = source
+        self._layout = Layout(settings.layout)
+        self._junk_patterns = settings.junk_patterns
         self._library_root = library_root
         self._now = now
-        self._exclude_short = exclude_short
+        self._shortest_seconds = settings.minimum_length_seconds
+        if exclude_short:
+            self._shortest_seconds = max(self._shortest_seconds, SHORTEST_SECONDS)
+        self._too_short = f"It is shorter than {self._shortest_seconds:g} seconds"
 
     def plan(self, entry: Entry, known: Known) -> Plan:
         """Return what is to be done for `entry`.
@@ -107,16 +117,22 @@ class Planner:
             return plan
         try:
             listed = self._list(entry)
+            folder = self._layout.folder(entry)
         except ItemError as error:
             self._add_failure(plan, known, ledger.WHOLE_ENTRY, str(error))
             return plan
         plan.is_folder = listed.is_folder
-        choice = choose(listed.files, self._duration(known))
+        choice = choose(
+            listed.files,
+            self._duration(known),
+            self._shortest_seconds,
+            self._junk_patterns,
+        )
         for problem in listed.problems:
             key = (printable(problem.name), 0)
             self._add_failure(plan, known, key, problem.reason)
         for file in choice.take:
-            self._add_file(plan, known, file)
+            self._add_file(plan, known, file, folder)
         self._add_left_out(plan, known, choice, anything=bool(listed.problems))
         plan.has_failed = plan.has_failed or bool(plan.failures)
         return plan
@@ -130,52 +146,57 @@ class Planner:
                 where=printable(str(entry.location)),
                 remedy="save downloads outside STASHHOG_DOWNLOADS__LIBRARY_ROOT",
             )
-        listed = self._source.files(entry)
-        if listed.is_folder:
-            check_name(entry.name)
-        return listed
+        return self._source.files(entry)
 
     def _duration(self, known: Known) -> Callable[[SourceFile], float | None] | None:
         """Return what tells a video's length; None if length does not matter."""
-        if not self._exclude_short:
+        if not self._shortest_seconds:
             return None
 
         def duration_seconds(file: SourceFile) -> float | None:
             record = known.get(_key(file))
-            if record is not None:
-                # It was looked at before: too short, or taken.
-                return 0.0 if record.state == "left_out" else None
+            if record is not None and record.state != "left_out":
+                # It was taken before.
+                return None
+            if record is not None and record.reason == self._too_short:
+                return 0.0
             try:
-                return probe(file.path).duration_seconds
+                return probe(Path(file.path)).duration_seconds
             except ItemError:
                 return None
 
         return duration_seconds
 
-    def _add_file(self, plan: Plan, known: Known, file: SourceFile) -> None:
+    def _add_file(
+        self, plan: Plan, known: Known, file: SourceFile, folder: Names
+    ) -> None:
         entry = plan.entry
-        record = known.get(_key(file))
+        key = _key(file)
+        record = known.get(key)
         if record is None:
-            record = _record(entry, _key(file))
-        elif _is_in_library(record):
+            record = _record(entry, key)
+        elif record.is_placed:
             return
         elif record.state == "left_out":
-            record = replace(record, state="found", reason=None)
+            record = record._replace(state="found", reason=None)
         elif record.state == "blocked" and entry.may_retry_blocked:
-            record = replace(record, state="failed", tries=0)
+            record = record._replace(state="failed", tries=0)
         elif record.state == "blocked" or record.waits(self._now):
             plan.is_held = True
             return
         try:
-            names = split_names(file.relative_path)
+            if plan.is_folder:
+                names = (*folder, *split_names(file.relative_path))
+            else:
+                names = self._layout.file(entry, file.relative_path)
         except ItemError as error:
             plan.failures.append(Failure(record, str(error), is_final=True))
             return
-        if plan.is_folder:
-            names = (entry.name, *names)
-        target = printable("/".join((str(self._library_root), *names)))
-        record = replace(record, target_path=target)
         plan.files.append(PlannedFile(file, record, names, is_video(file)))
+
+    def target(self, names: Names) -> str:
+        """Return a place in the library as the ledger writes it."""
+        return printable("/".join((str(self._library_root), *names)))
 
     def _add_left_out(
         self, plan: Plan, known: Known, choice: Choice, *, anything: bool
@@ -186,12 +207,15 @@ class Planner:
             if _key(file) not in known or entry.may_retry_blocked:
                 record = _record(entry, _key(file))
                 plan.archives.append(
-                    replace(record, state="blocked", reason=_NEEDS_UNPACKING)
+                    record._replace(state="blocked", reason=_NEEDS_UNPACKING)
                 )
         for file in choice.short:
-            if _key(file) not in known:
+            known_record = known.get(_key(file))
+            if known_record is None or known_record.reason != self._too_short:
                 record = _record(entry, _key(file))
-                plan.short.append(replace(record, state="left_out", reason=_TOO_SHORT))
+                plan.short.append(
+                    record._replace(state="left_out", reason=self._too_short)
+                )
         if choice.archives and not choice.take:
             plan.has_failed = bool(plan.archives)
             plan.is_held = not plan.archives
@@ -218,7 +242,7 @@ class Planner:
         if record is None:
             record = _record(plan.entry, key)
         elif record.state == "blocked" and plan.entry.may_retry_blocked:
-            record = replace(record, state="failed", tries=0)
+            record = record._replace(state="failed", tries=0)
         elif record.state == "blocked" or record.waits(self._now):
             plan.is_held = True
             return
@@ -232,10 +256,3 @@ def _key(file: SourceFile) -> ledger.FileKey:
 
 def _record(entry: Entry, key: ledger.FileKey) -> Record:
     return Record(printable(entry.key), printable(entry.name), *key)
-
-
-def _is_in_library(record: Record) -> bool:
-    # A blocked file with a method is in the library, but not in Stash.
-    return record.state in ledger.IN_LIBRARY or (
-        record.state == "blocked" and record.method is not None
-    )

@@ -1,20 +1,13 @@
-"""qBittorrent as a source of finished downloads, from 4.1 to 5.x."""
+"""qBittorrent as a source of finished downloads."""
 
-import logging
+import json
+import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path, PureWindowsPath
-from typing import Any, TypeVar
-
-import qbittorrentapi
-from qbittorrentapi.exceptions import (
-    APIError,
-    Forbidden403Error,
-    HTTP4XXError,
-    HTTP5XXError,
-    LoginFailed,
-    NotFound404Error,
-)
+from typing import Any
 
 from stashhog_core.downloads.names import check_name, printable
 from stashhog_core.downloads.sources import (
@@ -24,13 +17,11 @@ from stashhog_core.downloads.sources import (
     Problem,
     SourceFile,
 )
-from stashhog_core.errors import ConfigurationError, ItemError, TransientError
-from stashhog_core.paths import PathMap
+from stashhog_core.downloads.webapi import WebApi
+from stashhog_core.errors import ItemError
+from stashhog_core.paths import PathMap, is_below
 from stashhog_core.progress import Progress
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings
-
-DONE_TAG = "synced"
-FAILED_TAG = "error_syncing"
 
 # `checkingUP` is not among them, since a check may fail; nor is `moving`.
 _COMPLETE = {"pausedUP", "stoppedUP", "uploading", "stalledUP", "queuedUP", "forcedUP"}
@@ -39,12 +30,7 @@ _BROKEN = {
     "missingFiles": "qBittorrent misses its files",
 }
 _PATH_MAP_VARIABLE = "STASHHOG_DOWNLOADS__PATH_MAP"
-_CONNECT_TIMEOUT_SECONDS = 10.0
-# Longer than any list of hashes that a form field may hold in older versions.
-_TAGGED_AT_ONCE = 200
-
-_log = logging.getLogger(__name__)
-_Answer = TypeVar("_Answer")
+_MINUTE_SECONDS = 60
 
 
 class QBittorrent:
@@ -52,7 +38,7 @@ class QBittorrent:
 
     Args:
         settings: Category and path map.
-        server: Address and credentials.
+        server: Address, credentials, and which torrents are taken.
 
     Raises:
         ConfigurationError: No qBittorrent answers there, or it refuses the login.
@@ -64,36 +50,25 @@ class QBittorrent:
     def __init__(self, settings: DownloadSettings, server: QBittorrentSettings) -> None:
         self._category = settings.category
         self._map = PathMap(settings.path_map)
-        self._address = server.url
-        self._client = qbittorrentapi.Client(
-            host=server.url,
-            username=server.username,
-            password=server.password.get_secret_value(),
-            REQUESTS_ARGS={
-                "timeout": (_CONNECT_TIMEOUT_SECONDS, server.timeout_seconds)
-            },
-            # The client tries again once by itself; more would only take longer.
-            HTTPADAPTER_ARGS={"max_retries": 0},
-            # Plain dictionaries: 5,000 torrents take a tenth of the time.
-            SIMPLE_RESPONSES=True,
-            DISABLE_LOGGING_DEBUG_OUTPUT=True,
+        self._settings = server
+        self._api = WebApi(server)
+        self._filters = bool(
+            server.required_tags or server.refused_tags or server.save_paths
         )
-        self._log_in()
 
     def finished(self, progress: Progress) -> Listing:
         """List the complete torrents that do not carry the tag of the done ones."""
         progress.update(None, "Asking qBittorrent for its torrents")
         # Everything, not only what is complete: a broken torrent is no longer complete.
-        torrents = self._ask(
-            lambda: self._client.torrents_info(category=self._category or None)
-        )
-        if not isinstance(torrents, list):
-            raise self._no_qbittorrent()
+        torrents = self._api.torrents(self._category or None)
         entries, problems = [], []
         done = unfinished = 0
-        for torrent in sorted(torrents, key=lambda torrent: str(torrent["hash"])):
+        for torrent in torrents:
+            tags = _tags(torrent)
+            if self._filters and not self._is_ours(torrent, tags):
+                continue
             state = torrent["state"]
-            if DONE_TAG in _tags(torrent):
+            if self._settings.done_tag in tags:
                 done += 1
             elif state in _BROKEN:
                 problems.append(
@@ -103,20 +78,22 @@ class QBittorrent:
                 unfinished += 1
             else:
                 try:
-                    content = self._content_path(torrent)
-                    if not _is_absolute(content):
-                        unfinished += 1
-                        continue
-                    entries.append(self._entry(torrent, content))
+                    entry = self._entry(torrent, tags)
                 except ItemError as error:
                     problems.append(
                         Problem(torrent["name"], str(error), torrent["hash"])
                     )
-        return Listing(tuple(entries), tuple(problems), done, unfinished)
+                    continue
+                if entry is None:
+                    unfinished += 1
+                else:
+                    entries.append(entry)
+        removable = () if self._settings.clean_up == "none" else self._removable()
+        return Listing(tuple(entries), tuple(problems), done, unfinished, removable)
 
     def files(self, entry: Entry) -> EntryFiles:
         """List the wanted files of a torrent, as they lie on this machine."""
-        answer = self._ask(lambda: self._client.torrents_files(torrent_hash=entry.key))
+        answer = self._api.files(entry.key)
         wanted = [file for file in answer if file["priority"] != 0]
         if not wanted:
             raise ItemError("None of its files is selected in qBittorrent")
@@ -130,41 +107,115 @@ class QBittorrent:
                 files.append(_local_file(location, relative, is_folder, file))
             except ItemError as error:
                 problems.append(Problem(relative or file["name"], str(error)))
-        return EntryFiles(is_folder, tuple(files), tuple(problems))
+        unwanted = tuple(
+            file["name"]
+            for file in answer
+            if file["priority"] == 0 and os.path.lexists(_beside(location, file))
+        )
+        return EntryFiles(is_folder, tuple(files), tuple(problems), unwanted)
 
     def mark_done(self, entries: Sequence[Entry]) -> None:
         """Tag torrents as done, and take the tag of failure from them."""
-        failed_before = [entry.key for entry in entries if entry.is_marked_failed]
-        for keys in _portions([entry.key for entry in entries]):
-            self._tag(self._client.torrents_add_tags, DONE_TAG, keys)
-        for keys in _portions(failed_before):
-            self._tag(self._client.torrents_remove_tags, FAILED_TAG, keys)
+        keys = [entry.key for entry in entries]
+        self._api.add_tag(self._settings.done_tag, keys)
+        self._api.remove_tag(
+            self._settings.failed_tag,
+            [entry.key for entry in entries if entry.is_marked_failed],
+        )
+        if self._settings.post_import_category is not None:
+            self._api.set_category(self._settings.post_import_category, keys)
 
     def mark_failed(self, keys: Sequence[str]) -> None:
         """Tag torrents as failed."""
-        for portion in _portions(keys):
-            self._tag(self._client.torrents_add_tags, FAILED_TAG, portion)
+        self._api.add_tag(self._settings.failed_tag, keys)
+
+    def sharing(self, entry: Entry) -> str | None:
+        """Return the name of another torrent, of any category, that uses its files."""
+        torrents = self._api.torrents()
+        mine = [t for t in torrents if t["hash"] == entry.key]
+        contents = [self._content_path(torrent) for torrent in mine]
+        for torrent in torrents:
+            if torrent["hash"] == entry.key:
+                continue
+            theirs = self._content_path(torrent)
+            if not _is_absolute(theirs):
+                # It is being checked: where it lies is known to be in its save path.
+                theirs = f"{torrent['save_path'].rstrip('/')}/{theirs}"
+            if any(is_below(theirs, c) or is_below(c, theirs) for c in contents):
+                return str(torrent["name"])
+        return None
+
+    def remove(self, entry: Entry, *, with_files: bool) -> None:
+        """Stop and remove a torrent, and perhaps its files from the disk."""
+        self._api.remove(entry.key, with_files=with_files)
 
     def close(self) -> None:
-        """Log out; a server that is gone needs no logging out."""
-        try:
-            self._client.auth_log_out()
-        except APIError as error:
-            _log.debug("qBittorrent was gone before logging out: %s", error)
+        """Log out."""
+        self._api.close()
+
+    @cached_property
+    def _has_tags(self) -> bool:
+        return self._api.has_tags()
+
+    def _is_ours(self, torrent: Mapping[str, Any], tags: set[str]) -> bool:
+        """Tell whether a torrent passes the filters that are set."""
+        settings = self._settings
+        return (
+            tags.issuperset(settings.required_tags)
+            and tags.isdisjoint(settings.refused_tags)
+            and (
+                not settings.save_paths
+                or any(
+                    is_below(torrent["save_path"], path) for path in settings.save_paths
+                )
+            )
+        )
+
+    def _removable(self) -> tuple[Entry, ...]:
+        """Return the done torrents that have seeded as long as they must.
+
+        They are asked for anew, without the category if importing changes it.
+        """
+        after = self._settings.post_import_category
+        torrents = self._api.torrents(None if after else self._category or None)
+        entries = []
+        for torrent in torrents:
+            tags = _tags(torrent)
+            categories = {self._category, after} if self._category else set()
+            if (
+                self._settings.done_tag in tags
+                and torrent["state"] in _COMPLETE
+                and (not categories or torrent.get("category") in categories)
+                and self._is_ours(torrent, tags)
+                and _has_seeded(torrent)
+            ):
+                try:
+                    entry = self._entry(torrent, tags)
+                except ItemError:
+                    # Where it lies is not known any more: it stays.
+                    continue
+                if entry is not None:
+                    entries.append(entry)
+        return tuple(entries)
 
     def _content_path(self, torrent: Mapping[str, Any]) -> str:
         """Return where a torrent lies, on qBittorrent's machine."""
         if "content_path" in torrent:
             return str(torrent["content_path"])
         # Before 4.3.2 the server does not say: its files' common folder tells.
-        files = self._ask(lambda: self._client.torrents_files(torrent["hash"]))
+        files = self._api.files(torrent["hash"])
         tops = {file["name"].partition("/")[0] for file in files}
         save_path = str(torrent["save_path"]).rstrip("/\\")
         return f"{save_path}/{tops.pop()}" if len(tops) == 1 else save_path
 
-    def _entry(self, torrent: Mapping[str, Any], content: str) -> Entry:
-        location = self._local(content)
-        boundary = self._local(torrent["save_path"])
+    def _entry(self, torrent: Mapping[str, Any], tags: set[str]) -> Entry | None:
+        """Return a complete torrent as an entry; None while it is being checked."""
+        content = self._content_path(torrent)
+        if not _is_absolute(content):
+            return None
+        save_path = str(torrent["save_path"])
+        location = self._local(content, save_path)
+        boundary = self._local(save_path, save_path)
         if location == boundary:
             raise ItemError(
                 "Its content is the whole save path, so that other downloads "
@@ -177,15 +228,16 @@ class QBittorrent:
         except ItemError:
             # Shown names are free text; the name on disk is always a file name.
             name = check_name(location.name)
-        tags = _tags(torrent)
+        is_marked_failed = self._settings.failed_tag in tags
         return Entry(
             key=torrent["hash"],
             name=name,
             location=location,
             boundary=boundary if location.is_relative_to(boundary) else location.parent,
-            is_marked_failed=FAILED_TAG in tags,
+            is_marked_failed=is_marked_failed,
             # Taking the tag away by hand is how a person asks for another try.
-            may_retry_blocked=FAILED_TAG not in tags,
+            may_retry_blocked=not is_marked_failed and self._has_tags,
+            category=str(torrent.get("category", "")),
         )
 
     def _content(self, entry: Entry, depth: int) -> Path:
@@ -203,8 +255,7 @@ class QBittorrent:
             raise ItemError(
                 "Its files are not on this machine",
                 where=printable(str(entry.location)),
-                remedy=f"mount them here, or map qBittorrent's path in "
-                f"{_PATH_MAP_VARIABLE}",
+                remedy=_missing_mapping(self._map.to_remote(str(entry.boundary))),
             )
         if depth and not location.is_dir():
             # A folder with one file: qBittorrent gives the file as the content.
@@ -217,79 +268,20 @@ class QBittorrent:
             )
         return location
 
-    def _local(self, path: str) -> Path:
+    def _local(self, path: str, save_path: str) -> Path:
         local = self._map.to_local(path)
         if not Path(local).is_absolute():
             raise ItemError(
                 "Its path is none of this machine",
                 where=printable(path),
-                remedy=f"map its beginning in {_PATH_MAP_VARIABLE}",
+                remedy=_missing_mapping(save_path),
             )
         return Path(local)
 
-    def _log_in(self) -> None:
-        try:
-            self._client.auth_log_in()
-        except LoginFailed as error:
-            raise ConfigurationError(
-                "qBittorrent refuses the login",
-                where=self._address,
-                remedy="check STASHHOG_QBITTORRENT__USERNAME and "
-                "STASHHOG_QBITTORRENT__PASSWORD",
-            ) from error
-        except Forbidden403Error as error:
-            raise ConfigurationError(
-                "qBittorrent has banned this machine after wrong passwords",
-                where=self._address,
-                remedy="correct STASHHOG_QBITTORRENT__PASSWORD, then wait for the ban "
-                "to end or restart qBittorrent",
-            ) from error
-        except HTTP5XXError as error:
-            raise self._failing(error) from error
-        except HTTP4XXError as error:
-            raise self._no_qbittorrent() from error
-        except APIError as error:
-            raise ConfigurationError(
-                "qBittorrent cannot be reached",
-                where=self._address,
-                remedy="start it, or correct STASHHOG_QBITTORRENT__URL",
-            ) from error
 
-    def _ask(self, call: Callable[[], Any]) -> Any:
-        """Make one call; whatever goes wrong is an outage, never an empty answer."""
-        try:
-            return call()
-        except NotFound404Error as error:
-            raise ItemError("qBittorrent does not have it any more") from error
-        except (LoginFailed, Forbidden403Error) as error:
-            raise ConfigurationError(
-                "qBittorrent does not accept the login any more",
-                where=self._address,
-                remedy="check STASHHOG_QBITTORRENT__PASSWORD",
-            ) from error
-        except (APIError, ValueError) as error:
-            # ValueError: an answer that is not JSON, as of a server that stops halfway.
-            raise self._failing(error) from error
-
-    def _tag(self, call: Callable[..., Any], tag: str, keys: list[str]) -> None:
-        try:
-            self._ask(lambda: call(tags=tag, torrent_hashes=keys))
-        except ItemError:
-            _log.warning("This qBittorrent knows no tags: %s is not shown there", tag)
-
-    def _failing(self, error: Exception) -> TransientError:
-        return TransientError(
-            "qBittorrent did not answer as it should",
-            where=self._address,
-            remedy=f"it is asked again later ({type(error).__name__})",
-        )
-
-    def _no_qbittorrent(self) -> ConfigurationError:
-        return ConfigurationError(
-            "What answers there is not qBittorrent's Web API",
-            where=self._address,
-            remedy="correct STASHHOG_QBITTORRENT__URL",
-        )
+def _missing_mapping(save_path: str) -> str:
+    example = json.dumps({save_path: "/where/it/is/here"}, ensure_ascii=False)
+    return printable(f"mount it here, or map it: {_PATH_MAP_VARIABLE}={example}")
 
 
 def _local_file(
@@ -320,18 +312,33 @@ def _local_file(
     return SourceFile(relative, path, status.st_size)
 
 
+def _beside(location: Path, file: Mapping[str, Any]) -> Path:
+    """Return where a file of a torrent lies, given where the torrent does."""
+    _, slash, relative = file["name"].partition("/")
+    return location / relative if slash else location
+
+
+def _has_seeded(torrent: Mapping[str, Any]) -> bool:
+    """Tell whether one of a torrent's seeding limits is reached, or none is set.
+
+    Limits that the server does not tell, as very old ones, are not reached.
+    """
+    if "max_ratio" not in torrent or "max_seeding_time" not in torrent:
+        return False
+    idle_seconds = time.time() - torrent.get("last_activity", time.time())
+    limits = (
+        (torrent["max_ratio"], torrent.get("ratio", 0)),
+        (torrent["max_seeding_time"], torrent.get("seeding_time", 0) / _MINUTE_SECONDS),
+        (torrent.get("max_inactive_seeding_time", -1), idle_seconds / _MINUTE_SECONDS),
+    )
+    set_limits = [(limit, value) for limit, value in limits if limit >= 0]
+    return not set_limits or any(value >= limit for limit, value in set_limits)
+
+
 def _is_absolute(path: str) -> bool:
     # While qBittorrent checks a torrent, the path is relative and means nothing.
     return path.startswith("/") or PureWindowsPath(path).is_absolute()
 
 
 def _tags(torrent: Mapping[str, Any]) -> set[str]:
-    return {tag.strip() for tag in torrent.get("tags", "").split(",")} - {""}
-
-
-def _portions(keys: Iterable[str]) -> list[list[str]]:
-    keys = list(keys)
-    return [
-        keys[start : start + _TAGGED_AT_ONCE]
-        for start in range(0, len(keys), _TAGGED_AT_ONCE)
-    ]
+    return set(map(str.strip, torrent.get("tags", "").split(",")))

@@ -3,16 +3,19 @@
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
+from stashhog_core.downloads.clean_up import CleanedUp
 from stashhog_core.downloads.ledger import Record
 from stashhog_core.downloads.names import printable
-from stashhog_core.downloads.placing import Library, OutOfSpaceError, Placed
+from stashhog_core.downloads.outcome import OutOfSpaceError, Placed
+from stashhog_core.downloads.placing import Library
 from stashhog_core.downloads.planning import Failure, Plan, PlannedFile, Planner
+from stashhog_core.downloads.preview import Preview
 from stashhog_core.downloads.seen import awaiting_scan, still_unseen
 from stashhog_core.downloads.sources import Entry, Problem, Source
 from stashhog_core.errors import ItemError, StashHogError
@@ -23,7 +26,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult, ItemFailure
 from stashhog_core.settings import Settings
 
-_RECORDS_AT_ONCE = 1000
+_FILES_AT_ONCE = 5000
 _RECORD_INTERVAL_SECONDS = 2.0
 _REPORT_INTERVAL_SECONDS = 0.5
 _SHOWN_PATHS = 100
@@ -77,11 +80,24 @@ class Run:
         self._library = library
         self._now = datetime.now(UTC)
         self._planner = Planner(
-            source, library.root, self._now, exclude_short=params.exclude_small_vids
+            source,
+            settings.downloads,
+            library.root,
+            self._now,
+            exclude_short=params.exclude_small_vids,
         )
+        self._place_file = library.place
+        if params.dry_run:
+            preview = Preview(
+                library.root,
+                settings.downloads.place,
+                settings.downloads.reserve_bytes,
+                library.checkpoint,
+            )
+            self._place_file = preview.place
         self._counts = _Counts()
         self._unwritten: list[Record] = []
-        self._announced: dict[tuple[str, str, int], Record] = {}
+        self._unannounced: Sequence[Plan] = ()
         library.before_copy = self._write_announced
         self._written_at = time.monotonic()
         self._reported_at = 0.0
@@ -89,6 +105,8 @@ class Run:
     def report_problems(self, problems: Iterable[Problem]) -> None:
         """Report entries that the source shows as broken, each when it is due."""
         problems = list(problems)
+        if not problems:
+            return
         known = self._known([problem.key for problem in problems])
         failed = []
         for problem in problems:
@@ -111,10 +129,19 @@ class Run:
     ) -> None:
         """Place the files of these entries, then tell ledger and source."""
         known = self._known([entry.key for entry in entries])
-        plans = []
-        for entry in entries:
+        plans: list[Plan] = []
+        for number, entry in enumerate(entries, start=done + 1):
             progress.checkpoint()
             plans.append(self._planner.plan(entry, known[entry.key]))
+            # As many at a time that memory stays flat.
+            if sum(len(plan.files) for plan in plans) >= _FILES_AT_ONCE:
+                self._carry_out(plans, progress, number - len(plans), total)
+                plans = []
+        self._carry_out(plans, progress, done + len(entries) - len(plans), total)
+
+    def _carry_out(
+        self, plans: Sequence[Plan], progress: Progress, done: int, total: int
+    ) -> None:
         self._announce(plans)
         videos: list[tuple[Record, Path]] = []
         try:
@@ -127,7 +154,7 @@ class Run:
         self._examine(videos, progress)
         self._conclude(plans)
 
-    def result(self, total: int, done: int) -> DownloadsResult:
+    def result(self, total: int, done: int, cleaned: CleanedUp) -> DownloadsResult:
         """Return what happened."""
         counts = self._counts
         return DownloadsResult(
@@ -136,6 +163,7 @@ class Run:
             synced_items=counts.synced,
             skipped_items=counts.skipped + done,
             failed_items=counts.failed,
+            files=counts.files_linked + counts.files_copied,
             files_linked=counts.files_linked,
             files_copied=counts.files_copied,
             files_skipped=counts.files_skipped,
@@ -144,6 +172,9 @@ class Run:
             awaiting_scan=awaiting_scan(self._database),
             placed_paths=tuple(counts.placed_paths),
             unseen=still_unseen(self._database, _SHOWN_PATHS),
+            removed_items=len(cleaned.removed),
+            removed=tuple(cleaned.removed),
+            kept=tuple(cleaned.kept[:_SHOWN_PATHS]),
             errors=tuple(counts.errors),
         )
 
@@ -151,7 +182,7 @@ class Run:
         with self._database.transaction() as session:
             return ledger.known_files(session, self._source.kind, keys)
 
-    def _announce(self, plans: Iterable[Plan]) -> None:
+    def _announce(self, plans: Sequence[Plan]) -> None:
         """Note what is about to be placed; record what is reported or left out."""
         for plan in plans:
             name = printable(plan.entry.name)
@@ -165,11 +196,8 @@ class Run:
                     f"the first is {first.relative_path}",
                 )
             self._unwritten += [*plan.archives, *plan.short]
-            self._announced |= {
-                (file.record.entry_key, *file.record.key): file.record
-                for file in plan.files
-            }
             self._counts.files_skipped += plan.left_out
+        self._unannounced = plans
         self._write()
 
     def _note(self, failure: Failure, entry_name: str) -> None:
@@ -183,7 +211,7 @@ class Run:
             return
         self._error(item, failure.reason)
         self._unwritten.append(
-            replace(record, state="blocked", reason=failure.reason, next_try_at=None)
+            record._replace(state="blocked", reason=failure.reason, next_try_at=None)
         )
 
     def _place_all(self, plan: Plan, progress: Progress) -> list[tuple[Record, Path]]:
@@ -192,46 +220,49 @@ class Run:
         for file in plan.files:
             progress.checkpoint()
             record = self._place(plan, file)
-            self._announced.pop((file.record.entry_key, *file.record.key), None)
+            plan.handled += 1
             if record is not None and record.oshash is not None:
-                videos.append((record, file.file.path))
+                videos.append((record, Path(file.file.path)))
             due = time.monotonic() - self._written_at > _RECORD_INTERVAL_SECONDS
-            if due or len(self._unwritten) >= _RECORDS_AT_ONCE:
+            if due or len(self._unwritten) >= _FILES_AT_ONCE:
                 self._write()
         return videos
 
     def _place(self, plan: Plan, file: PlannedFile) -> Record | None:
         """Place one file; return its record, or None if it failed."""
         source_file = file.file
-        item = f"{printable(plan.entry.name)}/{file.record.relative_path}"
-        if not plan.is_folder:
-            item = printable(plan.entry.name)
         try:
-            content_hash = oshash(source_file.path) if file.is_video else None
-            if self._dry_run:
-                placed = self._library.preview(source_file, file.names)
-            else:
-                placed = self._library.place(source_file, file.names)
+            content_hash = oshash(Path(source_file.path)) if file.is_video else None
+            placed = self._place_file(source_file, file.names)
         except OutOfSpaceError as error:
             # No try of the file's: the next run may have room.
             plan.has_failed = True
-            self._error(item, str(error))
-            record = replace(file.record, state="failed", reason=str(error))
-            self._unwritten.append(replace(record, next_try_at=None))
+            self._error(_item(plan, file), str(error))
+            record = file.record._replace(
+                state="failed",
+                target_path=self._planner.target(file.names),
+                reason=str(error),
+                next_try_at=None,
+            )
+            self._unwritten.append(record)
             return None
         except (ItemError, OSError) as error:
             plan.has_failed = True
-            self._fail(file.record, item, _worded(error))
+            record = file.record._replace(target_path=self._planner.target(file.names))
+            self._fail(record, _item(plan, file), _worded(error))
             return None
         self._counts.add(placed, source_file.size_bytes)
-        record = replace(
-            file.record,
-            state="placed",
+        known = file.record
+        record = Record(
+            known.entry_key,
+            known.entry_name,
+            known.relative_path,
+            known.size_bytes,
+            "placed",
             target_path=printable(placed.path),
             method=placed.method,
             oshash=content_hash,
-            reason=None,
-            next_try_at=None,
+            tries=known.tries,
             placed_at=datetime.now(UTC),
         )
         self._unwritten.append(record)
@@ -252,7 +283,7 @@ class Run:
                 probe(path)
             except ItemError as error:
                 self._error(record.target_path or str(path), str(error))
-                self._unwritten.append(replace(record, reason=str(error)))
+                self._unwritten.append(record._replace(reason=str(error)))
         self._write()
 
     def _conclude(self, plans: Iterable[Plan]) -> None:
@@ -300,6 +331,9 @@ class Run:
         if self._dry_run or not records:
             return
         self._library.flush()
+        self._record(records)
+
+    def _record(self, records: Sequence[Record]) -> None:
         with self._database.transaction() as session:
             ledger.write(session, self._source.kind, records)
 
@@ -308,11 +342,14 @@ class Run:
 
         Links leave nothing, and are recorded when they are made.
         """
-        announced = list(self._announced.values())
-        self._announced = {}
+        announced = [
+            file.record._replace(target_path=self._planner.target(file.names))
+            for plan in self._unannounced
+            for file in plan.files[plan.handled :]
+        ]
+        self._unannounced = ()
         if announced:
-            with self._database.transaction() as session:
-                ledger.write(session, self._source.kind, announced)
+            self._record(announced)
 
     def _report(
         self, progress: Progress, entry: Entry, number: int, total: int
@@ -323,6 +360,11 @@ class Run:
             progress.update(
                 number / total, f"{printable(entry.name)} {number + 1}/{total}"
             )
+
+
+def _item(plan: Plan, file: PlannedFile) -> str:
+    name = printable(plan.entry.name)
+    return f"{name}/{file.record.relative_path}" if plan.is_folder else name
 
 
 def _worded(error: StashHogError | OSError) -> str:

@@ -1,9 +1,10 @@
 """Where finished downloads come from: what every source can tell and be told."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stashhog_core.progress import Progress
 
@@ -14,11 +15,12 @@ class Entry:
 
     Attributes:
         key: What the ledger knows it by: info hash, or name in the watch folder.
-        name: Its folder's name in the library; a single file keeps its own name.
+        name: What it is called in the library; a single file keeps its extension.
         location: Its file or folder on this machine.
         boundary: The folder that its files must really lie in.
         is_marked_failed: The source shows it as failed, so that success must be told.
         may_retry_blocked: A person asked for it again.
+        category: Its category in the source; empty if it has none.
     """
 
     key: str
@@ -27,14 +29,14 @@ class Entry:
     boundary: Path
     is_marked_failed: bool = False
     may_retry_blocked: bool = False
+    category: str = ""
 
 
-@dataclass(frozen=True)
-class SourceFile:
+class SourceFile(NamedTuple):
     """A file of an entry; `relative_path` is below the entry, with `/`."""
 
     relative_path: str
-    path: Path
+    path: str | os.PathLike[str]
     size_bytes: int
 
 
@@ -59,21 +61,27 @@ class Listing:
         problems: Entries that will not finish by themselves.
         done: Number of entries that the source knows as done.
         unfinished: Number of entries still on their way.
+        removable: Those of the done ones that the source would not miss.
     """
 
     entries: tuple[Entry, ...] = ()
     problems: tuple[Problem, ...] = ()
     done: int = 0
     unfinished: int = 0
+    removable: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True)
 class EntryFiles:
-    """The files of one entry, and those that cannot be taken at all."""
+    """The files of one entry, and those that cannot be taken at all.
+
+    `unwanted` are the paths of what is there though nobody asked for it.
+    """
 
     is_folder: bool
     files: tuple[SourceFile, ...]
     problems: tuple[Problem, ...] = ()
+    unwanted: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -104,6 +112,12 @@ class Source(Protocol):
 
     def mark_failed(self, keys: Sequence[str]) -> None:
         """Show in the source that these failed."""
+
+    def sharing(self, entry: Entry) -> str | None:
+        """Return the name of another entry that uses files of this one; None: none."""
+
+    def remove(self, entry: Entry, *, with_files: bool) -> None:
+        """Remove an entry from the source, and perhaps its files from the disk."""
 
     def close(self) -> None:
         """Log out and give back connections."""

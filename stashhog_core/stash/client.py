@@ -81,7 +81,7 @@ class StashClient(StashReader):
 
     def start_generate(self, generate_input: Mapping[str, Any]) -> int:
         """Queue a generate job; return the job's id."""
-        _never_empty(generate_input, "sceneIDs")
+        _never_empty(generate_input, "sceneIDs", "markerIDs")
         return self._one(d.START_GENERATE, {"input": generate_input})
 
     def find_job(
@@ -222,6 +222,6 @@ def _id_sets(
     }
 
 
-def _never_empty(job_input: Mapping[str, Any], name: str) -> None:
-    if not job_input.get(name):
-        raise ValueError(f"Stash would take missing or empty {name} as everything")
+def _never_empty(job_input: Mapping[str, Any], *names: str) -> None:
+    if not any(job_input.get(name) for name in names):
+        raise ValueError(f"Stash would take missing or empty {names[0]} as everything")

@@ -19,9 +19,12 @@ from stashhog_core.stash.payloads import (
     Scene,
     SceneFileStamp,
     SceneMedia,
+    ScenePaths,
+    SceneRelations,
     SceneStamp,
     Studio,
     Tag,
+    TagUse,
 )
 
 T = TypeVar("T")
@@ -120,6 +123,10 @@ SCENE_FIELDS = (
     "video_codec audio_codec fingerprints{type value}} "
     f"scene_markers{{{MARKER_FIELDS}}}"
 )
+MEDIA_FIELDS = (
+    "id paths{screenshot preview webp sprite vtt} files{fingerprints{type value}} "
+    "scene_markers{id seconds stream preview screenshot}"
+)
 JOB_FIELDS = "id status description subTasks progress addTime error"
 
 # --- the server and its jobs ---------------------------------------------------------
@@ -158,6 +165,8 @@ STOP_JOB = Operation(
     "StopJob", "mutation StopJob($id:ID!){answer:stopJob(job_id:$id)}", bool, False
 )
 
+JOBS_SUBSCRIBE = "subscription JobsSubscribe{answer:jobsSubscribe{type job{id}}}"
+
 # --- reading -------------------------------------------------------------------------
 
 
@@ -188,6 +197,14 @@ def _everything(name: str, field_name: str, rows: str, fields: str) -> str:
 SCENE_STAMPS = Operation(
     "SceneStamps", _scene_page("SceneStamps", "id updated_at"), Rows[SceneStamp]
 )
+SCENE_RELATIONS = Operation(
+    "SceneRelations",
+    _scene_page(
+        "SceneRelations",
+        "id files{id} tags{id} performers{id} studio{id} scene_markers{id}",
+    ),
+    Rows[SceneRelations],
+)
 SCENE_PAGE = Operation("ScenePage", _scene_page("ScenePage", SCENE_FIELDS), Rows[Scene])
 SCENES = Operation("Scenes", _scenes_by_id("Scenes", SCENE_FIELDS), Rows[Scene])
 SCENE_IDS = Operation(
@@ -198,9 +215,17 @@ SCENE_IDS = Operation(
     Rows[Ref],
 )
 SCENE_MEDIA = Operation(
-    "SceneMedia",
-    _scenes_by_id("SceneMedia", "id paths{screenshot preview webp sprite vtt}"),
-    Rows[SceneMedia],
+    "SceneMedia", _scenes_by_id("SceneMedia", MEDIA_FIELDS), Rows[SceneMedia]
+)
+SCENE_MEDIA_PAGE = Operation(
+    "SceneMediaPage", _scene_page("SceneMediaPage", MEDIA_FIELDS), Rows[SceneMedia]
+)
+SCENES_AT = Operation(
+    "ScenesAt",
+    "query ScenesAt($path:String!){answer:findScenes(filter:{per_page:-1,"
+    'sort:"id",direction:ASC},scene_filter:{path:{value:$path,modifier:EQUALS}})'
+    "{rows:scenes{id files{path}}}}",
+    Rows[ScenePaths],
 )
 SCENE_COUNT = Operation(
     "SceneCount",
@@ -246,6 +271,14 @@ FIND_TAG = Operation(
     "{name:{value:$name,modifier:EQUALS},OR:{aliases:{value:$name,modifier:EQUALS}}})"
     f"{{rows:tags{{{TAG_FIELDS}}}}}}}",
     Rows[Tag],
+)
+
+TAG_USE = Operation(
+    "TagUse",
+    "query TagUse($id:ID!){answer:findTag(id:$id){id name description aliases favorite "
+    "scene_count scene_marker_count image_count gallery_count performer_count "
+    "studio_count group_count parent_count child_count}}",
+    TagUse,
 )
 
 # --- writing -------------------------------------------------------------------------

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 
-from stashhog_core.errors import TransientError
+from stashhog_core.errors import JobError, TransientError
 from stashhog_core.progress import Progress
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import Job
+from stashhog_core.stash.watch import JobWatch
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,10 @@ _PLURALS = {
     "thumbnail": "thumbnails",
     "transcode": "transcodes",
 }
+
+
+class DeadlineError(JobError):
+    """A server job took longer than it was given."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ def follow(
     poll_interval_seconds: float,
     outage_limit_seconds: float,
     on_first_look: Callable[[Job], None] | None = None,
+    deadline_seconds: float | None = None,
+    watch: JobWatch | None = None,
 ) -> Job | None:
     """Return the job once it is over; None if Stash forgot it.
 
@@ -73,10 +80,14 @@ def follow(
         poll_interval_seconds: Time between looks.
         outage_limit_seconds: How long the server may be away.
         on_first_look: Called once, with the job as first seen.
+        deadline_seconds: How long to wait for the end; None: as long as it takes.
+        watch: Tells that the job ended, so that it is looked at sooner.
 
     Raises:
         TransientError: The server was away for too long; the job may still run.
+        DeadlineError: The job did not end in time; it still runs.
     """
+    started = time.monotonic()
     away_since: float | None = None
     pause_seconds = poll_interval_seconds
     while True:
@@ -104,7 +115,17 @@ def follow(
             if fraction is not None:
                 fraction = min(fraction, _ALMOST_DONE)
             progress.update(fraction, f"{label}: {describe(job)}")
-        _pause(pause_seconds, progress)
+        if deadline_seconds is not None and (
+            time.monotonic() - started >= deadline_seconds
+        ):
+            raise DeadlineError(
+                f"Stash job {key.stash_job_id} did not end within "
+                f"{deadline_seconds:g} s",
+                where=stash.address,
+                remedy="look at Stash's tasks, or raise "
+                "STASHHOG_STASH__JOB_DEADLINE_SECONDS",
+            )
+        _pause(pause_seconds, progress, watch)
 
 
 def describe(job: Job) -> str:
@@ -127,9 +148,13 @@ def _base_name(path: str) -> str:
     return pure.name or path
 
 
-def _pause(seconds: float, progress: Progress) -> None:
-    """Sleep, but notice a stop meanwhile."""
+def _pause(seconds: float, progress: Progress, watch: JobWatch | None) -> None:
+    """Sleep, but notice a stop or the end of the job meanwhile."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        time.sleep(min(left, _CHECK_SECONDS))
+        pause_seconds = min(left, _CHECK_SECONDS)
+        if watch is None:
+            time.sleep(pause_seconds)
+        elif watch.wait(pause_seconds):
+            return
         progress.checkpoint()

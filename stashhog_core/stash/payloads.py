@@ -68,6 +68,17 @@ class SceneFileStamp(Payload, frozen=True, kw_only=True):
     files: tuple[FileStamp, ...]
 
 
+class SceneRelations(Payload, frozen=True, kw_only=True):
+    """A row of the deep manifest: a scene and the ids of all that belongs to it."""
+
+    id: int
+    files: tuple[Ref, ...]
+    tags: tuple[Ref, ...]
+    performers: tuple[Ref, ...]
+    studio: Ref | None
+    scene_markers: tuple[Ref, ...]
+
+
 class StashBoxId(Payload, frozen=True, kw_only=True):
     """An id of a scene, performer or studio on a stash-box."""
 
@@ -165,11 +176,49 @@ class MediaPaths(Payload, frozen=True, kw_only=True):
     vtt: str | None
 
 
+class MarkerMedia(Payload, frozen=True, kw_only=True):
+    """A marker and where Stash serves its media, made or not."""
+
+    id: int
+    seconds: float
+    stream: str
+    preview: str
+    screenshot: str
+
+
+class HashedFile(Payload, frozen=True, kw_only=True):
+    """A file by its hashes."""
+
+    fingerprints: tuple[Fingerprint, ...]
+
+
 class SceneMedia(Payload, frozen=True, kw_only=True):
-    """A scene and the places of its media."""
+    """A scene and the places of its media, which depend on its first file."""
 
     id: int
     paths: MediaPaths
+    files: tuple[HashedFile, ...] = ()
+    scene_markers: tuple[MarkerMedia, ...] = ()
+
+
+class JobEvent(Payload, frozen=True, kw_only=True):
+    """News of a job, told over the websocket. REMOVE: it is over."""
+
+    type: Literal["ADD", "UPDATE", "REMOVE"]
+    job: Ref
+
+
+class PathStamp(Payload, frozen=True, kw_only=True):
+    """A file's place."""
+
+    path: str
+
+
+class ScenePaths(Payload, frozen=True, kw_only=True):
+    """A scene and where its files lie."""
+
+    id: int
+    files: tuple[PathStamp, ...]
 
 
 class Tag(Payload, frozen=True, kw_only=True):
@@ -183,6 +232,43 @@ class Tag(Payload, frozen=True, kw_only=True):
     favorite: bool = False
     ignore_auto_tag: bool = False
     parents: tuple[Ref, ...] = ()
+
+
+class TagUse(Payload, frozen=True, kw_only=True):
+    """A tag, and by how many things of each kind it is used."""
+
+    id: int
+    name: str
+    description: str | None = None
+    aliases: tuple[str, ...] = ()
+    favorite: bool = False
+    scene_count: int
+    scene_marker_count: int
+    image_count: int
+    gallery_count: int
+    performer_count: int
+    studio_count: int
+    group_count: int
+    parent_count: int
+    child_count: int
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing uses it and nobody has added anything to it."""
+        return not (
+            self.description
+            or self.aliases
+            or self.favorite
+            or self.scene_count
+            or self.scene_marker_count
+            or self.image_count
+            or self.gallery_count
+            or self.performer_count
+            or self.studio_count
+            or self.group_count
+            or self.parent_count
+            or self.child_count
+        )
 
 
 class Performer(Payload, frozen=True, kw_only=True):

@@ -15,15 +15,17 @@ from stashhog_core.stash.payloads import (
     Scene,
     SceneFileStamp,
     SceneMedia,
+    SceneRelations,
     SceneStamp,
     Studio,
     Tag,
+    TagUse,
 )
 from stashhog_core.stash.transport import RETRY_DELAYS_SECONDS, Transport
 
 T = TypeVar("T")
 
-IDS_PER_QUERY = 500
+IDS_PER_QUERY = 1000
 """Scenes asked for at a time when they are named by id."""
 
 
@@ -69,6 +71,20 @@ class StashReader:
         """Yield id and time of change of every scene, page by page, by rising id."""
         after = 0
         while rows := self._rows(d.SCENE_STAMPS, {"after": after, "size": page_size}):
+            yield rows
+            if len(rows) < page_size:
+                return
+            after = rows[-1].id
+
+    def scene_relations(self, page_size: int = 1000) -> Iterator[list[SceneRelations]]:
+        """Yield the ids of all that belongs to every scene, page by page, by rising id.
+
+        The order of the tags, performers and markers of a scene means nothing; the
+        first file is the primary one.
+        """
+        after = 0
+        variables = {"size": page_size}
+        while rows := self._rows(d.SCENE_RELATIONS, {**variables, "after": after}):
             yield rows
             if len(rows) < page_size:
                 return
@@ -143,6 +159,10 @@ class StashReader:
                 return tag
         return None
 
+    def tag_use(self, tag_id: int) -> TagUse | None:
+        """Return how much a tag is used; None: Stash has no such tag."""
+        return self._transport.send(d.TAG_USE, {"id": str(tag_id)})
+
     def scenes_lacking_phash(self, ids: Sequence[int]) -> list[int]:
         """Return those of `ids` with a file that has no perceptual hash."""
         if not ids:
@@ -154,6 +174,21 @@ class StashReader:
     def scene_media(self, ids: Sequence[int]) -> tuple[list[SceneMedia], list[int]]:
         """Return where the scenes' media would be, and the ids Stash lacks."""
         return self._by_id(d.SCENE_MEDIA, ids)
+
+    def scene_media_pages(self, page_size: int = 500) -> Iterator[list[SceneMedia]]:
+        """Yield where the media of every scene would be, page by page, by rising id."""
+        after = 0
+        variables = {"size": page_size}
+        while rows := self._rows(d.SCENE_MEDIA_PAGE, {**variables, "after": after}):
+            yield rows
+            if len(rows) < page_size:
+                return
+            after = rows[-1].id
+
+    def has_file(self, path: str) -> bool:
+        """Tell whether a scene has a file at this path, as Stash names it."""
+        rows = self._rows(d.SCENES_AT, {"path": path})
+        return any(file.path == path for row in rows for file in row.files)
 
     def media_exists(self, url_path: str) -> bool:
         """Tell whether Stash has made the media at this path or address of it."""

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,8 +24,7 @@ def text_hash(text: bytes) -> Hash:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
 
 
-@dataclass(frozen=True, slots=True)
-class LocalEntity:
+class LocalEntity(NamedTuple):
     """A tag, performer or studio as mirrored. No hash: a stub, or to be renewed."""
 
     name: str
@@ -64,7 +64,9 @@ def compare_entities(
         if known is None or known.missing or known.hash != hash_:
             changed.add(id_)
         if known is not None and known.name != name:
+            # Also where the hash is the same: then our side is wrong.
             renamed.add(id_)
+            changed.add(id_)
     gone = [(id_, row.missing) for id_, row in local.items() if id_ not in remote]
     return EntityDifference(
         changed=frozenset(changed),
@@ -74,8 +76,7 @@ def compare_entities(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class LocalScene:
+class LocalScene(NamedTuple):
     """A mirrored scene. No hash: it is to be fetched whatever Stash says."""
 
     hash: Hash | None
@@ -98,6 +99,8 @@ class SceneDifference:
     marker: set[int] = field(default_factory=set)
     file: set[int] = field(default_factory=set)
     entity: set[int] = field(default_factory=set)
+    relation: set[int] = field(default_factory=set)
+    """Found by the deep look alone: files, tags, performers, studio or markers."""
     returned: set[int] = field(default_factory=set)
     vanished: set[int] = field(default_factory=set)
     """Gone from Stash since the last run; nothing to fetch."""
@@ -113,6 +116,7 @@ class SceneDifference:
             | self.marker
             | self.file
             | self.entity
+            | self.relation
             | self.returned
         )
 
@@ -132,6 +136,7 @@ class SceneDifference:
             "marker",
             "file",
             "entity",
+            "relation",
             "vanished",
         ):
             ids: set[int] = getattr(self, reason)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import func, select
@@ -24,13 +25,16 @@ from stashhog_core.db.models import (
     Tag,
     TagParent,
 )
+from stashhog_core.db.reading import read_rows
 from stashhog_core.stash import payloads
 from stashhog_core.sync.difference import Hash, LocalEntity, row_hash
+from stashhog_core.sync.hashes import note_entities
 from stashhog_core.sync.rows import (
     PERFORMER_COLUMNS,
     STUDIO_COLUMNS,
     TAG_COLUMNS,
     performer_row,
+    plain_text,
     studio_row,
     tag_parent_rows,
     tag_row,
@@ -54,11 +58,18 @@ class Listing:
 
     kind: str
     rows: Mapping[int, EntityPayload]
-    hashes: Mapping[int, Hash]
+
+    @cached_property
+    def hashes(self) -> Mapping[int, Hash]:
+        """The hash of each row."""
+        return {id_: row_hash(row) for id_, row in self.rows.items()}
 
     def names(self) -> dict[int, tuple[str, Hash]]:
-        """Return what a comparison needs: id → name and hash."""
-        return {id_: (row.name, self.hashes[id_]) for id_, row in self.rows.items()}
+        """Return what a comparison needs: id → name, as it is mirrored, and hash."""
+        return {
+            id_: (plain_text(row.name), self.hashes[id_])
+            for id_, row in self.rows.items()
+        }
 
 
 def fetch_listing(stash: Source, kind: str) -> Listing:
@@ -69,7 +80,7 @@ def fetch_listing(stash: Source, kind: str) -> Listing:
         "studio": stash.studios,
     }
     rows = {row.id: row for row in fetch[kind]()}
-    return Listing(kind, rows, {id_: row_hash(row) for id_, row in rows.items()})
+    return Listing(kind, rows)
 
 
 def local_entities(session: Session, kind: str) -> dict[int, LocalEntity]:
@@ -80,7 +91,7 @@ def local_entities(session: Session, kind: str) -> dict[int, LocalEntity]:
     ).outerjoin(Manifest, (Manifest.entity == kind) & (Manifest.id == model.id))
     return {
         id_: LocalEntity(name, hash_, missing)
-        for id_, name, hash_, missing in session.execute(query)
+        for id_, name, hash_, missing in read_rows(session, query)
     }
 
 
@@ -102,11 +113,8 @@ def store_entities(
         )
     else:
         changed = _store_studios(session, _of(rows, payloads.Studio))
-    merge_rows(
-        session,
-        Manifest,
-        ("entity", "id", "hash"),
-        [(listing.kind, row.id, listing.hashes[row.id]) for row in rows],
+    note_entities(
+        session, listing.kind, {row.id: listing.hashes[row.id] for row in rows}
     )
     return changed
 
@@ -135,17 +143,11 @@ def _store_studios(session: Session, studios: Sequence[payloads.Studio]) -> set[
     )
 
 
-def unknown_entities(
-    session: Session, referenced: Mapping[str, Collection[int]]
-) -> dict[str, set[int]]:
-    """Return those of the named ids, by kind, that have no row yet."""
-    unknown: dict[str, set[int]] = {}
-    for kind, ids in referenced.items():
-        model = MODELS[kind]
-        known = session.scalars(select(model.id).where(model.id == func.any(list(ids))))
-        if lacking := set(ids).difference(known):
-            unknown[kind] = lacking
-    return unknown
+def entity_ids(session: Session) -> dict[str, set[int]]:
+    """Return the ids of all mirrored tags, performers and studios."""
+    return {
+        kind: set(session.scalars(select(model.id))) for kind, model in MODELS.items()
+    }
 
 
 def store_stubs(session: Session, kind: str, ids: Collection[int]) -> None:
@@ -153,9 +155,10 @@ def store_stubs(session: Session, kind: str, ids: Collection[int]) -> None:
 
     A stub has no hash: the next run fills it, or finds it gone.
     """
-    lacking = unknown_entities(session, {kind: ids}).get(kind) if ids else None
-    if lacking:
-        merge_rows(session, MODELS[kind], ("id",), [(id_,) for id_ in lacking])
+    model = MODELS[kind]
+    known = session.scalars(select(model.id).where(model.id == func.any(list(ids))))
+    if lacking := set(ids).difference(known):
+        merge_rows(session, model, ("id",), [(id_,) for id_ in lacking])
 
 
 def scenes_of_entities(session: Session, kind: str, ids: Collection[int]) -> set[int]:

@@ -11,6 +11,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
 from stashhog_core.sync.history import Kind, start_run
 from stashhog_core.sync.loader import SETTLE_SECONDS
+from stashhog_core.sync.local_edits import Conflicts
 from stashhog_core.sync.run import Run
 from stashhog_core.sync.source import Source
 from stashhog_core.sync.survey import take_survey
@@ -25,6 +26,7 @@ FOUND_PENDING = "Found %d scenes pending sync from Stash"
 NONE_PENDING = "No scenes pending sync from Stash"
 EXECUTED = "Executed incremental sync due to %d scenes that needed to be resynced"
 """Logged by whoever started a sync because of pending scenes, once it completed."""
+NOT_EXECUTED = "The sync because of pending scenes ended with status: %s"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Pending:
     count: int
     reasons: Mapping[str, int]
     entities: Mapping[str, int]
+
+    def __bool__(self) -> bool:
+        """Whether a sync has anything to do."""
+        return bool(self.count or self.entities)
 
 
 def pending_scenes(stash: Source, database: Database) -> Pending:
@@ -76,6 +82,7 @@ def sync(
     trigger: str,
     run_id: str | None = None,
     settle_seconds: float = SETTLE_SECONDS,
+    conflicts: Conflicts = "ask",
 ) -> SyncResult:
     """Bring the mirror up to date with Stash.
 
@@ -90,6 +97,7 @@ def sync(
         trigger: Who wants it, for the history: manual, schedule, workflow, …
         run_id: The run of the flow, for the history.
         settle_seconds: How long a scene must be left alone to count as settled.
+        conflicts: Who wins a field that was edited both here and in Stash.
 
     Raises:
         TransientError: Stash or the database is away, or another sync is under way.
@@ -104,7 +112,9 @@ def sync(
     with job_lock(database, JOB):
         with database.transaction() as session:
             number, _ = start_run(session, kind, trigger, run_id)
-        run = Run(stash, database, params, progress, kind, number, settle_seconds)
+        run = Run(
+            stash, database, params, progress, kind, number, settle_seconds, conflicts
+        )
         try:
             if params.scene_ids is None:
                 return run.sync_library()

@@ -2,9 +2,12 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -12,28 +15,47 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress
 from stashhog_core.stash.payloads import Scene
+from stashhog_core.sync.difference import Hash
 from stashhog_core.sync.entities import (
     Listing,
+    entity_ids,
     fetch_listing,
     store_entities,
-    unknown_entities,
 )
+from stashhog_core.sync.hashes import SCENE, content_hash, forget_hashes
 from stashhog_core.sync.history import Issue, Stored, Tally, note_progress
+from stashhog_core.sync.local_edits import Conflicts
 from stashhog_core.sync.rows import referenced_ids
 from stashhog_core.sync.source import Source
-from stashhog_core.sync.store import forget_hashes, halve_on_failure, store_scenes
-from stashhog_core.sync.survey import SCENE
-from stashhog_core.sync.times import parse_stash_time
+from stashhog_core.sync.store import (
+    halve_on_failure,
+    store_scenes,
+)
+from stashhog_core.sync.times import parse_stash_time, text_surely_before
 
-PAGE_SIZE = 500
+PAGE_SIZE = 1000
 SETTLE_SECONDS = 1.1
 """Stash's times of change have whole seconds: after so long, the second is over."""
 
+LISTED_SCENES = 500
+"""As many of the changed scenes are named in the result."""
+
 _SYSTEMATIC = 20
+_AHEAD = 2
+"""Pages that are fetched while one is stored, so that neither side waits for the
+other; memory stays flat."""
 # Stash's clock may differ from ours by hours, and a zone be read wrongly.
 _RECENT = timedelta(hours=26)
 
 log = logging.getLogger(__name__)
+
+
+class _Page(NamedTuple):
+    """Scenes as fetched; those that the mirror has not so; those to look at again."""
+
+    fetched: list[Scene]
+    differing: list[Scene]
+    unsettled: dict[int, datetime]
 
 
 class SceneLoader:
@@ -44,25 +66,39 @@ class SceneLoader:
         database: Where they go; each page in a transaction of its own.
         run_number: The run in the history.
         newest_text: The latest time of change known so far, as Stash wrote it.
+        trusted: Scenes that only their content can tell to be changed, and the hash
+            of that as it was last stored.
+        conflicts: Who wins a field that was edited on both sides.
     """
 
     def __init__(
-        self, stash: Source, database: Database, run_number: int, newest_text: str = ""
+        self,
+        stash: Source,
+        database: Database,
+        run_number: int,
+        newest_text: str = "",
+        trusted: Mapping[int, Hash] | None = None,
+        conflicts: Conflicts = "ask",
     ) -> None:
         self.tally = Tally()
         self.changed_ids: list[int] = []
-        """Scenes created or updated."""
+        """Scenes created or updated, the first of them."""
         self.stored = 0
         self.absent: list[int] = []
         """Asked for, and not in Stash."""
+        self.has_written = False
+        """Whether any scene was stored, changed or not."""
         self.entities: dict[str, int] = {}
         """Entities changed, by kind."""
         self._stash = stash
         self._database = database
         self._run_number = run_number
         self._newest = parse_stash_time(newest_text)
-        self._unsettled: dict[int, str] = {}
+        self._unsettled: dict[int, datetime] = {}
         self._failures_in_a_row = 0
+        self._trusted = trusted or {}
+        self._conflicts: Conflicts = conflicts
+        self._known: dict[str, set[int]] | None = None
 
     def load(self, ids: Sequence[int], progress: Progress) -> None:
         """Fetch and store these scenes; issues and counts go to `tally`.
@@ -72,9 +108,9 @@ class SceneLoader:
             JobError: Every scene fails, so the trouble is not theirs.
             JobCancelled: A stop was asked for; stored pages stay.
         """
-        for start in range(0, len(ids), PAGE_SIZE):
+        for start, page in self._pages(ids):
             progress.update(start / len(ids), f"Synced {start}/{len(ids)} scenes")
-            self._load_page(ids[start : start + PAGE_SIZE])
+            self._store_page(page)
         if ids:
             progress.update(1.0, f"Synced {len(ids)}/{len(ids)} scenes")
 
@@ -97,23 +133,65 @@ class SceneLoader:
         ids = list(unsettled)
         for start in range(0, len(ids), PAGE_SIZE):
             progress.checkpoint()
-            self._load_page(ids[start : start + PAGE_SIZE], again=True)
+            page = self._fetch_page(ids[start : start + PAGE_SIZE])
+            self._store_page(page, again=True)
         changed_anew = [
-            id_ for id_, text in self._unsettled.items() if unsettled.get(id_) != text
+            id_
+            for id_, moment in self._unsettled.items()
+            if unsettled.get(id_) != moment
         ]
         with self._database.transaction() as session:
             forget_hashes(session, changed_anew)
 
-    def _load_page(self, ids: Sequence[int], *, again: bool = False) -> None:
-        """Fetch and store; scenes that are loaded again were counted before."""
+    def _pages(self, ids: Sequence[int]) -> Iterator[tuple[int, _Page]]:
+        """Yield each page's start and scenes, fetching ahead in another thread."""
+        starts = iter(range(0, len(ids), PAGE_SIZE))
+        under_way: deque[tuple[int, Future[_Page]]] = deque()
+        executor = ThreadPoolExecutor(_AHEAD, "sync-fetch")
+        try:
+            while True:
+                for start in starts:
+                    page = ids[start : start + PAGE_SIZE]
+                    under_way.append((start, executor.submit(self._fetch_page, page)))
+                    if len(under_way) > _AHEAD:
+                        break
+                if not under_way:
+                    return
+                start, fetched = under_way.popleft()
+                yield start, fetched.result()
+        finally:
+            # A stop must not wait for Stash to answer.
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def _fetch_page(self, ids: Sequence[int]) -> _Page:
+        """Fetch; no scene twice."""
+        before = self._newest
         scenes = list({scene.id: scene for scene in self._fetch(ids)}.values())
+        unsettled = self._unsettled_of(scenes, before)
+        if not self._trusted:
+            return _Page(scenes, scenes, unsettled)
+        trusted = self._trusted
+        differing = [s for s in scenes if trusted.get(s.id) != content_hash(s)]
+        return _Page(scenes, differing, unsettled)
+
+    def _store_page(self, page: _Page, *, again: bool = False) -> None:
+        """Store; scenes that are loaded again were counted before."""
+        self._unsettled.update(page.unsettled)
+        if not again:
+            self.stored += len(page.fetched) - len(page.differing)
+        scenes = page.differing
         if not scenes:
             return
-        self._note_unsettled(scenes)
-        self._fetch_unknown_entities(scenes)
+        self.has_written = True
+        stubs = self._fetch_unknown_entities(scenes)
 
         def store(session: Session, part: Sequence[Scene]) -> Stored:
-            stored = store_scenes(session, part)
+            stored = store_scenes(
+                session,
+                part,
+                stubs=stubs,
+                conflicts=self._conflicts,
+            )
             if not again:
                 note_progress(session, self._run_number, self.tally.with_stored(stored))
             return stored
@@ -125,7 +203,8 @@ class SceneLoader:
             self.stored += len(scenes) - len(failed)
             for stored in results:
                 self.tally = self.tally.with_stored(stored)
-                self.changed_ids += sorted(stored.created | stored.updated)
+                if len(self.changed_ids) < LISTED_SCENES:
+                    self.changed_ids += sorted(stored.created | stored.updated)
 
     def _fetch(self, ids: Sequence[int]) -> Iterator[Scene]:
         """Yield those of the scenes that Stash gives, one bad scene notwithstanding."""
@@ -156,41 +235,71 @@ class SceneLoader:
         for id_, reason in failed:
             self._set_aside(listing.kind, id_, reason)
 
-    def _fetch_unknown_entities(self, scenes: Sequence[Scene]) -> None:
-        """Fetch the kinds of which the scenes name rows that are not mirrored yet."""
-        with self._database.transaction() as session:
-            unknown = unknown_entities(session, referenced_ids(scenes))
+    def _fetch_unknown_entities(
+        self, scenes: Sequence[Scene]
+    ) -> Mapping[str, set[int]]:
+        """Fetch the kinds of which the scenes name rows that are not mirrored yet.
+
+        Returns:
+            Ids by kind that have no row even so.
+        """
+        named = referenced_ids(scenes)
+        lacking = self._lacking(named)
+        failed: dict[str, set[int]] = {}
         for issue in self.tally.issues:
-            unknown.get(issue.entity, set()).discard(issue.id)
-        for kind, ids in unknown.items():
-            if ids:
+            failed.setdefault(issue.entity, set()).add(issue.id)
+        for kind, ids in lacking.items():
+            if ids - failed.get(kind, set()):
                 listing = fetch_listing(self._stash, kind)
                 self.store_entities(listing, ids & listing.rows.keys())
+        if lacking:
+            # Once stubs are stored, they are no longer lacking.
+            self._known = None
+        return lacking
 
-    def _note_unsettled(self, scenes: Sequence[Scene]) -> None:
-        """Note scenes as new as anything seen, unless that was long ago.
+    def _lacking(self, named: Mapping[str, set[int]]) -> dict[str, set[int]]:
+        """Return those of the named ids that have no row."""
+        if self._known is None:
+            with self._database.transaction() as session:
+                self._known = entity_ids(session)
+        known = self._known
+        return {
+            kind: lacking
+            for kind, ids in named.items()
+            if (lacking := ids - known[kind])
+        }
+
+    def _unsettled_of(
+        self, scenes: Sequence[Scene], before: datetime | None
+    ) -> dict[int, datetime]:
+        """Return scenes that may have changed again in the second of their last change.
 
         No clock but Stash's own says what its current second is: it is at least that
         of the newest change seen.
+
+        Args:
+            scenes: The scenes, just fetched.
+            before: The newest change seen before they were asked for.
         """
         moments: dict[int, datetime] = {}
+        now = datetime.now(UTC)
+        recent = text_surely_before(now - _RECENT)
         for scene in scenes:
             texts = [scene.updated_at, *(m.updated_at for m in scene.scene_markers)]
+            if max(texts) < recent:
+                continue
             known = [moment for text in texts if (moment := parse_stash_time(text))]
             if known:
                 moments[scene.id] = max(known)
-        if self._newest:
-            newest = max([self._newest, *moments.values()])
-        elif moments:
-            newest = max(moments.values())
-        else:
-            return
-        self._newest = newest
-        if newest < datetime.now(UTC) - _RECENT:
-            return
-        self._unsettled.update(
-            {s.id: s.updated_at for s in scenes if moments.get(s.id) == newest}
-        )
+        if not moments:
+            return {}
+        newest = max(moments.values())
+        # Two pages may be under way: what the other saw meanwhile proves nothing.
+        self._newest = max(self._newest or newest, newest)
+        if self._newest < now - _RECENT:
+            return {}
+        since = before or newest
+        return {id_: moment for id_, moment in moments.items() if moment >= since}
 
     def _set_aside(self, entity: str, id_: int, reason: str) -> None:
         log.warning("%s %d was not synced: %s", entity.capitalize(), id_, reason)

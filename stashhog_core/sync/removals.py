@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.models import Manifest, Scene
+from stashhog_core.db.models import Scene
 from stashhog_core.sync.difference import removal_limit
-from stashhog_core.sync.entities import MODELS
-from stashhog_core.sync.survey import SCENE
+from stashhog_core.sync.entities import MODELS, scenes_of_entities
+from stashhog_core.sync.hashes import SCENE, forget_hashes, forget_library
 
 _PLURALS = {
     SCENE: "scenes",
@@ -31,6 +31,7 @@ def mark_missing(session: Session, kind: str, vanished: Collection[int]) -> None
             .where(model.id == func.any(list(vanished)))
             .values(missing_since=func.now())
         )
+        forget_library(session)
 
 
 def remove_missing(
@@ -66,10 +67,11 @@ def remove_missing(
             "If Stash shows its whole library, run sync with confirm_removals=true"
         )
     ids = list(missing)
+    if kind != SCENE:
+        # Scenes that still have it here lose it: they are to be fetched again.
+        forget_hashes(session, scenes_of_entities(session, kind, ids))
     session.execute(delete(model).where(model.id == func.any(ids)))
-    session.execute(
-        delete(Manifest).where(Manifest.entity == kind, Manifest.id == func.any(ids))
-    )
+    forget_hashes(session, ids, kind)
     return len(ids), None
 
 

@@ -113,9 +113,9 @@ def tag_row(tag: Tag) -> Row:
     """Return the row of a tag, without its parents."""
     return (
         tag.id,
-        _text(tag.name),
-        _text(tag.sort_name),
-        _text(tag.description),
+        plain_text(tag.name),
+        plain_text(tag.sort_name),
+        plain_text(tag.description),
         _texts(tag.aliases),
         tag.favorite,
         tag.ignore_auto_tag,
@@ -127,14 +127,14 @@ def performer_row(performer: Performer) -> Row:
     """Return the row of a performer."""
     return (
         performer.id,
-        _text(performer.name),
-        _text(performer.disambiguation),
+        plain_text(performer.name),
+        plain_text(performer.disambiguation),
         _texts(performer.alias_list),
         performer.gender,
         performer.birthdate,
-        _text(performer.country),
+        plain_text(performer.country),
         _texts(performer.urls),
-        _text(performer.details),
+        plain_text(performer.details),
         performer.rating100,
         performer.favorite,
         performer.ignore_auto_tag,
@@ -147,11 +147,11 @@ def studio_row(studio: Studio) -> Row:
     """Return the row of a studio."""
     return (
         studio.id,
-        _text(studio.name),
+        plain_text(studio.name),
         _texts(studio.aliases),
         studio.parent_studio.id if studio.parent_studio else None,
         _texts(studio.urls),
-        _text(studio.details),
+        plain_text(studio.details),
         studio.rating100,
         studio.favorite,
         studio.ignore_auto_tag,
@@ -164,10 +164,10 @@ def scene_row(scene: Scene) -> Row:
     """Return the row of a scene, without anything that has a table of its own."""
     return (
         scene.id,
-        _text(scene.title),
-        _text(scene.code),
-        _text(scene.details),
-        _text(scene.director),
+        plain_text(scene.title),
+        plain_text(scene.code),
+        plain_text(scene.details),
+        plain_text(scene.director),
         _texts(scene.urls),
         scene.date,
         scene.rating100,
@@ -199,17 +199,17 @@ def file_rows(scene: Scene) -> list[Row]:
             scene.id,
             file.id,
             position,
-            _text(file.path),
+            plain_text(file.path),
             file.size,
             parse_stash_time(file.mod_time),
-            _text(file.format),
+            plain_text(file.format),
             file.duration,
             file.width,
             file.height,
             file.frame_rate,
             file.bit_rate,
-            _text(file.video_codec),
-            _text(file.audio_codec),
+            plain_text(file.video_codec),
+            plain_text(file.audio_codec),
         )
         for position, file in enumerate(files.values())
     ]
@@ -218,7 +218,7 @@ def file_rows(scene: Scene) -> list[Row]:
 def fingerprint_rows(scene: Scene) -> list[Row]:
     """Return the hashes of the scene's files, one of a kind for each file."""
     values = {
-        (scene.id, file.id, fingerprint.type): _text(fingerprint.value)
+        (scene.id, file.id, fingerprint.type): plain_text(fingerprint.value)
         for file in scene.files
         for fingerprint in file.fingerprints
     }
@@ -231,7 +231,7 @@ def marker_rows(scene: Scene) -> list[Row]:
         (
             marker.id,
             scene.id,
-            _text(marker.title),
+            plain_text(marker.title),
             marker.seconds,
             marker.end_seconds,
             marker.primary_tag.id,
@@ -294,18 +294,19 @@ def primary_oshash(scene: Scene) -> str | None:
 def file_facts(files: Iterable[FileStamp | VideoFile]) -> FileFacts:
     """Return what shows that a file was moved or replaced, as it is mirrored."""
     return frozenset(
-        (file.id, _text(file.path), file.size, parse_stash_time(file.mod_time))
+        (file.id, plain_text(file.path), file.size, parse_stash_time(file.mod_time))
         for file in files
     )
 
 
-def _text(value: str | None) -> str:
+def plain_text(value: str | None) -> str:
+    """Return a text as it is mirrored."""
     # PostgreSQL's text cannot hold a NUL; SQLite's, and so Stash's, can.
     return (value or "").replace("\0", "")
 
 
 def _texts(values: Iterable[str] | None) -> list[str]:
-    return [_text(value) for value in values or ()]
+    return [plain_text(value) for value in values or ()]
 
 
 def _ids(refs: Iterable[Ref]) -> list[int]:

@@ -9,16 +9,22 @@ from stashhog_core.errors import JobCancelled, StashHogError
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, SyncResult
+from stashhog_core.sync.difference import Hash
+from stashhog_core.sync.hashes import (
+    SCENE,
+    forget_hashes,
+    note_library,
+    stored_contents,
+)
 from stashhog_core.sync.history import Issue, Kind, Status, Tally, finish_run
-from stashhog_core.sync.loader import SceneLoader
+from stashhog_core.sync.loader import LISTED_SCENES, SceneLoader
+from stashhog_core.sync.local_edits import Conflicts, count_conflicts
 from stashhog_core.sync.removals import mark_missing, remove_missing
 from stashhog_core.sync.source import Source
-from stashhog_core.sync.store import forget_hashes
-from stashhog_core.sync.survey import SCENE, Survey, take_survey
+from stashhog_core.sync.survey import Survey, take_survey
 
 log = logging.getLogger(__name__)
 
-_LISTED_SCENES = 500
 _LISTED_ERRORS = 100
 _SURVEY_SHARE = 0.1
 _LOAD_SHARE = 0.95
@@ -36,6 +42,7 @@ class Run:
         kind: Kind,
         number: int,
         settle_seconds: float,
+        conflicts: Conflicts,
     ) -> None:
         self._stash = stash
         self._database = database
@@ -44,31 +51,42 @@ class Run:
         self._kind = kind
         self._number = number
         self._settle_seconds = settle_seconds
-        self._loader = SceneLoader(stash, database, number)
+        self._conflicts: Conflicts = conflicts
+        self._loader = SceneLoader(stash, database, number, conflicts=conflicts)
 
     def sync_library(self) -> SyncResult:
         """Bring all that differs, or all there is, into the mirror."""
         self._progress.update(0, "Comparing with Stash")
-        survey = take_survey(self._stash, self._database)
+        survey = take_survey(self._stash, self._database, deep=self._params.deep)
         scenes = survey.scenes
         self._loader = SceneLoader(
-            self._stash, self._database, self._number, survey.newest_text
+            self._stash,
+            self._database,
+            self._number,
+            survey.newest_text if scenes.to_fetch or self._kind == "full" else "",
+            trusted=self._contents(survey),
+            conflicts=self._conflicts,
         )
         self._progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
         self._mark(survey)
-        self._store_entities(survey)
+        if not survey.is_clean or self._kind == "full":
+            self._store_entities(survey)
         to_fetch = survey.scene_ids if self._kind == "full" else scenes.to_fetch
         self._load(sorted(to_fetch))
 
         self._progress.update(_LOAD_SHARE, "Looking for what is gone from Stash")
         removed, held = self._remove_gone(survey)
         tally = self._loader.tally
-        unchanged = len(survey.scene_ids) - tally.created - tally.updated
+        unchanged = survey.total - tally.created - tally.updated
         tally = replace(
             tally,
             unchanged=max(0, unchanged - tally.failed_scenes),
             removed=removed,
         )
+        # What is stored may be newer than the listing.
+        if survey.is_clean and not self._loader.has_written and not tally.issues:
+            with self._database.transaction() as session:
+                note_library(session, survey.digest)
         return self._finish(tally, held)
 
     def sync_scenes(self, scene_ids: Sequence[int]) -> SyncResult:
@@ -109,14 +127,29 @@ class Run:
         self._loader.load(ids, self._progress.within(_SURVEY_SHARE, _LOAD_SHARE))
         self._loader.settle(self._progress, self._settle_seconds)
 
+    def _contents(self, survey: Survey) -> dict[int, Hash]:
+        """Return, for a full sync, what the scenes that look unchanged were like.
+
+        A scene that the survey found to differ is stored whatever its content: the
+        difference may be on our side.
+        """
+        if self._kind != "full":
+            return {}
+        with self._database.transaction() as session:
+            contents = stored_contents(session)
+        differing = survey.scenes.to_fetch
+        return {id_: h for id_, h in contents.items() if id_ not in differing}
+
     def _mark(self, survey: Survey) -> None:
         """Note what has vanished, and which scenes must be fetched because of it.
 
         In one transaction: were the run killed in between, nothing would tell the
         next one about these scenes.
         """
+        if survey.is_clean:
+            return
         with self._database.transaction() as session:
-            forget_hashes(session, survey.scenes.entity)
+            forget_hashes(session, survey.scenes.entity | survey.scenes.relation)
             for kind, found in survey.entities.items():
                 mark_missing(session, kind, found.vanished)
 
@@ -141,6 +174,8 @@ class Run:
         removed: dict[str, int] = {}
         held: list[str] = []
         for kind, (vanished, missing) in gone.items():
+            if not vanished and not missing:
+                continue
             with self._database.transaction() as session:
                 mark_missing(session, kind, vanished)
                 removed[kind], reason = remove_missing(
@@ -164,6 +199,7 @@ class Run:
         )
         with self._database.transaction() as session:
             finish_run(session, self._number, status, tally, held or "")
+            conflicts = count_conflicts(session)
         self._progress.update(1.0, f"{tally.created + tally.updated} scenes changed")
         log.info(
             "Sync (%s): %d scenes created, %d updated, %d unchanged, %d removed, "
@@ -184,10 +220,11 @@ class Run:
             removed=tally.removed,
             failed=tally.failed_scenes,
             entities={k: n for k, n in self._loader.entities.items() if n},
-            scene_ids=tuple(self._loader.changed_ids[:_LISTED_SCENES]),
+            scene_ids=tuple(self._loader.changed_ids[:LISTED_SCENES]),
             errors=tuple(
                 ItemFailure(item=f"{issue.entity} {issue.id}", reason=issue.reason)
                 for issue in tally.issues[:_LISTED_ERRORS]
             ),
+            conflicts=conflicts,
             held=held,
         )

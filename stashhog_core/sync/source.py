@@ -8,6 +8,7 @@ from stashhog_core.stash.payloads import (
     Performer,
     Scene,
     SceneFileStamp,
+    SceneRelations,
     SceneStamp,
     Studio,
     Tag,
@@ -34,6 +35,10 @@ class Source(Protocol):
 
         Stash compares the text, to the second, in its own zone.
         """
+        ...
+
+    def scene_relations(self) -> Iterator[list[SceneRelations]]:
+        """Yield the ids of all that belongs to every scene, by rising id."""
         ...
 
     def count_scenes(self) -> int:

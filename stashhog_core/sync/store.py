@@ -1,116 +1,85 @@
 """Storing scenes with all they have, and what follows for local knowledge."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, text, tuple_, update
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import Session
 
 from stashhog_core.db.merge import (
-    merge_rows,
+    insert_rows,
     merge_rows_returning,
     replace_children_returning,
 )
-from stashhog_core.db.models import (
-    Manifest,
-    Marker,
-    MarkerTag,
-    SceneFile,
-    SceneFingerprint,
-    ScenePerformer,
-    SceneTag,
-)
+from stashhog_core.db.models import Marker, MarkerTag
 from stashhog_core.db.models import Scene as SceneTable
 from stashhog_core.db.session import Database
 from stashhog_core.stash.payloads import Scene
-from stashhog_core.sync.difference import text_hash
 from stashhog_core.sync.entities import store_stubs
+from stashhog_core.sync.hashes import note_scenes
 from stashhog_core.sync.history import Stored
+from stashhog_core.sync.local_edits import Conflicts, settle_edits
+from stashhog_core.sync.mirrored import (
+    CHILDREN,
+    MARKER_TAGS,
+    Children,
+    mirrored_children,
+    mirrored_scenes,
+)
 from stashhog_core.sync.rows import (
-    FILE_COLUMNS,
-    FINGERPRINT_COLUMNS,
-    MARKER_COLUMNS,
     SCENE_COLUMNS,
-    file_rows,
-    fingerprint_rows,
     marker_rows,
     marker_tag_rows,
-    performer_link_rows,
     primary_oshash,
-    referenced_ids,
     scene_row,
-    tag_link_rows,
 )
-from stashhog_core.sync.survey import SCENE
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+_PLAIN = [name for name in CHILDREN if name != "markers"]
 
-def store_scenes(session: Session, scenes: Sequence[Scene]) -> Stored:
+
+def store_scenes(
+    session: Session,
+    scenes: Sequence[Scene],
+    *,
+    stubs: Mapping[str, Collection[int]] | None = None,
+    conflicts: Conflicts = "ask",
+) -> Stored:
     """Store scenes with their files, hashes, tags, performers and markers.
 
     Local flags stay, but for two cases: other markers want other media, so
     `generated` is taken back; another primary file wants everything anew, so
-    `video_analyzed` is taken back too. The hash stored is that of the scene as it
-    was fetched: an edit made since is seen by the next run.
+    `video_analyzed` is taken back too. Fields edited here stay as well. The hashes
+    stored are those of the scene as it was fetched: an edit made since is seen by the
+    next run.
 
     Args:
         session: Open session; the caller commits.
         scenes: The scenes; none twice.
+        stubs: Ids of tags, performers and studios, by kind, that the scenes name and
+            that have no row.
+        conflicts: Who wins a field that was edited on both sides.
     """
+    # A page lost with a crashed server is found pending by the next run. The end of
+    # the run is committed in full, and no later commit survives an earlier one's loss.
+    session.execute(text("SET LOCAL synchronous_commit = off"))
+    for kind, lacking in (stubs or {}).items():
+        store_stubs(session, kind, lacking)
     ids = [scene.id for scene in scenes]
-    for kind, named in referenced_ids(scenes).items():
-        store_stubs(session, kind, named)
-    replaced = _with_another_primary_file(session, scenes)
-    keys = merge_rows_returning(
-        session, SceneTable, SCENE_COLUMNS, map(scene_row, scenes), "id"
+    mirrored = session.scalars(
+        select(SceneTable.id).where(SceneTable.id == func.any(ids))
     )
-    changed = set(keys.updated)
-
-    def replace(
-        model: type[DeclarativeBase],
-        columns: Sequence[str],
-        rows: Callable[[Scene], Iterable[Any]],
-    ) -> set[int]:
-        children = [row for scene in scenes for row in rows(scene)]
-        parents = replace_children_returning(
-            session, model, "scene_id", ids, columns, children
-        )
-        changed.update(parents)
-        return set(parents)
-
-    replace(SceneFile, FILE_COLUMNS, file_rows)
-    replace(SceneFingerprint, FINGERPRINT_COLUMNS, fingerprint_rows)
-    replace(SceneTag, ("scene_id", "tag_id"), tag_link_rows)
-    replace(ScenePerformer, ("scene_id", "performer_id"), performer_link_rows)
-    remarked = replace(Marker, MARKER_COLUMNS, marker_rows)
-    remarked |= _replace_marker_tags(session, scenes)
-    changed |= remarked
-
-    created = set(keys.created)
-    _reset(session, (remarked | replaced) - created, generated=False)
-    _reset(session, replaced - created, video_analyzed=False)
-    _reset(session, changed - created, synced_at=func.now())
-    merge_rows(
-        session,
-        Manifest,
-        ("entity", "id", "hash"),
-        [(SCENE, s.id, text_hash(s.updated_at.encode())) for s in scenes],
-    )
-    return Stored(frozenset(created), frozenset(changed - created))
-
-
-def forget_hashes(session: Session, scene_ids: Collection[int]) -> None:
-    """Let the next look find these scenes pending, whatever Stash says."""
-    if scene_ids:
-        session.execute(
-            delete(Manifest).where(
-                Manifest.entity == SCENE, Manifest.id == func.any(list(scene_ids))
-            )
-        )
+    known = set(mirrored)
+    fresh = [scene for scene in scenes if scene.id not in known]
+    others = [scene for scene in scenes if scene.id in known]
+    _create(session, fresh)
+    updated = _update(session, settle_edits(session, others, conflicts))
+    note_scenes(session, scenes)
+    return Stored(frozenset(scene.id for scene in fresh), frozenset(updated))
 
 
 def halve_on_failure(
@@ -143,44 +112,115 @@ def halve_on_failure(
     return [result], []
 
 
-def _with_another_primary_file(session: Session, scenes: Sequence[Scene]) -> set[int]:
-    query = (
-        select(SceneFingerprint.scene_id, SceneFingerprint.value)
-        .join(
-            SceneFile,
-            (SceneFile.scene_id == SceneFingerprint.scene_id)
-            & (SceneFile.file_id == SceneFingerprint.file_id),
-        )
-        .where(
-            SceneFingerprint.scene_id == func.any([scene.id for scene in scenes]),
-            SceneFingerprint.kind == "oshash",
-            SceneFile.position == 0,
-        )
-    )
-    known = {row.scene_id: row.value for row in session.execute(query)}
+def _create(session: Session, scenes: Sequence[Scene]) -> None:
+    """Insert scenes of which the mirror has nothing."""
+    if not scenes:
+        return
+    insert_rows(session, SceneTable, SCENE_COLUMNS, map(scene_row, scenes))
+    for name in _PLAIN:
+        table = CHILDREN[name]
+        children = [row for scene in scenes for row in table.rows_of(scene)]
+        if children:
+            insert_rows(session, table.model, table.columns, children)
+    # A marker may have come from another scene.
+    _replace_markers(session, [scene for scene in scenes if scene.scene_markers])
+
+
+def _update(session: Session, scenes: Sequence[Scene]) -> set[int]:
+    """Bring mirrored scenes up to date; return those of which anything differed."""
+    if not scenes:
+        return set()
+    ids = [scene.id for scene in scenes]
+    mirrored = mirrored_scenes(session, ids)
+    differing = [row for s in scenes if (row := scene_row(s)) != mirrored[s.id]]
+    if differing:
+        merge_rows_returning(session, SceneTable, SCENE_COLUMNS, differing, "id")
+    changed = {row[0] for row in differing}
+    mine = {name: mirrored_children(session, name, ids) for name in _PLAIN}
+    replaced = {s.id for s in scenes if _has_another_primary_file(s, mine)}
+    for name in _PLAIN:
+        changed |= _replace(session, CHILDREN[name], scenes, mine[name])
+    remarked = _with_other_markers(session, scenes)
+    _replace_markers(session, [scene for scene in scenes if scene.id in remarked])
+    changed |= remarked
+    _reset(session, remarked | replaced, generated=False)
+    _reset(session, replaced, video_analyzed=False)
+    _reset(session, changed, synced_at=func.now())
+    return changed
+
+
+def _replace(
+    session: Session,
+    table: Children,
+    scenes: Sequence[Scene],
+    mirrored: Mapping[int, set[Any]],
+) -> set[int]:
+    """Delete and insert the rows that differ; return their scenes."""
+    gone: list[Any] = []
+    added: list[Any] = []
+    changed: set[int] = set()
+    for scene in scenes:
+        mine, theirs = mirrored.get(scene.id, set()), set(table.rows_of(scene))
+        if mine != theirs:
+            gone += mine - theirs
+            added += theirs - mine
+            changed.add(scene.id)
+    keys = [getattr(table.model, column) for column in table.columns[: table.key]]
+    for start in range(0, len(gone), 1000):
+        part = [row[: table.key] for row in gone[start : start + 1000]]
+        session.execute(delete(table.model).where(tuple_(*keys).in_(part)))
+    if added:
+        insert_rows(session, table.model, table.columns, added)
+    return changed
+
+
+def _with_other_markers(session: Session, scenes: Sequence[Scene]) -> set[int]:
+    ids = [scene.id for scene in scenes]
+    markers = mirrored_children(session, "markers", ids)
+    tags = mirrored_children(session, MARKER_TAGS, ids) if markers else {}
     return {
         scene.id
         for scene in scenes
-        if scene.id in known
-        and (oshash := primary_oshash(scene)) is not None
-        and oshash != known[scene.id]
+        if set(marker_rows(scene)) != markers.get(scene.id, set())
+        or set(marker_tag_rows(scene)) != tags.get(scene.id, set())
     }
 
 
-def _replace_marker_tags(session: Session, scenes: Sequence[Scene]) -> set[int]:
-    """Store the further tags of the markers; return the scenes where they differed."""
-    scene_of = {m.id: scene.id for scene in scenes for m in scene.scene_markers}
-    if not scene_of:
-        return set()
-    markers = replace_children_returning(
+def _replace_markers(session: Session, scenes: Sequence[Scene]) -> None:
+    if not scenes:
+        return
+    ids = [scene.id for scene in scenes]
+    table = CHILDREN["markers"]
+    replace_children_returning(
+        session,
+        Marker,
+        "scene_id",
+        ids,
+        table.columns,
+        [row for scene in scenes for row in marker_rows(scene)],
+    )
+    replace_children_returning(
         session,
         MarkerTag,
         "marker_id",
-        scene_of,
+        [marker.id for scene in scenes for marker in scene.scene_markers],
         ("marker_id", "tag_id"),
         [row for scene in scenes for row in marker_tag_rows(scene)],
     )
-    return {scene_of[marker_id] for marker_id in markers}
+
+
+def _has_another_primary_file(
+    scene: Scene, mirrored: Mapping[str, Mapping[int, set[Any]]]
+) -> bool:
+    """Tell whether the oshash of the primary file is not the mirrored one."""
+    oshash = primary_oshash(scene)
+    primary = [row[1] for row in mirrored["files"].get(scene.id, ()) if row[2] == 0]
+    known = [
+        row[3]
+        for row in mirrored["hashes"].get(scene.id, ())
+        if row[1] in primary and row[2] == "oshash"
+    ]
+    return oshash is not None and bool(known) and oshash not in known
 
 
 def _reset(session: Session, scene_ids: Collection[int], **values: Any) -> None:

@@ -1,13 +1,19 @@
 """Looking at Stash and at the mirror, cheaply, to learn what differs."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Manifest, Marker, Scene, SceneFile
+from stashhog_core.db.reading import read_rows
 from stashhog_core.db.session import Database
+from stashhog_core.stash.payloads import MarkerStamp, SceneStamp
+from stashhog_core.sync.deep import scenes_of_changed_relations
 from stashhog_core.sync.difference import (
     EntityDifference,
     FileFacts,
@@ -27,13 +33,11 @@ from stashhog_core.sync.entities import (
     local_entities,
     scenes_of_entities,
 )
+from stashhog_core.sync.hashes import SCENE, library_digest
 from stashhog_core.sync.history import last_baseline
 from stashhog_core.sync.rows import file_facts
 from stashhog_core.sync.source import Source
 from stashhog_core.sync.times import text_surely_before
-
-SCENE = "scene"
-"""The scenes' name in the table of hashes."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,41 @@ class Survey:
 
     listings: Mapping[str, Listing]
     entities: Mapping[str, EntityDifference]
-    scene_ids: frozenset[int]
     scenes: SceneDifference
-    newest_text: str
-    """The latest time of change of any scene, as Stash wrote it."""
+    digest: Hash
+    """The hash of all that was listed."""
+    pages: Sequence[Sequence[SceneStamp]]
+
+    @property
+    def total(self) -> int:
+        """How many scenes Stash has."""
+        return sum(map(len, self.pages))
+
+    @cached_property
+    def scene_ids(self) -> frozenset[int]:
+        """All of Stash's scenes."""
+        return frozenset(stamp.id for page in self.pages for stamp in page)
+
+    @cached_property
+    def newest_text(self) -> str:
+        """The latest time of change of any scene, as Stash wrote it."""
+        return max((s.updated_at for page in self.pages for s in page), default="")
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing differs, and nothing waits to be removed."""
+        return not (
+            self.scenes.to_fetch
+            or self.scenes.vanished
+            or self.scenes.missing
+            or any(
+                found.changed or found.vanished or found.missing
+                for found in self.entities.values()
+            )
+        )
 
 
-def take_survey(stash: Source, database: Database) -> Survey:
+def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Survey:
     """Compare light listings of all of Stash's library with the mirror.
 
     Four kinds of change do not move a scene's own time of change, and are found by
@@ -58,42 +90,75 @@ def take_survey(stash: Source, database: Database) -> Survey:
     as expensive; what the filter finds is compared with the mirror, so its generous
     margin costs nothing but a few rows.
 
-    No transaction is open while Stash is asked.
+    No transaction is open while Stash is asked. When the listings are, to the byte,
+    those of a run that found nothing to do, and nothing was stored since, then there
+    is nothing to compare.
+
+    Args:
+        stash: The Stash server.
+        database: The mirror.
+        deep: Also compare the relations of every scene, one by one.
     """
-    stamps: dict[int, Hash] = {}
-    newest_text = ""
-    for page in stash.scene_stamps():
-        for stamp in page:
-            stamps[stamp.id] = text_hash(stamp.updated_at.encode())
-            newest_text = max(newest_text, stamp.updated_at)
-    markers = [(m.id, m.scene.id, m.updated_at) for m in stash.marker_stamps()]
-    listings = {kind: fetch_listing(stash, kind) for kind in MODELS}
     with database.transaction() as session:
         baseline = last_baseline(session)
+        known_digest = library_digest(session)
+    pages = list(stash.scene_stamps())
+    markers = stash.marker_stamps()
+    listings = {kind: fetch_listing(stash, kind) for kind in MODELS}
     files: dict[int, FileFacts] = {}
     if baseline is not None:
         since = text_surely_before(baseline)
         files = {s.id: file_facts(s.files) for s in stash.scene_file_stamps(since)}
+    digest = _digest(
+        [*pages, markers, *(list(of.rows.values()) for of in listings.values())]
+    )
 
+    if digest == known_digest:
+        scenes = SceneDifference()
+        entities = {kind: EntityDifference() for kind in MODELS}
+    else:
+        scenes, entities = _compare(database, pages, markers, listings)
+    survey = Survey(listings, entities, scenes, digest, pages)
+    if files:
+        with database.transaction() as session:
+            changed = scenes_of_changed_files(files, _local_files(session, files))
+            scenes.file.update(survey.scene_ids.intersection(changed))
+    if deep:
+        changed = scenes_of_changed_relations(stash, database)
+        scenes.relation.update(survey.scene_ids.intersection(changed))
+    return survey
+
+
+def _digest(parts: Iterable[object]) -> Hash:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(msgspec.json.encode(part))
+    return int.from_bytes(digest.digest(), signed=True)
+
+
+def _compare(
+    database: Database,
+    pages: Sequence[Sequence[SceneStamp]],
+    marker_stamps: Sequence[MarkerStamp],
+    listings: Mapping[str, Listing],
+) -> tuple[SceneDifference, dict[str, EntityDifference]]:
+    stamps = {
+        stamp.id: text_hash(stamp.updated_at.encode())
+        for page in pages
+        for stamp in page
+    }
+    markers = ((m.id, m.scene.id, m.updated_at) for m in marker_stamps)
     with database.transaction() as session:
-        difference = compare_scenes(stamps, _local_scenes(session))
-        entities = {
-            kind: compare_entities(listing.names(), local_entities(session, kind))
-            for kind, listing in listings.items()
-        }
-        touched = {
-            scene_id
-            for kind, found in entities.items()
-            for scene_id in scenes_of_entities(session, kind, found.touches_scenes)
-        }
+        scenes = compare_scenes(stamps, _local_scenes(session))
         changed_markers = scenes_of_changed_markers(markers, _local_markers(session))
-        local_files = _local_files(session, files)
-        difference.entity.update(touched & stamps.keys())
-        difference.marker.update(stamps.keys() & set(changed_markers))
-        difference.file.update(
-            stamps.keys() & set(scenes_of_changed_files(files, local_files))
-        )
-    return Survey(listings, entities, frozenset(stamps), difference, newest_text)
+        scenes.marker.update(stamps.keys() & set(changed_markers))
+        entities: dict[str, EntityDifference] = {}
+        for kind, listing in listings.items():
+            found = compare_entities(listing.names(), local_entities(session, kind))
+            touched = scenes_of_entities(session, kind, found.touches_scenes)
+            scenes.entity.update(touched & stamps.keys())
+            entities[kind] = found
+    return scenes, entities
 
 
 def _local_scenes(session: Session) -> dict[int, LocalScene]:
@@ -102,7 +167,7 @@ def _local_scenes(session: Session) -> dict[int, LocalScene]:
     )
     return {
         id_: LocalScene(hash_, missing)
-        for id_, hash_, missing in session.execute(query)
+        for id_, hash_, missing in read_rows(session, query)
     }
 
 
@@ -113,7 +178,7 @@ def _local_markers(session: Session) -> dict[int, tuple[int, str]]:
         .join(Scene, Scene.id == Marker.scene_id)
         .where(Scene.missing_since.is_(None))
     )
-    return {id_: (scene_id, text) for id_, scene_id, text in session.execute(query)}
+    return {id_: (scene_id, text) for id_, scene_id, text in read_rows(session, query)}
 
 
 def _local_files(

@@ -5,28 +5,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import delete, event, select, update
 
+from stashhog_core.analysis import ai_client
+from stashhog_core.analysis.job import chosen_scene_ids
 from stashhog_core.analysis.plan_lock import plan_lock
 from stashhog_core.analysis.plans import list_plans, plan_changes
 from stashhog_core.db.models import (
     AnalysisPlan,
     DetectorMark,
     PlanChange,
+    ReviewMemory,
     Scene,
     SceneFile,
     SceneFingerprint,
     ScenePerformer,
     SceneTag,
+    Tag,
     TaggerResult,
 )
 from stashhog_core.db.session import Database
 from stashhog_core.errors import (
     ConfigurationError,
+    Deferred,
     ItemError,
     JobCancelled,
     TransientError,
 )
+from stashhog_core.params import AnalysisParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import AiServerSettings, Settings, StashSettings
 from stashhog_core.stash.payloads import Tag as StashTag
@@ -197,9 +203,9 @@ def test_stop_keeps_finished_scenes_and_closes_the_plan(scenes: Database) -> Non
         run(scenes, reader, Progress(sink, stop), **VIDEO_ONLY)
 
     assert messages[:2] == ["Analysed 0/5 scenes", "Analysed 1/5 scenes"]
-    assert reader.looked == [5, 4, 3]
-    assert [scene for scene, _, _ in changes(scenes)] == [3, 4, 5]
-    assert unanalyzed(scenes) == [2, 1]
+    assert reader.looked == [5, 4]
+    assert [scene for scene, _, _ in changes(scenes)] == [4, 5]
+    assert unanalyzed(scenes) == [3, 2, 1]
     with scenes.transaction() as session:
         assert [plan.state for plan in list_plans(session)] == ["draft"]
 
@@ -328,13 +334,16 @@ def test_batch_is_written_set_wise(scenes: Database) -> None:
     assert statements(1) == statements(2, 3, 4, 5) <= 10
 
 
-def test_own_server_is_asked_when_it_is_set(scenes: Database) -> None:
+def test_own_server_is_asked_when_it_is_set(
+    scenes: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With an AI server no title card is read; a dead address is an outage."""
     settings = Settings(
         ai_server=AiServerSettings(url="http://127.0.0.1:9", timeout_seconds=1)
     )
 
-    with pytest.raises(TransientError, match="AI server"):
+    monkeypatch.setattr(ai_client, "RETRY_DELAYS_SECONDS", ())
+    with pytest.raises(Deferred, match="AI server"):
         run(scenes, settings=settings, **VIDEO_ONLY)
 
     assert unanalyzed(scenes) == [5, 4, 3, 2, 1]
@@ -385,3 +394,58 @@ def test_workflow_options_take_all_that_cards_say(
     assert "cannot be read" in result.errors[0].reason
     assert "STASHHOG_STASH__PATH_MAP" in result.errors[1].reason
     assert unanalyzed(scenes) == [5, 4, 3, 2]
+
+
+def test_scenes_are_chosen_by_filter(scenes: Database) -> None:
+    """By tag, by words in the path, analysed ones too, the newest few."""
+    with scenes.transaction() as session:
+        session.add(SceneTag(scene_id=2, tag_id=2))
+    run(scenes, Reader({}), scene_ids=(5,), **VIDEO_ONLY)
+
+    def looked(**params: Any) -> list[int]:
+        with scenes.transaction() as session:
+            return chosen_scene_ids(session, AnalysisParams(**params))
+
+    assert looked() == [4, 3, 2, 1]
+    assert looked(tag="beach") == [2]
+    assert looked(query="/3.mp4") == [3]
+    assert looked(include_analyzed=True, limit=2) == [5, 4]
+    assert looked(scene_ids=(1, 5, 1)) == [1, 5]
+
+
+def test_time_that_is_over_ends_cleanly(scenes: Database) -> None:
+    """Whatever was begun is finished and kept; the next run goes on from there."""
+    reader = Reader({number: ["Outdoor"] for number in range(1, 6)})
+
+    first = run(scenes, reader, max_minutes=1e-9, **VIDEO_ONLY)
+
+    assert (first.status, first.scenes_analyzed, first.scenes_left) == (
+        "completed",
+        1,
+        4,
+    )
+    assert unanalyzed(scenes) == [4, 3, 2, 1]
+    second = run(scenes, reader, run_id="2", **VIDEO_ONLY)
+    assert (second.scenes_analyzed, second.scenes_left) == (4, 0)
+
+
+def test_what_a_user_took_away_is_not_proposed_again(scenes: Database) -> None:
+    """A value gone from the scene after we applied it is a no; a lost tag is not."""
+    reader = Reader({1: ["Outdoor", "Beach"]})
+    first = run(scenes, reader, **VIDEO_ONLY)
+    with scenes.transaction() as session:
+        session.add(SceneTag(scene_id=1, tag_id=2))
+        for change in session.scalars(select(PlanChange)):
+            change.state = "applied"
+            change.effect = {"id": change.proposed["id"], "present_before": False}
+    assert first.plan_id is not None
+
+    again = run(scenes, reader, run_id="2", scene_ids=(1,), **VIDEO_ONLY)
+
+    assert again.plan_id is None
+    with scenes.transaction() as session:
+        assert session.scalars(select(ReviewMemory.value_key)).all() == ["outdoor"]
+        session.execute(delete(ReviewMemory))
+        session.get_one(Tag, 1).missing_since = NOW
+    run(scenes, reader, run_id="3", scene_ids=(1,), **VIDEO_ONLY)
+    assert count(scenes, ReviewMemory) == 0

@@ -2,11 +2,20 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from flows.cli import main
-from stashhog_core.db.models import Performer, Scene, ScenePerformer
+from stashhog_core.analysis.proposals import add_member
+from stashhog_core.db.models import (
+    AnalysisPlan,
+    Performer,
+    PlanChange,
+    Scene,
+    ScenePerformer,
+    Tag,
+)
 from stashhog_core.db.session import Database
 from stashhog_core.settings import get_settings
 
@@ -163,3 +172,75 @@ def test_services_that_do_not_run_are_said(
     assert set(json.loads(capsys.readouterr().out).values()) == {None}
     assert stashhog(monkeypatch, "down") == 0
     assert "Nothing was up" in capsys.readouterr().out
+
+
+@pytest.fixture
+def plan_id(database: Database) -> int:
+    """A plan that adds a tag to two scenes, which the mirror has."""
+    with database.transaction() as session:
+        plan = AnalysisPlan(name="[bold]Plan", state="draft")
+        session.add_all([plan, Tag(id=1, name="Outdoor")])
+        session.flush()
+        tag = add_member("tags", None, "Outside", 0.8, "ai", {"rule": "seen"})
+        session.add_all(
+            PlanChange(plan_id=plan.id, scene_id=number, **vars(tag))
+            for number in (1, 2)
+        )
+        return plan.id
+
+
+def test_plan_is_reviewed_in_the_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    plan_id: int,
+) -> None:
+    """List, show, replace, accept, export, import, trust, cancel: each says what."""
+    plan = str(plan_id)
+    file = tmp_path / "plan.csv"
+
+    assert stashhog(monkeypatch, "plans", "list") == 0
+    assert stashhog(monkeypatch, "plans", "show", plan, "--by-value") == 0
+    assert stashhog(monkeypatch, "plans", "replace", plan, "Outside", "outdoor") == 0
+    assert stashhog(monkeypatch, "plans", "accept", plan, "--scene", "1") == 0
+    assert stashhog(monkeypatch, "plans", "export", plan, str(file)) == 0
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], lines[2] + "reject"]))
+    assert stashhog(monkeypatch, "plans", "import", plan, str(file)) == 0
+    assert stashhog(monkeypatch, "plans", "trust") == 0
+    assert stashhog(monkeypatch, "plans", "cancel", plan) == 0
+
+    out = capsys.readouterr().out
+    for words in (
+        "[bold]Plan",
+        "add tags Outside",
+        "Replaced 2 changes",
+        "Accepted 1 changes",
+        "Wrote plan",
+        "1 rejected",
+        "AUTO_APPROVE_TRUSTED is off",
+        "Cancelled plan",
+    ):
+        assert words in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["accept", "99"], "There is no plan 99", id="plan"),
+        pytest.param(["export", "1", "plan.xlsx"], "neither .csv nor", id="format"),
+        pytest.param(["import", "1", "none.csv"], "cannot be read", id="file"),
+    ],
+)
+def test_fault_in_review_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    """It names what is wrong, without a traceback."""
+    assert stashhog(monkeypatch, "plans", *arguments) in (1, 2)
+
+    said = capsys.readouterr().err
+    assert words in " ".join(said.split())
+    assert "Traceback" not in said

@@ -14,7 +14,13 @@ from stashhog_core.db.models import (
     Studio,
     Tag,
 )
-from stashhog_core.db.scenes import SceneFilter, count_scenes, list_scenes
+from stashhog_core.db.reports import save_report
+from stashhog_core.db.scenes import (
+    SceneFilter,
+    count_scenes,
+    list_scenes,
+    scene_titles,
+)
 from stashhog_core.db.session import Database
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -105,3 +111,45 @@ def test_limit_keeps_the_newest(library: Database) -> None:
     """A limit cuts the oldest off."""
     with library.transaction() as session:
         assert [scene.id for scene in list_scenes(session, limit=1)] == [3]
+
+
+@pytest.mark.parametrize(
+    ("run_id", "expected"),
+    [
+        pytest.param("alone", [3, 1], id="generate-run"),
+        pytest.param("workflow", [2], id="step-of-the-main-job"),
+        pytest.param("sync", [], id="run-that-generates-nothing"),
+        pytest.param("unknown", [], id="unknown-run"),
+    ],
+)
+def test_impacted_by_a_run(library: Database, run_id: str, expected: list[int]) -> None:
+    """The scenes that a run had media generated for, alone or as a step."""
+    result = {"scenes_updated": ["2"]}
+    reports = {
+        "alone": {"scenes_updated": ["1", "3"]},
+        "workflow": {"steps": {"stash_generate": {"result": result}}},
+        "sync": {"steps": {"stash_generate": None}},
+    }
+    with library.transaction() as session:
+        for name, report in reports.items():
+            save_report(
+                session,
+                run_id=name,
+                job="any",
+                status="completed",
+                started_at=datetime.now(UTC),
+                report=report,
+            )
+
+    with library.transaction() as session:
+        found = list_scenes(session, SceneFilter(impacted_by=run_id))
+
+    assert [scene.id for scene in found] == expected
+
+
+def test_titles(library: Database) -> None:
+    """A scene without a title is called by its file."""
+    with library.transaction() as session:
+        titles = scene_titles(session, [1, 2, 3, 99])
+
+    assert titles == {1: "One", 2: "100% Two", 3: ""}

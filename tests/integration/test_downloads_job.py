@@ -1,5 +1,6 @@
 """The job `process_downloads` on a watch folder and a real database."""
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -233,6 +234,120 @@ def test_a_dry_run_reports_the_same_and_changes_nothing(
     unlike = {"placed_paths", "awaiting_scan"}
     assert dry.model_dump(exclude=unlike) == real.model_dump(exclude=unlike)
     assert set(dry.placed_paths) == set(real.placed_paths)
+
+
+def test_a_dry_run_foretells_failures_too(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """What is in the way, two of one name, a hostile name, and a full disk."""
+    _video(downloads / "Film" / "deep" / "bad.mp4")
+    _video(downloads / "Film" / "good.mp4", seed=1)
+    _video(downloads / "good.mp4", seed=2)
+    _video(library / "good.mp4", seed=3)
+    (library / "Film").mkdir()
+    (library / "Film" / "deep").write_bytes(b"in the way")
+    (downloads / "forged\nline.mp4").write_bytes(b"x" * 100)
+    unlike = {"placed_paths", "awaiting_scan"}
+
+    full = run(ProcessDownloadsParams(dry_run=True), place="copy", reserve_bytes=10**18)
+    dry = run(ProcessDownloadsParams(dry_run=True))
+    ledger_empty = not _ledger(database)
+    real = run()
+
+    assert ledger_empty
+    assert (real.failed_items, real.synced_items, real.files) == (2, 1, 2)
+    assert dry.model_dump(exclude=unlike) == real.model_dump(exclude=unlike)
+    assert set(dry.placed_paths) == set(real.placed_paths)
+    assert sum("RESERVE_BYTES" in error.reason for error in full.errors) == 2
+
+
+def test_downloads_go_where_the_layout_says(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """Folders and single files; the ledger knows the place."""
+    _video(downloads / "Film" / "film.mkv")
+    _video(downloads / "single.mp4", seed=1)
+
+    result = run(layout="{category}/in/{name}")
+
+    assert result.synced_items == 2
+    assert _tree(library) == {"in/Film/film.mkv", "in/single.mp4"}
+    assert _ledger(database)["Film:film.mkv"].target_path == str(
+        library / "in" / "Film" / "film.mkv"
+    )
+
+
+def test_permissions_and_group_are_as_set(
+    run: Run, downloads: Path, library: Path
+) -> None:
+    """Of copies and new folders; a link shares them with the download."""
+    _video(downloads / "Film" / "film.mkv")
+    (downloads / "Film" / "film.mkv").chmod(0o600)
+    linked = _video(downloads / "linked.mp4", seed=1)
+    linked.chmod(0o600)
+    access = {"file_mode": "664", "folder_mode": "2775", "group": str(os.getgid())}
+    run(place="hardlink", **access)
+    link_mode = linked.stat().st_mode & 0o777
+    (downloads / "New").mkdir()
+    (downloads / "Film" / "film.mkv").rename(downloads / "New" / "film.mkv")
+
+    result = run(place="copy", **access)
+
+    assert result.files_copied == 1
+    assert link_mode == 0o600
+    assert (library / "New").stat().st_mode & 0o7777 == 0o2775
+    assert (library / "Film").stat().st_mode & 0o7777 == 0o2775
+    assert (library / "New" / "film.mkv").stat().st_mode & 0o7777 == 0o664
+    assert (library / "New").stat().st_gid == os.getgid()
+
+
+def test_an_unknown_group_is_refused_at_the_door(run: Run, downloads: Path) -> None:
+    """Before anything is placed."""
+    _video(downloads / "film.mp4")
+
+    with pytest.raises(ConfigurationError, match="STASHHOG_DOWNLOADS__GROUP"):
+        run(group="no such group")
+
+
+def test_a_group_that_cannot_be_given_is_refused_at_the_door(
+    run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the account is no member of it; the trial file goes."""
+
+    def chown(*args: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", chown)
+    with pytest.raises(ConfigurationError, match="STASHHOG_DOWNLOADS__GROUP"):
+        run(group=str(os.getgid()))
+
+    assert not list(library.iterdir())
+
+
+def test_shortest_length_and_junk_are_as_set(
+    run: Run, downloads: Path, library: Path
+) -> None:
+    """A lower limit later takes what it allows; the job's own limit is 30 seconds."""
+    _video(downloads / "Film" / "1.mp4", seconds=1)
+    _video(downloads / "Film" / "3.mp4", seconds=3, seed=1)
+    _video(downloads / "Film" / "9.mp4", seconds=9, seed=2)
+    (downloads / "Film" / "Proof").mkdir()
+    (downloads / "Film" / "Proof" / "a.jpg").write_bytes(b"x")
+    junk = {"junk_patterns": ["*PROOF*"]}
+
+    first = run(minimum_length_seconds=5, **junk)
+    first_tree = _tree(library)
+    again = run(minimum_length_seconds=5, **junk)
+    lower = run(minimum_length_seconds=2, **junk)
+    both = run(
+        ProcessDownloadsParams(exclude_small_vids=True), minimum_length_seconds=2
+    )
+
+    assert first_tree == {"Film/9.mp4"}
+    assert (first.files, first.files_skipped) == (1, 3)
+    assert again.files == 0
+    assert (lower.files, both.files) == (1, 1)
+    assert _tree(library) == {"Film/9.mp4", "Film/3.mp4", "Film/Proof/a.jpg"}
 
 
 def test_a_failing_file_is_tried_again_with_pauses_and_then_given_up(

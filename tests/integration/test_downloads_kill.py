@@ -22,8 +22,8 @@ from tests.sample_video import write_video
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("STASHHOG_TEST_KILLS", "12"))
-"""Deaths by run; more of them search more moments."""
+KILLS = int(os.environ.get("STASHHOG_TEST_KILLS", "100")) // 2
+"""Deaths for each of the two ways of placing; more of them search more moments."""
 
 # Imports once, then runs the job in a fork for each line it reads, and kills it after
 # as many seconds as the line says.

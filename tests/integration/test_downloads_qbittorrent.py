@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from stashhog_core.db.models import DownloadItem
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.job import process_downloads
-from stashhog_core.errors import ConfigurationError
+from stashhog_core.errors import ConfigurationError, TransientError
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
@@ -52,7 +52,14 @@ def library(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(qbittorrent: QBittorrentServer, database: Database, library: Path) -> Run:
-    def run(password: str = PASSWORD, **changes: Any) -> DownloadsResult:
+    def run(
+        password: str = PASSWORD,
+        server: dict[str, Any] | None = None,
+        *,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+        **changes: Any,
+    ) -> DownloadsResult:
         values = {
             "source": "qbittorrent",
             "library_root": library,
@@ -65,10 +72,14 @@ def run(qbittorrent: QBittorrentServer, database: Database, library: Path) -> Ru
                 username=USERNAME,
                 password=SecretStr(password),
                 timeout_seconds=10,
+                **(server or {}),
             ),
         )
         return process_downloads(
-            settings, database, ProcessDownloadsParams(), Progress()
+            settings,
+            database,
+            ProcessDownloadsParams(dry_run=dry_run),
+            progress or Progress(),
         )
 
     return run
@@ -247,3 +258,99 @@ def test_a_dead_server_is_an_error(qbittorrent: QBittorrentServer, run: Run) -> 
 
     with pytest.raises(ConfigurationError, match="STASHHOG_QBITTORRENT__URL"):
         run()
+
+
+def test_layout_filters_tag_and_category_are_as_set(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
+) -> None:
+    """A torrent goes to its category's folder, and then to another category."""
+    taken = qbittorrent.seed(_video(downloads / "film.mp4"), category="new")
+    refused = qbittorrent.seed(_video(downloads / "other.mp4", seed=1), category="new")
+    for info_hash in (taken, refused):
+        qbittorrent.wait_for(info_hash, *_SEEDING)
+    qbittorrent.client.torrents_add_tags(tags="later", torrent_hashes=refused)
+    server = {
+        "refused_tags": ["later"],
+        "save_paths": [str(downloads)],
+        "done_tag": "in stash",
+        "post_import_category": "imported",
+    }
+
+    dry = run(server=server, category="", layout="{category}/{name}", dry_run=True)
+    tags_after_dry = qbittorrent.tags(taken) | qbittorrent.tags(refused)
+    untouched = not _tree(library) and qbittorrent.category(taken) == "new"
+    result = run(server=server, category="", layout="{category}/{name}")
+
+    assert untouched
+    assert tags_after_dry == {"later"}
+    assert dry.model_copy(update={"awaiting_scan": 1}) == result
+    assert (result.total_items, result.synced_items, result.files) == (1, 1, 1)
+    assert _tree(library) == {"new/film.mp4"}
+    assert qbittorrent.tags(taken) == {"in stash"}
+    assert qbittorrent.category(taken) == "imported"
+    assert qbittorrent.category(refused) == "new"
+
+
+def test_what_is_in_the_library_is_removed_with_its_files(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
+) -> None:
+    """When it need not seed; what is not all in the library stays, and says why."""
+    _video(downloads / "Film" / "film.mp4")
+    (downloads / "Film" / "film.srt").write_text("1")
+    _video(downloads / "With notes" / "film.mp4", seed=1)
+    (downloads / "With notes" / "film.nfo").write_text("x")
+    seeding = qbittorrent.seed(_video(downloads / "seeding.mp4", seed=2))
+    gone = qbittorrent.seed(downloads / "Film")
+    kept = qbittorrent.seed(downloads / "With notes")
+    for info_hash in (gone, kept, seeding):
+        qbittorrent.wait_for(info_hash, *_SEEDING)
+    qbittorrent.client.torrents_set_share_limits(
+        ratio_limit=3,
+        seeding_time_limit=-1,
+        inactive_seeding_time_limit=-1,
+        torrent_hashes=seeding,
+    )
+    placed = run()
+    before = _tree(library)
+    server = {"clean_up": "remove_torrent_and_files", "post_import_category": "x"}
+
+    dry = run(server=server, dry_run=True)
+    untouched = _tree(downloads)
+    result = run(server=server)
+
+    assert placed.synced_items == 3
+    assert untouched >= {"Film/film.mp4", "Film/film.srt"}
+    assert dry == result
+    assert (result.removed_items, result.removed) == (1, ("Film",))
+    assert [item.item for item in result.kept] == ["With notes"]
+    assert "film.nfo" in result.kept[0].reason
+    qbittorrent.wait_until_gone(downloads / "Film")
+    assert _tree(downloads) == {"With notes/film.mp4", "With notes/film.nfo"} | {
+        "seeding.mp4"
+    }
+    assert _tree(library) == before
+    assert qbittorrent.hashes() == {kept, seeding}
+
+
+def test_a_server_that_dies_halfway_loses_nothing(
+    qbittorrent: QBittorrentServer,
+    run: Run,
+    database: Database,
+    downloads: Path,
+    library: Path,
+) -> None:
+    """What was placed stands in the ledger; nothing half-written remains."""
+    info_hash = qbittorrent.seed(_video(downloads / "film.mp4"))
+    qbittorrent.wait_for(info_hash, *_SEEDING)
+
+    def sink(fraction: float | None, message: str) -> None:
+        if message.startswith("film.mp4"):
+            qbittorrent.kill()
+
+    with pytest.raises(TransientError):
+        run(progress=Progress(sink), place="copy")
+
+    assert _tree(library) == {"film.mp4"}
+    with database.transaction() as session:
+        item = session.scalars(select(DownloadItem)).one()
+    assert (item.entry_key, item.state) == (info_hash, "placed")

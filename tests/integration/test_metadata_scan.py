@@ -1,13 +1,17 @@
 """Scanning: what Stash is asked, and that cancelling never stops it."""
 
 import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 
-from stashhog_core.db.models import StashJob
+from stashhog_core.db.models import DownloadItem, StashJob
 from stashhog_core.db.session import Database
+from stashhog_core.db.stash_jobs import record_job
 from stashhog_core.errors import (
     ConfigurationError,
     JobCancelled,
@@ -39,6 +43,7 @@ def run(
     stash: ScriptedStash,
     database: Database,
     progress: Progress | None = None,
+    was_cancelled: Callable[[str], bool] = lambda _: False,
     **params: Any,
 ) -> StashScanResult:
     with stash.client() as client:
@@ -49,6 +54,7 @@ def run(
             progress or Progress(),
             run_id="run-1",
             settings=stash.settings,
+            was_cancelled=was_cancelled,
         )
 
 
@@ -155,7 +161,6 @@ def test_paths_inside_the_library(path: str, root: str) -> None:
 @pytest.mark.parametrize(
     ("looks", "words", "state"),
     [
-        pytest.param([RUNNING, None], "Stash forgot job 1", "lost", id="forgotten"),
         pytest.param(
             [{"status": "FAILED", "error": "boom"}], "boom", "failed", id="failed"
         ),
@@ -174,6 +179,17 @@ def test_failures(
         run(stash, database)
 
     assert server_jobs(database) == [(1, state, ADD_TIME)]
+
+
+def test_ffmpeg_missing(stash: ScriptedStash, database: Database) -> None:
+    """What Stash says against the start is handed on, and nothing is noted."""
+    error = {"message": "missing ffmpeg and/or ffprobe"}
+    stash.on_start = lambda: httpx.Response(200, json={"errors": [error], "data": None})
+
+    with pytest.raises(JobError, match="StartScan: missing ffmpeg and/or ffprobe"):
+        run(stash, database)
+
+    assert server_jobs(database) == []
 
 
 def test_resumed_run_finds_its_scan(stash: ScriptedStash, database: Database) -> None:
@@ -208,8 +224,100 @@ def test_cancelling_leaves_stash_scanning(
         settle_cancelled(client, database, run_id="run-1")
 
     assert stash.stopped == []
-    assert warnings(caplog) == [WARNING]
+    assert warnings(caplog) == [WARNING, CANCELLED_MESSAGE]
     assert server_jobs(database) == [(1, "cancelled", ADD_TIME)]
+
+
+@pytest.mark.parametrize(
+    ("placed", "status"),
+    [
+        pytest.param([], "completed_with_errors", id="nothing-to-go-by"),
+        pytest.param(["a.mp4"], "completed", id="all-there"),
+        pytest.param(["a.mp4", "b.mp4"], "completed_with_errors", id="one-absent"),
+    ],
+)
+def test_forgotten_scan_is_judged_by_what_is_in_stash(
+    stash: ScriptedStash, database: Database, placed: list[str], status: str
+) -> None:
+    """A lost scan says so; the files that were placed for it are looked for."""
+    stash.looks = [RUNNING, None]
+    stash.files = {"/data/a.mp4"}
+    with database.transaction() as session:
+        session.add_all(
+            DownloadItem(
+                source="folder",
+                entry_key=name,
+                entry_name=name,
+                relative_path=name,
+                size_bytes=1,
+                state="placed",
+                target_path=f"/data/{name}",
+                oshash="0" * 16,
+            )
+            for name in placed
+        )
+
+    result = run(stash, database)
+
+    assert result.status == status
+    assert "Stash forgot job 1" in result.message
+    assert [error.item for error in result.errors] == [
+        f"/data/{name}" for name in placed if name == "b.mp4"
+    ]
+    assert server_jobs(database) == [(1, "lost", ADD_TIME)]
+
+
+def test_only_files_changed_since(stash: ScriptedStash, database: Database) -> None:
+    """The time goes to Stash in its filter."""
+    since = datetime(2026, 11, 21, 4, tzinfo=UTC)
+
+    run(stash, database, min_mod_time=since)
+
+    _, asked = stash.started[0]
+    assert asked["filter"] == {"minModTime": "2026-11-21T04:00:00+00:00"}
+
+
+def test_deadline_leaves_the_scan_alone(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """A scan that takes too long fails the run, and goes on in Stash."""
+    stash.looks = [RUNNING]
+    stash.changes = {"job_deadline_seconds": 0.01}
+
+    with pytest.raises(JobError, match="did not end within"):
+        run(stash, database)
+
+    assert stash.stopped == []
+    assert server_jobs(database) == [(1, "failed", ADD_TIME)]
+
+
+@pytest.mark.parametrize(
+    ("looks", "cancelled", "state"),
+    [
+        pytest.param([RUNNING, FINISHED], False, "open", id="still-running"),
+        pytest.param([FINISHED], False, "finished", id="over"),
+        pytest.param([RUNNING, FINISHED], True, "cancelled", id="told-to-stop"),
+        pytest.param([None, FINISHED], False, "lost", id="forgotten"),
+    ],
+)
+def test_scans_of_runs_that_are_gone(
+    stash: ScriptedStash,
+    database: Database,
+    looks: list[Any],
+    cancelled: bool,
+    state: str,
+) -> None:
+    """What a dead run left is settled, and never taken for this run's own scan."""
+    stash.started = [("scan", {})]
+    with database.transaction() as session:
+        record_job(session, run_id="gone", kind="scan", stash_job_id=1)
+    stash.looks = looks
+
+    run(stash, database, was_cancelled=lambda run_id: cancelled and run_id == "gone")
+
+    assert len(stash.started) == 2
+    assert stash.stopped == []
+    assert [row[1] for row in server_jobs(database)] == [state, "finished"]
 
 
 def test_cancelled_message() -> None:

@@ -103,6 +103,7 @@ def run(
     database: Database,
     settings: StashSettings,
     progress: Progress | None = None,
+    run_id: str = "run-1",
     **changes: Any,
 ) -> StashGenerateResult:
     return generate(
@@ -110,7 +111,7 @@ def run(
         database,
         QUICK.model_copy(update=changes),
         progress or Progress(),
-        run_id="run-1",
+        run_id=run_id,
         settings=settings,
     )
 
@@ -265,6 +266,7 @@ def test_cancelled_scan_leaves_the_server_at_it(
     assert states(database, "scan") == ["cancelled"]
 
 
+@pytest.mark.parametrize("run_id", ["run-1", "run-2"], ids=["same", "next"])
 def test_killed_run_is_resumed(
     stand_in: StandIn,
     stash: StashClient,
@@ -272,8 +274,9 @@ def test_killed_run_is_resumed(
     database_url: str,
     settings: StashSettings,
     scene_ids: list[int],
+    run_id: str,
 ) -> None:
-    """After `kill -9` the same run follows the same server job to its end."""
+    """After `kill -9` the same run, or the next, follows the server job to its end."""
     stand_in.faults.item_seconds = 0.5
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, stand_in.url, database_url],
@@ -289,7 +292,7 @@ def test_killed_run_is_resumed(
         process.send_signal(signal.SIGKILL)
     process.wait()
 
-    result = run(stash, database, settings)
+    result = run(stash, database, settings, run_id=run_id)
 
     assert result.stash_job_id == "2"
     assert sorted(marked(database)) == scene_ids

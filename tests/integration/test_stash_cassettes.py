@@ -1,8 +1,9 @@
 """The client against answers that a real Stash (v0.30.1) once gave.
 
-The cassettes replay without a server. To record them anew, start a fresh, protected
-Stash whose library is the empty folder /data, set STASHHOG_TEST_RECORD_URL and
-STASHHOG_TEST_RECORD_API_KEY, and run this file once; keys and addresses are left out.
+The cassettes replay without a server. To record them anew, delete them, start a fresh,
+protected Stash whose library is the empty folder /data, set STASHHOG_TEST_RECORD_URL
+and STASHHOG_TEST_RECORD_API_KEY, and run this file once; keys and addresses are left
+out.
 """
 
 import os

@@ -14,7 +14,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.sync.job import pending_scenes, sync
 from tests.fake_stash import FakeStash
 
-SCENES = 1200
+SCENES = 2200
 ROOT = Path(__file__).parents[2]
 VICTIM = """
 import sys, time
@@ -25,7 +25,7 @@ from stashhog_core.sync.job import sync
 from tests.integration.test_sync_kill import make_library
 
 def report(fraction, message):
-    if message == "Synced 1000/1200 scenes":
+    if message == "Synced 2000/2200 scenes":
         print("two pages", flush=True)
         time.sleep(60)
 
@@ -69,12 +69,12 @@ def test_killed_sync_is_finished_by_the_next(
         trigger="manual",
         settle_seconds=0,
     )
-    assert (result.created, result.updated, result.unchanged) == (200, 0, 1000)
+    assert (result.created, result.updated, result.unchanged) == (200, 0, 2000)
     with database.transaction() as session:
         runs = session.execute(
             select(SyncRun.status, SyncRun.created).order_by(SyncRun.id)
         ).all()
         stored = session.scalars(select(Scene.id)).all()
-    assert [tuple(run) for run in runs] == [("interrupted", 1000), ("completed", 200)]
+    assert [tuple(run) for run in runs] == [("interrupted", 2000), ("completed", 200)]
     assert len(stored) == SCENES
     assert pending_scenes(stash, database).count == 0

@@ -588,12 +588,12 @@ def test_outage_is_never_nothing_to_do(database: Database) -> None:
 
 def test_stopped_run_keeps_its_pages(stash: FakeStash, database: Database) -> None:
     """What was stored before a stop stays, and the next run goes on from there."""
-    for _ in range(510):
+    for _ in range(1010):
         stash.add_scene()
     stop = threading.Event()
 
     def sink(fraction: float | None, message: str) -> None:
-        if message == "Synced 0/510 scenes":
+        if message == "Synced 0/1010 scenes":
             stop.set()
 
     with pytest.raises(JobCancelled):
@@ -607,10 +607,10 @@ def test_stopped_run_keeps_its_pages(stash: FakeStash, database: Database) -> No
         )
 
     assert values(database, select(SyncRun.status, SyncRun.created)) == [
-        ("cancelled", 500)
+        ("cancelled", 1000)
     ]
     assert pending_scenes(stash, database).reasons == {"new": 10}
-    assert counts(run(stash, database)) == (10, 0, 500, 0, 0)
+    assert counts(run(stash, database)) == (10, 0, 1000, 0, 0)
 
 
 def test_killed_run_is_noted_by_the_next(stash: FakeStash, database: Database) -> None:
@@ -637,7 +637,7 @@ def test_one_sync_at_a_time(stash: FakeStash, database: Database) -> None:
 
 def test_progress_says_how_far(stash: FakeStash, database: Database) -> None:
     """The bar only rises, and says which scene of how many."""
-    for _ in range(501):
+    for _ in range(1001):
         stash.add_scene()
     reports: list[tuple[float | None, str]] = []
     progress = Progress(lambda fraction, message: reports.append((fraction, message)))
@@ -646,7 +646,7 @@ def test_progress_says_how_far(stash: FakeStash, database: Database) -> None:
 
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
-    assert "Synced 500/501 scenes" in [message for _, message in reports]
+    assert "Synced 1000/1001 scenes" in [message for _, message in reports]
 
 
 def test_log_lines_of_the_pending_check(

@@ -6,10 +6,12 @@ STASHHOG_TEST_STASH_LIBRARY set as for the contract suite, against a real Stash.
 
 import os
 import shutil
+import threading
 import uuid
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,15 @@ from stashhog_core.db.models import (
 )
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError, TransientError
-from stashhog_core.params import SyncParams
+from stashhog_core.params import SyncParams, VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.follow import JobKey, follow
 from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.sync.loader import SETTLE_SECONDS
+from stashhog_core.sync.verify import verify_mirror
 from tests.sample_video import write_video
 
 pytestmark = pytest.mark.slow
@@ -51,6 +55,7 @@ class Site:
     database: Database
     folder: Path
     settings: StashSettings
+    server: StandIn | None = None
 
     def name(self, what: str) -> str:
         """Return a name nothing in this Stash has yet."""
@@ -97,14 +102,18 @@ class Site:
         return int(created["id"])
 
     def sync(self, **params: Any) -> SyncResult:
-        """Sync once."""
-        return sync(
+        """Sync once; edits that follow fall into a later second of Stash's clock."""
+        result = sync(
             self.client,
             self.database,
             SyncParams(**params),
             Progress(),
             trigger="manual",
+            settle_seconds=0 if self.server else SETTLE_SECONDS,
         )
+        if self.server:
+            self.server.clock.offset += timedelta(seconds=2)
+        return result
 
     def values(self, query: Any) -> list[Any]:
         """Return the rows of the mirror."""
@@ -118,8 +127,12 @@ class Site:
     def assert_mirror_is_right(self) -> None:
         """Nothing is pending, and fetching everything finds nothing to change."""
         pending = pending_scenes(self.client, self.database)
+        deep = self.sync(deep=True)
         full = self.sync(force=True)
+        params = VerifyMirrorParams(scenes=100)
+        checked = verify_mirror(self.client, self.database, params, Progress())
 
+        assert (deep.created, deep.updated, checked.errors) == (0, 0, ())
         assert (pending.count, pending.entities) == (0, {})
         assert (full.created, full.updated, full.failed) == (0, 0, 0)
         assert full.entities == {}
@@ -143,7 +156,9 @@ def site(
         home=tmp_path / "home", library=library, timezone=request.param
     ) as server:
         server.faults.item_seconds = 0
-        yield from _opened(server.url, library, database, None)
+        for site in _opened(server.url, library, database, None):
+            site.server = server
+            yield site
 
 
 def _opened(
@@ -262,36 +277,43 @@ def test_named_scenes_with_an_unknown_one(site: Site) -> None:
 
 @pytest.fixture
 def big(database: Database, tmp_path: Path) -> Iterator[tuple[StandIn, Site]]:
-    """A stand-in with 1,200 scenes of all kinds: several pages."""
+    """A stand-in with 2,200 scenes of all kinds: several pages."""
     library = tmp_path / "library"
     library.mkdir()
-    with StandIn(home=tmp_path / "home", library=library, scenes=1200) as server:
+    with StandIn(home=tmp_path / "home", library=library, scenes=2200) as server:
         for site in _opened(server.url, library, database, None):
             yield server, site
 
 
 def test_outage_in_the_middle(big: tuple[StandIn, Site]) -> None:
-    """A run that breaks off on a later page keeps the pages before; the next ends it."""
+    """A run that breaks off on a later page keeps those before; the next ends it."""
     server, site = big
-    calls = 0
+    first_is_here = threading.Event()
     scenes = site.client.scenes
 
-    def count_calls(ids: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
+    def break_off_after_the_first_page(ids: Any) -> Any:
+        if 2200 in ids:
+            # Pages are asked for at the same time.
+            assert first_is_here.wait(30)
             server.faults.answer_status(503, times=50, field="findScenes")
-        return scenes(ids)
+        answer = scenes(ids)
+        if 1 in ids:
+            first_is_here.set()
+        return answer
 
-    site.client.scenes = count_calls  # type: ignore[method-assign]
+    site.client.scenes = break_off_after_the_first_page  # type: ignore[method-assign]
     with pytest.raises(TransientError):
         site.sync()
     server.faults.clear()
+    site.client.scenes = scenes  # type: ignore[method-assign]
 
+    stored = len(site.values(select(Scene.id)))
     history = select(SyncRun.id, SyncRun.status, SyncRun.created)
-    assert [row[1:] for row in site.values(history)] == [("failed", 500)]
+    assert stored in {1000, 2000}
+    assert [row[1:] for row in site.values(history)] == [("failed", stored)]
     result = site.sync()
-    assert (result.created, result.updated, result.unchanged) == (700, 0, 500)
+    assert (result.created, result.updated) == (2200 - stored, 0)
+    assert result.unchanged == stored
     site.assert_mirror_is_right()
 
 

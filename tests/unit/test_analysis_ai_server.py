@@ -1,16 +1,18 @@
 """The client of the AI server, against answers of its version 1 interface."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
+from stashhog_core.analysis.ai_gate import Gate
 from stashhog_core.analysis.ai_server import AiServer
 from stashhog_core.analysis.name_finder import KnownName, NameFinder
 from stashhog_core.analysis.scenes import FileFacts, MarkerFacts, SceneFacts
 from stashhog_core.analysis.video import Knowledge
-from stashhog_core.errors import ItemError, TransientError
+from stashhog_core.errors import Deferred, ItemError
 from stashhog_core.settings import AiServerSettings
 
 SETTINGS = AiServerSettings(url="http://ai:8000")
@@ -34,11 +36,24 @@ def server(
     response: httpx.Response, asked: list[httpx.Request] | None = None
 ) -> AiServer:
     def handle(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(404)
         if asked is not None:
             asked.append(request)
         return response
 
-    return AiServer(SETTINGS, httpx.MockTransport(handle))
+    return ai_server(handle)
+
+
+def ai_server(
+    handle: Callable[[httpx.Request], httpx.Response], **settings: Any
+) -> AiServer:
+    return AiServer(
+        SETTINGS.model_copy(update=settings),
+        httpx.MockTransport(handle),
+        Gate(1),
+        retry_delays_seconds=(0.0,),
+    )
 
 
 INFO = {
@@ -161,20 +176,62 @@ def test_bad_answer_is_that_scenes_error(response: httpx.Response) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_server_in_trouble_is_transient(status: int) -> None:
+def test_server_in_trouble_is_deferred(status: int) -> None:
     """The scenes stay unanalysed and are tried again."""
-    with pytest.raises(TransientError, match=str(status)):
+    with pytest.raises(Deferred, match=str(status)):
         server(httpx.Response(status)).look(SCENE)
 
 
-def test_server_that_is_away_is_transient() -> None:
+def test_server_that_is_away_is_deferred() -> None:
     """The error names the setting to check."""
 
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
     with (
-        pytest.raises(TransientError, match="STASHHOG_AI_SERVER__URL"),
-        AiServer(SETTINGS, httpx.MockTransport(refuse)) as ai,
+        pytest.raises(Deferred, match="STASHHOG_AI_SERVER__URL"),
+        ai_server(refuse) as ai,
     ):
         ai.look(SCENE)
+
+
+@pytest.mark.parametrize("trouble", ["500", "disconnect", "timeout"])
+def test_video_that_the_server_dies_of_is_that_scenes_error(trouble: str) -> None:
+    """Ready for others, it cannot do this one: that blocks nobody."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, json={"ready": True})
+        if trouble == "500":
+            return httpx.Response(500)
+        if trouble == "timeout":
+            raise httpx.ReadTimeout("")
+        raise httpx.RemoteProtocolError("Server disconnected")
+
+    with pytest.raises(ItemError, match="AI server"):
+        ai_server(handle).look(SCENE)
+
+
+def test_server_that_was_found_away_is_left_alone() -> None:
+    """For a minute nothing is asked; then it is tried again."""
+    now = [0.0]
+    gate = Gate(1, lambda: now[0])
+    gate.found_away("The AI server is away")
+
+    with pytest.raises(Deferred, match="is away"):
+        gate.check()
+    now[0] = 61
+    gate.check()
+
+
+@pytest.mark.parametrize(
+    ("said", "allowed"),
+    [("0", 4), ("3", 1), ("99", 1), ("2", 2), (None, 4), ("many", 4)],
+)
+def test_others_work_leaves_fewer_places(said: str | None, allowed: int) -> None:
+    """What the server says counts, beyond our own; one request always goes."""
+    gate = Gate(4)
+
+    gate.heard(said)
+
+    assert gate.allowed == allowed

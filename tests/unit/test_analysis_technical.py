@@ -90,6 +90,9 @@ def test_every_class_has_a_name() -> None:
                 duration_seconds=seconds,
             )
 
+    for codec in ("hevc", "av1", "vp9"):
+        found |= classes(video_codec=codec, hdr="HLG")
+    found |= {kind for kind, _ in classify(FILE, "film_vr180")}
     assert found == set(TAG_NAMES)
 
 
@@ -134,3 +137,44 @@ def test_what_the_scene_has_is_not_proposed() -> None:
 
     assert propose(scene, in_stash, create_missing=True) == []
     assert propose(SceneFacts(id=2), in_stash, create_missing=True) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"video_codec": "hevc"}, {"hevc"}),
+        ({"video_codec": "H265"}, {"hevc"}),
+        ({"video_codec": "av1"}, {"av1"}),
+        ({"hdr": "PQ"}, {"hdr"}),
+        ({"hdr": None}, set()),
+    ],
+)
+def test_codec_and_hdr(facts: dict[str, object], expected: set[str]) -> None:
+    """Common codecs and plain pictures have no class."""
+    assert classes(**facts) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Jade Kush_180_180x180_3dh_LR", True),
+        ("Summer Day - VR180", True),
+        ("summer.day.180.lr", True),
+        ("film_MKX200", True),
+        ("Summer Day 360", False),
+        ("Room 180", False),
+        ("VRoom", False),
+    ],
+)
+def test_vr_is_told_by_the_name(name: str, expected: bool) -> None:
+    """Marks of VR players count; a mere number does not."""
+    assert ("vr" in {kind for kind, _ in classify(FILE, name)}) is expected
+
+
+def test_rare_classes_create_no_tags() -> None:
+    """Few want a tag for each codec: only what is known or named by the user."""
+    scene = SceneFacts(id=1, file=replace(FILE, video_codec="hevc"))
+
+    assert propose(scene, nowhere, create_missing=True) == []
+    named = propose(scene, nowhere, True, {"hevc": "Small File"})
+    assert [p.proposed["name"] for p in named] == ["Small File"]

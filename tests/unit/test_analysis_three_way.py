@@ -159,7 +159,7 @@ class Tags:
 
 
 def live_tags(stash: Tags, create_missing: bool = True) -> LiveTags:
-    return LiveTags(stash, create_missing, lambda name: None, lambda tag: None)
+    return LiveTags(stash, create_missing, *[lambda _: None] * 3)
 
 
 def new_tag(name: str, id_: int | None = None, **more: Any) -> Change:

@@ -77,3 +77,22 @@ def test_short_videos_are_left_out_when_asked() -> None:
 
     assert _paths(choice.short) == ["a.mp4"]
     assert _paths(choice.take) == ["b.mp4", "c.mp4", "a.srt"]
+
+
+def test_own_patterns_name_more_junk() -> None:
+    """They mean names of files and of folders, whatever the case."""
+    files = [_file(path) for path in ("film.mp4", "Proof/a.jpg", "b-PROOF.jpg")]
+
+    choice = choose(files, junk_patterns=["*proof*"])
+
+    assert _paths(choice.take) == ["film.mp4"]
+    assert _paths(choice.left_out) == ["Proof/a.jpg", "b-PROOF.jpg"]
+
+
+def test_the_shortest_length_is_as_set() -> None:
+    """Instead of 30 seconds."""
+    files = [_file("a.mp4"), _file("sample.mp4", 2000)]
+
+    choice = choose(files, lambda file: 9.0, shortest_seconds=10)
+
+    assert _paths(choice.short) == ["a.mp4", "sample.mp4"]

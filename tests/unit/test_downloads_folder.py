@@ -163,7 +163,7 @@ def test_files_are_listed_with_their_sizes(downloads: Path) -> None:
         ("z.mp4", 3),
     ]
     assert not single.is_folder
-    assert [(f.relative_path, f.path) for f in single.files] == [
+    assert [(f.relative_path, Path(f.path)) for f in single.files] == [
         ("single.mp4", downloads / "single.mp4")
     ]
 
@@ -212,7 +212,26 @@ def test_an_entry_that_went_away_is_told(downloads: Path) -> None:
     (downloads / "a.mp4").unlink()
 
     with pytest.raises(ItemError, match="No such file"):
-        source.files(entry)
+        WatchFolder(downloads, 0).files(entry)
+
+
+def test_only_so_many_files_are_kept_from_the_look(
+    downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not kept is listed again, with the same result."""
+    for name in "abc":
+        _write(downloads / name / "1.mp4")
+        _write(downloads / name / "2.mp4")
+    keeping, looking = WatchFolder(downloads, 0), WatchFolder(downloads, 0)
+    entries = keeping.finished(Progress()).entries
+    monkeypatch.setattr(folder, "_FILES_KEPT", 4)
+    looking.finished(Progress())
+
+    kept = [keeping.files(entry) for entry in entries]
+
+    assert kept == [looking.files(entry) for entry in entries]
+    assert len(looking._kept) < len(entries) == 3
+    assert all(len(listed.files) == 2 for listed in kept)
 
 
 def test_waiting_ends_when_a_stop_is_asked_for(downloads: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from stashhog_core.downloads import content, placing
 from stashhog_core.downloads.names import printable
-from stashhog_core.downloads.placing import Library, OutOfSpaceError, Placed
+from stashhog_core.downloads.outcome import OutOfSpaceError, Placed
+from stashhog_core.downloads.placing import Library
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ItemError, JobCancelled
 from stashhog_core.settings import PlacePolicy
@@ -262,6 +263,45 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(
     assert not list(root.iterdir())
 
 
+def test_a_file_that_disappears_while_it_is_copied_is_whole_or_not_there(
+    copying: Library, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are still to be had while it is open."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    data = Path(file.path).read_bytes()
+    real_copy = content.copy
+
+    def copy(source: int, target: int, checkpoint: content.Checkpoint) -> int:
+        Path(file.path).unlink()
+        return real_copy(source, target, checkpoint)
+
+    monkeypatch.setattr(content, "copy", copy)
+    copying.place(file, ("Film", "film.mp4"))
+
+    assert _tree(root) == {"Film/film.mp4": data}
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENAMETOOLONG])
+def test_a_target_that_cannot_be_written_is_the_items_error(
+    code: int, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a folder of the library that is mounted read-only; nothing remains."""
+    file = _source(tmp_path / "in" / "film.mp4")
+
+    def fail(*args: object, **options: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    for policy, call in (("hardlink", "link"), ("copy", "open"), ("copy", "mkdir")):
+        with closing(_library(root, policy)) as library:  # type: ignore[arg-type]
+            library._folder(())
+            with monkeypatch.context() as patch:
+                patch.setattr(os, call, fail)
+                with pytest.raises(ItemError, match=os.strerror(code)):
+                    library.place(file, ("Film", "film.mp4"))
+
+    assert not [path for path in root.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("growth", [b"more", None], ids=["grows", "shrinks"])
 def test_a_file_that_changes_while_it_is_copied_is_refused(
     growth: bytes | None,
@@ -304,8 +344,9 @@ def test_a_file_that_is_gone_or_another_is_refused(
     pipe = _source(tmp_path / "in" / "pipe.mp4", b"")
     pipe.path.unlink()
     os.mkfifo(pipe.path)
+    device = SourceFile("null.mp4", Path("/dev/null"), 0)
     with closing(_library(root, policy)) as library:
-        for file in (gone, grown, link, pipe):
+        for file in (gone, grown, link, pipe, device):
             with pytest.raises(ItemError):
                 library.place(file, ("Film", "film.mp4"))
 
@@ -391,25 +432,6 @@ def test_bytes_are_copied_by_hand_where_the_kernel_cannot(
         copying.place(file, (f"{name}.mp4",))
 
     assert _tree(root) == {"refused.mp4": data, "nothing.mp4": data}
-
-
-def test_a_preview_changes_nothing_and_tells_the_truth(
-    linking: Library, root: Path, tmp_path: Path
-) -> None:
-    """What it foretells is what placing then does."""
-    (root / "taken.mp4").write_bytes(b"other")
-    files = {name: _source(tmp_path / "in" / name) for name in ("new.mp4", "taken.mp4")}
-    before = _tree(root)
-
-    foretold = [linking.preview(file, (name,)) for name, file in files.items()]
-    unchanged = _tree(root) == before
-    done = [linking.place(file, (name,)) for name, file in files.items()]
-
-    assert unchanged
-    assert foretold == done
-    assert linking.preview(files["new.mp4"], ("new.mp4",)) == Placed(
-        str(root / "new.mp4"), "link", is_new=False
-    )
 
 
 def test_many_folders_need_few_open_files(

@@ -1,6 +1,7 @@
 """qBittorrent as a source: what its answers mean."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -91,10 +92,16 @@ def server() -> Iterator[Server]:
     server.close()
 
 
-def _open(server: Server, **settings: Any) -> QBittorrent:
+def _open(
+    server: Server, server_settings: dict[str, Any] | None = None, **settings: Any
+) -> QBittorrent:
     return QBittorrent(
         DownloadSettings(**settings),
-        QBittorrentSettings(url=server.url, password=SecretStr("s3cret-word")),
+        QBittorrentSettings(
+            url=server.url,
+            password=SecretStr("s3cret-word"),
+            **(server_settings or {}),
+        ),
     )
 
 
@@ -172,6 +179,232 @@ def test_done_torrents_are_counted_only(server: Server) -> None:
 
     assert listing.done == 1
     assert [entry.key for entry in listing.entries] == ["b" * 40]
+
+
+def test_the_tags_have_the_names_that_are_set(server: Server) -> None:
+    """For telling what is done and what failed, and for showing it."""
+    tags = {"done_tag": "in stash", "failed_tag": "oops"}
+    server.torrents(
+        _torrent(tags="in stash"),
+        _torrent(hash="b" * 40, tags="synced, oops"),
+    )
+    server.answers["torrents/addTags"] = server.answers["torrents/removeTags"] = (
+        200,
+        "",
+    )
+    source = _open(server, tags)
+
+    listing = source.finished(Progress())
+    source.mark_done(listing.entries)
+    source.mark_failed(["c"])
+
+    assert listing.done == 1
+    assert [entry.is_marked_failed for entry in listing.entries] == [True]
+    assert server.posted("torrents/addTags") == [
+        {"hashes": ["b" * 40], "tags": ["in stash"]},
+        {"hashes": ["c"], "tags": ["oops"]},
+    ]
+    assert server.posted("torrents/removeTags") == [
+        {"hashes": ["b" * 40], "tags": ["oops"]}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "taken"),
+    [
+        pytest.param({}, "abcd", id="none set"),
+        pytest.param({"required_tags": ["hd"]}, "bc", id="required"),
+        pytest.param({"required_tags": ["hd", "new"]}, "c", id="all of them"),
+        pytest.param({"refused_tags": ["new"]}, "abd", id="refused"),
+        pytest.param(
+            {"required_tags": ["hd"], "refused_tags": ["new"]}, "b", id="both"
+        ),
+        pytest.param({"save_paths": ["/downloads/films"]}, "bc", id="save path"),
+        pytest.param(
+            {"save_paths": ["/downloads/films/", r"D:\in"]}, "bcd", id="save paths"
+        ),
+    ],
+)
+def test_only_torrents_that_pass_the_filters_are_taken(
+    server: Server, settings: dict[str, Any], taken: str
+) -> None:
+    """The others are not even counted: they are none of our business."""
+    server.torrents(
+        _torrent(hash="a" * 40, save_path="/downloads/filmstrips"),
+        _torrent(hash="b" * 40, tags="hd", save_path="/downloads/films"),
+        _torrent(hash="c" * 40, tags="new, hd", save_path="/downloads/films/x"),
+        _torrent(
+            hash="d" * 40, tags="old", save_path="d:/IN/x", content_path="d:/IN/x/Film"
+        ),
+    )
+
+    listing = _open(server, settings, path_map={"D:": "/mnt"}).finished(Progress())
+
+    assert "".join(entry.key[0] for entry in listing.entries) == taken
+    assert (listing.done, listing.unfinished, listing.problems) == (0, 0, ())
+
+
+def test_the_category_comes_along(server: Server) -> None:
+    """For the place in the library."""
+    server.torrents(_torrent(category="a/b"))
+
+    assert _open(server).finished(Progress()).entries[0].category == "a/b"
+
+
+def test_the_missing_mapping_is_written_out(server: Server) -> None:
+    """As it would stand in the settings, with what to map."""
+    server.torrents(
+        _torrent(content_path=r"D:\Films\a", save_path=r"D:\Films"),
+        _torrent(hash="b" * 40, content_path="/none/b", save_path="/none"),
+    )
+    server.files(_file("b", 1))
+    source = _open(server)
+
+    listing = source.finished(Progress())
+
+    assert (
+        r'STASHHOG_DOWNLOADS__PATH_MAP={"D:\\Films": "/where/it/is/here"}'
+        in listing.problems[0].reason
+    )
+    with pytest.raises(ItemError, match=re.escape('PATH_MAP={"/none": "/where')):
+        source.files(listing.entries[0])
+
+
+def test_a_torrent_can_get_another_category_in_the_end(server: Server) -> None:
+    """The category is created; that it is there already is no failure."""
+    for name in ("addTags", "setCategory"):
+        server.answers[f"torrents/{name}"] = (200, "")
+    server.answers["torrents/createCategory"] = (409, "")
+    path = Path("/downloads/x")
+    source = _open(server, {"post_import_category": "in stash"})
+
+    source.mark_done([Entry("a", "A", path, path), Entry("b", "B", path, path)])
+    source.mark_done([])
+
+    assert server.posted("torrents/createCategory")[0]["category"] == ["in stash"]
+    assert server.posted("torrents/setCategory") == [
+        {"hashes": ["a|b"], "category": ["in stash"]}
+    ]
+
+
+_DONE = {"tags": "synced", "max_ratio": -1, "max_seeding_time": -1, "category": "stash"}
+
+
+@pytest.mark.parametrize(
+    ("values", "is_removable"),
+    [
+        pytest.param({}, True, id="no limit set"),
+        pytest.param({"max_ratio": 2, "ratio": 1.9}, False, id="ratio to come"),
+        pytest.param({"max_ratio": 2, "ratio": 2.0}, True, id="ratio reached"),
+        pytest.param(
+            {"max_seeding_time": 60, "seeding_time": 3599}, False, id="time to come"
+        ),
+        pytest.param(
+            {"max_seeding_time": 60, "seeding_time": 3600}, True, id="time reached"
+        ),
+        pytest.param(
+            {"max_ratio": 2, "ratio": 0, "max_seeding_time": 1, "seeding_time": 60},
+            True,
+            id="one of two",
+        ),
+        pytest.param(
+            {"max_inactive_seeding_time": 10, "last_activity": 1}, True, id="idle"
+        ),
+        pytest.param(
+            {"max_inactive_seeding_time": 10, "last_activity": 9e12}, False, id="busy"
+        ),
+        pytest.param({"state": "stoppedUP"}, True, id="stopped"),
+        pytest.param({"state": "checkingUP"}, False, id="being checked"),
+        pytest.param({"state": "moving"}, False, id="moving"),
+        pytest.param({"state": "missingFiles"}, False, id="broken"),
+        pytest.param({"tags": ""}, False, id="not done"),
+        pytest.param({"tags": "synced, keep"}, False, id="refused tag"),
+        pytest.param({"category": "music"}, False, id="other category"),
+        pytest.param({"category": "done"}, True, id="category of the done"),
+        pytest.param({"content_path": "/downloads"}, False, id="the whole save path"),
+    ],
+)
+def test_a_torrent_goes_only_when_it_has_seeded(
+    server: Server, values: dict[str, Any], is_removable: bool
+) -> None:
+    """One limit that is reached is enough, as for qBittorrent itself."""
+    server.torrents(_torrent(**(_DONE | values)))
+    source = _open(
+        server,
+        {
+            "clean_up": "remove_torrent",
+            "refused_tags": ["keep"],
+            "post_import_category": "done",
+        },
+    )
+
+    assert len(source.finished(Progress()).removable) == is_removable
+
+
+def test_limits_that_a_server_does_not_tell_are_not_reached(server: Server) -> None:
+    """Very old versions: such a torrent is never removed."""
+    server.torrents(_torrent(tags="synced"))
+    source = _open(server, {"clean_up": "remove_torrent"})
+
+    assert source.finished(Progress()).removable == ()
+
+
+def test_nothing_is_removable_unless_asked_for(server: Server) -> None:
+    """By default, every torrent stays."""
+    server.torrents(_torrent(**_DONE))
+
+    assert _open(server).finished(Progress()).removable == ()
+
+
+@pytest.mark.parametrize(
+    ("version", "stop"),
+    [
+        pytest.param("2.8.19", "torrents/pause", id="4.x"),
+        pytest.param("2.11.2", "torrents/stop", id="5.x"),
+    ],
+)
+def test_a_torrent_is_stopped_before_it_is_removed(
+    server: Server, version: str, stop: str
+) -> None:
+    """By the name that the version knows."""
+    server.answers |= dict.fromkeys((stop, "torrents/delete"), (200, ""))
+    server.answers["app/webapiVersion"] = (200, version)
+    path = Path("/downloads/x")
+    source = _open(server)
+
+    source.remove(Entry("a", "A", path, path), with_files=True)
+
+    assert [name for name, _ in server.asked if name.startswith("torrents")] == [
+        stop,
+        "torrents/delete",
+    ]
+    assert server.posted("torrents/delete") == [
+        {"hashes": ["a"], "deleteFiles": ["True"]}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("other", "shares"),
+    [
+        pytest.param({"content_path": "/downloads/Film"}, True, id="same"),
+        pytest.param({"content_path": "/downloads/Film/a.mp4"}, True, id="inside"),
+        pytest.param(
+            {"content_path": "/downloads", "save_path": "/"}, True, id="around"
+        ),
+        pytest.param({"content_path": "Film"}, True, id="being checked"),
+        pytest.param({"content_path": "/downloads/Film 2"}, False, id="beside"),
+    ],
+)
+def test_torrents_that_share_files_are_found(
+    server: Server, other: dict[str, Any], shares: bool
+) -> None:
+    """Removing one with its files would break the other."""
+    server.torrents(_torrent(), _torrent(hash="b" * 40, name="Other", **other))
+    path = Path("/downloads/Film")
+
+    name = _open(server).sharing(Entry("a" * 40, "Film", path, path.parent))
+
+    assert name == ("Other" if shares else None)
 
 
 def test_a_path_is_mapped_to_this_machine(server: Server) -> None:
@@ -292,6 +525,22 @@ def test_wanted_files_are_listed(server: Server, save_path: Path) -> None:
         ("a.mp4", save_path / "Film" / "a.mp4", 5)
     ]
     assert not listed.problems
+    assert not listed.unwanted
+
+
+def test_deselected_files_that_are_there_are_known(
+    server: Server, save_path: Path
+) -> None:
+    """They belong to the torrent, and would be deleted with it."""
+    (save_path / "Film" / "b.mp4").write_bytes(b"half")
+    server.files(
+        _file("Film/a.mp4", 5), _file("Film/b.mp4", 9, priority=0, progress=0.4)
+    )
+
+    listed = _open(server).files(_entry(save_path))
+
+    assert [file.relative_path for file in listed.files] == ["a.mp4"]
+    assert listed.unwanted == ("Film/b.mp4",)
 
 
 def test_a_single_file_keeps_its_name_on_disk(server: Server, save_path: Path) -> None:
@@ -454,7 +703,19 @@ def test_a_server_without_tags_is_no_failure(
 
     _open(server).mark_done([Entry("a", "A", path, path)])
 
-    assert "knows no tags" in caplog.text
+    assert "tag synced is not shown there" in caplog.text
+
+
+def test_without_tags_nothing_is_retried_for_ever(server: Server) -> None:
+    """A missing tag asks for another try only where there could be one."""
+    server.torrents(_torrent())
+
+    asked = _open(server).finished(Progress()).entries[0]
+    server.answers["app/webapiVersion"] = (200, "2.2")
+    unknown = _open(server).finished(Progress()).entries[0]
+
+    assert asked.may_retry_blocked
+    assert not unknown.may_retry_blocked
 
 
 def test_closing_outlives_the_server(server: Server) -> None:

@@ -13,7 +13,8 @@ from stashhog_core.params import (
 
 def test_scan_has_the_seeds_names_and_defaults() -> None:
     """The table of the metadata scan, as Stash takes it."""
-    assert StashScanParams().model_dump(by_alias=True, exclude={"paths"}) == {
+    ours = {"paths", "min_mod_time", "server"}
+    assert StashScanParams().model_dump(by_alias=True, exclude=ours) == {
         "rescan": False,
         "scanGenerateCovers": True,
         "scanGeneratePreviews": True,
@@ -27,7 +28,17 @@ def test_scan_has_the_seeds_names_and_defaults() -> None:
 
 def test_generate_has_the_seeds_names_and_defaults() -> None:
     """The two tables of generate, as Stash takes them."""
-    ours = {"incremental"}
+    ours = {
+        "marker_ids",
+        "incremental",
+        "profile",
+        "only_missing",
+        "chunk_size",
+        "order",
+        "when_idle",
+        "allowed_hours",
+        "server",
+    }
     assert StashGenerateParams().model_dump(by_alias=True, exclude=ours) == {
         "sceneIDs": None,
         "covers": True,
@@ -63,6 +74,12 @@ def test_generate_has_the_seeds_names_and_defaults() -> None:
         pytest.param(StashGenerateParams, {"previewPreset": "nope"}, id="preset"),
         pytest.param(StashGenerateParams, {"previewExcludeEnd": "abc"}, id="exclude"),
         pytest.param(StashGenerateParams, {"preview": True}, id="unknown-name"),
+        pytest.param(StashGenerateParams, {"markerIDs": []}, id="no-markers"),
+        pytest.param(StashGenerateParams, {"allowedHours": "22-6"}, id="hours"),
+        pytest.param(StashGenerateParams, {"chunkSize": 0}, id="empty-chunks"),
+        pytest.param(
+            StashScanParams, {"minModTime": "2026-11-21T04:00:00"}, id="time-of-no-zone"
+        ),
     ],
 )
 def test_bad_input_is_refused(model: type, values: dict[str, object]) -> None:

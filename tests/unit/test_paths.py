@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stashhog_core.paths import PathMap
+from stashhog_core.paths import PathMap, is_below
 
 _NAMES = st.text(
     st.characters(blacklist_categories=["Cs"], blacklist_characters="/\0"),
@@ -110,3 +110,20 @@ def test_without_prefixes_nothing_changes(path: str) -> None:
     """No map: both machines see the same paths."""
     assert PathMap({}).to_local(path) == path
     assert PathMap({}).to_remote(path) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "below"),
+    [
+        ("/a/b", "/a", True),
+        ("/a", "/a/", True),
+        ("/a/b", "/", True),
+        ("/ab", "/a", False),
+        ("/A/b", "/a", False),
+        ("d:/in/x", "D:\\In", True),
+        (r"\\NAS\v\x", r"\\nas\v", True),
+    ],
+)
+def test_what_is_below_a_folder(path: str, folder: str, below: bool) -> None:
+    """Whole names count; Windows knows no case and both slashes."""
+    assert is_below(path, folder) is below

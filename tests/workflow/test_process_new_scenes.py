@@ -202,6 +202,35 @@ def test_a_failed_batch_stops_nothing(
     assert statuses(report)["stash_generate"] == "completed"
 
 
+def test_only_the_chosen_steps_run(services: Services, database: Database) -> None:
+    """A step that was not asked for is skipped and says so; the others do work."""
+    state, report = run(steps=["process_downloads", "stash_scan"])
+
+    assert state.name == "CompletedWithErrors"
+    assert report.summary.total_synced_items > 0
+    assert {
+        name: status for name, status in statuses(report).items() if status == "skipped"
+    } == dict.fromkeys(
+        [
+            "incremental_sync",
+            "analysis",
+            "stash_generate",
+            "final_incremental_sync",
+        ],
+        "skipped",
+    )
+    assert mirrored(database) == {}
+
+
+def test_a_failed_step_is_tried_again_when_asked(services: Services) -> None:
+    """With one further try, a step that fails once completes."""
+    services.stash.faults.answer_html(field="metadataScan", times=1)
+
+    _, report = run(step_retries=1)
+
+    assert statuses(report)["stash_scan"] == "completed"
+
+
 def test_a_cancelled_run_keeps_what_is_finished(
     services: Services, database: Database, told: Told
 ) -> None:

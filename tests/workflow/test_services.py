@@ -63,7 +63,7 @@ def test_up_run_kill_up_down(home: Path, tmp_path: Path, stand_in: StandIn) -> N
     name = "process_new_scenes/process-new-scenes"
     try:
         up = terminal("stashhog", "up")
-        assert up.returncode == 0, up.stderr
+        assert up.returncode == 0, up.stderr + logs(home)
         assert f"http://127.0.0.1:{port}" in up.stdout
 
         refused = terminal("prefect", "deployment", "run", name, "-p", "batch_size=0")
@@ -81,7 +81,7 @@ def test_up_run_kill_up_down(home: Path, tmp_path: Path, stand_in: StandIn) -> N
         for pid in before.values():
             os.kill(pid, signal.SIGKILL)
         again = terminal("stashhog", "up")
-        assert again.returncode == 0, again.stderr
+        assert again.returncode == 0, again.stderr + logs(home)
         after = json.loads(terminal("stashhog", "status", "--json").stdout)
         assert None not in after.values()
         assert not set(after.values()) & set(before.values())
@@ -90,3 +90,11 @@ def test_up_run_kill_up_down(home: Path, tmp_path: Path, stand_in: StandIn) -> N
 
     assert down.returncode == 0, down.stderr
     assert not any(psutil.pid_exists(pid) for pid in after.values())
+
+
+def logs(home: Path) -> str:
+    """Return the ends of the services' logs, for the message of a failure."""
+    return "".join(
+        f"\n== {path.name}\n{path.read_text()[-3000:]}"
+        for path in sorted((home / "logs").glob("*.log"))
+    )

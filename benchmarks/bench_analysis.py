@@ -1,0 +1,212 @@
+"""Analysis: applying plans, keeping an AI server busy, finding names, plan writing."""
+
+import random
+import re
+import tempfile
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+from sqlalchemy import event
+
+from benchmarks.measurement import Measurement, best_of, seconds
+from sandbox.ai_server import AiStandIn
+from stashhog_core.analysis import plan_writing
+from stashhog_core.analysis.ai_server import AiServer
+from stashhog_core.analysis.apply import apply_plan
+from stashhog_core.analysis.looking import look_at
+from stashhog_core.analysis.name_finder import KnownName, NameFinder
+from stashhog_core.analysis.proposals import add_member
+from stashhog_core.analysis.scenes import FileFacts, SceneFacts
+from stashhog_core.db.embedded import start_embedded, stop_embedded
+from stashhog_core.db.models import AnalysisPlan, PlanChange
+from stashhog_core.db.schema import migrate
+from stashhog_core.db.session import Database
+from stashhog_core.media import frames
+from stashhog_core.params import ApplyPlanParams
+from stashhog_core.progress import Progress
+from stashhog_core.settings import AiServerSettings
+from tests.memory_stash import MemoryStash
+
+SCENES, TAGS = 1000, 5
+PATHS, NAMES = 100_000, 50_000
+CAPACITY, VIDEOS, VIDEO_SECONDS = 4, 80, 0.5
+
+
+def measure() -> list[Measurement]:
+    """Measure each part."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        url = start_embedded(home / "home", "bench")
+        database = Database(url)
+        try:
+            migrate(database)
+            return [
+                _statements(database),
+                _requests(database),
+                _busy(),
+                _names(),
+                _frames(home),
+            ]
+        finally:
+            database.close()
+            stop_embedded(home / "home")
+
+
+def _requests(database: Database) -> Measurement:
+    """Count the requests of one plan, five tags of seven for each scene."""
+    tags = [add_member("tags", None, f"Tag {n}", 0.9, "bench", {}) for n in range(7)]
+    with database.transaction() as session:
+        plan = AnalysisPlan(name="Bench", state="draft")
+        session.add(plan)
+        session.flush()
+        plan_id = plan.id
+        session.add_all(
+            PlanChange(
+                plan_id=plan_id,
+                scene_id=scene_id,
+                state="approved",
+                **vars(tags[(scene_id + step * (1 + scene_id % 2)) % 7]),
+            )
+            for scene_id in range(1, SCENES + 1)
+            for step in range(TAGS)
+        )
+    stash = MemoryStash(*range(1, SCENES + 1))
+    reads = 0
+    scenes = stash.scenes
+
+    def counting(ids):  # type: ignore[no-untyped-def]
+        nonlocal reads
+        reads += 1
+        return scenes(ids)
+
+    stash.scenes = counting  # type: ignore[method-assign]
+    result = apply_plan(
+        stash,
+        database,
+        ApplyPlanParams(plan_id=plan_id),
+        Progress(),
+        create_missing_tags=True,
+    )
+    assert result.applied == SCENES * TAGS
+    requests = len(stash.writes) + reads
+    return Measurement(
+        "plan apply: changes per request", result.applied / requests, "x", 20, "min"
+    )
+
+
+def _statements(database: Database) -> Measurement:
+    """Count the statements that store a batch of a hundred scenes."""
+    proposals = {
+        scene_id: [
+            add_member("tags", None, f"Tag {number}", 0.9, "bench", {})
+            for number in range(20)
+        ]
+        for scene_id in range(1, 101)
+    }
+    counted = 0
+
+    def count(*_: object) -> None:
+        nonlocal counted
+        counted += 1
+
+    event.listen(database.engine, "before_cursor_execute", count)
+    options = plan_writing.PlanOptions("Bench", "run", {}, auto_approve=False)
+    with plan_writing.PlanWriter(database, options, dict) as plan:
+        plan.save(proposals, lambda session: None)
+    event.remove(database.engine, "before_cursor_execute", count)
+    return Measurement("plan writing: statements a batch", counted, "", 10, "max")
+
+
+def _scene(number: int, path: str) -> SceneFacts:
+    file = FileFacts(path, 60.0, 640, 360, 25.0, "h264", "aac", None)
+    return SceneFacts(id=number, file=file)
+
+
+def _busy() -> Measurement:
+    """Give a server with four places work, and see how much of them is used."""
+    with AiStandIn(CAPACITY) as ai:
+        ai.seconds = VIDEO_SECONDS
+        ai.videos = {f"/{number}.mp4": {} for number in range(VIDEOS)}
+        settings = AiServerSettings(
+            url=ai.url, interface="v3", parallel_requests=CAPACITY
+        )
+        with AiServer(settings) as server:
+            server.model_set()
+            scenes = [
+                (_scene(number, path), None) for number, path in enumerate(ai.videos)
+            ]
+            started = time.perf_counter()
+            seen = sum(
+                looked.output is not None
+                for looked in look_at(server, scenes, Progress())
+            )
+            passed = time.perf_counter() - started
+        assert seen == VIDEOS
+        share = ai.busy_seconds / (CAPACITY * passed)
+    return Measurement("AI step: server busy", share, "", 0.95, "min")
+
+
+def _names() -> Measurement:
+    """Find 50,000 names in 100,000 paths; a regular expression of 100 is the yard."""
+    draw = random.Random(7)
+    syllables = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u")]
+
+    def word() -> str:
+        return "".join(draw.choices(syllables, k=3)).title()
+
+    names = [f"{word()} {word()}" for _ in range(NAMES)]
+    paths = [
+        f"/data/{word()}/{draw.choice(names) if number % 3 else word()} - {word()} "
+        f"{word()}.mp4"
+        for number in range(PATHS)
+    ]
+    pattern = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in names[:100]))
+    finder = NameFinder(
+        KnownName("performers", number, name, name) for number, name in enumerate(names)
+    )
+    yard = best_of(2, lambda: [pattern.search(path) for path in paths])
+    ours = best_of(2, lambda: [finder.find(path) for path in paths])
+    return Measurement("names: time by a regex of 100", ours / yard, "x", 20, "max")
+
+
+def _frames(home: Path) -> Measurement:
+    """Sample the keyframes of a video, against decoding them and nothing else."""
+    path = home / "video.mp4"
+    _write_detailed_video(path, frames.PICTURES_PER_WINDOW)
+
+    def bare() -> None:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.skip_frame = "NONKEY"
+            for _ in container.decode(stream):
+                pass
+
+    assert len(frames.end_stills(path)) == frames.PICTURES_PER_WINDOW
+    # In turn, so that whatever else the machine does meets both.
+    pairs = [
+        (seconds(lambda: frames.end_stills(path)), seconds(bare)) for _ in range(9)
+    ]
+    ours, yard = (min(times) for times in zip(*pairs, strict=True))
+    return Measurement("frame sampling by bare decode", ours / yard, "x", 1.3, "max")
+
+
+def _write_detailed_video(path: Path, pictures: int) -> None:
+    """Write keyframes of 1080p with a camera's detail: 300 to 400 KB each."""
+    grain = np.random.default_rng(7)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
+        stream.gop_size = 1
+        stream.options = {"crf": "26", "preset": "ultrafast"}
+        for number in range(pictures):
+            coarse = grain.integers(0, 255, (135, 240, 3), dtype=np.uint8)
+            picture = coarse.repeat(8, axis=0).repeat(8, axis=1).astype(np.int16)
+            picture += grain.integers(-12, 12, picture.shape, dtype=np.int16)
+            frame = av.VideoFrame.from_ndarray(
+                picture.clip(0, 255).astype(np.uint8), format="rgb24"
+            )
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))

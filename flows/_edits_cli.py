@@ -1,0 +1,140 @@
+"""`stashhog edits`: fields of scenes edited here, and not yet in Stash."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stashhog_core.db.session import Database
+from stashhog_core.errors import ConfigurationError, StashHogError
+from stashhog_core.settings import get_settings
+
+edits_app = typer.Typer(
+    help="Fields edited here, and not yet in Stash.", no_args_is_help=True
+)
+console = Console()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SceneId = Annotated[int, typer.Argument(min=1, help="The scene's id.")]
+
+
+@contextmanager
+def _database() -> Iterator[Database]:
+    from stashhog_core.db.open import open_database
+
+    with open_database(get_settings()) as database:
+        yield database
+
+
+@edits_app.command("list")
+def list_all(
+    conflicts: Annotated[
+        bool, typer.Option("--conflicts", help="Only what Stash has changed too.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the edited fields, and what Stash has instead."""
+    from stashhog_core.sync.local_edits import list_edits
+
+    with _database() as database, database.transaction() as session:
+        edits = list_edits(session, conflicts_only=conflicts)
+    if as_json:
+        print(json.dumps([asdict(e) for e in edits], indent=2))  # noqa: T201
+        return
+    table = Table("Scene", "Field", "Here", "In Stash", "")
+    for edit in edits:
+        table.add_row(
+            str(edit.scene_id),
+            edit.field,
+            escape(str(edit.value)),
+            escape(str(edit.theirs if edit.conflict else edit.base)),
+            "conflict" if edit.conflict else "",
+        )
+    console.print(table)
+
+
+@edits_app.command("set")
+def set_fields(
+    scene_id: SceneId,
+    fields: Annotated[list[str], typer.Argument(help="name=value, JSON or text.")],
+) -> None:
+    """Change fields of a scene here; `stashhog edits push` brings them to Stash."""
+    from stashhog_core.sync.local_edits import SceneEdit, edit_scene
+
+    values: dict[str, Any] = {}
+    for pair in fields:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise ConfigurationError(f"{pair!r} has no value", remedy="name=value")
+        try:
+            values[name] = json.loads(text)
+        except json.JSONDecodeError:
+            values[name] = text
+        if name in SceneEdit.model_fields and isinstance(
+            SceneEdit.model_fields[name].default, str
+        ):
+            values[name] = text
+    try:
+        edit = SceneEdit.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(
+            f"The field {first['loc'][0]} cannot be {first['input']!r}",
+            remedy=first["msg"],
+        ) from error
+    with _database() as database, database.transaction() as session:
+        edit_scene(session, scene_id, edit)
+    console.print(f"Scene {scene_id}: {', '.join(values)} edited")
+
+
+@edits_app.command("discard")
+def discard(
+    scene_id: SceneId,
+    fields: Annotated[list[str] | None, typer.Argument(help="None: all.")] = None,
+) -> None:
+    """Give up edits of a scene: Stash's values come back."""
+    from stashhog_core.sync.local_edits import discard_edits
+
+    with _database() as database, database.transaction() as session:
+        given_up = discard_edits(session, scene_id, fields or None)
+    console.print(f"Scene {scene_id}: {', '.join(given_up) or 'nothing'} given up")
+
+
+@edits_app.command("keep")
+def keep(
+    scene_id: SceneId, field: Annotated[str, typer.Argument(help="The field.")]
+) -> None:
+    """Decide a conflict for the value here."""
+    from stashhog_core.sync.local_edits import keep_local
+
+    with _database() as database, database.transaction() as session:
+        keep_local(session, scene_id, field)
+
+
+@edits_app.command("push")
+def push(
+    scene_ids: Annotated[list[int] | None, typer.Argument(help="None: all.")] = None,
+) -> None:
+    """Bring the edits to Stash, but for those in conflict."""
+    from stashhog_core.progress import Progress
+    from stashhog_core.stash.client import StashClient
+    from stashhog_core.sync.push import push_edits
+
+    with _database() as database, StashClient(get_settings().stash) as stash:
+        stash.check_ready()
+        done = push_edits(stash, database, Progress(), scene_ids or None)
+    console.print(
+        f"{done.pushed} fields pushed, {done.already} were in Stash already, "
+        f"{done.conflicts} in conflict"
+    )
+    for failure in done.failures:
+        console.print(f"{failure.item}: {failure.reason}")
+    if done.failures:
+        raise StashHogError("Not all edits were pushed")

@@ -1,0 +1,259 @@
+"""`stashhog library`: the index of the directory scan."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.models import LibraryFile
+from stashhog_core.settings import Settings, get_settings
+
+library_app = typer.Typer(help="Local video files.", no_args_is_help=True)
+console = Console()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
+Folder = Annotated[str, typer.Argument(help="Folder, inside the allowed scan roots.")]
+
+
+@contextmanager
+def _session() -> Iterator[Session]:
+    from stashhog_core.db.open import open_database
+
+    with open_database(get_settings()) as database, database.transaction() as session:
+        yield session
+
+
+def _use_prefect(settings: Settings) -> None:
+    """Point to the server that `stashhog up` started, if it runs.
+
+    It must come before the first import of Prefect, which reads the environment then.
+    """
+    from flows._local import prepare_prefect
+    from flows._supervisor import api_url, running
+
+    if not os.environ.get("PREFECT_API_URL") and "server" in running(settings):
+        os.environ["PREFECT_API_URL"] = api_url()
+    prepare_prefect(settings)
+
+
+@library_app.command("scan")
+def scan(
+    path: Folder,
+    timeout_seconds: Annotated[float, typer.Option(min=0.1)] = 300,
+) -> None:
+    """Have a worker scan a folder; prints the run's id at once."""
+    from stashhog_core.library.roots import resolve_scan_folder
+
+    settings = get_settings()
+    folder = resolve_scan_folder(path, settings.library.allowed_scan_roots)
+    _use_prefect(settings)
+    from flows._library_runs import submit
+
+    print(  # noqa: T201 - the asked-for output
+        submit({"path": str(folder), "timeout_seconds": timeout_seconds})
+    )
+
+
+@library_app.command("status")
+def status(
+    run: Annotated[str, typer.Argument(help="The run's id.")], as_json: AsJson = False
+) -> None:
+    """Say how a scan is: pending, running, complete, failed, timeout or cancelled."""
+    settings = get_settings()
+    _use_prefect(settings)
+    from flows._library_runs import scan_status
+
+    told = scan_status(settings, run)
+    if as_json:
+        _print_json(told)
+        return
+    share = told["progress"]
+    console.print(told["status"] + ("" if share is None else f"  {share:.0%}"))
+    if told["error"]:
+        console.print(escape(told["error"]), highlight=False, soft_wrap=True)
+
+
+@library_app.command("watch")
+def watch(path: Folder) -> None:
+    """Scan a folder whenever videos in it change, until Ctrl-C."""
+    from stashhog_core.library.roots import resolve_scan_folder
+    from stashhog_core.library.watch import changes
+
+    settings = get_settings()
+    folder = resolve_scan_folder(path, settings.library.allowed_scan_roots)
+    _use_prefect(settings)
+    from flows._library_runs import submit
+
+    console.print(f"Watching {escape(str(folder))} (stop: Ctrl-C)")
+    for count in changes(folder, threading.Event()):
+        run = submit({"path": str(folder)})
+        console.print(f"{count} changes: scan {run}", highlight=False)
+
+
+@library_app.command("list")
+def list_library(
+    query: Annotated[str, typer.Argument(help="Words in the path.")] = "",
+    folder: Annotated[str | None, typer.Option(help="Below this folder.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="ok, unreadable or pending.")
+    ] = None,
+    codec: Annotated[str | None, typer.Option(help="Such as h264.")] = None,
+    min_height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
+    min_seconds: Annotated[float | None, typer.Option(help="At least so long.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="At most so long.")] = None,
+    hdr: Annotated[bool | None, typer.Option("--hdr/--sdr")] = None,
+    in_stash: Annotated[
+        bool | None,
+        typer.Option("--in-stash/--not-in-stash", help="Known to Stash by its hash."),
+    ] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the files of the index, by path."""
+    from stashhog_core.library.catalogue import FileFilter, list_files
+
+    which = FileFilter(
+        text=query or None,
+        folder=folder,
+        state=state,
+        codec=codec,
+        min_height=min_height,
+        min_seconds=min_seconds,
+        max_seconds=max_seconds,
+        hdr=hdr,
+        in_stash=in_stash,
+    )
+    with _session() as session:
+        _print_files(list_files(session, which, limit), as_json=as_json)
+
+
+@library_app.command("show")
+def show(
+    file: Annotated[str, typer.Argument(help="Id or path.")], as_json: AsJson = False
+) -> None:
+    """Show all that is known of a file."""
+    from stashhog_core.library.catalogue import find_file
+
+    with _session() as session:
+        facts = _facts(find_file(session, file))
+    if as_json:
+        _print_json(facts)
+        return
+    table = Table("", "", show_header=False)
+    for name, value in facts.items():
+        if value not in (None, [], {}):
+            table.add_row(name.replace("_", " "), escape(str(value)))
+    console.print(table)
+
+
+@library_app.command("duplicates")
+def duplicates(
+    distance: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=32, help="Also what looks alike: differing phash bits."
+        ),
+    ] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List files of the same content, or with --distance those that look alike."""
+    from stashhog_core.library.catalogue import exact_duplicates, similar_files
+
+    with _session() as session:
+        found = (
+            exact_duplicates(session, limit)
+            if distance is None
+            else similar_files(session, distance, limit)
+        )
+    if as_json:
+        _print_json([vars(group) for group in found])
+        return
+    table = Table("Files", "Size", "Bits apart")
+    for group in found:
+        table.add_row(
+            escape("\n".join(group.paths)),
+            "\n".join(_size(size) for size in group.size_bytes),
+            str(group.distance),
+        )
+    console.print(table)
+
+
+@library_app.command("missing")
+def missing(
+    in_stash_only: Annotated[
+        bool,
+        typer.Option("--in-stash-only", help="Files of Stash that are not indexed."),
+    ] = False,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List files that are in the index, or only in Stash, but not on the disk."""
+    from stashhog_core.library.catalogue import FileFilter, list_files, stash_only
+
+    with _session() as session:
+        if not in_stash_only:
+            files = list_files(session, FileFilter(missing=True), limit)
+            _print_files(files, as_json=as_json)
+            return
+        found = stash_only(session, limit)
+    if as_json:
+        _print_json([vars(file) for file in found])
+        return
+    table = Table("Scene", "Path in Stash", "oshash")
+    for file in found:
+        table.add_row(str(file.scene_id), escape(file.path), file.oshash)
+    console.print(table)
+
+
+def _print_files(files: Any, *, as_json: bool) -> None:
+    if as_json:
+        _print_json([_facts(file) for file in files])
+        return
+    table = Table("Id", "File", "Size", "Length", "Picture", "Codec", "State")
+    for file in files:
+        length = file.duration_seconds
+        table.add_row(
+            str(file.id),
+            escape(file.path),
+            _size(file.size_bytes),
+            "" if length is None else f"{length:.0f} s",
+            f"{file.width}x{file.height}" if file.width else "",
+            file.video_codec or "",
+            "missing" if file.missing_since else file.state,
+        )
+    console.print(table)
+    console.print(f"{len(files)} files")
+
+
+def _facts(file: LibraryFile) -> dict[str, Any]:
+    facts = {
+        column.name: getattr(file, column.name) for column in file.__table__.columns
+    }
+    if file.phash is not None:
+        # As Stash writes it.
+        facts["phash"] = f"{file.phash % 2**64:x}"
+    return facts
+
+
+def _size(size_bytes: int) -> str:
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _print_json(value: Any) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    print(text)  # noqa: T201 - the asked-for output

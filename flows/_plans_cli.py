@@ -1,0 +1,325 @@
+"""The terminal's `stashhog plans …`: list, review, apply and undo plans."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy.orm import Session
+
+from flows._run_here import console, print_json, run_here
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.settings import get_settings
+
+app = typer.Typer(help="Plans of proposed changes.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PlanId = Annotated[int, typer.Argument(min=1, help="The plan's id.")]
+Changes = Annotated[
+    list[int] | None, typer.Option("--change", "-c", help="Only this change.")
+]
+Scenes = Annotated[
+    list[int] | None, typer.Option("--scene", "-s", help="Only this scene.")
+]
+FieldName = Annotated[str | None, typer.Option("--field", help="Only this field.")]
+Value = Annotated[
+    str | None, typer.Option("--value", help="Only this tag, performer or studio.")
+]
+Detector = Annotated[str | None, typer.Option(help="Only what this detector proposed.")]
+From = Annotated[
+    float | None, typer.Option("--confidence-from", help="Only those at least so sure.")
+]
+Below = Annotated[
+    float | None, typer.Option("--confidence-below", help="Only those less sure.")
+]
+
+
+@contextmanager
+def _session() -> Iterator[Session]:
+    from stashhog_core.db.open import open_database
+
+    with open_database(get_settings()) as database, database.transaction() as session:
+        yield session
+
+
+@app.command("list")
+def list_plans(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the plans, newest first."""
+    from stashhog_core.analysis.plans import list_plans as read_plans
+
+    with _session() as session:
+        plans = read_plans(session, limit=limit)
+    if as_json:
+        print_json([plan.model_dump(mode="json") for plan in plans])
+        return
+    table = Table("Id", "Plan", "State", "Changes", "Applied", "Created")
+    for plan in plans:
+        table.add_row(
+            str(plan.id),
+            escape(plan.name),
+            plan.state,
+            str(plan.changes),
+            str(plan.applied),
+            f"{plan.created_at:%Y-%m-%d %H:%M} UTC",
+        )
+    console.print(table)
+
+
+@app.command("show")
+def show_plan(
+    plan_id: PlanId,
+    by_value: Annotated[
+        bool, typer.Option("--by-value", help="One row per value, not per change.")
+    ] = False,
+    field: FieldName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the changes of a plan, with their evidence."""
+    from stashhog_core.analysis.plans import plan_changes
+    from stashhog_core.analysis.review_table import value_rows
+
+    if by_value:
+        with _session() as session:
+            rows = value_rows(session, plan_id)
+        if as_json:
+            print_json(rows)
+            return
+        table = Table("Change", "Scenes", "State", "Detector", "Least confidence")
+        for row in rows:
+            table.add_row(*(escape(str(value)) for value in row.values()))
+        console.print(table)
+        return
+    with _session() as session:
+        changes = plan_changes(session, plan_id, field=field)
+    if as_json:
+        print_json([change.model_dump(mode="json") for change in changes])
+        return
+    table = Table("Id", "Scene", "Change", "Confidence", "Why", "State")
+    for change in changes:
+        table.add_row(
+            str(change.id),
+            str(change.scene_id),
+            escape(change.in_words),
+            f"{change.confidence:.2f}",
+            escape(change.why),
+            change.state,
+        )
+    console.print(table)
+
+
+def _decide(word: str) -> Callable[..., None]:
+    def command(
+        plan_id: PlanId,
+        change: Changes = None,
+        scene: Scenes = None,
+        field: FieldName = None,
+        value: Value = None,
+        detector: Detector = None,
+        confidence_from: From = None,
+        confidence_below: Below = None,
+    ) -> None:
+        from stashhog_core.analysis import review
+
+        act = {"accept": review.approve, "reject": review.reject}[word]
+        selection = review.Selection(
+            change_ids=change,
+            scene_ids=scene,
+            field=field,
+            value=value,
+            detector=detector,
+            confidence_from=confidence_from,
+            confidence_below=confidence_below,
+        )
+        with _session() as session:
+            count = act(session, plan_id, selection)
+        console.print(f"{word.capitalize()}ed {count} changes of plan {plan_id}")
+
+    return command
+
+
+app.command("accept", help="Approve the selected changes; none named: all.")(
+    _decide("accept")
+)
+app.command("reject", help="Turn down the selected changes, and remember that.")(
+    _decide("reject")
+)
+
+
+@app.command("replace")
+def replace(
+    plan_id: PlanId,
+    value: Annotated[str, typer.Argument(help="The proposed name.")],
+    by: Annotated[str, typer.Argument(help="The existing name to propose instead.")],
+    field: FieldName = None,
+    scene: Scenes = None,
+) -> None:
+    """Propose another existing tag, performer or studio instead of a value."""
+    from stashhog_core.analysis.replacing import replace_value
+    from stashhog_core.analysis.review import Selection
+
+    selection = Selection(value=value, field=field, scene_ids=scene)
+    with _session() as session:
+        count = replace_value(session, plan_id, selection, by)
+    console.print(f"Replaced {count} changes of plan {plan_id}")
+
+
+@app.command("edit")
+def edit(
+    plan_id: PlanId,
+    change_id: Annotated[int, typer.Argument(min=1, help="The change.")],
+    text: Annotated[str, typer.Argument(help="The text to propose instead.")],
+) -> None:
+    """Edit a proposed title, details or date."""
+    from stashhog_core.analysis.replacing import edit_text
+
+    with _session() as session:
+        edit_text(session, plan_id, change_id, text)
+    console.print(f"Edited change {change_id}")
+
+
+@app.command("cancel")
+def cancel(plan_id: PlanId) -> None:
+    """Close a plan; what it proposed may be proposed again."""
+    from stashhog_core.analysis.review import cancel as close
+
+    with _session() as session:
+        close(session, plan_id)
+    console.print(f"Cancelled plan {plan_id}")
+
+
+@app.command("apply")
+def apply(plan_id: PlanId, change: Changes = None, as_json: AsJson = False) -> None:
+    """Bring the approved changes of a plan to Stash."""
+    values = {"plan_id": plan_id, "change_ids": tuple(change) if change else None}
+    run_here("apply_plan", values, as_json=as_json)
+
+
+@app.command("undo")
+def undo(
+    plan_id: Annotated[
+        int | None, typer.Argument(min=1, help="The plan; none: any.")
+    ] = None,
+    change: Changes = None,
+    scene: Annotated[int | None, typer.Option(min=1, help="Of this scene.")] = None,
+    detector: Detector = None,
+    detector_version: Annotated[
+        str | None, typer.Option(help="Only by this version of the detector.")
+    ] = None,
+    remember: Annotated[
+        bool, typer.Option("--remember", help="Never propose them again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take applied changes back; what was changed since is left alone."""
+    values = {
+        "plan_id": plan_id,
+        "scene_id": scene,
+        "change_ids": tuple(change) if change else None,
+        "detector": detector,
+        "detector_version": detector_version,
+        "remember": remember,
+    }
+    run_here("undo_plan", values, as_json=as_json)
+
+
+@app.command("trust")
+def trust(as_json: AsJson = False) -> None:
+    """Show how often people accepted each detector's values, and which are trusted."""
+    from stashhog_core.analysis.trust import records
+
+    with _session() as session:
+        found = records(session, get_settings().analysis)
+    if as_json:
+        print_json([asdict(record) for record in found])
+        return
+    table = Table("Detector", "Change", "Accepted", "Rejected", "At least", "Trusted")
+    for r in found:
+        table.add_row(
+            r.detector,
+            escape(f"{r.action} {r.field} {r.value}".strip()),
+            str(r.accepted),
+            str(r.rejected),
+            f"{r.bound:.2f}",
+            "yes" if r.trusted else "no",
+        )
+    console.print(table)
+    if not get_settings().analysis.auto_approve_trusted:
+        console.print("Nothing is approved by trust: AUTO_APPROVE_TRUSTED is off")
+
+
+@app.command("unknown-names")
+def unknown(
+    least: Annotated[int, typer.Option(min=1, help="In so many scenes.")] = 2,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List names of people in titles and paths that Stash lacks; none is created."""
+    from stashhog_core.analysis.known_names import known_names
+    from stashhog_core.analysis.unknown_names import unknown_names
+
+    with _session() as session:
+        finder = known_names(session)
+        found = unknown_names(session, finder, least_scenes=least, limit=limit)
+    if as_json:
+        print_json([asdict(name) for name in found])
+        return
+    table = Table("Name", "Scenes", "Such as")
+    for name in found:
+        examples = ", ".join(map(str, name.examples))
+        table.add_row(escape(name.name), str(name.scenes), examples)
+    console.print(table)
+
+
+@app.command("export")
+def export(
+    plan_id: PlanId,
+    file: Annotated[Path, typer.Argument(help="Where to: .csv or .json.")],
+) -> None:
+    """Write a plan to a file, to be reviewed in a spreadsheet or by a program."""
+    from stashhog_core.analysis.exchange import export_plan
+
+    as_format = _format(file)
+    with _session() as session:
+        content = export_plan(session, plan_id, as_format)
+    try:
+        file.write_text(content, encoding="utf-8", newline="")
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written ({error})") from error
+    console.print(f"Wrote plan {plan_id} to {file}")
+
+
+@app.command("import")
+def import_(
+    plan_id: PlanId,
+    file: Annotated[Path, typer.Argument(help="An exported file with decisions.")],
+) -> None:
+    """Carry out the decisions of an exported file, all of them or none."""
+    from stashhog_core.analysis.exchange import import_plan
+
+    as_format = _format(file)
+    try:
+        content = file.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read ({error})") from error
+    with _session() as session:
+        counts = import_plan(session, plan_id, content, as_format)
+    words = ", ".join(f"{count} {what}" for what, count in counts.items())
+    console.print(f"Plan {plan_id}: {words}")
+
+
+def _format(file: Path) -> Literal["csv", "json"]:
+    ending = file.suffix.lower()
+    if ending == ".csv":
+        return "csv"
+    if ending == ".json":
+        return "json"
+    raise ConfigurationError(
+        f"The file {file.name!r} is neither .csv nor .json", remedy="name it so"
+    )

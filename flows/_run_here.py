@@ -1,0 +1,60 @@
+"""Running a job in the terminal, and printing what it did."""
+
+import json
+import sys
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from stashhog_core.errors import StashHogError
+from stashhog_core.settings import get_settings
+
+EXIT_FAILED = 1
+EXIT_CANCELLED = 130
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def run_here(job: str, values: dict[str, Any], *, as_json: bool) -> None:
+    """Run a job here and now, with parameters already checked.
+
+    Raises:
+        StashHogError: What the job failed with.
+        typer.Exit: It failed otherwise, or was cancelled.
+    """
+    # Prefect is slow to import, and `--help` should not be.
+    from flows._local import prepare_prefect, run_flow, told_of_progress
+    from flows._terminal import RunDisplay, print_result
+
+    prepare_prefect(get_settings())
+    with (
+        RunDisplay(errors if as_json else console) as display,
+        told_of_progress(display),
+    ):
+        state, result = run_flow(job, values)
+    if isinstance(result, StashHogError):
+        raise result
+    if isinstance(result, BaseException):
+        say_and_exit(f"{job} failed: {result}", EXIT_FAILED)
+    if as_json:
+        print(result.model_dump_json(indent=2))  # noqa: T201 - the asked-for output
+    else:
+        print_result(console, job, state, result)
+    if state in {"Failed", "Crashed"}:
+        raise typer.Exit(EXIT_FAILED)
+    if state == "Cancelled":
+        raise typer.Exit(EXIT_CANCELLED)
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    print(text)  # noqa: T201 - the asked-for output
+
+
+def say_and_exit(what: object, status: int) -> NoReturn:
+    """Print one sentence and end with an exit status."""
+    errors.print(f"[bold red]Error:[/] {what!s}", highlight=False, soft_wrap=True)
+    sys.exit(status)

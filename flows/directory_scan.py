@@ -1,0 +1,38 @@
+"""Index a folder of video files."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+
+from flows._outcome import run_one
+from flows._parameters import parameters_of
+from stashhog_core.params import DirectoryScanParams
+from stashhog_core.results import DirectoryScanResult
+from tasks._events import announce
+from tasks.directory_scan import directory_scan as directory_scan_task
+
+
+@flow(name="directory_scan")
+@parameters_of(DirectoryScanParams)
+def directory_scan(params: DirectoryScanParams) -> State[Any]:
+    """Index the video files of a local folder; unchanged ones are not opened.
+
+    Ends as TimedOut when the time is up; what was done stays.
+    """
+    announce("directory-scan.started", {"path": params.path})
+    state = run_one("directory_scan", directory_scan_task, params)
+    result = state.result(raise_on_failure=False)
+    if not isinstance(result, DirectoryScanResult):
+        return state
+    counts = result.model_dump(
+        mode="json", exclude={"errors", "warnings", "path", "duration_seconds"}
+    )
+    create_table_artifact(
+        [{"path": result.path, **counts}],
+        key="directory-scan-table",
+        description="What the directory scan found",
+    )
+    announce("directory-scan.completed", {"path": params.path, **counts})
+    return state

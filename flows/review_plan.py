@@ -1,0 +1,18 @@
+"""Review a plan with a form: list, accept, reject, replace, apply."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows._outcome import run_one
+from flows._parameters import parameters_of
+from stashhog_core.params import ReviewPlanParams
+from tasks.review_plan import review_plan as review_task
+
+
+@flow(name="review_plan")
+@parameters_of(ReviewPlanParams)
+def review_plan(params: ReviewPlanParams) -> State[Any]:
+    """Decide on the changes of a plan; see its tables under the run's artifacts."""
+    return run_one("review_plan", review_task, params)

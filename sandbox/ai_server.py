@@ -1,0 +1,363 @@
+"""A stand-in for an AI tagging server that keeps the traps of the real one.
+
+`python -m sandbox.ai_server --port 8000` answers interfaces 1 and 3; the videos are
+what is written beside them as `<video>.tags.json`: `{category: {tag: [[start, end,
+confidence], …]}}`, else two made-up tags.
+"""
+
+import argparse
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+Spans = Mapping[str, Mapping[str, list[tuple[float, float | None, float | None]]]]
+
+DEFAULT: Spans = {
+    "actions": {"Dancing": [(0.0, 30.0, 0.8)]},
+    "places": {"Outdoor": [(10.0, 40.0, 0.9), (60.0, None, 0.5)]},
+}
+DURATION = 120.0
+_START_SECONDS = 10
+
+
+class AiStandIn:
+    """A running stand-in on loopback, for a `with` block.
+
+    Attributes:
+        videos: Path → what is seen in it; other paths do not exist.
+        categories: What its models look for, with their versions.
+        seconds: How long it takes for a video.
+        capacity: Videos it works on at a time; others wait.
+        requests: The bodies it got, in order.
+        inferred: (path, category) for each inference it made.
+        busy_seconds: Time spent on videos, of all its places together.
+        fault: Answers instead of the server; None: nothing is wrong.
+        ready: Whether its models are loaded.
+        others: Requests of others that it says it is busy with.
+    """
+
+    def __init__(self, capacity: int = 1, port: int = 0) -> None:
+        self.videos: dict[str, Spans] = {}
+        self.categories = {"actions": 1.0, "places": 1.0}
+        self.renamed: dict[str, str] = {}
+        self.seconds = 0.0
+        self.capacity = capacity
+        self.requests: list[dict[str, Any]] = []
+        self.inferred: list[tuple[str, str]] = []
+        self.busy_seconds = 0.0
+        self.fault: Callable[[], Response] | None = None
+        self.ready = True
+        self.others = 0
+        self._port = port
+        self._outstanding = 0
+        self._places = threading.Semaphore(capacity)
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """Address without a slash at its end."""
+        return f"http://127.0.0.1:{self._port}"
+
+    # --- what it answers -------------------------------------------------------------
+
+    def _process_1(self, body: dict[str, Any]) -> dict[str, Any]:
+        known = body.get("existing_json_data")
+        before = known["metadata"]["models"] if known else {}
+        asked = [c for c in self.categories if c not in before]
+        if known and not asked:
+            return {"result": {"json_result": None, "video_tag_info": _info({}, {})}}
+        spans = self._look(body["path"], asked)
+        # Null here fails only after all the work.
+        interval, threshold = _floats(body)
+        timespans: dict[str, Any] = dict(known["timespans"]) if known else {}
+        for category, tags in spans.items():
+            timespans[category] = {
+                tag: [_plain(span, threshold) for span in of_tag]
+                for tag, of_tag in tags.items()
+            }
+        result = {
+            "schema_version": 1,
+            "metadata": {
+                "duration": DURATION,
+                "models": {
+                    **before,
+                    **{
+                        category: {
+                            "frame_interval": interval,
+                            "threshold": threshold,
+                            "version": self.categories[category],
+                            "ai_model_id": 1,
+                            "file_name": category,
+                        }
+                        for category in asked
+                    },
+                },
+            },
+            "timespans": timespans,
+        }
+        with_confidence = body.get("return_confidence") is True
+        return {
+            "result": {
+                "json_result": json.dumps(result),
+                "video_tag_info": _info(
+                    self._judged(timespans, interval),
+                    {
+                        category: {
+                            self._name(tag): [
+                                {
+                                    "start": span["start"],
+                                    "end": span.get("end"),
+                                    "totalConfidence": span.get("confidence"),
+                                }
+                                for span in of_tag
+                            ]
+                            for tag, of_tag in tags.items()
+                        }
+                        for category, tags in timespans.items()
+                    }
+                    if with_confidence
+                    else {},
+                ),
+            }
+        }
+
+    def _process_3(self, body: dict[str, Any]) -> dict[str, Any]:
+        skipped = body.get("categories_to_skip") or []
+        asked = [c for c in self.categories if c not in skipped]
+        spans = self._look(body["path"], asked)
+        interval, _ = _floats(body)
+        return {
+            "result": {
+                "schema_version": 3,
+                "duration": DURATION,
+                "models": [
+                    {
+                        "name": category,
+                        "identifier": 1,
+                        "version": self.categories[category],
+                        "categories": [category],
+                        "type": "video",
+                    }
+                    for category in asked
+                ],
+                "frame_interval": interval,
+                "timespans": {
+                    category: {
+                        # Confidence is always left out here.
+                        tag: [
+                            {"start": start, "end": end, "confidence": None}
+                            for start, end, _ in of_tag
+                        ]
+                        for tag, of_tag in tags.items()
+                    }
+                    for category, tags in spans.items()
+                },
+            },
+            "metrics": {"total_runtime_seconds": self.seconds},
+        }
+
+    def _look(self, path: str, categories: list[str]) -> Spans:
+        if path not in self.videos:
+            raise FileNotFoundError(f"File not found: {path}")
+        with self._places:
+            started = time.perf_counter()
+            time.sleep(self.seconds)
+            with self._lock:
+                self.busy_seconds += time.perf_counter() - started
+                self.inferred += [(path, category) for category in categories]
+        return {c: self.videos[path].get(c, {}) for c in categories}
+
+    def _judged(
+        self, timespans: Mapping[str, Any], interval: float
+    ) -> dict[str, list[str]]:
+        """Return the tags that were seen for 20 seconds."""
+        judged: dict[str, list[str]] = {}
+        for category, tags in timespans.items():
+            for tag, of_tag in tags.items():
+                seconds = sum(
+                    s["end"] - s["start"] if "end" in s else interval for s in of_tag
+                )
+                if seconds >= 20:
+                    judged.setdefault(category, []).append(self._name(tag))
+        return judged
+
+    def _name(self, tag: str) -> str:
+        return self.renamed.get(tag, tag)
+
+    # --- HTTP ------------------------------------------------------------------------
+
+    def _app(self) -> Starlette:
+        # No redirect of a path without its slash to one with it: 307, as the real one.
+        routes = [
+            Route("/process_video/", self._video(self._process_1), methods=["POST"]),
+            Route("/v3/process_video/", self._video(self._process_3), methods=["POST"]),
+            Route("/ready", self._is_ready),
+            Route("/health", self._health),
+        ]
+        return Starlette(routes=routes)
+
+    def _video(self, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+        async def endpoint(request: Request) -> Response:
+            if self.fault is not None:
+                return self.fault()
+            try:
+                body = json.loads(await request.body())
+                if not isinstance(body["path"], str):
+                    raise TypeError
+            except (ValueError, KeyError, TypeError):
+                return JSONResponse({"detail": [{"type": "missing"}]}, 422)
+            with self._lock:
+                self.requests.append(body)
+                self._outstanding += 1
+            try:
+                status, content = 200, await run_in_threadpool(answer, body)
+            except Exception as error:  # noqa: BLE001 - the real one does just that
+                status, content = 400, {"detail": f"400: {error}"}
+            finally:
+                with self._lock:
+                    self._outstanding -= 1
+            outstanding = str(self._outstanding + self.others)
+            return JSONResponse(
+                content, status, {"X-Outstanding-Requests": outstanding}
+            )
+
+        return endpoint
+
+    async def _is_ready(self, request: Request) -> Response:
+        if not self.ready:
+            return JSONResponse({"ready": False}, 503)
+        return JSONResponse({"ready": True, "loaded_pipelines": ["video"]})
+
+    async def _health(self, request: Request) -> Response:
+        pipeline = {
+            "version": str(sum(self.categories.values())),
+            "short_name": "video",
+            "ai_models_count": len(self.categories),
+            "ai_models": [],
+        }
+        return JSONResponse(
+            {
+                "status": "ok",
+                "time": 0.0,
+                "pipelines": {"video": pipeline},
+                "total_ai_models": len(self.categories),
+                "outstanding_requests": self._outstanding + self.others,
+                "cuda_available": False,
+            }
+        )
+
+    # --- running ---------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start answering; the port stays the same over restarts."""
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self._port))
+        self._port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            self._app(),
+            log_level="error",
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._listener = listener
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="ai", daemon=True
+        )
+        self._thread.start()
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._server.started:
+            if time.monotonic() > deadline or not self._thread.is_alive():
+                raise RuntimeError("The stand-in did not start")
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        """Be away."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._listener.close()
+
+    def join(self) -> None:
+        """Wait until it is stopped from elsewhere."""
+        while self._thread.is_alive():
+            self._thread.join(1)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class _BesideVideos(dict[str, Spans]):
+    """Looks for `<video>.tags.json`; every file that exists is a video."""
+
+    def __contains__(self, path: object) -> bool:
+        return Path(str(path)).is_file()
+
+    def __getitem__(self, path: str) -> Spans:
+        beside = Path(f"{path}.tags.json")
+        if not beside.is_file():
+            return DEFAULT
+        found: Spans = json.loads(beside.read_text())
+        return found
+
+
+def _floats(body: Mapping[str, Any]) -> tuple[float, float]:
+    # A null is float(None), and 0 counts as not set.
+    return float(body.get("frame_interval")), float(body.get("threshold") or 0.5)  # type: ignore[arg-type]
+
+
+def _plain(
+    span: tuple[float, float | None, float | None], threshold: float
+) -> dict[str, float]:
+    start, end, confidence = span
+    named = {"start": start, "end": end, "confidence": confidence}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _info(tags: Any, spans: Any) -> dict[str, Any]:
+    return {
+        "video_duration": DURATION,
+        "video_tags": tags,
+        "tag_totals": {},
+        "tag_timespans": spans,
+    }
+
+
+def main() -> None:
+    """Run until stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--capacity", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=0.5)
+    chosen = parser.parse_args()
+    server = AiStandIn(chosen.capacity, chosen.port)
+    server.videos = _BesideVideos()
+    server.seconds = chosen.seconds
+    server.start()
+    print(f"AI server on {server.url}")
+    server.join()
+
+
+if __name__ == "__main__":
+    main()

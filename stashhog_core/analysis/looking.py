@@ -1,0 +1,124 @@
+"""Looking at videos, several at a time where the reader can, in the scenes' order."""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from stashhog_core.analysis.scenes import SceneFacts
+from stashhog_core.analysis.video import VideoReader
+from stashhog_core.errors import ItemError
+from stashhog_core.progress import Progress
+
+_CHECK_SECONDS = 0.5
+
+Known = Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What came of looking: an output, or the reason why there is none.
+
+    `is_new`: it was not in the cache, or not all of it.
+    """
+
+    scene: SceneFacts
+    output: Known
+    is_new: bool = False
+    reason: str | None = None
+
+
+def look_at(
+    video: VideoReader, scenes: Iterable[tuple[SceneFacts, Known]], progress: Progress
+) -> Iterator[Looked]:
+    """Yield what is seen of each scene, in their order.
+
+    Args:
+        video: Looks; the next scene is begun only when it has a place free.
+        scenes: Scene, and what was seen of it before.
+        progress: Asked now and then whether to stop; a look under way is left behind.
+
+    Raises:
+        Deferred: The reader cannot look at anything now.
+        JobCancelled: A stop was asked for.
+    """
+    if video.parallel == 1:
+        for scene, known in scenes:
+            progress.checkpoint()
+            yield _look(video, scene, known)
+        return
+    with _Threads(video.parallel) as threads:
+        # Twice as many as are done at a time: one long video in front holds nobody up.
+        waiting: deque[Future[Looked]] = deque()
+        for scene, known in scenes:
+            waiting.append(threads.submit(video, scene, known))
+            if len(waiting) >= 2 * video.parallel:
+                yield _result(waiting.popleft(), progress)
+        while waiting:
+            yield _result(waiting.popleft(), progress)
+
+
+def _look(video: VideoReader, scene: SceneFacts, known: Known) -> Looked:
+    if known is not None and video.is_complete(known):
+        return Looked(scene, known)
+    try:
+        if known is not None:
+            return Looked(scene, video.look_again(scene, known), is_new=True)
+        return Looked(scene, video.look(scene), is_new=True)
+    except ItemError as error:
+        return Looked(scene, None, reason=str(error))
+
+
+def _result(future: Future[Looked], progress: Progress) -> Looked:
+    while True:
+        progress.checkpoint()
+        try:
+            return future.result(_CHECK_SECONDS)
+        except TimeoutError:
+            if future.done():
+                raise
+
+
+class _Threads:
+    """Threads that a stopped program does not wait for: one look may take an hour."""
+
+    def __init__(self, count: int) -> None:
+        self._work: queue.SimpleQueue[
+            tuple[Future[Looked], VideoReader, SceneFacts, Known] | None
+        ] = queue.SimpleQueue()
+        self._count = count
+        for number in range(count):
+            threading.Thread(
+                target=self._run, name=f"look {number}", daemon=True
+            ).start()
+
+    def __enter__(self) -> "_Threads":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while not self._work.empty():
+            item = self._work.get()
+            if item is not None:
+                item[0].cancel()
+        for _number in range(self._count):
+            self._work.put(None)
+
+    def submit(
+        self, video: VideoReader, scene: SceneFacts, known: Known
+    ) -> Future[Looked]:
+        future: Future[Looked] = Future()
+        self._work.put((future, video, scene, known))
+        return future
+
+    def _run(self) -> None:
+        while (item := self._work.get()) is not None:
+            future, video, scene, known = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(_look(video, scene, known))
+            except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+                future.set_exception(error)

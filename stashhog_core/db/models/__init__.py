@@ -1,0 +1,65 @@
+"""The tables, by subject."""
+
+from stashhog_core.db.models.analysis import (
+    AnalysisPlan,
+    DetectorMark,
+    PlanChange,
+    ReviewMemory,
+    TaggerResult,
+)
+from stashhog_core.db.models.columns import Base
+from stashhog_core.db.models.downloads import DownloadItem
+from stashhog_core.db.models.jobs import (
+    JobReport,
+    MediaCheck,
+    StashJob,
+    SyncIssue,
+    SyncRun,
+)
+from stashhog_core.db.models.library import PENDING_STATES, LibraryFile
+from stashhog_core.db.models.mirror import (
+    Manifest,
+    Marker,
+    MarkerTag,
+    Performer,
+    Scene,
+    SceneFile,
+    SceneFingerprint,
+    ScenePerformer,
+    SceneTag,
+    Studio,
+    Tag,
+    TagParent,
+)
+from stashhog_core.db.models.sync import LocalEdit, MirrorCheck
+
+__all__ = [
+    "AnalysisPlan",
+    "DetectorMark",
+    "PlanChange",
+    "ReviewMemory",
+    "TaggerResult",
+    "Base",
+    "DownloadItem",
+    "JobReport",
+    "MediaCheck",
+    "StashJob",
+    "SyncIssue",
+    "SyncRun",
+    "PENDING_STATES",
+    "LibraryFile",
+    "Manifest",
+    "Marker",
+    "MarkerTag",
+    "Performer",
+    "Scene",
+    "SceneFile",
+    "SceneFingerprint",
+    "ScenePerformer",
+    "SceneTag",
+    "Studio",
+    "Tag",
+    "TagParent",
+    "LocalEdit",
+    "MirrorCheck",
+]

@@ -1,0 +1,184 @@
+"""Removing torrents that are in the library and need not seed any more."""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stashhog_core.db.session import Database
+from stashhog_core.downloads import content, ledger
+from stashhog_core.downloads.choose import choose
+from stashhog_core.downloads.files import is_same_inode, may_be_equal, opened
+from stashhog_core.downloads.ledger import Known, Record
+from stashhog_core.downloads.names import from_printable, printable
+from stashhog_core.downloads.sources import Entry, Source, SourceFile
+from stashhog_core.errors import ItemError
+from stashhog_core.progress import Progress
+from stashhog_core.results import ItemFailure
+from stashhog_core.settings import Settings
+
+_ENTRIES_AT_ONCE = 100
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class CleanedUp:
+    """Names of the torrents that were removed, and those that were left, and why."""
+
+    removed: list[str] = field(default_factory=list)
+    kept: list[ItemFailure] = field(default_factory=list)
+
+
+def clean_up(
+    source: Source,
+    settings: Settings,
+    database: Database,
+    entries: Sequence[Entry],
+    progress: Progress,
+    *,
+    dry_run: bool,
+) -> CleanedUp:
+    """Remove entries whose files are all in the library, up to the limit of a run.
+
+    Files are deleted with an entry only if each of them, wanted or not, is in the
+    library as the same file or with the same bytes, and no other entry uses them.
+
+    Args:
+        source: Where the entries come from.
+        settings: What to remove, and how many at most.
+        database: Holds the ledger.
+        entries: Those that the source would not miss.
+        progress: Asked whether to stop, also while bytes are compared.
+        dry_run: Only say what would be removed.
+
+    Raises:
+        TransientError: The source is away; what was removed is removed.
+        JobCancelled: A stop was asked for.
+    """
+    with_files = settings.qbittorrent.clean_up == "remove_torrent_and_files"
+    check = _Check(
+        source,
+        settings.downloads.junk_patterns,
+        progress.checkpoint,
+        everything=with_files,
+    )
+    cleaned = CleanedUp()
+    for start in range(0, len(entries), _ENTRIES_AT_ONCE):
+        portion = entries[start : start + _ENTRIES_AT_ONCE]
+        with database.transaction() as session:
+            known = ledger.known_files(
+                session, source.kind, [entry.key for entry in portion]
+            )
+        for entry in portion:
+            progress.checkpoint()
+            if len(cleaned.removed) >= settings.qbittorrent.clean_up_limit:
+                _log.info("More torrents can go in the next run")
+                return cleaned
+            name = printable(entry.name)
+            try:
+                check.check(entry, known[entry.key])
+            except ItemError as error:
+                cleaned.kept.append(ItemFailure(item=name, reason=str(error)))
+                continue
+            except OSError as error:
+                reason = f"It cannot be verified: {error.strerror}"
+                cleaned.kept.append(ItemFailure(item=name, reason=reason))
+                continue
+            if not dry_run:
+                source.remove(entry, with_files=with_files)
+                _log.info("Removed %s%s", name, " and its files" if with_files else "")
+            cleaned.removed.append(name)
+    return cleaned
+
+
+class _Check:
+    """Makes sure that entries can go.
+
+    Args:
+        source: Where they come from.
+        junk_patterns: Names that are never taken.
+        checkpoint: Called while bytes are compared; may raise to stop.
+        everything: All files must be in the library, and nothing else use them; not
+            only those that are taken.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        junk_patterns: Sequence[str],
+        checkpoint: Callable[[], None],
+        *,
+        everything: bool,
+    ) -> None:
+        self._source = source
+        self._junk_patterns = junk_patterns
+        self._checkpoint = checkpoint
+        self._everything = everything
+
+    def check(self, entry: Entry, known: Known) -> None:
+        """Return if `entry` can go.
+
+        Raises:
+            ItemError: It cannot; says why.
+            OSError: A file cannot be read.
+        """
+        for record in known.values():
+            if not record.is_placed and record.state != "left_out":
+                raise _missing(record.relative_path, record.reason)
+        listed = self._source.files(entry)
+        if listed.problems:
+            raise _missing(listed.problems[0].name, listed.problems[0].reason)
+        needed: Sequence[SourceFile] = listed.files
+        if not self._everything:
+            choice = choose(listed.files, junk_patterns=self._junk_patterns)
+            needed = (*choice.take, *choice.archives)
+        elif listed.unwanted:
+            raise _missing(listed.unwanted[0], "it was deselected, but is on the disk")
+        elif (other := self._source.sharing(entry)) is not None:
+            raise ItemError("Another torrent uses its files", where=printable(other))
+        if not needed:
+            raise ItemError("It has no files that are in the library")
+        for file in needed:
+            self._check_file(
+                file, known.get((printable(file.relative_path), file.size_bytes))
+            )
+
+    def _check_file(self, file: SourceFile, record: Record | None) -> None:
+        if record is None:
+            raise _missing(file.relative_path, None)
+        if record.state == "left_out" and not self._everything:
+            return
+        if not record.is_placed or record.target_path is None:
+            raise _missing(file.relative_path, record.reason)
+        if not self._is_whole(file, from_printable(record.target_path)):
+            raise ItemError(
+                "Its file in the library is gone or another one",
+                where=record.target_path,
+            )
+
+    def _is_whole(self, file: SourceFile, target: Path) -> bool:
+        """Tell whether a file's target is the same file, or equal to it."""
+        mine = os.lstat(file.path)
+        try:
+            theirs = target.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if os.path.realpath(file.path) == os.path.realpath(target):
+            # One name only: deleting it would delete the file.
+            return False
+        if is_same_inode(mine, theirs):
+            return True
+        if not may_be_equal(mine, theirs):
+            return False
+        with opened(file.path) as first, opened(target) as second:
+            return content.same(first, second, self._checkpoint)
+
+
+def _missing(relative_path: str, reason: str | None) -> ItemError:
+    return ItemError(
+        "Not all of it is in the library",
+        where=printable(relative_path),
+        remedy=reason or "",
+    )

@@ -1,0 +1,101 @@
+"""What placing a file can come to, the same for a dry run."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from stashhog_core.downloads.content import Method
+from stashhog_core.downloads.names import printable, with_mark
+from stashhog_core.downloads.sources import SourceFile
+from stashhog_core.errors import ItemError
+from stashhog_core.hashing import oshash
+
+Names = tuple[str, ...]
+"""A file's or folder's place below the library root."""
+
+
+class OutOfSpaceError(ItemError):
+    """The library has no room for a file; it says nothing about the file."""
+
+
+class Placed(NamedTuple):
+    """Where a file is in the library, and how it got there.
+
+    `is_new` is False when it had been there, linked or equal, before.
+    """
+
+    path: str
+    method: Method
+    is_new: bool
+
+
+def candidates(file: SourceFile, name: str) -> Iterator[str]:
+    """Yield the names a file may get: its own, then ones marked by its content."""
+    yield name
+    mark = oshash(Path(file.path))
+    yield with_mark(name, mark[:8])
+    yield with_mark(name, mark)
+
+
+def regular(file: SourceFile) -> os.stat_result:
+    """Return the status of a source file that is as it was listed.
+
+    Raises:
+        ItemError: It has become something else.
+    """
+    status = os.lstat(file.path)
+    if not stat.S_ISREG(status.st_mode) or status.st_size != file.size_bytes:
+        raise changed(file)
+    return status
+
+
+def check_space(
+    free_bytes: int, size_bytes: int, reserve_bytes: int, root: str
+) -> None:
+    """Return if a copy leaves the reserve free.
+
+    Raises:
+        OutOfSpaceError: It does not.
+    """
+    if free_bytes < size_bytes + reserve_bytes:
+        raise OutOfSpaceError(
+            f"The library has {free_bytes} bytes free where {size_bytes} and a "
+            f"reserve of {reserve_bytes} are needed",
+            where=printable(root),
+            remedy="make room, or lower STASHHOG_DOWNLOADS__RESERVE_BYTES",
+        )
+
+
+def cannot_link(name: str, reason: str) -> ItemError:
+    """Return the error of a link that cannot be made where nothing else will do."""
+    return ItemError(
+        f"It cannot be hard-linked: {reason}",
+        where=printable(name),
+        remedy="put downloads and library on one file system, or let it be copied "
+        "with STASHHOG_DOWNLOADS__PLACE=hardlink_or_copy",
+    )
+
+
+def no_folder(names: Names) -> ItemError:
+    """Return the error of a folder whose name something else has."""
+    return ItemError(
+        "In the library a file or symbolic link has the name of its folder",
+        where=printable("/".join(names)),
+    )
+
+
+def all_taken(names: Names) -> ItemError:
+    """Return the error of a file for which no name is left."""
+    return ItemError(
+        "Other files have its name and the names it could get instead",
+        where=printable("/".join(names)),
+    )
+
+
+def changed(file: SourceFile) -> ItemError:
+    """Return the error of a file that is not what it was when it was listed."""
+    return ItemError(
+        "It changed while it was being placed", where=printable(file.relative_path)
+    )

@@ -1,0 +1,209 @@
+"""The calls to qBittorrent's Web API, from 4.1 to 5.x."""
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import qbittorrentapi
+from qbittorrentapi.exceptions import (
+    APIError,
+    Conflict409Error,
+    Forbidden403Error,
+    HTTP4XXError,
+    HTTP5XXError,
+    LoginFailed,
+    NotFound404Error,
+)
+
+from stashhog_core.errors import ConfigurationError, ItemError, TransientError
+from stashhog_core.settings import QBittorrentSettings
+
+_CONNECT_TIMEOUT_SECONDS = 10.0
+# Longer than any list of hashes that a form field may hold in older versions.
+_HASHES_AT_ONCE = 200
+_FIRST_WITH_TAGS = (2, 3)
+"""Version of the Web API; qBittorrent 4.2."""
+
+_log = logging.getLogger(__name__)
+
+
+class WebApi:
+    """A login at qBittorrent; every error is translated here.
+
+    Args:
+        settings: Address and credentials.
+
+    Raises:
+        ConfigurationError: No qBittorrent answers there, or it refuses the login.
+        TransientError: It answers with a failure of its own.
+    """
+
+    def __init__(self, settings: QBittorrentSettings) -> None:
+        self._address = settings.url
+        self._client = qbittorrentapi.Client(
+            host=settings.url,
+            username=settings.username,
+            password=settings.password.get_secret_value(),
+            REQUESTS_ARGS={
+                "timeout": (_CONNECT_TIMEOUT_SECONDS, settings.timeout_seconds)
+            },
+            # Or it would try https where http does not answer, and blame that.
+            FORCE_SCHEME_FROM_HOST=True,
+            # The client tries again once by itself; more would only take longer.
+            HTTPADAPTER_ARGS={"max_retries": 0},
+            # Plain dictionaries: 5,000 torrents take a tenth of the time.
+            SIMPLE_RESPONSES=True,
+            DISABLE_LOGGING_DEBUG_OUTPUT=True,
+        )
+        self._log_in()
+
+    def torrents(self, category: str | None = None) -> list[dict[str, Any]]:
+        """Return all torrents, or those of a category, in the order of their hashes.
+
+        Raises:
+            ConfigurationError: The login is lost, or it is no qBittorrent.
+            TransientError: It is away; never an empty list.
+        """
+        torrents = self._ask(lambda: self._client.torrents_info(category=category))
+        if not isinstance(torrents, list):
+            raise self._no_qbittorrent()
+        return sorted(torrents, key=lambda torrent: str(torrent["hash"]))
+
+    def files(self, info_hash: str) -> list[dict[str, Any]]:
+        """Return the files of a torrent.
+
+        Raises:
+            ItemError: It is not there any more.
+            TransientError: The server is away.
+        """
+        files = self._ask(lambda: self._client.torrents_files(torrent_hash=info_hash))
+        return list(files)
+
+    def has_tags(self) -> bool:
+        """Tell whether this version knows tags."""
+        version = self._ask(self._client.app_web_api_version)
+        numbers = tuple(int(number) for number in re.findall(r"\d+", str(version))[:2])
+        return numbers >= _FIRST_WITH_TAGS
+
+    def add_tag(self, tag: str, hashes: Iterable[str]) -> None:
+        """Tag torrents; a server without tags is no failure."""
+        self._in_portions(
+            hashes, lambda some: self._client.torrents_add_tags(tag, some), f"tag {tag}"
+        )
+
+    def remove_tag(self, tag: str, hashes: Iterable[str]) -> None:
+        """Take a tag from torrents."""
+        self._in_portions(
+            hashes,
+            lambda some: self._client.torrents_remove_tags(tag, some),
+            f"tag {tag}",
+        )
+
+    def set_category(self, category: str, hashes: Iterable[str]) -> None:
+        """Put torrents into a category, which is created if it is missing."""
+        hashes = list(hashes)
+        if not hashes:
+            return
+
+        def create() -> None:
+            try:
+                self._client.torrents_create_category(category)
+            except Conflict409Error:
+                _log.debug("The category %s is there already", category)
+
+        self._ask(create)
+        self._in_portions(
+            hashes,
+            lambda some: self._client.torrents_set_category(category, some),
+            f"category {category}",
+        )
+
+    def remove(self, info_hash: str, *, with_files: bool) -> None:
+        """Stop and remove a torrent, and perhaps its files from the disk.
+
+        Raises:
+            TransientError: The server is away.
+        """
+        # `pause` before 5.0, `stop` since; the client asks for the version.
+        self._ask(lambda: self._client.torrents_stop(info_hash))
+        self._ask(lambda: self._client.torrents_delete(with_files, info_hash))
+
+    def close(self) -> None:
+        """Log out; a server that is gone needs no logging out."""
+        try:
+            self._client.auth_log_out()
+        except APIError as error:
+            _log.debug("qBittorrent was gone before logging out: %s", error)
+
+    def _log_in(self) -> None:
+        try:
+            self._client.auth_log_in()
+        except LoginFailed as error:
+            raise ConfigurationError(
+                "qBittorrent refuses the login",
+                where=self._address,
+                remedy="check STASHHOG_QBITTORRENT__USERNAME and "
+                "STASHHOG_QBITTORRENT__PASSWORD",
+            ) from error
+        except Forbidden403Error as error:
+            raise ConfigurationError(
+                "qBittorrent has banned this machine after wrong passwords",
+                where=self._address,
+                remedy="correct STASHHOG_QBITTORRENT__PASSWORD, then wait for the ban "
+                "to end or restart qBittorrent",
+            ) from error
+        except HTTP5XXError as error:
+            raise self._failing(error) from error
+        except HTTP4XXError as error:
+            raise self._no_qbittorrent() from error
+        except APIError as error:
+            raise ConfigurationError(
+                "qBittorrent cannot be reached",
+                where=self._address,
+                remedy="start it, or correct STASHHOG_QBITTORRENT__URL",
+            ) from error
+
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        """Make one call; whatever goes wrong is an outage, never an empty answer."""
+        try:
+            return call()
+        except NotFound404Error as error:
+            raise ItemError("qBittorrent does not have it any more") from error
+        except (LoginFailed, Forbidden403Error) as error:
+            raise ConfigurationError(
+                "qBittorrent does not accept the login any more",
+                where=self._address,
+                remedy="check STASHHOG_QBITTORRENT__PASSWORD",
+            ) from error
+        except (APIError, ValueError) as error:
+            # ValueError: an answer that is not JSON, as of a server that stops halfway.
+            raise self._failing(error) from error
+
+    def _in_portions(
+        self, hashes: Iterable[str], call: Callable[[list[str]], None], what: str
+    ) -> None:
+        hashes = list(hashes)
+        for start in range(0, len(hashes), _HASHES_AT_ONCE):
+            some = hashes[start : start + _HASHES_AT_ONCE]
+            try:
+                self._ask(lambda some=some: call(some))  # type: ignore[misc]
+            except ItemError:
+                _log.warning(
+                    "This qBittorrent does not know how to: the %s is not shown there",
+                    what,
+                )
+
+    def _failing(self, error: Exception) -> TransientError:
+        return TransientError(
+            "qBittorrent did not answer as it should",
+            where=self._address,
+            remedy=f"it is asked again later ({type(error).__name__})",
+        )
+
+    def _no_qbittorrent(self) -> ConfigurationError:
+        return ConfigurationError(
+            "What answers there is not qBittorrent's Web API",
+            where=self._address,
+            remedy="correct STASHHOG_QBITTORRENT__URL",
+        )

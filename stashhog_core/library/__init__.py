@@ -1,0 +1,1 @@
+"""The directory scan: an index of the video files in local folders."""

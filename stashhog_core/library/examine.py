@@ -1,0 +1,163 @@
+"""Looking into one file: runs in a worker process that may crash or be killed."""
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from av.error import FFmpegError
+
+from stashhog_core.errors import ItemError
+from stashhog_core.hashing import oshash_of_open
+from stashhog_core.library.artwork import Artwork
+from stashhog_core.library.discover import signed
+from stashhog_core.library.names import to_bytes
+from stashhog_core.media.facts import VideoFacts, read_facts
+from stashhog_core.media.opening import open_video, picture_stream, reason
+from stashhog_core.media.phash import phash
+from stashhog_core.media.pictures import thumbnail
+from stashhog_core.media.probe import UNREADABLE
+from stashhog_core.media.sprites import sprite_sheet
+
+OUT_OF_MEMORY = "Reading it takes more memory than is allowed"
+Verdict = Literal["video", "same", "unreadable", "vanished", "unsettled"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A file to look into.
+
+    `known_hashes`: when the file has one of them, nothing else need be read: it was
+    only touched, or moved here from where it is gone.
+    """
+
+    id: int
+    path: str
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    is_new: bool = True
+    known_hashes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is made of each video, and where the pictures go."""
+
+    folder: Path
+    thumbnails: bool = True
+    sprites: bool = False
+    phashes: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found.
+
+    Verdicts: video; same (it has a known hash); unreadable (with the problem); vanished
+    before it was opened; unsettled: it changed while it was read, so nothing is kept.
+    """
+
+    id: int
+    path: str
+    verdict: Verdict
+    problem: str | None = None
+    oshash: str | None = None
+    phash: int | None = None
+    facts: VideoFacts | None = None
+    rotation: int | None = None
+    thumbnail_path: str | None = None
+    sprite_path: str | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+
+def examine(request: Request, wanted: Wanted) -> Outcome:
+    """Open a file once and read all that is wanted of it."""
+    try:
+        # Should a pipe have taken the file's place meanwhile, this does not wait.
+        descriptor = os.open(
+            to_bytes(request.path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+        )
+    except FileNotFoundError:
+        return Outcome(request.id, request.path, "vanished")
+    except OSError as error:
+        return _unreadable(request, f"It cannot be opened: {error.strerror}")
+    try:
+        return _examine_open(request, wanted, descriptor)
+    except OSError as error:
+        return _unreadable(request, f"It cannot be read: {error.strerror}")
+    except MemoryError:
+        return _unreadable(request, OUT_OF_MEMORY)
+    finally:
+        os.close(descriptor)
+
+
+def _examine_open(request: Request, wanted: Wanted, descriptor: int) -> Outcome:
+    before = os.fstat(descriptor)
+    if not stat.S_ISREG(before.st_mode):
+        return _unreadable(request, "It is no regular file")
+    if _key(before) != (request.inode, request.size_bytes, request.mtime_ns):
+        return Outcome(request.id, request.path, "unsettled")
+    if not request.size_bytes:
+        return _unreadable(request, "It is empty")
+    content = oshash_of_open(descriptor)
+    if content in request.known_hashes:
+        return Outcome(request.id, request.path, "same", oshash=content)
+    try:
+        found = _read(request, wanted, descriptor, content)
+    except ItemError as error:
+        found = _unreadable(request, f"{UNREADABLE}: {error}", content)
+    except (FFmpegError, ValueError) as error:
+        problem = f"{UNREADABLE}: {reason(error)}"
+        found = _unreadable(request, problem, content)
+    if _key(os.fstat(descriptor)) != _key(before):
+        return Outcome(request.id, request.path, "unsettled")
+    return found
+
+
+def _read(request: Request, wanted: Wanted, descriptor: int, content: str) -> Outcome:
+    artwork = Artwork(wanted.folder, content)
+    made: dict[str, Any] = {}
+    warnings: list[str] = []
+    with open_video(f"/dev/fd/{descriptor}") as container:
+        stream = picture_stream(container)
+        facts = read_facts(container, stream, request.size_bytes)
+        duration = facts.duration_seconds
+        if wanted.thumbnails:
+            try:
+                picture = thumbnail(container, stream, duration)
+                made["thumbnail_path"] = artwork.keep_thumbnail(picture.jpeg)
+                made["rotation"] = picture.rotation
+            except (ItemError, FFmpegError, ValueError, OSError) as error:
+                warnings.append(f"No thumbnail: {reason(error)}")
+        if wanted.phashes:
+            try:
+                made["phash"] = signed(phash(container, stream, duration))
+            except (ItemError, FFmpegError, ValueError) as error:
+                warnings.append(f"No perceptual hash: {reason(error)}")
+        if wanted.sprites:
+            try:
+                sheet = sprite_sheet(container, stream, duration)
+                made["sprite_path"] = artwork.keep_sprites(sheet)
+            except (ItemError, FFmpegError, ValueError, OSError) as error:
+                warnings.append(f"No sprites: {reason(error)}")
+    return Outcome(
+        request.id,
+        request.path,
+        "video",
+        oshash=content,
+        facts=facts,
+        warnings=tuple(warnings),
+        **made,
+    )
+
+
+def _key(facts: os.stat_result) -> tuple[int, int, int]:
+    return signed(facts.st_ino), facts.st_size, signed(facts.st_mtime_ns)
+
+
+def _unreadable(request: Request, problem: str, content: str | None = None) -> Outcome:
+    return Outcome(
+        request.id, request.path, "unreadable", problem=problem, oshash=content
+    )

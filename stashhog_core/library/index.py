@@ -1,0 +1,270 @@
+"""The index in the database: what differs from the disk, and what was found out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import tuple_row
+from psycopg.types.json import Jsonb
+
+from stashhog_core.db.session import Database
+from stashhog_core.errors import TransientError
+from stashhog_core.library import statements
+from stashhog_core.library.examine import Outcome, Request, Wanted
+from stashhog_core.library.names import to_text
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How the disk differs from the index, in files."""
+
+    new: int
+    changed: int
+    missing: int
+    """Indexed files that were not seen; `away` are those not proved to be gone."""
+
+    away: int
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Files of the folder: all, those proved missing, those missing earlier too."""
+
+    files: int
+    missing: int
+    earlier: int
+
+
+class Index:
+    """The part of the index that lies in one folder.
+
+    It works on a connection of its own, on which the listing stays between the short
+    transactions.
+    """
+
+    def __init__(self, connection: "psycopg.Connection[Any]", folder: Path) -> None:
+        self._connection = connection
+        prefix = to_text(str(folder)).rstrip("/")
+        # "0" follows "/": the range of all paths below the folder.
+        self._range = {"low": f"{prefix}/", "high": f"{prefix}0"}
+
+    def start_listing(self) -> None:
+        """Make room for the listing of the disk."""
+        # Both sides of the comparison fit into memory up to a million files; compiling
+        # it would take longer than running it.
+        self._connection.execute(
+            "SET jit = off; SET temp_buffers = '64MB'; SET work_mem = '128MB'"
+        )
+        self._connection.execute(
+            'CREATE TEMP TABLE listed (path text COLLATE "C", device bigint, '
+            "inode bigint, size_bytes bigint, mtime_ns bigint, ctime_ns bigint); "
+            'CREATE TEMP TABLE unknown (path text COLLATE "C"); '
+            "CREATE TEMP TABLE gone (id bigint)"
+        )
+
+    def add_listed(self, lines: Iterable[bytes]) -> None:
+        """Copy the lines of a walk into the listing."""
+        with (
+            self._connection.cursor() as cursor,
+            cursor.copy(f"COPY listed (path, {statements.STAT}) FROM STDIN") as copy,
+        ):
+            for block in lines:
+                copy.write(block)
+
+    def compare(self, unknown: Sequence[str] | None, wanted: Wanted) -> Difference:
+        """Bring the index's stat keys up to the listing; note what is to be opened.
+
+        A file counts as missing only where the listing proves it: its path is not
+        below one of `unknown` (None: too many to tell), and the device it was on is
+        still there, that is, some file was listed on it or is still where it was.
+        Files that lack something `wanted` are to be opened, too.
+        """
+        with self._connection.transaction():
+            options = {
+                "thumbnails": wanted.thumbnails,
+                "sprites": wanted.sprites,
+                "phashes": wanted.phashes,
+            }
+            self._connection.execute(statements.COMPARE, {**self._range, **options})
+            counts = dict(
+                self._connection.execute(
+                    "SELECT what, count(*) FROM difference GROUP BY what"
+                ).fetchall()
+            )
+            for statement in statements.TAKE_OVER if counts else ():
+                self._connection.execute(statement)
+            away = 0
+            if counts.get("missing") and unknown is not None:
+                with self._connection.cursor() as cursor:
+                    with cursor.copy("COPY unknown FROM STDIN") as copy:
+                        for path in unknown:
+                            copy.write_row((path,))
+                    cursor.execute(statements.FIND_GONE)
+                    cursor.execute(statements.MARK_MISSING)
+                    row = cursor.execute(statements.AWAY).fetchone()
+                    away = row[0] if row else 0
+        return Difference(
+            counts.get("new", 0),
+            counts.get("changed", 0),
+            counts.get("missing", 0),
+            away,
+        )
+
+    def count_pending(self) -> int:
+        """Return how many files are to be opened."""
+        count: int = self._one(
+            "SELECT count(*) FROM library_file "
+            f"WHERE {statements.PENDING} AND {statements.IN_RANGE}"
+        )
+        return count
+
+    def pending(self, batch: int) -> Iterator[Request]:
+        """Yield the files to be opened, in the order they were found."""
+        last = 0
+        while True:
+            rows = self._connection.execute(
+                statements.NEXT_PENDING, {**self._range, "last": last, "batch": batch}
+            ).fetchall()
+            for file_id, path, inode, size, mtime, state, known in rows:
+                yield Request(
+                    file_id, path, inode, size, mtime, state == "new", tuple(known)
+                )
+            if len(rows) < batch:
+                return
+            last = rows[-1][0]
+
+    def store(self, outcomes: Iterable[Outcome]) -> int:
+        """Write what was found of files; return how many of them had moved.
+
+        A new file with the hash and size of a missing one is that one: its row goes
+        on under the new path.
+        """
+        found = [_found_row(o) for o in outcomes if o.verdict in _SETTLED]
+        vanished = [o.id for o in outcomes if o.verdict == "vanished"]
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            cursor.execute(
+                f"CREATE TEMP TABLE found ({statements.FOUND}) ON COMMIT DROP"
+            )
+            with cursor.copy("COPY found FROM STDIN") as copy:
+                for row in found:
+                    copy.write_row(row)
+            cursor.execute(statements.MOVE)
+            cursor.execute(
+                "DELETE FROM library_file WHERE id IN (SELECT new_id FROM moved)"
+            )
+            moved = cursor.execute(statements.MOVE_ROWS).rowcount
+            cursor.execute("DROP TABLE moved")
+            cursor.execute(statements.STORE_SAME)
+            cursor.execute(statements.STORE_FOUND)
+            # What was never opened leaves no trace; the rest is missing.
+            cursor.execute(
+                "DELETE FROM library_file WHERE id = ANY(%s) AND state = 'new'",
+                [vanished],
+            )
+            cursor.execute(
+                "UPDATE library_file SET missing_since = now() "
+                "WHERE id = ANY(%s) AND missing_since IS NULL",
+                [vanished],
+            )
+        return moved
+
+    def gone(self, before: datetime) -> Gone:
+        """Return what is still missing after this run's moves."""
+        row = self._connection.execute(
+            "SELECT count(*), count(*) FILTER (WHERE missing_since < %s) "
+            "FROM library_file WHERE id IN (SELECT id FROM gone) "
+            "AND missing_since IS NOT NULL",
+            [before],
+        ).fetchone()
+        missing, earlier = row or (0, 0)
+        files = self._one(
+            f"SELECT count(*) FROM library_file WHERE {statements.IN_RANGE}"
+        )
+        return Gone(files, missing, earlier)
+
+    def remove_gone(self, before: datetime) -> int:
+        """Remove what was missing before, and is proved to be so again."""
+        return self._connection.execute(
+            "DELETE FROM library_file WHERE id IN (SELECT id FROM gone) "
+            "AND missing_since < %s",
+            [before],
+        ).rowcount
+
+    def count_missing(self) -> int:
+        """Return how many files of the folder are marked as missing."""
+        count: int = self._one(
+            "SELECT count(*) FROM library_file "
+            f"WHERE missing_since IS NOT NULL AND {statements.IN_RANGE}"
+        )
+        return count
+
+    def now(self) -> datetime:
+        """Return the database's time, by which files are marked."""
+        moment: datetime = self._one("SELECT now()")
+        return moment
+
+    def unknown_hashes(self, hashes: Sequence[str]) -> set[str]:
+        """Return those of `hashes` that no file of the whole index has."""
+        rows = self._connection.execute(
+            "SELECT h FROM unnest(%s::text[]) h WHERE NOT EXISTS "
+            "(SELECT 1 FROM library_file WHERE oshash = h)",
+            [list(hashes)],
+        ).fetchall()
+        return {row[0] for row in rows}
+
+    def _one(self, query: str) -> Any:
+        row = self._connection.execute(query, self._range).fetchone()
+        return row[0] if row else None
+
+
+@contextmanager
+def open_index(database: Database, folder: Path) -> Iterator[Index]:
+    """Open the index of a folder.
+
+    Raises:
+        TransientError: The database is away.
+    """
+    try:
+        with psycopg.connect(
+            database.connection_string, autocommit=True, row_factory=tuple_row
+        ) as connection:
+            yield Index(connection, folder)
+    except psycopg.OperationalError as error:
+        raise TransientError(
+            "The database did not answer",
+            where=database.address,
+            remedy="start it, or check STASHHOG_DATABASE__URL",
+        ) from error
+
+
+_SETTLED = ("video", "same", "unreadable")
+
+
+def _found_row(outcome: Outcome) -> tuple[Any, ...]:
+    state = {"video": "ok", "same": "same"}.get(outcome.verdict, "unreadable")
+    values: dict[str, Any] = asdict(outcome.facts) if outcome.facts else {}
+    values |= {
+        "id": outcome.id,
+        "state": state,
+        "problem": outcome.problem or "; ".join(outcome.warnings) or None,
+        "oshash": outcome.oshash,
+        "phash": outcome.phash,
+        "rotation": outcome.rotation,
+        "thumbnail_path": outcome.thumbnail_path,
+        "sprite_path": outcome.sprite_path,
+        "media_created_at": values.get("created"),
+        "subtitles": list(values.get("subtitles", ())),
+        "facts": Jsonb(
+            {
+                "streams": values.get("streams", ()),
+                "chapters": values.get("chapters", ()),
+            }
+            if values
+            else {}
+        ),
+    }
+    return tuple(values.get(name) for name in statements.FOUND_COLUMNS)

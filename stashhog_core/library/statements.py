@@ -1,0 +1,149 @@
+"""The statements of the index: each treats all files of a folder at once."""
+
+STAT = "device, inode, size_bytes, mtime_ns, ctime_ns"
+FOUND = (
+    "id bigint, state text, problem text, oshash text, phash bigint, container text, "
+    "duration_seconds float8, bit_rate bigint, video_codec text, profile text, "
+    "width bigint, height bigint, rotation bigint, pixel_aspect float8, "
+    "frame_rate float8, real_frame_rate float8, hdr text, audio_codec text, "
+    "audio_channels bigint, subtitles text[], facts jsonb, "
+    "media_created_at timestamptz, thumbnail_path text, sprite_path text"
+)
+FOUND_COLUMNS = tuple(part.split()[0] for part in FOUND.split(", "))
+PENDING = "state IN ('new', 'changed', 'touched') AND missing_since IS NULL"
+
+# One pass over both sides. A file whose device alone has another number was mounted
+# anew; one whose size and time are the same was only touched.
+COMPARE = """
+CREATE TEMP TABLE difference ON COMMIT DROP AS
+SELECT f.id, f.device AS old_device, l.path, l.device, l.inode, l.size_bytes,
+    l.mtime_ns, l.ctime_ns,
+    CASE
+        WHEN f.id IS NULL THEN 'new'
+        WHEN l.path IS NULL THEN 'missing'
+        WHEN f.inode = l.inode AND f.size_bytes = l.size_bytes
+            AND f.mtime_ns = l.mtime_ns AND f.ctime_ns = l.ctime_ns
+            THEN CASE WHEN f.lacking THEN 'lacking' ELSE 'same' END
+        WHEN f.size_bytes = l.size_bytes AND f.mtime_ns = l.mtime_ns
+            AND f.state IN ('ok', 'touched') AND NOT f.lacking THEN 'touched'
+        ELSE 'changed'
+    END AS what
+FROM listed l
+FULL JOIN (
+    SELECT id, path, device, inode, size_bytes, mtime_ns, ctime_ns, state,
+        missing_since,
+        state = 'ok' AND problem IS NULL AND (
+            %(thumbnails)s AND thumbnail_path IS NULL
+            OR %(sprites)s AND sprite_path IS NULL
+            OR %(phashes)s AND phash IS NULL
+        ) AS lacking
+    FROM library_file WHERE path >= %(low)s AND path < %(high)s
+) f ON f.path = l.path
+WHERE f.id IS NULL OR l.path IS NULL OR f.missing_since IS NOT NULL OR f.lacking
+    OR f.device <> l.device OR f.inode <> l.inode OR f.size_bytes <> l.size_bytes
+    OR f.mtime_ns <> l.mtime_ns OR f.ctime_ns <> l.ctime_ns
+"""
+TAKE_OVER = (
+    """
+    INSERT INTO library_file
+        (path, device, inode, size_bytes, mtime_ns, ctime_ns)
+    SELECT path, device, inode, size_bytes, mtime_ns, ctime_ns
+    FROM difference WHERE what = 'new' ORDER BY path
+    """,
+    """
+    UPDATE library_file f SET
+        device = d.device, inode = d.inode, size_bytes = d.size_bytes,
+        mtime_ns = d.mtime_ns, ctime_ns = d.ctime_ns, missing_since = NULL,
+        state = CASE
+            WHEN d.what = 'same' OR f.state = 'new' THEN f.state
+            WHEN d.what = 'lacking' THEN 'changed'
+            ELSE d.what END
+    FROM difference d
+    WHERE f.id = d.id AND d.what IN ('same', 'lacking', 'touched', 'changed')
+    """,
+)
+IN_RANGE = "path >= %(low)s AND path < %(high)s"
+# The device is proved to be there by a file listed on it, or by one that is still where
+# it was though the device has another number by now.
+FIND_GONE = """
+INSERT INTO gone
+SELECT d.id FROM difference d JOIN library_file f USING (id)
+WHERE d.what = 'missing'
+AND d.old_device IN (
+    SELECT device FROM listed
+    UNION SELECT old_device FROM difference
+    WHERE what IN ('same', 'lacking', 'touched')
+)
+AND NOT EXISTS (
+    SELECT 1 FROM unknown u
+    WHERE f.path = u.path OR starts_with(f.path, rtrim(u.path, '/') || '/')
+)
+"""
+MARK_MISSING = """
+UPDATE library_file SET missing_since = now()
+WHERE id IN (SELECT id FROM gone) AND missing_since IS NULL
+"""
+AWAY = """
+SELECT count(*) FROM difference d
+WHERE d.what = 'missing' AND d.id NOT IN (SELECT id FROM gone)
+"""
+NEXT_PENDING = f"""
+SELECT p.id, p.path, p.inode, p.size_bytes, p.mtime_ns, p.state,
+    CASE p.state
+        WHEN 'touched' THEN array_remove(ARRAY[p.oshash], NULL)
+        WHEN 'new' THEN ARRAY(
+            SELECT DISTINCT m.oshash FROM library_file m
+            WHERE m.missing_since IS NOT NULL AND m.size_bytes = p.size_bytes
+                AND m.oshash IS NOT NULL AND m.state IN ('ok', 'unreadable')
+            LIMIT 50)
+        ELSE ARRAY[]::text[]
+    END
+FROM library_file p
+WHERE {PENDING} AND {IN_RANGE} AND p.id > %(last)s
+ORDER BY p.id LIMIT %(batch)s
+"""
+MOVE = """
+CREATE TEMP TABLE moved ON COMMIT DROP AS
+SELECT n.new_id, m.old_id, n.path, n.device, n.inode, n.mtime_ns, n.ctime_ns
+FROM (
+    SELECT f.id AS new_id, f.oshash AS hash, l.path, l.device, l.inode, l.size_bytes,
+        l.mtime_ns, l.ctime_ns,
+        row_number() OVER (PARTITION BY f.oshash, l.size_bytes ORDER BY l.path) AS nth
+    FROM found f JOIN library_file l USING (id)
+    WHERE l.state = 'new' AND f.oshash IS NOT NULL
+) n
+JOIN (
+    SELECT id AS old_id, oshash AS hash, size_bytes,
+        row_number() OVER (PARTITION BY oshash, size_bytes ORDER BY path) AS nth
+    FROM library_file WHERE missing_since IS NOT NULL
+        AND state IN ('ok', 'unreadable')
+        AND oshash IN (SELECT oshash FROM found)
+) m USING (hash, size_bytes, nth)
+"""
+MOVE_ROWS = """
+UPDATE library_file f SET
+    path = m.path, device = m.device, inode = m.inode, mtime_ns = m.mtime_ns,
+    ctime_ns = m.ctime_ns, missing_since = NULL
+FROM moved m WHERE f.id = m.old_id
+"""
+# A "same" without a missing row to become (two files found at once) is read in full
+# by the next run.
+STORE_SAME = """
+UPDATE library_file f SET state = 'ok'
+FROM found WHERE f.id = found.id AND found.state = 'same' AND f.state = 'touched'
+"""
+_OF_CONTENT = ("phash", "thumbnail_path", "sprite_path", "rotation")
+STORE_FOUND = (
+    "UPDATE library_file f SET "
+    + ", ".join(
+        # What an earlier run made of the same content stays.
+        f"{name} = CASE WHEN f.oshash = found.oshash "
+        f"THEN coalesce(found.{name}, f.{name}) ELSE found.{name} END"
+        if name in _OF_CONTENT
+        else f"{name} = found.{name}"
+        for name in FOUND_COLUMNS
+        if name != "id"
+    )
+    + ", probed_at = now() FROM found "
+    "WHERE f.id = found.id AND found.state IN ('ok', 'unreadable')"
+)

@@ -1,0 +1,193 @@
+"""Stash's perceptual hash of a video: 25 pictures on one sheet, and its low notes.
+
+The steps follow Stash's to the rounding: a hash that differs in a few bits would still
+be found, but equal ones are found by an index.
+"""
+
+import math
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from stashhog_core.errors import ItemError
+from stashhog_core.media.pictures import decoder_of, seek
+
+Picture = NDArray[np.uint8]
+
+COLUMNS = ROWS = 5
+_PICTURE_WIDTH = 160
+_LONGEST_READ_SECONDS = 3.0
+"""Up to such a step, reading on is cheaper than going back to a keyframe."""
+
+_LEFT_OUT_AT_EITHER_END = 0.05
+_SIDE = 64
+_KEPT = 8
+
+
+def phash(
+    container: InputContainer, stream: VideoStream, duration_seconds: float | None
+) -> int:
+    """Return the hash as Stash computes it; 64 bits, never negative.
+
+    Raises:
+        ItemError: The length is not known, or a picture cannot be decoded.
+    """
+    if not duration_seconds:
+        raise ItemError("a video of unknown length has no perceptual hash")
+    decoder_of(stream)
+    pictures = list(_pictures(container, stream, round(duration_seconds, 2)))
+    height, width, _ = pictures[0].shape
+    sheet = np.zeros((height * ROWS, width * COLUMNS, 3), np.uint8)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, COLUMNS)
+        top, left = row * height, column * width
+        part = picture[:height, :width]
+        sheet[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return hash_of(sheet)
+
+
+def hash_of(sheet: Picture) -> int:
+    """Return the hash of a picture of (red, green, blue)."""
+    small = _shrink(_shrink(sheet)).astype(np.float64)
+    # The last divisor is the original's own slip; it decides bits at the edge.
+    wide = small * 257
+    grey = (
+        0.299 * (wide[..., 0] // 257)
+        + 0.587 * (wide[..., 1] // 257)
+        + 0.114 * (wide[..., 2] // 256)
+    )
+    cosines = _cosines()
+    notes = (cosines @ grey @ cosines.T).ravel()
+    in_order = np.sort(notes)
+    median = in_order[31] / 2 + in_order[32] / 2
+    bits = 0
+    for note in notes:
+        bits = bits << 1 | int(note > median)
+    return bits
+
+
+def distance(one: int, other: int) -> int:
+    """Return in how many bits two hashes differ."""
+    return (one ^ other).bit_count()
+
+
+def _pictures(
+    container: InputContainer, stream: VideoStream, duration_seconds: float
+) -> Iterator[Picture]:
+    count = COLUMNS * ROWS
+    offset = _LEFT_OUT_AT_EITHER_END * duration_seconds
+    step = (1 - 2 * _LEFT_OUT_AT_EITHER_END) * duration_seconds / count
+    reformatter = VideoReformatter()
+    frames = _Frames(container, stream, jump=step > _LONGEST_READ_SECONDS)
+    for index in range(count):
+        yield _reduced(reformatter, frames.at(offset + index * step))
+
+
+class _Frames:
+    """The first frame at or after a second, as a seeking ffmpeg finds it.
+
+    With `jump` each begins at the keyframe before; otherwise the video is read on.
+    """
+
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, *, jump: bool
+    ) -> None:
+        self._container = container
+        self._stream = stream
+        self._jump = jump
+        self._start = (container.start_time or 0) / av.time_base
+        self._last: VideoFrame | None = None
+        self._frames: Iterator[VideoFrame] | None = None
+
+    def at(self, second: float) -> VideoFrame:
+        """Return the frame; the video's last one when it ends before.
+
+        Raises:
+            ItemError: Nothing can be decoded there.
+        """
+        try:
+            if self._frames is None or self._jump:
+                if not seek(self._container, second, backward=True):
+                    raise ItemError(f"no picture at second {second:.1f}")
+                self._last = None
+                self._frames = self._container.decode(self._stream)
+            while not self._reaches(second):
+                frame = next(self._frames, None)
+                if frame is None:
+                    break
+                self._last = frame
+        except (FFmpegError, ValueError) as error:
+            raise ItemError(f"no picture at second {second:.1f}") from error
+        if self._last is None:
+            raise ItemError(f"no picture at second {second:.1f}")
+        return self._last
+
+    def _reaches(self, second: float) -> bool:
+        frame = self._last
+        if frame is None or frame.time is None:
+            return False
+        return frame.time - self._start >= second - 1e-6
+
+
+def _reduced(reformatter: VideoReformatter, frame: VideoFrame) -> Picture:
+    turns = round(frame.rotation / 90) % 4
+    width, height = frame.width, frame.height
+    if turns % 2:
+        width, height = height, width
+    new_height = max(2, 2 * math.floor(_PICTURE_WIDTH * height / (width * 2) + 0.5))
+    size = (
+        (_PICTURE_WIDTH, new_height)
+        if not turns % 2
+        else (
+            new_height,
+            _PICTURE_WIDTH,
+        )
+    )
+    picture: Any = reformatter.reformat(
+        frame, width=size[0], height=size[1], format="bgr24", interpolation="BICUBIC"
+    ).to_ndarray()
+    upright: Picture = np.rot90(picture, turns)[..., ::-1]
+    return upright
+
+
+def _shrink(picture: Picture) -> Picture:
+    """Shrink the width to 64 in whole numbers, and swap the sides."""
+    weights = _weights(picture.shape[1])
+    sums = np.einsum("ox,yxc->oyc", weights, picture.astype(np.int64))
+    means = sums // weights.sum(axis=1)[:, None, None]
+    shrunk: Picture = np.clip(means, 0, 255).astype(np.uint8)
+    return shrunk
+
+
+@cache
+def _weights(width: int) -> NDArray[np.int64]:
+    """Return what each input column gives to each of the 64 output columns."""
+    scale = width / _SIDE
+    taps = 2 * max(math.ceil(scale), 1)
+    factor = min(1 / scale, 1.0)
+    weights = np.zeros((_SIDE, width), np.int64)
+    for out in range(_SIDE):
+        centre = scale * (out + 0.5) - 0.5
+        start = int(centre) - taps // 2 + 1
+        for tap in range(taps):
+            nearness = 1 - abs((centre - start - tap) * factor)
+            column = min(max(start + tap, 0), width - 1)
+            weights[out, column] += int(max(nearness, 0.0) * 256)
+    return weights
+
+
+@cache
+def _cosines() -> NDArray[np.float64]:
+    """Return the first rows of the discrete cosine transform (type II, unscaled)."""
+    row, column = np.arange(_KEPT)[:, None], np.arange(_SIDE)[None, :]
+    cosines: NDArray[np.float64] = np.cos(np.pi / _SIDE * (column + 0.5) * row)
+    return cosines

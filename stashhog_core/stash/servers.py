@@ -1,0 +1,22 @@
+"""The Stash servers by name: the one that is mirrored, and further ones."""
+
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.settings import StashSettings
+
+
+def server_settings(settings: StashSettings, name: str | None) -> StashSettings:
+    """Return the settings of the named server; None: of the one that is mirrored.
+
+    Raises:
+        ConfigurationError: There is no such server.
+    """
+    if not name:
+        return settings
+    server = settings.servers.get(name)
+    if server is None:
+        raise ConfigurationError(
+            f"There is no Stash server {name!r}",
+            where=f"known are {', '.join(settings.servers) or 'none'}",
+            remedy="add it to STASHHOG_STASH__SERVERS",
+        )
+    return settings.model_copy(update={"url": server.url, "api_key": server.api_key})

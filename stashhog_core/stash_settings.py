@@ -1,0 +1,87 @@
+"""The settings of the Stash server and of its jobs."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+ADDRESS = r"^https?://[^/\s]+(/.*)?$"
+
+
+class Section(BaseModel):
+    """Settings of one service or subject."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StashServer(BaseModel):
+    """A further Stash server, for jobs that name it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = Field(pattern=ADDRESS)
+    api_key: SecretStr | None = None
+
+
+class StashSettings(Section):
+    """The Stash server."""
+
+    url: str | None = Field(
+        default=None,
+        description="Address of the Stash server, such as http://localhost:9999.",
+        pattern=ADDRESS,
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="Stash's API key; none if Stash asks for none."
+    )
+    timeout_seconds: float = Field(
+        default=60, gt=0, description="Longest wait for one answer of Stash."
+    )
+    scan_paths: tuple[str, ...] = Field(
+        default=("/data",),
+        min_length=1,
+        description="Folders Stash scans, as Stash names them (JSON list).",
+    )
+    path_map: dict[str, str] = Field(
+        default_factory=dict,
+        description="Stash's path prefix to the local one (JSON object).",
+    )
+    poll_interval_seconds: float = Field(
+        default=2, gt=0, description="Time between looks at a running Stash job."
+    )
+    websocket: bool = Field(
+        default=True,
+        description="Have Stash tell at once that a job ended; looks go on as well.",
+    )
+    outage_limit_seconds: float = Field(
+        default=600,
+        ge=0,
+        description="How long Stash may be away before waiting for its job is given "
+        "up.",
+    )
+    job_deadline_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Longest wait for a Stash job; a generate job is then stopped, a "
+        "scan left alone. None: no end.",
+    )
+    verify: Literal["none", "sample", "all"] = Field(
+        default="sample",
+        description="Which scenes' media is looked at before any is marked as "
+        "generated: none, sample or all.",
+    )
+    verify_sample_size: int = Field(
+        default=200, ge=1, description="Scenes in the sample that is looked at."
+    )
+    probes_at_a_time: int = Field(
+        default=8, ge=1, le=64, description="Looks at media under way at a time."
+    )
+    generate_profiles: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Your own named parameter sets for stash_generate, besides quick "
+        'and full (JSON object), such as {"hashes": {"previews": false}}.',
+    )
+    servers: dict[str, StashServer] = Field(
+        default_factory=dict,
+        description="Further Stash servers by name, for jobs that name one (JSON "
+        'object), such as {"attic": {"url": "http://attic:9999", "api_key": "…"}}.',
+    )

@@ -1,0 +1,339 @@
+"""Fields of scenes edited here: they win over Stash until pushed or discarded."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import delete, func, literal, null, select, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.merge import replace_children
+from stashhog_core.db.models import (
+    LocalEdit,
+    Performer,
+    Scene,
+    ScenePerformer,
+    SceneTag,
+    Studio,
+    Tag,
+)
+from stashhog_core.errors import JobError
+from stashhog_core.stash import payloads
+from stashhog_core.stash.payloads import Ref
+from stashhog_core.sync.hashes import forget_hashes
+
+Conflicts = Literal["remote_wins", "local_wins", "ask"]
+"""Who wins where a field was changed both here and in Stash."""
+
+_LINKS: Mapping[str, tuple[Any, str, Any]] = {
+    "tag_ids": (SceneTag, "tag_id", Tag),
+    "performer_ids": (ScenePerformer, "performer_id", Performer),
+}
+
+
+class SceneEdit(BaseModel):
+    """New values of a scene's fields; what is not set stays as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = ""
+    code: str = ""
+    details: str = ""
+    director: str = ""
+    date: Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")] | None = None
+    rating100: Annotated[int, Field(ge=1, le=100)] | None = None
+    organized: bool = False
+    urls: tuple[str, ...] = ()
+    studio_id: Annotated[int, Field(gt=0)] | None = None
+    tag_ids: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    performer_ids: tuple[Annotated[int, Field(gt=0)], ...] = ()
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields that are set, as they are stored."""
+        values = self.model_dump(mode="json", exclude_unset=True)
+        return {
+            name: sorted(set(value)) if name in _LINKS else value
+            for name, value in values.items()
+        }
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A field edited here. With `conflict`, Stash has changed it too, to `theirs`."""
+
+    scene_id: int
+    field: str
+    base: Any
+    value: Any
+    conflict: bool = False
+    theirs: Any = None
+
+
+def edit_scene(session: Session, scene_id: int, edit: SceneEdit) -> None:
+    """Change fields of a mirrored scene; Stash does not know until they are pushed.
+
+    Args:
+        session: Open session; the caller commits.
+        scene_id: The scene.
+        edit: Its new values.
+
+    Raises:
+        JobError: The scene, or a tag, performer or studio named, is not mirrored.
+    """
+    scene = session.get(Scene, scene_id, with_for_update=True)
+    if scene is None:
+        raise JobError(f"Scene {scene_id} is not in the mirror", remedy="sync first")
+    values = edit.values()
+    _require_known(session, values)
+    known = {edit.field: edit for edit in edits_of(session, [scene_id])[scene_id]}
+    for field, value in values.items():
+        earlier = known.get(field)
+        base = earlier.base if earlier else _mirrored(session, scene, field)
+        _forget(session, scene_id, [field])
+        if earlier and earlier.conflict:
+            # Who edits a field in conflict has seen both: theirs is what it replaces.
+            base = earlier.theirs
+        if value != base:
+            session.add(
+                LocalEdit(
+                    scene_id=scene_id,
+                    field=field,
+                    base=_json(base),
+                    value=_json(value),
+                    theirs=null(),
+                )
+            )
+    session.flush()
+    _write(session, scene_id, values)
+
+
+def discard_edits(
+    session: Session, scene_id: int, fields: Collection[str] | None = None
+) -> list[str]:
+    """Give up local edits of a scene: the fields are again as Stash has them.
+
+    Args:
+        session: Open session; the caller commits.
+        scene_id: The scene.
+        fields: Which of its fields; None: all.
+
+    Returns:
+        The fields that had been edited.
+    """
+    given_up = {
+        edit.field: edit.theirs if edit.conflict else edit.base
+        for edit in edits_of(session, [scene_id])[scene_id]
+        if fields is None or edit.field in fields
+    }
+    _forget(session, scene_id, given_up)
+    _write(session, scene_id, given_up)
+    # What Stash has may have changed meanwhile: the next sync looks for itself.
+    forget_hashes(session, [scene_id])
+    return sorted(given_up)
+
+
+def keep_local(session: Session, scene_id: int, field: str) -> None:
+    """Decide a conflict for the local value; it may be pushed from now on.
+
+    Raises:
+        JobError: There is no such conflict.
+    """
+    row = session.get(LocalEdit, (scene_id, field))
+    if row is None or row.conflict_since is None:
+        raise JobError(f"{field} of scene {scene_id} is not in conflict")
+    row.base = row.theirs if row.theirs is not None else null()
+    row.theirs = null()
+    row.conflict_since = None
+
+
+def list_edits(session: Session, *, conflicts_only: bool = False) -> list[Edit]:
+    """Return all edits not yet pushed, by scene and field."""
+    query = select(LocalEdit).order_by(LocalEdit.scene_id, LocalEdit.field)
+    if conflicts_only:
+        query = query.where(LocalEdit.conflict_since.is_not(None))
+    return [_edit(row) for row in session.scalars(query)]
+
+
+def count_conflicts(session: Session) -> int:
+    """Return how many fields wait for a decision."""
+    query = select(func.count()).where(LocalEdit.conflict_since.is_not(None))
+    return session.scalar(query) or 0
+
+
+class _Edits(dict[int, list[Edit]]):
+    def __missing__(self, _: int) -> list[Edit]:
+        return []
+
+
+def edits_of(session: Session, scene_ids: Sequence[int]) -> dict[int, list[Edit]]:
+    """Return the edits of these scenes; a scene without any has an empty list."""
+    query = select(LocalEdit).where(LocalEdit.scene_id == func.any(list(scene_ids)))
+    found = _Edits()
+    for row in session.scalars(query):
+        found.setdefault(row.scene_id, []).append(_edit(row))
+    return found
+
+
+def with_edits(scene: payloads.Scene, edits: Iterable[Edit]) -> payloads.Scene:
+    """Return the scene as Stash has it, but for the fields edited here."""
+    changes: dict[str, Any] = {}
+    for edit in edits:
+        if edit.field == "studio_id":
+            changes["studio"] = None if edit.value is None else Ref(id=edit.value)
+        elif edit.field in _LINKS:
+            refs = tuple(Ref(id=id_) for id_ in edit.value)
+            changes[edit.field.removesuffix("_ids") + "s"] = refs
+        else:
+            is_list = isinstance(edit.value, list)
+            changes[edit.field] = tuple(edit.value) if is_list else edit.value
+    return msgspec.structs.replace(scene, **changes) if changes else scene
+
+
+def settle_edits(
+    session: Session, scenes: Sequence[payloads.Scene], conflicts: Conflicts
+) -> list[payloads.Scene]:
+    """Compare fetched scenes with their local edits; return them as to be stored.
+
+    An edit that Stash has meanwhile is done. Where Stash still has what the edit was
+    based on, the edit wins. Where both were changed, the strategy decides; to ask
+    means that the local value stays, and the field is listed as a conflict.
+    """
+    known = edits_of(session, [scene.id for scene in scenes])
+    if not known:
+        return list(scenes)
+    settled: list[payloads.Scene] = []
+    for scene in scenes:
+        standing = [
+            edit
+            for edit in known[scene.id]
+            if _stands(session, edit, stash_value(scene, edit.field), conflicts)
+        ]
+        settled.append(with_edits(scene, standing))
+    return settled
+
+
+def stash_value(scene: payloads.Scene, field: str) -> Any:
+    """Return Stash's value of a field, as edits store it."""
+    if field == "studio_id":
+        return scene.studio.id if scene.studio else None
+    if field in _LINKS:
+        refs: Iterable[Ref] = getattr(scene, field.removesuffix("_ids") + "s")
+        return sorted({ref.id for ref in refs})
+    value = getattr(scene, field)
+    if field in {"date", "rating100", "organized"}:
+        return value
+    return list(value) if field == "urls" else value or ""
+
+
+def note_conflict(session: Session, edit: Edit, theirs: Any) -> None:
+    """Keep the local value, and list the field for a person to decide."""
+    session.execute(
+        _row_of(update(LocalEdit), edit).values(
+            theirs=_json(theirs),
+            conflict_since=func.coalesce(LocalEdit.conflict_since, func.now()),
+        )
+    )
+
+
+def forget_edit(session: Session, edit: Edit) -> None:
+    """Take an edit as done, unless it was changed meanwhile."""
+    same = LocalEdit.value == literal(edit.value, JSONB)
+    if edit.value is None:
+        same = LocalEdit.value.is_(None)
+    session.execute(_row_of(delete(LocalEdit), edit).where(same))
+
+
+def rebase_edit(session: Session, edit: Edit, theirs: Any) -> None:
+    """Let the local value win over what Stash has now."""
+    session.execute(
+        _row_of(update(LocalEdit), edit).values(
+            base=_json(theirs), theirs=null(), conflict_since=None
+        )
+    )
+
+
+def _stands(session: Session, edit: Edit, theirs: Any, conflicts: Conflicts) -> bool:
+    """Tell whether the local value goes on to win; note what became of the edit."""
+    if theirs == edit.value:
+        forget_edit(session, edit)
+        return False
+    if theirs == edit.base:
+        if edit.conflict:
+            rebase_edit(session, edit, theirs)
+        return True
+    if conflicts == "remote_wins":
+        forget_edit(session, edit)
+        return False
+    if conflicts == "local_wins":
+        rebase_edit(session, edit, theirs)
+    else:
+        note_conflict(session, edit, theirs)
+    return True
+
+
+def _require_known(session: Session, values: Mapping[str, Any]) -> None:
+    named = [(values.get(field, ()), model) for field, (_, _, model) in _LINKS.items()]
+    named.append(([id_] if (id_ := values.get("studio_id")) else [], Studio))
+    for ids, model in named:
+        if not ids:
+            continue
+        known = session.scalars(select(model.id).where(model.id == func.any(list(ids))))
+        if lacking := sorted(set(ids).difference(known)):
+            raise JobError(
+                f"There is no {model.__tablename__} {lacking[0]} in the mirror",
+                remedy="sync first",
+            )
+
+
+def _mirrored(session: Session, scene: Scene, field: str) -> Any:
+    if field not in _LINKS:
+        return getattr(scene, field)
+    model, column, _ = _LINKS[field]
+    query = select(getattr(model, column)).where(model.scene_id == scene.id)
+    return sorted(session.scalars(query))
+
+
+def _write(session: Session, scene_id: int, values: Mapping[str, Any]) -> None:
+    """Give the mirrored scene these values."""
+    columns = {name: value for name, value in values.items() if name not in _LINKS}
+    if columns:
+        session.execute(update(Scene).where(Scene.id == scene_id).values(**columns))
+    for name in values.keys() & _LINKS.keys():
+        model, column, _ = _LINKS[name]
+        links = [(scene_id, id_) for id_ in values[name]]
+        replace_children(
+            session, model, "scene_id", [scene_id], ("scene_id", column), links
+        )
+
+
+def _forget(session: Session, scene_id: int, fields: Collection[str]) -> None:
+    session.execute(
+        delete(LocalEdit).where(
+            LocalEdit.scene_id == scene_id, LocalEdit.field.in_(fields)
+        )
+    )
+
+
+def _row_of(statement: Any, edit: Edit) -> Any:
+    return statement.where(
+        LocalEdit.scene_id == edit.scene_id, LocalEdit.field == edit.field
+    )
+
+
+def _json(value: Any) -> Any:
+    # SQL's NULL, not JSON's: both would read as None, but differ in comparisons.
+    return null() if value is None else value
+
+
+def _edit(row: LocalEdit) -> Edit:
+    return Edit(
+        row.scene_id,
+        row.field,
+        row.base,
+        row.value,
+        row.conflict_since is not None,
+        row.theirs,
+    )

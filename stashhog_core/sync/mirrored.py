@@ -1,0 +1,86 @@
+"""What the mirror holds of scenes, as the rows that their payloads are turned into."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.models import (
+    Marker,
+    MarkerTag,
+    Scene,
+    SceneFile,
+    SceneFingerprint,
+    ScenePerformer,
+    SceneTag,
+)
+from stashhog_core.db.reading import read_rows
+from stashhog_core.stash import payloads
+from stashhog_core.sync import rows
+from stashhog_core.sync.rows import Row
+
+
+@dataclass(frozen=True)
+class Children:
+    """A table of rows that belong to scenes.
+
+    Attributes:
+        model: The table.
+        columns: Its columns, as in the rows.
+        rows_of: Makes the rows of a scene.
+        key: The first so many columns are the primary key.
+        scene: Which column names the scene.
+    """
+
+    model: Any
+    columns: Sequence[str]
+    rows_of: Callable[[payloads.Scene], list[Row]]
+    key: int
+    scene: int = 0
+
+
+CHILDREN: Mapping[str, Children] = {
+    "files": Children(SceneFile, rows.FILE_COLUMNS, rows.file_rows, key=2),
+    "hashes": Children(
+        SceneFingerprint, rows.FINGERPRINT_COLUMNS, rows.fingerprint_rows, key=3
+    ),
+    "tags": Children(SceneTag, ("scene_id", "tag_id"), rows.tag_link_rows, key=2),
+    "performers": Children(
+        ScenePerformer, ("scene_id", "performer_id"), rows.performer_link_rows, key=2
+    ),
+    "markers": Children(Marker, rows.MARKER_COLUMNS, rows.marker_rows, key=1, scene=1),
+}
+MARKER_TAGS = "tags of markers"
+
+
+def mirrored_scenes(session: Session, scene_ids: Sequence[int]) -> dict[int, Row]:
+    """Return the rows of these scenes by id, without those that are not mirrored."""
+    columns = (getattr(Scene, name) for name in rows.SCENE_COLUMNS)
+    query = select(*columns).where(Scene.id.in_(scene_ids))
+    return {row[0]: row for row in read_rows(session, query)}
+
+
+def mirrored_children(
+    session: Session, name: str, scene_ids: Sequence[int]
+) -> dict[int, set[Row]]:
+    """Return the rows of one table by scene; a scene without any is left out."""
+    if name == MARKER_TAGS:
+        query = (
+            select(MarkerTag.marker_id, MarkerTag.tag_id, Marker.scene_id)
+            .join(Marker, Marker.id == MarkerTag.marker_id)
+            .where(Marker.scene_id.in_(scene_ids))
+        )
+        return _grouped((row[2], row[:2]) for row in read_rows(session, query))
+    table = CHILDREN[name]
+    columns = [getattr(table.model, column) for column in table.columns]
+    query = select(*columns).where(table.model.scene_id.in_(scene_ids))
+    return _grouped((row[table.scene], row) for row in read_rows(session, query))
+
+
+def _grouped(found: Iterable[tuple[int, Row]]) -> dict[int, set[Row]]:
+    groups: dict[int, set[Row]] = {}
+    for scene_id, row in found:
+        groups.setdefault(scene_id, set()).add(row)
+    return groups

@@ -1,0 +1,264 @@
+"""The job `verify_mirror`: proof, by looking at both, that the mirror is right."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.locks import job_lock
+from stashhog_core.db.models import (
+    Marker,
+    MirrorCheck,
+    Performer,
+    Scene,
+    Studio,
+    Tag,
+    TagParent,
+)
+from stashhog_core.db.session import Database
+from stashhog_core.params import VerifyMirrorParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import ItemFailure, VerifyMirrorResult
+from stashhog_core.stash import payloads
+from stashhog_core.sync import rows
+from stashhog_core.sync.hashes import forget_hashes
+from stashhog_core.sync.job import JOB
+from stashhog_core.sync.local_edits import edits_of, with_edits
+from stashhog_core.sync.mirrored import (
+    CHILDREN,
+    MARKER_TAGS,
+    mirrored_children,
+    mirrored_scenes,
+)
+from stashhog_core.sync.source import Source
+
+log = logging.getLogger(__name__)
+
+_PAGE_SIZE = 500
+_LISTED = 100
+_SHOWN_CHARACTERS = 80
+_WAIT_SECONDS = 600.0
+
+Difference = tuple[str, str, Any, Any]
+"""What (such as `scene 7`), field, Stash's value, the mirror's."""
+
+
+def verify_mirror(
+    stash: Source,
+    database: Database,
+    params: VerifyMirrorParams,
+    progress: Progress,
+    *,
+    run_id: str | None = None,
+) -> VerifyMirrorResult:
+    """Compare scenes drawn by lot, and all counts and entities, with Stash.
+
+    Waits while a sync is under way. A scene that differs is fetched by the next sync,
+    whatever its time of change says. Local edits count as right.
+
+    Raises:
+        TransientError: Stash or the database is away, or a sync does not end.
+        JobError: Stash refuses to answer.
+        JobCancelled: A stop was asked for.
+    """
+    with job_lock(database, JOB, wait_seconds=_WAIT_SECONDS):
+        return _verify(stash, database, params, progress, run_id)
+
+
+def last_proved(session: Session) -> MirrorCheck | None:
+    """Return the newest comparison that found no difference; None: there is none."""
+    return session.scalar(
+        select(MirrorCheck)
+        .where(MirrorCheck.proved)
+        .order_by(MirrorCheck.id.desc())
+        .limit(1)
+    )
+
+
+def _verify(
+    stash: Source,
+    database: Database,
+    params: VerifyMirrorParams,
+    progress: Progress,
+    run_id: str | None,
+) -> VerifyMirrorResult:
+    progress.update(0, "Counting in Stash")
+    listings: dict[str, list[Any]] = {
+        "tag": stash.tags(),
+        "performer": stash.performers(),
+        "studio": stash.studios(),
+    }
+    counts = {
+        "scenes": stash.count_scenes(),
+        "markers": len(stash.marker_stamps()),
+        **{f"{kind}s": len(listing) for kind, listing in listings.items()},
+    }
+    with database.transaction() as session:
+        mirrored = _local_counts(session)
+        differences = list(_entity_differences(session, listings))
+        ids = _draw(session, params.scenes)
+    differences += [
+        (name, "count", number, mirrored[name])
+        for name, number in counts.items()
+        if number != mirrored[name]
+    ]
+
+    different: set[int] = set()
+    awaiting: set[int] = set()
+    for start in range(0, len(ids), _PAGE_SIZE):
+        progress.items(start, len(ids), "Compared scenes")
+        page = ids[start : start + _PAGE_SIZE]
+        scenes, absent = stash.scenes(page)
+        with database.transaction() as session:
+            found = list(_scene_differences(session, scenes))
+            found += [(id_, "scene", None, "it") for id_ in absent]
+            different.update(id_ for id_, *_ in found)
+            forget_hashes(session, {id_ for id_, *_ in found})
+        awaiting.update(absent)
+        awaiting.update(id_ for id_, f, *_ in found if f == "stash_updated_text")
+        differences += [(f"scene {id_}", *rest) for id_, *rest in found]
+
+    proved = not differences
+    with database.transaction() as session:
+        session.add(
+            MirrorCheck(
+                run_id=run_id,
+                proved=proved,
+                scenes_checked=len(ids),
+                scenes_different=len(different),
+                facts={"stash": counts, "mirror": mirrored},
+            )
+        )
+        session.flush()
+        proof = last_proved(session)
+        last = proof.checked_at if proof else None
+    progress.update(1.0, f"{len(differences)} differences")
+    rate = len(different) / len(ids) if ids else 0.0
+    log.info(
+        "Verified %d scenes and all counts: %d differences, drift rate %.4f",
+        len(ids),
+        len(differences),
+        rate,
+    )
+    return VerifyMirrorResult(
+        status="completed" if proved else "completed_with_errors",
+        scenes_checked=len(ids),
+        scenes_different=len(different),
+        awaiting_sync=len(awaiting & different),
+        differences=len(differences),
+        drift_rate=rate,
+        counts=counts,
+        mirror_counts=mirrored,
+        last_proved=last,
+        errors=tuple(map(_in_words, differences[:_LISTED])),
+    )
+
+
+def _draw(session: Session, number: int) -> list[int]:
+    query = (
+        select(Scene.id)
+        .where(Scene.missing_since.is_(None))
+        .order_by(func.random())
+        .limit(number)
+    )
+    return sorted(session.scalars(query))
+
+
+def _local_counts(session: Session) -> dict[str, int]:
+    """Count what is mirrored and not known to be gone."""
+    models: Mapping[str, Any] = {
+        "scenes": Scene,
+        "tags": Tag,
+        "performers": Performer,
+        "studios": Studio,
+    }
+    counts = {
+        name: session.scalar(
+            select(func.count()).select_from(model).where(model.missing_since.is_(None))
+        )
+        or 0
+        for name, model in models.items()
+    }
+    here = select(Scene.id).where(Scene.missing_since.is_(None))
+    markers = select(func.count()).where(Marker.scene_id.in_(here))
+    return {**counts, "markers": session.scalar(markers) or 0}
+
+
+def _entity_differences(
+    session: Session, listings: Mapping[str, Sequence[Any]]
+) -> Iterator[Difference]:
+    tables: Mapping[str, tuple[Any, Sequence[str], Callable[[Any], rows.Row]]] = {
+        "tag": (Tag, rows.TAG_COLUMNS, rows.tag_row),
+        "performer": (Performer, rows.PERFORMER_COLUMNS, rows.performer_row),
+        "studio": (Studio, rows.STUDIO_COLUMNS, rows.studio_row),
+    }
+    for kind, (model, columns, row_of) in tables.items():
+        mirrored = {row[0]: row for row in _select(session, model, columns)}
+        for entity in listings[kind]:
+            if (row := mirrored.get(entity.id)) is None:
+                yield f"{kind} {entity.id}", kind, entity.name, None
+            else:
+                yield from (
+                    (f"{kind} {entity.id}", *found)
+                    for found in _fields(columns, row_of(entity), row)
+                )
+    parents = {
+        tuple(row) for row in _select(session, TagParent, ("tag_id", "parent_id"))
+    }
+    for tag in listings["tag"]:
+        theirs = set(rows.tag_parent_rows(tag))
+        mine = {row for row in parents if row[0] == tag.id}
+        if theirs != mine:
+            yield f"tag {tag.id}", "parents", theirs - mine, mine - theirs
+
+
+def _scene_differences(
+    session: Session, scenes: Sequence[payloads.Scene]
+) -> Iterator[tuple[int, str, Any, Any]]:
+    """Yield scene, field, Stash's value and the mirror's for all that differs."""
+    ids = [scene.id for scene in scenes]
+    edits = edits_of(session, ids)
+    scenes = [with_edits(scene, edits[scene.id]) for scene in scenes]
+    mirrored = mirrored_scenes(session, ids)
+    for scene in scenes:
+        if scene.id not in mirrored:
+            yield scene.id, "scene", "it", None
+            continue
+        for found in _fields(
+            rows.SCENE_COLUMNS, rows.scene_row(scene), mirrored[scene.id]
+        ):
+            yield scene.id, *found
+    makers = {name: table.rows_of for name, table in CHILDREN.items()}
+    makers[MARKER_TAGS] = rows.marker_tag_rows
+    for name, rows_of in makers.items():
+        mine = mirrored_children(session, name, ids)
+        for scene in scenes:
+            theirs, own = set(rows_of(scene)), mine.get(scene.id, set())
+            if theirs != own and scene.id in mirrored:
+                yield scene.id, name, theirs - own, own - theirs
+
+
+def _select(session: Session, model: Any, columns: Sequence[str]) -> list[rows.Row]:
+    query = select(*(getattr(model, name) for name in columns))
+    return [tuple(row) for row in session.execute(query)]
+
+
+def _fields(
+    columns: Sequence[str], theirs: rows.Row, mine: rows.Row
+) -> Iterator[tuple[str, Any, Any]]:
+    for name, stash_value, own_value in zip(columns, theirs, mine, strict=True):
+        if stash_value != own_value:
+            yield name, stash_value, own_value
+
+
+def _in_words(difference: Difference) -> ItemFailure:
+    what, field, theirs, mine = difference
+    shown = [
+        str(sorted(v) if isinstance(v, set) else v)[:_SHOWN_CHARACTERS]
+        for v in (theirs, mine)
+    ]
+    return ItemFailure(
+        item=what, reason=f"{field}: Stash has {shown[0]}, the mirror {shown[1]}"
+    )

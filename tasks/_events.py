@@ -1,0 +1,30 @@
+"""Telling Prefect what happened, so that automations can start the next job."""
+
+from typing import Any
+
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+
+
+def announce(event: str, facts: dict[str, Any]) -> None:
+    """Emit `stashhog.<event>`, such as `stashhog.sync.completed`.
+
+    Args:
+        event: Subject and what happened, with a dot between.
+        facts: The event's payload.
+    """
+    subject = event.partition(".")[0]
+    run = flow_run.get_id()
+    emit_event(
+        f"stashhog.{event}",
+        resource={"prefect.resource.id": f"stashhog.{subject}.{run}"},
+        related=[
+            {
+                "prefect.resource.id": f"prefect.flow-run.{run}",
+                "prefect.resource.role": "flow-run",
+            }
+        ]
+        if run
+        else [],
+        payload=facts,
+    )

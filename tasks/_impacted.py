@@ -1,0 +1,35 @@
+"""The scenes that a run completed, as a table in Prefect's UI."""
+
+from collections.abc import Sequence
+
+from prefect.artifacts import create_table_artifact
+
+from stashhog_core.db.scenes import scene_titles
+from stashhog_core.db.session import Database
+
+SHOWN = 500
+
+
+def show_impacted_scenes(
+    database: Database, scene_ids: Sequence[str], stash_url: str | None
+) -> None:
+    """Make a table of the first 500 scenes, each with its link to Stash."""
+    if not scene_ids:
+        return
+    shown = [int(scene_id) for scene_id in scene_ids[:SHOWN]]
+    with database.transaction() as session:
+        titles = scene_titles(session, shown)
+    base = (stash_url or "").rstrip("/").removesuffix("/graphql")
+    create_table_artifact(
+        [
+            {
+                "id": scene_id,
+                "scene": titles.get(scene_id) or f"Scene {scene_id}",
+                "link": f"[open in Stash]({base}/scenes/{scene_id})",
+            }
+            for scene_id in shown
+        ],
+        key="impacted-scenes",
+        description=f"{len(scene_ids)} scenes have new media"
+        + (f"; the first {SHOWN} are shown" if len(scene_ids) > SHOWN else ""),
+    )

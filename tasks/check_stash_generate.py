@@ -1,0 +1,23 @@
+"""Find the scenes that lack generated media."""
+
+from prefect import task
+
+from stashhog_core.check_generate import check_generate
+from stashhog_core.params import CheckStashGenerateParams
+from stashhog_core.results import CheckStashGenerateResult
+from tasks._runtime import JOB_TASK, open_job
+
+
+@task(name="check_stash_generate", **JOB_TASK)
+def check_stash_generate(
+    params: CheckStashGenerateParams = CheckStashGenerateParams(),
+) -> CheckStashGenerateResult:
+    """Look for each scene's media; unmark what is incomplete, mark what is proven."""
+    with open_job("check_stash_generate") as job, job.stash() as stash:
+        return check_generate(
+            stash,
+            job.database,
+            params,
+            job.progress,
+            settings=job.settings.stash,
+        )

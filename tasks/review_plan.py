@@ -1,0 +1,44 @@
+"""Decide on the changes of a plan, and show them with their evidence."""
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from stashhog_core.analysis.deciding import decide
+from stashhog_core.analysis.review_table import change_rows, value_rows
+from stashhog_core.params import ApplyPlanParams, ReviewPlanParams
+from stashhog_core.results import ReviewResult
+from tasks._runtime import READ_TASK, open_job
+from tasks.apply_plan import apply_plan
+
+
+@task(name="review_plan", cache_policy=NO_CACHE, **READ_TASK)
+def review_plan(params: ReviewPlanParams) -> ReviewResult:
+    """Accept, reject or replace changes; then list the plan as tables."""
+    with open_job("review_plan") as job:
+        with job.database.transaction() as session:
+            outcome = decide(session, params)
+        stash_url = job.settings.stash.url
+        with job.database.transaction() as session:
+            by_value = value_rows(session, params.plan_id)
+            changes = change_rows(session, params.plan_id, stash_url)
+    create_table_artifact(
+        by_value,
+        key=f"plan-{params.plan_id}-values",
+        description=f"Plan {params.plan_id} by value",
+    )
+    create_table_artifact(
+        changes,
+        key=f"plan-{params.plan_id}-changes",
+        description=f"Plan {params.plan_id}: changes and why",
+    )
+    if not params.apply:
+        return outcome
+    applied = apply_plan(ApplyPlanParams(plan_id=params.plan_id))
+    return outcome.model_copy(
+        update={
+            "status": applied.status,
+            "applied": applied.applied + applied.already,
+            "errors": applied.errors,
+        }
+    )

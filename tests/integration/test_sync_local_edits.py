@@ -1,0 +1,298 @@
+"""Fields edited here win over Stash until they are pushed or discarded."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from sqlalchemy import select
+
+from stashhog_core.db.models import Scene, ScenePerformer, SceneTag
+from stashhog_core.db.session import Database
+from stashhog_core.errors import JobError
+from stashhog_core.params import SyncParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import SyncResult
+from stashhog_core.stash.payloads import Ref
+from stashhog_core.sync.job import sync
+from stashhog_core.sync.local_edits import (
+    Conflicts,
+    Edit,
+    SceneEdit,
+    discard_edits,
+    edit_scene,
+    keep_local,
+    list_edits,
+)
+from stashhog_core.sync.push import Pushed, push_edits
+from tests.fake_stash import FakeStash, refs
+
+
+class WritableStash(FakeStash):
+    """A library in memory that can be written to, as Stash is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+
+    def update_scene(self, scene_id: int, fields: Mapping[str, Any]) -> None:
+        self.writes += 1
+        values = dict(fields)
+        if "studio_id" in values:
+            studio = values.pop("studio_id")
+            values["studio"] = None if studio is None else Ref(id=int(studio))
+        if "urls" in values:
+            values["urls"] = tuple(values["urls"])
+        self.edit(scene_id, **values)
+
+    def bulk_update_scenes(
+        self,
+        ids: Sequence[int],
+        *,
+        add_tag_ids: Sequence[int] = (),
+        remove_tag_ids: Sequence[int] = (),
+        add_performer_ids: Sequence[int] = (),
+        remove_performer_ids: Sequence[int] = (),
+    ) -> None:
+        self.writes += 1
+        for scene_id in ids:
+            scene = self.scene_rows[scene_id]
+            tags = {t.id for t in scene.tags} | set(add_tag_ids)
+            who = {p.id for p in scene.performers} | set(add_performer_ids)
+            self.edit(
+                scene_id,
+                tags=refs(*sorted(tags - set(remove_tag_ids))),
+                performers=refs(*sorted(who - set(remove_performer_ids))),
+            )
+
+
+@pytest.fixture
+def stash() -> WritableStash:
+    return WritableStash()
+
+
+def run(
+    stash: FakeStash, database: Database, conflicts: Conflicts = "ask", **params: Any
+) -> SyncResult:
+    return sync(
+        stash,
+        database,
+        SyncParams(**params),
+        Progress(),
+        trigger="manual",
+        settle_seconds=0,
+        conflicts=conflicts,
+    )
+
+
+def edit(database: Database, scene_id: int, **values: Any) -> None:
+    with database.transaction() as session:
+        edit_scene(session, scene_id, SceneEdit(**values))
+
+
+def edits(database: Database) -> list[Edit]:
+    with database.transaction() as session:
+        return list_edits(session)
+
+
+def title(database: Database, scene_id: int) -> str:
+    with database.transaction() as session:
+        return session.get_one(Scene, scene_id).title
+
+
+def push(stash: WritableStash, database: Database) -> Pushed:
+    return push_edits(stash, database, Progress())
+
+
+def test_edit_survives_other_changes_in_stash(
+    stash: WritableStash, database: Database
+) -> None:
+    """Stash's changes of other fields come in; the edited field stays."""
+    scene = stash.add_scene("theirs")
+    run(stash, database)
+    edit(database, scene, title="mine")
+    stash.edit(scene, rating100=80)
+    result = run(stash, database)
+    run(stash, database, force=True)
+
+    assert (result.updated, result.conflicts) == (1, 0)
+    assert title(database, scene) == "mine"
+    assert edits(database) == [Edit(scene, "title", "theirs", "mine")]
+    with database.transaction() as session:
+        assert session.get_one(Scene, scene).rating100 == 80
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected", "in_conflict"),
+    [("ask", "mine", 1), ("local_wins", "mine", 0), ("remote_wins", "newer", 0)],
+)
+def test_field_changed_on_both_sides(
+    stash: WritableStash,
+    database: Database,
+    strategy: Conflicts,
+    expected: str,
+    in_conflict: int,
+) -> None:
+    """The strategy decides; to ask keeps the local value and lists the field."""
+    scene = stash.add_scene("old")
+    run(stash, database)
+    edit(database, scene, title="mine")
+    stash.edit(scene, title="newer")
+    result = run(stash, database, strategy)
+
+    assert result.conflicts == in_conflict
+    assert title(database, scene) == expected
+    assert [e.conflict for e in edits(database)] == {
+        "ask": [True],
+        "local_wins": [False],
+        "remote_wins": [],
+    }[strategy]
+
+
+def test_conflict_waits_until_it_is_decided(
+    stash: WritableStash, database: Database
+) -> None:
+    """A field in conflict is not pushed; once decided for the local value, it is."""
+    scene = stash.add_scene("old")
+    run(stash, database)
+    edit(database, scene, title="mine")
+    stash.edit(scene, title="newer")
+    run(stash, database)
+    assert edits(database) == [Edit(scene, "title", "old", "mine", True, "newer")]
+
+    assert push(stash, database) == Pushed()
+    with database.transaction() as session:
+        keep_local(session, scene, "title")
+    assert push(stash, database) == Pushed(pushed=1)
+    assert stash.scene_rows[scene].title == "mine"
+    run(stash, database)
+    assert (edits(database), title(database, scene)) == ([], "mine")
+
+
+def test_decision_against_nothing_is_refused(
+    stash: WritableStash, database: Database
+) -> None:
+    """Only a conflict can be decided."""
+    scene = stash.add_scene()
+    run(stash, database)
+
+    with (
+        pytest.raises(JobError, match=f"title of scene {scene} is not in conflict"),
+        database.transaction() as session,
+    ):
+        keep_local(session, scene, "title")
+
+
+@pytest.mark.parametrize("conflict", [False, True])
+def test_discarded_edit_gives_stash_its_value_back(
+    stash: WritableStash, database: Database, conflict: bool
+) -> None:
+    """After a discard, the mirror is as Stash is, without waiting for a sync."""
+    scene = stash.add_scene("old")
+    tag = stash.add_tag("tag")
+    run(stash, database)
+    edit(database, scene, title="mine", tag_ids=[tag])
+    if conflict:
+        stash.edit(scene, title="newer")
+        run(stash, database)
+    with database.transaction() as session:
+        assert discard_edits(session, scene) == ["tag_ids", "title"]
+
+    assert title(database, scene) == stash.scene_rows[scene].title
+    assert edits(database) == []
+    with database.transaction() as session:
+        assert session.scalars(select(SceneTag.tag_id)).all() == []
+
+
+def test_all_kinds_of_fields_are_pushed(
+    stash: WritableStash, database: Database
+) -> None:
+    """Texts, numbers, sets and the studio reach Stash; then nothing is left to push."""
+    old, new = stash.add_tag("old"), stash.add_tag("new")
+    who, studio = stash.add_performer("who"), stash.add_studio("studio")
+    scene = stash.add_scene("old", tags=refs(old), rating100=20)
+    run(stash, database)
+    edit(
+        database,
+        scene,
+        title="mine",
+        rating100=None,
+        organized=True,
+        urls=["https://example.invalid"],
+        studio_id=studio,
+        tag_ids=[new],
+        performer_ids=[who],
+    )
+    assert push(stash, database).pushed == 7
+    row = stash.scene_rows[scene]
+
+    assert (row.title, row.rating100, row.organized) == ("mine", None, True)
+    assert (row.studio, row.tags, row.performers) == (
+        Ref(id=studio),
+        refs(new),
+        refs(who),
+    )
+    assert edits(database) == []
+    assert run(stash, database).conflicts == 0
+    assert title(database, scene) == "mine"
+    with database.transaction() as session:
+        assert session.scalars(select(SceneTag.tag_id)).all() == [new]
+        assert session.scalars(select(ScenePerformer.performer_id)).all() == [who]
+
+
+def test_killed_push_is_finished_by_the_next(
+    stash: WritableStash, database: Database
+) -> None:
+    """An edit that reached Stash before the kill is not sent again."""
+    scene = stash.add_scene("old")
+    run(stash, database)
+    edit(database, scene, title="mine")
+    stash.update_scene(scene, {"title": "mine"})
+
+    assert push(stash, database) == Pushed(already=1)
+    assert (stash.writes, edits(database)) == (1, [])
+
+
+def test_push_sees_a_change_that_no_sync_has_seen(
+    stash: WritableStash, database: Database
+) -> None:
+    """What Stash has changed meanwhile is not overwritten, but becomes a conflict."""
+    scene, gone = stash.add_scene("old"), stash.add_scene("gone")
+    run(stash, database)
+    edit(database, scene, title="mine")
+    edit(database, gone, title="mine")
+    stash.edit(scene, title="newer")
+    stash.destroy_scene(gone)
+    done = push(stash, database)
+
+    assert (done.pushed, done.conflicts) == (0, 1)
+    assert [failure.item for failure in done.failures] == [f"scene {gone}"]
+    assert stash.scene_rows[scene].title == "newer"
+
+
+def test_edit_that_is_taken_back_is_none(
+    stash: WritableStash, database: Database
+) -> None:
+    """Editing a field back to Stash's value leaves nothing to push."""
+    scene = stash.add_scene("old")
+    run(stash, database)
+    edit(database, scene, title="mine")
+    edit(database, scene, title="old")
+
+    assert edits(database) == []
+
+
+def test_bad_edits_are_refused(stash: WritableStash, database: Database) -> None:
+    """Unknown scenes, tags and fields, and values out of range, are refused."""
+    scene = stash.add_scene()
+    run(stash, database)
+
+    with pytest.raises(JobError, match="Scene 9999 is not in the mirror"):
+        edit(database, 9999, title="x")
+    with pytest.raises(JobError, match="no tag 777 in the mirror"):
+        edit(database, scene, tag_ids=[777])
+    with pytest.raises(ValidationError):
+        SceneEdit(rating100=101)
+    with pytest.raises(ValidationError):
+        SceneEdit.model_validate({"colour": "red"})
+    assert edits(database) == []

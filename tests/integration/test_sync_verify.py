@@ -1,0 +1,236 @@
+"""Proof that the mirror is right, and the deep look at what belongs to each scene."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, select, update
+
+from stashhog_core.db.models import (
+    Marker,
+    MirrorCheck,
+    Performer,
+    Scene,
+    SceneFile,
+    ScenePerformer,
+    SceneTag,
+    Tag,
+)
+from stashhog_core.db.session import Database
+from stashhog_core.params import SyncParams, VerifyMirrorParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import SyncResult, VerifyMirrorResult
+from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.sync.local_edits import SceneEdit, edit_scene
+from stashhog_core.sync.verify import last_proved, verify_mirror
+from tests.fake_stash import FakeStash, refs
+
+
+def run(stash: FakeStash, database: Database, **params: Any) -> SyncResult:
+    return sync(
+        stash,
+        database,
+        SyncParams(**params),
+        Progress(),
+        trigger="manual",
+        settle_seconds=0,
+    )
+
+
+def verify(
+    stash: FakeStash, database: Database, scenes: int = 500
+) -> VerifyMirrorResult:
+    return verify_mirror(
+        stash, database, VerifyMirrorParams(scenes=scenes), Progress(), run_id="r"
+    )
+
+
+def change(database: Database, statement: Any) -> None:
+    with database.transaction() as session:
+        session.execute(statement)
+
+
+@pytest.fixture
+def stash() -> FakeStash:
+    """A library with a little of everything."""
+    stash = FakeStash()
+    tag, other = stash.add_tag("tag"), stash.add_tag("other")
+    stash.edit_tag(other, parents=refs(tag), aliases=("alias",))
+    performer, studio = stash.add_performer("who"), stash.add_studio("where")
+    for _ in range(4):
+        scene = stash.add_scene(
+            tags=refs(tag, other),
+            performers=refs(performer),
+            studio=refs(studio)[0],
+            urls=("https://example.invalid",),
+            date="2024-05",
+        )
+        stash.add_marker(scene, tag)
+        stash.edit_markers(scene, tags=refs(other))
+    return stash
+
+
+def test_right_mirror_is_proved(stash: FakeStash, database: Database) -> None:
+    """A mirror that is right has no difference, and the proof is kept."""
+    run(stash, database)
+    result = verify(stash, database)
+    with database.transaction() as session:
+        proof = last_proved(session)
+
+    assert (result.status, result.differences, result.drift_rate) == ("completed", 0, 0)
+    assert result.scenes_checked == 4
+    assert result.counts == result.mirror_counts
+    assert result.counts["markers"] == 4
+    assert proof is not None
+    assert (proof.checked_at, proof.run_id) == (result.last_proved, "r")
+
+
+def test_sample_is_as_large_as_asked_for(stash: FakeStash, database: Database) -> None:
+    """No more scenes are fetched than asked for."""
+    run(stash, database)
+
+    assert verify(stash, database, scenes=3).scenes_checked == 3
+
+
+@pytest.mark.parametrize(
+    ("statement", "field"),
+    [
+        pytest.param(update(Scene).values(title="x"), "title", id="title"),
+        pytest.param(update(Scene).values(play_count=7), "play_count", id="counter"),
+        pytest.param(delete(SceneFile), "files", id="files"),
+        pytest.param(delete(SceneTag), "tags", id="tags"),
+        pytest.param(delete(ScenePerformer), "performers", id="performers"),
+        pytest.param(update(Marker).values(seconds=99), "markers", id="markers"),
+    ],
+)
+def test_damage_is_found_and_mended(
+    stash: FakeStash, database: Database, statement: Any, field: str
+) -> None:
+    """What differs in a scene is named, and the next sync fetches the scene."""
+    run(stash, database)
+    run(stash, database)
+    first = min(stash.scene_rows)
+    column = Scene.id if statement.table.name == "scene" else None
+    if column is None:
+        column = statement.table.c.scene_id
+    change(database, statement.where(column == first))
+    result = verify(stash, database)
+
+    assert result.status == "completed_with_errors"
+    assert (result.scenes_different, result.drift_rate) == (1, 0.25)
+    assert result.awaiting_sync == 0
+    assert result.errors[0].item == f"scene {first}"
+    assert result.errors[0].reason.startswith(f"{field}: Stash has ")
+    assert result.last_proved is None
+
+    assert run(stash, database).updated == 1
+    assert verify(stash, database).differences == 0
+
+
+def test_wrong_entities_and_counts_are_found(
+    stash: FakeStash, database: Database
+) -> None:
+    """Tags, performers and studios are compared one by one, and all are counted."""
+    run(stash, database)
+    change(database, update(Performer).values(name="wrong"))
+    stash.add_tag("new")
+    reasons = [(e.item, e.reason) for e in verify(stash, database).errors]
+
+    assert ("tags", "count: Stash has 3, the mirror 2") in reasons
+    assert any(
+        reason == "name: Stash has who, the mirror wrong" for _, reason in reasons
+    )
+    assert any(reason == "tag: Stash has new, the mirror None" for _, reason in reasons)
+
+
+def test_change_not_yet_synced_is_told_apart(
+    stash: FakeStash, database: Database
+) -> None:
+    """A scene that Stash has changed since the last sync differs, but is no damage."""
+    run(stash, database)
+    scenes = sorted(stash.scene_rows)
+    stash.edit(scenes[0], title="newer")
+    stash.destroy_scene(scenes[1])
+    result = verify(stash, database)
+
+    assert (result.scenes_different, result.awaiting_sync) == (2, 2)
+
+
+def test_local_edits_are_no_drift(stash: FakeStash, database: Database) -> None:
+    """What was edited here on purpose is not reported as a difference."""
+    run(stash, database)
+    with database.transaction() as session:
+        edit_scene(session, min(stash.scene_rows), SceneEdit(title="mine", tag_ids=()))
+
+    assert verify(stash, database).differences == 0
+    with database.transaction() as session:
+        assert session.scalars(select(MirrorCheck.proved)).all() == [True]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param(delete(SceneFile), id="files"),
+        pytest.param(delete(SceneTag), id="tags"),
+        pytest.param(delete(ScenePerformer), id="performers"),
+        pytest.param(delete(Marker), id="markers"),
+        pytest.param(update(Scene).values(studio_id=None), id="studio"),
+    ],
+)
+def test_deep_sync_finds_what_no_stamp_shows(
+    stash: FakeStash, database: Database, statement: Any
+) -> None:
+    """A relation that is wrong on our side is seen by the deep look, and mended."""
+    run(stash, database)
+    run(stash, database)
+    light = run(stash, database)
+    is_scene = statement.table.name == "scene"
+    column = statement.table.c["id" if is_scene else "scene_id"]
+    change(database, statement.where(column == min(stash.scene_rows)))
+
+    assert light.updated == 0
+    assert run(stash, database, deep=True).updated == 1
+    assert verify(stash, database).differences == 0
+    assert run(stash, database, deep=True).updated == 0
+
+
+def test_deep_sync_finds_a_silent_change_in_stash(
+    stash: FakeStash, database: Database
+) -> None:
+    """A relation that changed in Stash without any time moving is seen as well."""
+    run(stash, database)
+    scene, tag = min(stash.scene_rows), min(stash.tag_rows)
+    stash.change_silently(scene, tags=refs(tag))
+
+    assert pending_scenes(stash, database).count == 0
+    assert run(stash, database, deep=True).updated == 1
+    with database.transaction() as session:
+        tags = select(SceneTag.tag_id).where(SceneTag.scene_id == scene)
+        assert session.scalars(tags).all() == [tag]
+
+
+def test_unchanged_library_is_not_compared_row_by_row(
+    stash: FakeStash, database: Database
+) -> None:
+    """Once all was found mirrored, equal listings are enough; any change is seen."""
+    run(stash, database)
+    run(stash, database)
+    # Behind our back: only a comparison of rows would tell.
+    change(database, update(Tag).values(name="damaged"))
+
+    assert not pending_scenes(stash, database)
+    stash.add_scene()
+    pending = pending_scenes(stash, database)
+    assert pending.reasons == {"new": 1, "entity": 4}
+    run(stash, database)
+    assert not pending_scenes(stash, database)
+
+
+def test_entities_alone_are_pending(stash: FakeStash, database: Database) -> None:
+    """A new tag without a scene is something to sync, though no scene is pending."""
+    run(stash, database)
+    stash.add_tag("lonely")
+    pending = pending_scenes(stash, database)
+
+    assert (pending.count, bool(pending)) == (0, True)
+    run(stash, database)
+    assert not pending_scenes(stash, database)

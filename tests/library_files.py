@@ -1,0 +1,63 @@
+"""A folder to scan, and the settings that allow it."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from stashhog_core.db.models import LibraryFile
+from stashhog_core.db.session import Database
+from stashhog_core.library.job import scan_directory
+from stashhog_core.params import DirectoryScanParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import DirectoryScanResult
+from stashhog_core.settings import LibrarySettings, Settings
+from tests.sample_video import write_video
+
+
+@dataclass
+class Library:
+    """A folder with videos and the index of it."""
+
+    folder: Path
+    home: Path
+    database: Database
+    clips: Path
+    seeds: set[int] = field(default_factory=set)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(
+            home=self.home, library=LibrarySettings(allowed_scan_roots=(self.folder,))
+        )
+
+    def video(self, name: str, seed: int = 0) -> Path:
+        """Put a clip there; each seed is another content."""
+        clip = self.clips / f"{seed}.mp4"
+        if not clip.exists():
+            write_video(clip, seconds=1, width=160, height=120, seed=seed)
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(clip, path)
+        return path
+
+    def scan(
+        self, progress: Progress | None = None, **params: Any
+    ) -> DirectoryScanResult:
+        """Scan the folder, or the `path` given."""
+        params = {"path": str(self.folder), "workers": 1, **params}
+        return scan_directory(
+            self.settings,
+            self.database,
+            DirectoryScanParams.model_validate(params),
+            progress or Progress(),
+        )
+
+    def rows(self) -> dict[str, LibraryFile]:
+        """Return the index by path below the folder."""
+        prefix = f"{self.folder}/"
+        with self.database.transaction() as session:
+            files = session.scalars(select(LibraryFile)).all()
+        return {file.path.removeprefix(prefix): file for file in files}

@@ -1,0 +1,132 @@
+"""The flow `directory_scan`: states, events, artifact, status, refusals."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.events.worker import EventsWorker
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.directory_scan import directory_scan
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.results import DirectoryScanResult
+from stashhog_core.settings import get_settings
+from tests.sample_video import write_video
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path,
+    database_url: str,
+    prefect_api: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """An allowed folder with one good and one broken video."""
+    folder = tmp_path / "library"
+    write_video(folder / "good.mp4", seconds=1)
+    (folder / "broken.mp4").write_bytes(b"no video at all")
+    for name, value in {
+        "HOME": str(tmp_path / "home"),
+        "DATABASE__URL": database_url,
+        "LIBRARY__ALLOWED_SCAN_ROOTS": json.dumps([str(folder)]),
+    }.items():
+        monkeypatch.setenv(f"STASHHOG_{name}", value)
+    monkeypatch.setenv("PREFECT_API_URL", prefect_api)
+    get_settings.cache_clear()
+    return folder
+
+
+def status(run_id: str) -> dict[str, Any]:
+    """Return what `stashhog library status` tells."""
+    told = CliRunner().invoke(app, ["library", "status", run_id, "--json"])
+    assert told.exit_code == 0, told.output
+    answer: dict[str, Any] = json.loads(told.output)
+    return answer
+
+
+def events_of(run_id: str) -> list[dict[str, Any]]:
+    """Return the scan's own events of a run, oldest first."""
+    EventsWorker.drain_all()
+    wanted = {"resource": {"id": [f"stashhog.directory-scan.{run_id}"]}}
+    deadline = time.monotonic() + 20
+    with get_client(sync_client=True) as client:
+        while True:
+            answer = client._client.post("/events/filter", json={"filter": wanted})
+            found: list[dict[str, Any]] = answer.json()["events"]
+            if len(found) >= 2 or time.monotonic() > deadline:
+                return sorted(found, key=lambda event: event["occurred"])
+            time.sleep(0.3)
+
+
+def test_scan_tells_result_status_and_events(folder: Path) -> None:
+    """A scan with a bad file completes; its status and its events are told."""
+    state = directory_scan(path=str(folder), workers=1, return_state=True)
+
+    result: DirectoryScanResult = state.result()
+    run_id = str(state.state_details.flow_run_id)
+    told = status(run_id)
+    events = events_of(run_id)
+    assert state.name == "CompletedWithErrors"
+    assert (result.scanned, result.new, result.unreadable) == (2, 1, 1)
+    assert (told["status"], told["progress"], told["error"]) == ("complete", 1.0, None)
+    assert told["result"]["errors"][0]["item"] == str(folder / "broken.mp4")
+    assert [event["event"].rpartition(".")[2] for event in events] == [
+        "started",
+        "completed",
+    ]
+    assert events[1]["payload"]["new"] == 1
+
+
+def test_table_artifact_is_made(folder: Path) -> None:
+    """Each scan leaves a table of what it found."""
+    directory_scan(path=str(folder), workers=1)
+
+    with get_client(sync_client=True) as client:
+        answer = client._client.get("/artifacts/directory-scan-table/latest")
+
+    (row,) = json.loads(answer.json()["data"])
+    assert (row["path"], row["new"]) == (str(folder), 1)
+
+
+def test_time_limit_is_a_state_of_its_own(folder: Path) -> None:
+    """A scan that ran out of time is `timeout`, not `failed`."""
+    state = directory_scan(
+        path=str(folder), timeout_seconds=0.001, workers=1, return_state=True
+    )
+
+    assert (state.type.value, state.name) == ("FAILED", "TimedOut")
+    assert status(str(state.state_details.flow_run_id))["status"] == "timeout"
+
+
+def test_forbidden_path_fails_in_one_sentence(folder: Path) -> None:
+    """A path outside of the allowed roots fails the run and says what is allowed."""
+    state = directory_scan(path=str(folder.parent), return_state=True)
+
+    error = state.result(raise_on_failure=False)
+    told = status(str(state.state_details.flow_run_id))
+    assert isinstance(error, ConfigurationError)
+    assert "STASHHOG_LIBRARY__ALLOWED_SCAN_ROOTS allows" in str(error)
+    assert told["status"] == "failed"
+    assert "not inside an allowed scan root" in told["error"]
+
+
+def test_status_of_no_run_says_so(folder: Path) -> None:
+    """An id that Prefect does not know is refused with the way to find one."""
+    told = CliRunner().invoke(app, ["library", "status", "nonsense"])
+
+    assert isinstance(told.exception, ConfigurationError)
+    assert "prefect flow-run ls" in str(told.exception)
+
+
+def test_scan_command_is_refused_at_the_door(folder: Path) -> None:
+    """`library scan` checks the path before anything is handed to a worker."""
+    told = CliRunner().invoke(app, ["library", "scan", str(folder / "nothing")])
+
+    assert isinstance(told.exception, ConfigurationError)
+    assert "is not a directory" in str(told.exception)

@@ -1,0 +1,75 @@
+"""A plan reviewed by the form, applied and undone, all as Prefect runs."""
+
+from collections.abc import Iterator
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+from sandbox.stash.server import StandIn
+from stashhog_core.analysis.proposals import add_member
+from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene
+from stashhog_core.db.session import Database
+from stashhog_core.settings import StashSettings, get_settings
+from stashhog_core.stash.client import StashClient
+from tests.stand_in_scenes import new_scene
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def client(
+    stand_in: StandIn,
+    database_url: str,
+    prefect_api: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[StashClient]:
+    """The stand-in Stash and the database are the settings' own."""
+    del prefect_api
+    monkeypatch.setenv("STASHHOG_DATABASE__URL", database_url)
+    monkeypatch.setenv("STASHHOG_STASH__URL", stand_in.url)
+    get_settings.cache_clear()
+    with StashClient(StashSettings(url=stand_in.url)) as stash:
+        yield stash
+
+
+def test_plan_is_reviewed_applied_and_undone(
+    stand_in: StandIn, client: StashClient, database: Database
+) -> None:
+    """The form decides; tables show values, evidence and links; undo takes it back."""
+    from flows.review_plan import review_plan
+    from flows.undo_plan import undo_plan
+
+    scene_id = new_scene(stand_in, "Scene")
+    tag = add_member("tags", None, "Fresh", 0.9, "test", {"rule": "seen", "second": 7})
+    with database.transaction() as session:
+        session.add(Scene(id=scene_id))
+        plan = AnalysisPlan(name="Plan", state="draft")
+        session.add(plan)
+        session.flush()
+        plan_id = plan.id
+        session.add(PlanChange(plan_id=plan_id, scene_id=scene_id, **vars(tag)))
+
+    shown = review_plan(plan_id=plan_id)
+    accepted = review_plan(
+        plan_id=plan_id, decision="accept", value="fresh", apply=True
+    )
+
+    assert (shown.plan_state, shown.pending) == ("draft", 1)
+    assert (accepted.decided, accepted.applied, accepted.pending) == (1, 1, 0)
+    (scene,), _ = client.scenes([scene_id])
+    assert len(scene.tags) == 1
+    with get_client(sync_client=True) as prefect:
+        (changes, *_) = prefect.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                key=ArtifactFilterKey(any_=[f"plan-{plan_id}-changes"])
+            )
+        )
+    assert f"{stand_in.url}/scenes/{scene_id}?t=7" in str(changes.data)
+
+    undone = undo_plan(plan_id=plan_id)
+
+    assert (undone.undone, undone.tags_dropped) == (1, ("Fresh",))
+    (scene,), _ = client.scenes([scene_id])
+    assert scene.tags == ()
+    assert client.tags() == []
