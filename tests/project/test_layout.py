@@ -17,7 +17,9 @@ def tracked_files() -> list[Path]:
         text=True,
         check=True,
     )
-    return [ROOT / line for line in listed.stdout.splitlines()]
+    # A file that was removed stays listed until the next commit.
+    paths = [ROOT / line for line in listed.stdout.splitlines()]
+    return [path for path in paths if path.is_file()]
 
 
 def test_no_test_folder_shadows_a_package() -> None:
