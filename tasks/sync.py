@@ -8,6 +8,7 @@ from stashhog_core.results import SyncResult
 from stashhog_core.sync.job import Pending
 from stashhog_core.sync.job import pending_scenes as find_pending_scenes
 from stashhog_core.sync.job import sync as mirror
+from tasks._events import announce
 from tasks._runtime import JOB_TASK, READ_TASK, open_job
 
 
@@ -33,7 +34,7 @@ def sync(
             a run is resumed, and a workflow syncs twice.
     """
     with open_job("sync") as job, job.stash() as stash:
-        return mirror(
+        result = mirror(
             stash,
             job.database,
             params,
@@ -42,3 +43,6 @@ def sync(
             run_id=job.run_id,
             conflicts=job.settings.sync.conflicts,
         )
+    counts = result.model_dump(mode="json", include={"created", "updated", "removed"})
+    announce("sync.completed", counts)
+    return result
