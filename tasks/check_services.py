@@ -3,6 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from stashhog_core.metadata_scan import check_inside
 from tasks._runtime import open_job
 
 
@@ -11,7 +12,8 @@ def check_services() -> None:
     """Return if the database and Stash can be used; nothing is changed.
 
     Raises:
-        ConfigurationError: One of them cannot; says where and how to mend it.
+        ConfigurationError: One of them cannot, or Stash would not scan where the
+            settings say; names the setting to mend.
     """
-    with open_job("check_services") as job, job.stash():
-        return
+    with open_job("check_services") as job, job.stash() as stash:
+        check_inside(job.settings.stash.scan_paths, stash.library_roots())

@@ -268,6 +268,9 @@ def test_a_cancelled_run_keeps_what_is_finished(
         pytest.param(
             "DATABASE__URL", "postgresql://127.0.0.1:9/x", "DATABASE__URL", id="db"
         ),
+        pytest.param(
+            "STASH__SCAN_PATHS", '["/nowhere"]', "STASH__SCAN_PATHS", id="scan-paths"
+        ),
     ],
 )
 def test_a_wrong_service_ends_the_run_before_anything_is_changed(
