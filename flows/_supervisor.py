@@ -70,8 +70,10 @@ def running(settings: Settings) -> dict[str, psutil.Process]:
     for name, (pid, created) in recorded.items():
         try:
             process = psutil.Process(pid)
-            # A number may have been given to another process meanwhile.
-            if abs(process.create_time() - created) < 1 and process.is_running():
+            # A number may have been given to another process meanwhile; and a killed
+            # one stays listed until its parent, perhaps a slow init, looks after it.
+            same = abs(process.create_time() - created) < 1
+            if same and process.status() != psutil.STATUS_ZOMBIE:
                 alive[name] = process
         except psutil.NoSuchProcess:
             continue

@@ -89,7 +89,15 @@ def test_up_run_kill_up_down(home: Path, tmp_path: Path, stand_in: StandIn) -> N
         down = terminal("stashhog", "down")
 
     assert down.returncode == 0, down.stderr
-    assert not any(psutil.pid_exists(pid) for pid in after.values())
+    assert not any(is_alive(pid) for pid in after.values())
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that ended may stay listed for a while."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def logs(home: Path) -> str:
