@@ -6,10 +6,10 @@ knows its own work again: each change is applied once, and can be undone.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from stashhog_core.analysis import change_records as records
 from stashhog_core.analysis.change_records import Record
@@ -22,6 +22,7 @@ from stashhog_core.analysis.mirror_update import (
     mirror_texts,
 )
 from stashhog_core.analysis.plan_lock import plan_lock
+from stashhog_core.analysis.scene_editor import SceneEditor
 from stashhog_core.analysis.settling import SCENE_GONE, Task, settle
 from stashhog_core.analysis.three_way import TEXT_FIELDS, Change
 from stashhog_core.db.session import Database
@@ -29,32 +30,14 @@ from stashhog_core.errors import JobError
 from stashhog_core.params import ApplyPlanParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult, ItemFailure
-from stashhog_core.stash.payloads import Scene, Tag
+from stashhog_core.stash.payloads import Tag
 
 SCENES_PER_PAGE = 500
 """Scenes read and changed at a time."""
 
 
-class SceneStore(TagStore, Protocol):
+class SceneStore(TagStore, SceneEditor, Protocol):
     """The part of Stash that holds scenes and tags."""
-
-    def scenes(self, ids: Sequence[int]) -> tuple[list[Scene], list[int]]:
-        """Return the scenes, and the ids that Stash lacks."""
-
-    def bulk_update_scenes(
-        self,
-        ids: Sequence[int],
-        *,
-        add_tag_ids: Sequence[int] = (),
-        remove_tag_ids: Sequence[int] = (),
-        add_performer_ids: Sequence[int] = (),
-        remove_performer_ids: Sequence[int] = (),
-        studio_id: int | None = None,
-    ) -> None:
-        """Change sets and the studio of many scenes, all or none."""
-
-    def update_scene(self, scene_id: int, fields: Mapping[str, Any]) -> None:
-        """Set texts of a scene."""
 
     def create_marker(
         self,

@@ -5,7 +5,7 @@ of what it was about to do: the next one finds part of it done already.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,13 +20,14 @@ from stashhog_core.analysis.mirror_update import (
 )
 from stashhog_core.analysis.plan_lock import plan_lock
 from stashhog_core.analysis.reversal import ALREADY, Applied, Reversal, judge
+from stashhog_core.analysis.scene_editor import SceneEditor
 from stashhog_core.analysis.settling import SCENE_GONE
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.params import UndoParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, UndoResult
-from stashhog_core.stash.payloads import Scene, Tag, TagUse
+from stashhog_core.stash.payloads import Tag, TagUse
 
 SCENES_PER_PAGE = 500
 """Scenes read and changed at a time."""
@@ -34,26 +35,8 @@ SCENES_PER_PAGE = 500
 Undoing = tuple[Applied, Reversal]
 
 
-class UndoStore(Protocol):
+class UndoStore(SceneEditor, Protocol):
     """The part of Stash that undoing needs."""
-
-    def scenes(self, ids: Sequence[int]) -> tuple[list[Scene], list[int]]:
-        """Return the scenes, and the ids that Stash lacks."""
-
-    def bulk_update_scenes(
-        self,
-        ids: Sequence[int],
-        *,
-        add_tag_ids: Sequence[int] = (),
-        remove_tag_ids: Sequence[int] = (),
-        add_performer_ids: Sequence[int] = (),
-        remove_performer_ids: Sequence[int] = (),
-        studio_id: int | None = None,
-    ) -> None:
-        """Change sets of many scenes."""
-
-    def update_scene(self, scene_id: int, fields: Mapping[str, Any]) -> None:
-        """Set fields of a scene."""
 
     def destroy_markers(self, ids: Sequence[int]) -> None:
         """Delete markers."""
