@@ -146,6 +146,12 @@ class AnalysisResult(Result):
     scenes_left: int = Field(
         default=0, description="Not begun when the time was over; the next run's."
     )
+    scenes_deferred: int = Field(
+        default=0, description="Unanalysed because a service is away; the next run's."
+    )
+    deferred: str | None = Field(
+        default=None, description="Which service is away, and what to do."
+    )
     changes_proposed: int = 0
     changes_approved: int = 0
     errors: tuple[ItemFailure, ...] = ()

@@ -40,6 +40,7 @@ from stashhog_core.analysis.video import VideoReader
 from stashhog_core.db.models import Scene
 from stashhog_core.db.scenes import SceneFilter, matching_scene_ids
 from stashhog_core.db.session import Database
+from stashhog_core.errors import Deferred
 from stashhog_core.params import AnalysisParams
 from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress
@@ -113,7 +114,8 @@ def analyze(
 
     Raises:
         ConfigurationError: Title cards are asked for and cannot be read here.
-        Deferred: The AI server is away. Scenes not yet seen stay unanalysed.
+        AnalysisDeferred: The AI server is away. Scenes not yet seen stay unanalysed;
+            the error's `result` has what was finished.
         TransientError: Stash or the database is down; likewise.
         JobCancelled: A stop was asked for.
     """
@@ -145,16 +147,37 @@ def analyze(
             auto_approve=params.auto_approve,
             trust=trust,
         )
-        with PlanWriter(database, options, run.facts) as plan:
-            try:
-                for start in range(0, len(scene_ids), SCENES_PER_READ):
-                    ids = scene_ids[start : start + SCENES_PER_READ]
-                    run.analyze_page(ids, plan, progress)
-                    if run.is_late():
-                        break
-            finally:
-                run.save(plan)
+        plan = PlanWriter(database, options, run.facts)
+        try:
+            with plan:
+                try:
+                    for start in range(0, len(scene_ids), SCENES_PER_READ):
+                        ids = scene_ids[start : start + SCENES_PER_READ]
+                        run.analyze_page(ids, plan, progress)
+                        if run.is_late():
+                            break
+                except Deferred as error:
+                    run.deferred = str(error)
+                    raise
+                finally:
+                    run.save(plan)
+        except Deferred as error:
+            raise AnalysisDeferred(
+                error.what, error.where, error.remedy, run.result(plan)
+            ) from error
         return run.result(plan)
+
+
+class AnalysisDeferred(Deferred):
+    """A service is away. `result` has what was finished, and how much was not."""
+
+    def __init__(
+        self, what: str, where: str, remedy: str, result: AnalysisResult
+    ) -> None:
+        super().__init__(what, where, remedy)
+        # Pickling calls the class with these.
+        self.args = (what, where, remedy, result)
+        self.result = result
 
 
 @dataclass
@@ -177,6 +200,7 @@ class _Run:
     detectors: dict[str, str]
     total: int
     deadline: float | None = None
+    deferred: str | None = None
     done: int = 0
     analyzed: int = 0
     from_cache: int = 0
@@ -315,17 +339,22 @@ class _Run:
             "videos_from_cache": self.from_cache,
             "changes": dict(self.by_field),
             "seconds": round(time.monotonic() - self.started, 3),
+            "deferred": self.deferred,
             "options": self.params.model_dump(mode="json", exclude={"scene_ids"}),
             "failures": [f.model_dump() for f in self.failures[:_KEPT_FAILURES]],
         }
 
     def result(self, plan: PlanWriter) -> AnalysisResult:
         """Return what the caller is told."""
+        troubled = self.failures or self.deferred
+        left = self.total - self.done
         return AnalysisResult(
-            status="completed_with_errors" if self.failures else "completed",
+            status="completed_with_errors" if troubled else "completed",
             plan_id=plan.plan_id,
             scenes_analyzed=self.analyzed,
-            scenes_left=self.total - self.done,
+            scenes_left=0 if self.deferred else left,
+            scenes_deferred=left if self.deferred else 0,
+            deferred=self.deferred,
             changes_proposed=plan.changes,
             changes_approved=plan.approved,
             errors=tuple(self.failures),

@@ -1,6 +1,7 @@
 """Analysis by an AI server, over HTTP against a stand-in that keeps its traps."""
 
 import logging
+import pickle
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,8 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 
 from sandbox.ai_server import AiStandIn
 from stashhog_core.analysis import ai_client
-from stashhog_core.analysis.plans import plan_changes
+from stashhog_core.analysis.job import AnalysisDeferred
+from stashhog_core.analysis.plans import plan_changes, read_plan
 from stashhog_core.db.models import SceneTag, Tag
 from stashhog_core.db.session import Database
 from stashhog_core.errors import Deferred
@@ -197,7 +199,7 @@ def test_server_that_loads_its_models_defers(ai: AiStandIn, scenes: Database) ->
 def test_outage_in_the_middle_keeps_what_was_done(
     ai: AiStandIn, scenes: Database
 ) -> None:
-    """Finished scenes are marked, the others are not."""
+    """Finished scenes are marked, the others are not, and the error counts both."""
     look = ai._look
 
     def until(path: str, categories: list[str]) -> Any:
@@ -206,10 +208,17 @@ def test_outage_in_the_middle_keeps_what_was_done(
         return look(path, categories)
 
     ai._look = until  # type: ignore[method-assign]
-    with pytest.raises(Deferred):
+    with pytest.raises(AnalysisDeferred) as caught:
         analyze(ai, scenes, parallel_requests=1)
 
     assert unanalyzed(scenes) == [3, 2, 1]
+    result = pickle.loads(pickle.dumps(caught.value)).result  # noqa: S301 - our own
+    assert (result.scenes_analyzed, result.scenes_deferred) == (2, 3)
+    assert result.scenes_left == 0
+    assert "503" in result.deferred
+    with scenes.transaction() as session:
+        plan = read_plan(session, result.plan_id)
+    assert (plan.state, plan.facts["deferred"]) == ("draft", result.deferred)
 
 
 @pytest.mark.parametrize(
