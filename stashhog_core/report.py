@@ -1,9 +1,15 @@
 """Wording the result of a run: Markdown for Prefect's UI, rows for the terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from stashhog_core.results import Result, Step, StepResult, WorkflowReport
-from stashhog_core.workflow import TITLES
+from stashhog_core.results import (
+    Result,
+    Step,
+    StepResult,
+    SyncResult,
+    WorkflowReport,
+)
+from stashhog_core.workflow import TITLES, put_off, status_of
 
 _STATE_NAMES = {
     "completed": "Completed",
@@ -12,12 +18,15 @@ _STATE_NAMES = {
     "cancelled": "Cancelled",
     "skipped": "Skipped",
     "timeout": "TimedOut",
+    "deferred": "Deferred",
+    "held": "Held",
 }
 _COUNTS: dict[Step, tuple[tuple[str, str], ...]] = {
     "process_downloads": (
         ("synced_items", "items placed"),
         ("files_linked", "files linked"),
         ("files_copied", "files copied"),
+        ("removed_items", "torrents removed"),
         ("failed_items", "failed"),
     ),
     "incremental_sync": (
@@ -40,6 +49,39 @@ def state_name(status: str) -> str:
     return _STATE_NAMES[status]
 
 
+_SUBJECTS: tuple[tuple[str, str, str], ...] = (
+    # Field of a result, and what one and many of it are called.
+    ("synced_items", "item", "items"),
+    ("scenes_updated_count", "scene", "scenes"),
+    ("scenes_checked", "scene", "scenes"),
+    ("scenes_analyzed", "scene", "scenes"),
+    ("scanned", "file", "files"),
+    ("decided", "change", "changes"),
+    ("applied", "change", "changes"),
+    ("undone", "change", "changes"),
+)
+
+
+def run_name(job: str, result: Result) -> str:
+    """Return a name that tells what a run was about, such as `sync · 37 scenes`.
+
+    A job that does not count stands for itself.
+    """
+    values = result.model_dump(include={name for name, _, _ in _SUBJECTS})
+    if isinstance(result, WorkflowReport):
+        values = {"synced_items": result.summary.total_synced_items}
+    elif isinstance(result, SyncResult):
+        return _named(job, result.created + result.updated, "scene", "scenes")
+    for name, one, many in _SUBJECTS:
+        if name in values:
+            return _named(job, values[name], one, many)
+    return job
+
+
+def _named(job: str, count: int, one: str, many: str) -> str:
+    return f"{job} · {count:,} {one if count == 1 else many}"
+
+
 def step_rows(report: WorkflowReport) -> Iterator[tuple[str, str, str, float]]:
     """Yield title, state, counts or reason, and seconds of each step reached."""
     for step, title in TITLES.items():
@@ -54,30 +96,47 @@ def step_rows(report: WorkflowReport) -> Iterator[tuple[str, str, str, float]]:
 
 
 def _what(step: Step, result: StepResult, report: WorkflowReport) -> str:
-    if result.error or result.message:
+    if result.error or result.status == "skipped":
         return result.error or result.message
     if step == "analysis":
-        summary = report.summary
-        return (
-            f"{summary.total_scenes_analyzed} scenes in "
-            f"{len(report.steps.analysis_batches)} batches, "
-            f"{summary.total_changes_applied} of "
-            f"{summary.total_changes_approved} changes applied"
-        )
-    values = result.result or {}
-    counts = [
-        f"{values[name]} {words}"
-        for name, words in _COUNTS.get(step, ())
-        if values.get(name)
+        what = _analyzed(report)
+    else:
+        values = result.result or {}
+        counts = [
+            f"{values[name]} {words}"
+            for name, words in _COUNTS.get(step, ())
+            if values.get(name)
+        ]
+        what = ", ".join(counts) or values.get("message") or _NOTHING.get(step, "")
+    return "; ".join(filter(None, [what, result.message]))
+
+
+def _analyzed(report: WorkflowReport) -> str:
+    summary = report.summary
+    words = [
+        f"{summary.total_scenes_analyzed} scenes in "
+        f"{len(report.steps.analysis_batches)} batches, "
+        f"{summary.total_changes_applied} of "
+        f"{summary.total_changes_approved} changes applied"
     ]
-    return ", ".join(counts) or values.get("message") or _NOTHING.get(step, "")
+    if summary.total_scenes_left:
+        words.append(
+            f"{summary.total_scenes_left} scenes left for the next run: time is over"
+        )
+    if summary.total_scenes_deferred:
+        words.append(f"{summary.total_scenes_deferred} scenes stay unanalysed")
+    return ", ".join(words)
 
 
 def failures(report: WorkflowReport) -> Iterator[str]:
     """Yield a line for each item that failed, and for each download still unseen."""
     for step, title in TITLES.items():
         result: StepResult | None = getattr(report.steps, step)
-        for error in ((result and result.result) or {}).get("errors", ()):
+        if result is None:
+            continue
+        if result.status in {"deferred", "held"}:
+            yield f"{title}: {result.message}"
+        for error in (result.result or {}).get("errors", ()):
             yield f"{title}: {error['item']}: {error['reason']}"
     for batch in report.steps.analysis_batches:
         for reason in batch.errors:
@@ -86,16 +145,32 @@ def failures(report: WorkflowReport) -> Iterator[str]:
         yield f"Not in Stash yet: {unseen.item}: {unseen.reason}"
 
 
-def to_markdown(report: WorkflowReport, stash_url: str | None = None) -> str:
-    """Word a workflow's report for Prefect's UI; scenes link to Stash."""
+def to_markdown(
+    report: WorkflowReport,
+    stash_url: str | None = None,
+    link_to: Callable[[str], str | None] = lambda _job_id: None,
+) -> str:
+    """Word a workflow's report for Prefect's UI.
+
+    Args:
+        report: What the run did.
+        stash_url: Where Stash is: scenes link to it.
+        link_to: Returns where a step or a batch can be looked at, if anywhere.
+    """
     summary = report.summary
+    jobs = {
+        title: result.job_id
+        for step, title in TITLES.items()
+        if (result := getattr(report.steps, step)) is not None
+    }
     lines = [
         f"# process_new_scenes: {state_name(report.status)}",
         "",
         "| Step | State | What | Seconds |",
         "|---|---|---|---:|",
         *(
-            f"| {title} | {state} | {_cell(what)} | {seconds:.1f} |"
+            f"| {_linked(title, jobs.get(title), link_to)} | {state} | {_cell(what)} "
+            f"| {seconds:.1f} |"
             for title, state, what, seconds in step_rows(report)
         ),
         "",
@@ -106,6 +181,20 @@ def to_markdown(report: WorkflowReport, stash_url: str | None = None) -> str:
     ]
     if troubles := list(failures(report)):
         lines += ["", "## Needs attention", "", *(f"- {line}" for line in troubles)]
+    if report.steps.analysis_batches:
+        lines += [
+            "",
+            "## Analysis batches",
+            "",
+            "| Batch | Scenes | Approved | Applied | Errors |",
+            "|---|---:|---:|---:|---:|",
+            *(
+                f"| {_linked(_batch(b.batch_num), b.job_id, link_to)} "
+                f"| {b.scenes_analyzed} | {b.changes_approved} "
+                f"| {b.changes_applied} | {len(b.errors)} |"
+                for b in report.steps.analysis_batches
+            ),
+        ]
     if report.scenes:
         lines += ["", "## What changed", "", "| Scene | Changes |", "|---|---|"]
         for scene in report.scenes:
@@ -116,19 +205,30 @@ def to_markdown(report: WorkflowReport, stash_url: str | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _batch(number: int) -> str:
+    return str(number) if number else "left by an earlier run"
+
+
+def _linked(name: str, job_id: str | None, link_to: Callable[[str], str | None]) -> str:
+    url = link_to(job_id) if job_id else None
+    return f"[{name}]({url})" if url else name
+
+
 def job_markdown(job: str, result: Result) -> str:
     """Word the result of a single job as a table of its fields."""
     values = result.model_dump(mode="json")
-    status = state_name(values.get("status", "completed"))
+    status = state_name(status_of(result))
     rows = (
         f"| {name.replace('_', ' ')} | {_cell(_short(value))} |"
         for name, value in values.items()
-        if value not in (None, [], {}, "") and name not in {"status", "errors"}
+        if value not in (None, [], {}, "")
+        and name not in {"status", "errors", "held", "deferred"}
     )
     lines = [f"# {job}: {status}", "", "| | |", "|---|---|", *rows]
-    if errors := values.get("errors"):
-        lines += ["", "## Needs attention", ""]
-        lines += [f"- {error['item']}: {error['reason']}" for error in errors]
+    troubles = [f"- {put_off(result)}"] if put_off(result) else []
+    troubles += [f"- {e['item']}: {e['reason']}" for e in values.get("errors", ())]
+    if troubles:
+        lines += ["", "## Needs attention", "", *troubles]
     return "\n".join(lines) + "\n"
 
 

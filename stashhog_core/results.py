@@ -7,8 +7,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 JobStatus = Literal["completed", "completed_with_errors", "failed", "cancelled"]
 StepStatus = Literal[
-    "completed", "completed_with_errors", "failed", "cancelled", "skipped"
+    "completed",
+    "completed_with_errors",
+    "failed",
+    "cancelled",
+    "skipped",
+    "deferred",
+    "held",
 ]
+"""How a step ended; *deferred*: a service was away; *held*: removals need a yes."""
 
 Step = Literal[
     "process_downloads",
@@ -286,7 +293,17 @@ class BatchResult(Result):
     """One analysis batch of the workflow; 0 is what an earlier run left unapplied."""
 
     batch_num: int
+    job_id: str | None = Field(default=None, description="The batch's task run.")
     scenes_analyzed: int = 0
+    scenes_left: int = Field(
+        default=0, description="Not begun when the time was over; the next run's."
+    )
+    scenes_deferred: int = Field(
+        default=0, description="Unanalysed because a service is away; the next run's."
+    )
+    deferred: str | None = Field(
+        default=None, description="Which service is away, and what to do."
+    )
     changes_approved: int = 0
     changes_applied: int = 0
     errors: tuple[str, ...] = ()
@@ -295,7 +312,7 @@ class BatchResult(Result):
 class StepResult(Result):
     """One step of the workflow."""
 
-    job_id: str | None = None
+    job_id: str | None = Field(default=None, description="The step's task run.")
     status: StepStatus
     message: str = ""
     result: dict[str, Any] | None = None
@@ -308,6 +325,8 @@ class WorkflowSummary(Result):
 
     total_synced_items: int = 0
     total_scenes_analyzed: int = 0
+    total_scenes_left: int = 0
+    total_scenes_deferred: int = 0
     total_changes_approved: int = 0
     total_changes_applied: int = 0
     total_errors: int = 0

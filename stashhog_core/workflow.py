@@ -1,7 +1,7 @@
 """The rules of `process_new_scenes`: its steps, milestones, statuses and report."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from stashhog_core.results import (
     BatchResult,
@@ -43,6 +43,29 @@ NOT_CHOSEN = "Skipped - Not among the chosen steps"
 NO_NEW_ITEMS = "Skipped - No new items"
 NO_PENDING_SCENES = "Skipped - No pending scenes"
 NO_UNANALYZED_SCENES = "Skipped - No unanalyzed scenes"
+TIME_IS_OVER = "Skipped - Time is over"
+
+_TROUBLE = {"failed", "completed_with_errors", "deferred", "held"}
+
+
+def status_of(result: Result) -> str:
+    """Return how a job ended: its status, unless something was put off or held."""
+    status: str = getattr(result, "status", "completed")
+    if status in {"completed", "completed_with_errors"}:
+        if getattr(result, "deferred", None):
+            return "deferred"
+        if getattr(result, "held", None):
+            return "held"
+    return status
+
+
+def put_off(result: Result) -> str:
+    """Word why a deferred or held result is so, as skipped steps are worded."""
+    if reason := getattr(result, "deferred", None):
+        return f"Deferred - {reason}"
+    if reason := getattr(result, "held", None):
+        return f"Held - {reason}"
+    return ""
 
 
 def in_batches(scene_ids: Sequence[int], size: int) -> list[list[int]]:
@@ -69,18 +92,27 @@ class Recorder:
         self, step: Step, result: Result, seconds: float, job_id: str | None = None
     ) -> None:
         """Record a step that came to its end, with its own status if it has one."""
-        status: StepStatus = getattr(result, "status", "completed")
         self._steps[step] = StepResult(
             job_id=job_id,
-            status=status,
+            status=cast("StepStatus", status_of(result)),
+            message=put_off(result),
             result=result.model_dump(mode="json"),
             duration_seconds=round(seconds, 3),
         )
 
-    def failed(self, step: Step, error: BaseException, seconds: float) -> None:
+    def failed(
+        self,
+        step: Step,
+        error: BaseException,
+        seconds: float,
+        job_id: str | None = None,
+    ) -> None:
         """Record a step that failed; the others go on."""
         self._steps[step] = StepResult(
-            status="failed", error=str(error), duration_seconds=round(seconds, 3)
+            job_id=job_id,
+            status="failed",
+            error=str(error),
+            duration_seconds=round(seconds, 3),
         )
 
     def skipped(self, step: Step, message: str) -> None:
@@ -90,11 +122,16 @@ class Recorder:
     def batches(self, results: Sequence[BatchResult], seconds: float) -> None:
         """Record the analysis step by its batches."""
         self._batches = list(results)
-        status: StepStatus = (
-            "completed_with_errors" if any(b.errors for b in results) else "completed"
-        )
+        away = next((batch for batch in results if batch.deferred), None)
+        status: StepStatus = "completed"
+        if away is not None:
+            status = "deferred"
+        elif any(batch.errors for batch in results):
+            status = "completed_with_errors"
         self._steps["analysis"] = StepResult(
-            status=status, duration_seconds=round(seconds, 3)
+            status=status,
+            message=put_off(away) if away else "",
+            duration_seconds=round(seconds, 3),
         )
 
     @property
@@ -112,7 +149,7 @@ class Recorder:
         scenes: Sequence[SceneChanges] = (),
     ) -> WorkflowReport:
         """Return the result so far; `status` is derived unless given."""
-        steps = self._steps
+        steps, batches = self._steps, self._batches
         return WorkflowReport(
             job_id=self._job_id,
             status=status or self._status(),
@@ -121,15 +158,17 @@ class Recorder:
                 stash_scan=steps.get("stash_scan"),
                 incremental_sync=steps.get("incremental_sync"),
                 analysis=steps.get("analysis"),
-                analysis_batches=tuple(self._batches),
+                analysis_batches=tuple(batches),
                 stash_generate=steps.get("stash_generate"),
                 final_incremental_sync=steps.get("final_incremental_sync"),
             ),
             summary=WorkflowSummary(
                 total_synced_items=self._value("process_downloads", "synced_items"),
-                total_scenes_analyzed=sum(b.scenes_analyzed for b in self._batches),
-                total_changes_approved=sum(b.changes_approved for b in self._batches),
-                total_changes_applied=sum(b.changes_applied for b in self._batches),
+                total_scenes_analyzed=sum(b.scenes_analyzed for b in batches),
+                total_scenes_left=sum(b.scenes_left for b in batches),
+                total_scenes_deferred=sum(b.scenes_deferred for b in batches),
+                total_changes_approved=sum(b.changes_approved for b in batches),
+                total_changes_applied=sum(b.changes_applied for b in batches),
                 total_errors=sum(self._errors()),
             ),
             unseen=tuple(unseen),
@@ -141,13 +180,13 @@ class Recorder:
         statuses = {step: result.status for step, result in self._steps.items()}
         if statuses.get("process_downloads") == "failed":
             return "failed"
-        if {"failed", "completed_with_errors"} & set(statuses.values()):
+        if _TROUBLE & set(statuses.values()):
             return "completed_with_errors"
         return "completed"
 
     def _errors(self) -> Iterator[int]:
         for result in self._steps.values():
-            yield int(result.status == "failed")
+            yield int(result.status in {"failed", "deferred", "held"})
             yield len((result.result or {}).get("errors", ()))
         for batch in self._batches:
             yield len(batch.errors)

@@ -2,19 +2,31 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stashhog_core.errors import JobError
-from stashhog_core.report import failures, step_rows, to_markdown
+from stashhog_core.report import (
+    failures,
+    job_markdown,
+    run_name,
+    step_rows,
+    to_markdown,
+)
 from stashhog_core.results import (
+    AnalysisResult,
     BatchResult,
+    DirectoryScanResult,
     DownloadsResult,
     ItemFailure,
+    Result,
     SceneChanges,
     StashGenerateResult,
+    StashScanResult,
+    SyncResult,
 )
-from stashhog_core.workflow import MILESTONES, Recorder, in_batches
+from stashhog_core.workflow import MILESTONES, Recorder, in_batches, status_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -80,6 +92,8 @@ def test_all_good_is_completed() -> None:
     assert report.summary.model_dump() == {
         "total_synced_items": 42,
         "total_scenes_analyzed": 141,
+        "total_scenes_left": 0,
+        "total_scenes_deferred": 0,
         "total_changes_approved": 350,
         "total_changes_applied": 259,
         "total_errors": 0,
@@ -151,3 +165,169 @@ def test_the_report_names_steps_troubles_and_scenes() -> None:
     ]
     assert "[A\\|B](http://stash:9999/scenes/7) | tag + 720p" in markdown
     assert "CompletedWithErrors" in markdown
+
+
+def test_steps_and_batches_say_which_run_did_them() -> None:
+    """Each step that ran, failed or not, and each batch has the id of its own run."""
+    recorder = Recorder("run")
+    recorder.completed("process_downloads", DownloadsResult(status="completed"), 1, "d")
+    recorder.failed("stash_scan", JobError("Stash broke"), 1, "s")
+    recorder.batches([BatchResult(batch_num=1, job_id="b")], 1)
+
+    report = recorder.report()
+
+    assert report.steps.process_downloads is not None
+    assert report.steps.process_downloads.job_id == "d"
+    assert report.steps.stash_scan is not None
+    assert report.steps.stash_scan.job_id == "s"
+    markdown = to_markdown(report, link_to=lambda job_id: f"http://ui/{job_id}")
+    for link in (
+        "[Process downloads](http://ui/d)",
+        "[Stash metadata scan](http://ui/s)",
+        "[1](http://ui/b)",
+    ):
+        assert link in markdown
+
+
+def test_a_deferred_analysis_is_said_loudly_with_its_counts() -> None:
+    """The AI server went away: the step is Deferred, and both parts are counted."""
+    recorder = Recorder("run")
+    recorder.batches(
+        [
+            BatchResult(batch_num=1, scenes_analyzed=100, changes_applied=3),
+            BatchResult(
+                batch_num=2,
+                scenes_analyzed=7,
+                scenes_deferred=93,
+                deferred="The AI server is away",
+            ),
+        ],
+        1,
+    )
+
+    report = recorder.report()
+
+    assert report.status == "completed_with_errors"
+    assert report.summary.total_scenes_analyzed == 107
+    assert report.summary.total_scenes_deferred == 93
+    assert report.summary.total_errors == 1
+    ((_, state, what, _),) = step_rows(report)
+    assert state == "Deferred"
+    assert "93 scenes stay unanalysed; Deferred - The AI server is away" in what
+    assert list(failures(report)) == [
+        "Analyze scenes: Deferred - The AI server is away"
+    ]
+
+
+def test_a_held_sync_is_said_with_how_to_confirm() -> None:
+    """Removals that wait for a yes make the step Held, and need attention."""
+    held = "40 of 100 scenes are gone: run sync with confirm_removals=true"
+    recorder = Recorder("run")
+    recorder.completed(
+        "incremental_sync",
+        SyncResult(
+            status="completed_with_errors", kind="incremental", updated=2, held=held
+        ),
+        1,
+    )
+
+    report = recorder.report()
+
+    assert report.status == "completed_with_errors"
+    ((_, state, what, _),) = step_rows(report)
+    assert (state, what) == ("Held", f"2 updated; Held - {held}")
+    assert list(failures(report)) == [f"Incremental sync: Held - {held}"]
+    alone = SyncResult(status="completed_with_errors", kind="incremental", held=held)
+    assert job_markdown("sync", alone).startswith("# sync: Held\n")
+    assert f"- Held - {held}" in job_markdown("sync", alone)
+
+
+def test_what_the_time_did_not_suffice_for_is_said_and_no_error() -> None:
+    """Batches left for the next run are counted; the run is completed."""
+    recorder = Recorder("run")
+    recorder.batches(
+        [
+            BatchResult(batch_num=1, scenes_analyzed=60, scenes_left=40),
+            BatchResult(batch_num=2, scenes_left=100),
+        ],
+        1,
+    )
+
+    report = recorder.report()
+
+    assert (report.status, report.summary.total_errors) == ("completed", 0)
+    ((_, state, what, _),) = step_rows(report)
+    assert state == "Completed"
+    assert "140 scenes left for the next run: time is over" in what
+
+
+def test_removed_torrents_are_shown() -> None:
+    """What the clean-up took away stands among the counts of the downloads."""
+    recorder = Recorder("run")
+    recorder.completed(
+        "process_downloads", DownloadsResult(status="completed", removed_items=3), 1
+    )
+
+    assert "3 torrents removed" in to_markdown(recorder.report())
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (SyncResult(status="completed", kind="full"), "completed"),
+        (
+            AnalysisResult(status="completed_with_errors", deferred="away"),
+            "deferred",
+        ),
+        (
+            DirectoryScanResult(
+                status="completed_with_errors", path="/a", held="too many"
+            ),
+            "held",
+        ),
+        (DirectoryScanResult(status="timeout", path="/a", held="too many"), "timeout"),
+    ],
+    ids=["plain", "deferred", "held", "timeout-first"],
+)
+def test_status_of_a_result(result: Result, expected: str) -> None:
+    """What is put off or held names the end, unless the job did not come to one."""
+    assert status_of(result) == expected
+
+
+@pytest.mark.parametrize(
+    ("job", "result", "expected"),
+    [
+        (
+            "process_new_scenes",
+            DownloadsResult(status="completed", synced_items=42),
+            "process_new_scenes · 42 items",
+        ),
+        (
+            "sync",
+            SyncResult(status="completed", kind="full", created=30, updated=7),
+            "sync · 37 scenes",
+        ),
+        ("stash_generate", generated(), "stash_generate · 0 scenes"),
+        (
+            "analysis",
+            AnalysisResult(status="completed", scenes_analyzed=1),
+            "analysis · 1 scene",
+        ),
+        (
+            "directory_scan",
+            DirectoryScanResult(status="completed", path="/a", scanned=12_345),
+            "directory_scan · 12,345 files",
+        ),
+        (
+            "stash_scan",
+            StashScanResult(
+                stash_job_id="1", status="completed", start_time=NOW, end_time=NOW
+            ),
+            "stash_scan",
+        ),
+    ],
+    ids=["items", "sync", "generate", "one", "thousands", "uncounted"],
+)
+def test_run_names_tell(job: str, result: Result, expected: str) -> None:
+    """A run is called by its job and what it was about; one is not many."""
+    assert run_name(job, result) == expected
