@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -54,7 +55,17 @@ def postgres_url() -> Iterator[str]:
         database = Database(url)
         migrate(database)
         database.close()
+        # Nothing in it outlives the session.
+        with _server(url) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield url
+
+
+@pytest.fixture(scope="session")
+def used_database(postgres_url: str) -> "_UsedDatabase":
+    """The database that the tests use one after another."""
+    return _UsedDatabase(postgres_url)
 
 
 @pytest.fixture
@@ -65,10 +76,10 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def database_url(postgres_url: str) -> Iterator[str]:
+def database_url(used_database: "_UsedDatabase") -> Iterator[str]:
     """An own, migrated, empty database."""
-    with _own_database(postgres_url, "template") as url:
-        yield url
+    yield used_database.url
+    used_database.empty()
 
 
 @pytest.fixture
@@ -82,10 +93,11 @@ def database(database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def empty_database(postgres_url: str) -> Iterator[Database]:
     """An own database without any table, opened."""
-    with _own_database(postgres_url, "template0") as url:
-        database = Database(url)
-        yield database
-        database.close()
+    name = _create_database(postgres_url, "template0")
+    database = Database(_url_of(postgres_url, name))
+    yield database
+    database.close()
+    _drop_database(postgres_url, name)
 
 
 @pytest.fixture
@@ -98,19 +110,89 @@ def stand_in(tmp_path: Path) -> Iterator[StandIn]:
         yield server
 
 
-@contextmanager
-def _own_database(postgres_url: str, template: str) -> Iterator[str]:
-    """Create a database from a template, and drop it in the end."""
+class _UsedDatabase:
+    """One database, emptied after each test: making one anew writes 20 MB to disk."""
+
+    def __init__(self, postgres_url: str) -> None:
+        self._postgres_url = postgres_url
+        self._make()
+
+    def _make(self) -> None:
+        self._name = _create_database(self._postgres_url, "template")
+        self.url = _url_of(self._postgres_url, self._name)
+        with psycopg.connect(self.url) as connection:
+            self._schema = _schema(connection)
+
+    def empty(self) -> None:
+        """Remove all rows; a test that changed the schema makes a new database due."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(_END_OTHERS)
+            if _schema(connection) == self._schema:
+                connection.execute(_REMOVE_ROWS)
+                return
+        _drop_database(self._postgres_url, self._name)
+        self._make()
+
+
+_END_OTHERS = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+# Foreign keys are not looked at: in the end no row is left on either side.
+_REMOVE_ROWS = """
+DO $$
+DECLARE name text; used boolean;
+BEGIN
+    SET LOCAL session_replication_role = replica;
+    FOR name IN
+        SELECT oid::regclass FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+        AND relname <> 'stashhog_schema'
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', name) INTO used;
+        IF used THEN EXECUTE format('DELETE FROM %s', name); END IF;
+    END LOOP;
+    FOR name IN
+        SELECT format('%I.%I', schemaname, sequencename) FROM pg_sequences
+        WHERE last_value IS NOT NULL
+    LOOP
+        EXECUTE format('ALTER SEQUENCE %s RESTART', name);
+    END LOOP;
+END $$
+"""
+
+
+def _schema(connection: psycopg.Connection[Any]) -> Any:
+    """Return what tells a changed schema from the migrated one."""
+    query = """
+        SELECT (SELECT string_agg(version_num, ',') FROM stashhog_schema),
+            (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_attribute),
+            (SELECT count(*) FROM pg_constraint), (SELECT count(*) FROM pg_proc)
+    """
+    return connection.execute(query).fetchone()
+
+
+def _create_database(postgres_url: str, template: str) -> str:
     name = f"test_{next(_numbers)}"
-    server = postgres_url.replace("/template?", "/postgres?")
-    with psycopg.connect(server, autocommit=True) as connection:
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+    with _server(postgres_url) as connection:
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
+            statement.format(sql.Identifier(name), sql.Identifier(template))
         )
-    yield postgres_url.replace("/template?", f"/{name}?")
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-        )
+    return name
+
+
+def _drop_database(postgres_url: str, name: str) -> None:
+    statement = sql.SQL("DROP DATABASE {} WITH (FORCE)")
+    with _server(postgres_url) as connection:
+        connection.execute(statement.format(sql.Identifier(name)))
+
+
+def _server(postgres_url: str) -> psycopg.Connection[Any]:
+    """Connect to the server, outside of the databases of the tests."""
+    return psycopg.connect(_url_of(postgres_url, "postgres"), autocommit=True)
+
+
+def _url_of(postgres_url: str, name: str) -> str:
+    return postgres_url.replace("/template?", f"/{name}?")

@@ -129,7 +129,9 @@ def test_embedded_detectors_work_together(scenes: Database) -> None:
     )
 
     with scenes.transaction() as session:
-        rows = session.scalars(select(PlanChange).order_by(PlanChange.field))
+        rows = session.scalars(
+            select(PlanChange).order_by(PlanChange.field, PlanChange.id)
+        )
         found = [(row.field, row.proposed) for row in rows]
     assert found == [
         ("performers", {"id": 1, "name": "Jade Kush"}),
