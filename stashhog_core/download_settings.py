@@ -144,7 +144,8 @@ class QBittorrentSettings(Section):
     )
     post_import_category: str | None = Field(
         default=None,
-        min_length=1,
+        # What qBittorrent takes as a category, perhaps below others.
+        pattern=r"^[^\\/]+(/[^\\/]+)*$",
         description="Category a torrent gets once it is in the library; none: it "
         "keeps its own.",
     )

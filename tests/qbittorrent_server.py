@@ -13,7 +13,7 @@ import pytest
 import qbittorrentapi
 import torf
 
-PROGRAM = "qbittorrent-nox"
+PROGRAM = os.environ.get("STASHHOG_TEST_QBITTORRENT", "qbittorrent-nox")
 USERNAME = "admin"
 PASSWORD = "adminadmin"
 """What 4.x starts with, stored below as the hash that newer versions need."""
@@ -122,7 +122,7 @@ def running_qbittorrent(profile: Path) -> Iterator[QBittorrentServer]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     config = profile / "qBittorrent" / "config" / "qBittorrent.conf"
-    config.parent.mkdir(parents=True)
+    config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(
         _CONFIG.format(port=port, username=USERNAME, password=_PASSWORD_HASH)
     )

@@ -80,6 +80,7 @@ def process_downloads(
         run = Run(settings, database, params, source, library)
         bar = progress.within(0.05, 0.95)
         run.report_problems(listing.problems)
+        told = run.tell_again(listing.untold)
         total = len(listing.entries)
         done = 0
         for portion in _portions(listing.entries):
@@ -96,7 +97,7 @@ def process_downloads(
         progress.update(1.0, f"Downloads {total}/{total}")
         if listing.unfinished:
             _log.info("%d downloads are not finished yet", listing.unfinished)
-        total += len(listing.problems) + listing.done
+        total += len(listing.problems) + listing.done + told
         return run.result(total, listing.done, cleaned)
 
 

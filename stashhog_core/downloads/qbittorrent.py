@@ -52,6 +52,10 @@ class QBittorrent:
         self._map = PathMap(settings.path_map)
         self._settings = server
         self._api = WebApi(server)
+        # Set only if importing takes torrents out of the category that is looked at.
+        self._after: str | None = None
+        if self._category and server.post_import_category != self._category:
+            self._after = server.post_import_category
         self._filters = bool(
             server.required_tags or server.refused_tags or server.save_paths
         )
@@ -60,15 +64,19 @@ class QBittorrent:
         """List the complete torrents that do not carry the tag of the done ones."""
         progress.update(None, "Asking qBittorrent for its torrents")
         # Everything, not only what is complete: a broken torrent is no longer complete.
-        torrents = self._api.torrents(self._category or None)
+        torrents = self._api.torrents(None if self._after else self._category or None)
         entries, problems = [], []
+        untold: list[Entry] = []
         done = unfinished = 0
         for torrent in torrents:
             tags = _tags(torrent)
             if self._filters and not self._is_ours(torrent, tags):
                 continue
             state = torrent["state"]
-            if self._settings.done_tag in tags:
+            if self._after and torrent["category"] != self._category:
+                if self._is_untold(torrent, tags):
+                    untold += self._known_place(torrent, tags)
+            elif self._settings.done_tag in tags:
                 done += 1
             elif state in _BROKEN:
                 problems.append(
@@ -89,7 +97,9 @@ class QBittorrent:
                 else:
                     entries.append(entry)
         removable = () if self._settings.clean_up == "none" else self._removable()
-        return Listing(tuple(entries), tuple(problems), done, unfinished, removable)
+        return Listing(
+            tuple(entries), tuple(problems), done, unfinished, removable, tuple(untold)
+        )
 
     def files(self, entry: Entry) -> EntryFiles:
         """List the wanted files of a torrent, as they lie on this machine."""
@@ -117,13 +127,14 @@ class QBittorrent:
     def mark_done(self, entries: Sequence[Entry]) -> None:
         """Tag torrents as done, and take the tag of failure from them."""
         keys = [entry.key for entry in entries]
-        self._api.add_tag(self._settings.done_tag, keys)
         self._api.remove_tag(
             self._settings.failed_tag,
             [entry.key for entry in entries if entry.is_marked_failed],
         )
         if self._settings.post_import_category is not None:
             self._api.set_category(self._settings.post_import_category, keys)
+        # Last: whatever fails before it, the next run lists them again.
+        self._api.add_tag(self._settings.done_tag, keys)
 
     def mark_failed(self, keys: Sequence[str]) -> None:
         """Tag torrents as failed."""
@@ -176,12 +187,11 @@ class QBittorrent:
 
         They are asked for anew, without the category if importing changes it.
         """
-        after = self._settings.post_import_category
-        torrents = self._api.torrents(None if after else self._category or None)
-        entries = []
+        torrents = self._api.torrents(None if self._after else self._category or None)
+        entries: list[Entry] = []
         for torrent in torrents:
             tags = _tags(torrent)
-            categories = {self._category, after} if self._category else set()
+            categories = {self._category, self._after} if self._category else set()
             if (
                 self._settings.done_tag in tags
                 and torrent["state"] in _COMPLETE
@@ -189,14 +199,26 @@ class QBittorrent:
                 and self._is_ours(torrent, tags)
                 and _has_seeded(torrent)
             ):
-                try:
-                    entry = self._entry(torrent, tags)
-                except ItemError:
-                    # Where it lies is not known any more: it stays.
-                    continue
-                if entry is not None:
-                    entries.append(entry)
+                entries += self._known_place(torrent, tags)
         return tuple(entries)
+
+    def _is_untold(self, torrent: Mapping[str, Any], tags: set[str]) -> bool:
+        """Tell whether importing may have given it its category, but not the tag."""
+        return (
+            torrent["category"] == self._after
+            and self._settings.done_tag not in tags
+            and torrent["state"] in _COMPLETE
+        )
+
+    def _known_place(
+        self, torrent: Mapping[str, Any], tags: set[str]
+    ) -> tuple[Entry, ...]:
+        """Return a torrent as an entry; nothing if where it lies is not known."""
+        try:
+            entry = self._entry(torrent, tags)
+        except ItemError:
+            return ()
+        return () if entry is None else (entry,)
 
     def _content_path(self, torrent: Mapping[str, Any]) -> str:
         """Return where a torrent lies, on qBittorrent's machine."""

@@ -124,6 +124,19 @@ class Run:
         if not self._dry_run:
             self._source.mark_failed(failed)
 
+    def tell_again(self, entries: Sequence[Entry]) -> int:
+        """Tell the source of what is in the library, if the ledger says that it is.
+
+        Returns:
+            How many of the entries that were; they count as skipped.
+        """
+        known = self._known([entry.key for entry in entries])
+        done = [entry for entry in entries if _is_all_there(known[entry.key])]
+        self._counts.skipped += len(done)
+        if not self._dry_run:
+            self._source.mark_done(done)
+        return len(done)
+
     def take(
         self, entries: Sequence[Entry], progress: Progress, done: int, total: int
     ) -> None:
@@ -360,6 +373,13 @@ class Run:
             progress.update(
                 number / total, f"{printable(entry.name)} {number + 1}/{total}"
             )
+
+
+def _is_all_there(known: ledger.Known) -> bool:
+    records = known.values()
+    return any(record.is_placed for record in records) and all(
+        record.is_placed or record.state == "left_out" for record in records
+    )
 
 
 def _item(plan: Plan, file: PlannedFile) -> str:

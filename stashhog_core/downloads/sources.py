@@ -62,6 +62,8 @@ class Listing:
         done: Number of entries that the source knows as done.
         unfinished: Number of entries still on their way.
         removable: Those of the done ones that the source would not miss.
+        untold: Perhaps in the library, though the source does not know them as done:
+            an earlier run could not tell it to the end. The ledger knows.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -69,6 +71,7 @@ class Listing:
     done: int = 0
     unfinished: int = 0
     removable: tuple[Entry, ...] = ()
+    untold: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True)

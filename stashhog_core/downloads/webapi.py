@@ -101,7 +101,11 @@ class WebApi:
         )
 
     def set_category(self, category: str, hashes: Iterable[str]) -> None:
-        """Put torrents into a category, which is created if it is missing."""
+        """Put torrents into a category, which is created if it is missing.
+
+        Raises:
+            ConfigurationError: It is no name for a category.
+        """
         hashes = list(hashes)
         if not hashes:
             return
@@ -112,12 +116,18 @@ class WebApi:
             except Conflict409Error:
                 _log.debug("The category %s is there already", category)
 
+        def put(some: list[str]) -> None:
+            try:
+                self._client.torrents_set_category(category, some)
+            except Conflict409Error as error:
+                raise ConfigurationError(
+                    f"qBittorrent does not take the category {category!r}",
+                    where=self._address,
+                    remedy="correct STASHHOG_QBITTORRENT__POST_IMPORT_CATEGORY",
+                ) from error
+
         self._ask(create)
-        self._in_portions(
-            hashes,
-            lambda some: self._client.torrents_set_category(category, some),
-            f"category {category}",
-        )
+        self._in_portions(hashes, put, f"category {category}")
 
     def remove(self, info_hash: str, *, with_files: bool) -> None:
         """Stop and remove a torrent, and perhaps its files from the disk.

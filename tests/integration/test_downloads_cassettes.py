@@ -1,7 +1,7 @@
-"""The source against answers in the shape of qBittorrent 5.x.
+"""The source against answers that a real qBittorrent 5.1.0 once gave.
 
-The suite runs a real 4.5; of 5.x there are cassettes. They were written by hand after
-the Web API of 5.0 (2.11.2): states, names of calls and fields of a torrent as there.
+Where only 4.5 can be had, the suite runs that one; the cassettes replay without a
+server. To record them anew, run `tests/record_qbittorrent.py`.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings, Settings
-from tests.sample_video import write_video
+from tests.record_qbittorrent import DOWNLOADS, write_downloads
 
 FOLDER = Path(__file__).parents[1] / "cassettes"
 PLAYER = vcr.VCR(
@@ -36,20 +36,9 @@ PLAYER = vcr.VCR(
 
 @pytest.fixture
 def downloads(tmp_path: Path) -> Path:
-    """What the torrents of the cassette say that lies there."""
+    """What the torrents of the cassettes say that lies there."""
     path = tmp_path / "downloads"
-    for name in ("Stopped film/film.mp4", "Stopped film/film.srt", "seeding.mkv"):
-        file = path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-        with file.open("r+b") as opened:
-            # The size in the cassette; a video only at its beginning.
-            if file.suffix != ".srt":
-                clip = write_video(
-                    tmp_path / "clip.mp4", seconds=1, width=40, height=40
-                )
-                opened.write(clip.read_bytes())
-            opened.truncate(65536 if file.suffix != ".srt" else 10)
+    write_downloads(path)
     return path
 
 
@@ -58,7 +47,7 @@ def _settings(downloads: Path, library: Path, **server: Any) -> Settings:
         downloads=DownloadSettings(
             source="qbittorrent",
             library_root=library,
-            path_map={"/downloads": str(downloads)},
+            path_map={DOWNLOADS: str(downloads)},
             reserve_bytes=0,
         ),
         qbittorrent=QBittorrentSettings(
@@ -112,6 +101,8 @@ def test_torrents_of_5x_are_stopped_and_removed(
 
     assert cassette.all_played
     assert result.removed == ("Stopped film",)
+    # Another program tagged it: the ledger does not know it.
+    assert [kept.item for kept in result.kept] == ["Done before"]
     paths = [request.path for request in cassette.requests]
     assert paths.index("/api/v2/torrents/stop") < paths.index("/api/v2/torrents/delete")
 
@@ -120,8 +111,9 @@ def test_5x_refuses_and_bans_as_4x_does(downloads: Path, library: Path) -> None:
     """Its words for a wrong password, and for too many of them."""
     settings = _settings(downloads, library)
     with PLAYER.use_cassette("qbittorrent_5x_wrong_password"):
-        with pytest.raises(ConfigurationError, match="refuses the login"):
-            QBittorrent(settings.downloads, settings.qbittorrent)
+        for _ in range(3):
+            with pytest.raises(ConfigurationError, match="refuses the login"):
+                QBittorrent(settings.downloads, settings.qbittorrent)
         with pytest.raises(ConfigurationError, match="banned"):
             QBittorrent(settings.downloads, settings.qbittorrent)
 
@@ -135,5 +127,6 @@ def test_5x_says_what_an_unfinished_torrent_is(downloads: Path, library: Path) -
     ):
         listing = source.finished(Progress())
 
-    assert [entry.name for entry in listing.entries] == ["Stopped film", "seeding"]
+    names = sorted(entry.name for entry in listing.entries)
+    assert names == ["Stopped film", "seeding.mkv"]
     assert (listing.done, listing.unfinished) == (1, 1)

@@ -16,6 +16,7 @@ from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings, Settings
+from tests.failing_proxy import failing_proxy
 from tests.qbittorrent_server import (
     PASSWORD,
     USERNAME,
@@ -68,11 +69,13 @@ def run(qbittorrent: QBittorrentServer, database: Database, library: Path) -> Ru
         settings = Settings(
             downloads=DownloadSettings(**(values | changes)),
             qbittorrent=QBittorrentSettings(
-                url=qbittorrent.url,
-                username=USERNAME,
-                password=SecretStr(password),
-                timeout_seconds=10,
-                **(server or {}),
+                **{
+                    "url": qbittorrent.url,
+                    "username": USERNAME,
+                    "password": SecretStr(password),
+                    "timeout_seconds": 10,
+                }
+                | (server or {})
             ),
         )
         return process_downloads(
@@ -289,6 +292,40 @@ def test_layout_filters_tag_and_category_are_as_set(
     assert qbittorrent.tags(taken) == {"in stash"}
     assert qbittorrent.category(taken) == "imported"
     assert qbittorrent.category(refused) == "new"
+
+
+@pytest.mark.parametrize("call", ["setCategory", "createCategory", "addTags"])
+def test_what_could_not_be_told_is_told_by_the_next_run(
+    call: str,
+    qbittorrent: QBittorrentServer,
+    run: Run,
+    downloads: Path,
+    library: Path,
+) -> None:
+    """Category and tag come about in the end, whichever of the calls failed."""
+    mine = qbittorrent.seed(_video(downloads / "film.mp4"))
+    theirs = qbittorrent.seed(_video(downloads / "b.mp4", seed=1), category="imported")
+    for info_hash in (mine, theirs):
+        qbittorrent.wait_for(info_hash, *_SEEDING)
+    server = {"post_import_category": "imported"}
+    with failing_proxy(qbittorrent.url) as proxy:
+        proxy.failing.add(f"/api/v2/torrents/{call}")
+        with pytest.raises(TransientError):
+            run(server=server | {"url": proxy.url})
+        placed = _tree(library)
+        told = "synced" in qbittorrent.tags(mine)
+        proxy.failing.clear()
+        again = run(server=server | {"url": proxy.url})
+    third = run(server=server)
+
+    assert placed == _tree(library) == {"film.mp4"}
+    assert not told
+    assert (again.total_items, again.synced_items, again.skipped_items) == (1, 0, 1)
+    assert (third.total_items, third.skipped_items) == (0, 0)
+    assert qbittorrent.tags(mine) == {"synced"}
+    assert qbittorrent.category(mine) == "imported"
+    # Somebody put it there by hand: it is none of ours.
+    assert qbittorrent.tags(theirs) == set()
 
 
 def test_what_is_in_the_library_is_removed_with_its_files(

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from stashhog_core.downloads.qbittorrent import QBittorrent
 from stashhog_core.downloads.sources import Entry
@@ -285,6 +285,58 @@ def test_a_torrent_can_get_another_category_in_the_end(server: Server) -> None:
     assert server.posted("torrents/setCategory") == [
         {"hashes": ["a|b"], "category": ["in stash"]}
     ]
+
+
+def test_the_tag_of_the_done_comes_last(server: Server) -> None:
+    """Whatever fails before it is done again by the next run, which lists them anew."""
+    for name in ("createCategory", "setCategory", "addTags", "removeTags"):
+        server.answers[f"torrents/{name}"] = (200, "")
+    source = _open(server, {"post_import_category": "in stash"})
+    server.asked.clear()
+
+    source.mark_done([Entry("a", "A", Path("/a"), Path("/"), is_marked_failed=True)])
+
+    calls = [name for name, _ in server.asked if name.startswith("torrents/")]
+    assert calls[-1] == "torrents/addTags"
+    assert set(calls[:-1]) == {
+        "torrents/removeTags",
+        "torrents/createCategory",
+        "torrents/setCategory",
+    }
+
+
+def test_torrents_that_were_not_told_to_the_end_are_listed(server: Server) -> None:
+    """They have the category of the imported ones, but not the tag."""
+    server.torrents(
+        _torrent(hash="a" * 40, category="stash"),
+        _torrent(hash="b" * 40, category="done", tags="synced"),
+        _torrent(hash="c" * 40, category="done"),
+        _torrent(hash="d" * 40, category="done", state="checkingUP"),
+        _torrent(hash="e" * 40, category="other"),
+    )
+
+    listing = _open(server, {"post_import_category": "done"}).finished(Progress())
+
+    assert [entry.key[0] for entry in listing.entries] == ["a"]
+    assert [entry.key[0] for entry in listing.untold] == ["c"]
+    assert (listing.done, listing.unfinished) == (0, 0)
+
+
+def test_a_category_that_the_server_refuses_is_a_wrong_setting(server: Server) -> None:
+    """The setting is named; trying again would not help."""
+    server.answers["torrents/createCategory"] = (409, "Incorrect category name")
+    server.answers["torrents/setCategory"] = (409, "Incorrect category name")
+    source = _open(server, {"post_import_category": "odd"})
+
+    with pytest.raises(ConfigurationError, match="POST_IMPORT_CATEGORY"):
+        source.mark_done([Entry("a", "A", Path("/a"), Path("/"))])
+
+
+@pytest.mark.parametrize("category", ["", "/a", "a/", "a//b", "a\\b"])
+def test_a_name_that_is_no_category_is_refused(category: str) -> None:
+    """By qBittorrent's own rule, before anything is placed."""
+    with pytest.raises(ValidationError):
+        QBittorrentSettings(post_import_category=category)
 
 
 _DONE = {"tags": "synced", "max_ratio": -1, "max_seeding_time": -1, "category": "stash"}
