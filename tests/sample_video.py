@@ -1,5 +1,6 @@
 """Small real videos for tests, made with PyAV."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -30,4 +31,46 @@ def write_video(
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
+    return path
+
+
+def write_colours(
+    path: Path,
+    parts: Sequence[tuple[float, tuple[int, int, int]]],
+    *,
+    width: int = 64,
+    height: int = 36,
+    picture_seconds: float = 1,
+    letters: bool = False,
+) -> Path:
+    """Write plain colours one after another; every picture is a keyframe.
+
+    Args:
+        path: The file; its extension says the container.
+        parts: Seconds, and (red, green, blue). None: a file without a picture.
+        width: Pixels.
+        height: Pixels.
+        picture_seconds: Time between two pictures.
+        letters: A bright corner, so that no picture counts as flat.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.gop_size = 1
+        stream.options = {"preset": "ultrafast"}
+        if not parts:
+            container.start_encoding()
+        second = 0.0
+        for seconds, colour in parts:
+            picture = np.full((height, width, 3), colour, np.uint8)
+            if letters:
+                picture[: height // 4, : width // 4] = 255
+            for _ in range(round(seconds / picture_seconds)):
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts = round(second)
+                second += picture_seconds
+                container.mux(stream.encode(frame))
+        if parts:
+            container.mux(stream.encode(None))
     return path

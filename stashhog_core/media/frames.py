@@ -1,6 +1,7 @@
-"""Still pictures of a video: the keyframes of its first and last minute."""
+"""Still pictures of a video: keyframes of its ends, or of the whole at a distance."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from stashhog_core.errors import ItemError
+from stashhog_core.media.opening import (
+    header_duration,
+    open_video,
+    picture_stream,
+    reason,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +41,8 @@ SPACING_SECONDS = 1.0
 _THUMBNAIL = (64, 36)
 _SAME_CELLS_DIFFER_BY = 12
 _FLAT_CELLS_DIFFER_BY = 10
+# Keyframes that an encoder set every two seconds lie a little less apart now and then.
+_EARLY_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -55,58 +64,86 @@ def end_stills(path: Path) -> list[Still]:
         ItemError: Nothing could be decoded: no such file, not a video, no video
             stream, only cover art, or every keyframe is broken.
     """
+    with _opened(path) as (container, stream):
+        return list(_stills(container, stream, path))
+
+
+def spaced_stills(
+    path: Path, interval_seconds: float, size: tuple[int, int] | None = None
+) -> Iterator[Still]:
+    """Yield keyframes of the whole video, at least so far apart, in one pass.
+
+    Args:
+        path: The video. One that breaks off yields what could be read.
+        interval_seconds: Least time between two pictures.
+        size: Width and height in pixels that pictures are brought to, whatever their
+            shape; None: as they are, but no side longer than `LONG_SIDE_PIXELS`.
+
+    Raises:
+        ItemError: Nothing could be decoded, as with `end_stills`.
+    """
+    with _opened(path) as (container, stream):
+        upright = _Upright(size)
+        next_second = 0.0
+        decoded = False
+        for second, frame in _keyframes(container, stream, 0.0, float("inf")):
+            decoded = True
+            if second >= next_second:
+                next_second = second + interval_seconds * (1 - _EARLY_SHARE)
+                yield Still(second, upright(frame))
+        if not decoded:
+            raise _no_picture(path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video, set to decode keyframes only.
+
+    Raises:
+        ItemError: It cannot be read, or has no pictures.
+    """
     try:
-        with av.open(str(path), mode="r", metadata_errors="replace") as container:
-            stream = _picture_stream(container, path)
+        with open_video(str(path)) as container:
+            try:
+                stream = picture_stream(container)
+            except ItemError as error:
+                raise ItemError("The file has no video stream", str(path)) from error
             stream.codec_context.skip_frame = "NONKEY"
-            stills = list(_stills(container, stream, path))
-    except (FFmpegError, ValueError) as error:
+            yield container, stream
+    except (FFmpegError, OSError, ValueError) as error:
         raise ItemError(
-            f"The video cannot be read ({_reason(error)})", where=str(path)
+            f"The video cannot be read ({reason(error)})", where=str(path)
         ) from error
-    return stills
 
 
-def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Return the first video stream that is not the cover art."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    raise ItemError("The file has no video stream", where=str(path))
+def _no_picture(path: Path) -> ItemError:
+    return ItemError("The video has no readable picture", where=str(path))
 
 
 def _stills(
     container: InputContainer, stream: VideoStream, path: Path
 ) -> Iterator[Still]:
-    duration = _duration_seconds(container, stream)
+    thumbnail_of, upright = _Thumbnail(), _Upright()
     decoded = 0
     last: Any = None
-    for start, end in _windows(duration):
+    for start, end in _windows(header_duration(container, stream)):
         taken = 0
         next_second = start
         for second, frame in _keyframes(container, stream, start, end):
             decoded += 1
             if second < next_second:
                 continue
-            thumbnail = _thumbnail(frame)
+            thumbnail = thumbnail_of(frame)
             if _is_flat(thumbnail) or _is_same(thumbnail, last):
                 continue
             last = thumbnail
             next_second = second + SPACING_SECONDS
-            yield Still(second, _upright(frame))
+            yield Still(second, upright(frame))
             taken += 1
             if taken == PICTURES_PER_WINDOW:
                 break
     if not decoded:
-        raise ItemError("The video has no readable picture", where=str(path))
-
-
-def _duration_seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    if container.duration:
-        return container.duration / av.time_base
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return None
+        raise _no_picture(path)
 
 
 def _windows(duration_seconds: float | None) -> list[tuple[float, float]]:
@@ -143,13 +180,21 @@ def _keyframes(
         return
 
 
-def _thumbnail(frame: Any) -> Any:
-    width, height = _THUMBNAIL
-    return (
-        frame.reformat(width=width, height=height, format="gray")
-        .to_ndarray()
-        .astype("int16")
-    )
+class _Thumbnail:
+    """Makes small gray pictures of frames, to compare them.
+
+    A reformatter is kept for all frames: setting one up costs as much as using it.
+    """
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: Any) -> Any:
+        width, height = _THUMBNAIL
+        small = self._reformatter.reformat(
+            frame, width, height, "gray", interpolation="AREA"
+        )
+        return small.to_ndarray().astype("int16")
 
 
 def _is_flat(thumbnail: Any) -> bool:
@@ -163,21 +208,30 @@ def _is_same(thumbnail: Any, other: Any) -> bool:
     )
 
 
-def _upright(frame: Any) -> "Picture":
-    scale = min(1.0, LONG_SIDE_PIXELS / max(frame.width, frame.height))
-    picture = frame.reformat(
-        width=max(2, round(frame.width * scale)),
-        height=max(2, round(frame.height * scale)),
-        format="bgr24",
-    ).to_ndarray()
-    quarter_turns = round(frame.rotation / 90) % 4
-    if quarter_turns:
-        import numpy as np
+class _Upright:
+    """Makes pictures of frames: of a given size, or none longer than allowed."""
 
+    def __init__(self, size: tuple[int, int] | None = None) -> None:
+        self._size = size
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: Any) -> "Picture":
         # Phones store portrait video lying down, with the angle beside it.
-        picture = np.ascontiguousarray(np.rot90(picture, quarter_turns))
-    return picture  # type: ignore[no-any-return]
+        quarter_turns = round(frame.rotation / 90) % 4
+        width, height = self._size or _within_long_side(frame)
+        if self._size is not None and quarter_turns % 2:
+            width, height = height, width
+        small = self._reformatter.reformat(
+            frame, width, height, "bgr24", interpolation="AREA"
+        )
+        picture: Any = small.to_ndarray()
+        if quarter_turns:
+            import numpy as np
+
+            picture = np.ascontiguousarray(np.rot90(picture, quarter_turns))
+        return picture  # type: ignore[no-any-return]
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def _within_long_side(frame: Any) -> tuple[int, int]:
+    scale = min(1.0, LONG_SIDE_PIXELS / max(frame.width, frame.height))
+    return max(2, round(frame.width * scale)), max(2, round(frame.height * scale))

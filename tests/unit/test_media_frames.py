@@ -1,5 +1,6 @@
-"""Keyframes of the first and last minute."""
+"""Keyframes of the first and last minute, or of the whole at a distance."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -8,10 +9,16 @@ import pytest
 
 from stashhog_core.errors import ItemError
 from stashhog_core.media import frames
-from stashhog_core.media.frames import end_stills
+from stashhog_core.media.frames import Still, end_stills, spaced_stills
+from tests.sample_video import write_colours
 from tests.title_card_video import write_cards
 
 pytestmark = pytest.mark.slow
+
+READERS = [
+    pytest.param(end_stills, id="ends"),
+    pytest.param(lambda path: list(spaced_stills(path, 2)), id="whole"),
+]
 
 
 def test_each_card_is_one_still(tmp_path: Path) -> None:
@@ -92,6 +99,62 @@ def test_missing_file_is_an_item_error(tmp_path: Path) -> None:
         end_stills(tmp_path / "gone.mp4")
 
 
+def test_pictures_of_the_whole_keep_their_distance(tmp_path: Path) -> None:
+    """One keyframe an interval, brought to the size asked for, in its colours."""
+    colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
+    path = write_colours(tmp_path / "a.mp4", [(4.0, colour) for colour in colours])
+
+    stills = list(spaced_stills(path, 2, (32, 16)))
+
+    assert [still.second for still in stills] == pytest.approx([0, 2, 4, 6, 8, 10])
+    assert {still.picture.shape for still in stills} == {(16, 32, 3)}
+    means = [still.picture.reshape(-1, 3).mean(axis=0) for still in stills[::2]]
+    # Pictures are (blue, green, red).
+    assert [int(mean.argmax()) for mean in means] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_ten_hours_cost_no_more_than_their_keyframes(
+    tmp_path: Path, read: Callable[[Path], list[Still]]
+) -> None:
+    """A video of ten hours with a picture every ten minutes has its last one too."""
+    cards = [(600.0, (10 * number, 90, 200)) for number in range(20)] * 3
+    path = write_colours(
+        tmp_path / "long.mkv", cards, picture_seconds=600, letters=True
+    )
+
+    stills = read(path)
+
+    assert stills[0].second == 0
+    assert stills[-1].second == pytest.approx(59 * 600)
+
+
+def test_video_of_no_length_has_its_picture(tmp_path: Path) -> None:
+    """A file with a single frame is short, not broken."""
+    path = write_colours(tmp_path / "a.mkv", [(1.0, (9, 9, 200))], picture_seconds=1)
+
+    assert [still.second for still in spaced_stills(path, 2)] == [0]
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_video_without_a_picture_is_an_item_error(
+    tmp_path: Path, read: Callable[[Path], list[Still]]
+) -> None:
+    """A recording that was stopped at once, and one whose every frame is broken."""
+    empty = write_colours(tmp_path / "empty.mkv", [])
+    broken = write_colours(tmp_path / "broken.mp4", [(3.0, (0, 0, 200))])
+    content = broken.read_bytes()
+    start = content.index(b"mdat")
+    end = start - 4 + int.from_bytes(content[start - 4 : start])
+    zeros = bytes(end - start - 4)
+    broken.write_bytes(content[: start + 4] + zeros + content[end:])
+
+    with pytest.raises(ItemError, match=r"cannot be read.*empty\.mkv"):
+        read(empty)
+    with pytest.raises(ItemError, match=r"no readable picture.*broken\.mp4"):
+        read(broken)
+
+
 def test_sound_with_cover_art_is_no_video(tmp_path: Path) -> None:
     """A cover is a video stream to FFmpeg, but shows nothing of the scene."""
     path = tmp_path / "song.m4a"
@@ -114,3 +177,5 @@ def test_sound_with_cover_art_is_no_video(tmp_path: Path) -> None:
 
     with pytest.raises(ItemError, match="no video stream"):
         end_stills(path)
+    with pytest.raises(ItemError, match="no video stream"):
+        list(spaced_stills(path, 2))
