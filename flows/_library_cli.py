@@ -1,7 +1,6 @@
 """`stashhog library`: the index of the directory scan."""
 
 import json
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,10 +37,9 @@ def _use_prefect(settings: Settings) -> None:
     It must come before the first import of Prefect, which reads the environment then.
     """
     from flows._local import prepare_prefect
-    from flows._supervisor import api_url, running
+    from flows._prefect_server import use_running_server
 
-    if not os.environ.get("PREFECT_API_URL") and "server" in running(settings):
-        os.environ["PREFECT_API_URL"] = api_url()
+    use_running_server(settings)
     prepare_prefect(settings)
 
 

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+from dotenv import dotenv_values
 
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.results import Result
-from stashhog_core.settings import Settings, get_settings
+from stashhog_core.settings import ENV_FILE, Settings, get_settings
 
 _START_LIMIT_SECONDS = "120"
 
@@ -22,23 +23,36 @@ def prepare_prefect(settings: Settings) -> None:
     With a `PREFECT_API_URL` the user's own server is used. Otherwise a temporary one
     runs on the embedded PostgreSQL: on SQLite, bursts of task runs lock it.
     """
-    home = settings.home_folder
-    defaults = {
-        "PREFECT_HOME": str(home / "prefect"),
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": _START_LIMIT_SECONDS,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # The terminal shows the run in its own words.
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    }
+    defaults = prefect_defaults(settings) | read_prefect_variables()
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     if not os.environ.get("PREFECT_API_URL") and not os.environ.get(
         "PREFECT_API_DATABASE_CONNECTION_URL"
     ):
-        url = start_embedded(home, "prefect")
+        url = start_embedded(settings.home_folder, "prefect")
         os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = (
             "postgresql+asyncpg" + url.removeprefix("postgresql")
         )
+
+
+def prefect_defaults(settings: Settings) -> dict[str, str]:
+    """Return the variables that Prefect gets where the user has set none."""
+    return {
+        "PREFECT_HOME": str(settings.home_folder / "prefect"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": _START_LIMIT_SECONDS,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # The terminal shows the run in its own words.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    }
+
+
+def read_prefect_variables() -> dict[str, str]:
+    """Return the `PREFECT_` variables of `.env` and the environment, which wins."""
+    return {
+        name: value
+        for name, value in {**dotenv_values(ENV_FILE), **os.environ}.items()
+        if name.startswith("PREFECT_") and value
+    }
 
 
 def run_flow(job: str, values: dict[str, Any]) -> tuple[str, Result | BaseException]:

@@ -1,27 +1,36 @@
-"""`stashhog up`, `down` and `status`: Prefect's server, a worker, the deployments."""
+"""`stashhog up` and `down`: Prefect's server, a worker, the deployments."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
-from flows._supervisor import (
-    POOL,
-    answers,
+from flows._local import prefect_defaults, read_prefect_variables
+from flows._prefect_server import (
+    Answer,
+    answer,
     api_url,
-    open_log,
+    auth_string,
+    client_auth,
+    listen_host,
+    server_database,
+)
+from flows._service_logs import log_folder, open_log
+from flows._service_state import (
+    lives,
+    recorded_url,
     running,
-    service_environment,
     state_file,
+    taking_turns,
 )
 from stashhog_core.db.open import open_database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
 
-PROJECT = Path(__file__).parent.parent
 _START_LIMIT_SECONDS = 120
 _STOP_LIMIT_SECONDS = 60
 _LOOK_INTERVAL_SECONDS = 0.5
@@ -33,67 +42,112 @@ def up(settings: Settings) -> str:
     Raises:
         ConfigurationError: A part does not start; says where its log is.
     """
-    with open_database(settings) as database:
-        database.check()
-    alive = running(settings)
-    supervisor = alive.get("supervisor")
-    if supervisor is None:
-        # Children of a supervisor that was killed.
-        _stop(list(alive.values()))
-        if answers():
-            raise ConfigurationError(
-                "Something else answers at Prefect's port",
-                where=api_url(),
-                remedy="stop it, or choose a port with PREFECT_SERVER_API_PORT",
-            )
-        supervisor = _start_supervisor(settings)
-    _wait_for_api(settings, supervisor)
-    environment = service_environment(settings)
-    prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
-    pool = ["work-pool", "create", POOL, "--type", "process", "--overwrite"]
-    for command in (pool, ["deploy", "--all"]):
-        done = subprocess.run(
-            [*prefect, *command],
-            env=environment,
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise ConfigurationError(
-                f"prefect {' '.join(command[:2])} failed",
-                remedy=(done.stderr or done.stdout).strip().splitlines()[-1],
-            )
-    apply = [sys.executable, "-m", "flows._automations"]
-    subprocess.run(
-        [*apply, str(PROJECT / "deployments" / "automations.yaml")],
+    url = api_url()
+    with taking_turns(settings):
+        with open_database(settings):
+            # Said here rather than in a log.
+            server_database(settings)
+            supervisor = running(settings).get("supervisor")
+            if supervisor is None:
+                _make_way(settings, url)
+                supervisor = _start_supervisor(settings)
+            elif (there := recorded_url(settings)) not in {url, None}:
+                raise ConfigurationError(
+                    "The services run at another address",
+                    where=str(there),
+                    remedy="run `stashhog down` first, or set PREFECT_SERVER_API_PORT "
+                    "as it was",
+                )
+            _wait_for_server(settings, url, supervisor)
+        register(settings, url)
+    return url.removesuffix("/api")
+
+
+def register(settings: Settings, url: str) -> None:
+    """Register the deployments at the Prefect server of this address.
+
+    Raises:
+        ConfigurationError: It failed; says why.
+    """
+    environment = {
+        **prefect_defaults(settings),
+        **read_prefect_variables(),
+        **os.environ,
+        **client_auth(),
+        "PREFECT_API_URL": url,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "flows._register"],
         env=environment,
-        check=True,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    return api_url().removesuffix("/api")
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no word"]
+        raise ConfigurationError(
+            "The deployments could not be registered", where=url, remedy=lines[-1]
+        )
 
 
 def down(settings: Settings) -> list[str]:
     """Stop what `up` started, and nothing else; return the names of those parts."""
-    alive = running(settings)
-    supervisor = alive.pop("supervisor", None)
-    if supervisor is not None:
-        _stop([supervisor])
-    # Children of a supervisor that was killed.
+    with taking_turns(settings):
+        alive = running(settings)
+        if supervisor := alive.get("supervisor"):
+            _stop([supervisor])
+        # Children of a supervisor that was killed.
+        left = running(settings)
+        _stop([process for name, process in left.items() if name != "supervisor"])
+        state_file(settings).unlink(missing_ok=True)
+    return list(alive)
+
+
+def open_to_the_network() -> bool:
+    """Tell whether the server listens beyond this machine and asks for no password."""
+    return (
+        listen_host() not in {"127.0.0.1", "localhost", "::1"} and auth_string() is None
+    )
+
+
+def _make_way(settings: Settings, url: str) -> None:
+    """Stop left children that cannot be taken over, and see that the port is free.
+
+    Raises:
+        ConfigurationError: Another program has the port.
+    """
     left = running(settings)
-    _stop([process for name, process in left.items() if name != "supervisor"])
-    state_file(settings).unlink(missing_ok=True)
-    return [*(["supervisor"] if supervisor else []), *alive]
+    strange = {Answer.REFUSED, Answer.FOREIGN}
+    if recorded_url(settings) != url or answer(url) in strange:
+        _stop(list(left.values()))
+        left = {}
+    if "server" in left:
+        return
+    where = urlsplit(url)
+    with socket.socket(
+        socket.AF_INET6 if ":" in (where.hostname or "") else socket.AF_INET
+    ) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((where.hostname, where.port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"Port {where.port} is not free: {_holder(where.port) or error}",
+                where=url,
+                remedy="stop it, or choose another with PREFECT_SERVER_API_PORT",
+            ) from error
 
 
-def status(settings: Settings) -> dict[str, int | None]:
-    """Return the process number of each part, None for those that do not run."""
-    alive = running(settings)
-    return {
-        name: alive[name].pid if name in alive else None
-        for name in ("supervisor", "server", "worker")
-    }
+def _holder(port: int | None) -> str | None:
+    """Return who listens at a port, as far as this account may know."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN
+            if listens and connection.pid and connection.laddr[1:2] == (port,):
+                return f"{psutil.Process(connection.pid).name()} ({connection.pid})"
+    except psutil.Error:
+        return None
+    return None
 
 
 def _stop(processes: list[psutil.Process]) -> None:
@@ -108,6 +162,7 @@ def _start_supervisor(settings: Settings) -> psutil.Process:
     log = open_log(settings, "supervisor")
     process = subprocess.Popen(
         [sys.executable, "-m", "flows._supervisor"],
+        stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
         # It outlives this terminal.
@@ -117,21 +172,26 @@ def _start_supervisor(settings: Settings) -> psutil.Process:
     return psutil.Process(process.pid)
 
 
-def _wait_for_api(settings: Settings, supervisor: psutil.Process) -> None:
+def _wait_for_server(settings: Settings, url: str, supervisor: psutil.Process) -> None:
     """Return when the server answers and the worker was started.
 
     Raises:
         ConfigurationError: They did not come in time; says where the logs are.
     """
     deadline = time.monotonic() + _START_LIMIT_SECONDS
-    while time.monotonic() < deadline and supervisor.is_running():
-        if supervisor.status() == psutil.STATUS_ZOMBIE:
-            break
-        if answers() and "worker" in running(settings):
+    said = Answer.NONE
+    while time.monotonic() < deadline and lives(supervisor):
+        said = answer(url)
+        alive = running(settings)
+        if said is Answer.PREFECT and {"server", "worker"} <= set(alive):
             return
+        if said is Answer.REFUSED:
+            break
         time.sleep(_LOOK_INTERVAL_SECONDS)
     raise ConfigurationError(
-        "Prefect's server did not start",
-        where=api_url(),
-        remedy=f"see the logs in {settings.home_folder / 'logs'}",
+        f"Prefect's server {said}",
+        where=url,
+        remedy="run `stashhog down` first"
+        if said is Answer.REFUSED
+        else f"see the logs in {log_folder(settings)}",
     )

@@ -1,117 +1,77 @@
 """The process behind `stashhog up`: keeps Prefect's server and a worker running.
 
-It holds the embedded PostgreSQL open, starts a child anew when it ends, and stops all
-of them when it is told to stop. What it started stands in `services.json` in the home
-folder, so that `up` can mend what a crash left behind and `down` stops nothing else.
+It holds the embedded PostgreSQL open and starts it again when it was killed, starts a
+child anew when it ends, and stops the children when it is told to stop. A supervisor
+that follows one which was killed takes over the children, so that no run is disturbed.
 """
 
-import json
+import logging
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
-import httpx
 import psutil
 
-from flows._local import prepare_prefect
+from flows._prefect_server import (
+    Answer,
+    answer,
+    api_url,
+    listen_host,
+    service_environment,
+)
+from flows._service_logs import open_log, rotate_logs
+from flows._service_state import lives, record, running, state_file
+from stashhog_core.db.embedded import start_embedded
+from stashhog_core.errors import StashHogError
 from stashhog_core.settings import Settings, get_settings
 
 POOL = "stashhog"
-_LOG_LIMIT_BYTES = 10_000_000
 _STOP_LIMIT_SECONDS = 20
 _CHECK_INTERVAL_SECONDS = 1.0
+_UPKEEP_INTERVAL_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 60.0
 
-
-def state_file(settings: Settings) -> Path:
-    """Return the file that names the running processes."""
-    return settings.home_folder / "services.json"
+logger = logging.getLogger("stashhog.supervisor")
 
 
-def api_url() -> str:
-    """Return the address of the Prefect API that `up` serves."""
-    port = os.environ.get("PREFECT_SERVER_API_PORT", "4200")
-    return f"http://127.0.0.1:{port}/api"
-
-
-def answers() -> bool:
-    """Tell whether a Prefect server answers at `api_url`."""
-    try:
-        return httpx.get(f"{api_url()}/health", timeout=5).is_success
-    except httpx.TransportError:
-        return False
-
-
-def service_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of Prefect's server, worker and command line."""
-    os.environ.pop("PREFECT_API_URL", None)
-    prepare_prefect(settings)
-    return os.environ | {
-        "PREFECT_API_URL": api_url(),
-        # Often enough for the automation that finds dead runs.
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-        # The logs are for reading: what the terminal's runs hide belongs here.
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",
-    }
-
-
-def running(settings: Settings) -> dict[str, psutil.Process]:
-    """Return the processes of `services.json` that are still the same and alive."""
-    try:
-        recorded = json.loads(state_file(settings).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-    alive = {}
-    for name, (pid, created) in recorded.items():
-        try:
-            process = psutil.Process(pid)
-            # A number may have been given to another process meanwhile; and a killed
-            # one stays listed until its parent, perhaps a slow init, looks after it.
-            same = abs(process.create_time() - created) < 1
-            if same and process.status() != psutil.STATUS_ZOMBIE:
-                alive[name] = process
-        except psutil.NoSuchProcess:
-            continue
-    return alive
-
-
-def open_log(settings: Settings, name: str) -> int:
-    """Open a log file for appending; a large one is first put aside."""
-    folder = settings.home_folder / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.log"
-    if path.exists() and path.stat().st_size > _LOG_LIMIT_BYTES:
-        path.replace(path.with_suffix(".log.1"))
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-
-
-class _Supervisor:
+class Supervisor:
     """Starts the children, and again when they end."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._url = api_url()
         self._environment = service_environment(settings)
-        port = api_url().split(":")[2].split("/")[0]
+        port = urlsplit(self._url).port
         prefect = f"{shlex.quote(sys.executable)} -m prefect"
+        pool = f"--pool {POOL} --type process"
         self._commands = {
-            "server": f"{prefect} server start --host 127.0.0.1 --port {port}",
-            "worker": f"{prefect} worker start --pool {POOL} --type process",
+            "server": f"{prefect} server start --host {listen_host()} --port {port}",
+            # The same name after each start: the server then knows of one worker.
+            "worker": f"{prefect} worker start {pool} --name {socket.gethostname()}",
         }
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children = {
+            name: process
+            for name, process in running(settings).items()
+            if name in self._commands
+        }
         self._pauses = dict.fromkeys(self._commands, _CHECK_INTERVAL_SECONDS)
-        self._started = dict.fromkeys(self._commands, 0.0)
+        self._started = dict.fromkeys(self._commands, time.monotonic())
+        self._next_upkeep = 0.0
         self._stopping = False
 
     def run(self) -> None:
         """Keep the children running until a signal says stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        self._record()
         while not self._stopping:
+            self._look_after_files()
             for name in self._commands:
                 self._keep(name)
             time.sleep(_CHECK_INTERVAL_SECONDS)
@@ -120,12 +80,24 @@ class _Supervisor:
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
+    def _look_after_files(self) -> None:
+        """Put full logs aside, and start the embedded database if it was killed."""
+        if time.monotonic() < self._next_upkeep:
+            return
+        rotate_logs(self._settings)
+        if self._settings.database.url is None:
+            try:
+                start_embedded(self._settings.home_folder)
+            except StashHogError as error:
+                logger.warning("%s", error)
+        self._next_upkeep = time.monotonic() + _UPKEEP_INTERVAL_SECONDS
+
     def _keep(self, name: str) -> None:
         child = self._children.get(name)
-        if name == "worker" and child is None and not answers():
-            # It would give up before the server is there.
+        if child is not None and lives(child):
             return
-        if child is not None and child.poll() is None:
+        if name == "worker" and answer(self._url) is not Answer.PREFECT:
+            # It would give up before the server is there.
             return
         ran_for = time.monotonic() - self._started[name]
         if child is not None:
@@ -138,10 +110,12 @@ class _Supervisor:
                 if short
                 else _CHECK_INTERVAL_SECONDS
             )
+            logger.warning("The %s ended; it is started again", name)
         log = open_log(self._settings, name)
-        self._children[name] = subprocess.Popen(
+        self._children[name] = psutil.Popen(
             shlex.split(self._commands[name]),
             env=self._environment,
+            stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
         )
@@ -152,30 +126,28 @@ class _Supervisor:
     def _record(self) -> None:
         pids = {"supervisor": os.getpid()}
         pids |= {name: child.pid for name, child in self._children.items()}
-        recorded = {
-            name: (pid, psutil.Process(pid).create_time())
-            for name, pid in pids.items()
-            if psutil.pid_exists(pid)
-        }
-        path = state_file(self._settings)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(recorded))
-        temporary.replace(path)
+        record(self._settings, self._url, pids)
 
     def _end(self) -> None:
         # The worker first: it still tells the server what it leaves.
         for name in reversed(list(self._commands)):
             child = self._children.get(name)
-            if child is None:
+            if child is None or not lives(child):
                 continue
             child.terminate()
             try:
                 child.wait(_STOP_LIMIT_SECONDS)
-            except subprocess.TimeoutExpired:
+            except psutil.TimeoutExpired:
                 child.kill()
                 child.wait()
         state_file(self._settings).unlink(missing_ok=True)
 
 
+def main() -> None:
+    """Run until told to stop."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    Supervisor(get_settings()).run()
+
+
 if __name__ == "__main__":
-    _Supervisor(get_settings()).run()
+    main()

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from rich.markup import escape
 from rich.table import Table
 
 from flows._edits_cli import edits_app
@@ -101,11 +102,33 @@ def migrate() -> None:
 @app.command()
 def up() -> None:
     """Start Prefect's server with its UI, a worker, and register the deployments."""
+    from flows._services import open_to_the_network
     from flows._services import up as start
 
     console.print("Starting Prefect's server and a worker …")
+    if open_to_the_network():
+        console.print(
+            "[yellow]The server listens beyond this machine without a password:[/] "
+            "set PREFECT_SERVER_API_AUTH_STRING"
+        )
     address = start(get_settings())
     console.print(f"Prefect's UI: [bold]{address}[/]   (stop: make down)")
+
+
+@app.command()
+def deploy() -> None:
+    """Register the deployments at the Prefect server of PREFECT_API_URL."""
+    from flows._local import read_prefect_variables
+    from flows._services import register
+
+    url = read_prefect_variables().get("PREFECT_API_URL")
+    if not url:
+        raise ConfigurationError(
+            "No Prefect server is named",
+            remedy="set PREFECT_API_URL, or run `stashhog up` to start one",
+        )
+    register(get_settings(), url)
+    console.print(f"Registered at {url}")
 
 
 @app.command()
@@ -119,16 +142,22 @@ def down() -> None:
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Say which of the services run."""
-    from flows._services import status as look
+    """Say how each of the services is; exit status 1 unless all of them are well."""
+    from flows._service_status import status as look
 
     parts = look(get_settings())
     if as_json:
-        print_json(parts)
+        print_json({name: asdict(part) for name, part in parts.items()})
     else:
-        for name, pid in parts.items():
-            console.print(f"{name:<12}{f'runs ({pid})' if pid else 'does not run'}")
-    if None in parts.values():
+        for name, part in parts.items():
+            colour = "green" if part.ok else "red"
+            process = f" ({part.pid})" if part.pid else ""
+            console.print(
+                f"[{colour}]{name:<12}[/] {escape(part.words)}{process}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    if not all(part.ok for part in parts.values()):
         raise typer.Exit(EXIT_FAILED)
 
 

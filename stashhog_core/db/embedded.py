@@ -66,6 +66,40 @@ def stop_embedded(home: Path) -> None:
         _wheel().get_server(data).cleanup()
 
 
+def embedded_url(home: Path, database: str = DATABASE) -> str | None:
+    """Return a database's URL on the server under `home`; None: it does not run.
+
+    Unlike `start_embedded` it starts nothing, and the caller does not count as a user.
+    """
+    data = home.expanduser().resolve() / "postgres"
+    process = _recorded_process(data)
+    if process is None or not _is_postgres(process):
+        return None
+    try:
+        found = _wheel().utils.PostmasterInfo.read_from_pgdata(data)
+    # The file is being written or removed just now.
+    except (AssertionError, ValueError):
+        return None
+    return str(found.get_uri(database=database)) if found else None
+
+
+def _recorded_process(data: Path) -> psutil.Process | None:
+    """Return the process that the server's pid file names, whatever it is by now."""
+    try:
+        pid = int((data / "postmaster.pid").read_text().splitlines()[0])
+        return psutil.Process(pid)
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return None
+
+
+def _is_postgres(process: psutil.Process) -> bool:
+    try:
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        return alive and process.name().startswith("postgres")
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _no_start(data: Path, error: Exception) -> ConfigurationError:
     return ConfigurationError(
         "The embedded PostgreSQL did not start",
@@ -115,14 +149,9 @@ def _drop_foreign_pid_file(data: Path) -> None:
     After a crash or a reboot the number may have been given to anything; PostgreSQL
     then refuses to start, and the wheel takes the other program for its server.
     """
-    pid_file = data / "postmaster.pid"
-    try:
-        pid = int(pid_file.read_text().splitlines()[0])
-        name = psutil.Process(pid).name()
-    except (OSError, ValueError, IndexError, psutil.Error):
-        return
-    if not name.startswith("postgres"):
-        pid_file.unlink(missing_ok=True)
+    process = _recorded_process(data)
+    if process is not None and not process.name().startswith("postgres"):
+        (data / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _create_database(server_url: str, name: str) -> None:
