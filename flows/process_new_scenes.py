@@ -1,8 +1,7 @@
 """The main job: from finished downloads to tagged scenes with generated media."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +9,6 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows._hooks import SETTLE
 from flows._outcome import final_state, run_id
@@ -33,6 +31,7 @@ from stashhog_core.workflow import (
     Recorder,
 )
 from tasks._progress import WorkflowProgress, workflow_progress
+from tasks._runners import mapped
 from tasks.analysis import (
     analysis_batch,
     apply_leftover,
@@ -149,14 +148,12 @@ class _Run:
             workers = (
                 self.params.parallel_batches or get_settings().analysis.parallel_batches
             )
-            runner: ThreadPoolTaskRunner[BatchResult] = ThreadPoolTaskRunner(workers)
-            with runner, self._stopping_batches():
-                numbers = list(range(1, len(batches) + 1))
-                futures = runner.map(
-                    analysis_batch, {"scene_ids": batches, "batch_num": numbers}
-                )
-                for number, future in enumerate(futures, 1):
-                    outcome = future.result(raise_on_failure=False)
+            calls = [
+                {"scene_ids": scene_ids, "batch_num": number}
+                for number, scene_ids in enumerate(batches, 1)
+            ]
+            with mapped(analysis_batch, calls, workers) as outcomes:
+                for number, outcome in enumerate(outcomes, 1):
                     results.append(_batch_result(number, outcome))
                     self._move_within("analysis", number, len(batches))
             self.recorder.batches(results, time.monotonic() - started)
@@ -206,15 +203,6 @@ class _Run:
             break
         self.progress.move(end, f"{TITLES[step]}: {words}")
         return True
-
-    @contextmanager
-    def _stopping_batches(self) -> Iterator[None]:
-        """Tell the batches to stop before their threads are waited for."""
-        try:
-            yield
-        except BaseException:
-            self.progress.stop.set()
-            raise
 
     def _move_within(self, step: Step, done: int, total: int) -> None:
         start, end = MILESTONES[step]

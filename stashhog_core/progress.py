@@ -1,12 +1,19 @@
 """Telling how far a job is, and learning that it should stop."""
 
-import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from stashhog_core.errors import JobCancelled
 
 Sink = Callable[[float | None, str], None]
 """Takes a fraction (0.0-1.0, None when unknown) and what is being done now."""
+
+
+class Stop(Protocol):
+    """Whether a job should stop, such as a `threading.Event`."""
+
+    def is_set(self) -> bool:
+        """Tell whether it should."""
 
 
 class Progress:
@@ -18,9 +25,7 @@ class Progress:
             tells nothing to tasks that run in threads, so they need this.
     """
 
-    def __init__(
-        self, sink: Sink | None = None, stop: threading.Event | None = None
-    ) -> None:
+    def __init__(self, sink: Sink | None = None, stop: Stop | None = None) -> None:
         self._sink = sink
         self._stop = stop
         self._fraction = 0.0

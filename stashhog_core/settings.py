@@ -162,6 +162,20 @@ class AnalysisSettings(Section):
     )
 
 
+class RunnerSettings(Section):
+    """Where mapped tasks run: analysis batches, and the shards of a directory scan."""
+
+    kind: Literal["threads", "processes", "dask", "ray"] = Field(
+        default="threads",
+        description="threads, processes, dask or ray (the last two need their extra).",
+    )
+    address: str | None = Field(
+        default=None,
+        description="Of the Dask scheduler or Ray head, such as tcp://host:8786; none: "
+        "a cluster on this machine for each run.",
+    )
+
+
 class Settings(BaseSettings):
     """All settings. Read them with `get_settings`."""
 
@@ -185,6 +199,7 @@ class Settings(BaseSettings):
     library: LibrarySettings = LibrarySettings()
     sync: SyncSettings = SyncSettings()
     analysis: AnalysisSettings = AnalysisSettings()
+    runner: RunnerSettings = RunnerSettings()
 
     @property
     def home_folder(self) -> Path:

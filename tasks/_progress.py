@@ -10,7 +10,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from stashhog_core.progress import Progress
+from stashhog_core.progress import Progress, Stop
 
 _UPDATE_INTERVAL_SECONDS = 1.0
 
@@ -72,9 +72,21 @@ def workflow_progress(key: str) -> Iterator[WorkflowProgress]:
         _workflow.reset(token)
 
 
+def stop_mapped_tasks() -> None:
+    """Tell the tasks in this process's threads to stop at their next report."""
+    workflow = _workflow.get()
+    if workflow is not None:
+        workflow.stop.set()
+
+
 @contextmanager
-def task_progress(name: str) -> Iterator[Progress]:
-    """Open the bar of one task; it becomes an artifact once the task takes a while."""
+def task_progress(name: str, stop: Stop | None = None) -> Iterator[Progress]:
+    """Open the bar of one task; it becomes an artifact once the task takes a while.
+
+    Args:
+        name: Shown on it.
+        stop: What stops a task whose run goes on in another process.
+    """
     workflow = _workflow.get()
     artifact = _Artifact(None)
 
@@ -86,7 +98,7 @@ def task_progress(name: str) -> Iterator[Progress]:
                 listener(100 * (fraction or 0.0), message)
         artifact.show(100 * (fraction or 0.0), f"{name}: {message}")
 
-    yield Progress(sink, workflow.stop if workflow else None)
+    yield Progress(sink, workflow.stop if workflow else stop)
 
 
 class _Artifact:

@@ -20,6 +20,7 @@ from stashhog_core.settings import Settings, get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings
 from tasks._progress import task_progress
+from tasks._runners import stop_of_mapper
 
 # Prefect attaches its handler to this logger but leaves the level at WARNING.
 logging.getLogger("stashhog_core").setLevel(logging.INFO)
@@ -110,5 +111,8 @@ def was_cancelled(run_id: str) -> bool:
 def open_job(name: str) -> Iterator[Job]:
     """Open what a task run needs; `name` is shown on its progress."""
     settings = get_settings()
-    with open_database(settings) as database, task_progress(name) as progress:
+    with (
+        open_database(settings) as database,
+        task_progress(name, stop_of_mapper(database)) as progress,
+    ):
         yield Job(settings, database, progress, flow_run.get_id() or name)

@@ -17,6 +17,13 @@ _WORD = 2**32
 _LONGEST_NAME_BYTES = 63
 _PAUSE_SECONDS = 0.1
 _TRY = "SELECT pg_try_advisory_lock(%s)"
+_HOLDER = (
+    "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+    "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
+    "AND l.database = "
+    "(SELECT oid FROM pg_database WHERE datname = current_database()) "
+    "AND l.classid = %s::bigint::oid AND l.objid = %s::bigint::oid"
+)
 
 
 @contextmanager
@@ -69,6 +76,21 @@ def job_lock(
                 connection.execute("SELECT pg_advisory_unlock(%s)", [key])
 
 
+def is_held(database: Database, name: str) -> bool:
+    """Tell whether some run holds the lock of this name.
+
+    Raises:
+        TransientError: The database is away.
+    """
+    key = _key(name)
+    with database.transaction() as session:
+        found = session.connection().exec_driver_sql(
+            f"SELECT EXISTS (SELECT {_HOLDER})",
+            (key % 2**64 // _WORD, key % _WORD),
+        )
+        return bool(found.scalar_one())
+
+
 def _key(name: str) -> int:
     digest = hashlib.blake2b(f"job {name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
@@ -88,12 +110,7 @@ def _is_true(connection: psycopg.Connection, query: str, key: int) -> bool:
 def _describe_holder(connection: psycopg.Connection, key: int) -> str:
     """Name the holder and since when it runs."""
     row = connection.execute(
-        "SELECT a.application_name, a.backend_start, a.pid "
-        "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
-        "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
-        "AND l.database = "
-        "(SELECT oid FROM pg_database WHERE datname = current_database()) "
-        "AND l.classid = %s::bigint::oid AND l.objid = %s::bigint::oid",
+        f"SELECT a.application_name, a.backend_start, a.pid {_HOLDER}",
         [key % 2**64 // _WORD, key % _WORD],
     ).fetchone()
     if row is None:

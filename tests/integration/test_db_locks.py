@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from stashhog_core.db.locks import job_lock
+from stashhog_core.db.locks import is_held, job_lock
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
 
 HOLDER = """
 import sys, time
-from stashhog_core.db.locks import job_lock
+from stashhog_core.db.locks import is_held, job_lock
 from stashhog_core.db.session import Database
 with job_lock(Database(sys.argv[1]), "sync"):
     print("held", flush=True)
@@ -70,3 +70,13 @@ def test_killed_holder_frees_the_lock(database: Database, database_url: str) -> 
         except TransientError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_others_can_tell_whether_a_lock_is_held(database: Database) -> None:
+    """Asking takes nothing, and tells of the moment, whoever holds it."""
+    before = is_held(database, "work")
+    with job_lock(database, "work"):
+        meanwhile = (is_held(database, "work"), is_held(database, "other"))
+    after = is_held(database, "work")
+
+    assert (before, meanwhile, after) == (False, (True, False), False)
