@@ -7,7 +7,7 @@ would take half a million requests each time.
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stashhog_core.db.generated import mark_generated, unmark_generated
@@ -45,10 +45,11 @@ def check_generate(
 
     Incomplete scenes lose the flag, and a targeted generate can be started for them;
     complete ones get it if everything a scene needs was looked for. Scenes are stored
-    page by page, so that a run that breaks off has not looked in vain.
+    page by page, so that a run that breaks off has not looked in vain. Of a further
+    server, whose scenes are not those of the mirror, nothing is stored.
 
     Args:
-        stash: The mirrored server.
+        stash: The server that `params.server` names.
         database: The mirror, where the findings are kept.
         params: What to look for.
         progress: Told of each look.
@@ -58,8 +59,11 @@ def check_generate(
         TransientError: Stash was away; what was found until then is kept.
     """
     kinds = kinds_asked(params)
-    with database.transaction() as session:
-        known = {} if params.recheck else complete_keys(session)
+    is_mirrored = params.server is None
+    known: Mapping[int, int] = {}
+    if is_mirrored and not params.recheck:
+        with database.transaction() as session:
+            known = complete_keys(session)
     total = len(params.scene_ids) if params.scene_ids else stash.count_scenes()
     found = _Found()
     for media in _pages(stash, params.scene_ids, found):
@@ -75,6 +79,8 @@ def check_generate(
             at_a_time=settings.probes_at_a_time,
         )
         found.add(media, changed, lacking)
+        if not is_mirrored:
+            continue
         complete = [scene.id for scene in media if scene.id not in lacking]
         with database.transaction() as session:
             store_checks(session, _findings(changed, keys, lacking))

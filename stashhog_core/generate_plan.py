@@ -74,8 +74,15 @@ def with_profile(
     A parameter that is not at its default goes before the profile.
 
     Raises:
-        ConfigurationError: There is no such profile, or it holds what is not allowed.
+        ConfigurationError: There is no such profile, or it holds what is not allowed;
+            or what was found missing is asked for of a server that is not mirrored.
     """
+    if params.only_missing and params.server is not None:
+        raise ConfigurationError(
+            "`onlyMissing` goes by what was found on the mirrored Stash server",
+            where=f"server {params.server!r}",
+            remedy="name the scenes in `sceneIDs` instead",
+        )
     if params.profile is None:
         return params
     profiles = {**PROFILES, **settings.generate_profiles}
@@ -136,8 +143,11 @@ def into_chunks(
     if not sent:
         return [Chunk(params, marker_ids=tuple(marker_ids))] if marker_ids else []
     if params.order == "newest":
-        with database.transaction() as session:
-            sent = newest_first(session, sent)
+        # Ids rise with time; the mirror knows nothing of a further server's scenes.
+        sent = sorted(sent, reverse=True)
+        if params.server is None:
+            with database.transaction() as session:
+                sent = newest_first(session, sent)
     elif params.order == "id" and params.chunk_size is not None:
         sent = sorted(sent)
     groups: list[tuple[StashGenerateParams, Sequence[int]]] = [(params, sent)]

@@ -100,7 +100,12 @@ def scan(
             with database.transaction() as session:
                 close_job(session, server_job.row_id, "finished")
         except JobForgottenError as error:
-            return _verified(stash, database, settings, error, start_time)
+            placed = []
+            if params.server is None:
+                with database.transaction() as session:
+                    placed = files_awaiting_scan(session, limit=_LOOKED_FOR)
+            to_remote = PathMap(settings.path_map).to_remote
+            return _verified(stash, list(map(to_remote, placed)), error, start_time)
         except BaseException as error:
             if is_cancellation(error):
                 settle_cancelled(
@@ -126,21 +131,16 @@ def scan(
 
 def _verified(
     stash: StashClient,
-    database: Database,
-    settings: StashSettings,
+    paths: Sequence[str],
     error: JobForgottenError,
     start_time: datetime,
 ) -> StashScanResult:
     """Return the result of a scan whose end nobody saw, by what is in Stash now.
 
     What was placed for this scan and is known to Stash has been scanned. When there
-    was nothing placed there is nothing to go by, and the scan counts as one with
-    errors.
+    was nothing placed, as for a further server, there is nothing to go by, and the
+    scan counts as one with errors.
     """
-    path_map = PathMap(settings.path_map)
-    with database.transaction() as session:
-        placed = files_awaiting_scan(session, limit=_LOOKED_FOR)
-    paths = [path_map.to_remote(path) for path in placed]
     absent = [path for path in paths if not stash.has_file(path)]
     message = (
         f"{error.what}; of {len(paths)} files placed for it, "

@@ -179,3 +179,8 @@ class CheckStashGenerateParams(StashJobParams):
         default=False,
         description="Also scenes that were complete and have not changed since.",
     )
+    server: ServerName | None = Field(
+        default=None,
+        description="A further Stash server, by its name in STASHHOG_STASH__SERVERS: "
+        "it is only looked at, nothing is marked.",
+    )

@@ -13,7 +13,7 @@ def check_stash_generate(
     params: CheckStashGenerateParams = CheckStashGenerateParams(),
 ) -> CheckStashGenerateResult:
     """Look for each scene's media; unmark what is incomplete, mark what is proven."""
-    with open_job("check_stash_generate") as job, job.stash() as stash:
+    with open_job("check_stash_generate") as job, job.stash(params.server) as stash:
         return check_generate(
             stash,
             job.database,

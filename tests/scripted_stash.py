@@ -32,6 +32,7 @@ class ScriptedStash:
     hash_of: Callable[[int], str] = lambda scene_id: f"{scene_id:016x}"
     on_start: Callable[[], httpx.Response | None] = lambda: None
     on_stop: Callable[[], httpx.Response | None] = lambda: None
+    on_probe: Callable[[], None] = lambda: None
     started: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     stopped: list[int] = field(default_factory=list)
     # Paths of files that Stash knows.
@@ -67,6 +68,7 @@ class ScriptedStash:
             lacking = self.lacking if what == "scene" else self.lacking_markers
             missing = kind in lacking.get(int(id_), ())
             self.probes += 1
+            self.on_probe()
             return httpx.Response(404 if missing else 206)
         sent = json.loads(request.content)
         answer = self._answer(sent["operationName"], sent["variables"])

@@ -1,5 +1,6 @@
 """Finding scenes that lack media: what is looked at, what is marked, what is told."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -122,6 +123,50 @@ def test_check_of_some_kinds_proves_no_scene(
     assert stash.probes == 4
     assert marked(database) == [2]
     assert result.missing == {"cover": 1}
+
+
+def test_further_server(stash: ScriptedStash, database: Database) -> None:
+    """Its scenes are looked at, every time; the mirror is another server's."""
+    stash.lacking = {2: {"sprite", "vtt"}}
+    check(stash, database)
+    before = marked(database)
+    stash.lacking = {3: {"preview"}}
+
+    result = check(stash, database, server="attic")
+
+    assert (result.scenes_checked, result.scene_ids) == (4, (3,))
+    assert (result.marked, result.unmarked) == (0, 0)
+    assert marked(database) == before
+    with database.transaction() as session:
+        assert dict(incomplete_scenes(session)) == {2: ["sprite", "vtt"]}
+
+
+def test_looks_under_way_are_limited(stash: ScriptedStash, database: Database) -> None:
+    """Many at a time, never more than are allowed."""
+    stash.changes = {"probes_at_a_time": 3}
+    together = threading.Barrier(3, timeout=10)
+    lock = threading.Lock()
+    under_way = most = looks = 0
+
+    def on_probe() -> None:
+        nonlocal under_way, most, looks
+        with lock:
+            under_way += 1
+            looks += 1
+            most = max(most, under_way)
+            is_first = looks <= 3
+        if is_first:
+            # Returns only if three looks are under way at a time.
+            together.wait()
+        with lock:
+            under_way -= 1
+
+    stash.on_probe = on_probe
+
+    check(stash, database)
+
+    assert stash.probes > 3
+    assert most == 3
 
 
 def test_named_scenes(stash: ScriptedStash, database: Database) -> None:

@@ -248,6 +248,25 @@ def test_further_server(stash: ScriptedStash, database: Database) -> None:
     assert result.status == "completed"
 
 
+@pytest.mark.usefixtures("scenes")
+def test_order_on_a_further_server(stash: ScriptedStash, database: Database) -> None:
+    """The mirror knows nothing of its scenes: the newest have the highest ids."""
+    run(stash, database, server="attic", order="newest", chunk_size=2)
+
+    assert sent(stash) == [[5, 4], [3, 2], [1]]
+
+
+@pytest.mark.usefixtures("scenes")
+def test_what_is_missing_is_known_of_the_mirrored_server_only(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """Its findings, applied to another server's scenes, would make the wrong media."""
+    with pytest.raises(ConfigurationError, match="sceneIDs"):
+        run(stash, database, server="attic", only_missing=True)
+
+    assert stash.started == []
+
+
 def test_server_settings() -> None:
     """A job names a server of the list; another name is refused with the list."""
     settings = StashSettings.model_validate(

@@ -267,6 +267,30 @@ def test_forgotten_scan_is_judged_by_what_is_in_stash(
     assert server_jobs(database) == [(1, "lost", ADD_TIME)]
 
 
+def test_forgotten_scan_of_a_further_server(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """What was placed was placed for the mirrored one: there is nothing to go by."""
+    stash.looks = [RUNNING, None]
+    with database.transaction() as session:
+        session.add(
+            DownloadItem(
+                source="folder",
+                entry_key="a",
+                entry_name="a",
+                relative_path="a.mp4",
+                size_bytes=1,
+                state="placed",
+                target_path="/data/a.mp4",
+                oshash="0" * 16,
+            )
+        )
+
+    result = run(stash, database, server="attic")
+
+    assert (result.status, result.errors) == ("completed_with_errors", ())
+
+
 def test_only_files_changed_since(stash: ScriptedStash, database: Database) -> None:
     """The time goes to Stash in its filter."""
     since = datetime(2026, 11, 21, 4, tzinfo=UTC)
