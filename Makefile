@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help run test test-fast lint bench up down status lock clean
+.PHONY: help run test test-fast lint bench up down status extras lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ down: .venv/run.stamp ## stop what `make up` started
 
 status: .venv/run.stamp ## say what of it runs
 	@$(BIN)/stashhog status
+
+extras: .venv/run.stamp ## install what is optional: the Dask runner, text models
+	$(PIP) install --require-hashes --no-deps -r requirements/extras.txt
 
 lock: .venv/test.stamp ## pin the newest allowed dependencies anew (needs uv)
 	deployments/lock.sh

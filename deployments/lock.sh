@@ -7,6 +7,8 @@ compile=(uv pip compile --universal --python-version 3.11 --generate-hashes
   --no-emit-index-url --no-emit-find-links --no-header
   --quiet --upgrade)
 "${compile[@]}" --extra ocr --extra sandbox --extra build pyproject.toml -o requirements/run.txt
+"${compile[@]}" --extra ocr --extra sandbox --extra build --extra dask --extra text \
+  --constraint requirements/run.txt pyproject.toml -o requirements/extras.txt
 "${compile[@]}" --extra ocr --extra sandbox --extra build --extra dask --extra text --extra dev \
-  --constraint requirements/run.txt pyproject.toml -o requirements/test.txt
+  --constraint requirements/extras.txt pyproject.toml -o requirements/test.txt
 "${compile[@]}" --no-deps requirements/ocr.in -o requirements/ocr.txt

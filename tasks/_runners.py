@@ -31,6 +31,8 @@ _LOCK_SECONDS = 15.0
 _LOOK_SECONDS = 1.0
 _CONNECT_SECONDS = 10
 
+_INSTALL = {"dask": "run `make extras`", "ray": "pip install prefect-ray"}
+
 Call = Mapping[str, Any]
 """The parameters of one call of a mapped task."""
 
@@ -87,7 +89,7 @@ def _required(package: str, extra: str) -> Any:
     except ImportError as error:
         raise ConfigurationError(
             f"STASHHOG_RUNNER__KIND is {extra}, but {error.name} is not installed",
-            remedy=f"pip install 'stashhog[{extra}]', here and on the cluster",
+            remedy=f"{_INSTALL[extra]}, here and on the cluster",
         ) from error
 
 

@@ -142,16 +142,20 @@ def test_cluster_that_is_away_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    ("kind", "package"), [("dask", "prefect_dask"), ("ray", "prefect_ray")]
+    ("kind", "package", "remedy"),
+    [
+        ("dask", "prefect_dask", "run `make extras`"),
+        ("ray", "prefect_ray", "pip install prefect-ray"),
+    ],
 )
-def test_missing_package_names_the_extra(
-    use: Any, monkeypatch: pytest.MonkeyPatch, kind: str, package: str
+def test_missing_package_is_named_with_how_to_install_it(
+    use: Any, monkeypatch: pytest.MonkeyPatch, kind: str, package: str, remedy: str
 ) -> None:
     """A runner whose package is not installed is refused with what to install."""
     monkeypatch.setitem(sys.modules, package, None)
     use(kind)
 
-    with pytest.raises(ConfigurationError, match=rf"stashhog\[{kind}\]"):
+    with pytest.raises(ConfigurationError, match=remedy):
         task_runner(2)
 
 
