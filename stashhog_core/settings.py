@@ -27,6 +27,9 @@ from stashhog_core.errors import ConfigurationError
 from stashhog_core.stash_settings import Section as Section
 from stashhog_core.stash_settings import StashServer as StashServer
 from stashhog_core.stash_settings import StashSettings as StashSettings
+from stashhog_core.tagger_settings import AiServerSettings as AiServerSettings
+from stashhog_core.tagger_settings import OnnxSettings as OnnxSettings
+from stashhog_core.tagger_settings import TextModelSettings as TextModelSettings
 
 PREFIX = "STASHHOG_"
 ENV_FILE = ".env"
@@ -40,64 +43,6 @@ class DatabaseSettings(Section):
     url: SecretStr | None = Field(
         default=None,
         description="postgresql://user:password@host/name; none: an embedded server.",
-    )
-
-
-class AiServerSettings(Section):
-    """The AI tagging server."""
-
-    url: str | None = Field(
-        default=None,
-        description="Address of the AI server; none: title cards are read instead.",
-    )
-    interface: Literal["v1", "v3"] = Field(
-        default="v1",
-        description="Version of its interface: v1 judges and renames tags by the "
-        "server's own table, v3 leaves that to the settings here.",
-    )
-    path_map: dict[str, str] = Field(
-        default_factory=dict,
-        description="Stash's path prefix to the AI server's (JSON object).",
-    )
-    parallel_requests: int = Field(
-        default=1,
-        ge=1,
-        le=64,
-        description="Videos it gets at a time; fewer while others keep it busy.",
-    )
-    timeout_seconds: float = Field(
-        default=3700, gt=0, description="Longest wait for one video."
-    )
-    frame_interval_seconds: float = Field(
-        default=2, gt=0, description="Time between the frames that are judged."
-    )
-    threshold: float = Field(
-        default=0.3, gt=0, le=1, description="Least confidence of a tag."
-    )
-    vr_video: bool = Field(default=False, description="Videos are for VR headsets.")
-    required_tag_seconds: float = Field(
-        default=20,
-        ge=0,
-        description="A tag must be seen so long to be proposed (interface v3).",
-    )
-    markers: bool = Field(default=True, description="Propose markers for spans.")
-    merge_gap_seconds: float = Field(
-        default=4, ge=0, description="Spans of a tag so near become one marker."
-    )
-    least_marker_seconds: float = Field(
-        default=0, ge=0, description="Shorter spans become no marker."
-    )
-    tag_names: dict[str, str] = Field(
-        default_factory=dict,
-        description="The server's tag names to yours (JSON object); an empty name: "
-        "never proposed.",
-    )
-    tag_suffix: str = Field(
-        default="", description="Put after each of its tags' names, such as _AI."
-    )
-    status_tags: bool = Field(
-        default=False,
-        description="Mark scenes with AI_Tagged or AI_Errored, and take AI_TagMe away.",
     )
 
 
@@ -196,6 +141,8 @@ class Settings(BaseSettings):
     downloads: DownloadSettings = DownloadSettings()
     qbittorrent: QBittorrentSettings = QBittorrentSettings()
     ai_server: AiServerSettings = AiServerSettings()
+    onnx: OnnxSettings = OnnxSettings()
+    text_model: TextModelSettings = TextModelSettings()
     library: LibrarySettings = LibrarySettings()
     sync: SyncSettings = SyncSettings()
     analysis: AnalysisSettings = AnalysisSettings()

@@ -1,20 +1,21 @@
 """The detectors that a run asks for, together.
 
-`detect_video_tags` is what the video shows: tags and markers by an AI server, or else
-whatever title cards and the file's name say of it, studio and performers included
-(why: `title_cards`). `detect_tags` adds tag names in all texts and tags for the file's
-facts; `detect_performers` and `detect_studios` add their names and aliases in all
-texts, `detect_studios` also the date and the studio's code in the file's name;
-`detect_details` cleans the details.
+`detect_video_tags` is what the video shows: tags and markers by an AI server or a model
+of the user's own, or else whatever title cards and the file's name say of it, studio
+and performers included (why: `title_cards`). `detect_tags` adds tag names in all texts
+and tags for the file's facts; `detect_performers` and `detect_studios` add their names
+and aliases in all texts, `detect_studios` also the date and the studio's code in the
+file's name; `detect_details` cleans the details.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from stashhog_core.analysis import details, names, release, technical
 from stashhog_core.analysis.ai_server import AiServer
 from stashhog_core.analysis.name_finder import Kind, NameFinder
+from stashhog_core.analysis.onnx_tagger import OnnxTagger
 from stashhog_core.analysis.proposals import Proposal, best_of, member_key
 from stashhog_core.analysis.scenes import SceneFacts
 from stashhog_core.analysis.text_recognition import text_reader
@@ -34,20 +35,26 @@ class TagLookup(Protocol):
 
 
 @contextmanager
-def video_reader(settings: Settings) -> Iterator[VideoReader]:
-    """Yield what looks at videos by the settings: the AI server, else title cards.
+def video_reader(
+    settings: Settings, checkpoint: Callable[[], None]
+) -> Iterator[VideoReader]:
+    """Yield what looks at videos: the AI server, else one's own model, else cards.
+
+    Args:
+        settings: Which of them there is.
+        checkpoint: Called while a long video is looked at; raises to stop.
 
     Raises:
-        ConfigurationError: There is no AI server and cards cannot be read here.
+        ConfigurationError: The model cannot be run, or cards cannot be read here.
     """
-    if settings.ai_server.url is None:
-        yield TitleCards(
-            text_reader(),
-            PathMap(settings.stash.path_map),
-        )
-    else:
+    path_map = PathMap(settings.stash.path_map)
+    if settings.ai_server.url is not None:
         with AiServer(settings.ai_server) as server:
             yield server
+    elif settings.onnx.model is not None:
+        yield OnnxTagger(settings.onnx, path_map, checkpoint)
+    else:
+        yield TitleCards(text_reader(), path_map)
 
 
 class Detection:

@@ -123,7 +123,7 @@ def analyze(
         if not params.detect_video_tags:
             video = None
         elif video is None:
-            video = resources.enter_context(video_reader(settings))
+            video = resources.enter_context(video_reader(settings, progress.checkpoint))
         with database.transaction() as session:
             finder = known_names(session)
             scene_ids = chosen_scene_ids(session, params)

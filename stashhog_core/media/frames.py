@@ -1,6 +1,6 @@
 """Still pictures of a video: keyframes of its ends, or of the whole at a distance."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,21 +69,25 @@ def end_stills(path: Path) -> list[Still]:
 
 
 def spaced_stills(
-    path: Path, interval_seconds: float, size: tuple[int, int] | None = None
+    path: Path,
+    interval_seconds: float,
+    size: tuple[int, int],
+    *,
+    keep_shape: bool = False,
 ) -> Iterator[Still]:
     """Yield keyframes of the whole video, at least so far apart, in one pass.
 
     Args:
         path: The video. One that breaks off yields what could be read.
         interval_seconds: Least time between two pictures.
-        size: Width and height in pixels that pictures are brought to, whatever their
-            shape; None: as they are, but no side longer than `LONG_SIDE_PIXELS`.
+        size: Width and height in pixels that pictures are brought to.
+        keep_shape: Bring only one side to it, and leave the other one shorter.
 
     Raises:
         ItemError: Nothing could be decoded, as with `end_stills`.
     """
     with _opened(path) as (container, stream):
-        upright = _Upright(size)
+        upright = _Upright(_into(size, keep_shape))
         next_second = 0.0
         decoded = False
         for second, frame in _keyframes(container, stream, 0.0, float("inf")):
@@ -123,7 +127,7 @@ def _no_picture(path: Path) -> ItemError:
 def _stills(
     container: InputContainer, stream: VideoStream, path: Path
 ) -> Iterator[Still]:
-    thumbnail_of, upright = _Thumbnail(), _Upright()
+    thumbnail_of, upright = _Thumbnail(), _Upright(_legible)
     decoded = 0
     last: Any = None
     for start, end in _windows(header_duration(container, stream)):
@@ -208,21 +212,29 @@ def _is_same(thumbnail: Any, other: Any) -> bool:
     )
 
 
-class _Upright:
-    """Makes pictures of frames: of a given size, or none longer than allowed."""
+Sizing = Callable[[int, int], tuple[int, int]]
+"""Width and height of an upright frame to those of its picture."""
 
-    def __init__(self, size: tuple[int, int] | None = None) -> None:
-        self._size = size
+
+class _Upright:
+    """Makes pictures of frames, turned as they are to be seen."""
+
+    def __init__(self, sizing: Sizing) -> None:
+        self._sizing = sizing
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: Any) -> "Picture":
         # Phones store portrait video lying down, with the angle beside it.
         quarter_turns = round(frame.rotation / 90) % 4
-        width, height = self._size or _within_long_side(frame)
-        if self._size is not None and quarter_turns % 2:
-            width, height = height, width
+        lying = quarter_turns % 2 == 1
+        shape = (frame.height, frame.width) if lying else (frame.width, frame.height)
+        width, height = self._sizing(*shape)
         small = self._reformatter.reformat(
-            frame, width, height, "bgr24", interpolation="AREA"
+            frame,
+            height if lying else width,
+            width if lying else height,
+            "bgr24",
+            interpolation="AREA",
         )
         picture: Any = small.to_ndarray()
         if quarter_turns:
@@ -232,6 +244,16 @@ class _Upright:
         return picture  # type: ignore[no-any-return]
 
 
-def _within_long_side(frame: Any) -> tuple[int, int]:
-    scale = min(1.0, LONG_SIDE_PIXELS / max(frame.width, frame.height))
-    return max(2, round(frame.width * scale)), max(2, round(frame.height * scale))
+def _legible(width: int, height: int) -> tuple[int, int]:
+    scale = min(1.0, LONG_SIDE_PIXELS / max(width, height))
+    return max(2, round(width * scale)), max(2, round(height * scale))
+
+
+def _into(size: tuple[int, int], keep_shape: bool) -> Sizing:
+    def sizing(width: int, height: int) -> tuple[int, int]:
+        if not keep_shape:
+            return size
+        scale = min(size[0] / width, size[1] / height)
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    return sizing

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 READERS = [
     pytest.param(end_stills, id="ends"),
-    pytest.param(lambda path: list(spaced_stills(path, 2)), id="whole"),
+    pytest.param(lambda path: list(spaced_stills(path, 2, (32, 18))), id="whole"),
 ]
 
 
@@ -111,6 +111,8 @@ def test_pictures_of_the_whole_keep_their_distance(tmp_path: Path) -> None:
     means = [still.picture.reshape(-1, 3).mean(axis=0) for still in stills[::2]]
     # Pictures are (blue, green, red).
     assert [int(mean.argmax()) for mean in means] == [2, 1, 0]
+    (first, *_) = spaced_stills(path, 2, (32, 32), keep_shape=True)
+    assert first.picture.shape == (18, 32, 3)
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -133,7 +135,7 @@ def test_video_of_no_length_has_its_picture(tmp_path: Path) -> None:
     """A file with a single frame is short, not broken."""
     path = write_colours(tmp_path / "a.mkv", [(1.0, (9, 9, 200))], picture_seconds=1)
 
-    assert [still.second for still in spaced_stills(path, 2)] == [0]
+    assert [still.second for still in spaced_stills(path, 2, (32, 18))] == [0]
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -178,4 +180,4 @@ def test_sound_with_cover_art_is_no_video(tmp_path: Path) -> None:
     with pytest.raises(ItemError, match="no video stream"):
         end_stills(path)
     with pytest.raises(ItemError, match="no video stream"):
-        list(spaced_stills(path, 2))
+        list(spaced_stills(path, 2, (32, 18)))

@@ -1,0 +1,299 @@
+"""An image-tagging model of the user's own, run by ONNX Runtime, an optional extra.
+
+How pictures must be laid out is read from the model's input; what a file cannot say
+(the range and order of colours, what the outputs mean) is taken from the settings.
+"""
+
+import hashlib
+import importlib.util
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stashhog_core.analysis.label_file import Label, read_labels
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.tagger_settings import OnnxSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stashhog_core.media.frames import Picture
+
+    Scores = NDArray[np.float32]
+
+BATCH_SIZE = 8
+"""Pictures a run, where the model leaves it open."""
+
+_DEFAULT_SIDE = 224
+_COLOURS = 3
+_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+}
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+# Rounding may take a probability a little out of its range.
+_PROBABILITY_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a model takes pictures.
+
+    Attributes:
+        name: Of its input.
+        channels_first: (picture, colour, row, column), else the colour last.
+        width: Pixels.
+        height: Pixels.
+        type: Name of the number type.
+        batch: Pictures a run; None: any number.
+    """
+
+    name: str
+    channels_first: bool
+    width: int
+    height: int
+    type: str
+    batch: int | None
+
+
+class ImageModel:
+    """Says how sure it is of each label in each picture; for several threads at once.
+
+    Attributes:
+        labels: What its outputs stand for.
+        content: Stands for the model and its labels, as long as neither changes.
+    """
+
+    def __init__(
+        self, session: Any, labels: list[Label], content: str, settings: OnnxSettings
+    ) -> None:
+        self._session = session
+        self._settings = settings
+        self.labels = labels
+        self.content = content
+        self._layout = _layout(session, settings)
+        self._output, self._as_probabilities = self._probed()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its pictures in pixels."""
+        return self._layout.width, self._layout.height
+
+    @property
+    def batch(self) -> int:
+        """Pictures to give it at a time."""
+        return self._layout.batch or BATCH_SIZE
+
+    def __call__(self, pictures: Sequence["Picture"]) -> "Scores":
+        """Return probabilities of shape (pictures, labels); not a number counts as 0.
+
+        Args:
+            pictures: Rows of pixels of (blue, green, red), no larger than `size`, at
+                most `batch` of them.
+        """
+        import numpy as np
+
+        (scores,) = self._session.run([self._output], self._input(pictures))
+        scores = scores[: len(pictures)].reshape(len(pictures), -1).astype(np.float32)
+        probabilities: Scores = self._as_probabilities(scores)
+        return np.nan_to_num(probabilities, nan=0.0)
+
+    def _input(self, pictures: Sequence["Picture"]) -> dict[str, Any]:
+        import numpy as np
+
+        layout = self._layout
+        canvas = np.full(
+            (layout.batch or len(pictures), layout.height, layout.width, _COLOURS),
+            255,
+            np.uint8,
+        )
+        for place, picture in zip(canvas, pictures, strict=False):
+            height, width = picture.shape[:2]
+            top, left = (layout.height - height) // 2, (layout.width - width) // 2
+            place[top : top + height, left : left + width] = picture
+        if _channels(self._settings, layout) == "rgb":
+            canvas = canvas[..., ::-1]
+        values = _scaled(canvas, _pixels(self._settings, layout))
+        if layout.channels_first:
+            values = values.transpose(0, 3, 1, 2)
+        return {layout.name: np.ascontiguousarray(values, dtype=layout.type)}
+
+    def _probed(self) -> tuple[str, Any]:
+        """Try plain pictures; return the output with the labels, and what it needs.
+
+        Raises:
+            ConfigurationError: The model does not run, or has other labels.
+        """
+        import numpy as np
+
+        width, height = self.size
+        shades = np.linspace(0, 255, self.batch).astype(np.uint8)
+        pictures = [np.full((height, width, _COLOURS), shade) for shade in shades]
+        try:
+            results = self._session.run(None, self._input(pictures))
+        except Exception as error:  # ONNX Runtime's errors share no other base
+            raise _unusable(self._settings, f"it does not run: {error}") from error
+        widths = []
+        for output, result in zip(self._session.get_outputs(), results, strict=True):
+            scores = np.asarray(result).reshape(self.batch, -1)
+            if scores.shape[1] == len(self.labels):
+                return output.name, _activation(self._settings.outputs, scores)
+            widths.append(scores.shape[1])
+        raise _unusable(
+            self._settings,
+            f"it has {' or '.join(map(str, widths))} outputs, and the labels are "
+            f"{len(self.labels)}: see STASHHOG_ONNX__LABELS",
+        )
+
+
+_loaded: dict[object, ImageModel] = {}
+_lock = threading.Lock()
+
+
+def load_model(settings: OnnxSettings) -> ImageModel:
+    """Return the model of the settings; loaded once, until one of its files changes.
+
+    Raises:
+        ConfigurationError: ONNX Runtime is not installed, or the files do not do.
+    """
+    if settings.model is None or settings.labels is None:
+        raise ConfigurationError(
+            "The ONNX tagger needs a model and its labels",
+            remedy="set STASHHOG_ONNX__MODEL and STASHHOG_ONNX__LABELS",
+        )
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise ConfigurationError(
+            "The ONNX model cannot be run: onnxruntime is not installed",
+            remedy="install it, or leave STASHHOG_ONNX__MODEL empty",
+        )
+    try:
+        states = _state(settings.model), _state(settings.labels)
+        key = (settings.model_dump_json(), *states)
+        with _lock:
+            if key not in _loaded:
+                # One model: the one before may be as large as the memory.
+                _loaded.clear()
+                _loaded[key] = _load(settings, settings.model, settings.labels)
+            return _loaded[key]
+    except OSError as error:
+        raise ConfigurationError(
+            "The ONNX model or its labels cannot be read",
+            where=str(error.filename),
+            remedy=f"{error.strerror}; see STASHHOG_ONNX__MODEL and …__LABELS",
+        ) from error
+
+
+def _load(settings: OnnxSettings, model: Path, labels: Path) -> ImageModel:
+    import onnxruntime  # type: ignore[import-untyped]
+
+    names = labels.read_bytes()
+    with model.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(names)
+    options = onnxruntime.SessionOptions()
+    # Threads that wait by spinning take the processor from everything else.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A provider that asks a server elsewhere is left out.
+    local = [p for p in onnxruntime.get_available_providers() if "Azure" not in p]
+    try:
+        session = onnxruntime.InferenceSession(str(model), options, providers=local)
+    except Exception as error:  # ONNX Runtime's errors share no other base
+        raise _unusable(settings, f"it is no model: {error}") from error
+    found = read_labels(labels, names)
+    return ImageModel(session, found, digest.hexdigest()[:16], settings)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _layout(session: Any, settings: OnnxSettings) -> Layout:
+    inputs = session.get_inputs()
+    shape = inputs[0].shape
+    if len(inputs) != 1 or len(shape) != 4 or inputs[0].type not in _TYPES:
+        raise _unusable(
+            settings, "it must take one tensor of pictures: four dimensions of numbers"
+        )
+    channels_first = shape[1] == _COLOURS
+    if not channels_first and shape[3] != _COLOURS:
+        raise _unusable(settings, f"no dimension of {shape} is that of three colours")
+    height, width = shape[2:] if channels_first else shape[1:3]
+    side = settings.size or _DEFAULT_SIDE
+    return Layout(
+        name=inputs[0].name,
+        channels_first=channels_first,
+        width=width if isinstance(width, int) else side,
+        height=height if isinstance(height, int) else side,
+        type=_TYPES[inputs[0].type],
+        batch=shape[0] if isinstance(shape[0], int) else None,
+    )
+
+
+def _channels(settings: OnnxSettings, layout: Layout) -> str:
+    if settings.channels != "auto":
+        return settings.channels
+    return "rgb" if layout.channels_first else "bgr"
+
+
+def _pixels(settings: OnnxSettings, layout: Layout) -> str:
+    if settings.pixels != "auto":
+        return settings.pixels
+    floats = layout.type != "uint8"
+    return "imagenet" if layout.channels_first and floats else "bytes"
+
+
+def _scaled(canvas: Any, pixels: str) -> Any:
+    """Bring bytes of (picture, row, column, colour) to the range asked for."""
+    import numpy as np
+
+    if pixels == "bytes":
+        return canvas
+    values = canvas.astype(np.float32) / 255
+    if pixels == "signed":
+        return values * 2 - 1
+    if pixels == "imagenet":
+        mean = np.array(_IMAGENET_MEAN, np.float32)
+        return (values - mean) / np.array(_IMAGENET_DEVIATION, np.float32)
+    return values
+
+
+def _activation(outputs: str, probe: Any) -> Any:
+    """Return what makes probabilities of the outputs."""
+    if outputs == "auto":
+        low, high = -_PROBABILITY_TOLERANCE, 1 + _PROBABILITY_TOLERANCE
+        outside = ((probe < low) | (probe > high)).any()
+        outputs = "logits" if outside else "probabilities"
+    return {"probabilities": _kept, "logits": _sigmoid, "softmax": _softmax}[outputs]
+
+
+def _kept(scores: Any) -> Any:
+    return scores.clip(0, 1)
+
+
+def _sigmoid(scores: Any) -> Any:
+    import numpy as np
+
+    # Beyond this it is 0 or 1 to all digits, and exp() would overflow.
+    return 1 / (1 + np.exp(-scores.clip(-60, 60)))
+
+
+def _softmax(scores: Any) -> Any:
+    import numpy as np
+
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _unusable(settings: OnnxSettings, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        "The ONNX model cannot be used",
+        where=str(settings.model),
+        remedy=" ".join(why.split()),
+    )
