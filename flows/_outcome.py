@@ -7,12 +7,18 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from stashhog_core.report import state_name
+from stashhog_core.errors import Deferred
+from stashhog_core.report import run_name, state_name
 from stashhog_core.results import CancelledResult, Result
+from stashhog_core.workflow import deferred_result, put_off, status_of
+from tasks._names import name_run
 from tasks._progress import workflow_progress
+from tasks._runtime import run_services
 from tasks.report import keep_report
 
 __all__ = ["final_state", "run_id", "run_one"]
+
+_FAILED = {"failed", "timeout", "deferred"}
 
 
 def run_id() -> str:
@@ -29,13 +35,19 @@ def run_one(
 ) -> State[Any]:
     """Run a task as the whole of a flow, keep its report, and return the end state.
 
-    A run that is cancelled keeps a report too, with `cancelled_message` in it.
+    A run that is cancelled keeps a report too, with `cancelled_message` in it; so does
+    one that was deferred, with what it had done by then.
     """
     started = datetime.now(UTC)
-    with workflow_progress(f"{job.replace('_', '-')}-progress") as progress:
+    with (
+        run_services(),
+        workflow_progress(f"{job.replace('_', '-')}-progress") as progress,
+    ):
         progress.move(0, f"{job} started")
         try:
             result = task(*arguments, **options)
+        except Deferred as error:
+            result = deferred_result(error)
         except Exception:
             raise
         except BaseException:
@@ -43,15 +55,20 @@ def run_one(
             cancelled = CancelledResult(message=cancelled_message)
             keep_report(run_id(), job, "cancelled", started, cancelled)
             raise
-        status = getattr(result, "status", "completed")
+        status = status_of(result)
+        name_run(run_name(job, result))
         keep_report(run_id(), job, status, started, result)
         progress.move(100, f"{job} {status.replace('_', ' ')}")
-    return final_state(status, result)
+    return final_state(status, result, put_off(result))
 
 
 def final_state(status: str, result: Result, message: str = "") -> State[Any]:
-    """Return the state whose name tells the status; trouble in parts is Completed."""
-    if status in {"failed", "timeout"}:
-        name = state_name(status)
+    """Return the state whose name tells the status; trouble in parts is Completed.
+
+    A deferred run is of Prefect's type Failed: it shows red, notifies whoever asked to
+    be told of failures, and can be retried.
+    """
+    name = state_name(status)
+    if status in _FAILED:
         return Failed(name=name, message=message or name, data=result)
-    return Completed(name=state_name(status), message=message or None, data=result)
+    return Completed(name=name, message=message or None, data=result)

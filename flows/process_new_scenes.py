@@ -13,12 +13,14 @@ from prefect.states import Completed
 from flows._hooks import SETTLE
 from flows._outcome import final_state, run_id
 from flows._parameters import parameters_of
+from stashhog_core.db.locks import job_lock
 from stashhog_core.params import (
     ProcessDownloadsParams,
     ProcessNewScenesParams,
     StashScanParams,
     SyncParams,
 )
+from stashhog_core.report import run_name, state_name
 from stashhog_core.results import BatchResult, JobStatus, Result, Step
 from stashhog_core.settings import get_settings
 from stashhog_core.workflow import (
@@ -29,10 +31,15 @@ from stashhog_core.workflow import (
     NOT_CHOSEN,
     TITLES,
     Recorder,
+    put_off,
+    status_of,
 )
+from tasks._names import name_run
 from tasks._progress import WorkflowProgress, workflow_progress
 from tasks._runners import mapped
+from tasks._runtime import run_services
 from tasks.analysis import (
+    BatchDeferred,
     analysis_batch,
     apply_leftover,
     plan_batches,
@@ -44,16 +51,21 @@ from tasks.process_downloads import process_downloads
 from tasks.report import changed_scenes, keep_report
 from tasks.stash_generate import stash_generate
 from tasks.stash_scan import stash_scan
-from tasks.sync import pending_scenes, sync
+from tasks.sync import is_sync_needed, sync
+
+JOB = "process_new_scenes"
+
+# A process that was just killed holds its lock a moment longer.
+_LOCK_SECONDS = 5.0
 
 
-@task(name="skip", task_run_name="{step}", cache_policy=NO_CACHE)
-def skip(step: str, message: str) -> State[Any]:
-    """Show a step that had nothing to do."""
-    return Completed(name="Skipped", message=message)
+@task(name="step", task_run_name="{step}", cache_policy=NO_CACHE)
+def show_step(step: str, name: str, message: str) -> State[Any]:
+    """Show how a step ended in which no task, or no single one, could say so."""
+    return Completed(name=name, message=message)
 
 
-@flow(name="process_new_scenes", **SETTLE)
+@flow(name=JOB, **SETTLE)
 @parameters_of(ProcessNewScenesParams)
 def process_new_scenes(params: ProcessNewScenesParams) -> State[Any]:
     """Take finished downloads to analysed scenes with generated media.
@@ -61,8 +73,12 @@ def process_new_scenes(params: ProcessNewScenesParams) -> State[Any]:
     A failed download step fails the run; any other failed step is recorded, the rest
     goes on, and the run ends CompletedWithErrors. Steps without work are skipped.
     """
-    with workflow_progress("process-new-scenes-progress") as progress:
-        progress.move(0, "process_new_scenes started")
+    with (
+        run_services() as services,
+        job_lock(services.database, JOB, wait_seconds=_LOCK_SECONDS),
+        workflow_progress("process-new-scenes-progress") as progress,
+    ):
+        progress.move(0, f"{JOB} started")
         # A wrong address or key ends the run before anything is changed.
         check_services()
         run = _Run(progress, params)
@@ -85,6 +101,7 @@ def _steps(run: "_Run") -> None:
         ProcessDownloadsParams(exclude_small_vids=run.params.exclude_small_vids),
     ):
         return
+    name_run(run_name(JOB, run.recorder.report()))
 
     if run.recorder.needs_scan or not run.is_chosen("process_downloads"):
         run.step("stash_scan", stash_scan, StashScanParams())
@@ -107,19 +124,17 @@ class _Run:
         self.params = params
         self.recorder = Recorder(run_id())
         self._started = datetime.now(UTC)
+        self._job_ids: dict[Step, str] = {}
 
     def is_chosen(self, step: Step) -> bool:
         """Tell whether the run was asked to do this step."""
         return self.params.steps is None or step in self.params.steps
 
-    def step(self, step: Step, job: Any, *arguments: Any, **options: Any) -> bool:
+    def step(self, step: Step, job: Any, /, *arguments: Any, **options: Any) -> bool:
         """Run a job as this step; tell whether it came to its end."""
 
         def run_job() -> str:
-            started = time.monotonic()
-            result: Result = job(*arguments, **options)
-            self.recorder.completed(step, result, time.monotonic() - started)
-            return "done"
+            return self._do(step, job, *arguments, **options)
 
         return self._attempt(step, run_job)
 
@@ -127,20 +142,33 @@ class _Run:
         """Sync if scenes differ."""
 
         def run_sync() -> str:
-            if not pending_scenes():
+            if not is_sync_needed(step):
                 return self.skip(step, NO_PENDING_SCENES)
-            started = time.monotonic()
-            result = sync(SyncParams(), trigger="workflow", step=step)
-            self.recorder.completed(step, result, time.monotonic() - started)
-            return "done"
+            return self._do(step, sync, SyncParams(), trigger="workflow", step=step)
 
         self._attempt(step, run_sync)
+
+    def _do(self, step: Step, job: Any, /, *arguments: Any, **options: Any) -> str:
+        """Run a job and record what it did; return how it ended, in words."""
+        started = time.monotonic()
+        state: State[Result] = job(*arguments, **options, return_state=True)
+        self._job_ids[step] = str(state.state_details.task_run_id)
+        result = state.result()
+        self.recorder.completed(
+            step, result, time.monotonic() - started, self._job_ids[step]
+        )
+        if not (message := put_off(result)):
+            return "done"
+        show_step(step, state_name(status_of(result)), message)
+        return message
 
     def analysis_step(self) -> None:
         """Analyse what is new in mapped batches; a failed batch stops nothing."""
 
         def run_batches() -> str:
             started = time.monotonic()
+            minutes = self.params.max_minutes
+            deadline = None if minutes is None else time.time() + 60 * minutes
             results = [apply_leftover(plan_id) for plan_id in unapplied_plans()]
             batches = plan_batches(self.params.batch_size)
             if not batches and not results:
@@ -149,21 +177,24 @@ class _Run:
                 self.params.parallel_batches or get_settings().analysis.parallel_batches
             )
             calls = [
-                {"scene_ids": scene_ids, "batch_num": number}
+                {"scene_ids": scene_ids, "batch_num": number, "deadline": deadline}
                 for number, scene_ids in enumerate(batches, 1)
             ]
             with mapped(analysis_batch, calls, workers) as outcomes:
                 for number, outcome in enumerate(outcomes, 1):
                     results.append(_batch_result(number, outcome))
                     self._move_within("analysis", number, len(batches))
-            self.recorder.batches(results, time.monotonic() - started)
-            return "done"
+            message = self.recorder.batches(results, time.monotonic() - started)
+            if not message:
+                return "done"
+            show_step("analysis", "Deferred", message)
+            return message
 
         self._attempt("analysis", run_batches)
 
     def skip(self, step: Step, message: str) -> str:
         """Record and show a step that had nothing to do; return `message`."""
-        skip(step, message)
+        show_step(step, "Skipped", message)
         self.recorder.skipped(step, message)
         self.progress.move(MILESTONES[step][0], f"{TITLES[step]}: {message}")
         return message
@@ -172,12 +203,11 @@ class _Run:
         """Keep the report and return the state that the run ends in."""
         unseen = [] if status else confirm_downloads()
         report = self.recorder.report(status, unseen, changed_scenes(run_id()))
-        keep_report(
-            run_id(), "process_new_scenes", report.status, self._started, report
-        )
+        name_run(run_name(JOB, report))
+        keep_report(run_id(), JOB, report.status, self._started, report)
         words = report.status.replace("_", " ")
         if report.status != "cancelled":
-            self.progress.move(100, f"process_new_scenes {words}")
+            self.progress.move(100, f"{JOB} {words}")
         failed = report.steps.process_downloads
         return final_state(
             report.status, report, (failed.error if failed else None) or ""
@@ -197,7 +227,9 @@ class _Run:
                 if tries_left:
                     self.progress.note(f"{TITLES[step]}: trying again: {error}")
                     continue
-                self.recorder.failed(step, error, time.monotonic() - started)
+                self.recorder.failed(
+                    step, error, time.monotonic() - started, self._job_ids.get(step)
+                )
                 self.progress.move(end, f"{TITLES[step]}: failed: {error}")
                 return False
             break
@@ -213,6 +245,8 @@ class _Run:
 
 
 def _batch_result(number: int, outcome: Any) -> BatchResult:
+    if isinstance(outcome, BatchDeferred):
+        return outcome.result
     if isinstance(outcome, BatchResult):
         return outcome
     return BatchResult(batch_num=number, errors=(str(outcome),))

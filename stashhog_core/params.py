@@ -29,6 +29,11 @@ class ProcessNewScenesParams(JobParams):
         default=None,
         description="Batches at a time; none: STASHHOG_ANALYSIS__PARALLEL_BATCHES.",
     )
+    max_minutes: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Begin to analyse no scene after so long; the next run goes on "
+        "from there.",
+    )
     steps: Annotated[tuple[Step, ...], Field(min_length=1)] | None = Field(
         default=None, description="Only these steps; none: all."
     )

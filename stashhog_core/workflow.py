@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+from stashhog_core.errors import Deferred
 from stashhog_core.results import (
+    AnalysisResult,
     BatchResult,
     ItemFailure,
     JobStatus,
@@ -68,6 +70,14 @@ def put_off(result: Result) -> str:
     return ""
 
 
+def deferred_result(error: Deferred) -> AnalysisResult:
+    """Return what an analysis had done when it was put off, and why it was."""
+    result = getattr(error, "result", None)
+    if isinstance(result, AnalysisResult):
+        return result
+    return AnalysisResult(status="completed_with_errors", deferred=str(error))
+
+
 def in_batches(scene_ids: Sequence[int], size: int) -> list[list[int]]:
     """Cut `scene_ids` into lists of `size`, keeping their order."""
     return [
@@ -119,8 +129,8 @@ class Recorder:
         """Record a step that had nothing to do."""
         self._steps[step] = StepResult(status="skipped", message=message)
 
-    def batches(self, results: Sequence[BatchResult], seconds: float) -> None:
-        """Record the analysis step by its batches."""
+    def batches(self, results: Sequence[BatchResult], seconds: float) -> str:
+        """Record the analysis step by its batches; return why it was put off, if so."""
         self._batches = list(results)
         away = next((batch for batch in results if batch.deferred), None)
         status: StepStatus = "completed"
@@ -128,11 +138,11 @@ class Recorder:
             status = "deferred"
         elif any(batch.errors for batch in results):
             status = "completed_with_errors"
+        message = put_off(away) if away else ""
         self._steps["analysis"] = StepResult(
-            status=status,
-            message=put_off(away) if away else "",
-            duration_seconds=round(seconds, 3),
+            status=status, message=message, duration_seconds=round(seconds, 3)
         )
+        return message
 
     @property
     def needs_scan(self) -> bool:

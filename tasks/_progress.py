@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -40,16 +40,20 @@ class WorkflowProgress:
         with self._lock:
             self._percent = max(self._percent, percent)
         logger.info("%3.0f %% %s", self._percent, message)
-        self._show(message, force=True)
+        self._show(message)
 
     def note(self, message: str) -> None:
         """Show what the active task does."""
         self._show(message)
 
-    def _show(self, message: str, *, force: bool = False) -> None:
+    def close(self) -> None:
+        """Have the last report stand in Prefect's UI."""
+        self._artifact.close()
+
+    def _show(self, message: str) -> None:
         for listener in listeners:
             listener(self._percent, message)
-        self._artifact.show(self._percent, message, force=force)
+        self._artifact.show(self._percent, message)
 
 
 _workflow: ContextVar[WorkflowProgress | None] = ContextVar("workflow", default=None)
@@ -70,6 +74,7 @@ def workflow_progress(key: str) -> Iterator[WorkflowProgress]:
         raise
     finally:
         _workflow.reset(token)
+        progress.close()
 
 
 def stop_mapped_tasks() -> None:
@@ -98,11 +103,18 @@ def task_progress(name: str, stop: Stop | None = None) -> Iterator[Progress]:
                 listener(100 * (fraction or 0.0), message)
         artifact.show(100 * (fraction or 0.0), f"{name}: {message}")
 
-    yield Progress(sink, workflow.stop if workflow else stop)
+    try:
+        yield Progress(sink, workflow.stop if workflow else stop)
+    finally:
+        artifact.close()
 
 
 class _Artifact:
-    """A progress artifact, made on the first report and updated once a second."""
+    """A progress artifact, made on the first report and updated once a second.
+
+    What is reported in between is sent when the second is over, so that the last word
+    always comes to stand there, however long nothing follows it.
+    """
 
     def __init__(self, key: str | None) -> None:
         self._key = key
@@ -110,17 +122,44 @@ class _Artifact:
         self._lock = threading.Lock()
         # A task that ends sooner than this makes no artifact at all.
         self._next = time.monotonic() + (0 if key else _UPDATE_INTERVAL_SECONDS)
+        self._unsent: tuple[float, str] | None = None
+        self._timer: threading.Timer | None = None
 
-    def show(self, percent: float, message: str, *, force: bool = False) -> None:
+    def show(self, percent: float, message: str) -> None:
         with self._lock:
-            if not force and time.monotonic() < self._next:
-                return
-            self._next = time.monotonic() + _UPDATE_INTERVAL_SECONDS
-            if self._id is None:
-                made = create_progress_artifact(
-                    percent, key=self._key, description=message
-                )
-                if isinstance(made, UUID):
-                    self._id = made
-            else:
-                update_progress_artifact(self._id, percent, description=message)
+            self._unsent = percent, message
+            wait = self._next - time.monotonic()
+            if wait <= 0:
+                self._send()
+            elif self._key and self._timer is None:
+                # Prefect knows by the context to which run an artifact belongs.
+                context = copy_context()
+                self._timer = threading.Timer(wait, context.run, [self._send_late])
+                self._timer.daemon = True
+                self._timer.start()
+
+    def close(self) -> None:
+        """Send what is not sent yet."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._id is not None:
+                self._send()
+
+    def _send_late(self) -> None:
+        with self._lock:
+            self._timer = None
+            self._send()
+
+    def _send(self) -> None:
+        if self._unsent is None:
+            return
+        percent, message = self._unsent
+        self._unsent = None
+        self._next = time.monotonic() + _UPDATE_INTERVAL_SECONDS
+        if self._id is not None:
+            update_progress_artifact(self._id, percent, description=message)
+            return
+        made = create_progress_artifact(percent, key=self._key, description=message)
+        if isinstance(made, UUID):
+            self._id = made

@@ -1,8 +1,10 @@
 """What surrounds a core function in a task: services, progress and retries."""
 
 import logging
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -66,31 +68,89 @@ READ_TASK: dict[str, Any] = {
 """Options of the tasks that only look something up."""
 
 
+class Services:
+    """The database and the Stash servers of one run, shared by its tasks and threads.
+
+    A server is looked at when it is first used; whatever happens to it later is an
+    outage, to be ridden out, and no wrong setting.
+    """
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.settings = settings
+        self.database = database
+        self._servers: dict[str | None, StashClient] = {}
+        self._resources = ExitStack()
+        self._lock = threading.Lock()
+
+    def stash(self, server: str | None = None) -> StashClient:
+        """Return the Stash server, or the further one of this name.
+
+        Raises:
+            ConfigurationError: It is not set, not reachable, or refuses the key.
+        """
+        with self._lock:
+            if server not in self._servers:
+                settings = server_settings(self.settings.stash, server)
+                if settings.url is None:
+                    raise ConfigurationError(
+                        "No Stash server is set",
+                        remedy="set STASHHOG_STASH__URL, such as http://localhost:9999",
+                    )
+                client = self._resources.enter_context(StashClient(settings))
+                client.check_ready()
+                self._servers[server] = client
+            return self._servers[server]
+
+    def close(self) -> None:
+        """Close the connections to the Stash servers."""
+        self._resources.close()
+
+
+_services: ContextVar[Services | None] = ContextVar("services", default=None)
+
+
+@contextmanager
+def run_services() -> Iterator[Services]:
+    """Yield the services of this run; opened here unless an outer block has.
+
+    Tasks that the run maps to other processes open their own.
+
+    Raises:
+        ConfigurationError: The settings are wrong, or the database cannot be used.
+    """
+    shared = _services.get()
+    if shared is not None:
+        yield shared
+        return
+    settings = get_settings()
+    with open_database(settings) as database:
+        services = Services(settings, database)
+        token = _services.set(services)
+        try:
+            yield services
+        finally:
+            _services.reset(token)
+            services.close()
+
+
 @dataclass(frozen=True)
 class Job:
-    """The services of one task run."""
+    """What one task run works with."""
 
     settings: Settings
     database: Database
     progress: Progress
     run_id: str
+    services: Services
 
     @contextmanager
     def stash(self, server: str | None = None) -> Iterator[StashClient]:
-        """Open the Stash server, or the further one of this name.
+        """Use the Stash server, or the further one of this name.
 
         Raises:
             ConfigurationError: It is not set, not reachable, or refuses the key.
         """
-        settings = server_settings(self.settings.stash, server)
-        if settings.url is None:
-            raise ConfigurationError(
-                "No Stash server is set",
-                remedy="set STASHHOG_STASH__URL, such as http://localhost:9999",
-            )
-        with StashClient(settings) as client:
-            client.check_ready()
-            yield client
+        yield self.services.stash(server)
 
 
 def was_cancelled(run_id: str) -> bool:
@@ -110,9 +170,14 @@ def was_cancelled(run_id: str) -> bool:
 @contextmanager
 def open_job(name: str) -> Iterator[Job]:
     """Open what a task run needs; `name` is shown on its progress."""
-    settings = get_settings()
     with (
-        open_database(settings) as database,
-        task_progress(name, stop_of_mapper(database)) as progress,
+        run_services() as services,
+        task_progress(name, stop_of_mapper(services.database)) as progress,
     ):
-        yield Job(settings, database, progress, flow_run.get_id() or name)
+        yield Job(
+            services.settings,
+            services.database,
+            progress,
+            flow_run.get_id() or name,
+            services,
+        )

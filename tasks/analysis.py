@@ -1,14 +1,21 @@
 """Analyse scenes into reviewable plans, one at a time or in mapped batches."""
 
+import time
+from typing import Any
+
 from prefect import task
-from prefect.cache_policies import NO_CACHE
+from prefect.cache_policies import DEFAULT, NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from stashhog_core.analysis.job import analyze, unanalyzed_scene_ids
 from stashhog_core.analysis.plan_lock import is_worked_on
-from stashhog_core.analysis.plans import unapplied_plan_ids
+from stashhog_core.analysis.plans import read_plan, unapplied_plan_ids
+from stashhog_core.errors import Deferred
 from stashhog_core.params import AnalysisParams, ApplyPlanParams
 from stashhog_core.results import AnalysisResult, BatchResult
-from stashhog_core.workflow import in_batches
+from stashhog_core.workflow import TIME_IS_OVER, deferred_result, in_batches
+from tasks._events import announce
 from tasks._runtime import JOB_TASK, READ_TASK, open_job
 from tasks.apply_plan import apply_plan
 
@@ -17,9 +24,12 @@ from tasks.apply_plan import apply_plan
 def analysis(params: AnalysisParams = AnalysisParams()) -> AnalysisResult:
     """Propose changes; nothing is changed in Stash."""
     with open_job("analysis") as job, job.stash() as stash:
-        return analyze(
+        result = analyze(
             job.settings, stash, job.database, params, job.progress, run_id=job.run_id
         )
+    if result.plan_id is not None:
+        announce("analysis.completed", {"plan_id": result.plan_id})
+    return result
 
 
 @task(name="plan_batches", **JOB_TASK)
@@ -39,10 +49,15 @@ def unapplied_plans() -> list[int]:
     """Return the plans that a run which died has approved but not applied.
 
     Their scenes count as analysed, so nothing else would bring these changes to Stash.
+    A run that is resumed goes on with its own plans by itself, in their batches.
     """
     with open_job("unapplied_plans") as job:
         with job.database.transaction() as session:
-            plan_ids = unapplied_plan_ids(session)
+            plan_ids = [
+                id_
+                for id_ in unapplied_plan_ids(session)
+                if read_plan(session, id_).run_id != job.run_id
+            ]
         return [id_ for id_ in plan_ids if not is_worked_on(job.database, id_)]
 
 
@@ -57,27 +72,75 @@ def apply_leftover(plan_id: int) -> BatchResult:
     )
 
 
-@task(name="analysis_batch", task_run_name="analysis batch {batch_num}", **JOB_TASK)
-def analysis_batch(scene_ids: list[int], batch_num: int) -> BatchResult:
-    """Analyse a batch, approve all it proposes, and apply that to Stash."""
-    found = analysis(
-        AnalysisParams(
-            scene_ids=tuple(scene_ids),
-            plan_name=f"Video Tags Analysis - Batch {batch_num} - "
-            f"{len(scene_ids)} scenes",
-            auto_approve=True,
+class BatchDeferred(Deferred):
+    """A service is away. `result` has what the batch had done, and how much was not.
+
+    Raised and not returned: a result is kept, and a run that is resumed would take the
+    batch for finished.
+    """
+
+    def __init__(self, what: str, result: BatchResult) -> None:
+        super().__init__(what)
+        # Pickling calls the class with these.
+        self.args = (what, result)
+        self.result = result
+
+
+@task(
+    name="analysis_batch",
+    task_run_name="analysis batch {batch_num}",
+    # A run that is resumed has another deadline, and the same finished batches.
+    cache_policy=DEFAULT - "deadline",
+    **JOB_TASK,
+)
+def analysis_batch(
+    scene_ids: list[int], batch_num: int, deadline: float | None = None
+) -> BatchResult | State[Any]:
+    """Analyse a batch, approve all it proposes, and apply that to Stash.
+
+    Args:
+        scene_ids: The scenes.
+        batch_num: The batch's number, from 1.
+        deadline: When to begin no further scene, in seconds since 1970; a batch that
+            comes later is skipped.
+
+    Raises:
+        BatchDeferred: The AI server is away; what was finished by then is applied.
+    """
+    minutes = None if deadline is None else (deadline - time.time()) / 60
+    if minutes is not None and minutes <= 0:
+        left = BatchResult(batch_num=batch_num, scenes_left=len(scene_ids))
+        return Completed(name="Skipped", message=TIME_IS_OVER, data=left)
+    try:
+        found = analysis(
+            AnalysisParams(
+                scene_ids=tuple(scene_ids),
+                plan_name=f"Video Tags Analysis - Batch {batch_num} - "
+                f"{len(scene_ids)} scenes",
+                max_minutes=minutes,
+                auto_approve=True,
+            )
         )
-    )
+    except Deferred as error:
+        found = deferred_result(error)
     errors = [f"{error.item}: {error.reason}" for error in found.errors]
     applied = 0
     if found.plan_id is not None:
         outcome = apply_plan(ApplyPlanParams(plan_id=found.plan_id))
         applied = outcome.applied + outcome.already
         errors += [f"{error.item}: {error.reason}" for error in outcome.errors]
-    return BatchResult(
+    unseen = len(scene_ids) - found.scenes_analyzed - len(found.errors)
+    result = BatchResult(
         batch_num=batch_num,
         scenes_analyzed=found.scenes_analyzed,
+        scenes_left=found.scenes_left,
+        # A server that was away from the start was asked for no scene at all.
+        scenes_deferred=unseen if found.deferred else 0,
+        deferred=found.deferred,
         changes_approved=found.changes_approved,
         changes_applied=applied,
         errors=tuple(errors),
     )
+    if found.deferred:
+        raise BatchDeferred(found.deferred, result)
+    return result

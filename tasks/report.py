@@ -1,20 +1,21 @@
 """Keep what a run did: a row in the database and a Markdown artifact."""
 
 from datetime import datetime
+from functools import partial
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.utilities.urls import url_for
 
 from stashhog_core.analysis.plans import changes_of_run
-from stashhog_core.db.open import open_database
 from stashhog_core.db.reports import save_report
 from stashhog_core.report import job_markdown, to_markdown
 from stashhog_core.results import Result, SceneChanges, WorkflowReport
-from stashhog_core.settings import get_settings
+from tasks._runtime import run_services
 
 
 def changed_scenes(run_id: str) -> list[SceneChanges]:
     """Return what a run changed in which scene, the first 500 of them."""
-    with open_database(get_settings()) as database, database.transaction() as session:
+    with run_services() as services, services.database.transaction() as session:
         return changes_of_run(session, run_id, limit=500)
 
 
@@ -26,12 +27,11 @@ def keep_report(
     Args:
         run_id: The flow run.
         job: Name of the job.
-        status: completed, completed_with_errors, failed or cancelled.
+        status: completed, completed_with_errors, deferred, held, failed or cancelled.
         started_at: When it started, aware.
         result: What it did.
     """
-    settings = get_settings()
-    with open_database(settings) as database, database.transaction() as session:
+    with run_services() as services, services.database.transaction() as session:
         save_report(
             session,
             run_id=run_id,
@@ -41,7 +41,7 @@ def keep_report(
             report=result.model_dump(mode="json"),
         )
     markdown = (
-        to_markdown(result, settings.stash.url)
+        to_markdown(result, services.settings.stash.url, partial(url_for, "task-run"))
         if isinstance(result, WorkflowReport)
         else job_markdown(job, result)
     )

@@ -19,6 +19,20 @@ def pending_scenes() -> Pending:
         return find_pending_scenes(stash, job.database)
 
 
+@task(name="pending_scenes", task_run_name="pending_scenes: {step}", **JOB_TASK)
+def is_sync_needed(step: str) -> bool:
+    """Tell whether anything differs between Stash and the mirror.
+
+    The answer is kept: a run that is resumed would take the sync that it had finished
+    for one that there was no need of.
+
+    Args:
+        step: The workflow's step, which looks twice.
+    """
+    with open_job("pending_scenes") as job, job.stash() as stash:
+        return bool(find_pending_scenes(stash, job.database))
+
+
 @task(name="sync", **JOB_TASK)
 def sync(
     params: SyncParams = SyncParams(),
@@ -44,5 +58,6 @@ def sync(
             conflicts=job.settings.sync.conflicts,
         )
     counts = result.model_dump(mode="json", include={"created", "updated", "removed"})
-    announce("sync.completed", counts)
+    changed = "yes" if any(counts.values()) else "no"
+    announce("sync.completed", counts, trigger=trigger, changed=changed)
     return result

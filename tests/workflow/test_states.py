@@ -1,0 +1,185 @@
+"""The names of states: what is skipped, put off, held or left is said as such."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State, StateType
+from sqlalchemy import func, select
+from starlette.responses import PlainTextResponse
+
+from flows.analysis import analysis
+from flows.process_new_scenes import process_new_scenes
+from flows.sync import sync
+from sandbox.ai_server import AiStandIn, Spans
+from stashhog_core.analysis import ai_client, ai_gate
+from stashhog_core.db.models import JobReport, Scene
+from stashhog_core.db.session import Database
+from stashhog_core.results import StepResult, WorkflowReport
+from stashhog_core.settings import get_settings
+from tests.services import Services
+from tests.stash_requests import add_scenes, asking
+
+pytestmark = pytest.mark.slow
+
+AWAY = PlainTextResponse("no models", 503)
+SEEN: Spans = {"actions": {"Dancing": [(0.0, 1.0, 0.9)]}}
+
+
+@pytest.fixture
+def ai(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[AiStandIn]:
+    """An AI server that sees something in every sample, asked without any pause."""
+    monkeypatch.setattr(ai_client, "RETRY_DELAYS_SECONDS", (0.0,))
+    monkeypatch.setattr(ai_gate, "OPEN_SECONDS", 0.0)
+    with AiStandIn() as server:
+        server.videos = {str(services.placed(s)): SEEN for s in services.readable}
+        monkeypatch.setenv("STASHHOG_AI_SERVER__URL", server.url)
+        monkeypatch.setenv("STASHHOG_ANALYSIS__PARALLEL_BATCHES", "1")
+        get_settings.cache_clear()
+        yield server
+
+
+def go_away_after(ai: AiStandIn, videos: int) -> None:
+    """Have the server look at so many videos, and answer nothing afterwards."""
+    look = ai._look
+
+    def some(path: str, categories: list[str]) -> Any:
+        seen = look(path, categories)
+        if len({path for path, _ in ai.inferred}) == videos:
+            ai.fault = lambda: AWAY
+        return seen
+
+    ai._look = some  # type: ignore[method-assign]
+
+
+def run(**parameters: Any) -> tuple[State[Any], WorkflowReport]:
+    state: Any = process_new_scenes(**parameters, return_state=True)
+    report = state.result(raise_on_failure=False)
+    assert isinstance(report, WorkflowReport), report
+    return state, report
+
+
+def shown_steps(run_id: str) -> dict[str, tuple[str, str]]:
+    """Return state and message of each task of a run, by name."""
+    with get_client(sync_client=True) as client:
+        tasks = client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+        )
+    return {
+        task.name: (task.state_name or "", (task.state and task.state.message) or "")
+        for task in tasks
+    }
+
+
+def step(report: WorkflowReport, name: str) -> StepResult:
+    result = getattr(report.steps, name)
+    assert isinstance(result, StepResult)
+    return result
+
+
+def unanalyzed(database: Database) -> int:
+    with database.transaction() as session:
+        query = select(func.count()).where(~Scene.video_analyzed)
+        return session.scalar(query) or 0
+
+
+def kept_status(database: Database, state: State[Any]) -> str:
+    run_id = str(state.state_details.flow_run_id)
+    with database.transaction() as session:
+        return session.get_one(JobReport, run_id).status
+
+
+def test_an_ai_server_that_goes_away_defers_the_rest(
+    services: Services, database: Database, ai: AiStandIn
+) -> None:
+    """What was seen is applied and counted, the rest stays for the next run."""
+    seen = 7
+    go_away_after(ai, seen)
+
+    state, report = run(batch_size=5)
+    left = len(services.readable) - seen
+    left_by_the_first = unanalyzed(database)
+    ai.fault = None
+    _, second = run()
+
+    assert state.name == "CompletedWithErrors"
+    assert step(report, "analysis").status == "deferred"
+    assert step(report, "analysis").message.startswith("Deferred - ")
+    assert (report.summary.total_scenes_analyzed, left_by_the_first) == (seen, left)
+    assert report.summary.total_scenes_deferred == left
+    first_batch, second_batch = report.steps.analysis_batches[:2]
+    assert (first_batch.scenes_analyzed, first_batch.deferred) == (5, None)
+    assert second_batch.scenes_analyzed == 2
+    assert second_batch.changes_applied == second_batch.changes_approved > 0
+    assert "503" in (second_batch.deferred or "")
+    name, message = shown_steps(report.job_id)["analysis"]
+    assert (name, message) == ("Deferred", step(report, "analysis").message)
+    assert second.summary.total_scenes_analyzed == left
+    assert unanalyzed(database) == 0
+
+
+def test_an_analysis_alone_is_deferred(
+    services: Services, database: Database, ai: AiStandIn
+) -> None:
+    """The run is red, called Deferred, says how to mend it, and keeps its counts."""
+    run(steps=["process_downloads", "stash_scan", "incremental_sync"])
+    ai.stop()
+
+    state: Any = analysis(return_state=True)
+
+    assert (state.name, state.type) == ("Deferred", StateType.FAILED)
+    assert "STASHHOG_AI_SERVER__URL" in (state.message or "")
+    assert kept_status(database, state) == "deferred"
+    assert unanalyzed(database) == len(services.readable)
+    ai.start()
+
+
+def test_removals_that_wait_for_a_yes_hold_the_sync(
+    services: Services, database: Database
+) -> None:
+    """Too many scenes are gone: Held, in the main job as alone, and how to confirm."""
+    with asking(services.stash.url) as ask:
+        ids = add_scenes(ask, 60)
+        sync()
+        for scene_id in ids[:40]:
+            ask("mutation($i:ID!){sceneDestroy(input:{id:$i})}", i=scene_id)
+        # The first sync after that marks what is missing.
+        sync()
+        alone: Any = sync(return_state=True)
+        add_scenes(ask, 1)
+        _, report = run(steps=["incremental_sync"])
+
+    assert (alone.name, alone.type) == ("Held", StateType.COMPLETED)
+    assert "confirm_removals" in (alone.message or "")
+    assert (alone.message or "").startswith("Held - ")
+    assert kept_status(database, alone) == "held"
+    assert (report.status, step(report, "incremental_sync").status) == (
+        "completed_with_errors",
+        "held",
+    )
+    assert shown_steps(report.job_id)["incremental_sync"] == (
+        "Held",
+        step(report, "incremental_sync").message,
+    )
+
+
+def test_what_there_was_no_time_for_is_left_for_the_next_run(
+    services: Services, database: Database
+) -> None:
+    """The budget ends the analysis cleanly: Completed steps, a count, no error."""
+    parameters = {"batch_size": 5, "parallel_batches": 1}
+
+    _, report = run(**parameters, max_minutes=1e-6)
+    left = unanalyzed(database)
+    _, second = run(**parameters)
+
+    assert left == len(services.readable)
+    assert step(report, "analysis").status == "completed"
+    assert report.summary.total_scenes_left == left
+    assert step(report, "stash_generate").status == "completed"
+    shown = shown_steps(report.job_id)
+    assert shown["analysis batch 1"] == ("Skipped", "Skipped - Time is over")
+    assert second.summary.total_scenes_analyzed == left
+    assert unanalyzed(database) == 0
