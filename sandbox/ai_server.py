@@ -7,7 +7,6 @@ confidence], …]}}`, else two made-up tags.
 
 import argparse
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,12 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from sandbox.serving import Served
 
 Spans = Mapping[str, Mapping[str, list[tuple[float, float | None, float | None]]]]
 
@@ -29,7 +29,6 @@ DEFAULT: Spans = {
     "places": {"Outdoor": [(10.0, 40.0, 0.9), (60.0, None, 0.5)]},
 }
 DURATION = 120.0
-_START_SECONDS = 10
 
 
 class AiStandIn:
@@ -60,7 +59,7 @@ class AiStandIn:
         self.fault: Callable[[], Response] | None = None
         self.ready = True
         self.others = 0
-        self._port = port
+        self._served = Served("ai", port)
         self._outstanding = 0
         self._places = threading.Semaphore(capacity)
         self._lock = threading.Lock()
@@ -68,7 +67,7 @@ class AiStandIn:
     @property
     def url(self) -> str:
         """Address without a slash at its end."""
-        return f"http://127.0.0.1:{self._port}"
+        return self._served.url
 
     # --- what it answers -------------------------------------------------------------
 
@@ -262,38 +261,15 @@ class AiStandIn:
 
     def start(self) -> None:
         """Start answering; the port stays the same over restarts."""
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self._port))
-        self._port = listener.getsockname()[1]
-        config = uvicorn.Config(
-            self._app(),
-            log_level="error",
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        self._server = uvicorn.Server(config)
-        self._listener = listener
-        self._thread = threading.Thread(
-            target=self._server.run, args=([listener],), name="ai", daemon=True
-        )
-        self._thread.start()
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._server.started:
-            if time.monotonic() > deadline or not self._thread.is_alive():
-                raise RuntimeError("The stand-in did not start")
-            time.sleep(0.005)
+        self._served.start(self._app())
 
     def stop(self) -> None:
         """Be away."""
-        self._server.should_exit = True
-        self._thread.join()
-        self._listener.close()
+        self._served.stop()
 
     def join(self) -> None:
         """Wait until it is stopped from elsewhere."""
-        while self._thread.is_alive():
-            self._thread.join(1)
+        self._served.join()
 
     def __enter__(self) -> Self:
         self.start()

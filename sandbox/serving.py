@@ -1,0 +1,103 @@
+"""Serving an application on loopback from a thread: started and stopped at once."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from typing import Any
+
+import uvicorn
+
+_START_SECONDS = 30
+_GRACE_SECONDS = 1.0
+_POLL_SECONDS = 0.002
+
+
+class Served:
+    """An application that answers while it is started.
+
+    The port stays the same over restarts.
+
+    Args:
+        name: Of its thread.
+        port: 0 takes a free one.
+        options: Further ones of `uvicorn.Config`.
+    """
+
+    def __init__(self, name: str, port: int = 0, **options: Any) -> None:
+        self._name = name
+        self._port = port
+        self._options = options
+
+    @property
+    def url(self) -> str:
+        """Address without a slash at its end."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self, app: Any) -> None:
+        """Start answering; return when it does."""
+        # Named as TCP, or asyncio leaves Nagle's delay on: 40 ms an answer.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self._port))
+        self._port = listener.getsockname()[1]
+        self._listener = listener
+        self._server = _Server(
+            uvicorn.Config(app, log_level="error", lifespan="off", **self._options)
+        )
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name=self._name, daemon=True
+        )
+        self._thread.start()
+        if not self._server.answers.wait(_START_SECONDS):
+            raise RuntimeError(f"{self._name} did not start")
+
+    def stop(self) -> None:
+        """Answer nothing more; return when the port is free."""
+        self._server.end()
+        self._thread.join()
+        self._listener.close()
+
+    def join(self) -> None:
+        """Wait until it is stopped from elsewhere."""
+        while self._thread.is_alive():
+            self._thread.join(1)
+
+
+class _Server(uvicorn.Server):
+    """Told when to end: uvicorn's own server looks every 0.1 s, and then waits 0.1 s.
+
+    Tests start and stop hundreds of them.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.answers = threading.Event()
+
+    def end(self) -> None:
+        """Have the thread end; may be called from any thread, and again."""
+        self.should_exit = True
+        with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended
+            self._loop.call_soon_threadsafe(self._ending.set)
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ending = asyncio.Event()
+        self.answers.set()
+        # Each tenth tick brings the answers' date up to date.
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), 1)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while (state.connections or state.tasks) and time.monotonic() < deadline:
+            await asyncio.sleep(_POLL_SECONDS)
+        for task in state.tasks:
+            task.cancel()
