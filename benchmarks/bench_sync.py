@@ -223,7 +223,8 @@ def _upsert(session: Session, scene: Scene) -> None:
         select(MarkerTag).join(Marker).where(Marker.id.in_(markers))
     ).all()
     have = {(link.marker_id, link.tag_id) for link in links}
-    for marker_id, tag_id in set(marker_tag_rows(scene)) - have:
+    wanted = {row[:2] for row in marker_tag_rows(scene)}
+    for marker_id, tag_id in wanted - have:
         session.add(MarkerTag(marker_id=marker_id, tag_id=tag_id))
 
 

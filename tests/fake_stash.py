@@ -12,6 +12,7 @@ import msgspec
 from stashhog_core.errors import JobError
 from stashhog_core.stash.payloads import (
     Fingerprint,
+    Library,
     Marker,
     MarkerStamp,
     Performer,
@@ -50,6 +51,25 @@ class FakeStash:
         self._last_id = 0
 
     # --- what sync reads -------------------------------------------------------------
+
+    def library(self, files_changed_since: str) -> Library:
+        return Library(
+            pages=tuple(map(tuple, self.scene_stamps())),
+            markers=tuple(self.marker_stamps()),
+            tags=tuple(self.tags()),
+            performers=tuple(self.performers()),
+            studios=tuple(self.studios()),
+            files=tuple(
+                self.scene_file_stamps(files_changed_since)
+                if files_changed_since
+                else ()
+            ),
+        )
+
+    def newest_scene(self) -> tuple[int, str]:
+        self.requests.append("newest_scene")
+        times = [scene.updated_at for scene in self.scene_rows.values()]
+        return len(self.scene_rows), max(times, default="")
 
     def scene_stamps(self) -> Iterator[list[SceneStamp]]:
         self.requests.append("scene_stamps")

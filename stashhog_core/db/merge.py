@@ -1,15 +1,14 @@
 """Set-wise writes: COPY into a temporary table, then merge what really differs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg.types.json import Jsonb
 from sqlalchemy import Table, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Session
 
-Row = Sequence[Any]
+from stashhog_core.db.copying import Row, copy_rows
 
 
 @dataclass(frozen=True)
@@ -191,60 +190,39 @@ def stage_rows(
             f'SELECT {", ".join(_quoted(columns))} FROM "{table.name}" WITH NO DATA'
         )
     )
-    return Staged(name, _copy(session, name, table, columns, rows))
+    rows = list(rows)
+    copy_rows(session, name, table, columns, rows)
+    return Staged(name, len(rows))
 
 
 def insert_rows(
     session: Session,
     model: type[DeclarativeBase],
     columns: Sequence[str],
-    rows: Iterable[Row],
-) -> int:
-    """COPY `rows` straight into the table; return how many. None may exist yet."""
+    rows: Collection[Row],
+) -> None:
+    """COPY `rows` straight into the table. None may exist yet."""
     table = _table(model)
-    return _copy(session, table.name, table, columns, rows)
+    copy_rows(session, table.name, table, columns, rows)
 
 
-def _copy(
-    session: Session,
-    name: str,
-    table: Table,
-    columns: Sequence[str],
-    rows: Iterable[Row],
-) -> int:
-    connection = session.connection().connection.driver_connection
-    if connection is None:
-        raise RuntimeError("the session has no connection")
-    written = {
-        position: _as_json if isinstance(table.c[column].type, JSONB) else _as_array
-        for position, column in enumerate(columns)
-        if isinstance(table.c[column].type, JSONB | ARRAY)
-    }
-    count = 0
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(
-            f'COPY "{name}" ({", ".join(_quoted(columns))}) FROM STDIN'
-        ) as copy,
-    ):
-        write_row = copy.write_row
-        for row in rows:
-            if written:
-                row = list(row)
-                for position, text_of in written.items():
-                    row[position] = text_of(row[position])
-            write_row(row)
-            count += 1
-    return count
+@contextmanager
+def unchecked_references(session: Session) -> Iterator[None]:
+    """Insert rows without having PostgreSQL look up each foreign key, if it may be.
 
-
-def _as_json(value: Any) -> Any:
-    # Most lists are empty.
-    return "[]" if value == [] else None if value is None else Jsonb(value)
-
-
-def _as_array(value: Any) -> Any:
-    return "{}" if value == [] else value
+    The caller has made sure that what the rows refer to exists and stays: for the
+    links of scenes the look-ups take longer than all the rest of storing them. Only
+    a superuser, such as the embedded server's, may leave them out; for others, and
+    after the block, every key is checked.
+    """
+    allowed = session.scalar(text("SELECT current_setting('is_superuser')")) == "on"
+    if allowed:
+        # As for the changes that logical replication brings in.
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+    yield
+    # After an error there is nothing to set back: the transaction is over.
+    if allowed:
+        session.execute(text("SET LOCAL session_replication_role = origin"))
 
 
 def _table(model: type[DeclarativeBase]) -> Table:

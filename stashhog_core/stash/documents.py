@@ -1,11 +1,12 @@
 """The GraphQL documents sent to Stash: by hand, and only with fields that are used.
 
 Each asks for one thing and calls it `answer`; lists in it are called `rows`. So one
-envelope fits all, and every operation states only the type of its answer.
+envelope fits all, and every operation states only the type of its answer. Those that
+ask for several things at once are marked as `whole`.
 """
 
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -39,7 +40,7 @@ class Answer(Payload, Generic[T], frozen=True, kw_only=True):
 class Envelope(Payload, Generic[T], frozen=True, kw_only=True):
     """What comes back on the wire."""
 
-    data: Answer[T] | None = None
+    data: T | None = None
     errors: tuple[GraphQLError, ...] | None = None
 
 
@@ -47,6 +48,24 @@ class Rows(Payload, Generic[T], frozen=True, kw_only=True):
     """A list, inside the object Stash wraps it in."""
 
     rows: tuple[T, ...]
+
+
+class Library(Payload, frozen=True, kw_only=True):
+    """The light listings, of scenes the first page."""
+
+    scenes: Rows[SceneStamp]
+    markers: Rows[MarkerStamp]
+    tags: Rows[Tag]
+    performers: Rows[Performer]
+    studios: Rows[Studio]
+    files: Rows[SceneFileStamp]
+
+
+class NewestScenes(Payload, frozen=True, kw_only=True):
+    """How many scenes there are, and those that were changed last."""
+
+    count: int
+    rows: tuple[SceneStamp, ...]
 
 
 class Count(Payload, frozen=True, kw_only=True):
@@ -87,19 +106,37 @@ class Configuration(Payload, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Operation(Generic[T]):
-    """A document, the type of its answer, and whether it may be sent twice."""
+    """A document, the type of its answer, and whether it may be sent twice.
+
+    With `whole`, the answer is all the data that comes back.
+    """
 
     name: str
     text: str
     shape: type[T]
     reads: bool = True
-    decoder: "msgspec.json.Decoder[Envelope[T]]" = field(init=False, compare=False)
+    whole: bool = False
+    _decoder: "msgspec.json.Decoder[Envelope[Any]]" = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Ids are strings on the wire: hence not strict. mypy takes no computed type.
-        envelope = Envelope[self.shape]  # type: ignore[name-defined]
-        decoder = msgspec.json.Decoder(envelope, strict=False)
-        object.__setattr__(self, "decoder", decoder)
+        # mypy takes no computed types.
+        data: Any = self.shape if self.whole else Answer[self.shape]  # type: ignore[name-defined]
+        # Ids are strings on the wire: hence not strict.
+        decoder = msgspec.json.Decoder(Envelope[data], strict=False)
+        object.__setattr__(self, "_decoder", decoder)
+
+    def decode(self, body: bytes) -> Envelope[Any]:
+        """Return what came back.
+
+        Raises:
+            msgspec.DecodeError: It is no JSON, or has another form.
+        """
+        return self._decoder.decode(body)
+
+    def answer_of(self, data: Any) -> T | None:
+        """Return the answer that the data of an envelope holds."""
+        answer: T | None = data if self.whole else data.answer
+        return answer
 
 
 TAG_FIELDS = (
@@ -170,14 +207,17 @@ JOBS_SUBSCRIBE = "subscription JobsSubscribe{answer:jobsSubscribe{type job{id}}}
 # --- reading -------------------------------------------------------------------------
 
 
-def _scene_page(name: str, fields: str) -> str:
+def _page_of_scenes(fields: str) -> str:
     # Without a sort there is no order at all; with one, ids make a key to go on from.
     return (
-        f"query {name}($after:Int!,$size:Int!){{answer:findScenes("
-        'filter:{per_page:$size,sort:"id",direction:ASC},'
+        'findScenes(filter:{per_page:$size,sort:"id",direction:ASC},'
         "scene_filter:{id:{value:$after,modifier:GREATER_THAN}})"
-        f"{{rows:scenes{{{fields}}}}}}}"
+        f"{{rows:scenes{{{fields}}}}}"
     )
+
+
+def _scene_page(name: str, fields: str) -> str:
+    return f"query {name}($after:Int!,$size:Int!){{answer:{_page_of_scenes(fields)}}}"
 
 
 def _scenes_by_id(name: str, fields: str) -> str:
@@ -187,13 +227,40 @@ def _scenes_by_id(name: str, fields: str) -> str:
     )
 
 
-def _everything(name: str, field_name: str, rows: str, fields: str) -> str:
+def _everything(field_name: str, rows: str, fields: str) -> str:
     return (
-        f'query {name}{{answer:{field_name}(filter:{{per_page:-1,sort:"id",'
-        f"direction:ASC}}){{rows:{rows}{{{fields}}}}}}}"
+        f'{field_name}(filter:{{per_page:-1,sort:"id",direction:ASC}})'
+        f"{{rows:{rows}{{{fields}}}}}"
     )
 
 
+_CHANGED_FILES = (
+    'findScenes(filter:{per_page:-1,sort:"id",direction:ASC},scene_filter:'
+    "{files_filter:{updated_at:{value:$since,modifier:GREATER_THAN}}})"
+    "{rows:scenes{id files{id path size mod_time}}}"
+)
+_ALL_MARKERS = _everything(
+    "findSceneMarkers", "scene_markers", "id updated_at scene{id}"
+)
+_ALL_TAGS = _everything("findTags", "tags", TAG_FIELDS)
+_ALL_PERFORMERS = _everything("findPerformers", "performers", PERFORMER_FIELDS)
+_ALL_STUDIOS = _everything("findStudios", "studios", STUDIO_FIELDS)
+
+LIBRARY = Operation(
+    "Library",
+    "query Library($after:Int!,$size:Int!,$since:String!){"
+    f"scenes:{_page_of_scenes('id updated_at')} markers:{_ALL_MARKERS} "
+    f"tags:{_ALL_TAGS} performers:{_ALL_PERFORMERS} studios:{_ALL_STUDIOS} "
+    f"files:{_CHANGED_FILES}}}",
+    Library,
+    whole=True,
+)
+NEWEST_SCENE = Operation(
+    "NewestScene",
+    'query NewestScene{answer:findScenes(filter:{per_page:1,sort:"updated_at",'
+    "direction:DESC}){count rows:scenes{id updated_at}}}",
+    NewestScenes,
+)
 SCENE_STAMPS = Operation(
     "SceneStamps", _scene_page("SceneStamps", "id updated_at"), Rows[SceneStamp]
 )
@@ -241,30 +308,17 @@ LACKING_PHASH = Operation(
 )
 SCENE_FILE_STAMPS = Operation(
     "SceneFileStamps",
-    "query SceneFileStamps($since:String!){answer:findScenes("
-    'filter:{per_page:-1,sort:"id",direction:ASC},scene_filter:{files_filter:'
-    "{updated_at:{value:$since,modifier:GREATER_THAN}}})"
-    "{rows:scenes{id files{id path size mod_time}}}}",
+    f"query SceneFileStamps($since:String!){{answer:{_CHANGED_FILES}}}",
     Rows[SceneFileStamp],
 )
 MARKER_STAMPS = Operation(
-    "MarkerStamps",
-    _everything(
-        "MarkerStamps", "findSceneMarkers", "scene_markers", "id updated_at scene{id}"
-    ),
-    Rows[MarkerStamp],
+    "MarkerStamps", f"query MarkerStamps{{answer:{_ALL_MARKERS}}}", Rows[MarkerStamp]
 )
-TAGS = Operation("Tags", _everything("Tags", "findTags", "tags", TAG_FIELDS), Rows[Tag])
+TAGS = Operation("Tags", f"query Tags{{answer:{_ALL_TAGS}}}", Rows[Tag])
 PERFORMERS = Operation(
-    "Performers",
-    _everything("Performers", "findPerformers", "performers", PERFORMER_FIELDS),
-    Rows[Performer],
+    "Performers", f"query Performers{{answer:{_ALL_PERFORMERS}}}", Rows[Performer]
 )
-STUDIOS = Operation(
-    "Studios",
-    _everything("Studios", "findStudios", "studios", STUDIO_FIELDS),
-    Rows[Studio],
-)
+STUDIOS = Operation("Studios", f"query Studios{{answer:{_ALL_STUDIOS}}}", Rows[Studio])
 FIND_TAG = Operation(
     "FindTag",
     "query FindTag($name:String!){answer:findTags(filter:{per_page:-1},tag_filter:"

@@ -10,8 +10,12 @@ import msgspec
 JobStatus = Literal["READY", "RUNNING", "FINISHED", "STOPPING", "CANCELLED", "FAILED"]
 
 
-class Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all payloads."""
+class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all payloads.
+
+    They refer to each other without cycles, so the collector need not look at them:
+    with a page of scenes in hand it would do so all the time.
+    """
 
 
 class Ref(Payload, frozen=True, kw_only=True):
@@ -302,6 +306,20 @@ class Studio(Payload, frozen=True, kw_only=True):
     favorite: bool = False
     ignore_auto_tag: bool = False
     stash_ids: tuple[StashBoxId, ...] = ()
+
+
+class Library(Payload, frozen=True, kw_only=True):
+    """The light listings of a whole library.
+
+    `files` are those of the scenes with a file that was changed lately.
+    """
+
+    pages: tuple[tuple[SceneStamp, ...], ...]
+    markers: tuple[MarkerStamp, ...]
+    tags: tuple[Tag, ...]
+    performers: tuple[Performer, ...]
+    studios: tuple[Studio, ...]
+    files: tuple[SceneFileStamp, ...]
 
 
 class GraphQLError(Payload, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from stashhog_core.errors import JobError
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash import documents as d
 from stashhog_core.stash.payloads import (
+    Library,
     MarkerStamp,
     Performer,
     Scene,
@@ -27,6 +28,10 @@ T = TypeVar("T")
 
 IDS_PER_QUERY = 1000
 """Scenes asked for at a time when they are named by id."""
+
+
+# Stash compares texts: later than any time it writes.
+_NEVER = "9999"
 
 
 class StashReader:
@@ -67,6 +72,31 @@ class StashReader:
         """Where the server is, without credentials."""
         return self._transport.address
 
+    def library(
+        self, files_changed_since: str = "", page_size: int = 20_000
+    ) -> Library:
+        """Return the light listings of everything, in as few requests as there may be.
+
+        Args:
+            files_changed_since: As for `scene_file_stamps`; empty: none.
+            page_size: Scenes listed in one request; the first one lists all the rest.
+        """
+        since = files_changed_since or _NEVER
+        variables = {"after": 0, "size": page_size, "since": since}
+        found = self._one(d.LIBRARY, variables)
+        pages = [found.scenes.rows]
+        while len(page := pages[-1]) == page_size:
+            variables = {"after": page[-1].id, "size": page_size}
+            pages.append(self._one(d.SCENE_STAMPS, variables).rows)
+        return Library(
+            pages=tuple(pages),
+            markers=found.markers.rows,
+            tags=found.tags.rows,
+            performers=found.performers.rows,
+            studios=found.studios.rows,
+            files=found.files.rows,
+        )
+
     def scene_stamps(self, page_size: int = 5000) -> Iterator[list[SceneStamp]]:
         """Yield id and time of change of every scene, page by page, by rising id."""
         after = 0
@@ -101,6 +131,11 @@ class StashReader:
         finds a file moved or replaced changes the file, and not its scene.
         """
         return self._rows(d.SCENE_FILE_STAMPS, {"since": changed_since})
+
+    def newest_scene(self) -> tuple[int, str]:
+        """Return how many scenes there are, and the latest time of change of any."""
+        found = self._one(d.NEWEST_SCENE)
+        return found.count, max((row.updated_at for row in found.rows), default="")
 
     def count_scenes(self) -> int:
         """Return the number of scenes."""

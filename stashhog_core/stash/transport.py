@@ -141,7 +141,7 @@ class Transport:
             self._fail(operation.name, error, limit)
         self._check_status(response, operation.name)
         try:
-            envelope = operation.decoder.decode(response.content)
+            envelope = operation.decode(response.content)
         except msgspec.ValidationError as error:
             raise JobError(
                 f"Stash answered {operation.name} in a form that is not known",
@@ -154,7 +154,7 @@ class Transport:
             raise self._graphql_error(operation.name, envelope.errors)
         if envelope.data is None:
             raise self._no_stash(response)
-        return envelope.data.answer
+        return operation.answer_of(envelope.data)
 
     def _probe(self, path: str) -> bool:
         try:

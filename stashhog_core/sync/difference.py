@@ -1,7 +1,7 @@
 """The rules of what differs between Stash and its mirror. Pure: no I/O in here."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -16,11 +16,7 @@ Hash = int
 
 def row_hash(row: Payload) -> Hash:
     """Return the hash of all that a row holds."""
-    return text_hash(msgspec.json.encode(row))
-
-
-def text_hash(text: bytes) -> Hash:
-    """Return the hash of a text."""
+    text = msgspec.json.encode(row)
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
 
 
@@ -76,12 +72,11 @@ def compare_entities(
     )
 
 
-class LocalScene(NamedTuple):
-    """A mirrored scene. No hash: it is to be fetched whatever Stash says."""
+LocalScenes = Mapping[int, str | None]
+"""Mirrored scene → Stash's time of its last change.
 
-    hash: Hash | None
-    missing: bool = False
-
+None: it is to be fetched, whatever Stash says.
+"""
 
 LocalMarkers = Mapping[int, tuple[int, str]]
 """Marker id → its scene and Stash's time of its last change."""
@@ -147,22 +142,26 @@ class SceneDifference:
 
 
 def compare_scenes(
-    remote: Mapping[int, Hash], local: Mapping[int, LocalScene]
+    remote: Mapping[int, str], local: LocalScenes, missing: Collection[int] = ()
 ) -> SceneDifference:
-    """Compare the stamps of all of Stash's scenes with the mirrored ones."""
-    difference = SceneDifference()
-    for id_, hash_ in remote.items():
-        known = local.get(id_)
-        if known is None:
-            difference.new.add(id_)
-        elif known.missing:
-            difference.returned.add(id_)
-        elif known.hash != hash_:
-            difference.changed.add(id_)
-    for id_, scene in local.items():
-        if id_ not in remote:
-            (difference.missing if scene.missing else difference.vanished).add(id_)
-    return difference
+    """Compare the times of change of all of Stash's scenes with the mirrored ones.
+
+    Args:
+        remote: Scene → time of its last change, as Stash has it.
+        local: The mirrored ones.
+        missing: Those of the mirrored ones that were found gone in an earlier run.
+    """
+    gone = local.keys() - remote.keys()
+    returned = remote.keys() & missing
+    differing = {id_ for id_, _ in remote.items() - local.items()}
+    new = differing - local.keys()
+    return SceneDifference(
+        new=new,
+        changed=differing - new - returned,
+        returned=returned,
+        vanished=gone.difference(missing),
+        missing=gone.intersection(missing),
+    )
 
 
 def scenes_of_changed_markers(

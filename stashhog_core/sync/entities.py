@@ -1,11 +1,11 @@
 """Tags, performers and studios in the mirror."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.merge import (
@@ -25,7 +25,7 @@ from stashhog_core.db.models import (
     Tag,
     TagParent,
 )
-from stashhog_core.db.reading import read_rows
+from stashhog_core.db.reading import any_of, read_rows
 from stashhog_core.stash import payloads
 from stashhog_core.sync.difference import Hash, LocalEntity, row_hash
 from stashhog_core.sync.hashes import note_entities
@@ -79,8 +79,12 @@ def fetch_listing(stash: Source, kind: str) -> Listing:
         "performer": stash.performers,
         "studio": stash.studios,
     }
-    rows = {row.id: row for row in fetch[kind]()}
-    return Listing(kind, rows)
+    return listing_of(kind, fetch[kind]())
+
+
+def listing_of(kind: str, rows: Iterable[EntityPayload]) -> Listing:
+    """Return what Stash listed."""
+    return Listing(kind, {row.id: row for row in rows})
 
 
 def local_entities(session: Session, kind: str) -> dict[int, LocalEntity]:
@@ -156,16 +160,30 @@ def store_stubs(session: Session, kind: str, ids: Collection[int]) -> None:
     A stub has no hash: the next run fills it, or finds it gone.
     """
     model = MODELS[kind]
-    known = session.scalars(select(model.id).where(model.id == func.any(list(ids))))
+    known = session.scalars(select(model.id).where(model.id == any_of(ids)))
     if lacking := set(ids).difference(known):
         merge_rows(session, model, ("id",), [(id_,) for id_ in lacking])
+
+
+def hold_entities(session: Session, named: Mapping[str, Collection[int]]) -> bool:
+    """Tell whether all of these rows exist; they stay until the transaction ends."""
+    for kind, ids in named.items():
+        model = MODELS[kind]
+        found = session.scalars(
+            select(model.id)
+            .where(model.id == any_of(ids))
+            .with_for_update(read=True, key_share=True)
+        )
+        if len(found.all()) < len(ids):
+            return False
+    return True
 
 
 def scenes_of_entities(session: Session, kind: str, ids: Collection[int]) -> set[int]:
     """Return the mirrored scenes that have any of these entities."""
     if not ids:
         return set()
-    wanted = func.any(list(ids))
+    wanted = any_of(ids)
     if kind == "performer":
         queries = [
             select(ScenePerformer.scene_id).where(ScenePerformer.performer_id == wanted)

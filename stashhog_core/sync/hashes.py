@@ -1,49 +1,28 @@
 """The hashes of what was last seen of Stash: of each row, and of all listings."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.merge import merge_rows
-from stashhog_core.db.models import Manifest
-from stashhog_core.db.reading import read_rows
-from stashhog_core.stash.payloads import Scene
-from stashhog_core.sync.difference import Hash, row_hash, text_hash
+from stashhog_core.db.models import Manifest, Scene
+from stashhog_core.db.reading import any_of
+from stashhog_core.stash import payloads
+from stashhog_core.sync.difference import Hash, row_hash
 
 SCENE = "scene"
-"""The scenes' name in the table of hashes."""
+"""The kind of what is no tag, performer or studio."""
 
-_LIBRARY = "library"
+LIBRARY = "library"
+"""The kind of the hash of all listings that were last found to be all mirrored."""
 _FORM = 1
 """Goes into the hashes of scenes' content: raised when rows are made otherwise."""
 
 
-def content_hash(scene: Scene) -> Hash:
+def content_hash(scene: payloads.Scene) -> Hash:
     """Return the hash of all that Stash has of a scene."""
     return row_hash(scene) ^ _FORM
-
-
-def stored_contents(session: Session) -> dict[int, Hash]:
-    """Return the content hash of every scene that has one."""
-    query = select(Manifest.id, Manifest.content).where(
-        Manifest.entity == SCENE, Manifest.content.is_not(None)
-    )
-    return dict(read_rows(session, query))
-
-
-def note_scenes(session: Session, scenes: Iterable[Scene]) -> None:
-    """Note how scenes were when they were fetched."""
-    merge_rows(
-        session,
-        Manifest,
-        ("entity", "id", "hash", "content"),
-        [
-            (SCENE, s.id, text_hash(s.updated_at.encode()), content_hash(s))
-            for s in scenes
-        ],
-    )
-    forget_library(session)
 
 
 def note_entities(session: Session, kind: str, hashes: Mapping[int, Hash]) -> None:
@@ -55,25 +34,23 @@ def note_entities(session: Session, kind: str, hashes: Mapping[int, Hash]) -> No
 
 def forget_hashes(session: Session, ids: Collection[int], kind: str = SCENE) -> None:
     """Let the next look find these rows pending, whatever Stash says."""
-    if ids:
+    if not ids:
+        return
+    wanted = any_of(ids)
+    if kind == SCENE:
+        session.execute(update(Scene).where(Scene.id == wanted).values(content=None))
+    else:
         session.execute(
-            delete(Manifest).where(
-                Manifest.entity == kind, Manifest.id == func.any(list(ids))
-            )
+            delete(Manifest).where(Manifest.entity == kind, Manifest.id == wanted)
         )
-        forget_library(session)
-
-
-def library_digest(session: Session) -> Hash | None:
-    """Return the digest of the listings that were last found to be all mirrored."""
-    return session.scalar(select(Manifest.hash).where(Manifest.entity == _LIBRARY))
+    forget_library(session)
 
 
 def note_library(session: Session, digest: Hash) -> None:
-    """Note that the mirror is what these listings say."""
-    merge_rows(session, Manifest, ("entity", "id", "hash"), [(_LIBRARY, 0, digest)])
+    """Note that the mirror is what listings of this digest say."""
+    merge_rows(session, Manifest, ("entity", "id", "hash"), [(LIBRARY, 0, digest)])
 
 
 def forget_library(session: Session) -> None:
     """Have the next look compare every row: something is about to change."""
-    session.execute(delete(Manifest).where(Manifest.entity == _LIBRARY))
+    session.execute(delete(Manifest).where(Manifest.entity == LIBRARY))

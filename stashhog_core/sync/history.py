@@ -8,7 +8,9 @@ from typing import Literal
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.models import SyncIssue, SyncRun
+from stashhog_core.db.models import Manifest, SyncIssue, SyncRun
+from stashhog_core.sync.difference import Hash
+from stashhog_core.sync.hashes import LIBRARY
 
 Kind = Literal["full", "incremental", "scenes"]
 Status = Literal["completed", "completed_with_errors", "failed", "cancelled"]
@@ -65,10 +67,21 @@ def start_run(
 ) -> tuple[int, datetime]:
     """Note that a run starts; return its number and the database's time.
 
-    The caller holds the lock of sync, so a run that still counts as running was
-    killed: it is noted as interrupted.
+    The caller holds the lock of sync.
     """
-    session.execute(
+    note_interrupted(session)
+    run = SyncRun(kind=kind, trigger=trigger, run_id=run_id, status=_RUNNING)
+    session.add(run)
+    session.flush()
+    return run.id, run.started_at
+
+
+def note_interrupted(session: Session) -> int:
+    """Note runs that were killed as interrupted; return how many.
+
+    The caller holds the lock of sync, so no run that counts as running lives.
+    """
+    interrupted = session.scalars(
         update(SyncRun)
         .where(SyncRun.status == _RUNNING)
         .values(
@@ -76,11 +89,9 @@ def start_run(
             finished_at=func.now(),
             message="the process ended without a word",
         )
+        .returning(SyncRun.id)
     )
-    run = SyncRun(kind=kind, trigger=trigger, run_id=run_id, status=_RUNNING)
-    session.add(run)
-    session.flush()
-    return run.id, run.started_at
+    return len(interrupted.all())
 
 
 def note_progress(session: Session, number: int, tally: Tally) -> None:
@@ -117,12 +128,21 @@ def finish_run(
 
 def last_baseline(session: Session) -> datetime | None:
     """Return the start of the last successful sync of the library; None: never."""
-    return session.scalar(
+    return last_look(session)[0]
+
+
+def last_look(session: Session) -> tuple[datetime | None, Hash | None]:
+    """Return the last baseline, and the digest of listings found to be all mirrored."""
+    baseline = (
         select(SyncRun.baseline)
         .where(SyncRun.baseline.is_not(None))
         .order_by(SyncRun.id.desc())
         .limit(1)
+        .scalar_subquery()
     )
+    digest = select(Manifest.hash).where(Manifest.entity == LIBRARY).scalar_subquery()
+    found = session.execute(select(baseline, digest)).one()
+    return found[0], found[1]
 
 
 def latest_runs(session: Session, limit: int = 20) -> list[SyncRun]:

@@ -3,10 +3,11 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 from sqlalchemy.orm import Session
@@ -15,14 +16,14 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress
 from stashhog_core.stash.payloads import Scene
-from stashhog_core.sync.difference import Hash
 from stashhog_core.sync.entities import (
     Listing,
     entity_ids,
     fetch_listing,
     store_entities,
 )
-from stashhog_core.sync.hashes import SCENE, content_hash, forget_hashes
+from stashhog_core.sync.everything import MirroredLibrary, collector_paused
+from stashhog_core.sync.hashes import SCENE, forget_hashes
 from stashhog_core.sync.history import Issue, Stored, Tally, note_progress
 from stashhog_core.sync.local_edits import Conflicts
 from stashhog_core.sync.rows import referenced_ids
@@ -50,6 +51,13 @@ _RECENT = timedelta(hours=26)
 log = logging.getLogger(__name__)
 
 
+def in_pages(ids: Iterable[int]) -> Iterator[list[int]]:
+    """Yield ids, so many at a time as are fetched at once."""
+    coming = iter(ids)
+    while page := list(islice(coming, PAGE_SIZE)):
+        yield page
+
+
 class _Page(NamedTuple):
     """Scenes as fetched; those that the mirror has not so; those to look at again."""
 
@@ -66,8 +74,8 @@ class SceneLoader:
         database: Where they go; each page in a transaction of its own.
         run_number: The run in the history.
         newest_text: The latest time of change known so far, as Stash wrote it.
-        trusted: Scenes that only their content can tell to be changed, and the hash
-            of that as it was last stored.
+        mirrored: The mirrored scenes; one that is fetched as it was last stored is
+            not stored again. None: all are.
         conflicts: Who wins a field that was edited on both sides.
     """
 
@@ -77,7 +85,7 @@ class SceneLoader:
         database: Database,
         run_number: int,
         newest_text: str = "",
-        trusted: Mapping[int, Hash] | None = None,
+        mirrored: MirroredLibrary | None = None,
         conflicts: Conflicts = "ask",
     ) -> None:
         self.tally = Tally()
@@ -96,23 +104,33 @@ class SceneLoader:
         self._newest = parse_stash_time(newest_text)
         self._unsettled: dict[int, datetime] = {}
         self._failures_in_a_row = 0
-        self._trusted = trusted or {}
+        self._mirrored = mirrored
         self._conflicts: Conflicts = conflicts
         self._known: dict[str, set[int]] | None = None
 
-    def load(self, ids: Sequence[int], progress: Progress) -> None:
+    def load(
+        self, pages: Iterable[Sequence[int]], total: int, progress: Progress
+    ) -> None:
         """Fetch and store these scenes; issues and counts go to `tally`.
+
+        Args:
+            pages: The ids of the scenes, so many at a time as are fetched at once.
+            total: How many scenes there are, for the progress alone.
+            progress: Told of the scenes synced so far.
 
         Raises:
             TransientError: Stash or the database is away; stored pages stay.
             JobError: Every scene fails, so the trouble is not theirs.
             JobCancelled: A stop was asked for; stored pages stay.
         """
-        for start, page in self._pages(ids):
-            progress.update(start / len(ids), f"Synced {start}/{len(ids)} scenes")
+        done = 0
+        for ids, page in self._fetched(pages):
+            total = max(total, done + len(ids))
+            progress.update(done / total, f"Synced {done}/{total} scenes")
             self._store_page(page)
-        if ids:
-            progress.update(1.0, f"Synced {len(ids)}/{len(ids)} scenes")
+            done += len(ids)
+        if done:
+            progress.update(1.0, f"Synced {done}/{done} scenes")
 
     def settle(self, progress: Progress, seconds: float = SETTLE_SECONDS) -> None:
         """Look again at scenes that were fetched in the second of their last change.
@@ -130,11 +148,9 @@ class SceneLoader:
         while (left := deadline - time.monotonic()) > 0:
             progress.checkpoint()
             time.sleep(min(left, 0.2))
-        ids = list(unsettled)
-        for start in range(0, len(ids), PAGE_SIZE):
+        for ids in in_pages(unsettled):
             progress.checkpoint()
-            page = self._fetch_page(ids[start : start + PAGE_SIZE])
-            self._store_page(page, again=True)
+            self._store_page(self._fetch_page(ids), again=True)
         changed_anew = [
             id_
             for id_, moment in self._unsettled.items()
@@ -143,22 +159,23 @@ class SceneLoader:
         with self._database.transaction() as session:
             forget_hashes(session, changed_anew)
 
-    def _pages(self, ids: Sequence[int]) -> Iterator[tuple[int, _Page]]:
-        """Yield each page's start and scenes, fetching ahead in another thread."""
-        starts = iter(range(0, len(ids), PAGE_SIZE))
-        under_way: deque[tuple[int, Future[_Page]]] = deque()
+    def _fetched(
+        self, pages: Iterable[Sequence[int]]
+    ) -> Iterator[tuple[Sequence[int], _Page]]:
+        """Yield each page's ids and scenes, fetching ahead in other threads."""
+        coming = iter(pages)
+        under_way: deque[tuple[Sequence[int], Future[_Page]]] = deque()
         executor = ThreadPoolExecutor(_AHEAD, "sync-fetch")
         try:
             while True:
-                for start in starts:
-                    page = ids[start : start + PAGE_SIZE]
-                    under_way.append((start, executor.submit(self._fetch_page, page)))
+                for ids in coming:
+                    under_way.append((ids, executor.submit(self._fetch_page, ids)))
                     if len(under_way) > _AHEAD:
                         break
                 if not under_way:
                     return
-                start, fetched = under_way.popleft()
-                yield start, fetched.result()
+                ids, fetched = under_way.popleft()
+                yield ids, fetched.result()
         finally:
             # A stop must not wait for Stash to answer.
             executor.shutdown(wait=False, cancel_futures=True)
@@ -168,11 +185,10 @@ class SceneLoader:
         before = self._newest
         scenes = list({scene.id: scene for scene in self._fetch(ids)}.values())
         unsettled = self._unsettled_of(scenes, before)
-        if not self._trusted:
+        mirrored = self._mirrored
+        if mirrored is None:
             return _Page(scenes, scenes, unsettled)
-        trusted = self._trusted
-        differing = [s for s in scenes if trusted.get(s.id) != content_hash(s)]
-        return _Page(scenes, differing, unsettled)
+        return _Page(scenes, [s for s in scenes if not mirrored.has(s)], unsettled)
 
     def _store_page(self, page: _Page, *, again: bool = False) -> None:
         """Store; scenes that are loaded again were counted before."""
@@ -196,7 +212,8 @@ class SceneLoader:
                 note_progress(session, self._run_number, self.tally.with_stored(stored))
             return stored
 
-        results, failed = halve_on_failure(self._database, scenes, store)
+        with collector_paused():
+            results, failed = halve_on_failure(self._database, scenes, store)
         for scene, reason in failed:
             self._set_aside(SCENE, scene.id, reason)
         if not again:

@@ -1,6 +1,6 @@
 """What the mirror holds of scenes, as the rows that their payloads are turned into."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from stashhog_core.db.models import (
     ScenePerformer,
     SceneTag,
 )
-from stashhog_core.db.reading import read_rows
+from stashhog_core.db.reading import any_of, read_rows
 from stashhog_core.stash import payloads
 from stashhog_core.sync import rows
 from stashhog_core.sync.rows import Row
@@ -56,31 +56,31 @@ MARKER_TAGS = "tags of markers"
 
 
 def mirrored_scenes(session: Session, scene_ids: Sequence[int]) -> dict[int, Row]:
-    """Return the rows of these scenes by id, without those that are not mirrored."""
-    columns = (getattr(Scene, name) for name in rows.SCENE_COLUMNS)
-    query = select(*columns).where(Scene.id.in_(scene_ids))
+    """Return the rows of these scenes by id, without those that are not mirrored.
+
+    What the columns of scenes are followed by is the hash of their content.
+    """
+    columns = [getattr(Scene, name) for name in rows.SCENE_COLUMNS]
+    query = select(*columns, Scene.content).where(Scene.id == any_of(scene_ids))
     return {row[0]: row for row in read_rows(session, query)}
 
 
 def mirrored_children(
     session: Session, name: str, scene_ids: Sequence[int]
-) -> dict[int, set[Row]]:
-    """Return the rows of one table by scene; a scene without any is left out."""
+) -> list[Row]:
+    """Return the rows of one table that belong to these scenes.
+
+    A further tag of a marker is followed by the marker's scene.
+    """
+    wanted = any_of(scene_ids)
     if name == MARKER_TAGS:
         query = (
             select(MarkerTag.marker_id, MarkerTag.tag_id, Marker.scene_id)
             .join(Marker, Marker.id == MarkerTag.marker_id)
-            .where(Marker.scene_id.in_(scene_ids))
+            .where(Marker.scene_id == wanted)
         )
-        return _grouped((row[2], row[:2]) for row in read_rows(session, query))
-    table = CHILDREN[name]
-    columns = [getattr(table.model, column) for column in table.columns]
-    query = select(*columns).where(table.model.scene_id.in_(scene_ids))
-    return _grouped((row[table.scene], row) for row in read_rows(session, query))
-
-
-def _grouped(found: Iterable[tuple[int, Row]]) -> dict[int, set[Row]]:
-    groups: dict[int, set[Row]] = {}
-    for scene_id, row in found:
-        groups.setdefault(scene_id, set()).add(row)
-    return groups
+    else:
+        table = CHILDREN[name]
+        columns = [getattr(table.model, column) for column in table.columns]
+        query = select(*columns).where(table.model.scene_id == wanted)
+    return read_rows(session, query)

@@ -7,6 +7,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Scene
+from stashhog_core.db.reading import any_of
 from stashhog_core.sync.difference import removal_limit
 from stashhog_core.sync.entities import MODELS, scenes_of_entities
 from stashhog_core.sync.hashes import SCENE, forget_hashes, forget_library
@@ -28,7 +29,7 @@ def mark_missing(session: Session, kind: str, vanished: Collection[int]) -> None
         model = _model(kind)
         session.execute(
             update(model)
-            .where(model.id == func.any(list(vanished)))
+            .where(model.id == any_of(vanished))
             .values(missing_since=func.now())
         )
         forget_library(session)
@@ -70,7 +71,7 @@ def remove_missing(
     if kind != SCENE:
         # Scenes that still have it here lose it: they are to be fetched again.
         forget_hashes(session, scenes_of_entities(session, kind, ids))
-    session.execute(delete(model).where(model.id == func.any(ids)))
+    session.execute(delete(model).where(model.id == any_of(ids)))
     forget_hashes(session, ids, kind)
     return len(ids), None
 

@@ -1,6 +1,6 @@
 """Stash's payloads as rows of the mirror's tables. Pure: no I/O in here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from stashhog_core.stash.payloads import (
@@ -242,9 +242,9 @@ def marker_rows(scene: Scene) -> list[Row]:
 
 
 def marker_tag_rows(scene: Scene) -> list[Row]:
-    """Return the further tags of the scene's markers."""
+    """Return the further tags of the scene's markers, each with the scene."""
     return [
-        (marker.id, tag_id)
+        (marker.id, tag_id, scene.id)
         for marker in scene.scene_markers
         for tag_id in _ids(marker.tags)
     ]
@@ -265,19 +265,14 @@ def tag_parent_rows(tag: Tag) -> list[Row]:
     return [(tag.id, parent_id) for parent_id in _ids(tag.parents)]
 
 
-def referenced_ids(scenes: Iterable[Scene]) -> Mapping[str, set[int]]:
+def referenced_ids(scenes: Collection[Scene]) -> Mapping[str, set[int]]:
     """Return the ids of tags, performers and studios that the scenes name."""
-    tags: set[int] = set()
-    performers: set[int] = set()
-    studios: set[int] = set()
-    for scene in scenes:
-        tags.update(_ids(scene.tags))
-        performers.update(_ids(scene.performers))
-        if scene.studio:
-            studios.add(scene.studio.id)
-        for marker in scene.scene_markers:
-            tags.add(marker.primary_tag.id)
-            tags.update(_ids(marker.tags))
+    markers = [marker for scene in scenes for marker in scene.scene_markers]
+    tags = {tag.id for scene in scenes for tag in scene.tags}
+    tags.update(marker.primary_tag.id for marker in markers)
+    tags.update(tag.id for marker in markers for tag in marker.tags)
+    performers = {who.id for scene in scenes for who in scene.performers}
+    studios = {scene.studio.id for scene in scenes if scene.studio}
     return {"tag": tags, "performer": performers, "studio": studios}
 
 
@@ -310,7 +305,7 @@ def _texts(values: Iterable[str] | None) -> list[str]:
 
 
 def _ids(refs: Iterable[Ref]) -> list[int]:
-    return list(dict.fromkeys(ref.id for ref in refs))
+    return list(dict.fromkeys([ref.id for ref in refs]))
 
 
 def _stash_ids(ids: Iterable[StashBoxId]) -> list[dict[str, str]]:

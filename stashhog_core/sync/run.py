@@ -1,7 +1,7 @@
 """One run of sync, from the look at Stash to the note in the history."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from stashhog_core.db.session import Database
@@ -9,19 +9,27 @@ from stashhog_core.errors import JobCancelled, StashHogError
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, SyncResult
-from stashhog_core.sync.difference import Hash
-from stashhog_core.sync.hashes import (
-    SCENE,
-    forget_hashes,
-    note_library,
-    stored_contents,
+from stashhog_core.sync.deep import scenes_of_changed_relations
+from stashhog_core.sync.difference import EntityDifference, compare_entities
+from stashhog_core.sync.entities import (
+    MODELS,
+    fetch_listing,
+    local_entities,
+    scenes_of_entities,
 )
+from stashhog_core.sync.everything import (
+    MirroredLibrary,
+    is_empty,
+    mirrored_library,
+    one_ahead,
+)
+from stashhog_core.sync.hashes import SCENE, forget_hashes, note_library
 from stashhog_core.sync.history import Issue, Kind, Status, Tally, finish_run
-from stashhog_core.sync.loader import LISTED_SCENES, SceneLoader
+from stashhog_core.sync.loader import LISTED_SCENES, SceneLoader, in_pages
 from stashhog_core.sync.local_edits import Conflicts, count_conflicts
 from stashhog_core.sync.removals import mark_missing, remove_missing
 from stashhog_core.sync.source import Source
-from stashhog_core.sync.survey import Survey, take_survey
+from stashhog_core.sync.survey import take_survey
 
 log = logging.getLogger(__name__)
 
@@ -57,41 +65,77 @@ class Run:
     def sync_library(self) -> SyncResult:
         """Bring all that differs, or all there is, into the mirror."""
         self._progress.update(0, "Comparing with Stash")
+        with self._database.transaction() as session:
+            everything = self._kind == "full" or is_empty(session)
+        return self._sync_everything() if everything else self._sync_differences()
+
+    def _sync_differences(self) -> SyncResult:
         survey = take_survey(self._stash, self._database, deep=self._params.deep)
         scenes = survey.scenes
-        self._loader = SceneLoader(
-            self._stash,
-            self._database,
-            self._number,
-            survey.newest_text if scenes.to_fetch or self._kind == "full" else "",
-            trusted=self._contents(survey),
-            conflicts=self._conflicts,
-        )
+        self._loader = self._new_loader(survey.newest_text if scenes.to_fetch else "")
         self._progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
-        self._mark(survey)
-        if not survey.is_clean or self._kind == "full":
-            self._store_entities(survey)
-        to_fetch = survey.scene_ids if self._kind == "full" else scenes.to_fetch
-        self._load(sorted(to_fetch))
-
-        self._progress.update(_LOAD_SHARE, "Looking for what is gone from Stash")
-        removed, held = self._remove_gone(survey)
-        tally = self._loader.tally
-        unchanged = survey.total - tally.created - tally.updated
-        tally = replace(
-            tally,
-            unchanged=max(0, unchanged - tally.failed_scenes),
-            removed=removed,
+        if not survey.is_clean:
+            touched = scenes.entity | scenes.relation
+            self._mark(touched, survey.entities)
+            for kind, listing in survey.listings.items():
+                self._loader.store_entities(listing, survey.entities[kind].changed)
+        to_fetch = sorted(scenes.to_fetch)
+        self._load(in_pages(to_fetch), len(to_fetch))
+        removed, held = self._remove_gone(
+            scenes.vanished, scenes.missing, survey.entities, survey.total
         )
         # What is stored may be newer than the listing.
-        if survey.is_clean and not self._loader.has_written and not tally.issues:
+        is_mirrored = survey.is_clean and not self._loader.has_written
+        if is_mirrored and not survey.is_known and not self._loader.tally.issues:
             with self._database.transaction() as session:
                 note_library(session, survey.digest)
+        return self._finish_library(survey.total, removed, held)
+
+    def _sync_everything(self) -> SyncResult:
+        """Fetch all scenes while they are listed, a page at a time."""
+        listings = {kind: fetch_listing(self._stash, kind) for kind in MODELS}
+        count, newest = self._stash.newest_scene()
+        touched: set[int] = set()
+        entities: dict[str, EntityDifference] = {}
+        with self._database.transaction() as session:
+            for kind, listing in listings.items():
+                mine = local_entities(session, kind)
+                entities[kind] = found = compare_entities(listing.names(), mine)
+                touched |= scenes_of_entities(session, kind, found.touches_scenes)
+        if self._params.deep:
+            touched.update(scenes_of_changed_relations(self._stash, self._database))
+        self._mark(touched, entities)
+        with self._database.transaction() as session:
+            mirrored = mirrored_library(session)
+        self._loader = self._new_loader(newest, mirrored)
+        self._progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
+        for listing in listings.values():
+            self._loader.store_entities(listing, listing.rows.keys())
+        listed: set[int] = set()
+
+        def ids() -> Iterator[int]:
+            for stamps in one_ahead(self._stash.scene_stamps()):
+                for stamp in stamps:
+                    listed.add(stamp.id)
+                    yield stamp.id
+
+        self._load(in_pages(ids()), count)
+        gone = mirrored.contents.keys() - listed
+        removed, held = self._remove_gone(
+            gone - mirrored.missing, gone & mirrored.missing, entities, len(listed)
+        )
+        return self._finish_library(len(listed), removed, held)
+
+    def _finish_library(self, total: int, removed: int, held: str | None) -> SyncResult:
+        tally = self._loader.tally
+        unchanged = total - tally.created - tally.updated - tally.failed_scenes
+        tally = replace(tally, unchanged=max(0, unchanged), removed=removed)
         return self._finish(tally, held)
 
     def sync_scenes(self, scene_ids: Sequence[int]) -> SyncResult:
         """Bring these scenes into the mirror, changed or not."""
-        self._load(list(dict.fromkeys(scene_ids)))
+        ids = list(dict.fromkeys(scene_ids))
+        self._load(in_pages(ids), len(ids))
         tally = self._loader.tally
         absent = [
             Issue(SCENE, id_, "Stash has no scene of this id")
@@ -123,71 +167,75 @@ class Run:
                 "The end of sync run %d was not noted: %s", self._number, problem
             )
 
-    def _load(self, ids: Sequence[int]) -> None:
-        self._loader.load(ids, self._progress.within(_SURVEY_SHARE, _LOAD_SHARE))
+    def _new_loader(
+        self, newest_text: str, mirrored: MirroredLibrary | None = None
+    ) -> SceneLoader:
+        return SceneLoader(
+            self._stash,
+            self._database,
+            self._number,
+            newest_text,
+            mirrored,
+            self._conflicts,
+        )
+
+    def _load(self, pages: Iterable[Sequence[int]], total: int) -> None:
+        progress = self._progress.within(_SURVEY_SHARE, _LOAD_SHARE)
+        self._loader.load(pages, total, progress)
         self._loader.settle(self._progress, self._settle_seconds)
 
-    def _contents(self, survey: Survey) -> dict[int, Hash]:
-        """Return, for a full sync, what the scenes that look unchanged were like.
-
-        A scene that the survey found to differ is stored whatever its content: the
-        difference may be on our side.
-        """
-        if self._kind != "full":
-            return {}
-        with self._database.transaction() as session:
-            contents = stored_contents(session)
-        differing = survey.scenes.to_fetch
-        return {id_: h for id_, h in contents.items() if id_ not in differing}
-
-    def _mark(self, survey: Survey) -> None:
+    def _mark(
+        self, touched: Collection[int], entities: Mapping[str, EntityDifference]
+    ) -> None:
         """Note what has vanished, and which scenes must be fetched because of it.
 
         In one transaction: were the run killed in between, nothing would tell the
         next one about these scenes.
         """
-        if survey.is_clean:
-            return
         with self._database.transaction() as session:
-            forget_hashes(session, survey.scenes.entity | survey.scenes.relation)
-            for kind, found in survey.entities.items():
+            forget_hashes(session, touched)
+            for kind, found in entities.items():
                 mark_missing(session, kind, found.vanished)
 
-    def _store_entities(self, survey: Survey) -> None:
-        for kind, listing in survey.listings.items():
-            wanted = survey.entities[kind].changed
-            if self._kind == "full":
-                wanted = frozenset(listing.rows)
-            self._loader.store_entities(listing, wanted)
+    def _remove_gone(
+        self,
+        vanished: Set[int],
+        missing: Set[int],
+        entities: Mapping[str, EntityDifference],
+        listed: int,
+    ) -> tuple[int, str | None]:
+        """Mark and remove what is gone; return removed scenes and what is held.
 
-    def _remove_gone(self, survey: Survey) -> tuple[int, str | None]:
-        """Mark and remove what is gone; return removed scenes and what is held."""
-        gone = {SCENE: (survey.scenes.vanished, survey.scenes.missing)}
-        gone |= {
-            kind: (set(found.vanished), set(found.missing))
-            for kind, found in survey.entities.items()
-        }
-        if any(gone[SCENE]) and self._stash.count_scenes() > len(survey.scene_ids):
+        Args:
+            vanished: Scenes that were not listed, and were last time.
+            missing: Scenes that were not listed again.
+            entities: The same of tags, performers and studios.
+            listed: How many scenes were listed.
+        """
+        self._progress.update(_LOAD_SHARE, "Looking for what is gone from Stash")
+        gone = {SCENE: (vanished, missing)}
+        gone |= {k: (found.vanished, found.missing) for k, found in entities.items()}
+        if any(gone[SCENE]) and self._stash.count_scenes() > listed:
             # The listing was not complete, or has grown since: no proof of absence.
             log.info("Scenes gone from Stash are left for the next sync")
             del gone[SCENE]
         removed: dict[str, int] = {}
         held: list[str] = []
-        for kind, (vanished, missing) in gone.items():
-            if not vanished and not missing:
+        for kind, (newly, again) in gone.items():
+            if not newly and not again:
                 continue
             with self._database.transaction() as session:
-                mark_missing(session, kind, vanished)
+                mark_missing(session, kind, newly)
                 removed[kind], reason = remove_missing(
                     session,
                     kind,
-                    vanished,
-                    missing,
+                    newly,
+                    again,
                     confirmed=self._params.confirm_removals,
                 )
             if kind != SCENE and removed[kind]:
-                entities = self._loader.entities
-                entities[kind] = entities.get(kind, 0) + removed[kind]
+                stored = self._loader.entities
+                stored[kind] = stored.get(kind, 0) + removed[kind]
             if reason:
                 log.warning("Removals are held: %s", reason)
                 held.append(reason)

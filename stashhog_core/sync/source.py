@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from stashhog_core.stash.payloads import (
+    Library,
     MarkerStamp,
     Performer,
     Scene,
-    SceneFileStamp,
     SceneRelations,
     SceneStamp,
     Studio,
@@ -22,19 +22,25 @@ class Source(Protocol):
     refuses the request.
     """
 
+    def library(self, files_changed_since: str) -> Library:
+        """Return the light listings of everything.
+
+        Args:
+            files_changed_since: Stash compares it as text, to the second, in its own
+            zone, with when a file was changed; empty: no files.
+        """
+        ...
+
+    def newest_scene(self) -> tuple[int, str]:
+        """Return how many scenes there are, and the latest time of change of any."""
+        ...
+
     def scene_stamps(self) -> Iterator[list[SceneStamp]]:
         """Yield id and time of change of every scene, by rising id."""
         ...
 
     def marker_stamps(self) -> list[MarkerStamp]:
         """Return id, time of change and scene of every marker."""
-        ...
-
-    def scene_file_stamps(self, changed_since: str) -> list[SceneFileStamp]:
-        """Return the files of each scene with a file Stash changed since then.
-
-        Stash compares the text, to the second, in its own zone.
-        """
         ...
 
     def scene_relations(self) -> Iterator[list[SceneRelations]]:

@@ -1,6 +1,7 @@
 """Storing scenes with all they have, and what follows for local knowledge."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import psycopg
@@ -12,13 +13,15 @@ from stashhog_core.db.merge import (
     insert_rows,
     merge_rows_returning,
     replace_children_returning,
+    unchecked_references,
 )
 from stashhog_core.db.models import Marker, MarkerTag
 from stashhog_core.db.models import Scene as SceneTable
+from stashhog_core.db.reading import any_of, read_rows
 from stashhog_core.db.session import Database
 from stashhog_core.stash.payloads import Scene
-from stashhog_core.sync.entities import store_stubs
-from stashhog_core.sync.hashes import note_scenes
+from stashhog_core.sync.entities import hold_entities, store_stubs
+from stashhog_core.sync.hashes import content_hash, forget_library
 from stashhog_core.sync.history import Stored
 from stashhog_core.sync.local_edits import Conflicts, settle_edits
 from stashhog_core.sync.mirrored import (
@@ -30,9 +33,10 @@ from stashhog_core.sync.mirrored import (
 )
 from stashhog_core.sync.rows import (
     SCENE_COLUMNS,
-    marker_rows,
+    Row,
     marker_tag_rows,
     primary_oshash,
+    referenced_ids,
     scene_row,
 )
 
@@ -70,15 +74,13 @@ def store_scenes(
     for kind, lacking in (stubs or {}).items():
         store_stubs(session, kind, lacking)
     ids = [scene.id for scene in scenes]
-    mirrored = session.scalars(
-        select(SceneTable.id).where(SceneTable.id == func.any(ids))
-    )
-    known = set(mirrored)
+    mirrored = select(SceneTable.id).where(SceneTable.id == any_of(ids))
+    known = {id_ for (id_,) in read_rows(session, mirrored)}
     fresh = [scene for scene in scenes if scene.id not in known]
-    others = [scene for scene in scenes if scene.id in known]
     _create(session, fresh)
-    updated = _update(session, settle_edits(session, others, conflicts))
-    note_scenes(session, scenes)
+    others = [scene for scene in scenes if scene.id in known]
+    updated = _update(session, others, conflicts)
+    forget_library(session)
     return Stored(frozenset(scene.id for scene in fresh), frozenset(updated))
 
 
@@ -116,30 +118,53 @@ def _create(session: Session, scenes: Sequence[Scene]) -> None:
     """Insert scenes of which the mirror has nothing."""
     if not scenes:
         return
-    insert_rows(session, SceneTable, SCENE_COLUMNS, map(scene_row, scenes))
-    for name in _PLAIN:
-        table = CHILDREN[name]
-        children = [row for scene in scenes for row in table.rows_of(scene)]
-        if children:
-            insert_rows(session, table.model, table.columns, children)
+    entities_stay = hold_entities(session, referenced_ids(scenes))
+    markers = [marker.id for scene in scenes for marker in scene.scene_markers]
+    known = select(Marker.id).where(Marker.id == any_of(markers))
     # A marker may have come from another scene.
-    _replace_markers(session, [scene for scene in scenes if scene.scene_markers])
+    markers_are_new = not read_rows(session, known)
+    columns = (*SCENE_COLUMNS, "content")
+    with unchecked_references(session) if entities_stay else nullcontext():
+        rows = [(*scene_row(scene), content_hash(scene)) for scene in scenes]
+        insert_rows(session, SceneTable, columns, rows)
+        for name in CHILDREN if markers_are_new else _PLAIN:
+            table = CHILDREN[name]
+            if children := _children(name, scenes):
+                insert_rows(session, table.model, table.columns, children)
+        if markers_are_new and (links := _marker_tags(scenes)):
+            insert_rows(session, MarkerTag, ("marker_id", "tag_id"), links)
+    if not markers_are_new:
+        _replace_markers(session, [scene for scene in scenes if scene.scene_markers])
 
 
-def _update(session: Session, scenes: Sequence[Scene]) -> set[int]:
+def _update(
+    session: Session, scenes: Sequence[Scene], conflicts: Conflicts
+) -> set[int]:
     """Bring mirrored scenes up to date; return those of which anything differed."""
     if not scenes:
         return set()
-    ids = [scene.id for scene in scenes]
+    contents = {scene.id: content_hash(scene) for scene in scenes}
+    scenes = settle_edits(session, scenes, conflicts)
+    ids = list(contents)
     mirrored = mirrored_scenes(session, ids)
-    differing = [row for s in scenes if (row := scene_row(s)) != mirrored[s.id]]
+    rows = [(*scene_row(scene), contents[scene.id]) for scene in scenes]
+    differing = [row for row in rows if row != mirrored[row[0]]]
     if differing:
-        merge_rows_returning(session, SceneTable, SCENE_COLUMNS, differing, "id")
-    changed = {row[0] for row in differing}
-    mine = {name: mirrored_children(session, name, ids) for name in _PLAIN}
-    replaced = {s.id for s in scenes if _has_another_primary_file(s, mine)}
+        columns = (*SCENE_COLUMNS, "content")
+        merge_rows_returning(session, SceneTable, columns, differing, "id")
+    changed = {row[0] for row in differing if row[:-1] != mirrored[row[0]][:-1]}
+    mine = {name: set(mirrored_children(session, name, ids)) for name in _PLAIN}
+    refiled: set[int] = set()
     for name in _PLAIN:
-        changed |= _replace(session, CHILDREN[name], scenes, mine[name])
+        found = _replace(session, CHILDREN[name], _children(name, scenes), mine[name])
+        changed |= found
+        if name in {"files", "hashes"}:
+            refiled |= found
+    replaced = {
+        scene.id
+        for scene in scenes
+        if scene.id in refiled and _has_another_primary_file(scene, mine)
+    }
     remarked = _with_other_markers(session, scenes)
     _replace_markers(session, [scene for scene in scenes if scene.id in remarked])
     changed |= remarked
@@ -149,41 +174,39 @@ def _update(session: Session, scenes: Sequence[Scene]) -> set[int]:
     return changed
 
 
+def _children(name: str, scenes: Iterable[Scene]) -> list[Row]:
+    rows_of = CHILDREN[name].rows_of
+    return [row for scene in scenes for row in rows_of(scene)]
+
+
+def _marker_tags(scenes: Iterable[Scene]) -> list[Row]:
+    return [row[:2] for scene in scenes for row in marker_tag_rows(scene)]
+
+
 def _replace(
-    session: Session,
-    table: Children,
-    scenes: Sequence[Scene],
-    mirrored: Mapping[int, set[Any]],
+    session: Session, table: Children, rows: Sequence[Row], mirrored: set[Row]
 ) -> set[int]:
     """Delete and insert the rows that differ; return their scenes."""
-    gone: list[Any] = []
-    added: list[Any] = []
-    changed: set[int] = set()
-    for scene in scenes:
-        mine, theirs = mirrored.get(scene.id, set()), set(table.rows_of(scene))
-        if mine != theirs:
-            gone += mine - theirs
-            added += theirs - mine
-            changed.add(scene.id)
+    wanted = set(rows)
+    gone, added = mirrored - wanted, wanted - mirrored
     keys = [getattr(table.model, column) for column in table.columns[: table.key]]
-    for start in range(0, len(gone), 1000):
-        part = [row[: table.key] for row in gone[start : start + 1000]]
+    lost = [row[: table.key] for row in gone]
+    for start in range(0, len(lost), 1000):
+        part = lost[start : start + 1000]
         session.execute(delete(table.model).where(tuple_(*keys).in_(part)))
     if added:
         insert_rows(session, table.model, table.columns, added)
-    return changed
+    return {row[table.scene] for row in gone | added}
 
 
 def _with_other_markers(session: Session, scenes: Sequence[Scene]) -> set[int]:
     ids = [scene.id for scene in scenes]
-    markers = mirrored_children(session, "markers", ids)
-    tags = mirrored_children(session, MARKER_TAGS, ids) if markers else {}
-    return {
-        scene.id
-        for scene in scenes
-        if set(marker_rows(scene)) != markers.get(scene.id, set())
-        or set(marker_tag_rows(scene)) != tags.get(scene.id, set())
-    }
+    mine = set(mirrored_children(session, "markers", ids))
+    theirs = set(_children("markers", scenes))
+    other = {row[CHILDREN["markers"].scene] for row in mine ^ theirs}
+    tags = set(mirrored_children(session, MARKER_TAGS, ids)) if mine else set()
+    wanted = {row for scene in scenes for row in marker_tag_rows(scene)}
+    return other | {row[-1] for row in tags ^ wanted}
 
 
 def _replace_markers(session: Session, scenes: Sequence[Scene]) -> None:
@@ -197,7 +220,7 @@ def _replace_markers(session: Session, scenes: Sequence[Scene]) -> None:
         "scene_id",
         ids,
         table.columns,
-        [row for scene in scenes for row in marker_rows(scene)],
+        _children("markers", scenes),
     )
     replace_children_returning(
         session,
@@ -205,20 +228,18 @@ def _replace_markers(session: Session, scenes: Sequence[Scene]) -> None:
         "marker_id",
         [marker.id for scene in scenes for marker in scene.scene_markers],
         ("marker_id", "tag_id"),
-        [row for scene in scenes for row in marker_tag_rows(scene)],
+        _marker_tags(scenes),
     )
 
 
-def _has_another_primary_file(
-    scene: Scene, mirrored: Mapping[str, Mapping[int, set[Any]]]
-) -> bool:
+def _has_another_primary_file(scene: Scene, mirrored: Mapping[str, set[Row]]) -> bool:
     """Tell whether the oshash of the primary file is not the mirrored one."""
     oshash = primary_oshash(scene)
-    primary = [row[1] for row in mirrored["files"].get(scene.id, ()) if row[2] == 0]
+    primary = [r[1] for r in mirrored["files"] if r[0] == scene.id and r[2] == 0]
     known = [
         row[3]
-        for row in mirrored["hashes"].get(scene.id, ())
-        if row[1] in primary and row[2] == "oshash"
+        for row in mirrored["hashes"]
+        if row[0] == scene.id and row[1] in primary and row[2] == "oshash"
     ]
     return oshash is not None and bool(known) and oshash not in known
 
@@ -227,6 +248,6 @@ def _reset(session: Session, scene_ids: Collection[int], **values: Any) -> None:
     if scene_ids:
         session.execute(
             update(SceneTable)
-            .where(SceneTable.id == func.any(list(scene_ids)))
+            .where(SceneTable.id == any_of(scene_ids))
             .values(**values)
         )

@@ -1,40 +1,38 @@
 """Looking at Stash and at the mirror, cheaply, to learn what differs."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.models import Manifest, Marker, Scene, SceneFile
-from stashhog_core.db.reading import read_rows
+from stashhog_core.db.models import Marker, Scene, SceneFile
+from stashhog_core.db.reading import any_of, read_rows
 from stashhog_core.db.session import Database
-from stashhog_core.stash.payloads import MarkerStamp, SceneStamp
+from stashhog_core.stash.payloads import Library, SceneStamp
 from stashhog_core.sync.deep import scenes_of_changed_relations
 from stashhog_core.sync.difference import (
     EntityDifference,
     FileFacts,
     Hash,
-    LocalScene,
+    LocalScenes,
     SceneDifference,
     compare_entities,
     compare_scenes,
     scenes_of_changed_files,
     scenes_of_changed_markers,
-    text_hash,
 )
 from stashhog_core.sync.entities import (
     MODELS,
     Listing,
-    fetch_listing,
+    listing_of,
     local_entities,
     scenes_of_entities,
 )
-from stashhog_core.sync.hashes import SCENE, library_digest
-from stashhog_core.sync.history import last_baseline
+from stashhog_core.sync.history import last_look
 from stashhog_core.sync.rows import file_facts
 from stashhog_core.sync.source import Source
 from stashhog_core.sync.times import text_surely_before
@@ -49,6 +47,8 @@ class Survey:
     scenes: SceneDifference
     digest: Hash
     """The hash of all that was listed."""
+    is_known: bool
+    """Whether that is the hash of listings that were found to be all mirrored."""
     pages: Sequence[Sequence[SceneStamp]]
 
     @property
@@ -100,26 +100,26 @@ def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Sur
         deep: Also compare the relations of every scene, one by one.
     """
     with database.transaction() as session:
-        baseline = last_baseline(session)
-        known_digest = library_digest(session)
-    pages = list(stash.scene_stamps())
-    markers = stash.marker_stamps()
-    listings = {kind: fetch_listing(stash, kind) for kind in MODELS}
-    files: dict[int, FileFacts] = {}
-    if baseline is not None:
-        since = text_surely_before(baseline)
-        files = {s.id: file_facts(s.files) for s in stash.scene_file_stamps(since)}
-    digest = _digest(
-        [*pages, markers, *(list(of.rows.values()) for of in listings.values())]
-    )
+        baseline, known_digest = last_look(session)
+    since = "" if baseline is None else text_surely_before(baseline)
+    library = stash.library(since)
+    listings = {
+        "tag": listing_of("tag", library.tags),
+        "performer": listing_of("performer", library.performers),
+        "studio": listing_of("studio", library.studios),
+    }
+    digest = _digest(library)
 
     if digest == known_digest:
         scenes = SceneDifference()
         entities = {kind: EntityDifference() for kind in MODELS}
     else:
-        scenes, entities = _compare(database, pages, markers, listings)
-    survey = Survey(listings, entities, scenes, digest, pages)
-    if files:
+        scenes, entities = _compare(database, library, listings)
+    survey = Survey(
+        listings, entities, scenes, digest, digest == known_digest, library.pages
+    )
+    if library.files:
+        files = {scene.id: file_facts(scene.files) for scene in library.files}
         with database.transaction() as session:
             changed = scenes_of_changed_files(files, _local_files(session, files))
             scenes.file.update(survey.scene_ids.intersection(changed))
@@ -129,27 +129,29 @@ def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Sur
     return survey
 
 
-def _digest(parts: Iterable[object]) -> Hash:
+def _digest(library: Library) -> Hash:
+    """Return the hash of all listings but that of the files, which starts anywhere."""
     digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
+    for part in (
+        *library.pages,
+        library.markers,
+        library.tags,
+        library.performers,
+        library.studios,
+    ):
         digest.update(msgspec.json.encode(part))
     return int.from_bytes(digest.digest(), signed=True)
 
 
 def _compare(
     database: Database,
-    pages: Sequence[Sequence[SceneStamp]],
-    marker_stamps: Sequence[MarkerStamp],
+    library: Library,
     listings: Mapping[str, Listing],
 ) -> tuple[SceneDifference, dict[str, EntityDifference]]:
-    stamps = {
-        stamp.id: text_hash(stamp.updated_at.encode())
-        for page in pages
-        for stamp in page
-    }
-    markers = ((m.id, m.scene.id, m.updated_at) for m in marker_stamps)
+    stamps = {stamp.id: stamp.updated_at for page in library.pages for stamp in page}
+    markers = ((m.id, m.scene.id, m.updated_at) for m in library.markers)
     with database.transaction() as session:
-        scenes = compare_scenes(stamps, _local_scenes(session))
+        scenes = compare_scenes(stamps, *_local_scenes(session))
         changed_markers = scenes_of_changed_markers(markers, _local_markers(session))
         scenes.marker.update(stamps.keys() & set(changed_markers))
         entities: dict[str, EntityDifference] = {}
@@ -161,14 +163,12 @@ def _compare(
     return scenes, entities
 
 
-def _local_scenes(session: Session) -> dict[int, LocalScene]:
-    query = select(Scene.id, Manifest.hash, Scene.missing_since.is_not(None)).outerjoin(
-        Manifest, (Manifest.entity == SCENE) & (Manifest.id == Scene.id)
-    )
-    return {
-        id_: LocalScene(hash_, missing)
-        for id_, hash_, missing in read_rows(session, query)
-    }
+def _local_scenes(session: Session) -> tuple[LocalScenes, set[int]]:
+    """Return all mirrored scenes, and those of them that are missing."""
+    text = case((Scene.content.is_not(None), Scene.stash_updated_text))
+    scenes = dict(read_rows(session, select(Scene.id, text)))
+    missing = select(Scene.id).where(Scene.missing_since.is_not(None))
+    return scenes, {id_ for (id_,) in read_rows(session, missing)}
 
 
 def _local_markers(session: Session) -> dict[int, tuple[int, str]]:
@@ -190,7 +190,7 @@ def _local_files(
         SceneFile.path,
         SceneFile.size_bytes,
         SceneFile.mod_time,
-    ).where(SceneFile.scene_id == func.any(list(scene_ids)))
+    ).where(SceneFile.scene_id == any_of(scene_ids))
     found: dict[int, FileFacts] = {}
     for scene_id, id_, path, size, time in session.execute(query):
         found[scene_id] = found.get(scene_id, frozenset()) | {(id_, path, size, time)}

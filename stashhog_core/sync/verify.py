@@ -1,7 +1,14 @@
 """The job `verify_mirror`: proof, by looking at both, that the mirror is right."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any
 
 from sqlalchemy import func, select
@@ -227,17 +234,42 @@ def _scene_differences(
             yield scene.id, "scene", "it", None
             continue
         for found in _fields(
-            rows.SCENE_COLUMNS, rows.scene_row(scene), mirrored[scene.id]
+            rows.SCENE_COLUMNS, rows.scene_row(scene), mirrored[scene.id][:-1]
         ):
             yield scene.id, *found
-    makers = {name: table.rows_of for name, table in CHILDREN.items()}
-    makers[MARKER_TAGS] = rows.marker_tag_rows
-    for name, rows_of in makers.items():
+    for name, table in CHILDREN.items():
+        theirs = [row for scene in scenes for row in table.rows_of(scene)]
         mine = mirrored_children(session, name, ids)
-        for scene in scenes:
-            theirs, own = set(rows_of(scene)), mine.get(scene.id, set())
-            if theirs != own and scene.id in mirrored:
-                yield scene.id, name, theirs - own, own - theirs
+        yield from _row_differences(name, theirs, mine, table.scene, mirrored)
+    theirs = [row for scene in scenes for row in rows.marker_tag_rows(scene)]
+    mine = mirrored_children(session, MARKER_TAGS, ids)
+    yield from _row_differences(MARKER_TAGS, theirs, mine, -1, mirrored)
+
+
+def _row_differences(
+    name: str,
+    theirs: Iterable[rows.Row],
+    mine: Iterable[rows.Row],
+    scene: int,
+    mirrored: Collection[int],
+) -> Iterator[tuple[int, str, Any, Any]]:
+    """Yield each mirrored scene whose rows of one table differ, and which do.
+
+    Args:
+        name: The table.
+        theirs: The rows of Stash's scenes.
+        mine: The mirror's.
+        scene: Which column names the scene.
+        mirrored: Scenes that the mirror has.
+    """
+    here, there = set(mine), set(theirs)
+    for id_ in {row[scene] for row in here ^ there}.intersection(mirrored):
+        yield (
+            id_,
+            name,
+            {row for row in there - here if row[scene] == id_},
+            {row for row in here - there if row[scene] == id_},
+        )
 
 
 def _select(session: Session, model: Any, columns: Sequence[str]) -> list[rows.Row]:

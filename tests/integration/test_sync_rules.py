@@ -13,7 +13,6 @@ from sqlalchemy import func, select, update
 
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import (
-    Manifest,
     Marker,
     Performer,
     Scene,
@@ -356,7 +355,6 @@ def test_removal_takes_two_runs(stash: FakeStash, database: Database) -> None:
 
     assert counts(run(stash, database)) == (0, 0, 1, 1, 0)
     assert values(database, select(Scene.id)) == [(kept,)]
-    assert values(database, select(Manifest.id)) == [(kept,)]
 
 
 def test_scene_that_comes_back_is_restored(
@@ -431,12 +429,12 @@ def test_incomplete_listing_proves_no_absence(
 
 
 def test_failing_scene_holds_nobody_back(stash: FakeStash, database: Database) -> None:
-    """A scene Stash cannot give keeps its old hash; the others are synced."""
+    """A scene Stash cannot give stays as it is; the others are synced."""
     scenes = [stash.add_scene() for _ in range(7)]
     bad = scenes[3]
     run(stash, database)
-    old_hash = select(Manifest.hash).where(Manifest.id == bad)
-    before = values(database, old_hash)
+    as_it_is = select(Scene.title, Scene.content).where(Scene.id == bad)
+    before = values(database, as_it_is)
     for scene in scenes:
         stash.edit(scene, title="changed")
     stash.broken_scenes.add(bad)
@@ -445,7 +443,7 @@ def test_failing_scene_holds_nobody_back(stash: FakeStash, database: Database) -
     assert counts(result) == (0, 6, 0, 0, 1)
     assert result.status == "completed_with_errors"
     assert [error.item for error in result.errors] == [f"scene {bad}"]
-    assert values(database, old_hash) == before
+    assert values(database, as_it_is) == before
     assert values(database, select(SyncIssue.entity, SyncIssue.entity_id)) == [
         ("scene", bad)
     ]
@@ -572,7 +570,7 @@ def test_outage_is_never_nothing_to_do(database: Database) -> None:
     """Stash away is an error of the pending check and of the sync, and is noted."""
 
     class Away(FakeStash):
-        def marker_stamps(self) -> Any:
+        def tags(self) -> Any:
             raise TransientError("Stash did not answer")
 
     stash = Away()

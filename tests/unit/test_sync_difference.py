@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from stashhog_core.stash.payloads import Ref, Tag
 from stashhog_core.sync.difference import (
     LocalEntity,
-    LocalScene,
     compare_entities,
     compare_scenes,
     removal_limit,
@@ -15,23 +14,16 @@ from stashhog_core.sync.difference import (
     scenes_of_changed_markers,
 )
 
-hashes = st.integers(-(2**63), 2**63 - 1)
+texts = st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"])
 ids = st.integers(1, 12)
 
 
 def test_scene_differences_by_reason() -> None:
     """New, changed, returned, vanished and missing scenes are told apart."""
-    remote = {1: 10, 2: 20, 3: 30, 4: 40, 5: 50}
-    local = {
-        1: LocalScene(10),
-        2: LocalScene(21),
-        3: LocalScene(30, missing=True),
-        4: LocalScene(None),
-        6: LocalScene(60),
-        7: LocalScene(70, missing=True),
-    }
+    remote = {1: "t1", 2: "t2", 3: "t3", 4: "t4", 5: "t5"}
+    local = {1: "t1", 2: "t1", 3: "t3", 4: None, 6: "t6", 7: "t7"}
 
-    difference = compare_scenes(remote, local)
+    difference = compare_scenes(remote, local, missing={3, 7})
 
     assert difference.new == {5}
     assert difference.changed == {2, 4}
@@ -44,9 +36,7 @@ def test_scene_differences_by_reason() -> None:
 
 def test_each_pending_scene_has_one_reason() -> None:
     """A scene with several reasons is counted once, so reasons add up to the count."""
-    difference = compare_scenes(
-        {1: 1, 2: 2, 3: 3}, {2: LocalScene(0), 3: LocalScene(3)}
-    )
+    difference = compare_scenes({1: "t", 2: "t", 3: "t"}, {2: "s", 3: "t"})
     difference.marker.update({2, 3})
     difference.entity.update({1, 3})
 
@@ -55,19 +45,20 @@ def test_each_pending_scene_has_one_reason() -> None:
 
 
 @given(
-    remote=st.dictionaries(ids, hashes),
-    local=st.dictionaries(
-        ids, st.builds(LocalScene, st.none() | hashes, st.booleans())
-    ),
+    remote=st.dictionaries(ids, texts),
+    local=st.dictionaries(ids, st.none() | texts),
+    gone=st.sets(ids),
 )
 def test_nothing_is_fetched_that_is_the_same(
-    remote: dict[int, int], local: dict[int, LocalScene]
+    remote: dict[int, str], local: dict[int, str | None], gone: set[int]
 ) -> None:
-    """Exactly the ids whose mirrored hash is not Stash's are fetched."""
-    difference = compare_scenes(remote, local)
+    """Exactly the scenes whose mirrored time of change is not Stash's are fetched."""
+    missing = gone & local.keys()
+    difference = compare_scenes(remote, local, missing)
 
-    same = {i for i in remote if local.get(i) == LocalScene(remote[i])}
+    same = {i for i in remote if local.get(i) == remote[i]} - missing
     assert difference.to_fetch == remote.keys() - same
+    assert difference.missing == missing - remote.keys()
     assert difference.vanished | difference.missing == local.keys() - remote.keys()
 
 

@@ -118,6 +118,8 @@ class Scene(Base):
     stash_updated_at: Mapped[Moment | None]
     # As Stash wrote it: local time with the offset of its zone, whole seconds.
     stash_updated_text: Mapped[Words]
+    # The hash of all that Stash had of it; none: to be fetched, whatever Stash says.
+    content: Mapped[int | None] = mapped_column(BigInteger)
 
     generated: Mapped[Flag]
     video_analyzed: Mapped[Flag]
@@ -234,9 +236,9 @@ class MarkerTag(Base):
 
 
 class Manifest(Base):
-    """Hashes of each of Stash's rows as it was when last stored here.
+    """The hash of each tag, performer and studio as it was when last stored here.
 
-    `hash` is that of its light listing; `content`, for scenes, that of all it had.
+    For scenes, the mirrored row itself says how it was: by its time of change.
     """
 
     __tablename__ = "manifest"
@@ -244,4 +246,3 @@ class Manifest(Base):
     entity: Mapped[str] = mapped_column(Text, primary_key=True)
     id: Mapped[StashId]
     hash: Mapped[int] = mapped_column(BigInteger)
-    content: Mapped[int | None] = mapped_column(BigInteger)
