@@ -18,6 +18,9 @@ EXTENSIONS = frozenset({
 """What counts as a video: what Stash takes by default, and a few more."""
 # fmt: on
 
+_ENDINGS = frozenset(f".{extension}" for extension in EXTENSIONS if len(extension) == 3)
+"""Those that most names end in, as they are."""
+
 LONGEST_PATH_BYTES = 2500
 """The database's index takes no longer ones; real paths are far from it."""
 
@@ -110,17 +113,19 @@ class _Folder:
     def videos(self, lines: list[str]) -> Iterator[bytes]:
         """Add the lines of the folder's files; yield blocks of them when it is full."""
         prefix = self._prefix
-        plain = _is_plain(prefix)
+        odd = not _is_plain(prefix)
+        device, on_device = -1, ""
         # Below an open folder, looking at a file does not walk the path again.
         descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             with os.scandir(descriptor) as entries:
+                # Each step here is taken once a file: most of a scan is this loop.
                 for entry in entries:
                     name = entry.name
                     facts: os.stat_result | None
                     try:
                         if entry.is_file(follow_symlinks=False):
-                            if name.rpartition(".")[2].lower() not in EXTENSIONS:
+                            if name[-4:] not in _ENDINGS and not is_video(name):
                                 continue
                             facts = entry.stat(follow_symlinks=False)
                         else:
@@ -128,18 +133,24 @@ class _Folder:
                     except OSError as error:
                         self.fails(name, f"It cannot be read: {error.strerror}")
                         continue
-                    if facts is None or not self._fits(name):
+                    if facts is None or (self._near_limit and not self._fits(name)):
                         continue
+                    if facts.st_dev != device:
+                        device = facts.st_dev
+                        on_device = f"\t{signed(device)}\t"
                     path = prefix + name
-                    if not plain or "\\" in name or not name.isprintable():
+                    if odd or "\\" in name or not name.isprintable():
                         path = to_text(path).translate(_ESCAPES)
-                    device, inode = facts.st_dev, facts.st_ino
+                    inode = facts.st_ino
                     mtime, ctime = facts.st_mtime_ns, facts.st_ctime_ns
-                    if (device | inode | mtime | ctime) >> 63:
-                        device, inode = signed(device), signed(inode)
-                        mtime, ctime = signed(mtime), signed(ctime)
+                    if (inode | mtime | ctime) >> 63:
+                        inode, mtime, ctime = (
+                            signed(inode),
+                            signed(mtime),
+                            signed(ctime),
+                        )
                     lines.append(
-                        f"{path}\t{device}\t{inode}\t{facts.st_size}\t{mtime}\t{ctime}\n"
+                        f"{path}{on_device}{inode}\t{facts.st_size}\t{mtime}\t{ctime}\n"
                     )
                     if len(lines) == _BLOCK_LINES:
                         yield _encoded(lines, self._walk)
@@ -156,12 +167,12 @@ class _Folder:
         """Put a folder on the list; return the stat of the video a link leads to."""
         name = entry.name
         if entry.is_dir(follow_symlinks=False):
-            if self._fits(name):
+            if not self._near_limit or self._fits(name):
                 self._folders.append(self._prefix + name)
             return None
         path = Path(self._prefix + name)
         is_link = entry.is_symlink()
-        if name.rpartition(".")[2].lower() not in EXTENSIONS:
+        if not is_video(name):
             self._walk.links_skipped += is_link and path.is_dir()
             return None
         if not is_link:
@@ -172,12 +183,15 @@ class _Folder:
         return facts
 
     def _fits(self, name: str) -> bool:
-        if self._near_limit and (
-            len(to_text(self._prefix + name).encode()) > LONGEST_PATH_BYTES
-        ):
+        if len(to_text(self._prefix + name).encode()) > LONGEST_PATH_BYTES:
             self.fails(name, "The path is too long")
             return False
         return True
+
+
+def is_video(name: str) -> bool:
+    """Tell whether a file of this name counts as a video."""
+    return name.rpartition(".")[2].lower() in EXTENSIONS
 
 
 def signed(number: int) -> int:

@@ -1,6 +1,6 @@
 """The table of the directory scan."""
 
-from sqlalchemy import BigInteger, Index, Text, text
+from sqlalchemy import BigInteger, Column, Index, Table, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from stashhog_core.db.models.columns import Base, Facts, Moment, Names, Now, RowId
@@ -69,3 +69,17 @@ class LibraryFile(Base):
             postgresql_where=text("missing_since IS NOT NULL"),
         ),
     )
+
+
+library_listing = Table(
+    "library_listing",
+    Base.metadata,
+    Column("part", BigInteger, nullable=False),
+    Column("path", Text(collation="C"), nullable=False),
+    *(
+        Column(name, BigInteger, nullable=False)
+        for name in ("device", "inode", "size_bytes", "mtime_ns", "ctime_ns")
+    ),
+    prefixes=["UNLOGGED"],
+)
+"""What the parts of a scan list, each on a connection of its own; empty in between."""
