@@ -16,12 +16,17 @@ from tasks.settle import settle_jobs_of
 _TOLD_TO_STOP = "aborted by"
 
 
-def settle_cancelled_run(flow: Flow[..., Any], run: FlowRun, _state: State) -> None:
+# A worker hands these their arguments by name: the names are Prefect's.
+def settle_cancelled_run(
+    flow: Flow[..., Any],
+    flow_run: FlowRun,
+    state: State,
+) -> None:
     """Stop the generate job of a cancelled run; say that a scan goes on."""
-    settle_jobs_of(str(run.id), flow_run_logger(run, flow))
+    settle_jobs_of(str(flow_run.id), flow_run_logger(flow_run, flow))
 
 
-def settle_aborted_run(flow: Flow[..., Any], run: FlowRun, state: State) -> None:
+def settle_aborted_run(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
     """Do the same for a run that Ctrl-C or a termination signal ended.
 
     A run that merely died, by lack of memory for instance, was not told to stop: its
@@ -29,7 +34,7 @@ def settle_aborted_run(flow: Flow[..., Any], run: FlowRun, state: State) -> None
     run to adopt it.
     """
     if _TOLD_TO_STOP in (state.message or ""):
-        settle_jobs_of(str(run.id), flow_run_logger(run, flow))
+        settle_jobs_of(str(flow_run.id), flow_run_logger(flow_run, flow))
 
 
 SETTLE: dict[str, Any] = {

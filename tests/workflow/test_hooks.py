@@ -4,8 +4,10 @@ import logging
 from collections.abc import Iterator
 from uuid import uuid4
 
+import anyio
 import pytest
 from prefect.client.schemas.objects import FlowRun
+from prefect.runner._workspace_runtime_bootstrap import _run_hooks
 from prefect.states import Cancelled, Crashed
 
 from flows._hooks import SETTLE, settle_aborted_run, settle_cancelled_run
@@ -53,6 +55,20 @@ def state_of(database: Database, row_id: int) -> str:
         return session.get_one(StashJob, row_id).state
 
 
+@pytest.mark.parametrize("ended", SETTLE)
+def test_hooks_run_where_a_worker_runs_them(
+    ended: str, services: Services, database: Database, stash: StashClient
+) -> None:
+    """A worker calls them by Prefect's own code, in another process than the flow's."""
+    row_id = left_behind(services, database, "generate")
+    hooks = getattr(stash_generate, f"{ended}_hooks")
+
+    anyio.run(_run_hooks, hooks, RUN, stash_generate, SIGNAL)
+
+    assert state_of(database, row_id) == "cancelled"
+    services.stash.jobs.wait(10)
+
+
 def test_generate_is_stopped(
     services: Services, database: Database, stash: StashClient
 ) -> None:
@@ -60,7 +76,7 @@ def test_generate_is_stopped(
     row_id = left_behind(services, database, "generate")
 
     for _ in range(2):
-        settle_cancelled_run(stash_generate, RUN, Cancelled())
+        settle_cancelled_run(flow=stash_generate, flow_run=RUN, state=Cancelled())
 
     services.stash.jobs.wait(10)
     job = stash.find_job(1)
@@ -76,7 +92,7 @@ def test_scan_is_left_alone(
     row_id = left_behind(services, database, "scan")
 
     for _ in range(2):
-        settle_cancelled_run(stash_scan, RUN, Cancelled())
+        settle_cancelled_run(flow=stash_scan, flow_run=RUN, state=Cancelled())
 
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert warnings == [
@@ -97,7 +113,7 @@ def test_crash(
     """A run that was told to stop is settled; one that died may find its job again."""
     row_id = left_behind(services, database, "generate")
 
-    settle_aborted_run(process_new_scenes, RUN, state)
+    settle_aborted_run(flow=process_new_scenes, flow_run=RUN, state=state)
 
     assert state_of(database, row_id) == expected
     services.stash.jobs.stop(1)
@@ -110,7 +126,7 @@ def test_stash_away(
     row_id = left_behind(services, database, "generate")
     services.stash.stop()
 
-    settle_cancelled_run(stash_generate, RUN, Cancelled())
+    settle_cancelled_run(flow=stash_generate, flow_run=RUN, state=Cancelled())
 
     assert state_of(database, row_id) == "open"
     assert "left running" in caplog.text
