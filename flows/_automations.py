@@ -1,23 +1,47 @@
 """Applying deployments/automations.yaml: each automation once, known by its name."""
 
-import sys
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from prefect.automations import AutomationCore
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import ObjectNotFound
+
+from stashhog_core.errors import ConfigurationError
+
+_WEBHOOK = "webhook"
 
 
-def apply_automations(path: Path) -> None:
+def apply_automations(path: Path, blocks: Sequence[str] = ()) -> None:
     """Create the automations of a file, or bring the existing ones to its state.
 
     Whether an existing one is switched on is the user's and stays.
+
+    Args:
+        path: The file.
+        blocks: Whom to tell, as type/name of Prefect blocks. Without any, automations
+            that only tell are taken away.
+
+    Raises:
+        ConfigurationError: There is no such block or deployment.
     """
     wanted = yaml.safe_load(path.read_text())["automations"]
     with get_client(sync_client=True) as client:
         for values in wanted:
-            automation = AutomationCore.model_validate(values)
-            existing = client.read_automations_by_name(automation.name)
+            actions = [
+                action
+                for written in values["actions"]
+                for action in _actions(client, written, blocks)
+            ]
+            existing = client.read_automations_by_name(values["name"])
+            if not actions:
+                for unwanted in existing:
+                    client.delete_automation(unwanted.id)
+                continue
+            automation = AutomationCore.model_validate({**values, "actions": actions})
             if not existing:
                 client.create_automation(automation)
                 continue
@@ -28,5 +52,39 @@ def apply_automations(path: Path) -> None:
                 client.delete_automation(double.id)
 
 
-if __name__ == "__main__":
-    apply_automations(Path(sys.argv[1]))
+def _actions(
+    client: SyncPrefectClient, written: Mapping[str, Any], blocks: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield what Prefect is to do, with names looked up."""
+    action = dict(written)
+    if told := action.pop("tell", None):
+        for block in blocks:
+            yield _telling(client, block, told)
+    elif name := action.pop("deployment", None):
+        try:
+            deployment = client.read_deployment_by_name(name)
+        except ObjectNotFound as error:
+            raise ConfigurationError(
+                f"There is no deployment {name}", remedy="run `stashhog up` again"
+            ) from error
+        yield {**action, "source": "selected", "deployment_id": deployment.id}
+    else:
+        yield action
+
+
+def _telling(
+    client: SyncPrefectClient, block: str, told: Mapping[str, str]
+) -> dict[str, Any]:
+    kind, _, name = block.partition("/")
+    try:
+        document = client.read_block_document_by_name(name, kind)
+    except ObjectNotFound as error:
+        raise ConfigurationError(
+            f"There is no Prefect block {block}",
+            where="STASHHOG_NOTIFICATIONS__BLOCKS",
+            remedy="make it under Blocks in Prefect's UI, or take it out",
+        ) from error
+    found = {"block_document_id": document.id}
+    if kind == _WEBHOOK:
+        return {"type": "call-webhook", "payload": json.dumps(dict(told)), **found}
+    return {"type": "send-notification", **told, **found}

@@ -16,7 +16,9 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectAlreadyExists
 
 from flows._automations import apply_automations
+from flows._schedules import apply_schedule
 from flows._supervisor import POOL
+from stashhog_core.settings import get_settings
 
 PROJECT = Path(__file__).parent.parent
 _PAGE = 200
@@ -27,7 +29,9 @@ def register() -> None:
 
     Raises:
         RuntimeError: `prefect deploy` failed; its last line says why.
+        ConfigurationError: A setting of schedules or notifications is wrong.
     """
+    settings = get_settings()
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
@@ -35,7 +39,11 @@ def register() -> None:
         deploy()
         for deployment in before:
             keep_switches(client, deployment)
-    apply_automations(PROJECT / "deployments" / "automations.yaml")
+        for deployment in list(deployments(client)):
+            apply_schedule(client, deployment, settings)
+    apply_automations(
+        PROJECT / "deployments" / "automations.yaml", settings.notifications.blocks
+    )
 
 
 def deploy() -> None:

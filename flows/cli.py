@@ -18,6 +18,7 @@ from rich.table import Table
 from flows._edits_cli import edits_app
 from flows._library_cli import library_app
 from flows._plans_cli import app as plans_app
+from flows._push_cli import push
 from flows._run_here import (
     EXIT_CANCELLED,
     EXIT_FAILED,

@@ -4,6 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stashhog_core.auto_params import AutoPlanApplyParams as AutoPlanApplyParams
+from stashhog_core.auto_params import (
+    AutoVideoAnalysisParams as AutoVideoAnalysisParams,
+)
+from stashhog_core.auto_params import CleanupParams as CleanupParams
+from stashhog_core.auto_params import RemoveOrphansParams as RemoveOrphansParams
+from stashhog_core.auto_params import SyncScenesParams as SyncScenesParams
 from stashhog_core.results import Step
 from stashhog_core.stash_params import (
     CheckStashGenerateParams as CheckStashGenerateParams,
@@ -254,3 +261,9 @@ JOB_PARAMS: dict[str, type[JobParams]] = {
     "check_stash_generate": CheckStashGenerateParams,
 }
 """The jobs, by the name of their flow, and what each can be asked."""
+    "sync_scenes": SyncScenesParams,
+    "auto_video_analysis": AutoVideoAnalysisParams,
+    "auto_plan_apply": AutoPlanApplyParams,
+    "auto_stash_generate": StashGenerateParams,
+    "cleanup": CleanupParams,
+    "remove_orphans": RemoveOrphansParams,

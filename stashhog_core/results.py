@@ -226,6 +226,9 @@ class StashGenerateResult(Result):
 
 
 class CheckStashGenerateResult(Result):
+    gave_way: bool = Field(
+        default=False, description="Stopped for a scan; what was made by then stays."
+    )
     """Which scenes lack generated media."""
 
     status: JobStatus

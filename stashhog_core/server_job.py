@@ -112,6 +112,7 @@ def reconcile(
     kind: Kind,
     server: str = "",
     was_cancelled: WasCancelled = never_cancelled,
+    adopt: bool = True,
 ) -> list[ServerJob]:
     """Settle what runs that are gone left open; return the jobs to follow.
 
@@ -120,6 +121,7 @@ def reconcile(
     stop is settled as a cancelled run's; one that Stash has forgotten is noted as
     lost, for nobody knows how it ended and doing it again does no harm. Scans of other
     runs are never adopted: they may have begun before this run's files were there.
+    Without `adopt`, generate jobs are left for the next run that generates.
 
     Must be called under `only_one`.
     """
@@ -144,6 +146,8 @@ def reconcile(
             settle_row(stash, database, row)
         elif job.is_over and job.status != "FINISHED":
             _close(database, row.id, _outcome(job))
+        elif kind == "generate" and not adopt:
+            logger.info("Left Stash job %s to the next run", row.stash_job_id)
         elif kind == "generate":
             logger.info(
                 "Adopted Stash job %s of run %s, which is gone",

@@ -24,6 +24,8 @@ from stashhog_core.download_settings import DownloadSettings as DownloadSettings
 from stashhog_core.download_settings import PlacePolicy as PlacePolicy
 from stashhog_core.download_settings import QBittorrentSettings as QBittorrentSettings
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.schedule_settings import CleanupSettings as CleanupSettings
+from stashhog_core.schedule_settings import NotificationSettings, ScheduleSettings
 from stashhog_core.stash_settings import Section as Section
 from stashhog_core.stash_settings import StashServer as StashServer
 from stashhog_core.stash_settings import StashSettings as StashSettings
@@ -147,6 +149,9 @@ class Settings(BaseSettings):
     sync: SyncSettings = SyncSettings()
     analysis: AnalysisSettings = AnalysisSettings()
     runner: RunnerSettings = RunnerSettings()
+    schedules: ScheduleSettings = ScheduleSettings()
+    notifications: NotificationSettings = NotificationSettings()
+    cleanup: CleanupSettings = CleanupSettings()
 
     @property
     def home_folder(self) -> Path:

@@ -29,8 +29,9 @@ def load(entrypoint: str) -> Flow[..., Any]:
 def test_entrypoint_loads_and_defaults_are_valid(deployment: dict[str, Any]) -> None:
     """The flow is found by its module, and accepts the deployment's parameters."""
     flow = load(deployment["entrypoint"])
+    samples: dict[str, Any] = {"string": "/folder", "integer": 1, "array": [1]}
     required = {
-        name: "/folder" if flow.parameters.properties[name]["type"] == "string" else 1
+        name: samples[flow.parameters.properties[name]["type"]]
         for name in flow.parameters.required
         if name not in deployment.get("parameters", {})
     }

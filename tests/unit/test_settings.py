@@ -92,3 +92,24 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STASHHOG_DATABASE__URL", "postgresql://u:hidden-pw@h/d")
 
     assert "hidden" not in repr(get_settings())
+
+
+@pytest.mark.parametrize("timing", ["on", "off", "600", "0 4 * * *", "*/5 1-3 * * MON"])
+def test_schedules_are_switched_timed_or_cron(
+    monkeypatch: pytest.MonkeyPatch, timing: str
+) -> None:
+    """Each form that the description names is taken."""
+    monkeypatch.setenv("STASHHOG_SCHEDULES__AUTO_STASH_SYNC", timing)
+
+    assert get_settings().schedules.auto_stash_sync == timing
+
+
+@pytest.mark.parametrize("timing", ["0", "-5", "daily", "0 4 * *", "1.5", "yes"])
+def test_other_schedules_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, timing: str
+) -> None:
+    """A schedule of no known form names its setting."""
+    monkeypatch.setenv("STASHHOG_SCHEDULES__CLEANUP", timing)
+
+    with pytest.raises(ConfigurationError, match="STASHHOG_SCHEDULES__CLEANUP"):
+        get_settings()

@@ -1,0 +1,33 @@
+"""`stashhog push`: what qBittorrent and Stash call when something has happened."""
+
+from typing import Annotated
+
+import typer
+
+from flows._run_here import console
+
+
+def push(
+    deployment: Annotated[
+        str, typer.Argument(help="Such as process_downloads/process-downloads.")
+    ],
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", help="name=value; the value may be JSON."),
+    ] = None,
+    delay: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for further calls.")
+    ] = 10,
+) -> None:
+    """Have a deployment run soon; calls that come together are one run."""
+    from flows._push import push as push_run
+    from flows.cli import parse_parameters
+
+    job = deployment.partition("/")[0]
+    values = parse_parameters(job, param) if param else {}
+    pushed = push_run(deployment, values, delay_seconds=delay)
+    console.print(
+        f"{deployment} starts soon, as [bold]{pushed.name}[/]",
+        highlight=False,
+        soft_wrap=True,
+    )

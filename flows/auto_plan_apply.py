@@ -1,0 +1,25 @@
+"""The scheduled application of plans: what was approved comes to Stash."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows._outcome import run_one
+from flows._parameters import parameters_of
+from stashhog_core.params import AutoPlanApplyParams
+from tasks.auto_plan_apply import auto_plan_apply as apply_plans
+from tasks.auto_plan_apply import plans_to_apply
+
+NO_APPROVED_CHANGES = "Skipped - No approved changes"
+
+
+@flow(name="auto_plan_apply")
+@parameters_of(AutoPlanApplyParams)
+def auto_plan_apply(params: AutoPlanApplyParams) -> State[Any]:
+    """Apply the approved changes of plans that wait, one plan after the other."""
+    plan_ids = plans_to_apply(params)
+    if not plan_ids:
+        return Completed(name="Skipped", message=NO_APPROVED_CHANGES)
+    return run_one("auto_plan_apply", apply_plans, plan_ids, params)

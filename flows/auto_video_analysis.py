@@ -1,0 +1,40 @@
+"""The scheduled analysis: the newest scenes that nobody has looked at yet."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed
+
+from flows._outcome import run_one
+from flows._parameters import parameters_of
+from stashhog_core.params import AnalysisParams, AutoVideoAnalysisParams
+from stashhog_core.workflow import NO_UNANALYZED_SCENES
+from tasks.analysis import analysis
+from tasks.auto_video_analysis import analysis_under_way, scenes_to_analyze
+
+
+@flow(name="auto_video_analysis")
+@parameters_of(AutoVideoAnalysisParams)
+def auto_video_analysis(params: AutoVideoAnalysisParams) -> State[Any]:
+    """Look at videos not yet analysed, newest first; the plan is for people to review.
+
+    Nothing is approved, and nothing is changed in Stash.
+    """
+    if other := analysis_under_way():
+        return Completed(name="Skipped", message=f"Skipped - {other} analyzes scenes")
+    scene_ids = scenes_to_analyze(params.batch_size)
+    if not scene_ids:
+        return Completed(name="Skipped", message=NO_UNANALYZED_SCENES)
+    # The same when the run is tried again: it then goes on with its plan.
+    when = flow_run.get_scheduled_start_time()
+    return run_one(
+        "auto_video_analysis",
+        analysis,
+        AnalysisParams(
+            scene_ids=tuple(scene_ids),
+            plan_name=f"Auto Video Analysis - {when:%Y-%m-%d %H:%M:%S}",
+            detect_tags=False,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Forgetting old history, and putting right what dead runs left open."""

@@ -1,0 +1,43 @@
+"""What a clean-up found, and what became of it."""
+
+from dataclasses import dataclass, field
+
+from stashhog_core.auto_results import CleanupResult
+from stashhog_core.results import ItemFailure
+
+SAMPLES = 20
+"""Named of each kind of thing removed."""
+
+
+@dataclass
+class Findings:
+    """What was removed and settled so far, or in a dry run would be."""
+
+    removed: dict[str, int] = field(default_factory=dict)
+    settled: dict[str, int] = field(default_factory=dict)
+    samples: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    errors: list[ItemFailure] = field(default_factory=list)
+
+    def remove(self, kind: str, number: int, samples: list[str]) -> None:
+        """Note that so many things of a kind go; the oldest of them by name."""
+        if number:
+            self.removed[kind] = self.removed.get(kind, 0) + number
+            self.samples += [f"{kind}: {sample}" for sample in samples[:SAMPLES]]
+
+    def settle(self, kind: str, number: int) -> None:
+        """Note that so many things were left open."""
+        if number:
+            self.settled[kind] = self.settled.get(kind, 0) + number
+
+    def result(self, *, dry_run: bool) -> CleanupResult:
+        """Return what the caller is told."""
+        return CleanupResult(
+            status="completed_with_errors" if self.errors or self.held else "completed",
+            dry_run=dry_run,
+            removed=self.removed,
+            settled=self.settled,
+            samples=tuple(self.samples),
+            held="\n".join(self.held) or None,
+            errors=tuple(self.errors),
+        )

@@ -1,0 +1,178 @@
+"""Which rows are old enough to go, and are proved not to be missed."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, SQLColumnExpression, func, select
+from sqlalchemy.orm import aliased
+
+from stashhog_core.cleanup.findings import Findings
+from stashhog_core.db.models import (
+    Base,
+    DetectorMark,
+    DownloadItem,
+    JobReport,
+    LibraryFile,
+    MirrorCheck,
+    Scene,
+    SceneFile,
+    SceneFingerprint,
+    StashJob,
+    SyncRun,
+    TaggerResult,
+)
+from stashhog_core.db.session import Database
+from stashhog_core.downloads.listed import listed_keys
+from stashhog_core.params import CleanupParams
+from stashhog_core.settings import Settings
+from stashhog_core.sync.difference import removal_limit
+
+logger = logging.getLogger(__name__)
+
+_Expression = SQLColumnExpression[Any]
+
+
+@dataclass(frozen=True)
+class OldRows:
+    """Rows of a table that may go."""
+
+    kind: str
+    model: type[Base]
+    condition: ColumnElement[bool]
+    label: _Expression
+    order: _Expression
+
+
+def old_history(settings: Settings, now: datetime) -> Iterator[OldRows]:
+    """Name reports, syncs, checks and Stash jobs of long ago."""
+    keep = settings.cleanup
+    yield OldRows(
+        "job report",
+        JobReport,
+        JobReport.finished_at < now - timedelta(days=keep.reports_days),
+        func.concat_ws(" ", JobReport.finished_at, JobReport.job, JobReport.run_id),
+        JobReport.finished_at,
+    )
+    before = now - timedelta(days=keep.sync_runs_days)
+    newest_run = aliased(SyncRun)
+    baseline = select(func.max(newest_run.id)).where(newest_run.baseline.is_not(None))
+    yield OldRows(
+        "sync run",
+        SyncRun,
+        (SyncRun.started_at < before)
+        & (SyncRun.status != "running")
+        # Without its baseline, a sync would look at every file again.
+        & (SyncRun.id != func.coalesce(baseline.scalar_subquery(), 0)),
+        func.concat_ws(" ", SyncRun.started_at, SyncRun.kind, SyncRun.id),
+        SyncRun.started_at,
+    )
+    newest_check = aliased(MirrorCheck)
+    proof = select(func.max(newest_check.id)).where(newest_check.proved)
+    yield OldRows(
+        "mirror check",
+        MirrorCheck,
+        (MirrorCheck.checked_at < before)
+        & (MirrorCheck.id != func.coalesce(proof.scalar_subquery(), 0)),
+        func.concat_ws(" ", MirrorCheck.checked_at, MirrorCheck.id),
+        MirrorCheck.checked_at,
+    )
+    yield OldRows(
+        "Stash job",
+        StashJob,
+        (StashJob.state != "open")
+        & (StashJob.finished_at < now - timedelta(days=keep.stash_jobs_days)),
+        func.concat_ws(" ", StashJob.finished_at, StashJob.kind, StashJob.stash_job_id),
+        StashJob.finished_at,
+    )
+
+
+def old_downloads(settings: Settings, now: datetime) -> Iterator[OldRows]:
+    """Name the ledger's entries that arrived long ago and that the source has not.
+
+    While the source has an entry, its rows keep it from being imported again.
+    """
+    listed = listed_keys(settings)
+    if listed is None:
+        return
+    before = now - timedelta(days=settings.cleanup.downloads_days)
+    other = aliased(DownloadItem)
+    is_open = (
+        select(other.id)
+        .where(
+            other.source == DownloadItem.source,
+            other.entry_key == DownloadItem.entry_key,
+            other.state.not_in(["seen", "left_out"]) | (other.seen_at >= before),
+        )
+        .exists()
+    )
+    arrived = select(other.id).where(
+        other.source == DownloadItem.source,
+        other.entry_key == DownloadItem.entry_key,
+        other.state == "seen",
+    )
+    yield OldRows(
+        "download",
+        DownloadItem,
+        (DownloadItem.source == settings.downloads.source)
+        & (DownloadItem.entry_key != func.all(sorted(listed)))
+        & arrived.exists()
+        & ~is_open,
+        func.concat_ws("/", DownloadItem.entry_name, DownloadItem.relative_path),
+        DownloadItem.found_at,
+    )
+
+
+def old_tagger_results(
+    settings: Settings,
+    database: Database,
+    params: CleanupParams,
+    now: datetime,
+    findings: Findings,
+) -> Iterator[OldRows]:
+    """Name what was seen in videos that are neither in Stash nor in the library.
+
+    It is costly to get again. So nothing goes while the mirror does not know the hash
+    of every file, and too much at once is held.
+    """
+    before = now - timedelta(days=settings.cleanup.tagger_results_days)
+    with database.transaction() as session:
+        scenes = session.scalar(select(func.count()).select_from(Scene)) or 0
+        unhashed = session.scalar(select(func.count()).where(_lacks_oshash())) or 0
+    if not scenes or unhashed:
+        logger.info("Not every video's hash is known: no tagger result is removed")
+        return
+    for kind, model, created in (
+        ("tagger result", TaggerResult, TaggerResult.created_at),
+        ("detector mark", DetectorMark, DetectorMark.seen_at),
+    ):
+        content = model.content_hash
+        in_stash = select(SceneFingerprint.value).where(
+            SceneFingerprint.kind == "oshash", SceneFingerprint.value == content
+        )
+        on_disk = select(LibraryFile.oshash).where(LibraryFile.oshash == content)
+        unused = (created < before) & ~in_stash.exists() & ~on_disk.exists()
+        with database.transaction() as session:
+            total = session.scalar(select(func.count()).select_from(model)) or 0
+            many = session.scalar(select(func.count()).where(unused)) or 0
+        limit = removal_limit(total)
+        if many > limit and not params.confirm_removals:
+            findings.held.append(
+                f"{many} of {total} {kind}s are of videos that Stash has no longer, "
+                f"more than the {limit} that one run removes unasked. If they are "
+                "really gone, run cleanup with confirm_removals=true"
+            )
+            continue
+        yield OldRows(kind, model, unused, content, created)
+
+
+def _lacks_oshash() -> ColumnElement[bool]:
+    """Match files of scenes of which the mirror has no oshash."""
+    fingerprint = select(SceneFingerprint.file_id).where(
+        SceneFingerprint.scene_id == SceneFile.scene_id,
+        SceneFingerprint.file_id == SceneFile.file_id,
+        SceneFingerprint.kind == "oshash",
+    )
+    return ~fingerprint.exists()

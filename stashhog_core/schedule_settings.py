@@ -1,0 +1,87 @@
+"""The settings of schedules, of notifications, and of how long history is kept."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stashhog_core.stash_settings import Section
+
+_CRON = r"([\d*,/\-A-Za-z]+ ){4}[\d*,/\-A-Za-z#]+"
+Timing = Annotated[str, Field(pattern=rf"^(on|off|[1-9]\d*|{_CRON})$")]
+"""on, off, seconds between runs, or five fields of cron."""
+
+
+def _schedule(deployment: str, default: str) -> Timing | None:
+    field: Timing | None = Field(
+        default=None,
+        description=f"{deployment} ({default}): seconds, cron, on or off; none: as it "
+        "is switched in Prefect's UI.",
+    )
+    return field
+
+
+class ScheduleSettings(Section):
+    """When deployments run by themselves; applied by `stashhog up`.
+
+    What is set here goes before what was switched in Prefect's UI; what is not stays
+    as it was switched there.
+    """
+
+    timezone: str = Field(
+        default="UTC", description="Of cron schedules set here, such as Europe/Berlin."
+    )
+    auto_stash_sync: Timing | None = _schedule(
+        "auto-stash-sync, its job_interval_seconds", "300"
+    )
+    process_new_scenes: Timing | None = _schedule(
+        "process-new-scenes", "0 4 * * *, off"
+    )
+    process_downloads: Timing | None = _schedule("process-downloads", "300, off")
+    sync_deep: Timing | None = _schedule("sync-deep", "30 2 * * *")
+    verify_mirror: Timing | None = _schedule("verify-mirror", "0 3 * * *")
+    check_stash_generate: Timing | None = _schedule(
+        "check-stash-generate", "0 5 * * 0, off"
+    )
+    auto_video_analysis: Timing | None = _schedule("auto-video-analysis", "600, off")
+    auto_plan_apply: Timing | None = _schedule("auto-plan-apply", "60, off")
+    auto_stash_generate: Timing | None = _schedule("auto-stash-generate", "3600, off")
+    cleanup: Timing | None = _schedule("cleanup", "30 3 * * *")
+
+
+class NotificationSettings(Section):
+    """Who is told of runs that failed."""
+
+    blocks: tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")], ...] = (
+        Field(
+            default=(),
+            description="Prefect blocks that are told of failed runs, as type/name "
+            '(JSON list), such as ["webhook/alerts", "sendgrid-email/me"]; none: '
+            "nobody.",
+        )
+    )
+
+
+class CleanupSettings(Section):
+    """How long history is kept. The newest proofs stay, however old."""
+
+    reports_days: int = Field(
+        default=30, ge=2, description="Reports of jobs, and the files of their results."
+    )
+    runs_days: int = Field(
+        default=30, ge=2, description="Runs in Prefect, with their logs and artifacts."
+    )
+    sync_runs_days: int = Field(default=30, ge=1, description="History of syncs.")
+    stash_jobs_days: int = Field(
+        default=30, ge=1, description="Notes on jobs of the Stash server that ended."
+    )
+    downloads_days: int = Field(
+        default=90,
+        ge=1,
+        description="Downloads that arrived in Stash, once their source has them no "
+        "longer.",
+    )
+    tagger_results_days: int = Field(
+        default=180,
+        ge=1,
+        description="What taggers saw in videos that Stash has no longer.",
+    )

@@ -1,0 +1,111 @@
+"""Prefect's own history of our runs: old ones deleted, dead ones marked."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES
+from prefect.settings import get_current_settings
+from prefect.states import Crashed
+
+from stashhog_core.cleanup.findings import SAMPLES, Findings
+from stashhog_core.progress import Progress
+from stashhog_core.settings import Settings
+from tasks._queue import our_deployments, runs_going
+
+_PAGE = 100
+
+
+def crash_dead_runs(findings: Findings) -> None:
+    """Mark the runs that gave no sign of life as crashed, so that they block nothing.
+
+    The automation of `stashhog up` does so within 90 seconds; this is for where it is
+    switched off, and for runs that died before their first heartbeat.
+    """
+    with get_client(sync_client=True) as client:
+        _, dead = runs_going(client, deployments=our_deployments(client))
+        for run in dead:
+            client.set_flow_run_state(
+                run.id, Crashed(message="No sign of life"), force=True
+            )
+    findings.settle("run in Prefect", len(dead))
+
+
+def forget_old_runs(
+    settings: Settings, findings: Findings, progress: Progress, *, dry_run: bool
+) -> None:
+    """Delete runs of our deployments that ended long ago, with logs and artifacts."""
+    before = datetime.now(UTC) - timedelta(days=settings.cleanup.runs_days)
+    which = FlowRunFilter(
+        state=FlowRunFilterState(
+            type=FlowRunFilterStateType(any_=list(TERMINAL_STATES))
+        ),
+        end_time=FlowRunFilterEndTime(before_=before),
+    )
+    with get_client(sync_client=True) as client:
+        ours = DeploymentFilter(id=DeploymentFilterId(any_=our_deployments(client)))
+        total = client.count_flow_runs(flow_run_filter=which, deployment_filter=ours)
+        done, samples = 0, list[str]()
+        while page := client.read_flow_runs(
+            flow_run_filter=which, deployment_filter=ours, limit=_PAGE
+        ):
+            samples += [f"{run.end_time} {run.name}" for run in page]
+            if dry_run:
+                break
+            ids = [run.id for run in page]
+            artifacts = _delete_artifacts(client, ids)
+            findings.remove("artifact in Prefect", artifacts, [])
+            for id_ in ids:
+                client.delete_flow_run(id_)
+            done += len(ids)
+            progress.items(min(done, total), total, "Deleted runs of Prefect")
+    findings.remove("run in Prefect", total if dry_run else done, samples[:SAMPLES])
+
+
+def forget_old_results(
+    settings: Settings, findings: Findings, *, dry_run: bool
+) -> None:
+    """Delete files of task results that no run needs any more.
+
+    Only below STASHHOG_HOME: elsewhere they may be another project's as well.
+    """
+    folder = Path(get_current_settings().results.local_storage_path).expanduser()
+    if not folder.is_dir() or not folder.resolve().is_relative_to(settings.home_folder):
+        return
+    days = max(settings.cleanup.reports_days, settings.cleanup.runs_days)
+    before = time.time() - timedelta(days=days).total_seconds()
+    old = [path for path in folder.iterdir() if path.is_file() and _age(path) < before]
+    if not dry_run:
+        for path in old:
+            path.unlink(missing_ok=True)
+    findings.remove("result file", len(old), [path.name for path in old])
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _delete_artifacts(client: SyncPrefectClient, run_ids: Sequence[UUID]) -> int:
+    deleted = 0
+    of_runs = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=list(run_ids)))
+    while found := client.read_artifacts(artifact_filter=of_runs, limit=_PAGE):
+        for artifact in found:
+            client.delete_artifact(artifact.id)
+        deleted += len(found)
+    return deleted

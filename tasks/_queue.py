@@ -1,0 +1,119 @@
+"""What Prefect has of our runs: which live, and which wait."""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterNextScheduledStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.events.filters import (
+    EventFilter,
+    EventNameFilter,
+    EventOccurredFilter,
+    EventResourceFilter,
+)
+
+from stashhog_core.params import JOB_PARAMS
+
+FLOWS = ("auto_stash_sync", *JOB_PARAMS)
+"""All our flows, by name; each lies in `flows.<name>.<name>`."""
+
+SIGN_OF_LIFE_SECONDS = 300.0
+"""A run that gave none for so long is dead; heartbeats come every 30 seconds."""
+
+WAIT_SECONDS = 600.0
+"""A run that is due for longer waits for a worker that does not come."""
+
+_GOING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+_HEARTBEAT = "prefect.flow-run.heartbeat"
+
+
+def our_deployments(client: SyncPrefectClient) -> list[UUID]:
+    """Return the deployments of our flows; a server may have others of such names."""
+    found = client.read_deployments(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=list(FLOWS)))
+    )
+    ours = {f"flows.{name}.{name}" for name in FLOWS}
+    return [deployment.id for deployment in found if deployment.entrypoint in ours]
+
+
+def runs_going(
+    client: SyncPrefectClient,
+    *,
+    flows: Collection[str] | None = None,
+    ids: Sequence[UUID] | None = None,
+    deployments: Sequence[UUID] | None = None,
+) -> tuple[list[FlowRun], list[FlowRun]]:
+    """Return the runs that have begun and not ended: those that live, and the dead.
+
+    A worker that was stopped, or whose machine was lost, leaves its runs `Running` for
+    ever; so a run counts as living only by a change of state or a heartbeat of late.
+
+    Args:
+        client: Prefect's API.
+        flows: Only of these flows.
+        ids: Only these runs.
+        deployments: Only of these deployments.
+    """
+    going = client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=list(flows or FLOWS))),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_GOING)),
+            **({} if ids is None else {"id": FlowRunFilterId(any_=list(ids))}),
+        ),
+        deployment_filter=None
+        if deployments is None
+        else DeploymentFilter(id=DeploymentFilterId(any_=list(deployments))),
+    )
+    since = datetime.now(UTC) - timedelta(seconds=SIGN_OF_LIFE_SECONDS)
+    silent = [run for run in going if run.state and run.state.timestamp < since]
+    alive = _with_heartbeat(client, silent, since)
+    dead = [run for run in silent if run.id not in alive]
+    return [run for run in going if run not in dead], dead
+
+
+def runs_waiting(client: SyncPrefectClient, flows: Collection[str]) -> list[FlowRun]:
+    """Return the runs of these flows that somebody asked for and that are due."""
+    now = datetime.now(UTC)
+    due = client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=list(flows))),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(
+                type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])
+            ),
+            next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(
+                before_=now, after_=now - timedelta(seconds=WAIT_SECONDS)
+            ),
+        ),
+    )
+    return [run for run in due if not run.auto_scheduled]
+
+
+def _with_heartbeat(
+    client: SyncPrefectClient, runs: Sequence[FlowRun], since: datetime
+) -> set[UUID]:
+    """Return those of the runs that sent a heartbeat since then."""
+    alive = set()
+    for run in runs:
+        found = client.read_events(
+            EventFilter(
+                occurred=EventOccurredFilter(since=since),
+                event=EventNameFilter(name=[_HEARTBEAT]),
+                resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
+            ),
+            limit=1,
+        )
+        if found.events:
+            alive.add(run.id)
+    return alive

@@ -1,0 +1,79 @@
+"""Generate by schedule, when nothing more urgent is to be done."""
+
+from datetime import UTC, datetime
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+
+from stashhog_core.db.generated import scenes_not_generated
+from stashhog_core.errors import JobCancelled
+from stashhog_core.generate import generate
+from stashhog_core.giving_way import giving_way, waiting_scan
+from stashhog_core.params import StashGenerateParams
+from stashhog_core.results import StashGenerateResult
+from stashhog_core.stash.servers import server_settings
+from tasks._impacted import show_impacted_scenes
+from tasks._queue import runs_going, runs_waiting
+from tasks._runtime import JOB_TASK, READ_TASK, open_job, was_cancelled
+
+URGENT = (
+    "process_new_scenes",
+    "process_downloads",
+    "stash_scan",
+    "stash_generate",
+    "check_stash_generate",
+)
+"""Flows that this one gives way to: they use Stash, or lead to a scan."""
+
+NOTHING_LACKING = "Skipped - No scenes without generated media"
+GAVE_WAY = "Skipped - Gave way to a scan in Stash; what was generated stays"
+
+
+@task(name="in_the_way", cache_policy=NO_CACHE, **READ_TASK)
+def in_the_way(params: StashGenerateParams) -> str | None:
+    """Return why nothing is to be generated now, in words; None: it may begin."""
+    with open_job("in_the_way") as job, job.stash(params.server) as stash:
+        if (scan := waiting_scan(stash)) is not None:
+            return f"Skipped - Stash is scanning (its job {scan})"
+        with get_client(sync_client=True) as client:
+            going, _ = runs_going(client, flows=URGENT)
+            others = going + runs_waiting(client, URGENT)
+        if others:
+            return f"Skipped - {others[0].name} goes first"
+        if params.server or params.scene_ids or params.marker_ids:
+            return None
+        with job.database.transaction() as session:
+            return None if scenes_not_generated(session) else NOTHING_LACKING
+
+
+@task(name="auto_stash_generate", **JOB_TASK)
+def auto_stash_generate(params: StashGenerateParams) -> StashGenerateResult:
+    """Generate as `stash_generate` does; for a scan, Stash's job is stopped."""
+    started = datetime.now(UTC)
+    with open_job("auto_stash_generate") as job, job.stash(params.server) as stash:
+        settings = server_settings(job.settings.stash, params.server)
+        with giving_way(stash, job.progress) as way:
+            try:
+                result = generate(
+                    stash,
+                    job.database,
+                    params,
+                    way.progress,
+                    run_id=job.run_id,
+                    settings=settings,
+                    was_cancelled=was_cancelled,
+                )
+            except JobCancelled:
+                if not way.was_given:
+                    raise
+                return StashGenerateResult(
+                    job_id=job.run_id,
+                    stash_job_id=None,
+                    status="completed",
+                    start_time=started,
+                    end_time=datetime.now(UTC),
+                    gave_way=True,
+                )
+        show_impacted_scenes(job.database, result.scenes_updated, settings.url)
+    return result

@@ -1,0 +1,33 @@
+"""Choose the scenes that are analysed by schedule."""
+
+from datetime import UTC, datetime, timedelta
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+
+from stashhog_core.analysis.automatic import next_scenes
+from tasks._queue import runs_going
+from tasks._runtime import READ_TASK, open_job
+
+ANALYSES = ("process_new_scenes", "analysis")
+"""Flows that analyse scenes themselves: two at the same would do it twice."""
+
+_FAILURES_COUNT_FOR = timedelta(days=1)
+
+
+@task(name="scenes_to_analyze", cache_policy=NO_CACHE, **READ_TASK)
+def scenes_to_analyze(size: int) -> list[int]:
+    """Return the newest scenes not yet video-analysed; those that failed come last."""
+    with open_job("scenes_to_analyze") as job, job.database.transaction() as session:
+        return next_scenes(
+            session, size, failed_since=datetime.now(UTC) - _FAILURES_COUNT_FOR
+        )
+
+
+@task(name="analysis_under_way", cache_policy=NO_CACHE, **READ_TASK)
+def analysis_under_way() -> str | None:
+    """Return the name of a run that analyses scenes; None: there is none."""
+    with get_client(sync_client=True) as client:
+        alive, _ = runs_going(client, flows=ANALYSES)
+    return alive[0].name if alive else None

@@ -1,0 +1,45 @@
+"""Forget old history; put right what dead runs left open."""
+
+from datetime import UTC, datetime
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from stashhog_core.auto_results import CleanupResult
+from stashhog_core.cleanup.findings import Findings
+from stashhog_core.cleanup.job import clean_up
+from stashhog_core.db.locks import job_lock
+from stashhog_core.params import CleanupParams
+from tasks._prefect_history import (
+    crash_dead_runs,
+    forget_old_results,
+    forget_old_runs,
+)
+from tasks._runtime import READ_TASK, open_job, was_cancelled
+
+
+@task(name="cleanup", cache_policy=NO_CACHE, **READ_TASK)
+def cleanup(params: CleanupParams) -> CleanupResult:
+    """Clean up here and in Prefect; a dry run lists the same and changes nothing."""
+    findings = Findings()
+    with open_job("cleanup") as job, job_lock(job.database, "cleanup"):
+        if not params.dry_run:
+            crash_dead_runs(findings)
+        clean_up(
+            job.settings,
+            job.database,
+            params,
+            job.progress.within(0.0, 0.5),
+            findings,
+            now=datetime.now(UTC),
+            run_id=job.run_id,
+            was_cancelled=was_cancelled,
+        )
+        forget_old_runs(
+            job.settings,
+            findings,
+            job.progress.within(0.5, 1.0),
+            dry_run=params.dry_run,
+        )
+        forget_old_results(job.settings, findings, dry_run=params.dry_run)
+    return findings.result(dry_run=params.dry_run)
