@@ -12,6 +12,7 @@ import uvicorn
 _START_SECONDS = 30
 _GRACE_SECONDS = 1.0
 _POLL_SECONDS = 0.002
+_LOOK_SECONDS = 0.1
 
 
 class Served:
@@ -61,8 +62,10 @@ class Served:
 
     def join(self) -> None:
         """Wait until it is stopped from elsewhere."""
+        # Not by joining: a signal that comes meanwhile has Python 3.11 take the thread
+        # for ended, and what follows then pulls the socket from under it.
         while self._thread.is_alive():
-            self._thread.join(1)
+            time.sleep(_LOOK_SECONDS)
 
 
 class _Server(uvicorn.Server):

@@ -79,8 +79,11 @@ def find_scenes(
     scene_filter: Input | None = None,
     filter: Input | None = None,
     ids: Sequence[str] | None = None,
+    scene_ids: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """Answer `findScenes`."""
+    """Answer `findScenes`; `scene_ids` is an older name of `ids`."""
+    if scene_ids:
+        ids = [str(id_) for id_ in scene_ids]
     if ids:
         chosen = _chosen(library, "scenes", "scene", ids)
         totals = _totals(library, chosen)

@@ -27,11 +27,18 @@ class Resolvers:
         folder: The one folder that may be scanned.
         queue: The jobs.
         faults: What jobs are to do wrong.
+        api_key: Key that requests must carry; empty: none.
     """
 
     def __init__(
-        self, library: Library, folder: Path, queue: JobQueue, faults: Faults
+        self,
+        library: Library,
+        folder: Path,
+        queue: JobQueue,
+        faults: Faults,
+        api_key: str = "",
     ) -> None:
+        self._api_key = api_key
         self._library = library
         self._folder = folder
         self._queue = queue
@@ -169,6 +176,7 @@ class Resolvers:
                 "previewExcludeEnd": "0",
                 "previewPreset": "slow",
                 "maxSessionAge": 3600,
+                "apiKey": self._api_key,
             }
         }
 

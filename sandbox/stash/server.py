@@ -65,7 +65,9 @@ class StandIn:
         if self._scenes:
             fill(self.store, self._scenes, self.library)
         self.jobs = JobQueue(self.clock)
-        resolvers = Resolvers(self.store, self.library, self.jobs, self.faults)
+        resolvers = Resolvers(
+            self.store, self.library, self.jobs, self.faults, self._api_key or ""
+        )
         app = make_app(
             Site(self.store, resolvers.answers, self.faults, self._api_key, self.jobs)
         )

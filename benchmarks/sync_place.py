@@ -1,0 +1,156 @@
+"""A Stash server and an empty mirror, to measure sync with."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from sqlalchemy import text
+from stashapi.stashapp import StashInterface
+
+from stashhog_core.db.embedded import start_embedded, stop_embedded
+from stashhog_core.db.schema import migrate
+from stashhog_core.db.session import Database
+from stashhog_core.params import SyncParams
+from stashhog_core.progress import Progress
+from stashhog_core.settings import StashSettings
+from stashhog_core.stash.client import StashClient
+from stashhog_core.stash.documents import SCENE_FIELDS
+from stashhog_core.sync.job import sync
+from stashhog_core.sync.loader import PAGE_SIZE
+
+GIVEN_URL = os.environ.get("STASHHOG_TEST_STASH_URL", "")
+_GIVEN_KEY = os.environ.get("STASHHOG_TEST_STASH_API_KEY", "")
+# Stash compares texts: no file was changed after this.
+_NO_FILES = "9999"
+
+
+class _Silent:
+    """A log for stashapp-tools, which else writes to stderr for Stash to read."""
+
+    def __getattr__(self, _: str) -> Any:
+        return lambda *_: None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A Stash server in a process of its own, and a mirror."""
+
+    stash: StashClient
+    settings: StashSettings
+    database: Database
+    database_url: str
+
+    @property
+    def stash_url(self) -> str:
+        return self.settings.url or ""
+
+    def forget(self) -> None:
+        """Empty the mirror."""
+        with self.database.transaction() as session:
+            tables = "scene, tag, performer, studio, manifest, sync_run"
+            session.execute(text(f"TRUNCATE {tables} CASCADE"))
+
+    def sync(self, **params: Any) -> None:
+        sync(
+            self.stash,
+            self.database,
+            SyncParams(**params),
+            Progress(),
+            trigger="manual",
+            settle_seconds=0,
+        )
+
+    def download(self, ids: Sequence[int]) -> None:
+        """Fetch and decode scenes in the pages that sync fetches; keep nothing."""
+        for start in range(0, len(ids), PAGE_SIZE):
+            self.stash.scenes(ids[start : start + PAGE_SIZE])
+
+    def download_listings(self) -> None:
+        """Fetch and decode all light listings; keep nothing."""
+        self.stash.library(_NO_FILES)
+
+    def download_by_stashapp_tools(self) -> None:
+        """Have stashapp-tools fetch the same fields in the same pages; keep nothing."""
+        address = urlsplit(self.stash_url)
+        tools = StashInterface(
+            {
+                "scheme": address.scheme,
+                "host": address.hostname,
+                "port": address.port,
+                "ApiKey": _GIVEN_KEY if self.stash_url == GIVEN_URL else "",
+                "Logger": _Silent(),
+            }
+        )
+        page, wanted = 1, {"per_page": PAGE_SIZE, "sort": "id", "direction": "ASC"}
+        while tools.find_scenes(
+            f={}, filter={**wanted, "page": page}, fragment=SCENE_FIELDS
+        ):
+            page += 1
+
+    def scene_ids(self) -> list[int]:
+        return [stamp.id for page in self.stash.scene_stamps() for stamp in page]
+
+
+@contextmanager
+def stand_in(scenes: int) -> Iterator[Place]:
+    """Start the stand-in with a made-up library of so many scenes."""
+    with _home() as home, socket.socket() as free:
+        (home / "library").mkdir()
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        command = [sys.executable, "-m", "sandbox.stash", "--port", str(port)]
+        command += ["--home", str(home / "stash"), "--library", str(home / "library")]
+        server = subprocess.Popen(
+            [*command, "--scenes", str(scenes)], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline().startswith("Stand-in")
+            with _place(home, StashSettings(url=f"http://127.0.0.1:{port}")) as place:
+                yield place
+        finally:
+            server.terminate()
+            server.communicate()
+
+
+@contextmanager
+def given() -> Iterator[Place]:
+    """Use the Stash that the environment names. It is only read."""
+    settings = StashSettings(url=GIVEN_URL, api_key=SecretStr(_GIVEN_KEY))
+    with _home() as home, _place(home, settings) as place:
+        yield place
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    home = Path(tempfile.mkdtemp(prefix="stashhog-bench-"))
+    # PostgreSQL runs under another account when root starts it.
+    home.chmod(0o755)
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home)
+
+
+@contextmanager
+def _place(home: Path, settings: StashSettings) -> Iterator[Place]:
+    url = start_embedded(home / "db", "bench")
+    database = Database(url)
+    try:
+        migrate(database)
+        with StashClient(settings) as stash:
+            yield Place(stash, settings, database, url)
+    finally:
+        database.close()
+        stop_embedded(home / "db")
