@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.merge import stage_rows
+from stashhog_core.db.merge import insert_rows, stage_rows
 from stashhog_core.db.models import DownloadItem
 from stashhog_core.downloads.content import Method
 from stashhog_core.downloads.names import from_printable
@@ -99,17 +99,31 @@ def known_files(
 
 
 def write(session: Session, source: str, records: Iterable[Record]) -> None:
-    """Insert or update rows; the last record of a file counts."""
+    """Insert or update rows; the last record of a file counts.
+
+    Only one run at a time may write: of entries that have no row yet, all are new.
+    """
     latest = {
         (record.entry_key, record.relative_path, record.size_bytes): record
         for record in records
     }
-    staged = stage_rows(
-        session,
-        DownloadItem,
-        ["source", *_COLUMNS],
-        ((source, *record) for record in latest.values()),
+    entry_keys = {record.entry_key for record in latest.values()}
+    query = select(DownloadItem.entry_key).where(
+        DownloadItem.source == source, DownloadItem.entry_key.in_(entry_keys)
     )
+    known = frozenset(session.scalars(query.distinct()))
+    new, other = [], []
+    for record in latest.values():
+        (other if record.entry_key in known else new).append((source, *record))
+    if new:
+        insert_rows(session, DownloadItem, ["source", *_COLUMNS], new)
+    if other:
+        _merge(session, other)
+
+
+def _merge(session: Session, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows, or update those that are there."""
+    staged = stage_rows(session, DownloadItem, ["source", *_COLUMNS], rows)
     names = ", ".join(["source", *_COLUMNS])
     changes = ", ".join(
         f"{name} = EXCLUDED.{name}" for name in _COLUMNS if name not in _KEY

@@ -25,7 +25,7 @@ class DownloadItem(Base):
     relative_path: Mapped[str] = mapped_column(Text)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(Text, server_default="found")
-    target_path: Mapped[str | None] = mapped_column(Text, index=True)
+    target_path: Mapped[str | None] = mapped_column(Text)
     # link | reflink | copy | existing
     method: Mapped[str | None] = mapped_column(Text)
     oshash: Mapped[str | None] = mapped_column(Text)
