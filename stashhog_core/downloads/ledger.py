@@ -112,9 +112,11 @@ def write(session: Session, source: str, records: Iterable[Record]) -> None:
         DownloadItem.source == source, DownloadItem.entry_key.in_(entry_keys)
     )
     known = frozenset(session.scalars(query.distinct()))
-    new, other = [], []
+    new: list[tuple[Any, ...]] = []
+    other: list[tuple[Any, ...]] = []
     for record in latest.values():
-        (other if record.entry_key in known else new).append((source, *record))
+        rows = other if record.entry_key in known else new
+        rows.append((source, *record))
     if new:
         insert_rows(session, DownloadItem, ["source", *_COLUMNS], new)
     if other:

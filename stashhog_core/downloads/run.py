@@ -26,7 +26,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult, ItemFailure
 from stashhog_core.settings import Settings
 
-_FILES_AT_ONCE = 5000
+_FILES_AT_ONCE = 2500
 _RECORD_INTERVAL_SECONDS = 2.0
 _REPORT_INTERVAL_SECONDS = 0.5
 _SHOWN_PATHS = 100
