@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -14,6 +14,9 @@ from sqlalchemy.orm import Session
 from flows._run_here import console, print_json, run_here
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import get_settings
+
+if TYPE_CHECKING:
+    from stashhog_core.analysis.plans import PlanSummary
 
 app = typer.Typer(help="Plans of proposed changes.", no_args_is_help=True)
 
@@ -81,10 +84,13 @@ def show_plan(
     field: FieldName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the changes of a plan, with their evidence."""
-    from stashhog_core.analysis.plans import plan_changes
+    """Show the changes of a plan, with their evidence, and what it has cost."""
+    from stashhog_core.analysis.plans import plan_changes, read_plan
     from stashhog_core.analysis.review_table import value_rows
 
+    if not as_json:
+        with _session() as session:
+            _print_summary(read_plan(session, plan_id))
     if by_value:
         with _session() as session:
             rows = value_rows(session, plan_id)
@@ -112,6 +118,18 @@ def show_plan(
             change.state,
         )
     console.print(table)
+
+
+def _print_summary(plan: "PlanSummary") -> None:
+    from stashhog_core.analysis.costs import costs_in_words
+
+    facts = plan.facts
+    words = f"Plan {plan.id}: {plan.name}, {plan.state}"
+    if "scenes" in facts:
+        words += f", {facts['scenes']} scenes in {facts['seconds']:g} s"
+    console.print(escape(words))
+    if costs := costs_in_words(facts.get("costs", {})):
+        console.print(f"Cost: {escape(costs)}")
 
 
 def _decide(word: str) -> Callable[..., None]:

@@ -236,7 +236,13 @@ def _short(value: object) -> str:
     if isinstance(value, list):
         shown = ", ".join(str(item) for item in value[:20])
         return f"{shown} … ({len(value)} in all)" if len(value) > 20 else shown
+    if isinstance(value, dict):
+        return ", ".join(f"{_spaced(name)} {_short(of)}" for name, of in value.items())
     return str(value)
+
+
+def _spaced(name: object) -> str:
+    return str(name).replace("_", " ")
 
 
 def _cell(text: str) -> str:

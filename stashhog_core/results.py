@@ -161,6 +161,10 @@ class AnalysisResult(Result):
     )
     changes_proposed: int = 0
     changes_approved: int = 0
+    costs: dict[str, dict[str, int | float | str]] = Field(
+        default_factory=dict,
+        description="Looks, seconds, tokens and money that each detector has cost.",
+    )
     errors: tuple[ItemFailure, ...] = ()
 
 

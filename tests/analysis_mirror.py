@@ -8,8 +8,8 @@ from sqlalchemy import func, select
 
 from stashhog_core.analysis.job import analyze, unanalyzed_scene_ids
 from stashhog_core.analysis.proposals import Proposal, add_member
+from stashhog_core.analysis.reader import Knowledge, WholeReader
 from stashhog_core.analysis.scenes import SceneFacts
-from stashhog_core.analysis.video import Knowledge, WholeReader
 from stashhog_core.db.models import (
     Performer,
     PlanChange,

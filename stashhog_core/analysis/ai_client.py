@@ -16,6 +16,7 @@ import msgspec
 
 from stashhog_core.analysis.ai_gate import Gate, gate_of
 from stashhog_core.errors import Deferred, ItemError
+from stashhog_core.http_errors import fault, is_loopback
 from stashhog_core.settings import AiServerSettings
 
 T = TypeVar("T")
@@ -25,6 +26,8 @@ RETRY_DELAYS_SECONDS = (2.0, 10.0, 30.0)
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _SHORT_TIMEOUT_SECONDS = 30.0
 _SHOWN_CHARACTERS = 200
+# Asked once more, it would work for as long again.
+_OF_THIS_ALONE = (httpx.ReadTimeout, httpx.DecodingError)
 
 
 class _Span(msgspec.Struct):
@@ -102,9 +105,8 @@ class AiClient:
         self._client = httpx.Client(
             base_url=settings.url,
             transport=transport,
-            timeout=httpx.Timeout(
-                settings.timeout_seconds, connect=_CONNECT_TIMEOUT_SECONDS
-            ),
+            # A proxy of the environment cannot know what is on this machine.
+            trust_env=not is_loopback(httpx.URL(settings.url).host),
         )
 
     def __enter__(self) -> Self:
@@ -245,7 +247,8 @@ class AiClient:
             Deferred: There is none; nobody asks this server for a while.
             ItemError: There is none to this request alone.
         """
-        timeout = timeout_seconds or self._client.timeout
+        limit = timeout_seconds or self._settings.timeout_seconds
+        timeout = httpx.Timeout(limit, connect=min(limit, _CONNECT_TIMEOUT_SECONDS))
         reason, of_this = "", False
         for delay in (*self._delays, None):
             self._gate.check()
@@ -253,14 +256,13 @@ class AiClient:
                 response = self._client.request(
                     method, address, json=json, timeout=timeout
                 )
-            except httpx.ReadTimeout as error:
-                raise ItemError(
-                    "The AI server did not answer in "
-                    f"{self._settings.timeout_seconds:g} s",
-                    remedy="see STASHHOG_AI_SERVER__TIMEOUT_SECONDS",
-                ) from error
-            except httpx.TransportError as error:
-                reason = f"does not answer ({error or type(error).__name__})"
+            except httpx.RequestError as error:
+                reason = fault(error, address, limit)
+                if method == "POST" and isinstance(error, _OF_THIS_ALONE):
+                    raise ItemError(
+                        f"The AI server {reason}",
+                        remedy="see STASHHOG_AI_SERVER__TIMEOUT_SECONDS",
+                    ) from error
                 of_this = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError)
             else:
                 if response.status_code < 500 and response.status_code != 429:
@@ -278,7 +280,7 @@ class AiClient:
     def _is_ready(self) -> bool:
         try:
             return self._client.get("/ready", timeout=10).status_code == 200
-        except httpx.TransportError:
+        except httpx.RequestError:
             return False
 
     def _away(self, reason: str) -> Deferred:

@@ -11,9 +11,9 @@ import httpx
 from stashhog_core.analysis.ai_client import AiClient
 from stashhog_core.analysis.ai_gate import Gate
 from stashhog_core.analysis.proposals import Proposal, add_member, remove_member
+from stashhog_core.analysis.reader import Knowledge
 from stashhog_core.analysis.scenes import SceneFacts
 from stashhog_core.analysis.span_proposals import SpanProposals
-from stashhog_core.analysis.video import Knowledge
 from stashhog_core.errors import Deferred, ItemError
 from stashhog_core.paths import PathMap
 from stashhog_core.settings import AiServerSettings
@@ -65,6 +65,14 @@ class AiServer(AiClient):
             f";threshold={self._settings.threshold:g}"
             f"{';vr' if self._settings.vr_video else ''}"
         )
+
+    def cache_key(self, scene: SceneFacts, content: str | None) -> str | None:
+        """Return the content: what is seen depends on nothing else of the scene."""
+        return content
+
+    def costs(self) -> Mapping[str, float | str]:
+        """Return nothing: it costs time only."""
+        return {}
 
     def is_complete(self, output: Mapping[str, Any]) -> bool:
         """Tell whether all models that are loaded now have seen the video.

@@ -5,22 +5,25 @@ of the user's own, or else whatever title cards and the file's name say of it, s
 and performers included (why: `title_cards`). `detect_tags` adds tag names in all texts
 and tags for the file's facts; `detect_performers` and `detect_studios` add their names
 and aliases in all texts, `detect_studios` also the date and the studio's code in the
-file's name; `detect_details` cleans the details.
+file's name; a text model, where one is set, is asked for the same three kinds of names;
+`detect_details` cleans the details.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from stashhog_core.analysis import details, names, release, technical
 from stashhog_core.analysis.ai_server import AiServer
+from stashhog_core.analysis.looking import Looked
 from stashhog_core.analysis.name_finder import Kind, NameFinder
 from stashhog_core.analysis.onnx_tagger import OnnxTagger
 from stashhog_core.analysis.proposals import Proposal, best_of, member_key
+from stashhog_core.analysis.reader import Knowledge, SceneReader
 from stashhog_core.analysis.scenes import SceneFacts
+from stashhog_core.analysis.text_model import TextModel
 from stashhog_core.analysis.text_recognition import text_reader
 from stashhog_core.analysis.title_cards import TitleCards
-from stashhog_core.analysis.video import Knowledge, VideoReader
 from stashhog_core.params import AnalysisParams
 from stashhog_core.paths import PathMap
 from stashhog_core.settings import Settings
@@ -37,7 +40,7 @@ class TagLookup(Protocol):
 @contextmanager
 def video_reader(
     settings: Settings, checkpoint: Callable[[], None]
-) -> Iterator[VideoReader]:
+) -> Iterator[SceneReader]:
     """Yield what looks at videos: the AI server, else one's own model, else cards.
 
     Args:
@@ -57,13 +60,31 @@ def video_reader(
         yield TitleCards(text_reader(), path_map)
 
 
+@contextmanager
+def text_readers(
+    settings: Settings, params: AnalysisParams, finder: NameFinder
+) -> Iterator[list[SceneReader]]:
+    """Yield the text model, if one is set and names are asked for.
+
+    Raises:
+        ConfigurationError: It cannot be asked from here.
+    """
+    kinds = _kinds(params)
+    if settings.text_model.base_url is None or not kinds:
+        yield []
+        return
+    roots = settings.stash.scan_paths
+    with TextModel(settings.text_model, finder, kinds, roots) as model:
+        yield [model]
+
+
 class Detection:
     """Turns a scene, and what was seen of its video, into proposals.
 
     Args:
         settings: Roots of the library, names of technical tags.
         params: Which detectors.
-        video: Looks at videos; None: nobody does.
+        readers: What looks at scenes.
         finder: Everything Stash knows by name.
         stash: Looks up tags that the mirror does not have.
     """
@@ -72,38 +93,33 @@ class Detection:
         self,
         settings: Settings,
         params: AnalysisParams,
-        video: VideoReader | None,
+        readers: Sequence[SceneReader],
         finder: NameFinder,
         stash: TagLookup,
     ) -> None:
         self._settings = settings
         self._params = params
-        self._video = video
+        self._readers = readers
         self._finder = finder
         self._stash = stash
         self._live_tags: dict[str, tuple[int, str] | None] = {}
         self._kinds = _kinds(params)
         self._create_missing = settings.analysis.create_missing_tags
 
-    def propose(
-        self,
-        scene: SceneFacts,
-        output: Mapping[str, Any] | None,
-        failure: str | None = None,
-    ) -> list[Proposal]:
+    def propose(self, scene: SceneFacts, looks: Sequence[Looked]) -> list[Proposal]:
         """Return what the scene lacks, each value once, sure enough for the run.
 
         Args:
             scene: The scene.
-            output: What was seen of its video; None: nothing.
-            failure: Why its video could not be looked at; None: it could.
+            looks: What each reader saw of it.
         """
         found: list[Proposal] = []
         knowledge = Knowledge(self._finder, self._find_tag, self._create_missing)
-        if self._video is not None and output is not None:
-            found += self._video.propose(scene, output, knowledge)
-        elif self._video is not None and failure is not None:
-            found += self._video.propose_failure(scene, failure, knowledge)
+        for reader, looked in zip(self._readers, looks, strict=True):
+            if looked.reason is not None:
+                found += reader.propose_failure(scene, looked.reason, knowledge)
+            elif looked.output is not None:
+                found += reader.propose(scene, looked.output, knowledge)
         if self._kinds:
             roots = self._settings.stash.scan_paths
             found += names.propose(scene, self._finder, self._kinds, roots)
@@ -134,11 +150,9 @@ class Detection:
         return self._live_tags[key]
 
 
-def versions(params: AnalysisParams, video: VideoReader | None) -> dict[str, str]:
+def versions(params: AnalysisParams, readers: Sequence[SceneReader]) -> dict[str, str]:
     """Return the detectors that a run asks for, and their versions."""
-    asked = {}
-    if video is not None:
-        asked[video.name] = video.version
+    asked = {reader.name: reader.version for reader in readers}
     if _kinds(params):
         asked[names.NAME] = names.VERSION
     if params.detect_tags:

@@ -1,15 +1,16 @@
-"""Looking at videos, several at a time where the reader can, in the scenes' order."""
+"""Looking at scenes, several at a time where the reader can, in their order."""
 
 import queue
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from stashhog_core.analysis.reader import SceneReader
 from stashhog_core.analysis.scenes import SceneFacts
-from stashhog_core.analysis.video import VideoReader
 from stashhog_core.errors import ItemError
 from stashhog_core.progress import Progress
 
@@ -22,22 +23,23 @@ Known = Mapping[str, Any] | None
 class Looked:
     """What came of looking: an output, or the reason why there is none.
 
-    `is_new`: it was not in the cache, or not all of it.
+    `is_new`: it was not in the cache, or not all of it. `seconds`: what that took.
     """
 
     scene: SceneFacts
     output: Known
     is_new: bool = False
     reason: str | None = None
+    seconds: float = 0.0
 
 
 def look_at(
-    video: VideoReader, scenes: Iterable[tuple[SceneFacts, Known]], progress: Progress
-) -> Iterator[Looked]:
+    reader: SceneReader, scenes: Iterable[tuple[SceneFacts, Known]], progress: Progress
+) -> Generator[Looked, None, None]:
     """Yield what is seen of each scene, in their order.
 
     Args:
-        video: Looks; the next scene is begun only when it has a place free.
+        reader: Looks; the next scene is begun only when it has a place free.
         scenes: Scene, and what was seen of it before.
         progress: Asked now and then whether to stop; a look under way is left behind.
 
@@ -45,31 +47,35 @@ def look_at(
         Deferred: The reader cannot look at anything now.
         JobCancelled: A stop was asked for.
     """
-    if video.parallel == 1:
+    if reader.parallel == 0:
         for scene, known in scenes:
             progress.checkpoint()
-            yield _look(video, scene, known)
+            yield _look(reader, scene, known)
         return
-    with _Threads(video.parallel) as threads:
+    with _Threads(reader.parallel) as threads:
         # Twice as many as are done at a time: one long video in front holds nobody up.
         waiting: deque[Future[Looked]] = deque()
         for scene, known in scenes:
-            waiting.append(threads.submit(video, scene, known))
-            if len(waiting) >= 2 * video.parallel:
+            waiting.append(threads.submit(reader, scene, known))
+            if len(waiting) >= 2 * reader.parallel:
                 yield _result(waiting.popleft(), progress)
         while waiting:
             yield _result(waiting.popleft(), progress)
 
 
-def _look(video: VideoReader, scene: SceneFacts, known: Known) -> Looked:
-    if known is not None and video.is_complete(known):
+def _look(reader: SceneReader, scene: SceneFacts, known: Known) -> Looked:
+    if known is not None and reader.is_complete(known):
         return Looked(scene, known)
+    started = time.monotonic()
+    output, failure = None, None
     try:
         if known is not None:
-            return Looked(scene, video.look_again(scene, known), is_new=True)
-        return Looked(scene, video.look(scene), is_new=True)
+            output = reader.look_again(scene, known)
+        else:
+            output = reader.look(scene)
     except ItemError as error:
-        return Looked(scene, None, reason=str(error))
+        failure = str(error)
+    return Looked(scene, output, True, failure, time.monotonic() - started)
 
 
 def _result(future: Future[Looked], progress: Progress) -> Looked:
@@ -87,7 +93,7 @@ class _Threads:
 
     def __init__(self, count: int) -> None:
         self._work: queue.SimpleQueue[
-            tuple[Future[Looked], VideoReader, SceneFacts, Known] | None
+            tuple[Future[Looked], SceneReader, SceneFacts, Known] | None
         ] = queue.SimpleQueue()
         self._count = count
         for number in range(count):
@@ -107,18 +113,18 @@ class _Threads:
             self._work.put(None)
 
     def submit(
-        self, video: VideoReader, scene: SceneFacts, known: Known
+        self, reader: SceneReader, scene: SceneFacts, known: Known
     ) -> Future[Looked]:
         future: Future[Looked] = Future()
-        self._work.put((future, video, scene, known))
+        self._work.put((future, reader, scene, known))
         return future
 
     def _run(self) -> None:
         while (item := self._work.get()) is not None:
-            future, video, scene, known = item
+            future, reader, scene, known = item
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                future.set_result(_look(video, scene, known))
+                future.set_result(_look(reader, scene, known))
             except BaseException as error:  # noqa: BLE001 - raised where it is awaited
                 future.set_exception(error)

@@ -7,7 +7,7 @@ drop the space.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,6 +97,12 @@ class NameFinder:
 
     def _add(self, key: str, entry: _Entry) -> None:
         self._automaton.add_word(f" {key} ", (len(key) + 2, entry))
+
+    def names(self) -> Iterator[tuple[list[str], KnownName]]:
+        """Yield every name that means one thing of its kind, with its folded words."""
+        for spelling, known in self._exact.items():
+            for name in _unambiguous(known):
+                yield spelling.split(" "), name
 
     def lookup(self, name: str, kind: Kind) -> KnownName | None:
         """Return what is called exactly `name`, or None (also if that is ambiguous)."""

@@ -13,6 +13,7 @@ from typing import Any
 from stashhog_core.analysis import technical
 from stashhog_core.analysis.name_finder import (
     Kind,
+    KnownName,
     Match,
     NameFinder,
     fold,
@@ -95,7 +96,7 @@ def _in_text(scene: SceneFacts, text: _Text, finder: NameFinder) -> Iterator[Pro
             continue
         evidence = evidence_of(f"known name in the {text.place}", text.text, match)
         proposal = proposal_for(
-            scene, match, confidence - _DEDUCTIONS[text.place], NAME, evidence
+            scene, match.known, confidence - _DEDUCTIONS[text.place], NAME, evidence
         )
         if proposal is not None:
             yield proposal
@@ -104,7 +105,7 @@ def _in_text(scene: SceneFacts, text: _Text, finder: NameFinder) -> Iterator[Pro
 def confidence_in(text: str, match: Match) -> float | None:
     """Return how sure a match is by its form and surroundings; None: a mere word."""
     known = match.known
-    if is_technical(match):
+    if is_technical(match.known):
         return None
     confidence = 0.97 - (0.05 if known.is_alias else 0.0)
     if match.word_count > 1:
@@ -124,9 +125,9 @@ def confidence_in(text: str, match: Match) -> float | None:
     return confidence - 0.12
 
 
-def is_technical(match: Match) -> bool:
-    """Tell whether a match is a tag for what the file's facts decide."""
-    return match.known.kind == "tags" and match.known.name.casefold() in _TECHNICAL
+def is_technical(known: KnownName) -> bool:
+    """Tell whether a name is that of a tag for what the file's facts decide."""
+    return known.kind == "tags" and known.name.casefold() in _TECHNICAL
 
 
 def evidence_of(rule: str, text: str, match: Match) -> dict[str, Any]:
@@ -143,13 +144,12 @@ def evidence_of(rule: str, text: str, match: Match) -> dict[str, Any]:
 
 def proposal_for(
     scene: SceneFacts,
-    match: Match,
+    known: KnownName,
     confidence: float,
     detector: str,
     evidence: dict[str, Any],
 ) -> Proposal | None:
     """Return the change that a found name means; None if the scene has it."""
-    known = match.known
     if known.kind == "studio":
         # A studio that is set was set by someone who knew.
         if scene.studio_id is not None:

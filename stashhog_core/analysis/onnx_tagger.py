@@ -11,10 +11,10 @@ from typing import Any
 
 from stashhog_core.analysis.image_model import load_model
 from stashhog_core.analysis.proposals import Proposal
+from stashhog_core.analysis.reader import Knowledge, WholeReader
 from stashhog_core.analysis.scenes import SceneFacts
 from stashhog_core.analysis.span_proposals import SpanProposals
 from stashhog_core.analysis.title_cards import local_file
-from stashhog_core.analysis.video import Knowledge, WholeReader
 from stashhog_core.errors import ItemError
 from stashhog_core.media.frames import Still, spaced_stills
 from stashhog_core.paths import PathMap

@@ -56,20 +56,22 @@ class PlanWriter:
     Args:
         database: Where plans are.
         options: The plan's name and so on.
-        closing_facts: Called at the end for what is worth keeping of the run.
+        closing_facts: Called at the end for what is worth keeping of the run, with
+            what an earlier try of it has left.
     """
 
     def __init__(
         self,
         database: Database,
         options: PlanOptions,
-        closing_facts: Callable[[], dict[str, Any]],
+        closing_facts: Callable[[Mapping[str, Any]], dict[str, Any]],
     ) -> None:
         self._database = database
         self._options = options
         self._closing_facts = closing_facts
         self._lock = ExitStack()
         self._closed_state = "draft"
+        self._earlier: dict[str, Any] = {}
         self.plan_id: int | None = None
         self.changes = 0
         self.approved = 0
@@ -91,7 +93,7 @@ class PlanWriter:
                             state=self._closed_state,
                             # Kept: the tags that applying it has created.
                             facts=AnalysisPlan.facts.op("||")(
-                                cast(self._closing_facts(), JSONB)
+                                cast(self._closing_facts(self._earlier), JSONB)
                             ),
                         )
                     )
@@ -177,6 +179,7 @@ class PlanWriter:
             return
         self._lock.enter_context(plan_lock(self._database, plan.id))
         self._closed_state = plan.state
+        self._earlier = dict(plan.facts)
         self.plan_id = plan.id
         of_plan = select(func.count()).where(PlanChange.plan_id == plan.id)
         self.changes = session.scalar(of_plan) or 0

@@ -1,4 +1,4 @@
-"""What looks at the video itself: a reader of title cards, or an AI server."""
+"""What looks at scenes at some cost: at their video, or by asking a model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class Knowledge:
     create_missing_tags: bool
 
 
-class VideoReader(Protocol):
-    """Looks at a video once; what it saw becomes proposals as often as wanted.
+class SceneReader(Protocol):
+    """Looks at a scene once; what it saw becomes proposals as often as wanted.
 
-    `name`, `version` and `configuration` say what the raw output depends on, beside the
-    content: they are its key in the cache.
+    `name`, `version` and `configuration` say what the raw output depends on, beside
+    what `cache_key` names: together they are its key in the cache.
     """
 
     @property
@@ -32,7 +32,7 @@ class VideoReader(Protocol):
 
     @property
     def version(self) -> str:
-        """Changes when the same video would be seen differently."""
+        """Changes when the same scene would be seen differently."""
 
     @property
     def configuration(self) -> str:
@@ -40,7 +40,21 @@ class VideoReader(Protocol):
 
     @property
     def parallel(self) -> int:
-        """How many videos may be looked at at a time, from as many threads."""
+        """How many scenes may be looked at at a time, from as many threads.
+
+        0: one after the other, in the caller's thread.
+        """
+
+    def cache_key(self, scene: SceneFacts, content: str | None) -> str | None:
+        """Return what the output belongs to; None: it cannot be kept.
+
+        Args:
+            scene: The scene.
+            content: The hash of its file; None: not known.
+        """
+
+    def costs(self) -> Mapping[str, float | str]:
+        """Return what looking has cost so far beside time; empty: nothing."""
 
     def is_complete(self, output: Mapping[str, Any]) -> bool:
         """Tell whether an earlier output lacks nothing that would be seen now.
@@ -52,14 +66,14 @@ class VideoReader(Protocol):
     def look_again(
         self, scene: SceneFacts, known: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Return the output for a file of which part was seen before."""
+        """Return the output for a scene of which part was seen before."""
 
     def look(self, scene: SceneFacts) -> Mapping[str, Any]:
-        """Return the raw output for the scene's file, as JSON holds it.
+        """Return the raw output for the scene, as JSON holds it.
 
         Raises:
-            ItemError: This video cannot be read.
-            Deferred: Nothing can be read now; the scene stays unanalysed.
+            ItemError: This scene cannot be looked at.
+            Deferred: None can now; the scene stays unanalysed.
         """
 
     def propose(
@@ -70,20 +84,28 @@ class VideoReader(Protocol):
     def propose_failure(
         self, scene: SceneFacts, reason: str, knowledge: Knowledge
     ) -> list[Proposal]:
-        """Return what is to be changed because the file could not be looked at."""
+        """Return what is to be changed because it could not be looked at."""
 
 
 class WholeReader:
-    """What a reader that sees all of a video at once, one after the other, shares."""
+    """What a reader that sees all of a scene at once, one after the other, shares."""
 
-    parallel = 1
+    parallel = 0
+
+    def cache_key(self, scene: SceneFacts, content: str | None) -> str | None:
+        """Return the content: what is seen depends on nothing else of the scene."""
+        return content
+
+    def costs(self) -> Mapping[str, float | str]:
+        """Return nothing: it costs time only."""
+        return {}
 
     def is_complete(self, output: Mapping[str, Any]) -> bool:
         """Return True: it saw everything the first time."""
         return True
 
     def look(self, scene: SceneFacts) -> Mapping[str, Any]:
-        """Return the raw output for the scene's file."""
+        """Return the raw output for the scene."""
         raise NotImplementedError
 
     def look_again(

@@ -23,8 +23,8 @@ from stashhog_core.analysis.proposals import (
     add_member,
     member_key,
 )
+from stashhog_core.analysis.reader import Knowledge
 from stashhog_core.analysis.scenes import SceneFacts
-from stashhog_core.analysis.video import Knowledge
 from stashhog_core.tagger_settings import TaggerSettings
 
 # Two markers of one tag nearer than this are the same.

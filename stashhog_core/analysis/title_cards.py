@@ -18,9 +18,9 @@ from typing import Any
 from stashhog_core.analysis import names
 from stashhog_core.analysis.name_finder import Match, stands_alone
 from stashhog_core.analysis.proposals import Proposal
+from stashhog_core.analysis.reader import Knowledge, WholeReader
 from stashhog_core.analysis.scenes import SceneFacts
 from stashhog_core.analysis.text_recognition import ENGINE, TextReader
-from stashhog_core.analysis.video import Knowledge, WholeReader
 from stashhog_core.errors import ItemError
 from stashhog_core.media import frames
 from stashhog_core.paths import PathMap
@@ -102,7 +102,7 @@ class TitleCards(WholeReader):
                     "score": score,
                 }
                 proposal = names.proposal_for(
-                    scene, match, score * sure, NAME, evidence
+                    scene, match.known, score * sure, NAME, evidence
                 )
                 if proposal is not None:
                     yield proposal
@@ -118,7 +118,9 @@ class TitleCards(WholeReader):
             if confidence is None:
                 continue
             evidence = names.evidence_of("full name in the file name", text, match)
-            proposal = names.proposal_for(scene, match, confidence, NAME, evidence)
+            proposal = names.proposal_for(
+                scene, match.known, confidence, NAME, evidence
+            )
             if proposal is not None:
                 yield proposal
 
@@ -144,7 +146,7 @@ def local_file(stash_path: str, path_map: PathMap) -> Path:
 
 def _sure_on_card(text: str, match: Match) -> float | None:
     """Return how sure a name on a card is, apart from the reading of its letters."""
-    if names.is_technical(match):
+    if names.is_technical(match.known):
         return None
     if match.word_count > 1:
         return 1.0

@@ -4,7 +4,6 @@ Every error of the network, of HTTP and of GraphQL becomes one of ours here. A 4
 Stash has no body; GraphQL errors come with status 200; invalid documents with 422.
 """
 
-import ipaddress
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from stashhog_core.errors import (
     StashHogError,
     TransientError,
 )
+from stashhog_core.http_errors import fault, is_loopback
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.documents import Operation
 from stashhog_core.stash.payloads import GraphQLError
@@ -65,7 +65,7 @@ class Transport:
                 timeout=self._timeout(settings.timeout_seconds),
                 transport=transport,
                 # A proxy of the environment cannot know what is on this machine.
-                trust_env=not _is_loopback(url.host),
+                trust_env=not is_loopback(url.host),
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise ConfigurationError(
@@ -233,16 +233,9 @@ class Transport:
         self, name: str, error: httpx.HTTPError, limit_seconds: float
     ) -> NoReturn:
         """Raise our error for one of the network."""
+        what = f"Stash {fault(error, name, limit_seconds)}"
         if isinstance(error, httpx.DecodingError):
-            raise JobError(
-                f"Stash's answer to {name} cannot be unpacked", where=self.address
-            ) from error
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            what = "Stash cannot be reached"
-        elif isinstance(error, httpx.TimeoutException):
-            what = f"Stash did not answer {name} within {limit_seconds:g} s"
-        else:
-            what = f"The connection to Stash broke during {name}"
+            raise JobError(what, where=self.address) from error
         raise TransientError(
             what,
             where=self.address,
@@ -266,10 +259,3 @@ def _is_placeholder(response: httpx.Response) -> bool:
         kind == placeholder and bytes_ in (None, size)
         for placeholder, bytes_ in _PLACEHOLDERS
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -191,6 +191,33 @@ def plan_id(database: Database) -> int:
         return plan.id
 
 
+def test_plan_shows_what_it_cost(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    database: Database,
+    plan_id: int,
+) -> None:
+    """Looks, seconds, tokens and money of each detector stand above its changes."""
+    costs = {
+        "looks": 12,
+        "seconds": 3.14,
+        "requests": 11,
+        "tokens_in": 3400,
+        "tokens_out": 220,
+        "money": 0.0041,
+        "currency": "EUR",
+    }
+    with database.transaction() as session:
+        plan = session.get_one(AnalysisPlan, plan_id)
+        plan.facts = {"seconds": 75.4, "scenes": 12, "costs": {"text_model": costs}}
+
+    assert stashhog(monkeypatch, "plans", "show", str(plan_id)) == 0
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"Plan {plan_id}: [bold]Plan, draft, 12 scenes in 75.4 s" in out
+    assert "text_model 12 looks, 3.1 s, 3,400 + 220 tokens, 0.0041 EUR" in out
+
+
 def test_plan_is_reviewed_in_the_terminal(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

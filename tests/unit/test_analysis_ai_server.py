@@ -10,8 +10,8 @@ import pytest
 from stashhog_core.analysis.ai_gate import Gate
 from stashhog_core.analysis.ai_server import AiServer
 from stashhog_core.analysis.name_finder import KnownName, NameFinder
+from stashhog_core.analysis.reader import Knowledge
 from stashhog_core.analysis.scenes import FileFacts, MarkerFacts, SceneFacts
-from stashhog_core.analysis.video import Knowledge
 from stashhog_core.errors import Deferred, ItemError
 from stashhog_core.settings import AiServerSettings
 

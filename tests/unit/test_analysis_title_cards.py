@@ -7,6 +7,7 @@ import pytest
 
 from stashhog_core.analysis.name_finder import KnownName, NameFinder
 from stashhog_core.analysis.proposals import Proposal, best_of
+from stashhog_core.analysis.reader import Knowledge
 from stashhog_core.analysis.scenes import FileFacts, SceneFacts
 from stashhog_core.analysis.text_recognition import (
     TextLine,
@@ -14,7 +15,6 @@ from stashhog_core.analysis.text_recognition import (
     text_reader,
 )
 from stashhog_core.analysis.title_cards import TitleCards
-from stashhog_core.analysis.video import Knowledge
 from stashhog_core.errors import ConfigurationError, ItemError
 from stashhog_core.paths import PathMap
 from tests.title_card_video import write_cards

@@ -317,8 +317,8 @@ def test_answers_become_errors(
         (httpx.ConnectError("refused"), "Stash cannot be reached"),
         (httpx.ConnectTimeout("late"), "Stash cannot be reached"),
         (httpx.ReadTimeout("late"), "did not answer Version within 60 s"),
-        (httpx.ReadError("reset"), "connection to Stash broke"),
-        (httpx.RemoteProtocolError("cut"), "connection to Stash broke"),
+        (httpx.ReadError("reset"), "Stash broke the connection"),
+        (httpx.RemoteProtocolError("cut"), "Stash broke the connection"),
     ],
 )
 def test_network_errors_are_transient(error: Exception, words: str) -> None:

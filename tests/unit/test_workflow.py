@@ -331,3 +331,12 @@ def test_status_of_a_result(result: Result, expected: str) -> None:
 def test_run_names_tell(job: str, result: Result, expected: str) -> None:
     """A run is called by its job and what it was about; one is not many."""
     assert run_name(job, result) == expected
+
+
+def test_costs_are_words_in_the_report() -> None:
+    """What detectors have cost is read as a list, not as code."""
+    costs = {"text_model": {"looks": 3, "tokens_in": 1200}}
+
+    report = job_markdown("analysis", AnalysisResult(status="completed", costs=costs))
+
+    assert "| costs | text model looks 3, tokens in 1200 |" in report

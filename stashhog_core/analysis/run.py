@@ -1,0 +1,269 @@
+"""One run of the analysis: scenes page by page, what was seen of them, what it cost."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from stashhog_core.analysis.costs import Costs, added
+from stashhog_core.analysis.detection import Detection
+from stashhog_core.analysis.looking import Looked, look_at
+from stashhog_core.analysis.plan_writing import PlanWriter, rejected_before
+from stashhog_core.analysis.proposals import Proposal
+from stashhog_core.analysis.reader import SceneReader
+from stashhog_core.analysis.scenes import SceneFacts, read_scenes
+from stashhog_core.analysis.seen import (
+    Mark,
+    RawOutput,
+    content_hash,
+    keep_marks,
+    keep_outputs,
+    raw_outputs,
+)
+from stashhog_core.analysis.taken_away import remember_taken_away
+from stashhog_core.db.models import Scene
+from stashhog_core.db.session import Database
+from stashhog_core.params import AnalysisParams
+from stashhog_core.paths import PathMap
+from stashhog_core.progress import Progress
+from stashhog_core.results import AnalysisResult, ItemFailure
+
+logger = logging.getLogger(__name__)
+
+SAVE_AFTER_SECONDS = 10.0
+"""A killed run loses at most so much work, and a quick one writes once."""
+
+_KEPT_FAILURES = 100
+
+
+@dataclass
+class _Unsaved:
+    """Finished scenes that are not in the database yet."""
+
+    proposals: dict[int, list[Proposal]] = field(default_factory=dict)
+    outputs: list[RawOutput] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    seen: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Run:
+    """What a run of the analysis has, and what it has done so far.
+
+    Attributes:
+        readers: What looks at each scene, in this order; the video first.
+        sees_videos: Whether one of them looks at the video.
+        detectors: Name → version of all that was asked for.
+        total: Scenes to be analysed.
+        deadline: When no further scene is begun, by the monotonic clock.
+        deferred: Why the rest is put off.
+    """
+
+    database: Database
+    params: AnalysisParams
+    readers: Sequence[SceneReader]
+    sees_videos: bool
+    path_map: PathMap
+    detection: Detection
+    detectors: Mapping[str, str]
+    total: int
+    deadline: float | None = None
+    deferred: str | None = None
+    done: int = 0
+    analyzed: int = 0
+    videos_from_cache: int = 0
+    failures: list[ItemFailure] = field(default_factory=list)
+    by_field: Counter[str] = field(default_factory=Counter)
+    looking: dict[str, list[float]] = field(default_factory=dict)
+    unsaved: _Unsaved = field(default_factory=_Unsaved)
+    started: float = field(default_factory=time.monotonic)
+    saved: float = field(default_factory=time.monotonic)
+
+    def analyze_page(
+        self, scene_ids: list[int], plan: PlanWriter, progress: Progress
+    ) -> None:
+        """Analyse some scenes, in their order."""
+        with self.database.transaction() as session:
+            found = read_scenes(session, scene_ids)
+            remember_taken_away(session, scene_ids)
+            rejected = rejected_before(session, scene_ids)
+        scenes = []
+        for scene_id in scene_ids:
+            scene = found.get(scene_id)
+            if scene is None or scene.missing:
+                self._failed(scene_id, "Stash has no such scene: run a sync first")
+                self.done += 1
+            else:
+                scenes.append(scene)
+        self._report(progress)
+        for scene, content, looks in self._looked(scenes, progress):
+            self.unsaved.proposals[scene.id] = [
+                p
+                for p in self._analyze_scene(scene, content, looks)
+                if (scene.id, p.field, p.value_key, p.detector) not in rejected
+            ]
+            self.done += 1
+            if time.monotonic() - self.saved >= SAVE_AFTER_SECONDS:
+                self.save(plan)
+            self._report(progress)
+            if self.is_late():
+                return
+
+    def is_late(self) -> bool:
+        """Tell whether the time that the run was given is over."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def _report(self, progress: Progress) -> None:
+        progress.update(
+            self.done / self.total, f"Analysed {self.done}/{self.total} scenes"
+        )
+
+    def _looked(
+        self, scenes: list[SceneFacts], progress: Progress
+    ) -> Iterator[tuple[SceneFacts, str | None, list[Looked]]]:
+        """Yield each scene, the hash of its content, and what each reader saw."""
+        contents = {scene.id: content_hash(scene, self.path_map) for scene in scenes}
+        with ExitStack() as streams:
+            looks = [
+                streams.enter_context(closing(look_at(reader, known, progress)))
+                for reader in self.readers
+                for known in [self._known(reader, scenes, contents)]
+            ]
+            for scene in scenes:
+                yield scene, contents[scene.id], [next(stream) for stream in looks]
+
+    def _known(
+        self,
+        reader: SceneReader,
+        scenes: list[SceneFacts],
+        contents: Mapping[int, str | None],
+    ) -> list[tuple[SceneFacts, Mapping[str, Any] | None]]:
+        """Return the scenes, each with what this reader saw of it before."""
+        keys = [reader.cache_key(scene, contents[scene.id]) for scene in scenes]
+        with self.database.transaction() as session:
+            outputs = raw_outputs(
+                session, list(filter(None, keys)), reader.name, _configuration(reader)
+            )
+        return [
+            (scene, outputs.get(key or ""))
+            for scene, key in zip(scenes, keys, strict=True)
+        ]
+
+    def _analyze_scene(
+        self, scene: SceneFacts, content: str | None, looks: list[Looked]
+    ) -> list[Proposal]:
+        """Return the scene's proposals; note it as seen or as failed."""
+        detectors = dict(self.detectors)
+        for reader, looked in zip(self.readers, looks, strict=True):
+            self._note(reader, looked, content)
+            if looked.reason is not None:
+                del detectors[reader.name]
+        if content is not None:
+            self.unsaved.marks += [
+                Mark(content, name, version) for name, version in detectors.items()
+            ]
+        reasons = [looked.reason for looked in looks if looked.reason is not None]
+        if reasons:
+            self._failed(scene.id, "; ".join(reasons))
+        else:
+            self.analyzed += 1
+            self.unsaved.seen.append(scene.id)
+        return self.detection.propose(scene, looks)
+
+    def _note(self, reader: SceneReader, looked: Looked, content: str | None) -> None:
+        """Note what a look has cost; keep its output."""
+        if not looked.is_new:
+            self.videos_from_cache += self.sees_videos and reader is self.readers[0]
+            return
+        self.looking.setdefault(reader.name, []).append(looked.seconds)
+        key = reader.cache_key(looked.scene, content)
+        if key is not None and looked.output is not None:
+            configuration = _configuration(reader)
+            self.unsaved.outputs.append(
+                RawOutput(key, reader.name, configuration, looked.output)
+            )
+
+    def _failed(self, scene_id: int, reason: str) -> None:
+        logger.warning("Scene %d was not analysed: %s", scene_id, reason)
+        self.failures.append(ItemFailure(item=f"scene {scene_id}", reason=reason))
+
+    def save(self, plan: PlanWriter) -> None:
+        """Store what is finished, all of it or nothing."""
+        work = self.unsaved
+        if work.proposals:
+            plan.save(work.proposals, self._keep_what_was_seen)
+            self.by_field.update(
+                proposal.field
+                for proposals in work.proposals.values()
+                for proposal in proposals
+            )
+            self.unsaved = _Unsaved()
+        self.saved = time.monotonic()
+
+    def _keep_what_was_seen(self, session: Session) -> None:
+        keep_outputs(session, self.unsaved.outputs)
+        keep_marks(session, self.unsaved.marks)
+        flags = {"analyzed": True}
+        if self.sees_videos:
+            flags["video_analyzed"] = True
+        if self.unsaved.seen:
+            session.execute(
+                update(Scene).where(Scene.id.in_(self.unsaved.seen)).values(**flags)
+            )
+
+    def costs(self) -> Costs:
+        """Return what looking has cost so far; the cache costs nothing."""
+        costs: Costs = {}
+        for reader in self.readers:
+            of_reader: dict[str, Any] = dict(reader.costs())
+            if looks := self.looking.get(reader.name):
+                of_reader |= {"looks": len(looks), "seconds": round(sum(looks), 3)}
+            if of_reader:
+                costs[reader.name] = of_reader
+        return costs
+
+    def facts(self, earlier: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is kept of the run with its plan.
+
+        Args:
+            earlier: The same of an earlier try; its time and costs are added.
+        """
+        seconds = time.monotonic() - self.started + earlier.get("seconds", 0)
+        return {
+            "scenes": self.total,
+            "scenes_analyzed": self.analyzed,
+            "videos_from_cache": self.videos_from_cache,
+            "changes": dict(self.by_field),
+            "seconds": round(seconds, 3),
+            "costs": added(earlier.get("costs", {}), self.costs()),
+            "deferred": self.deferred,
+            "options": self.params.model_dump(mode="json", exclude={"scene_ids"}),
+            "failures": [f.model_dump() for f in self.failures[:_KEPT_FAILURES]],
+        }
+
+    def result(self, plan: PlanWriter) -> AnalysisResult:
+        """Return what the caller is told."""
+        troubled = self.failures or self.deferred
+        left = self.total - self.done
+        return AnalysisResult(
+            status="completed_with_errors" if troubled else "completed",
+            plan_id=plan.plan_id,
+            scenes_analyzed=self.analyzed,
+            scenes_left=0 if self.deferred else left,
+            scenes_deferred=left if self.deferred else 0,
+            deferred=self.deferred,
+            changes_proposed=plan.changes,
+            changes_approved=plan.approved,
+            costs=self.costs(),
+            errors=tuple(self.failures),
+        )
+
+
+def _configuration(reader: SceneReader) -> str:
+    return f"{reader.version};{reader.configuration}"
