@@ -22,13 +22,16 @@ def check_library_root(settings: Settings, *, dry_run: bool) -> Path:
 
     Args:
         settings: All settings.
-        dry_run: Only look; do not try to write.
+        dry_run: Only ask for the permission; do not try to write.
 
     Raises:
         ConfigurationError: It is not set, missing, no folder, or cannot be written to.
     """
     root = _folder(settings.downloads.library_root, _ROOT_VARIABLE, "library folder")
-    if not dry_run:
+    if dry_run:
+        if not os.access(root, os.W_OK | os.X_OK):
+            raise _not_writable(root, "Permission denied, or mounted read-only")
+    else:
         # Asking for the permission is not enough: root has all, and a file system
         # that is mounted read-only is found out by writing only.
         trial = root / f".stashhog-{secrets.token_hex(8)}.part"
@@ -41,12 +44,16 @@ def check_library_root(settings: Settings, *, dry_run: bool) -> Path:
             finally:
                 trial.unlink()
         except OSError as error:
-            raise ConfigurationError(
-                "The library folder cannot be written to",
-                where=str(root),
-                remedy=f"{error.strerror}; correct its permissions or {_ROOT_VARIABLE}",
-            ) from error
+            raise _not_writable(root, str(error.strerror)) from error
     return root
+
+
+def _not_writable(root: Path, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        "The library folder cannot be written to",
+        where=str(root),
+        remedy=f"{reason}; correct its permissions or {_ROOT_VARIABLE}",
+    )
 
 
 def access_of(downloads: DownloadSettings) -> Access:

@@ -597,6 +597,22 @@ def test_wrong_folders_are_refused_at_the_door(
     assert not _ledger(database)
 
 
+def test_a_dry_run_sees_a_library_that_cannot_be_written_to(
+    run: Run, downloads: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so as the real run would, without trying."""
+    _video(downloads / "film.mp4")
+    asked = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: path != library and asked(path, mode)
+    )
+
+    with pytest.raises(ConfigurationError, match="LIBRARY_ROOT"):
+        run(ProcessDownloadsParams(dry_run=True))
+
+    assert not _tree(library)
+
+
 def test_only_item_errors_are_the_items(
     run: Run, downloads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
