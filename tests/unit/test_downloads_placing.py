@@ -216,6 +216,66 @@ def test_a_file_system_without_links_gets_whole_files_too(
     }
 
 
+@pytest.mark.parametrize(
+    "code",
+    [errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.EWOULDBLOCK],
+)
+def test_what_cannot_be_cloned_is_copied(
+    code: int, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As most file systems say, and ZFS just after the file was written."""
+    file = _source(tmp_path / "in" / "film.mp4")
+
+    def ioctl(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(content.fcntl, "ioctl", ioctl)
+    with closing(_library(root, "reflink")) as library:
+        placed = library.place(file, ("film.mp4",))
+
+    assert (placed.method, placed.is_new) == ("copy", True)
+    assert _tree(root) == {"film.mp4": file.path.read_bytes()}
+
+
+def test_a_clone_needs_no_room(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the file system can clone, no space is asked for and nothing is copied."""
+    file = _source(tmp_path / "in" / "film.mp4")
+
+    def ioctl(target: int, request: int, source: int) -> int:
+        # The kernel shares the blocks; what is seen is the same.
+        assert request == 0x40049409
+        os.sendfile(target, source, 0, file.size_bytes)
+        return 0
+
+    monkeypatch.setattr(content.fcntl, "ioctl", ioctl)
+    with closing(_library(root, "reflink", reserve_bytes=2**60)) as library:
+        placed = library.place(file, ("film.mp4",))
+
+    assert (placed.method, placed.is_new) == ("reflink", True)
+    assert _tree(root) == {"film.mp4": file.path.read_bytes()}
+
+
+def test_a_failing_clone_is_the_files_error(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An input/output error is no reason to try a copy; nothing remains."""
+    file = _source(tmp_path / "in" / "film.mp4")
+
+    def ioctl(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(content.fcntl, "ioctl", ioctl)
+    with (
+        closing(_library(root, "reflink")) as library,
+        pytest.raises(ItemError, match="Input/output error"),
+    ):
+        library.place(file, ("Film", "film.mp4"))
+
+    assert not list(root.iterdir())
+
+
 def test_other_errors_of_linking_are_the_files(
     linking: Library, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
