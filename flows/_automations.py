@@ -1,6 +1,5 @@
 """Applying deployments/automations.yaml: each automation once, known by its name."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from prefect.exceptions import ObjectNotFound
 from stashhog_core.errors import ConfigurationError
 
 _WEBHOOK = "webhook"
+"""The kind of block that is called with a payload, not told in words."""
 
 
 def apply_automations(path: Path, blocks: Sequence[str] = ()) -> None:
@@ -86,5 +86,14 @@ def _telling(
         ) from error
     found = {"block_document_id": document.id}
     if kind == _WEBHOOK:
-        return {"type": "call-webhook", "payload": json.dumps(dict(told)), **found}
+        return {"type": "call-webhook", "payload": _as_json(told), **found}
     return {"type": "send-notification", **told, **found}
+
+
+def _as_json(told: Mapping[str, str]) -> str:
+    """Return the template of a JSON object with these templates as its values."""
+    blocks = "".join(
+        f"{{% set {name} %}}{text}{{% endset %}}" for name, text in told.items()
+    )
+    fields = ", ".join(f'"{name}": {{{{ {name}|tojson }}}}' for name in told)
+    return f"{blocks}{{{fields}}}"

@@ -41,6 +41,8 @@ def prefect_defaults(settings: Settings) -> dict[str, str]:
         "PREFECT_HOME": str(settings.home_folder / "prefect"),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": _START_LIMIT_SECONDS,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # The automation that finds dead runs would take a slower one for dead.
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         # The terminal shows the run in its own words.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     }

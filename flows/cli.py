@@ -42,6 +42,7 @@ app = typer.Typer(
 app.add_typer(plans_app, name="plans")
 app.add_typer(library_app, name="library")
 app.add_typer(edits_app, name="edits")
+app.command()(push)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -11,6 +11,7 @@ from prefect import Flow
 import flows as flows_package
 import tasks as tasks_package
 from stashhog_core.params import JOB_PARAMS
+from stashhog_core.schedule_settings import ScheduleSettings
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())[
@@ -59,3 +60,56 @@ def test_packages_are_ours() -> None:
     """`flows` and `tasks` are general names; others' packages must not shadow them."""
     assert Path(flows_package.__file__ or "").parent == ROOT / "flows"
     assert Path(tasks_package.__file__ or "").parent == ROOT / "tasks"
+
+
+def test_every_schedule_has_its_setting() -> None:
+    """No schedule is left out of the settings, and none is set for nothing."""
+    scheduled = {d["name"].replace("-", "_") for d in DEPLOYMENTS if "schedules" in d}
+
+    assert set(ScheduleSettings.model_fields) - {"timezone"} == scheduled
+
+
+@pytest.mark.parametrize(
+    ("name", "timing", "active"),
+    [
+        ("auto-stash-sync", {"interval": 300}, True),
+        ("auto-video-analysis", {"interval": 600}, False),
+        ("auto-plan-apply", {"interval": 60}, False),
+        ("auto-stash-generate", {"interval": 3600}, False),
+        ("process-downloads", {"interval": 300}, False),
+        ("process-new-scenes", {"cron": "0 4 * * *"}, False),
+        ("verify-mirror", {"cron": "0 3 * * *"}, True),
+        ("cleanup", {"cron": "30 3 * * *"}, True),
+    ],
+)
+def test_what_the_daemons_did_runs_on_schedule(
+    name: str, timing: dict[str, Any], active: bool
+) -> None:
+    """At the daemons' intervals; what changes Stash or the disk is off at first."""
+    (deployment,) = (d for d in DEPLOYMENTS if d["name"] == name)
+    (schedule,) = deployment["schedules"]
+
+    assert {**schedule, **timing} == schedule
+    assert schedule["active"] is active
+    assert schedule["slug"]
+
+
+def test_only_the_next_scheduled_run_may_take_the_place_of_one() -> None:
+    """What people, qBittorrent or Stash ask for waits; it is never dropped."""
+    dropped = {
+        d["name"]
+        for d in DEPLOYMENTS
+        if d.get("concurrency_limit", {}).get("collision_strategy") == "CANCEL_NEW"
+    }
+
+    assert dropped == {
+        "auto-stash-sync",
+        "auto-video-analysis",
+        "auto-plan-apply",
+        "auto-stash-generate",
+        "check-stash-generate",
+        "cleanup",
+        "remove-orphans",
+        "sync-deep",
+        "verify-mirror",
+    }

@@ -1,29 +1,250 @@
-"""Automations are applied by name."""
+"""Automations are applied by name, and do what they say."""
 
+import http.server
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 import yaml
+from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.states import Crashed, Running
 
 from flows._automations import apply_automations
+from flows._supervisor import POOL
+from flows.apply_plan import apply_plan
+from flows.auto_plan_apply import auto_plan_apply
+from flows.auto_video_analysis import auto_video_analysis
+from flows.process_new_scenes import process_new_scenes
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.report import state_name
+from tests.registered import register, runs_of
 
 pytestmark = pytest.mark.slow
 
 FILE = Path(__file__).parents[2] / "deployments" / "automations.yaml"
+WRITTEN = {
+    entry["name"]: entry for entry in yaml.safe_load(FILE.read_text())["automations"]
+}
+TELLS = "stashhog: tell about runs that failed"
+PATIENCE_SECONDS = 30
 
 
-def test_applying_twice_makes_no_doubles(prefect_api: str) -> None:
-    """Each automation exists once, and one that was switched off stays off."""
-    names = [entry["name"] for entry in yaml.safe_load(FILE.read_text())["automations"]]
+@pytest.fixture
+def deployments(prefect_api: str) -> dict[str, UUID]:
+    """The deployments that the automations run, without a worker."""
+    del prefect_api
+    return {
+        "analysis": register(auto_video_analysis, "auto-video-analysis"),
+        "apply": register(auto_plan_apply, "auto-plan-apply"),
+        "workflow": register(process_new_scenes, "process-new-scenes"),
+    }
+
+
+@pytest.fixture
+def told(deployments: dict[str, UUID]) -> Iterator[list[dict[str, Any]]]:
+    """What a webhook of the user's is told; the block `webhook/alerts` leads to it."""
+    received: list[dict[str, Any]] = []
+
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            size = int(self.headers["content-length"])
+            received.append(json.loads(self.rfile.read(size)))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Keep the test's output clean."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Listener) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        Webhook(method="POST", url=url).save("alerts", overwrite=True)
+        yield received
+        server.shutdown()
     apply_automations(FILE)
+
+
+def automations(name: str) -> list[Any]:
     with get_client(sync_client=True) as client:
-        first = client.read_automations_by_name(names[0])[0]
-        client.pause_automation(first.id)
+        return client.read_automations_by_name(name)
 
-        apply_automations(FILE)
 
-        found = {name: client.read_automations_by_name(name) for name in names}
-    assert {name: len(same) for name, same in found.items()} == dict.fromkeys(names, 1)
-    assert found[names[0]][0].id == first.id
-    assert not found[names[0]][0].enabled
+def switch_on(name: str) -> None:
+    with get_client(sync_client=True) as client:
+        client.resume_automation(automations(name)[0].id)
+
+
+def emit(event: str, flow: str, **labels: str) -> None:
+    """Send an event as a run of ours does."""
+    subject = event.split(".")[1]
+    resource = {"prefect.resource.id": f"stashhog.{subject}.{uuid4()}"}
+    resource |= {"stashhog.flow": flow}
+    resource |= {f"stashhog.{name}": value for name, value in labels.items()}
+    with get_client(sync_client=True) as client:
+        client.request(
+            "POST",
+            "/events",
+            json=[
+                {
+                    "id": str(uuid4()),
+                    "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "event": event,
+                    "resource": resource,
+                }
+            ],
+        )
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.2)
+
+
+def test_applying_twice_makes_no_doubles(deployments: dict[str, UUID]) -> None:
+    """Each automation exists once, and one that was switched keeps its switch."""
+    apply_automations(FILE)
+    names = [name for name in WRITTEN if name != TELLS]
+    first = {name: automations(name)[0] for name in names}
+    with get_client(sync_client=True) as client:
+        for automation in first.values():
+            if automation.enabled:
+                client.pause_automation(automation.id)
+            else:
+                client.resume_automation(automation.id)
+
+    apply_automations(FILE)
+
+    for name in names:
+        (found,) = automations(name)
+        assert found.id == first[name].id
+        assert found.enabled is not first[name].enabled
+
+
+def test_those_that_start_jobs_are_off_until_switched_on() -> None:
+    """Only marking dead runs, and telling whom the settings name, are on."""
+    on = {name for name, entry in WRITTEN.items() if entry["enabled"]}
+
+    assert on == {"stashhog: runs without a heartbeat have crashed", TELLS}
+
+
+def test_every_end_of_a_run_disarms_the_heartbeat() -> None:
+    """A run that ends in a state of ours is not taken for dead."""
+    entry = WRITTEN["stashhog: runs without a heartbeat have crashed"]
+    ends = {
+        state_name(status)
+        for status in (
+            *("completed", "completed_with_errors", "skipped", "failed"),
+            *("cancelled", "timeout", "deferred", "held"),
+        )
+    }
+
+    expected = {
+        event.removeprefix("prefect.flow-run.") for event in entry["trigger"]["expect"]
+    }
+
+    assert ends | {"heartbeat", "Crashed"} <= expected
+
+
+def test_a_sync_that_changed_something_starts_the_analysis(
+    deployments: dict[str, UUID],
+) -> None:
+    """One of process_new_scenes does not, nor one that found nothing."""
+    apply_automations(FILE)
+    switch_on("stashhog: analyze after a sync")
+    before = len(runs_of(deployments["analysis"]))
+
+    emit(
+        "stashhog.sync.completed",
+        "process_new_scenes",
+        trigger="workflow",
+        changed="yes",
+    )
+    emit("stashhog.sync.completed", "sync", trigger="manual", changed="no")
+    emit("stashhog.sync.completed", "sync", trigger="manual", changed="yes")
+
+    wait_for(lambda: len(runs_of(deployments["analysis"])) == before + 1)
+    time.sleep(1)
+    assert len(runs_of(deployments["analysis"])) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("automation", "event", "flow", "other", "started"),
+    [
+        (
+            "stashhog: process new scenes after downloads",
+            "stashhog.downloads.placed",
+            "process_downloads",
+            "process_new_scenes",
+            "workflow",
+        ),
+        (
+            "stashhog: apply after an analysis",
+            "stashhog.analysis.completed",
+            "auto_video_analysis",
+            "process_new_scenes",
+            "apply",
+        ),
+    ],
+    ids=["downloads", "analysis"],
+)
+def test_one_job_starts_the_next(
+    deployments: dict[str, UUID],
+    automation: str,
+    event: str,
+    flow: str,
+    other: str,
+    started: str,
+) -> None:
+    """Not for what process_new_scenes did: it goes on by itself."""
+    apply_automations(FILE)
+    switch_on(automation)
+    before = len(runs_of(deployments[started]))
+
+    emit(event, other)
+    emit(event, flow)
+
+    wait_for(lambda: len(runs_of(deployments[started])) == before + 1)
+    time.sleep(1)
+    assert len(runs_of(deployments[started])) == before + 1
+
+
+def test_failed_runs_are_told_to_whom_the_settings_name(
+    told: list[dict[str, Any]],
+) -> None:
+    """Also with quotes in the message; it is JSON. Without blocks, nobody is told."""
+    apply_automations(FILE, ["webhook/alerts"])
+    with get_client(sync_client=True) as client:
+        with suppress(ObjectAlreadyExists):
+            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        deployment = register(apply_plan, "apply-plan", work_pool_name=POOL)
+        run = client.create_flow_run_from_deployment(
+            deployment, parameters={"plan_id": 1}
+        )
+        client.set_flow_run_state(run.id, Running(), force=True)
+        crashed = Crashed(message='No "heartbeat"')
+        client.set_flow_run_state(run.id, crashed, force=True)
+
+    wait_for(lambda: bool(told))
+    apply_automations(FILE)
+
+    assert told[0]["subject"] == "StashHog: apply_plan ended Crashed"
+    assert run.name in told[0]["body"]
+    assert 'No "heartbeat"' in told[0]["body"]
+    assert automations(TELLS) == []
+
+
+def test_an_unknown_block_is_named(deployments: dict[str, UUID]) -> None:
+    """The setting, the block, and how to make it."""
+    with pytest.raises(ConfigurationError, match="no Prefect block webhook/nosuch"):
+        apply_automations(FILE, ["webhook/nosuch"])

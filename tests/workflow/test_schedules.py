@@ -1,0 +1,113 @@
+"""Schedules by setting; what is not set stays as people switched it."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+
+from flows._schedules import apply_schedule
+from flows.auto_stash_sync import auto_stash_sync
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.schedule_settings import ScheduleSettings
+from stashhog_core.settings import Settings
+from tests.registered import register
+
+pytestmark = pytest.mark.slow
+
+
+class Deployed:
+    """A deployment `auto-stash-sync`, every 300 seconds, switched off."""
+
+    def __init__(self) -> None:
+        every = IntervalSchedule(interval=timedelta(seconds=300))
+        schedule = DeploymentScheduleCreate(schedule=every, active=False, slug="ours")
+        # Deployments of other tests are not overwritten.
+        flow = auto_stash_sync.with_options(name=f"sync-{uuid4()}")
+        self._id = register(flow, "auto-stash-sync", schedules=[schedule])
+
+    def apply(self, **schedules: str) -> None:
+        settings = Settings(schedules=ScheduleSettings(**schedules))
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment(self._id)
+            apply_schedule(client, deployment, settings)
+
+    def switch(self, *, on: bool) -> None:
+        with get_client(sync_client=True) as client:
+            (schedule,) = client.read_deployment(self._id).schedules
+            client.update_deployment_schedule(self._id, schedule.id, active=on)
+
+    @property
+    def schedule(self) -> tuple[bool, Any]:
+        """Whether it is on, and its interval or cron."""
+        with get_client(sync_client=True) as client:
+            (found,) = client.read_deployment(self._id).schedules
+        timing = found.schedule
+        if isinstance(timing, IntervalSchedule):
+            return found.active, timing.interval.total_seconds()
+        assert isinstance(timing, CronSchedule)
+        return found.active, f"{timing.cron} {timing.timezone}"
+
+
+@pytest.fixture
+def deployed(prefect_api: str) -> Deployed:
+    """The deployment, anew."""
+    del prefect_api
+    return Deployed()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        pytest.param({}, (False, 300), id="nothing"),
+        pytest.param({"auto_stash_sync": "on"}, (True, 300), id="on"),
+        pytest.param({"auto_stash_sync": "off"}, (False, 300), id="off"),
+        pytest.param({"auto_stash_sync": "600"}, (True, 600), id="seconds"),
+        pytest.param(
+            {"auto_stash_sync": "0 4 * * *", "timezone": "Europe/Berlin"},
+            (True, "0 4 * * * Europe/Berlin"),
+            id="cron",
+        ),
+        pytest.param({"cleanup": "60"}, (False, 300), id="another"),
+    ],
+)
+def test_a_setting_times_and_switches(
+    deployed: Deployed, settings: dict[str, str], expected: tuple[bool, Any]
+) -> None:
+    """Seconds and cron switch on as well; without a setting nothing changes."""
+    deployed.apply(**settings)
+
+    assert deployed.schedule == expected
+
+
+def test_what_was_switched_by_hand_stays_unless_it_is_set(deployed: Deployed) -> None:
+    """A setting goes before the switch in the UI, and only then."""
+    deployed.switch(on=True)
+    deployed.apply()
+    left = deployed.schedule
+    deployed.apply(auto_stash_sync="off")
+
+    assert left == (True, 300)
+    assert deployed.schedule == (False, 300)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"auto_stash_sync": "99 * * * *"}, id="cron"),
+        pytest.param(
+            {"auto_stash_sync": "0 4 * * *", "timezone": "Nowhere/City"}, id="zone"
+        ),
+    ],
+)
+def test_a_wrong_schedule_names_its_setting(
+    deployed: Deployed, settings: dict[str, str]
+) -> None:
+    """Prefect judges crons and time zones; the user reads which setting it was."""
+    with pytest.raises(
+        ConfigurationError, match="STASHHOG_SCHEDULES__AUTO_STASH_SYNC is no schedule"
+    ):
+        deployed.apply(**settings)
