@@ -74,3 +74,23 @@ def write_colours(
         if parts:
             container.mux(stream.encode(None))
     return path
+
+
+def write_song(path: Path, *, cover: bool) -> Path:
+    """Write a file with sound, and a picture as its cover if wanted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=44100)
+        if cover:
+            art = container.add_stream("mjpeg", rate=1)
+            art.width, art.height, art.pix_fmt = 64, 64, "yuvj420p"
+            art.disposition = av.stream.Disposition.attached_pic
+            image = np.zeros((64, 64, 3), np.uint8)
+            container.mux(art.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        silence = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        silence.sample_rate = 44100
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode(None))
+    return path

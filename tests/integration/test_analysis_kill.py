@@ -46,13 +46,13 @@ with StashClient(StashSettings(url=sys.argv[1])) as stash:
 
 ANALYZE = """
 import sys, time
-from stashhog_core.analysis import job
+from stashhog_core.analysis import job, run
 from stashhog_core.db.session import Database
 from stashhog_core.params import AnalysisParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import Settings
 from tests.analysis_mirror import LiveTags, Reader
-job.SAVE_AFTER_SECONDS = 0.1
+run.SAVE_AFTER_SECONDS = 0.1
 class Slow(Reader):
     def look(self, scene):
         time.sleep(0.03)

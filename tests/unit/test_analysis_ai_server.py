@@ -195,7 +195,17 @@ def test_server_that_is_away_is_deferred() -> None:
         ai.look(SCENE)
 
 
-@pytest.mark.parametrize("trouble", ["500", "disconnect", "timeout"])
+def test_server_that_does_not_say_whether_it_is_ready_is_deferred() -> None:
+    """Slow at that, it is not the video that is to blame."""
+
+    def late(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("late")
+
+    with pytest.raises(Deferred, match="did not answer /ready within 30 s"):
+        ai_server(late).look(SCENE)
+
+
+@pytest.mark.parametrize("trouble", ["500", "disconnect", "timeout", "unpacking"])
 def test_video_that_the_server_dies_of_is_that_scenes_error(trouble: str) -> None:
     """Ready for others, it cannot do this one: that blocks nobody."""
 
@@ -206,6 +216,8 @@ def test_video_that_the_server_dies_of_is_that_scenes_error(trouble: str) -> Non
             return httpx.Response(500)
         if trouble == "timeout":
             raise httpx.ReadTimeout("")
+        if trouble == "unpacking":
+            raise httpx.DecodingError("no gzip")
         raise httpx.RemoteProtocolError("Server disconnected")
 
     with pytest.raises(ItemError, match="AI server"):

@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 
 from stashhog_core.errors import ItemError
 from stashhog_core.media import frames
 from stashhog_core.media.frames import Still, end_stills, spaced_stills
-from tests.sample_video import write_colours
+from tests.sample_video import write_colours, write_song
 from tests.title_card_video import write_cards
 
 pytestmark = pytest.mark.slow
@@ -159,23 +157,7 @@ def test_video_without_a_picture_is_an_item_error(
 
 def test_sound_with_cover_art_is_no_video(tmp_path: Path) -> None:
     """A cover is a video stream to FFmpeg, but shows nothing of the scene."""
-    path = tmp_path / "song.m4a"
-    with av.open(str(path), "w", format="mp4") as container:
-        sound = container.add_stream("aac", rate=44100)
-        cover = container.add_stream("mjpeg", rate=1)
-        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
-        image = np.zeros((64, 64, 3), np.uint8)
-        for packet in cover.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
-            container.mux(packet)
-        silence = av.AudioFrame.from_ndarray(
-            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
-        )
-        silence.sample_rate = 44100
-        for packet in sound.encode(silence):
-            container.mux(packet)
-        for packet in sound.encode():
-            container.mux(packet)
+    path = write_song(tmp_path / "song.m4a", cover=True)
 
     with pytest.raises(ItemError, match="no video stream"):
         end_stills(path)
