@@ -259,11 +259,11 @@ JOB_PARAMS: dict[str, type[JobParams]] = {
     "review_plan": ReviewPlanParams,
     "stash_generate": StashGenerateParams,
     "check_stash_generate": CheckStashGenerateParams,
-}
-"""The jobs, by the name of their flow, and what each can be asked."""
     "sync_scenes": SyncScenesParams,
     "auto_video_analysis": AutoVideoAnalysisParams,
     "auto_plan_apply": AutoPlanApplyParams,
     "auto_stash_generate": StashGenerateParams,
     "cleanup": CleanupParams,
     "remove_orphans": RemoveOrphansParams,
+}
+"""The jobs, by the name of their flow, and what each can be asked."""
