@@ -306,11 +306,6 @@ LACKING_PHASH = Operation(
     "id:{value:$low,value2:$high,modifier:BETWEEN}}){rows:scenes{id}}}",
     Rows[Ref],
 )
-SCENE_FILE_STAMPS = Operation(
-    "SceneFileStamps",
-    f"query SceneFileStamps($since:String!){{answer:{_CHANGED_FILES}}}",
-    Rows[SceneFileStamp],
-)
 MARKER_STAMPS = Operation(
     "MarkerStamps", f"query MarkerStamps{{answer:{_ALL_MARKERS}}}", Rows[MarkerStamp]
 )

@@ -14,7 +14,6 @@ from stashhog_core.stash.payloads import (
     MarkerStamp,
     Performer,
     Scene,
-    SceneFileStamp,
     SceneMedia,
     SceneRelations,
     SceneStamp,
@@ -30,8 +29,9 @@ IDS_PER_QUERY = 1000
 """Scenes asked for at a time when they are named by id."""
 
 
-# Stash compares texts: later than any time it writes.
-_NEVER = "9999"
+# Later than any time Stash writes. A year alone would count as a number, and any text
+# is more than that.
+_NEVER = "9999-12-31"
 
 
 class StashReader:
@@ -78,7 +78,10 @@ class StashReader:
         """Return the light listings of everything, in as few requests as there may be.
 
         Args:
-            files_changed_since: As for `scene_file_stamps`; empty: none.
+            files_changed_since: Of which scenes the files are listed: those with a
+                file that Stash changed since then. Stash compares it as text with its
+                own local time. A scan that finds a file moved or replaced changes the
+                file, and not its scene. Empty: of none.
             page_size: Scenes listed in one request; the first one lists all the rest.
         """
         since = files_changed_since or _NEVER
@@ -123,14 +126,6 @@ class StashReader:
     def marker_stamps(self) -> list[MarkerStamp]:
         """Return id, time of change and scene of every marker."""
         return self._rows(d.MARKER_STAMPS)
-
-    def scene_file_stamps(self, changed_since: str) -> list[SceneFileStamp]:
-        """Return the files of each scene with a file Stash changed since then.
-
-        Stash compares `changed_since` as text with its own local time. A scan that
-        finds a file moved or replaced changes the file, and not its scene.
-        """
-        return self._rows(d.SCENE_FILE_STAMPS, {"since": changed_since})
 
     def newest_scene(self) -> tuple[int, str]:
         """Return how many scenes there are, and the latest time of change of any."""

@@ -291,7 +291,7 @@ def test_moved_file_is_told_by_its_time(target: Target) -> None:
     time.sleep(1.1)
     new = Path(moving.files[0].path).rename(target.folder / "moved.mp4")
     target.scan()
-    stamps = target.client.scene_file_stamps(since)
+    stamps = target.client.library(since).files
 
     assert [stamp.id for stamp in stamps] == [moving.id]
     (file,) = stamps[0].files
@@ -398,6 +398,31 @@ def test_manifest_is_complete(target: Target, scene: Scene) -> None:
     assert len(ids) == client.count_scenes()
     assert scene.id in ids
     assert [s.id for page in client.scene_pages(page_size=3) for s in page] == ids
+
+
+def test_all_listings_in_one_answer(target: Target, scene: Scene) -> None:
+    """The light listings together are what they are one by one."""
+    client = target.client
+    whole, by_two = client.library(), client.library(page_size=2)
+    stamps = [stamp for page in client.scene_stamps() for stamp in page]
+
+    for library in (whole, by_two):
+        assert [stamp for page in library.pages for stamp in page] == stamps
+        assert list(library.markers) == client.marker_stamps()
+        assert list(library.tags) == client.tags()
+        assert list(library.performers) == client.performers()
+        assert list(library.studios) == client.studios()
+        assert library.files == ()
+
+
+def test_newest_scene(target: Target, scene: Scene) -> None:
+    """All scenes are counted, and the latest time of change is that of one of them."""
+    time.sleep(1.1)
+    target.client.update_scene(scene.id, {"title": "The newest"})
+
+    count, newest = target.client.newest_scene()
+    assert count == target.client.count_scenes()
+    assert newest == target.again(scene).updated_at
 
 
 def test_times_are_whole_seconds(target: Target, scene: Scene) -> None:

@@ -4,19 +4,20 @@ Over HTTP, against the stand-in; where it says so, in memory.
 """
 
 import random
+import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
+import psutil
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded, stop_embedded
-from stashhog_core.db.models import Scene, SceneTag, SyncRun, Tag
+from stashhog_core.db.models import Scene, SyncRun, Tag
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.errors import StashHogError, TransientError
@@ -89,38 +90,6 @@ def test_names_with_zero_bytes_and_empty_names(database: Database) -> None:
         assert session.scalars(select(Scene.title)).all() == ["title"]
         assert sorted(session.scalars(select(Tag.name))) == ["", "ab"]
     assert_mirror_is_right(stash, database)
-
-
-def test_ten_thousand_tags_on_one_scene(stand_in: StandIn, database: Database) -> None:
-    """A scene may have more tags than any page has scenes."""
-    tags: list[int] = []
-    for start in range(0, 10_000, 1000):
-        fields = " ".join(
-            f't{n}:tagCreate(input:{{name:"many {n}"}}){{id}}'
-            for n in range(start, start + 1000)
-        )
-        answer = httpx.post(
-            f"{stand_in.url}/graphql",
-            json={"query": f"mutation{{{fields}}}"},
-            timeout=60,
-        ).json()
-        tags += [int(tag["id"]) for tag in answer["data"].values()]
-    created = httpx.post(
-        f"{stand_in.url}/graphql",
-        json={"query": 'mutation{sceneCreate(input:{title:"one"}){id}}'},
-    ).json()
-    scene = int(created["data"]["sceneCreate"]["id"])
-    with client(stand_in) as stash:
-        stash.bulk_update_scenes([scene], add_tag_ids=tags)
-        assert run(stash, database).created == 1
-        stash.bulk_update_scenes([scene], remove_tag_ids=tags[:5000])
-        stand_in.clock.offset += timedelta(seconds=2)
-        stash.update_scene(scene, {"title": "two"})
-        assert run(stash, database).updated == 1
-
-        with database.transaction() as session:
-            assert session.scalar(select(func.count()).select_from(SceneTag)) == 5000
-        assert_mirror_is_right(stash, database)
 
 
 # The clocks of New York go forward and back on these mornings.
@@ -243,8 +212,31 @@ def own_server(home: Path) -> Iterator[Database]:
     database.close()
 
 
+def stopped(database: Database, home: Path) -> None:
+    stop_embedded(home)
+
+
+def crashed(database: Database, home: Path) -> None:
+    pid_file = home / "postgres" / "postmaster.pid"
+    server = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+    # As `pg_ctl stop -m immediate` does: what was not on the disk is lost.
+    server.send_signal(signal.SIGQUIT)
+    server.wait(30)
+
+
+def cut_off(database: Database, home: Path) -> None:
+    with database.engine.connect() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+
+
+@pytest.mark.parametrize("ended", [stopped, crashed, cut_off])
 def test_database_that_goes_away_in_the_middle(
-    own_server: Database, home: Path
+    own_server: Database, home: Path, ended: Callable[[Database, Path], None]
 ) -> None:
     """Committed pages stay, nothing is counted twice, and the history tells of it."""
 
@@ -255,7 +247,7 @@ def test_database_that_goes_away_in_the_middle(
             answer = super().scenes(ids)
             self.pages += 1
             if self.pages == 5:
-                stop_embedded(home)
+                ended(own_server, home)
             return answer
 
     stash = Unplugging()
@@ -265,15 +257,23 @@ def test_database_that_goes_away_in_the_middle(
         run(stash, own_server)
 
     start_embedded(home, "own")
+    own_server.engine.dispose()
     with own_server.transaction() as session:
         stored = session.scalar(select(func.count()).select_from(Scene)) or 0
-        noted = session.scalars(select(SyncRun.created)).all()
-    assert 0 < stored < 6500
-    assert noted == [stored]
+        ((noted, status),) = session.execute(select(SyncRun.created, SyncRun.status))
+    assert stored < 6500
+    assert noted == stored
+    assert status == ("failed" if ended is cut_off else "running")
     assert pending_scenes(stash, own_server).reasons == {"new": 6500 - stored}
 
     result = run(stash, own_server)
     assert (result.created, result.unchanged) == (6500 - stored, stored)
     with own_server.transaction() as session:
-        history = session.scalars(select(SyncRun.status).order_by(SyncRun.id)).all()
-    assert history == ["interrupted", "completed"]
+        history = session.execute(
+            select(SyncRun.status, SyncRun.created).order_by(SyncRun.id)
+        )
+        assert [tuple(row) for row in history] == [
+            ("failed" if ended is cut_off else "interrupted", stored),
+            ("completed", 6500 - stored),
+        ]
+    assert_mirror_is_right(stash, own_server)

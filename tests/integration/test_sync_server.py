@@ -28,6 +28,7 @@ from stashhog_core.db.models import (
     SceneFile,
     ScenePerformer,
     SceneTag,
+    Studio,
     SyncRun,
     Tag,
 )
@@ -63,25 +64,40 @@ class Site:
 
     def ask(self, document: str, **variables: Any) -> Any:
         """Send a document the product does not use; return its one answer."""
+        (value,) = self.ask_all(document, **variables)
+        return value
+
+    def ask_all(self, document: str, **variables: Any) -> list[Any]:
+        """Send a document the product does not use; return all its answers."""
         key = self.settings.api_key
         answer = httpx.post(
             f"{self.settings.url}/graphql",
             json={"query": document, "variables": variables},
             headers={"ApiKey": key.get_secret_value()} if key else {},
-            timeout=30,
+            timeout=60,
         ).json()
         assert not answer.get("errors"), answer
-        (value,) = answer["data"].values()
-        return value
+        return list(answer["data"].values())
 
     def scan(self) -> None:
         """Scan our folder to the end."""
         job_id = self.client.start_scan({"paths": [str(self.folder)], "rescan": False})
+        self._wait_for(job_id)
+
+    def clean(self) -> None:
+        """Have Stash forget files of our folder that are gone."""
+        job_id = self.ask(
+            "mutation($i:CleanMetadataInput!){metadataClean(input:$i)}",
+            i={"paths": [str(self.folder)], "dryRun": False},
+        )
+        self._wait_for(int(job_id))
+
+    def _wait_for(self, job_id: int) -> None:
         follow(
             self.client,
             JobKey(job_id),
             Progress(),
-            label="Scan",
+            label="Job",
             poll_interval_seconds=0.1,
             outage_limit_seconds=0,
         )
@@ -123,6 +139,23 @@ class Site:
     def pending(self) -> dict[str, int]:
         """Return what is pending, by reason."""
         return dict(pending_scenes(self.client, self.database).reasons)
+
+    def scene_at(self, path: Path) -> int:
+        """Return the mirrored scene with the file at this path."""
+        query = select(SceneFile.scene_id).where(SceneFile.path == str(path))
+        ((scene_id,),) = self.values(query)
+        return int(scene_id)
+
+    def paths(self, scene_id: int) -> list[str]:
+        """Return the mirrored paths of a scene, the primary file first."""
+        query = select(SceneFile.position, SceneFile.path)
+        rows = self.values(query.where(SceneFile.scene_id == scene_id))
+        return [path for _, path in rows]
+
+    def mark_all(self, **flags: bool) -> None:
+        """Set local flags of all scenes."""
+        with self.database.transaction() as session:
+            session.execute(update(Scene).values(**flags))
 
     def assert_mirror_is_right(self) -> None:
         """Nothing is pending, and fetching everything finds nothing to change."""
@@ -213,8 +246,7 @@ def test_changes_of_all_kinds_reach_the_mirror(site: Site) -> None:
     tags = select(SceneTag.tag_id).where(SceneTag.scene_id == scene)
     assert site.values(tags) == [(kept,)]
 
-    with site.database.transaction() as session:
-        session.execute(update(Scene).values(generated=True))
+    site.mark_all(generated=True)
     marker = site.client.create_marker(
         scene_id=marked, title="here", seconds=1.5, primary_tag_id=kept
     )
@@ -246,6 +278,143 @@ def test_moved_file_is_noticed(site: Site) -> None:
     assert sum(site.pending().values()) == 1
     site.sync()
     assert site.values(paths) == [(str(moved),)]
+    site.assert_mirror_is_right()
+
+
+def test_replaced_file_is_noticed(site: Site) -> None:
+    """Other content at the same path wants media and analysis anew."""
+    path = site.add_video("video.mp4")
+    site.sync()
+    scene = site.scene_at(path)
+    site.mark_all(generated=True, video_analyzed=True, analyzed=True)
+    write_video(path, seconds=2, seed=zlib.crc32(bytes(path)) + 1)
+    site.scan()
+
+    assert site.pending() == {"file": 1}
+    site.sync()
+    flags = select(Scene.generated, Scene.video_analyzed, Scene.analyzed)
+    assert site.values(flags.where(Scene.id == scene)) == [(False, False, True)]
+    site.assert_mirror_is_right()
+
+
+def test_removed_files_are_noticed(site: Site) -> None:
+    """A scene keeps what files it has left, the next one first; without any it goes.
+
+    Stash says nothing of the loss of a file that was not the primary one: that is for
+    the deep look.
+    """
+    path = site.add_video("first.mp4")
+    copies = [path.with_name(name) for name in ("second.mp4", "third.mp4")]
+    for copy in copies:
+        shutil.copyfile(path, copy)
+        site.scan()
+    site.sync()
+    scene = site.scene_at(path)
+    assert site.paths(scene) == [str(path), *map(str, copies)]
+
+    copies[1].unlink()
+    site.clean()
+    site.sync(deep=True)
+    assert site.paths(scene) == [str(path), str(copies[0])]
+
+    path.unlink()
+    site.clean()
+    assert site.pending() == {"changed": 1}
+    site.sync()
+    assert site.paths(scene) == [str(copies[0])]
+    site.assert_mirror_is_right()
+
+    copies[0].unlink()
+    site.clean()
+    assert site.pending() == {"vanished": 1}
+    site.sync()
+    site.sync()
+    assert site.values(select(Scene.id).where(Scene.id == scene)) == []
+    site.assert_mirror_is_right()
+
+
+def test_entities_unknown_here(site: Site) -> None:
+    """A scene that names what was created since the last sync brings it along."""
+    scene = site.add_scene("scene")
+    site.sync()
+    tag = site.client.create_tag(site.name("tag")).id
+    performer = site.client.create_performer(site.name("who")).id
+    studio = site.client.create_studio(site.name("studio")).id
+    site.client.bulk_update_scenes(
+        [scene], add_tag_ids=[tag], add_performer_ids=[performer], studio_id=studio
+    )
+    site.sync(scene_ids=(scene,))
+
+    for model, id_, what in (
+        (Tag, tag, "tag"),
+        (Performer, performer, "who"),
+        (Studio, studio, "studio"),
+    ):
+        names = select(model.name).where(model.id == id_)
+        assert site.values(names) == [(site.name(what),)]
+    tags = select(SceneTag.tag_id).where(SceneTag.scene_id == scene)
+    assert site.values(tags) == [(tag,)]
+    site.assert_mirror_is_right()
+
+
+def test_tag_name_that_moves_to_another_id(site: Site) -> None:
+    """A name may leave one tag and come back with another."""
+    first = site.client.create_tag(site.name("name")).id
+    scene = site.add_scene("scene")
+    site.client.bulk_update_scenes([scene], add_tag_ids=[first])
+    site.sync()
+    site.ask(
+        "mutation($i:TagUpdateInput!){tagUpdate(input:$i){id}}",
+        i={"id": first, "name": site.name("other name")},
+    )
+    second = site.client.create_tag(site.name("name")).id
+    site.client.bulk_update_scenes([scene], add_tag_ids=[second])
+    site.sync()
+
+    names = select(Tag.id, Tag.name).where(Tag.id.in_([first, second]))
+    assert site.values(names) == [
+        (first, site.name("other name")),
+        (second, site.name("name")),
+    ]
+    tags = select(SceneTag.tag_id).where(SceneTag.scene_id == scene)
+    assert site.values(tags) == [(first,), (second,)]
+    site.assert_mirror_is_right()
+
+
+def test_names_with_zero_bytes(site: Site) -> None:
+    """What PostgreSQL cannot hold is left out, once: nothing stays pending for it."""
+    tag = site.client.create_tag(site.name("ze\0ro")).id
+    who = site.client.create_performer(site.name("\0")).id
+    scene = site.add_scene("t\0itle")
+    site.client.bulk_update_scenes([scene], add_tag_ids=[tag], add_performer_ids=[who])
+    result = site.sync()
+
+    assert result.failed == 0
+    titles = select(Scene.title).where(Scene.id == scene)
+    assert site.values(titles) == [("title",)]
+    names = select(Tag.name).where(Tag.id == tag)
+    assert site.values(names) == [(site.name("zero"),)]
+    site.assert_mirror_is_right()
+
+
+@pytest.mark.parametrize("site", ["UTC"], indirect=True)
+def test_ten_thousand_tags_on_one_scene(site: Site) -> None:
+    """A scene may have more tags than any page has scenes."""
+    tags: list[int] = []
+    for start in range(0, 10_000, 1000):
+        fields = " ".join(
+            f't{n}:tagCreate(input:{{name:"{site.name(str(n))}"}}){{id}}'
+            for n in range(start, start + 1000)
+        )
+        tags += [int(tag["id"]) for tag in site.ask_all(f"mutation{{{fields}}}")]
+    scene = site.add_scene("one")
+    site.client.bulk_update_scenes([scene], add_tag_ids=tags)
+    assert site.sync().failed == 0
+    site.client.bulk_update_scenes([scene], remove_tag_ids=tags[:5000])
+    assert site.sync().updated == 1
+
+    query = select(SceneTag.tag_id).where(SceneTag.scene_id == scene)
+    assert site.values(query) == [(tag,) for tag in sorted(tags[5000:])]
     site.assert_mirror_is_right()
 
 
@@ -285,7 +454,8 @@ def big(database: Database, tmp_path: Path) -> Iterator[tuple[StandIn, Site]]:
             yield server, site
 
 
-def test_outage_in_the_middle(big: tuple[StandIn, Site]) -> None:
+@pytest.mark.parametrize("fault", ["status", "drop"])
+def test_outage_in_the_middle(big: tuple[StandIn, Site], fault: str) -> None:
     """A run that breaks off on a later page keeps those before; the next ends it."""
     server, site = big
     first_is_here = threading.Event()
@@ -295,7 +465,10 @@ def test_outage_in_the_middle(big: tuple[StandIn, Site]) -> None:
         if 2200 in ids:
             # Pages are asked for at the same time.
             assert first_is_here.wait(30)
-            server.faults.answer_status(503, times=50, field="findScenes")
+            if fault == "drop":
+                server.faults.drop_connection(times=50, field="findScenes")
+            else:
+                server.faults.answer_status(503, times=50, field="findScenes")
         answer = scenes(ids)
         if 1 in ids:
             first_is_here.set()
