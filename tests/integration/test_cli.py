@@ -176,6 +176,22 @@ def test_services_that_do_not_run_are_said(
     assert "Nothing was up" in capsys.readouterr().out
 
 
+def test_deploy_needs_a_server(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Deployments are registered at a named server only, and it must answer."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+    assert stashhog(monkeypatch, "deploy") == 2
+    assert "set PREFECT_API_URL" in capsys.readouterr().err
+
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert stashhog(monkeypatch, "deploy") == 2
+    said = capsys.readouterr().err
+    assert "http://127.0.0.1:9/api" in said
+    assert len(said.splitlines()) == 1
+
+
 @pytest.fixture
 def plan_id(database: Database) -> int:
     """A plan that adds a tag to two scenes, which the mirror has."""
