@@ -7,6 +7,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+import flows._starting  # noqa: F401 - it ends runs cancelled before they began
 from stashhog_core.errors import Deferred
 from stashhog_core.report import run_name, state_name
 from stashhog_core.results import CancelledResult, Result
@@ -41,7 +42,9 @@ def run_one(
     started = datetime.now(UTC)
     with (
         run_services(),
-        workflow_progress(f"{job.replace('_', '-')}-progress") as progress,
+        workflow_progress(
+            f"{job.replace('_', '-')}-progress", is_one_task=True
+        ) as progress,
     ):
         progress.move(0, f"{job} started")
         try:

@@ -26,11 +26,16 @@ listeners: list[Listener] = []
 class WorkflowProgress:
     """The bar of a whole flow run. It only moves forward.
 
-    A task's messages are shown on it but do not move it.
+    A task's messages are shown on it; they move it only if the task is all there is.
+
+    Args:
+        key: Of the artifact.
+        is_one_task: Whether the flow does nothing but one task.
     """
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, *, is_one_task: bool = False) -> None:
         self.stop = threading.Event()
+        self._is_one_task = is_one_task
         self._artifact = _Artifact(key)
         self._lock = threading.Lock()
         self._percent = 0.0
@@ -42,8 +47,11 @@ class WorkflowProgress:
         logger.info("%3.0f %% %s", self._percent, message)
         self._show(message)
 
-    def note(self, message: str) -> None:
-        """Show what the active task does."""
+    def note(self, message: str, percent: float = 0.0) -> None:
+        """Show what the active task does, and how far it is."""
+        if self._is_one_task:
+            with self._lock:
+                self._percent = max(self._percent, percent)
         self._show(message)
 
     def close(self) -> None:
@@ -60,12 +68,14 @@ _workflow: ContextVar[WorkflowProgress | None] = ContextVar("workflow", default=
 
 
 @contextmanager
-def workflow_progress(key: str) -> Iterator[WorkflowProgress]:
+def workflow_progress(
+    key: str, *, is_one_task: bool = False
+) -> Iterator[WorkflowProgress]:
     """Open the bar of a flow run; tasks that it calls or maps find it by themselves.
 
     A cancelled run stops its mapped tasks: Prefect tells them nothing.
     """
-    progress = WorkflowProgress(key)
+    progress = WorkflowProgress(key, is_one_task=is_one_task)
     token = _workflow.set(progress)
     try:
         yield progress
@@ -94,14 +104,19 @@ def task_progress(name: str, stop: Stop | None = None) -> Iterator[Progress]:
     """
     workflow = _workflow.get()
     artifact = _Artifact(None)
+    percent = 0.0
 
     def sink(fraction: float | None, message: str) -> None:
+        nonlocal percent
+        # While nobody knows how far it is, the bar stays where it was.
+        if fraction is not None:
+            percent = 100 * fraction
         if workflow is not None:
-            workflow.note(message)
+            workflow.note(message, percent)
         else:
             for listener in listeners:
-                listener(100 * (fraction or 0.0), message)
-        artifact.show(100 * (fraction or 0.0), f"{name}: {message}")
+                listener(percent, message)
+        artifact.show(percent, f"{name}: {message}")
 
     try:
         yield Progress(sink, workflow.stop if workflow else stop)
