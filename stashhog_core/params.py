@@ -240,7 +240,14 @@ class DirectoryScanParams(JobParams):
         default=False, description="Perceptual hashes, equal to Stash's."
     )
     workers: Annotated[int, Field(ge=1, le=64)] | None = Field(
-        default=None, description="Processes that read files; none: one per core."
+        default=None,
+        description="Processes that read files, in each shard; none: one per core.",
+    )
+    shards: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Parts that run side by side, where STASHHOG_RUNNER__KIND says.",
     )
     confirm_removals: bool = Field(
         default=False, description="Allow a run that was held for too many removals."

@@ -65,3 +65,11 @@ class Progress:
             self.update(fraction, message)
 
         return Progress(sink, self._stop)
+
+    def words_only(self, prefix: str) -> "Progress":
+        """Return a bar for a part that does not know what share of the job it is."""
+
+        def sink(_: float | None, message: str) -> None:
+            self.update(None, prefix + message)
+
+        return Progress(sink, self._stop)

@@ -4,6 +4,8 @@ import importlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
+from itertools import islice
 from queue import SimpleQueue
 from typing import Any
 
@@ -53,6 +55,12 @@ def task_runner(parallel: int) -> TaskRunner[Any]:
     return ThreadPoolTaskRunner(parallel)
 
 
+def is_elsewhere() -> bool:
+    """Tell whether mapped tasks run on a cluster that stands by itself."""
+    settings = get_settings().runner
+    return settings.kind in {"dask", "ray"} and settings.address is not None
+
+
 def _dask(settings: RunnerSettings, parallel: int) -> TaskRunner[Any]:
     package = _required("prefect_dask", "dask")
     if settings.address:
@@ -94,13 +102,8 @@ def _required(package: str, extra: str) -> Any:
 
 
 @contextmanager
-def mapped(
-    task: Task[Any, Any], calls: Sequence[Call], parallel: int
-) -> Iterator[Iterator[Any]]:
-    """Run a task once for each of `calls`; give their outcomes, in order.
-
-    An outcome is the result, or the exception that the call ended with. No more than
-    `parallel` are under way at any moment, whatever the size of the cluster.
+def mapper(parallel: int) -> Iterator["Mapper"]:
+    """Open the task runner that the settings name, for calls of mapped tasks.
 
     When the run is cancelled inside, or fails, no further call starts; those under way
     are told to stop and are waited for, but no longer than a few seconds. Calls in
@@ -109,49 +112,68 @@ def mapped(
 
     Raises:
         ConfigurationError: The runner's package is not installed.
-        TransientError: The cluster does not answer.
     """
     runner = task_runner(parallel)
     is_here = isinstance(runner, ThreadPoolTaskRunner)
-    window = _Window(runner, task, calls, parallel)
+    opened = Mapper(runner, parallel)
     with runner:
         try:
             with nullcontext() if is_here else _announced_as_alive():
-                window.fill()
-                yield window.outcomes()
+                yield opened
         except BaseException:
             stop_mapped_tasks()
-            window.wait(_STOP_SECONDS)
+            opened.wait(_STOP_SECONDS)
             raise
 
 
-class _Window:
-    """Keeps a number of calls under way."""
+@contextmanager
+def mapped(
+    task: Task[Any, Any], calls: Sequence[Call], parallel: int
+) -> Iterator[Iterator[Any]]:
+    """Open a `mapper` for these calls alone; give their outcomes, in order."""
+    with mapper(parallel) as opened:
+        yield opened.map(task, calls)
 
-    def __init__(
-        self,
-        runner: TaskRunner[Any],
-        task: Task[Any, Any],
-        calls: Sequence[Call],
-        parallel: int,
-    ) -> None:
+
+class Mapper:
+    """Runs tasks side by side, never more than so many at a time.
+
+    The bound holds whatever the size of the cluster.
+    """
+
+    def __init__(self, runner: TaskRunner[Any], parallel: int) -> None:
         self._runner = runner
-        self._task = task
-        self._calls = calls
         self._parallel = parallel
-        self._started = 0
         self._under_way: dict[int, PrefectFuture[Any]] = {}
-        self._ended: SimpleQueue[int] = SimpleQueue()
 
-    def outcomes(self) -> Iterator[Any]:
-        """Yield the outcomes in order, starting further calls as others end."""
-        outcomes: dict[int, Any] = {}
-        for number in range(len(self._calls)):
-            while number not in outcomes:
-                ended = self._ended.get()
-                outcomes[ended] = _outcome(self._under_way.pop(ended))
-                self.fill()
-            yield outcomes.pop(number)
+    def map(self, task: Task[Any, Any], calls: Sequence[Call]) -> Iterator[Any]:
+        """Start a task once for each of `calls`; return their outcomes, in order.
+
+        An outcome is the result, or the exception that the call ended with.
+
+        Raises:
+            TransientError: The cluster does not answer.
+        """
+        ended: SimpleQueue[int] = SimpleQueue()
+        waiting = enumerate(calls)
+
+        def fill() -> None:
+            for number, call in islice(waiting, self._parallel - len(self._under_way)):
+                future = self._submit(task, call)
+                self._under_way[number] = future
+                future.add_done_callback(partial(_note, ended, number))
+
+        def outcomes() -> Iterator[Any]:
+            found: dict[int, Any] = {}
+            for number in range(len(calls)):
+                while number not in found:
+                    one = ended.get()
+                    found[one] = _outcome(self._under_way.pop(one))
+                    fill()
+                yield found.pop(number)
+
+        fill()
+        return outcomes()
 
     def wait(self, seconds: float) -> None:
         """Wait until the calls under way have ended, but no longer than this."""
@@ -159,23 +181,21 @@ class _Window:
         for future in self._under_way.values():
             future.wait(max(0, deadline - time.monotonic()))
 
-    def fill(self) -> None:
-        """Start as many calls as may be under way."""
-        while self._started < len(self._calls) and (
-            len(self._under_way) < self._parallel
-        ):
-            number = self._started
-            try:
-                future = self._runner.submit(self._task, dict(self._calls[number]))
-            except OSError as error:
-                raise TransientError(
-                    f"The {get_settings().runner.kind} cluster does not answer",
-                    where=get_settings().runner.address or "",
-                    remedy=f"start it, or check STASHHOG_RUNNER__ADDRESS ({error})",
-                ) from error
-            self._started += 1
-            self._under_way[number] = future
-            future.add_done_callback(lambda _, number=number: self._ended.put(number))
+    def _submit(self, task: Task[Any, Any], call: Call) -> PrefectFuture[Any]:
+        try:
+            future: PrefectFuture[Any] = self._runner.submit(task, dict(call))
+        except OSError as error:
+            runner = get_settings().runner
+            raise TransientError(
+                f"The {runner.kind} cluster does not answer",
+                where=runner.address or "",
+                remedy=f"start it, or check STASHHOG_RUNNER__ADDRESS ({error})",
+            ) from error
+        return future
+
+
+def _note(ended: SimpleQueue[int], number: int, _: PrefectFuture[Any]) -> None:
+    ended.put(number)
 
 
 def _outcome(future: PrefectFuture[Any]) -> Any:

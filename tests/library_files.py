@@ -1,6 +1,9 @@
 """A folder to scan, and the settings that allow it."""
 
 import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,44 @@ from sqlalchemy import select
 from stashhog_core.db.models import LibraryFile
 from stashhog_core.db.session import Database
 from stashhog_core.library.job import scan_directory
+from stashhog_core.library.parts import (
+    Listed,
+    ListPart,
+    Looked,
+    LookPart,
+    list_part,
+    look_part,
+)
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import DirectoryScanResult
 from stashhog_core.settings import LibrarySettings, Settings
 from tests.sample_video import write_video
+
+
+class InThreads:
+    """Runs the parts of a scan in threads of the test, without Prefect."""
+
+    def __init__(self, library: "Library", params: DirectoryScanParams) -> None:
+        self._job = (library.settings, library.database, params)
+        self.parts = params.shards
+        self.workers = 1
+        self.broken: set[tuple[str, int]] = library.broken_parts
+
+    def list(self, parts: Sequence[ListPart]) -> Iterator[Listed | Exception]:
+        return self._run("list", list_part, parts)
+
+    def look(self, parts: Sequence[LookPart]) -> Iterator[Looked | Exception]:
+        return self._run("look", look_part, parts)
+
+    def _run(self, what: str, work: Any, parts: Sequence[Any]) -> Iterator[Any]:
+        def one(part: Any) -> Any:
+            if (what, part.number) in self.broken:
+                return OSError("the machine is gone")
+            return work(*self._job, part, Progress())
+
+        with ThreadPoolExecutor(self.parts) as pool:
+            yield from pool.map(one, parts)
 
 
 @dataclass
@@ -25,7 +61,7 @@ class Library:
     home: Path
     database: Database
     clips: Path
-    seeds: set[int] = field(default_factory=set)
+    broken_parts: set[tuple[str, int]] = field(default_factory=set)
 
     @property
     def settings(self) -> Settings:
@@ -48,11 +84,13 @@ class Library:
     ) -> DirectoryScanResult:
         """Scan the folder, or the `path` given."""
         params = {"path": str(self.folder), "workers": 1, **params}
+        asked = DirectoryScanParams.model_validate(params)
         return scan_directory(
             self.settings,
             self.database,
-            DirectoryScanParams.model_validate(params),
+            asked,
             progress or Progress(),
+            nullcontext(InThreads(self, asked)) if asked.shards > 1 else None,
         )
 
     def rows(self) -> dict[str, LibraryFile]:

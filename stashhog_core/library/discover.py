@@ -52,6 +52,31 @@ class Walk:
             if len(self.unknown) > _MOST_UNKNOWN:
                 self.unknown = None
 
+    def add(self, other: "Walk") -> None:
+        """Add what the walk of a part came across."""
+        self.files += other.files
+        self.links_skipped += other.links_skipped
+        self.finished = self.finished and other.finished
+        if other.unknown is None:
+            self.unknown = None
+        for path in other.unknown or ():
+            self.is_unknown(path)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which folders fall to one of several walks through the same tree.
+
+    Folders `depth` levels below the root are taken whole, or left to others; of those
+    above only the own files are.
+    """
+
+    depth: int
+    is_mine: Callable[[str], bool]
+
+
+ALL = Share(0, lambda _: True)
+
 
 def list_videos(
     folder: Path,
@@ -59,6 +84,7 @@ def list_videos(
     walk: Walk,
     report: Report,
     checkpoint: Callable[[int], None],
+    share: Share = ALL,
 ) -> Iterator[bytes]:
     """Yield lines for COPY: path, device, inode, size, mtime_ns, ctime_ns.
 
@@ -73,11 +99,10 @@ def list_videos(
         report: Told of what cannot be read.
         checkpoint: Called with the number of files, at least once a folder and every
             few thousand files.
+        share: Which folders to list.
     """
     lines: list[str] = []
-    folders = [os.fspath(folder)]
-    while folders:
-        current = folders.pop()
+    for current, folders in _folders(os.fspath(folder), share):
         checkpoint(walk.files)
         look = _Folder(current, folders, allowed_roots, walk, report)
         try:
@@ -88,6 +113,35 @@ def list_videos(
             look.fails("", f"The folder cannot be read: {error.strerror}")
     yield _encoded(lines, walk)
     walk.finished = True
+
+
+def _folders(root: str, share: Share) -> Iterator[tuple[str, list[str]]]:
+    """Yield the folders to list, each with a list to put those below it on."""
+    upper = [(root, 0)]
+    while upper:
+        path, depth = upper.pop()
+        if depth < share.depth:
+            below: list[str] = []
+            if share.is_mine(path):
+                yield path, below
+            else:
+                below += folders_below(path)
+            upper += [(folder, depth + 1) for folder in below]
+        elif share.is_mine(path):
+            whole = [path]
+            while whole:
+                yield whole.pop(), whole
+
+
+def folders_below(path: str) -> list[str]:
+    """Return the folders in one that another walk lists, and reports if it cannot."""
+    try:
+        with os.scandir(path) as entries:
+            return [
+                entry.path for entry in entries if entry.is_dir(follow_symlinks=False)
+            ]
+    except OSError:
+        return []
 
 
 class _Folder:

@@ -46,22 +46,30 @@ class Index:
     transactions.
     """
 
-    def __init__(self, connection: "psycopg.Connection[Any]", folder: Path) -> None:
+    def __init__(
+        self, connection: "psycopg.Connection[Any]", paths: tuple[str, str]
+    ) -> None:
         self._connection = connection
-        prefix = to_text(str(folder)).rstrip("/")
-        # "0" follows "/": the range of all paths below the folder.
-        self._range = {"low": f"{prefix}/", "high": f"{prefix}0"}
+        self._range = {"low": paths[0], "high": paths[1]}
 
-    def start_listing(self) -> None:
-        """Make room for the listing of the disk."""
+    def start_listing(self, *, by_parts: bool = False) -> None:
+        """Make room for the listing of the disk, unless parts of the scan make it."""
         # Both sides of the comparison fit into memory up to a million files; compiling
         # it would take longer than running it.
         self._connection.execute(
             "SET jit = off; SET temp_buffers = '64MB'; SET work_mem = '128MB'"
         )
+        if by_parts:
+            self.forget_parts()
+            self._connection.execute(
+                "CREATE TEMP VIEW listed AS TABLE public.library_listing"
+            )
+        else:
+            self._connection.execute(
+                'CREATE TEMP TABLE listed (path text COLLATE "C", device bigint, '
+                "inode bigint, size_bytes bigint, mtime_ns bigint, ctime_ns bigint)"
+            )
         self._connection.execute(
-            'CREATE TEMP TABLE listed (path text COLLATE "C", device bigint, '
-            "inode bigint, size_bytes bigint, mtime_ns bigint, ctime_ns bigint); "
             'CREATE TEMP TABLE unknown (path text COLLATE "C"); '
             "CREATE TEMP TABLE gone (id bigint)"
         )
@@ -74,6 +82,26 @@ class Index:
         ):
             for block in lines:
                 copy.write(block)
+
+    def share_listed(self, part: int) -> None:
+        """Put the listing of a part to where all parts' come together.
+
+        Should the part be run once more, what it lists then takes the place of this.
+        """
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(hashtext('library_listing'), %s)", [part]
+            )
+            cursor.execute("DELETE FROM library_listing WHERE part = %s", [part])
+            cursor.execute(
+                f"INSERT INTO library_listing (part, path, {statements.STAT}) "
+                f"SELECT %s, path, {statements.STAT} FROM listed",
+                [part],
+            )
+
+    def forget_parts(self) -> None:
+        """Empty the table that the parts list into."""
+        self._connection.execute("TRUNCATE library_listing")
 
     def compare(self, unknown: Sequence[str] | None, wanted: Wanted) -> Difference:
         """Bring the index's stat keys up to the listing; note what is to be opened.
@@ -152,6 +180,10 @@ class Index:
             with cursor.copy("COPY found FROM STDIN") as copy:
                 for row in found:
                     copy.write_row(row)
+            # Parts of a scan that run side by side must not take the same row.
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(hashtext('library_file moves'))"
+            )
             cursor.execute(statements.MOVE)
             cursor.execute(
                 "DELETE FROM library_file WHERE id IN (SELECT new_id FROM moved)"
@@ -202,6 +234,21 @@ class Index:
         )
         return count
 
+    def pending_ranges(self, parts: int) -> list[tuple[str, str]]:
+        """Return ranges of paths that hold the same number of pending files each."""
+        rows = self._connection.execute(
+            statements.RANGES, {**self._range, "parts": parts}
+        ).fetchall()
+        lows = [self._range["low"], *(path for (path,) in rows)]
+        return list(zip(lows, [*lows[1:], self._range["high"]], strict=True))
+
+    def seconds_until(self, moment: datetime) -> float:
+        """Return how far off a moment is, by the database's clock."""
+        row = self._connection.execute(
+            "SELECT extract(epoch FROM %s - clock_timestamp())", [moment]
+        ).fetchone()
+        return float(row[0]) if row else 0.0
+
     def now(self) -> datetime:
         """Return the database's time, by which files are marked."""
         moment: datetime = self._one("SELECT now()")
@@ -222,8 +269,15 @@ class Index:
 
 
 @contextmanager
-def open_index(database: Database, folder: Path) -> Iterator[Index]:
+def open_index(
+    database: Database, folder: Path, paths: tuple[str, str] | None = None
+) -> Iterator[Index]:
     """Open the index of a folder.
+
+    Args:
+        database: Where it is.
+        folder: Resolved.
+        paths: Only those from the first to before the second, as the index has them.
 
     Raises:
         TransientError: The database is away.
@@ -232,13 +286,19 @@ def open_index(database: Database, folder: Path) -> Iterator[Index]:
         with psycopg.connect(
             database.connection_string, autocommit=True, row_factory=tuple_row
         ) as connection:
-            yield Index(connection, folder)
+            yield Index(connection, paths or _below(folder))
     except psycopg.OperationalError as error:
         raise TransientError(
             "The database did not answer",
             where=database.address,
             remedy="start it, or check STASHHOG_DATABASE__URL",
         ) from error
+
+
+def _below(folder: Path) -> tuple[str, str]:
+    prefix = to_text(str(folder)).rstrip("/")
+    # "0" follows "/".
+    return f"{prefix}/", f"{prefix}0"
 
 
 _SETTLED = ("video", "same", "unreadable")

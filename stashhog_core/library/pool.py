@@ -9,6 +9,7 @@ import types
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import wait
+from multiprocessing import current_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
@@ -37,10 +38,24 @@ _PR_SET_PDEATHSIG = 1
 
 
 class _Process(SpawnProcess):
-    """A process that starts without the parent's main module.
+    """A process that starts without the parent's main module, and below any parent.
 
-    It would be loaded again in each worker, and in a run that is Prefect's engine.
+    The module would be loaded again in each worker, and in a run that is Prefect's
+    engine.
     """
+
+    def start(self) -> None:
+        """Start, even below a daemon, as the workers of a Dask cluster are.
+
+        Python forbids it since a daemon that is ended leaves its children behind; these
+        die with their parent.
+        """
+        parent: Any = current_process()
+        daemon = parent._config.pop("daemon", False)
+        try:
+            super().start()
+        finally:
+            parent._config["daemon"] = daemon
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name

@@ -102,6 +102,14 @@ FROM library_file p
 WHERE {PENDING} AND {IN_RANGE} AND p.id > %(last)s
 ORDER BY p.id LIMIT %(batch)s
 """
+# The first path of each part but the first.
+RANGES = f"""
+SELECT min(path) FROM (
+    SELECT path, ntile(%(parts)s) OVER (ORDER BY path) AS part
+    FROM library_file WHERE {PENDING} AND {IN_RANGE}
+) pending
+WHERE part > 1 GROUP BY part ORDER BY part
+"""
 MOVE = """
 CREATE TEMP TABLE moved ON COMMIT DROP AS
 SELECT n.new_id, m.old_id, n.path, n.device, n.inode, n.mtime_ns, n.ctime_ns

@@ -15,9 +15,11 @@ import pytest
 
 from stashhog_core.db.session import Database
 from stashhog_core.library import job as scan_job
+from stashhog_core.library import looking
 from stashhog_core.library.examine import Request, Wanted
 from stashhog_core.library.names import from_text, to_text
 from stashhog_core.library.pool import ExaminerPool
+from stashhog_core.progress import Progress
 from tests import poisoned
 from tests.library_files import Library
 from tests.sample_video import write_video
@@ -180,7 +182,7 @@ def test_file_that_kills_its_reader_is_remembered(
     for number, name in enumerate([*names, "a.mp4", "z.mp4"]):
         library.video(name, number)
     monkeypatch.setattr(
-        scan_job,
+        looking,
         "ExaminerPool",
         functools.partial(ExaminerPool, look=poisoned.look, file_limit_seconds=6),
     )
@@ -261,7 +263,7 @@ def test_vanishing_and_changing_files(library: Library) -> None:
             vanishing.unlink(missing_ok=True)
             changing.write_bytes(changing.read_bytes() + b"more")
 
-    first = library.scan(scan_job.Progress(meddle))
+    first = library.scan(Progress(meddle))
     second = library.scan()
 
     assert "It changed" in first.errors[0].reason

@@ -94,6 +94,24 @@ def test_table_artifact_is_made(folder: Path) -> None:
     assert (row["path"], row["new"]) == (str(folder), 1)
 
 
+@pytest.mark.parametrize("kind", ["threads", "processes", "dask"])
+def test_shards_are_tasks_of_their_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Shards run where the settings say; their sum is the result of one scan."""
+    monkeypatch.setenv("STASHHOG_RUNNER__KIND", kind)
+    get_settings.cache_clear()
+    write_video(folder / "more" / "other.mp4", seconds=1, seed=2)
+
+    state = directory_scan(path=str(folder), workers=1, shards=2, return_state=True)
+
+    result: DirectoryScanResult = state.result()
+    assert state.name == "CompletedWithErrors"
+    assert (result.scanned, result.new, result.unreadable) == (3, 2, 1)
+    assert (result.pending, result.error_count) == (0, 1)
+    assert status(str(state.state_details.flow_run_id))["progress"] == 1.0
+
+
 def test_time_limit_is_a_state_of_its_own(folder: Path) -> None:
     """A scan that ran out of time is `timeout`, not `failed`."""
     state = directory_scan(
