@@ -1,8 +1,8 @@
 """Prefect's own history of our runs: old ones deleted, dead ones marked."""
 
-import time
+import math
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -45,10 +45,15 @@ def crash_dead_runs(findings: Findings) -> None:
 
 
 def forget_old_runs(
-    settings: Settings, findings: Findings, progress: Progress, *, dry_run: bool
+    settings: Settings,
+    findings: Findings,
+    progress: Progress,
+    *,
+    now: datetime,
+    dry_run: bool,
 ) -> None:
     """Delete runs of our deployments that ended long ago, with logs and artifacts."""
-    before = datetime.now(UTC) - timedelta(days=settings.cleanup.runs_days)
+    before = now - timedelta(days=settings.cleanup.runs_days)
     which = FlowRunFilter(
         state=FlowRunFilterState(
             type=FlowRunFilterStateType(any_=list(TERMINAL_STATES))
@@ -76,7 +81,7 @@ def forget_old_runs(
 
 
 def forget_old_results(
-    settings: Settings, findings: Findings, *, dry_run: bool
+    settings: Settings, findings: Findings, *, now: datetime, dry_run: bool
 ) -> None:
     """Delete files of task results that no run needs any more.
 
@@ -86,19 +91,22 @@ def forget_old_results(
     if not folder.is_dir() or not folder.resolve().is_relative_to(settings.home_folder):
         return
     days = max(settings.cleanup.reports_days, settings.cleanup.runs_days)
-    before = time.time() - timedelta(days=days).total_seconds()
-    old = [path for path in folder.iterdir() if path.is_file() and _age(path) < before]
+    before = (now - timedelta(days=days)).timestamp()
+    old = [
+        path for path in folder.iterdir() if path.is_file() and _written(path) < before
+    ]
     if not dry_run:
         for path in old:
             path.unlink(missing_ok=True)
     findings.remove("result file", len(old), [path.name for path in old])
 
 
-def _age(path: Path) -> float:
+def _written(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
-        return time.time()
+        # Another clean-up was faster.
+        return math.inf
 
 
 def _delete_artifacts(client: SyncPrefectClient, run_ids: Sequence[UUID]) -> int:

@@ -21,7 +21,7 @@ from tasks._runtime import READ_TASK, open_job, was_cancelled
 @task(name="cleanup", cache_policy=NO_CACHE, **READ_TASK)
 def cleanup(params: CleanupParams) -> CleanupResult:
     """Clean up here and in Prefect; a dry run lists the same and changes nothing."""
-    findings = Findings()
+    findings, now = Findings(), datetime.now(UTC)
     with open_job("cleanup") as job, job_lock(job.database, "cleanup"):
         if not params.dry_run:
             crash_dead_runs(findings)
@@ -31,7 +31,7 @@ def cleanup(params: CleanupParams) -> CleanupResult:
             params,
             job.progress.within(0.0, 0.5),
             findings,
-            now=datetime.now(UTC),
+            now=now,
             run_id=job.run_id,
             was_cancelled=was_cancelled,
         )
@@ -39,7 +39,8 @@ def cleanup(params: CleanupParams) -> CleanupResult:
             job.settings,
             findings,
             job.progress.within(0.5, 1.0),
+            now=now,
             dry_run=params.dry_run,
         )
-        forget_old_results(job.settings, findings, dry_run=params.dry_run)
+        forget_old_results(job.settings, findings, now=now, dry_run=params.dry_run)
     return findings.result(dry_run=params.dry_run)

@@ -1,0 +1,189 @@
+"""Prefect's history of our runs: dead ones marked, old ones deleted."""
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.exceptions import ObjectNotFound
+from prefect.flows import Flow
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+from prefect.states import Completed, Running
+from prefect.types.entrypoint import EntrypointType
+
+from flows.cleanup import cleanup
+from flows.review_plan import review_plan
+from stashhog_core.cleanup.findings import Findings
+from stashhog_core.db.session import Database
+from stashhog_core.progress import Progress
+from stashhog_core.settings import get_settings
+from tasks import _queue
+from tasks._prefect_history import (
+    crash_dead_runs,
+    forget_old_results,
+    forget_old_runs,
+)
+from tests.registered import register
+from tests.services import Services
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_SECONDS = 30
+LATER = datetime.now(UTC) + timedelta(days=60)
+
+
+@pytest.fixture
+def deployment(prefect_api: str) -> UUID:
+    """A deployment of ours."""
+    del prefect_api
+    return register(
+        review_plan, "review-plan", entrypoint_type=EntrypointType.MODULE_PATH
+    )
+
+
+def a_run(deployment_id: UUID, state: object) -> UUID:
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run_from_deployment(
+            deployment_id, parameters={"plan_id": 1}
+        )
+        client.set_flow_run_state(run.id, state, force=True)  # type: ignore[arg-type]
+    return run.id
+
+
+def state_of(run_id: UUID) -> str | None:
+    """Return the name of a run's state; None: there is no such run."""
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_flow_run(run_id).state_name
+        except ObjectNotFound:
+            return None
+
+
+def forget(now: datetime, *, dry_run: bool = False) -> Findings:
+    findings = Findings()
+    forget_old_runs(get_settings(), findings, Progress(), now=now, dry_run=dry_run)
+    return findings
+
+
+def test_old_runs_of_ours_go_with_their_artifacts(deployment: UUID) -> None:
+    """A dry run counts the same; runs that go on, and new ones, stay."""
+    old, going = a_run(deployment, Completed()), a_run(deployment, Running())
+    with get_client(sync_client=True) as client:
+        client.request(
+            "POST",
+            "/artifacts/",
+            json={"key": "old", "type": "markdown", "flow_run_id": str(old)},
+        )
+    now = forget(datetime.now(UTC))
+    listed = forget(LATER, dry_run=True)
+    before = state_of(old)
+
+    done = forget(LATER)
+
+    assert now.removed == {}
+    assert before == "Completed"
+    assert listed.removed["run in Prefect"] == done.removed["run in Prefect"] >= 1
+    assert done.removed["artifact in Prefect"] >= 1
+    assert (state_of(old), state_of(going)) == (None, "Running")
+    with get_client(sync_client=True) as client:
+        left = client.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                flow_run_id=ArtifactFilterFlowRunId(any_=[old])
+            )
+        )
+    assert left == []
+
+
+def test_runs_of_other_projects_stay(prefect_api: str) -> None:
+    """A flow of the same name elsewhere is not ours."""
+    del prefect_api
+    foreign = Flow(fn=lambda: None, name="sync")
+    deployment = register(foreign, f"foreign-{uuid4()}")
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run_from_deployment(deployment)
+        client.set_flow_run_state(run.id, Completed(), force=True)
+
+    forget(LATER)
+
+    assert state_of(run.id) == "Completed"
+
+
+def test_a_run_without_a_sign_of_life_is_crashed(
+    deployment: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that sent a heartbeat, or began just now, goes on."""
+    fresh = a_run(deployment, Running())
+    crash_dead_runs(Findings())
+    at_first = state_of(fresh)
+    monkeypatch.setattr(_queue, "SIGN_OF_LIFE_SECONDS", 0.0)
+    findings = Findings()
+
+    crash_dead_runs(findings)
+
+    assert at_first == "Running"
+    assert state_of(fresh) == "Crashed"
+    assert findings.settled["run in Prefect"] >= 1
+
+
+def test_a_heartbeat_is_a_sign_of_life(deployment: UUID) -> None:
+    """However long ago the run began."""
+    run_id = a_run(deployment, Running())
+    since = datetime.now(UTC)
+    with get_client(sync_client=True) as client:
+        client.request(
+            "POST",
+            "/events",
+            json=[
+                {
+                    "id": str(uuid4()),
+                    "occurred": since.isoformat(),
+                    "event": "prefect.flow-run.heartbeat",
+                    "resource": {"prefect.resource.id": f"prefect.flow-run.{run_id}"},
+                }
+            ],
+        )
+        run = client.read_flow_run(run_id)
+        # Prefect writes events down in bundles, every few seconds.
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (alive := _queue._with_heartbeat(client, [run], since)):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    assert alive == {run_id}
+
+
+def test_old_files_of_results_go_from_our_home_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storage elsewhere may be another project's as well."""
+    monkeypatch.setenv("STASHHOG_HOME", str(tmp_path / "home"))
+    ours, theirs = tmp_path / "home" / "storage", tmp_path / "theirs"
+    for folder in (ours, theirs):
+        folder.mkdir(parents=True)
+        (folder / "old").touch()
+        os.utime(folder / "old", (0, 0))
+        (folder / "new").touch()
+    left = {}
+    for folder in (theirs, ours):
+        with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: folder}):
+            findings = Findings()
+            now = datetime.now(UTC)
+            forget_old_results(get_settings(), findings, now=now, dry_run=True)
+            forget_old_results(get_settings(), findings, now=now, dry_run=False)
+        left[folder.name] = sorted(path.name for path in folder.iterdir())
+
+    assert left == {"storage": ["new"], "theirs": ["new", "old"]}
+    assert findings.removed == {"result file": 2}
+
+
+def test_the_flow(services: Services, database: Database) -> None:
+    """It keeps a report of what it did, whether it only looked or not."""
+    looked = cleanup(dry_run=True)
+    done = cleanup()
+
+    assert (looked.status, looked.dry_run) == ("completed", True)
+    assert (done.status, done.dry_run) == ("completed", False)
