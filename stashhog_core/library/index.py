@@ -1,6 +1,6 @@
 """The index in the database: what differs from the disk, and what was found out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -141,6 +141,23 @@ class Index:
             counts.get("missing", 0),
             away,
         )
+
+    def mark_moved_away(self, is_gone: Callable[[str, int], bool]) -> int:
+        """Mark as missing what is gone from other folders and may have come here.
+
+        It is of the size of a file that is new here. Those of the folder itself are
+        the comparison's.
+
+        Args:
+            is_gone: Tells whether nothing is at a path, on a device, any longer.
+        """
+        rows = self._connection.execute(
+            statements.PERHAPS_MOVED_HERE, {**self._range, "most": _MOST_MOVED}
+        ).fetchall()
+        gone = [file_id for file_id, path, device in rows if is_gone(path, device)]
+        return self._connection.execute(
+            "UPDATE library_file SET missing_since = now() WHERE id = ANY(%s)", [gone]
+        ).rowcount
 
     def count_pending(self) -> int:
         """Return how many files are to be opened."""
@@ -301,6 +318,7 @@ def _below(folder: Path) -> tuple[str, str]:
     return f"{prefix}/", f"{prefix}0"
 
 
+_MOST_MOVED = 10_000
 _SETTLED = ("video", "same", "unreadable")
 
 

@@ -25,6 +25,7 @@ from stashhog_core.library.parts import (
     until_time_is_up,
     wanted_of,
 )
+from stashhog_core.library.proof import is_gone
 from stashhog_core.library.roots import real_roots, resolve_scan_folder
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.progress import Progress
@@ -117,6 +118,8 @@ class _Scan:
         )
         if self._fan_out:
             self._index.forget_parts()
+        if difference.new:
+            self._index.mark_moved_away(is_gone)
         pending = self._to_open = self._index.count_pending()
         logger.info(
             "%d video files in %s, %d to look into",

@@ -79,6 +79,17 @@ AND NOT EXISTS (
     WHERE f.path = u.path OR starts_with(f.path, rtrim(u.path, '/') || '/')
 )
 """
+# Files of other folders that what is new here may have been before.
+PERHAPS_MOVED_HERE = f"""
+SELECT o.id, o.path, o.device FROM library_file o
+WHERE o.missing_since IS NULL AND o.oshash IS NOT NULL
+AND NOT (o.path >= %(low)s AND o.path < %(high)s)
+AND o.size_bytes IN (
+    SELECT size_bytes FROM library_file
+    WHERE state = 'new' AND {PENDING} AND {IN_RANGE} AND size_bytes > 0
+)
+ORDER BY o.id LIMIT %(most)s
+"""
 MARK_MISSING = """
 UPDATE library_file SET missing_since = now()
 WHERE id IN (SELECT id FROM gone) AND missing_since IS NULL

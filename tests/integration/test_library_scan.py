@@ -117,6 +117,65 @@ def test_moved_file_keeps_its_row(library: Library) -> None:
     assert library.scan().skipped == 2
 
 
+@pytest.mark.parametrize("whole_folder", [False, True])
+def test_file_moved_between_scanned_folders_keeps_its_row(
+    library: Library, whole_folder: bool
+) -> None:
+    """What came from a folder scanned apart is the same row, though that was not asked.
+
+    Its former folder may be gone with it.
+    """
+    video = library.video("one/sub/film.mp4", 1)
+    library.video("one/other.mp4", 2)
+    library.video("two/here.mp4", 3)
+    library.scan(path=str(library.folder / "one"))
+    library.scan(path=str(library.folder / "two"))
+    before = library.rows()["one/sub/film.mp4"]
+    if whole_folder:
+        video.parent.rename(library.folder / "two" / "sub")
+    else:
+        (library.folder / "two" / "sub").mkdir()
+        video.rename(library.folder / "two" / "sub" / "film.mp4")
+
+    result = library.scan(path=str(library.folder / "two"))
+    left = library.scan(path=str(library.folder / "one"))
+
+    rows = library.rows()
+    assert set(rows) == {"one/other.mp4", "two/here.mp4", "two/sub/film.mp4"}
+    assert rows["two/sub/film.mp4"].id == before.id
+    assert (result.moved, result.new) == (1, 0)
+    assert (left.missing, left.skipped) == (0, 1)
+
+
+def test_copy_in_another_scanned_folder_is_a_second_row(library: Library) -> None:
+    """The old path is still there: both are kept."""
+    library.video("one/film.mp4", 1)
+    library.scan(path=str(library.folder / "one"))
+    library.video("two/film.mp4", 1)
+
+    result = library.scan(path=str(library.folder / "two"))
+
+    rows = library.rows()
+    assert (result.moved, result.new) == (0, 1)
+    assert set(rows) == {"one/film.mp4", "two/film.mp4"}
+    assert rows["one/film.mp4"].missing_since is None
+
+
+def test_unmounted_folder_did_not_move(library: Library) -> None:
+    """Out of reach is not gone: its row stays, and the same content is a second one."""
+    video = library.video("one/film.mp4", 1)
+    library.scan(path=str(library.folder / "one"))
+    video.unlink()
+    with library.database.transaction() as session:
+        session.execute(text("UPDATE library_file SET device = device + 1"))
+    library.video("two/film.mp4", 1)
+
+    result = library.scan(path=str(library.folder / "two"))
+
+    assert (result.moved, result.new) == (0, 1)
+    assert library.rows()["one/film.mp4"].missing_since is None
+
+
 def test_copy_is_a_row_of_its_own(library: Library) -> None:
     """A copy beside its original is a second row; a moved file's copy likewise."""
     old = library.video("a.mp4", 1)
@@ -318,6 +377,32 @@ def test_time_limit_keeps_what_is_done(
     assert cut.new == 3
     assert cut.pending == 3
     assert (rest.new, rest.skipped, rest.status) == (3, 3, "completed")
+
+
+def test_next_scan_opens_only_the_rest(library: Library) -> None:
+    """Whatever cut a scan off, no file that it has looked into is opened again.
+
+    A walk that was cut off is walked anew, which opens no file.
+    """
+    for number in range(6):
+        library.video(f"{number}.mp4", number)
+    opened: list[str] = []
+
+    class Counting(Progress):
+        def update(self, fraction: float | None, message: str) -> None:
+            if message.endswith(("/6", "/4")):
+                opened.append(message.split()[0])
+                if len(opened) == 2:
+                    raise JobCancelled("enough")
+            super().update(fraction, message)
+
+    with pytest.raises(JobCancelled):
+        library.scan(Counting())
+    library.scan(timeout_seconds=1e-9)
+    last = library.scan(Counting())
+
+    assert len(opened) == len(set(opened)) == 6
+    assert (last.new, last.skipped) == (4, 2)
 
 
 def test_cancelled_scan_keeps_what_is_done(library: Library) -> None:
