@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.server.api.server import SubprocessASGIServer
@@ -23,6 +24,7 @@ from sandbox.samples import Sample, make_samples, seed_library
 from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.settings import get_settings
+from tests.deployed import Runner
 from tests.services import Services
 
 
@@ -99,3 +101,45 @@ def services(
         monkeypatch.setenv(f"STASHHOG_{name}", value)
     get_settings.cache_clear()
     return Services(stand_in, downloads, library, samples)
+
+
+@pytest.fixture(scope="session")
+def session_worker(
+    prefect_api: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Runner]:
+    """A process worker for the whole session."""
+    del prefect_api
+    with get_client(sync_client=True) as client:
+        runner = Runner("worked", "worker", client, tmp_path_factory.mktemp("worker"))
+        with runner.running():
+            yield runner
+
+
+@pytest.fixture(scope="session")
+def session_server(
+    prefect_api: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Runner]:
+    """A program that serves the flows, for the whole session."""
+    del prefect_api
+    with get_client(sync_client=True) as client:
+        runner = Runner("served", "serve", client, tmp_path_factory.mktemp("serve"))
+        with runner.running():
+            yield runner
+
+
+@pytest.fixture
+def worker(session_worker: Runner, services: Services) -> Runner:
+    """A process worker with this test's services."""
+    del services
+    session_worker.configure()
+    return session_worker
+
+
+@pytest.fixture(params=["worker", "serve"])
+def runner(request: pytest.FixtureRequest, services: Services) -> Runner:
+    """A process worker, or `serve`, with this test's services."""
+    del services
+    which = "session_worker" if request.param == "worker" else "session_server"
+    runner: Runner = request.getfixturevalue(which)
+    runner.configure()
+    return runner

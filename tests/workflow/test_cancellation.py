@@ -1,161 +1,49 @@
-"""Cancelling through the Prefect API, on a worker and on `serve`."""
+"""Cancelling: through the Prefect API, on a worker and on `serve`, and by Ctrl-C."""
 
-import importlib
-import logging
 import os
+import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
+import psutil
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
-from prefect.exceptions import ObjectAlreadyExists
-from prefect.states import Cancelling
 from sqlalchemy import select
 
-from stashhog_core.db.models import JobReport, Scene, StashJob
+from flows.stash_generate import stash_generate
+from sandbox.ai_server import AiStandIn, Spans
+from stashhog_core.db.models import AnalysisPlan, Scene
 from stashhog_core.db.session import Database
 from stashhog_core.metadata_scan import CANCELLED_MESSAGE
+from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
+from tests.deployed import (
+    ROOT,
+    Runner,
+    job_rows,
+    locks,
+    processes_of,
+    report_of,
+    stash_jobs,
+    wait_until,
+)
 from tests.sample_video import write_video
 from tests.services import Services
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).parents[2]
-POOL = "cancellation"
-JOBS = ("stash_generate", "stash_scan", "process_new_scenes")
-SERVE = """
-import sys
-from prefect import serve
-from flows.process_new_scenes import process_new_scenes
-from flows.stash_generate import stash_generate
-from flows.stash_scan import stash_scan
-served = [
-    flow.to_deployment(name="served")
-    for flow in (stash_generate, stash_scan, process_new_scenes)
-]
-serve(*served, query_seconds=1, print_starting_message=False)
-"""
-
-
-@dataclass(frozen=True)
-class Runner:
-    """What runs the deployments of this name."""
-
-    name: str
-    client: SyncPrefectClient
-
-    def start(self, job: str, **parameters: Any) -> FlowRun:
-        """Ask for a run."""
-        deployment = self.client.read_deployment_by_name(f"{job}/{self.name}")
-        return self.client.create_flow_run_from_deployment(
-            deployment.id, parameters=parameters
-        )
-
-    def cancel(self, run: FlowRun) -> None:
-        """Cancel as Prefect's UI does."""
-        self.client.set_flow_run_state(run.id, Cancelling())
-
-    def state(self, run: FlowRun) -> str:
-        """Return the name of the run's state."""
-        state = self.client.read_flow_run(run.id).state
-        return state.name if state and state.name else ""
-
-    def wait_for(self, run: FlowRun, name: str) -> None:
-        """Return when the run is in this state."""
-        wait_until(lambda: self.state(run) == name, f"{name} of {run.name}")
-
-    def logged(self, run: FlowRun) -> list[str]:
-        """Return the warnings of the run that stand in Prefect."""
-        which = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
-        logs = self.client.read_logs(which, limit=200)
-        return [log.message for log in logs if log.level >= logging.WARNING]
-
-
-@pytest.fixture(params=["worked", "served"])
-def runner(
-    request: pytest.FixtureRequest, services: Services, tmp_path: Path
-) -> Iterator[Runner]:
-    """A process worker, or `serve`."""
-    with get_client(sync_client=True) as client:
-        if request.param == "served":
-            command = [sys.executable, "-c", SERVE]
-        else:
-            deploy(client)
-            command = [sys.executable, "-m", "prefect", "worker", "start"]
-            command += ["--pool", POOL, "--type", "process"]
-        with running(command, environment(client), tmp_path / "runner.log"):
-            runner = Runner(request.param, client)
-            wait_until(lambda: is_ready(client, request.param), "the runner")
-            yield runner
-
-
-def deploy(client: SyncPrefectClient) -> None:
-    """Register the flows for a process worker, as prefect.yaml does."""
-    with suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-    folder = "prefect.deployments.steps.set_working_directory"
-    for job in JOBS:
-        flow = getattr(importlib.import_module(f"flows.{job}"), job)
-        client.create_deployment(
-            flow_id=client.create_flow(flow),
-            name="worked",
-            entrypoint=f"flows.{job}.{job}",
-            work_pool_name=POOL,
-            pull_steps=[{folder: {"directory": str(ROOT)}}],
-            parameter_openapi_schema=flow.parameters.model_dump(),
-        )
-
-
-def environment(client: SyncPrefectClient) -> dict[str, str]:
-    return os.environ | {
-        "PREFECT_API_URL": str(client.api_url),
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.2",
-        "PYTHONPATH": str(ROOT),
-    }
-
-
-@contextmanager
-def running(command: list[str], env: dict[str, str], log: Path) -> Iterator[None]:
-    """Run a program meanwhile; its words are shown if the test fails."""
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command, env=env, cwd=ROOT, stdout=output, stderr=output
-        )
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(30)
-    logging.getLogger(__name__).info(log.read_text())
-
-
-def is_ready(client: SyncPrefectClient, name: str) -> bool:
-    if name == "served":
-        found = client.read_deployments()
-        return {f.name for f in found} >= {name} and len(
-            [f for f in found if f.name == name]
-        ) == len(JOBS)
-    return bool(client.read_workers_for_work_pool(POOL))
-
-
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come about"
-        time.sleep(0.1)
+SEEN: Spans = {"actions": {"Dancing": [(0.0, 1.0, 0.9)]}}
+QUICK_SCAN = {
+    "scanGenerateCovers": False,
+    "scanGeneratePreviews": False,
+    "scanGenerateSprites": False,
+    "scanGeneratePhashes": False,
+}
 
 
 @pytest.fixture
@@ -165,14 +53,8 @@ def stash(services: Services) -> Iterator[StashClient]:
         yield client
 
 
-def statuses(stash: StashClient) -> dict[str, str]:
-    """Return what became of Stash's jobs, by what they do."""
-    jobs = (stash.find_job(number) for number in range(1, 10))
-    return {job.description: job.status for job in jobs if job}
-
-
-def has(stash: StashClient, description: str, status: str) -> Callable[[], bool]:
-    return lambda: statuses(stash).get(description) == status
+def has(stash: StashClient, job: str, status: str) -> Callable[[], bool]:
+    return lambda: (job, status) in stash_jobs(stash)
 
 
 def scan_library(services: Services, database: Database, stash: StashClient) -> None:
@@ -187,21 +69,15 @@ def scan_library(services: Services, database: Database, stash: StashClient) -> 
         )
 
 
-def marked(database: Database) -> int:
+def chosen(database: Database, flag: str) -> set[int]:
     with database.transaction() as session:
-        return len(session.scalars(select(Scene.id).where(Scene.generated)).all())
+        return set(session.scalars(select(Scene.id).where(getattr(Scene, flag))))
 
 
-def job_states(database: Database, run: FlowRun) -> list[tuple[str, str]]:
-    with database.transaction() as session:
-        query = select(StashJob.kind, StashJob.state)
-        query = query.where(StashJob.run_id == str(run.id)).order_by(StashJob.id)
-        return [(kind, state) for kind, state in session.execute(query)]
-
-
-def report_of(database: Database, run_id: UUID) -> JobReport | None:
-    with database.transaction() as session:
-        return session.get(JobReport, str(run_id))
+def assert_nothing_left(database: Database, *runs: FlowRun) -> None:
+    for run in runs:
+        wait_until(lambda run=run: not processes_of(run), f"the end of {run.name}")
+    assert locks(database) == []
 
 
 def test_jobs_alone(
@@ -209,50 +85,43 @@ def test_jobs_alone(
 ) -> None:
     """A running generate is stopped, of a running scan it is only said.
 
-    A pending run and one that is over change nothing in Stash.
+    A scheduled run and one that is over change nothing in Stash.
     """
     scan_library(services, database, stash)
     services.stash.faults.item_seconds = 0.5
 
-    # Pending: it was not taken up yet.
-    pending = runner.start("stash_generate")
-    runner.cancel(pending)
+    # Scheduled: it was not taken up yet.
+    scheduled = runner.start("stash_generate")
+    runner.cancel(scheduled)
 
     generate = runner.start("stash_generate", previewSegments=1)
-    wait_until(has(stash, "Generating...", "RUNNING"), "the generate job")
+    wait_until(has(stash, "Generating", "RUNNING"), "the generate job")
     runner.cancel(generate)
-    wait_until(has(stash, "Generating...", "CANCELLED"), "the stop")
     runner.wait_for(generate, "Cancelled")
 
-    assert marked(database) == 0
-    assert job_states(database, generate) == [("generate", "cancelled")]
-    assert not stash.job_queue()
+    assert stash_jobs(stash)[-1] == ("Generating", "CANCELLED")
+    assert chosen(database, "generated") == set()
+    assert job_rows(database, generate) == [("generate", "cancelled")]
 
-    services.stash.faults.item_seconds = 2
+    services.stash.faults.item_seconds = 3
     for number in range(4):
         write_video(services.library / f"new-{number}.mp4", seed=10 + number)
     before = stash.count_scenes()
-    scan = runner.start(
-        "stash_scan",
-        scanGenerateCovers=False,
-        scanGeneratePreviews=False,
-        scanGenerateSprites=False,
-        scanGeneratePhashes=False,
-    )
-    wait_until(has(stash, "Scanning...", "RUNNING"), "the scan")
-    number = stash.job_queue()[0].id
+    scan = runner.start("stash_scan", **QUICK_SCAN)
     # Its number is stored right after Stash has given it.
-    wait_until(lambda: job_states(database, scan), "the row")
+    wait_until(lambda: job_rows(database, scan), "the scan")
+    number = stash.job_queue()[0].id
     runner.cancel(scan)
     runner.wait_for(scan, "Cancelled")
+    services.stash.faults.item_seconds = 0
     warning = (
         f"Cancellation requested for metadata scan job {number}, but NOT cancelling "
         "Stash server job to prevent data corruption"
     )
 
-    wait_until(lambda: warning in runner.logged(scan), "the warning")
-    assert runner.logged(scan).count(warning) == 1
-    assert job_states(database, scan) == [("scan", "cancelled")]
+    wait_until(lambda: warning in runner.warnings(scan), "the warning")
+    assert runner.warnings(scan).count(warning) == 1
+    assert job_rows(database, scan) == [("scan", "cancelled")]
     report = report_of(database, scan.id)
     assert report is not None
     assert (report.status, report.report["message"]) == ("cancelled", CANCELLED_MESSAGE)
@@ -263,15 +132,15 @@ def test_jobs_alone(
     assert stash.count_scenes() == before + 4
 
     # Over: there is nothing left to cancel.
-    services.stash.faults.item_seconds = 0
     finished = runner.start("stash_generate", previewSegments=1, sprites=False)
-    wait_until(lambda: runner.state(finished) == "Completed", "the end")
+    runner.wait_for(finished, "Completed")
     runner.cancel(finished)
 
-    assert marked(database) == 2
-    assert runner.state(pending) in {"Cancelled", "Cancelling"}
-    assert job_states(database, pending) == []
-    assert job_states(database, finished) == [("generate", "finished")]
+    assert len(chosen(database, "generated")) == 2
+    assert runner.state(scheduled) == "Cancelled"
+    assert job_rows(database, scheduled) == []
+    assert job_rows(database, finished) == [("generate", "finished")]
+    assert_nothing_left(database, scheduled, generate, scan, finished)
 
 
 def test_within_the_main_job(
@@ -279,28 +148,182 @@ def test_within_the_main_job(
 ) -> None:
     """Cancelling the parent stops the generate job it is in, or leaves its scan."""
     services.stash.faults.item_seconds = 0.5
-    in_scan = runner.name == "served"
+    in_scan = runner.kind == "serve"
     if not in_scan:
         scan_library(services, database, stash)
         for sample in services.samples:
             sample.path.unlink()
-    what = "Scanning..." if in_scan else "Generating..."
+    what = "Scanning" if in_scan else "Generating"
     parent = runner.start("process_new_scenes")
-    wait_until(has(stash, what, "RUNNING"), what, 90)
-    wait_until(lambda: job_states(database, parent), "the row")
+    kind = "scan" if in_scan else "generate"
+    wait_until(lambda: (kind, "open") in job_rows(database, parent), what, 120)
     runner.cancel(parent)
     runner.wait_for(parent, "Cancelled")
     services.stash.faults.item_seconds = 0
     services.stash.jobs.wait()
 
-    assert statuses(stash)[what] == ("FINISHED" if in_scan else "CANCELLED")
-    assert marked(database) == 0
-    assert job_states(database, parent)[-1] == (
-        "scan" if in_scan else "generate",
-        "cancelled",
-    )
+    assert stash_jobs(stash)[-1] == (what, "FINISHED" if in_scan else "CANCELLED")
+    assert chosen(database, "generated") == set()
+    assert job_rows(database, parent)[-1] == (kind, "cancelled")
     report = report_of(database, parent.id)
     assert report is not None
     assert report.status == "cancelled"
-    warnings = [line for line in runner.logged(parent) if "NOT cancelling" in line]
+    warnings = [line for line in runner.warnings(parent) if "NOT cancelling" in line]
     assert len(warnings) == (1 if in_scan else 0)
+    assert_nothing_left(database, parent)
+
+
+@pytest.fixture
+def ai(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[AiStandIn]:
+    """An AI server that sees something in every sample, one at a time."""
+    with AiStandIn() as server:
+        server.videos = {str(services.placed(s)): SEEN for s in services.readable}
+        monkeypatch.setenv("STASHHOG_AI_SERVER__URL", server.url)
+        monkeypatch.setenv("STASHHOG_ANALYSIS__PARALLEL_BATCHES", "1")
+        get_settings.cache_clear()
+        yield server
+
+
+def test_within_mapped_batches(
+    ai: AiStandIn, worker: Runner, services: Services, database: Database
+) -> None:
+    """Finished batches stay, applied; the open plan is a draft; none begins anew."""
+    run = worker.start("process_new_scenes", batch_size=3)
+    wait_until(lambda: len(ai.requests) >= 1, "the first batch")
+    ai.seconds = 1.0
+    wait_until(lambda: len(ai.requests) == 5, "the second batch")
+    worker.cancel(run)
+    worker.wait_for(run, "Cancelled")
+    ai.seconds = 0
+
+    assert len(ai.requests) <= 6
+    assert 3 <= len(chosen(database, "video_analyzed")) <= 5
+    with database.transaction() as session:
+        states = session.scalars(
+            select(AnalysisPlan.state).order_by(AnalysisPlan.id)
+        ).all()
+    assert states[0] == "applied"
+    assert set(states[1:]) <= {"draft"}
+    kept = report_of(database, run.id)
+    assert kept is not None
+    assert kept.status == "cancelled"
+    report = WorkflowReport.model_validate(kept.report)
+    assert report.steps.incremental_sync is not None
+    assert report.steps.stash_generate is None
+    assert_nothing_left(database, run)
+
+
+def test_pending(
+    worker: Runner, services: Services, database: Database, stash: StashClient
+) -> None:
+    """Cancelled while its process starts: no work is done, and the run gets its end."""
+    scan_library(services, database, stash)
+    services.stash.faults.item_seconds = 0.5
+    before = stash_jobs(stash)
+
+    run = worker.start("stash_generate")
+    worker.wait_for(run, "Pending")
+    worker.cancel(run)
+    worker.wait_for(run, "Cancelled")
+
+    wait_until(lambda: processes_of(run) == [], "the end of its process")
+    worker.wait_for(run, "Cancelled")
+    assert [
+        job for job in stash_jobs(stash)[len(before) :] if job[1] == "RUNNING"
+    ] == []
+    assert chosen(database, "generated") == set()
+    assert_nothing_left(database, run)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"]
+)
+def test_with_the_worker_gone_the_next_job_settles_it(
+    services: Services,
+    database: Database,
+    stash: StashClient,
+    session_worker: Runner,
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    """No hook runs when the worker ends: the next run stops what was to be cancelled.
+
+    Its own generate job comes after that, and the run that was killed marked nothing.
+    """
+    scan_library(services, database, stash)
+    services.stash.faults.item_seconds = 2.0
+    name = f"doomed-{number.name.lower()}"
+    doomed = Runner(name, "worker", session_worker.client, tmp_path / "doomed")
+    with doomed.running():
+        doomed.configure()
+        run = doomed.start("stash_generate", previewSegments=1)
+        wait_until(has(stash, "Generating", "RUNNING"), "the generate job")
+        wait_until(lambda: job_rows(database, run), "the row")
+        runs = processes_of(run)
+        if number == signal.SIGKILL:
+            for process in runs:
+                process.kill()
+        doomed.process.send_signal(number)
+        doomed.process.wait(30)
+        doomed.cancel(run)
+        psutil.wait_procs(runs, timeout=20)
+        for process in runs:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def hurry_afterwards() -> None:
+        wait_until(has(stash, "Generating", "CANCELLED"), "the stop")
+        services.stash.faults.item_seconds = 0
+
+    hurry = threading.Thread(target=hurry_afterwards)
+    hurry.start()
+    result = stash_generate(previewSegments=1)
+    hurry.join()
+
+    assert stash_jobs(stash)[-2:] == [
+        ("Generating", "CANCELLED"),
+        ("Generating", "FINISHED"),
+    ]
+    assert job_rows(database, run) == [("generate", "cancelled")]
+    assert result.scenes_updated_count == 2
+    assert_nothing_left(database, run)
+
+
+@pytest.mark.parametrize("job", ["stash_generate", "stash_scan", "process_new_scenes"])
+def test_ctrl_c(
+    services: Services,
+    database: Database,
+    stash: StashClient,
+    prefect_api: str,
+    tmp_path: Path,
+    job: str,
+) -> None:
+    """A run in the terminal ends by the same rules, in one line, with status 130."""
+    scan_library(services, database, stash)
+    services.stash.faults.item_seconds = 1.0
+    if job == "stash_scan":
+        write_video(services.library / "new.mp4", seed=10)
+    is_scan = job != "stash_generate"
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from flows.cli import main; main()", "run", job],
+        env=os.environ | {"PREFECT_API_URL": prefect_api, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    what = "Scanning" if is_scan else "Generating"
+    before = len(stash_jobs(stash))
+    wait_until(lambda: (what, "RUNNING") in stash_jobs(stash)[before:], what)
+    wait_until(lambda: locks(database), "the lock")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    services.stash.faults.item_seconds = 0
+    services.stash.jobs.wait()
+
+    assert process.returncode == 130
+    assert stash_jobs(stash)[-1] == (what, "FINISHED" if is_scan else "CANCELLED")
+    assert chosen(database, "generated") == set()
+    assert "Traceback" not in said
+    assert said.count("Error:") == 1
+    assert locks(database) == []

@@ -1,0 +1,126 @@
+"""A run that died is retried under its own name and repeats nothing it had finished."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import func, select
+
+from sandbox.ai_server import AiStandIn, Spans
+from sandbox.stash.server import StandIn
+from stashhog_core.db.models import Scene
+from stashhog_core.db.session import Database
+from stashhog_core.results import WorkflowReport
+from stashhog_core.settings import get_settings
+from stashhog_core.stash.client import StashClient
+from tests.deployed import (
+    Runner,
+    job_rows,
+    locks,
+    processes_of,
+    report_of,
+    stash_jobs,
+    wait_until,
+)
+from tests.services import Services
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SEEN: Spans = {"actions": {"Dancing": [(0.0, 1.0, 0.9)]}}
+
+
+@pytest.fixture
+def ai(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[AiStandIn]:
+    """An AI server that sees something in every sample, one at a time."""
+    with AiStandIn() as server:
+        server.videos = {str(services.placed(s)): SEEN for s in services.readable}
+        monkeypatch.setenv("STASHHOG_AI_SERVER__URL", server.url)
+        monkeypatch.setenv("STASHHOG_ANALYSIS__PARALLEL_BATCHES", "1")
+        get_settings.cache_clear()
+        yield server
+
+
+@pytest.fixture
+def asked(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> "Counter[str]":
+    """How often Stash was asked for each thing."""
+    counts: Counter[str] = Counter()
+    next_for = stand_in.faults.next_for
+
+    def count(fields: set[str]) -> object:
+        counts.update(fields)
+        return next_for(fields)
+
+    monkeypatch.setattr(stand_in.faults, "next_for", count)
+    return counts
+
+
+def looked_at(ai: AiStandIn) -> int:
+    return len({path for path, _ in ai.inferred})
+
+
+def marked(database: Database, flag: str) -> int:
+    with database.transaction() as session:
+        return session.scalar(select(func.count()).where(getattr(Scene, flag))) or 0
+
+
+def test_killed_in_the_middle_of_each_step(
+    ai: AiStandIn,
+    asked: "Counter[str]",
+    worker: Runner,
+    services: Services,
+    database: Database,
+) -> None:
+    """Killed in the scan, in the second of three batches, and in generate.
+
+    Each retry goes on where it was: one scan, one generate job, and no batch twice.
+    """
+    stash = services.stash
+    stash.faults.item_seconds = 1.0
+
+    with StashClient(get_settings().stash) as client:
+        run = worker.start("process_new_scenes", batch_size=4)
+        wait_until(lambda: job_rows(database, run) == [("scan", "open")], "the scan")
+        worker.kill(run)
+        worker.wait_for(run, "Crashed")
+        # Stash scans on meanwhile, and has work left when the run comes back.
+        assert stash_jobs(client) == [("Scanning", "RUNNING")]
+        worker.retry(run)
+        wait_until(lambda: looked_at(ai) >= 1, "the first batch")
+        ai.seconds = 1.0
+        wait_until(lambda: looked_at(ai) == 5, "the second batch")
+        worker.kill(run)
+        worker.wait_for(run, "Crashed")
+        analyzed = marked(database, "video_analyzed")
+        ai.seconds = 0.0
+        worker.retry(run)
+        wait_until(
+            lambda: job_rows(database, run)[-1] == ("generate", "open"), "generate"
+        )
+        worker.kill(run)
+        worker.wait_for(run, "Crashed")
+        stash.faults.item_seconds = 0.0
+        worker.retry(run)
+        worker.wait_for(run, "CompletedWithErrors")
+
+        assert analyzed == 4
+        assert stash_jobs(client) == [
+            ("Scanning", "FINISHED"),
+            ("Generating", "FINISHED"),
+        ]
+    assert (asked["metadataScan"], asked["metadataGenerate"]) == (1, 1)
+    times = Counter(request["path"] for request in ai.requests)
+    assert len(times) == len(services.readable)
+    # The killed batch was at its first video, or had just begun its second.
+    assert sum(times.values()) <= len(times) + 2
+    kept = report_of(database, run.id)
+    assert kept is not None
+    report = WorkflowReport.model_validate(kept.report)
+    assert report.summary.total_synced_items == len(list(services.downloads.iterdir()))
+    assert report.summary.total_scenes_analyzed == len(services.readable)
+    assert [batch.batch_num for batch in report.steps.analysis_batches] == [1, 2, 3]
+    assert report.steps.incremental_sync is not None
+    assert report.steps.incremental_sync.status == "completed"
+    assert marked(database, "generated") == len(services.readable)
+    assert marked(database, "video_analyzed") == len(services.readable)
+    assert locks(database) == []
+    assert processes_of(run) == []
