@@ -16,9 +16,15 @@ from stashhog_core.downloads.configuration import (
 )
 from stashhog_core.downloads.placing import Library
 from stashhog_core.downloads.run import Run
-from stashhog_core.downloads.seen import awaiting_scan, confirm_seen, mark_scanned
+from stashhog_core.downloads.seen import (
+    awaiting_scan,
+    confirm_seen,
+    mark_scanned,
+    still_unseen,
+)
 from stashhog_core.downloads.sources import Entry
 from stashhog_core.params import ProcessDownloadsParams
+from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import Settings
@@ -94,11 +100,17 @@ def process_downloads(
             progress,
             dry_run=params.dry_run,
         )
+        if params.dry_run:
+            unseen = still_unseen(database)
+        else:
+            # Scans and syncs may have run on their own since the last run.
+            path_map = PathMap(settings.stash.path_map)
+            unseen = confirm_seen(database, path_map, scanned_only=True)
         progress.update(1.0, f"Downloads {total}/{total}")
         if listing.unfinished:
             _log.info("%d downloads are not finished yet", listing.unfinished)
         total += len(listing.problems) + listing.done + told
-        return run.result(total, listing.done, cleaned)
+        return run.result(total, listing.done, cleaned, unseen)
 
 
 def _portions(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

@@ -16,7 +16,7 @@ from stashhog_core.downloads.outcome import OutOfSpaceError, Placed
 from stashhog_core.downloads.placing import Library
 from stashhog_core.downloads.planning import Failure, Plan, PlannedFile, Planner
 from stashhog_core.downloads.preview import Preview
-from stashhog_core.downloads.seen import awaiting_scan, still_unseen
+from stashhog_core.downloads.seen import awaiting_scan
 from stashhog_core.downloads.sources import Entry, Problem, Source
 from stashhog_core.errors import ItemError, StashHogError
 from stashhog_core.hashing import oshash
@@ -167,7 +167,13 @@ class Run:
         self._examine(videos, progress)
         self._conclude(plans)
 
-    def result(self, total: int, done: int, cleaned: CleanedUp) -> DownloadsResult:
+    def result(
+        self,
+        total: int,
+        done: int,
+        cleaned: CleanedUp,
+        unseen: Sequence[ItemFailure],
+    ) -> DownloadsResult:
         """Return what happened."""
         counts = self._counts
         return DownloadsResult(
@@ -184,7 +190,7 @@ class Run:
             bytes_copied=counts.bytes_copied,
             awaiting_scan=awaiting_scan(self._database),
             placed_paths=tuple(counts.placed_paths),
-            unseen=still_unseen(self._database, _SHOWN_PATHS),
+            unseen=tuple(unseen[:_SHOWN_PATHS]),
             removed_items=len(cleaned.removed),
             removed=tuple(cleaned.removed),
             kept=tuple(cleaned.kept[:_SHOWN_PATHS]),

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import islice
 
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
@@ -17,8 +16,8 @@ _AT_ONCE = 1000
 _NOT_SCANNED = "No scan of Stash has followed yet"
 _GONE = "It has left the library before Stash had it"
 _NOT_TAKEN = (
-    "Stash has scanned since, but does not have it: its folder must lie in a library "
-    "path of Stash and in STASHHOG_STASH__SCAN_PATHS"
+    "Stash has scanned since, but its mirror does not have it: if a sync has followed, "
+    "its folder must lie in a library path of Stash and in STASHHOG_STASH__SCAN_PATHS"
 )
 
 
@@ -44,21 +43,27 @@ def awaiting_scan(database: Database) -> int:
         return ledger.count_awaiting_scan(session)
 
 
-def confirm_seen(database: Database, path_map: PathMap) -> list[ItemFailure]:
+def confirm_seen(
+    database: Database, path_map: PathMap, *, scanned_only: bool = False
+) -> list[ItemFailure]:
     """Look up every placed video in the mirror of Stash, by path and by oshash.
 
     A video that was scanned but cannot be read is reported once and then given up:
     Stash will never have it. All others are looked up again next time.
 
     Args:
-        database: The database, just synced.
+        database: The database, perhaps just synced.
         path_map: Stash's path prefixes to the local ones.
+        scanned_only: Only videos that a scan has followed. A scan is still to come for
+            the others, even if Stash has the same bytes elsewhere.
 
     Returns:
         The videos that Stash does not have yet, and why.
     """
     with database.transaction() as session:
         videos = ledger.unseen_videos(session)
+    if scanned_only:
+        videos = [video for video in videos if video.state == "scanned"]
     unseen = []
     for portion in _portions(videos):
         with database.transaction() as session:
@@ -86,14 +91,15 @@ def confirm_seen(database: Database, path_map: PathMap) -> list[ItemFailure]:
     return unseen
 
 
-def still_unseen(database: Database, limit: int) -> tuple[ItemFailure, ...]:
-    """Return the first videos that Stash has scanned past, and why."""
+def still_unseen(database: Database) -> list[ItemFailure]:
+    """Return the videos that Stash has scanned past, and why, without looking again."""
     with database.transaction() as session:
         videos = ledger.unseen_videos(session)
-    return tuple(
+    return [
         ItemFailure(item=video.target_path, reason=video.reason or _NOT_TAKEN)
-        for video in islice((v for v in videos if v.state == "scanned"), limit)
-    )
+        for video in videos
+        if video.state == "scanned"
+    ]
 
 
 def _reason(video: UnseenVideo) -> str:

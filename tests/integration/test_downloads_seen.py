@@ -18,7 +18,7 @@ from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
-from stashhog_core.settings import DownloadSettings, Settings
+from stashhog_core.settings import DownloadSettings, Settings, StashSettings
 from tests.sample_video import write_video
 
 
@@ -36,7 +36,8 @@ class House:
         settings = Settings(
             downloads=DownloadSettings(
                 folder=self.downloads, library_root=self.library, settle_seconds=0
-            )
+            ),
+            stash=StashSettings(path_map={"/data": str(self.library)}),
         )
         return process_downloads(
             settings, self.database, ProcessDownloadsParams(), Progress()
@@ -116,6 +117,45 @@ def test_what_stash_has_not_is_reported_with_the_reason(house: House) -> None:
     assert "STASHHOG_STASH__SCAN_PATHS" in after_scan["b.mp4"]
     assert [Path(failure.item).name for failure in reported] == ["b.mp4"]
     assert house.unseen() == {}
+
+
+def test_the_next_run_sees_what_was_scanned_and_synced_without_it(
+    house: House,
+) -> None:
+    """Jobs may run on their own: no report names a file that Stash has by then."""
+    mark_scanned(house.database)
+    house.stash_has(1, "/data/a.mp4")
+    reported = house.run().unseen
+
+    assert [Path(failure.item).name for failure in reported] == ["b.mp4"]
+    assert "if a sync has followed" in reported[0].reason
+    assert house.row("a.mp4").state == "seen"
+
+
+def test_a_corrupt_video_is_told_by_the_run_that_gives_it_up(house: House) -> None:
+    """Whichever job finds out: it is told once."""
+    (house.downloads / "corrupt.mp4").write_bytes(b"x" * 1000)
+    house.run()
+    mark_scanned(house.database)
+    for number, name in enumerate(("a.mp4", "b.mp4"), start=1):
+        house.stash_has(number, f"/data/{name}")
+
+    first = house.run().unseen
+    second = house.run().unseen
+
+    assert [Path(failure.item).name for failure in first] == ["corrupt.mp4"]
+    assert second == ()
+    assert house.row("corrupt.mp4").state == "blocked"
+
+
+def test_a_file_that_waits_for_its_scan_goes_on_waiting(house: House) -> None:
+    """Though Stash has the same bytes elsewhere: its own path is still unknown."""
+    house.stash_has(1, "/data/elsewhere.mp4", house.row("a.mp4").oshash or "")
+
+    result = house.run()
+
+    assert result.awaiting_scan == 3
+    assert house.row("a.mp4").state == "placed"
 
 
 def test_a_corrupt_video_is_not_waited_for(house: House) -> None:
