@@ -7,12 +7,14 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows._outcome import run_one
+from flows._outcome import run_id, run_one
 from stashhog_core.params import SyncParams
 from stashhog_core.sync.job import EXECUTED, NOT_EXECUTED, SCHEDULE_TRIGGER
 from stashhog_core.workflow import NO_PENDING_SCENES
 from tasks.sync import pending_scenes
 from tasks.sync import sync as sync_task
+
+CREATED = "Created incremental sync job %s for %d pending scenes"
 
 logger = logging.getLogger("stashhog_core.sync.schedule")
 
@@ -24,10 +26,12 @@ def auto_stash_sync() -> State[Any]:
     pending = pending_scenes()
     if not pending:
         return Completed(name="Skipped", message=NO_PENDING_SCENES)
+    logger.info(CREATED, run_id(), pending.count)
     try:
         state = run_one("sync", sync_task, SyncParams(), trigger=SCHEDULE_TRIGGER)
-    except Exception:
-        logger.warning(NOT_EXECUTED, "failed")
+    except BaseException as error:
+        status = "failed" if isinstance(error, Exception) else "cancelled"
+        logger.warning(NOT_EXECUTED, status)
         raise
     logger.info(EXECUTED, pending.count)
     return state
