@@ -21,15 +21,20 @@ def added(earlier: Mapping[str, Mapping[str, Any]], now: Mapping[str, Any]) -> C
 
 
 def costs_in_words(costs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return such as `text_model 12 looks, 3.1 s, 3,400 + 220 tokens, 0.0041 USD`."""
+    """Return such as `text_model 12 requests, 3.1 s, 3,400 + 220 tokens, 0.0041 USD`.
+
+    Tokens are those sent and those answered.
+    """
     return "; ".join(
         f"{name} {', '.join(_words(of_detector))}"
-        for name, of_detector in costs.items()
+        for name, of_detector in sorted(costs.items())
     )
 
 
 def _words(costs: Mapping[str, Any]) -> list[str]:
-    words = [f"{costs.get('looks', 0):,} looks", f"{costs.get('seconds', 0):,.1f} s"]
+    # Where no name was likely, nothing was asked: such a look is no request.
+    what = "requests" if "requests" in costs else "looks"
+    words = [f"{costs.get(what, 0):,} {what}", f"{costs.get('seconds', 0):,.1f} s"]
     if "tokens_in" in costs:
         words.append(f"{costs['tokens_in']:,} + {costs['tokens_out']:,} tokens")
     if costs.get("money"):

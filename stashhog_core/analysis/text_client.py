@@ -46,7 +46,8 @@ class TextClient:
         if importlib.util.find_spec("openai") is None:
             raise ConfigurationError(
                 "The text model cannot be asked: openai is not installed",
-                remedy="install it, or leave STASHHOG_TEXT_MODEL__BASE_URL empty",
+                remedy="run `make extras`, or leave STASHHOG_TEXT_MODEL__BASE_URL "
+                "empty",
             )
         if not settings.model:
             raise ConfigurationError(

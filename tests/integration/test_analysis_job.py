@@ -297,6 +297,10 @@ def test_run_that_comes_again_goes_on_with_its_plan(scenes: Database) -> None:
     assert changes(scenes) == [(4, "beach", "pending"), (5, "outdoor", "pending")]
     assert count(scenes, AnalysisPlan) == 1
     assert up.looked == [4]
+    with scenes.transaction() as session:
+        (plan,) = list_plans(session)
+    # Both tries have cost.
+    assert plan.facts["costs"]["reader"]["looks"] == 2
 
 
 def test_plan_of_a_dead_run_becomes_a_draft(scenes: Database) -> None:

@@ -231,7 +231,7 @@ def test_plan_shows_what_it_cost(
 
     out = " ".join(capsys.readouterr().out.split())
     assert f"Plan {plan_id}: [bold]Plan, draft, 12 scenes in 75.4 s" in out
-    assert "text_model 12 looks, 3.1 s, 3,400 + 220 tokens, 0.0041 EUR" in out
+    assert "text_model 11 requests, 3.1 s, 3,400 + 220 tokens, 0.0041 EUR" in out
 
 
 def test_plan_is_reviewed_in_the_terminal(
