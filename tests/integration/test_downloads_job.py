@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import DownloadItem
@@ -611,6 +611,30 @@ def test_a_dry_run_sees_a_library_that_cannot_be_written_to(
         run(ProcessDownloadsParams(dry_run=True))
 
     assert not _tree(library)
+
+
+def test_the_ledger_takes_portions_not_files(
+    run: Run, database: Database, downloads: Path
+) -> None:
+    """Ten times as many files take no more statements."""
+    statements: list[str] = []
+
+    def count(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", count)
+    taken = []
+    for name, files in (("few", 10), ("many", 100)):
+        for number in range(files):
+            path = downloads / name / f"{number}.jpg"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"x")
+        statements.clear()
+        assert run().files == files
+        taken.append(len(statements))
+    event.remove(database.engine, "before_cursor_execute", count)
+
+    assert taken[0] == taken[1] < 20
 
 
 def test_only_item_errors_are_the_items(
