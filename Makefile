@@ -5,13 +5,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help run test test-fast lint bench up down status extras lock clean
+.PHONY: help run verify test test-fast lint bench up down status extras lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: .venv/run.stamp ## run the whole job once: on your services, or on a sandbox
 	@$(BIN)/python -m sandbox.run
+
+verify: .venv/run.stamp ## prove that the mirror is right, field by field, where run ran
+	@$(BIN)/python -m sandbox.run verify
 
 test: .venv/test.stamp ## run the whole test suite
 	@$(BIN)/python -m tests.requirements

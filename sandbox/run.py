@@ -1,5 +1,7 @@
 """`make run`: the main job once, on the user's services or else on a sandbox.
 
+With arguments, such as `verify`, it is that command of the terminal instead.
+
 The sandbox is a folder of its own below STASHHOG_HOME, with its own database, watch
 folder, library and stand-in Stash server; it never touches configured services, and
 what it makes is never mixed with theirs.
@@ -22,11 +24,13 @@ from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import PREFIX, Settings, configured_variables, get_settings
 
 SERVICES = ("STASH", "DATABASE", "DOWNLOADS", "QBITTORRENT", "AI_SERVER", "LIBRARY")
+MAIN_JOB = ["run", "process_new_scenes"]
 _START_LIMIT_SECONDS = 60
 
 
 def main() -> None:
-    """Run the main job and say what to do next."""
+    """Run the main job, or what the arguments say; say what to do next."""
+    sys.argv = ["stashhog", *(sys.argv[1:] or MAIN_JOB)]
     try:
         settings = get_settings()
         services = services_configured()
@@ -41,17 +45,15 @@ def main() -> None:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
     if services:
-        sys.argv = ["stashhog", "run", "process_new_scenes"]
         terminal()
         return
     with sandbox(settings):
-        sys.argv = ["stashhog", "run", "process_new_scenes"]
         status = 0
         try:
             terminal()
         except SystemExit as end:
             status = int(end.code or 0)
-        if status == 0:
+        if status == 0 and sys.argv[1:] == MAIN_JOB:
             say_what_next(settings)
     sys.exit(status)
 
@@ -139,6 +141,7 @@ def say_what_next(settings: Settings) -> None:
 The placed videos are in {home / "library"}, hard-linked to {home / "downloads"}.
 Next:
   make run     again: everything is done, so the steps without work are skipped
+  make verify  compare the mirror with Stash, field by field
   make up      Prefect's UI with the deployments, their forms and schedules
   .env         your own services: cp deployments/env.example .env, then set
                STASHHOG_STASH__URL and the STASHHOG_DOWNLOADS__… of your machine"""

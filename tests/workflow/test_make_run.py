@@ -26,10 +26,10 @@ def clean_environment(**variables: str) -> dict[str, str]:
     return {**kept, "COLUMNS": "160", **variables}
 
 
-def make_run(home: Path, folder: Path, **variables: str) -> Any:
+def make_run(home: Path, folder: Path, *arguments: str, **variables: str) -> Any:
     """Run what `make run` runs, in an empty folder, so that no `.env` is found."""
     return subprocess.run(
-        [sys.executable, "-m", "sandbox.run"],
+        [sys.executable, "-m", "sandbox.run", *arguments],
         cwd=folder,
         env=clean_environment(
             STASHHOG_HOME=str(home), PYTHONPATH=str(ROOT), **variables
@@ -53,9 +53,13 @@ def stashhog(home: Path, *arguments: str) -> Any:
 
 
 def test_sandbox_from_nothing_and_again(home: Path, tmp_path: Path) -> None:
-    """The first run does everything, the second skips what has no work; both exit 0."""
+    """The first run does everything, the second skips what has no work; both exit 0.
+
+    Then the mirror is right, to the field.
+    """
     first = make_run(home, tmp_path)
     second = make_run(home, tmp_path)
+    verified = make_run(home, tmp_path, "verify", "--json")
 
     assert first.returncode == 0, first.stdout + first.stderr
     assert second.returncode == 0, second.stdout + second.stderr
@@ -77,6 +81,11 @@ def test_sandbox_from_nothing_and_again(home: Path, tmp_path: Path) -> None:
         assert set(scene["tags"]) >= {*sample.tags, *sample.technical_tags}
         assert scene["generated"]
     assert len(scenes) == sum(not sample.is_corrupt for sample in expected)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    proof = json.loads(verified.stdout[verified.stdout.index("{") :])
+    assert (proof["status"], proof["differences"]) == ("completed", 0)
+    assert proof["scenes_checked"] == len(scenes)
+    assert proof["counts"] == proof["mirror_counts"]
     for words in (
         "Skipped - No new items",
         "Skipped - No pending scenes",
