@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from stashhog_core.library.names import to_bytes
 from stashhog_core.media.facts import VideoFacts, read_facts
 from stashhog_core.media.opening import open_video, picture_stream, reason
 from stashhog_core.media.phash import phash
-from stashhog_core.media.pictures import thumbnail
+from stashhog_core.media.pictures import rotation_of, thumbnail
 from stashhog_core.media.probe import UNREADABLE
 from stashhog_core.media.sprites import sprite_sheet
 
@@ -131,6 +132,9 @@ def _read(request: Request, wanted: Wanted, descriptor: int, content: str) -> Ou
                 made["rotation"] = picture.rotation
             except (ItemError, FFmpegError, ValueError, OSError) as error:
                 warnings.append(f"No thumbnail: {reason(error)}")
+        else:
+            with suppress(ItemError, FFmpegError, ValueError):
+                made["rotation"] = rotation_of(container, stream)
         if wanted.phashes:
             try:
                 made["phash"] = signed(phash(container, stream, duration))

@@ -92,6 +92,19 @@ def thumbnail(
     return Thumbnail(to_jpeg(small), rotation)
 
 
+def rotation_of(container: InputContainer, stream: VideoStream) -> int | None:
+    """Return by how many degrees pictures are turned to stand upright.
+
+    Headers tell the decoder only: a picture must be decoded. None: none can be.
+
+    Raises:
+        ItemError: Its pictures are too large to be decoded.
+    """
+    decoder_of(stream)
+    frame = _next_keyframe(container, stream, 0.0)
+    return None if frame is None else round(frame.rotation) % 360
+
+
 def _choices(duration_seconds: float | None) -> Iterator[float]:
     if not duration_seconds or not math.isfinite(duration_seconds):
         yield 0.0

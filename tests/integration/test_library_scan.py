@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import av
 import psutil
 import pytest
 from sqlalchemy import text
@@ -68,6 +69,25 @@ def test_facts_and_thumbnail_are_kept(library: Library) -> None:
     assert Path(row.thumbnail_path or "").read_bytes().startswith(b"\xff\xd8")
     assert row.oshash is not None
     assert row.oshash in (row.thumbnail_path or "")
+
+
+def test_rotation_is_known_without_a_picture(library: Library) -> None:
+    """A scan that makes no thumbnails tells the rotation too."""
+    video = library.video("film.mp4", 1)
+    with av.open(str(video)) as given, av.open("turned.mp4", "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        stream.set_display_rotation(90)
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+    Path("turned.mp4").replace(video)
+
+    library.scan(thumbnails=False)
+
+    row = library.rows()["film.mp4"]
+    assert (row.state, row.thumbnail_path) == ("ok", None)
+    assert row.rotation in {90, 270}
 
 
 def test_options_are_added_to_known_files(library: Library) -> None:
