@@ -30,6 +30,10 @@ DEFAULT: Spans = {
 }
 DURATION = 120.0
 
+# Where the real one's default is a null, it refuses one that is sent.
+_NEVER_NULL = {"pipeline_name", "frame_interval", "threshold", "return_confidence"}
+_NEVER_NULL |= {"categories_to_skip"}
+
 
 class AiStandIn:
     """A running stand-in on loopback, for a `with` block.
@@ -115,12 +119,7 @@ class AiStandIn:
                     {
                         category: {
                             self._name(tag): [
-                                {
-                                    "start": span["start"],
-                                    "end": span.get("end"),
-                                    "totalConfidence": span.get("confidence"),
-                                }
-                                for span in of_tag
+                                _merged(span, interval) for span in of_tag
                             ]
                             for tag, of_tag in tags.items()
                         }
@@ -186,7 +185,7 @@ class AiStandIn:
         for category, tags in timespans.items():
             for tag, of_tag in tags.items():
                 seconds = sum(
-                    s["end"] - s["start"] if "end" in s else interval for s in of_tag
+                    s.get("end", s["start"]) - s["start"] + interval for s in of_tag
                 )
                 if seconds >= 20:
                     judged.setdefault(category, []).append(self._name(tag))
@@ -213,7 +212,9 @@ class AiStandIn:
                 return self.fault()
             try:
                 body = json.loads(await request.body())
-                if not isinstance(body["path"], str):
+                if not isinstance(body["path"], str) or _NEVER_NULL & {
+                    name for name, value in body.items() if value is None
+                }:
                     raise TypeError
             except (ValueError, KeyError, TypeError):
                 return JSONResponse({"detail": [{"type": "missing"}]}, 422)
@@ -240,11 +241,15 @@ class AiStandIn:
         return JSONResponse({"ready": True, "loaded_pipelines": ["video"]})
 
     async def _health(self, request: Request) -> Response:
+        models = [
+            {"name": f"model of {category}", "version": version}
+            for category, version in self.categories.items()
+        ]
         pipeline = {
-            "version": str(sum(self.categories.values())),
+            "version": 1.0,
             "short_name": "video",
-            "ai_models_count": len(self.categories),
-            "ai_models": [],
+            "ai_models_count": len(models),
+            "ai_models": models,
         }
         return JSONResponse(
             {
@@ -309,6 +314,14 @@ def _plain(
     start, end, confidence = span
     named = {"start": start, "end": end, "confidence": confidence}
     return {name: value for name, value in named.items() if value is not None}
+
+
+def _merged(span: Mapping[str, float], interval: float) -> dict[str, float]:
+    """Return a span as the real one merges it: confidence is a sum over seconds."""
+    end = span.get("end", span["start"])
+    seconds = end - span["start"] + interval
+    total = span["confidence"] * seconds
+    return {"start": span["start"], "end": end, "totalConfidence": total}
 
 
 def _info(tags: Any, spans: Any) -> dict[str, Any]:

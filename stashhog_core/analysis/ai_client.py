@@ -9,17 +9,16 @@ import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
-import msgspec
 
+from stashhog_core.analysis.ai_answers import read_answer_1, read_answer_3
 from stashhog_core.analysis.ai_gate import Gate, gate_of
 from stashhog_core.errors import Deferred, ItemError
 from stashhog_core.http_errors import fault, is_loopback
 from stashhog_core.settings import AiServerSettings
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 RETRY_DELAYS_SECONDS = (2.0, 10.0, 30.0)
@@ -28,50 +27,6 @@ _SHORT_TIMEOUT_SECONDS = 30.0
 _SHOWN_CHARACTERS = 200
 # Asked once more, it would work for as long again.
 _OF_THIS_ALONE = (httpx.ReadTimeout, httpx.DecodingError)
-
-
-class _Span(msgspec.Struct):
-    start: float
-    end: float | None = None
-    confidence: float | None = msgspec.field(name="totalConfidence", default=None)
-
-
-class _TagInfo(msgspec.Struct):
-    video_duration: float = 0.0
-    video_tags: dict[str, list[str]] = {}
-    tag_timespans: dict[str, dict[str, list[_Span]]] = {}
-
-
-class _Result1(msgspec.Struct):
-    json_result: str | None = None
-    video_tag_info: _TagInfo | None = None
-
-
-class _Answer1(msgspec.Struct):
-    result: _Result1
-
-
-class _Span3(msgspec.Struct):
-    start: float
-    end: float | None = None
-    confidence: float | None = None
-
-
-class _Model3(msgspec.Struct):
-    name: str = ""
-    identifier: int | str | None = None
-    version: float | str | None = None
-    categories: list[str] = []
-
-
-class _Result3(msgspec.Struct):
-    timespans: dict[str, dict[str, list[_Span3]]]
-    duration: float = 0.0
-    models: list[_Model3] = []
-
-
-class _Answer3(msgspec.Struct):
-    result: _Result3
 
 
 class AiClient:
@@ -160,40 +115,20 @@ class AiClient:
     def _process_1(self, path: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
         before = known.get("json_result") if known else None
         # Interval and threshold are required in fact, and without
-        # `return_confidence` the spans come back empty.
+        # `return_confidence` the spans come back empty. A null where the server has
+        # one as its default is refused: what is not set is left out.
         body = {
             "path": path,
             "returnTimestamps": True,
-            "pipeline_name": None,
             "frame_interval": self._settings.frame_interval_seconds,
             "threshold": self._settings.threshold,
             "return_confidence": True,
             "vr_video": self._settings.vr_video,
-            "existing_json_data": before,
         }
+        if before is not None:
+            body["existing_json_data"] = before
         content = self._post("/process_video/", body, path)
-        answer = _decoded(content, _Answer1).result
-        if answer.json_result is None and known is not None:
-            # Nothing was left to be done.
-            return dict(known)
-        if answer.json_result is None or answer.video_tag_info is None:
-            raise ItemError("The AI server answered without a result")
-        info = answer.video_tag_info
-        return {
-            "duration": info.video_duration,
-            "tags": info.video_tags,
-            "spans": {
-                category: {
-                    tag: [
-                        {"start": s.start, "end": s.end, "confidence": s.confidence}
-                        for s in spans
-                    ]
-                    for tag, spans in tags.items()
-                }
-                for category, tags in info.tag_timespans.items()
-            },
-            "json_result": _decoded(answer.json_result.encode(), dict[str, Any]),
-        }
+        return read_answer_1(content, known, self._settings.frame_interval_seconds)
 
     def _process_3(self, path: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
         before: dict[str, Any] = {"duration": 0.0, "spans": {}, "models": {}}
@@ -203,20 +138,11 @@ class AiClient:
             "frame_interval": self._settings.frame_interval_seconds,
             "threshold": self._settings.threshold,
             "vr_video": self._settings.vr_video,
-            "categories_to_skip": sorted(before["models"]) or None,
         }
+        if before["models"]:
+            body["categories_to_skip"] = sorted(before["models"])
         content = self._post("/v3/process_video/", body, path)
-        answer = _decoded(content, _Answer3).result
-        models = {
-            category: {"name": model.name, "version": model.version}
-            for model in answer.models
-            for category in model.categories
-        }
-        return {
-            "duration": answer.duration or before["duration"],
-            "spans": {**before["spans"], **msgspec.to_builtins(answer.timespans)},
-            "models": {**before["models"], **models},
-        }
+        return read_answer_3(content, before)
 
     def _post(self, address: str, body: dict[str, Any], path: str) -> bytes:
         with self._gate.request():
@@ -303,24 +229,16 @@ class AiClient:
 
 
 def _model_set(health: httpx.Response) -> str:
-    """Return the pipelines and their versions; empty where the server does not say."""
+    """Return the models and their versions; empty where the server does not say."""
     if health.status_code != 200:
         return ""
     try:
-        pipelines = health.json()["pipelines"]
-        return ",".join(
-            f"{name}:{facts['version']}:{facts['ai_models_count']}"
-            for name, facts in sorted(pipelines.items())
-        )
+        pipelines = health.json()["pipelines"].values()
+        models = {
+            f"{model['name']}:{model['version']}"
+            for pipeline in pipelines
+            for model in pipeline["ai_models"]
+        }
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""
-
-
-def _decoded(text: bytes, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except msgspec.MsgspecError as error:
-        shown = text[:_SHOWN_CHARACTERS].decode(errors="replace")
-        raise ItemError(
-            f"The AI server's answer cannot be read ({error}): {shown}"
-        ) from error
+    return ",".join(sorted(models))

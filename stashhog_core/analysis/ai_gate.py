@@ -65,7 +65,7 @@ class Gate:
         if outstanding is None or not outstanding.strip().isdecimal():
             return
         with self._changed:
-            # Whether the answered request is counted is not said: taken as not.
+            # The answered request is not among them.
             self._others = max(0, int(outstanding) - self._in_flight)
             self._changed.notify_all()
 

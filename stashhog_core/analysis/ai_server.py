@@ -19,7 +19,7 @@ from stashhog_core.paths import PathMap
 from stashhog_core.settings import AiServerSettings
 
 NAME = "ai_server"
-VERSION = "2"
+VERSION = "3"
 
 ASKED_FOR = "AI_TagMe"
 TAGGED = "AI_Tagged"

@@ -101,7 +101,7 @@ def test_interface_3(ai: AiStandIn, scenes: Database) -> None:
     result = analyze(ai, scenes, interface="v3", required_tag_seconds=60, markers=False)
 
     assert [words for words, _ in proposed(scenes, result)] == ["add tag Beach"]
-    assert ai.requests[0]["categories_to_skip"] is None
+    assert "categories_to_skip" not in ai.requests[0]
 
 
 @pytest.mark.parametrize("interface", ["v1", "v3"])
@@ -290,20 +290,22 @@ def test_status_tags(ai: AiStandIn, scenes: Database) -> None:
 
 
 def test_stand_in_keeps_the_traps(ai: AiStandIn) -> None:
-    """No slash is a redirect, a null is a 400 after the work, and so on."""
+    """No slash is a redirect, what is not set fails after the work, and so on."""
     body = {"path": "/ai/1.mp4", "frame_interval": 2.0, "threshold": 0.3}
 
     redirect = httpx.post(f"{ai.url}/process_video", json=body)
-    null = httpx.post(f"{ai.url}/process_video/", json={"path": "/ai/1.mp4"})
+    unset = httpx.post(f"{ai.url}/process_video/", json={"path": "/ai/1.mp4"})
     plain = httpx.post(f"{ai.url}/process_video/", json=body).json()
     shape = httpx.post(f"{ai.url}/process_video/", json={"file": "/ai/1.mp4"})
+    null = httpx.post(f"{ai.url}/process_video/", json={**body, "pipeline_name": None})
     missing = httpx.post(f"{ai.url}/process_video/", json={**body, "path": "/x"})
 
-    assert (redirect.status_code, null.status_code) == (307, 400)
+    assert (redirect.status_code, unset.status_code) == (307, 400)
     assert ai.inferred[:2] == [("/ai/1.mp4", "actions"), ("/ai/1.mp4", "places")]
     assert plain["result"]["video_tag_info"]["tag_timespans"] == {}
     assert isinstance(plain["result"]["json_result"], str)
-    assert (shape.status_code, missing.status_code) == (422, 400)
+    assert (shape.status_code, null.status_code) == (422, 422)
+    assert missing.status_code == 400
     assert missing.json()["detail"].startswith("400: ")
 
 

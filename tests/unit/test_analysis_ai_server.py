@@ -63,8 +63,8 @@ INFO = {
     "tag_timespans": {
         "actions": {
             "Dancing": [
-                {"start": 0.0, "end": 20.0, "totalConfidence": 0.6},
-                {"start": 50.0, "end": 60.0, "totalConfidence": 0.8},
+                {"start": 0.0, "end": 20.0, "totalConfidence": 0.6 * 22},
+                {"start": 50.0, "end": 60.0, "totalConfidence": 0.8 * 12},
             ],
             "Juggling": [{"start": 70.0, "end": None, "totalConfidence": None}],
         }
@@ -82,12 +82,10 @@ def test_request_is_what_the_server_needs() -> None:
     assert json.loads(asked[0].content) == {
         "path": "/data/1.mp4",
         "returnTimestamps": True,
-        "pipeline_name": None,
         "frame_interval": 2.0,
         "threshold": 0.3,
         "return_confidence": True,
         "vr_video": False,
-        "existing_json_data": None,
     }
 
 
