@@ -22,17 +22,21 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 def main() -> int:
     """Measure all subjects, or those named; return how many goals were missed."""
     subjects = [
-        module.name
+        module.name.removeprefix("bench_")
         for module in pkgutil.iter_modules(benchmarks.__path__)
         if module.name.startswith("bench_")
     ]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("subject", nargs="*", metavar="subject")
+    parser.add_argument(
+        "subject", nargs="*", metavar="subject", help=", ".join(subjects)
+    )
     chosen = parser.parse_args().subject or subjects
+    if unknown := set(chosen).difference(subjects):
+        parser.error(f"no subject {', '.join(sorted(unknown))}")
     measured: list[Measurement] = []
     for subject in chosen:
         print(f"{subject} …", file=sys.stderr)
-        measured += importlib.import_module(f"benchmarks.{subject}").measure()
+        measured += importlib.import_module(f"benchmarks.bench_{subject}").measure()
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps([m.as_json() for m in measured], indent=2) + "\n")
     show(measured)

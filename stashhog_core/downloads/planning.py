@@ -255,4 +255,4 @@ def _key(file: SourceFile) -> ledger.FileKey:
 
 
 def _record(entry: Entry, key: ledger.FileKey) -> Record:
-    return Record(printable(entry.key), printable(entry.name), *key)
+    return Record(entry.key, printable(entry.name), *key)

@@ -14,7 +14,8 @@ class Entry:
     """A finished download: one torrent, or one file or folder of the watch folder.
 
     Attributes:
-        key: What the ledger knows it by: info hash, or name in the watch folder.
+        key: What the ledger knows it by: info hash, or name in the watch folder,
+            printable.
         name: What it is called in the library; a single file keeps its extension.
         location: Its file or folder on this machine.
         boundary: The folder that its files must really lie in.
