@@ -2,8 +2,9 @@
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,6 +27,8 @@ def prepare_prefect(settings: Settings) -> None:
     defaults = prefect_defaults(settings) | read_prefect_variables()
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    # Prefect makes the folder itself, but not the ones it lies in.
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     if not os.environ.get("PREFECT_API_URL") and not os.environ.get(
         "PREFECT_API_DATABASE_CONNECTION_URL"
     ):
@@ -57,18 +60,26 @@ def read_prefect_variables() -> dict[str, str]:
     }
 
 
-def run_flow(job: str, values: dict[str, Any]) -> tuple[str, Result | BaseException]:
+def run_flow(
+    job: str, values: dict[str, Any], listener: Callable[[float, str], None]
+) -> tuple[str, Result | BaseException]:
     """Run a job's flow here; return its end state's name and its result, or error.
 
     Args:
         job: Name of the flow.
         values: Its parameters by wire name, already checked.
+        listener: Told of each report of the run.
+
+    Raises:
+        ConfigurationError: Prefect's API does not start, or does not answer.
     """
     settings = get_settings()
     prepare_prefect(settings)
     _require_api(settings)
+    # Prefect is slow to import, and reads the environment when it is.
     flow = getattr(importlib.import_module(f"flows.{job}"), job)
-    state = flow(**values, return_state=True)
+    with _told_of_progress(listener):
+        state = flow(**values, return_state=True)
     return state.name, state.result(raise_on_failure=False)
 
 
@@ -96,8 +107,7 @@ def _require_api(settings: Settings) -> None:
 
 
 @contextmanager
-def told_of_progress(listener: Any) -> Iterator[None]:
-    """Have `listener` told of each report of the runs in this process."""
+def _told_of_progress(listener: Callable[[float, str], None]) -> Iterator[None]:
     from tasks._progress import listeners
 
     listeners.append(listener)

@@ -8,7 +8,6 @@ import typer
 from rich.console import Console
 
 from stashhog_core.errors import StashHogError
-from stashhog_core.settings import get_settings
 
 EXIT_FAILED = 1
 EXIT_CANCELLED = 130
@@ -24,16 +23,11 @@ def run_here(job: str, values: dict[str, Any], *, as_json: bool) -> None:
         StashHogError: What the job failed with.
         typer.Exit: It failed otherwise, or was cancelled.
     """
-    # Prefect is slow to import, and `--help` should not be.
-    from flows._local import prepare_prefect, run_flow, told_of_progress
+    from flows._local import run_flow
     from flows._terminal import RunDisplay, print_result
 
-    prepare_prefect(get_settings())
-    with (
-        RunDisplay(errors if as_json else console) as display,
-        told_of_progress(display),
-    ):
-        state, result = run_flow(job, values)
+    with RunDisplay(errors if as_json else console) as display:
+        state, result = run_flow(job, values, display)
     if isinstance(result, StashHogError):
         raise result
     if isinstance(result, BaseException):
@@ -42,7 +36,7 @@ def run_here(job: str, values: dict[str, Any], *, as_json: bool) -> None:
         print(result.model_dump_json(indent=2))  # noqa: T201 - the asked-for output
     else:
         print_result(console, job, state, result)
-    if state in {"Failed", "Crashed"}:
+    if state in {"Failed", "Crashed", "Deferred"}:
         raise typer.Exit(EXIT_FAILED)
     if state == "Cancelled":
         raise typer.Exit(EXIT_CANCELLED)

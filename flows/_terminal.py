@@ -14,6 +14,8 @@ _COLOURS = {
     "Completed": "green",
     "CompletedWithErrors": "yellow",
     "Skipped": "dim",
+    "Held": "yellow",
+    "Deferred": "red",
     "Failed": "red",
     "Cancelled": "red",
 }

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.db.schema import migrate, require_current
 from stashhog_core.db.session import Database
+from stashhog_core.errors import ConfigurationError, TransientError
 from stashhog_core.settings import Settings
 
 
@@ -17,17 +18,9 @@ def connect_database(settings: Settings) -> Iterator[Database]:
         ConfigurationError: The server does not answer, or the embedded one does
             not start.
     """
-    configured = settings.database.url
-    database = Database(
-        configured.get_secret_value()
-        if configured
-        else start_embedded(settings.home_folder)
-    )
-    try:
+    with _named_database(settings) as database:
         database.check()
         yield database
-    finally:
-        database.close()
 
 
 @contextmanager
@@ -41,9 +34,26 @@ def open_database(settings: Settings) -> Iterator[Database]:
         ConfigurationError: The server does not answer, or its schema is missing,
             older or newer than this code; says what to do.
     """
-    with connect_database(settings) as database:
-        if settings.database.url is None:
-            migrate(database)
-        else:
-            require_current(database)
+    with _named_database(settings) as database:
+        try:
+            if settings.database.url is None:
+                migrate(database)
+            else:
+                require_current(database)
+        except TransientError as error:
+            raise ConfigurationError(*error.args) from error
         yield database
+
+
+@contextmanager
+def _named_database(settings: Settings) -> Iterator[Database]:
+    configured = settings.database.url
+    database = Database(
+        configured.get_secret_value()
+        if configured
+        else start_embedded(settings.home_folder)
+    )
+    try:
+        yield database
+    finally:
+        database.close()

@@ -1,0 +1,49 @@
+"""What runs are called in the lists of Prefect's UI."""
+
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from flows.process_new_scenes import process_new_scenes
+from flows.stash_generate import stash_generate
+from flows.sync import sync
+from tests.services import Services
+from tests.stash_requests import add_scenes, asking
+
+pytestmark = pytest.mark.slow
+
+
+def name_of(state: Any) -> str:
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(state.state_details.flow_run_id).name
+
+
+def test_runs_are_named_after_what_they_did(services: Services) -> None:
+    """The main job by its items, a sync by its scenes, generate by what it made."""
+    with asking(services.stash.url) as ask:
+        add_scenes(ask, 3)
+
+    synced = sync(return_state=True)
+    again = sync(return_state=True)
+    main = process_new_scenes(
+        return_state=True, steps=["process_downloads", "stash_generate"]
+    )
+    generated = stash_generate(return_state=True)
+
+    assert name_of(synced) == "sync · 3 scenes"
+    assert name_of(again) == "sync · 0 scenes"
+    items = len(list(services.downloads.iterdir()))
+    assert name_of(main) == f"process_new_scenes · {items} items"
+    assert name_of(generated).startswith("stash_generate · ")
+
+
+def test_a_run_that_failed_at_once_keeps_the_name_it_was_given(
+    services: Services,
+) -> None:
+    """There is nothing to tell of it but its job, which Prefect shows beside it."""
+    services.stash.stop()
+    state = sync(return_state=True)
+    services.stash.start()
+
+    assert "·" not in name_of(state)
