@@ -17,7 +17,6 @@ Row = Sequence[Any]
 _NULL = "\\N"
 _SPECIAL_CHARACTERS = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _SPECIAL = str.maketrans(_SPECIAL_CHARACTERS)
-_IN_ARRAY = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
 
 def copy_rows(
@@ -59,31 +58,33 @@ def _column(type_: Any, values: Sequence[Any]) -> Iterable[str]:
     """Return the values of one column as COPY reads them."""
     # PostgreSQL reads Python's words for numbers, truth values and times.
     text_of: Callable[[Any], str] = str
-    if isinstance(type_, ARRAY):
-        text_of = _array
-    elif isinstance(type_, JSONB):
-        text_of = _json
-    if None in values:
-        return [_NULL if v is None else _escaped(text_of(v)) for v in values]
-    texts = list(map(text_of, values))
-    whole = "".join(texts)
+    if isinstance(type_, ARRAY | JSONB):
+        empty = "{}" if isinstance(type_, ARRAY) else "[]"
+        if values.count([]) == len(values):
+            return [empty] * len(values)
+        text_of = _array if isinstance(type_, ARRAY) else _json
+    has_nulls = None in values
+    texts: list[Any] = (
+        [None if value is None else text_of(value) for value in values]
+        if has_nulls
+        else list(map(text_of, values))
+    )
+    whole = "".join(filter(None, texts))
     if any(character in whole for character in _SPECIAL_CHARACTERS):
-        return map(_escaped, texts)
-    return texts
-
-
-def _escaped(text: str) -> str:
-    return text.translate(_SPECIAL)
+        texts = [text and text.translate(_SPECIAL) for text in texts]
+    return [_NULL if text is None else text for text in texts] if has_nulls else texts
 
 
 def _array(values: Sequence[Any]) -> str:
-    if not values:
-        return "{}"
-    items = (
-        "NULL" if v is None else f'"{str(v).translate(_IN_ARRAY)}"' for v in values
-    )
-    return f"{{{','.join(items)}}}"
+    return f"{{{','.join(map(_array_item, values))}}}"
+
+
+def _array_item(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 def _json(value: Any) -> str:
-    return "[]" if value == [] else msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value).decode()

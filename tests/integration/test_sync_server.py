@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from sandbox.stash.server import StandIn
 from stashhog_core.db.models import (
@@ -488,6 +488,32 @@ def test_outage_in_the_middle(big: tuple[StandIn, Site], fault: str) -> None:
     assert (result.created, result.updated) == (2200 - stored, 0)
     assert result.unchanged == stored
     site.assert_mirror_is_right()
+
+
+def test_a_check_that_finds_nothing_asks_little(big: tuple[StandIn, Site]) -> None:
+    """It takes one request to Stash, and one statement for what is known here."""
+    _, site = big
+    site.sync()
+    site.sync()
+    statements: list[str] = []
+    requests: list[bytes] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    class Counting(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            requests.append(request.read())
+            return super().handle_request(request)
+
+    event.listen(site.database.engine, "before_cursor_execute", note)
+    with StashClient(site.settings, Counting()) as counted:
+        found = pending_scenes(counted, site.database)
+    event.remove(site.database.engine, "before_cursor_execute", note)
+
+    assert not found
+    assert len(requests) == 1
+    assert len(statements) == 1
 
 
 def test_outage_is_an_error_of_the_check(big: tuple[StandIn, Site]) -> None:
