@@ -14,6 +14,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.stash.client import StashClient
 
 LOOK_INTERVAL_SECONDS = 30.0
+_LAST_LOOK_SECONDS = 1.0
 SCAN = "Scanning..."
 """How Stash calls a scan in its queue."""
 
@@ -83,4 +84,5 @@ def giving_way(
         yield way
     finally:
         is_over.set()
-        watcher.join()
+        # It may be waiting for an answer of a Stash that hangs.
+        watcher.join(_LAST_LOOK_SECONDS)

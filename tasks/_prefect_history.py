@@ -17,7 +17,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import TERMINAL_STATES
+from prefect.client.schemas.objects import TERMINAL_STATES, StateType
 from prefect.settings import get_current_settings
 from prefect.states import Crashed
 
@@ -30,13 +30,14 @@ _PAGE = 100
 
 
 def crash_dead_runs(findings: Findings) -> None:
-    """Mark the runs that gave no sign of life as crashed, so that they block nothing.
+    """Mark the runs whose heartbeats have stopped as crashed: they block nothing more.
 
     The automation of `stashhog up` does so within 90 seconds; this is for where it is
-    switched off, and for runs that died before their first heartbeat.
+    switched off. Runs that are being cancelled, Prefect ends by itself.
     """
     with get_client(sync_client=True) as client:
-        _, dead = runs_going(client, deployments=our_deployments(client))
+        _, silent = runs_going(client, deployments=our_deployments(client))
+        dead = [run for run in silent if run.state_type != StateType.CANCELLING]
         for run in dead:
             client.set_flow_run_state(
                 run.id, Crashed(message="No sign of life"), force=True

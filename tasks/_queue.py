@@ -30,7 +30,10 @@ FLOWS = ("auto_stash_sync", *JOB_PARAMS)
 """All our flows, by name; each lies in `flows.<name>.<name>`."""
 
 SIGN_OF_LIFE_SECONDS = 300.0
-"""A run that gave none for so long is dead; heartbeats come every 30 seconds."""
+"""A run whose last heartbeat is so old is dead; they come every 30 seconds."""
+
+WITHOUT_HEARTBEATS_SECONDS = 86_400.0
+"""A run that never sent a heartbeat is believed to live for so long."""
 
 WAIT_SECONDS = 600.0
 """A run that is due for longer waits for a worker that does not come."""
@@ -58,7 +61,7 @@ def runs_going(
     """Return the runs that have begun and not ended: those that live, and the dead.
 
     A worker that was stopped, or whose machine was lost, leaves its runs `Running` for
-    ever; so a run counts as living only by a change of state or a heartbeat of late.
+    ever; so a run counts as dead when its heartbeats have stopped.
 
     Args:
         client: Prefect's API.
@@ -77,9 +80,13 @@ def runs_going(
         else DeploymentFilter(id=DeploymentFilterId(any_=list(deployments))),
     )
     since = datetime.now(UTC) - timedelta(seconds=SIGN_OF_LIFE_SECONDS)
-    silent = [run for run in going if run.state and run.state.timestamp < since]
-    alive = _with_heartbeat(client, silent, since)
-    dead = [run for run in silent if run.id not in alive]
+    dead = [
+        run
+        for run in going
+        if run.state
+        and run.state.timestamp < since
+        and _is_dead(client, run.id, run.state.timestamp, since)
+    ]
     return [run for run in going if run not in dead], dead
 
 
@@ -100,20 +107,21 @@ def runs_waiting(client: SyncPrefectClient, flows: Collection[str]) -> list[Flow
     return [run for run in due if not run.auto_scheduled]
 
 
-def _with_heartbeat(
-    client: SyncPrefectClient, runs: Sequence[FlowRun], since: datetime
-) -> set[UUID]:
-    """Return those of the runs that sent a heartbeat since then."""
-    alive = set()
-    for run in runs:
-        found = client.read_events(
-            EventFilter(
-                occurred=EventOccurredFilter(since=since),
-                event=EventNameFilter(name=[_HEARTBEAT]),
-                resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
-            ),
-            limit=1,
-        )
-        if found.events:
-            alive.add(run.id)
-    return alive
+def _is_dead(
+    client: SyncPrefectClient, run_id: UUID, begun: datetime, since: datetime
+) -> bool:
+    """Tell whether a run's heartbeats have stopped.
+
+    One that never sent any may have them switched off: it is given a day.
+    """
+    found = client.read_events(
+        EventFilter(
+            occurred=EventOccurredFilter(since=begun),
+            event=EventNameFilter(name=[_HEARTBEAT]),
+            resource=EventResourceFilter(id=[f"prefect.flow-run.{run_id}"]),
+        ),
+        limit=1,
+    )
+    if found.events:
+        return found.events[0].occurred < since
+    return begun < datetime.now(UTC) - timedelta(seconds=WITHOUT_HEARTBEATS_SECONDS)

@@ -17,6 +17,7 @@ from stashhog_core.cleanup.retention import (
     old_downloads,
     old_history,
     old_tagger_results,
+    orphaned_checks,
 )
 from stashhog_core.cleanup.settling import settle_dead_runs
 from stashhog_core.db.session import Database
@@ -64,6 +65,7 @@ def clean_up(
     # Each looks only when its turn comes.
     parts = {
         "history": old_history(settings, now),
+        "media checks": orphaned_checks(),
         "downloads": old_downloads(settings, now),
         "tagger results": old_tagger_results(settings, database, params, now, findings),
     }

@@ -16,6 +16,7 @@ from stashhog_core.db.models import (
     DownloadItem,
     JobReport,
     LibraryFile,
+    MediaCheck,
     MirrorCheck,
     Scene,
     SceneFile,
@@ -86,6 +87,18 @@ def old_history(settings: Settings, now: datetime) -> Iterator[OldRows]:
         & (StashJob.finished_at < now - timedelta(days=keep.stash_jobs_days)),
         func.concat_ws(" ", StashJob.finished_at, StashJob.kind, StashJob.stash_job_id),
         StashJob.finished_at,
+    )
+
+
+def orphaned_checks() -> Iterator[OldRows]:
+    """Name what was noted of the media of scenes that the mirror has no longer."""
+    scene = select(Scene.id).where(Scene.id == MediaCheck.scene_id)
+    yield OldRows(
+        "media check",
+        MediaCheck,
+        ~scene.exists(),
+        MediaCheck.scene_id,
+        MediaCheck.checked_at,
     )
 
 

@@ -18,6 +18,7 @@ from stashhog_core.db.models import (
     Base,
     DownloadItem,
     JobReport,
+    MediaCheck,
     MirrorCheck,
     Scene,
     SceneFile,
@@ -229,6 +230,15 @@ def test_results_of_videos_that_are_gone_go(database: Database) -> None:
     assert result.removed == {"tagger result": 1}
     assert result.samples == ("tagger result: bb",)
     assert count(database, TaggerResult) == 2
+
+
+def test_checks_of_scenes_that_are_gone_go(database: Database) -> None:
+    """They stand beside the mirror, which forgets a scene by itself."""
+    store(database, Scene(id=1))
+    store(database, MediaCheck(scene_id=1, key=1), MediaCheck(scene_id=2, key=1))
+
+    assert run(database).removed == {"media check": 1}
+    assert count(database, MediaCheck) == 1
 
 
 @pytest.mark.parametrize("scenes", [0, 1])

@@ -9,6 +9,11 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.events.filters import (
+    EventFilter,
+    EventNameFilter,
+    EventResourceFilter,
+)
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
@@ -112,48 +117,60 @@ def test_runs_of_other_projects_stay(prefect_api: str) -> None:
     assert state_of(run.id) == "Completed"
 
 
-def test_a_run_without_a_sign_of_life_is_crashed(
+def heartbeats_of(resource: str) -> EventFilter:
+    return EventFilter(
+        event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
+        resource=EventResourceFilter(id=[resource]),
+    )
+
+
+def heartbeat(run_id: UUID) -> None:
+    """Have the run send a heartbeat, and wait until Prefect has written it down."""
+    resource = f"prefect.flow-run.{run_id}"
+    event = {
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": resource},
+    }
+    with get_client(sync_client=True) as client:
+        client.request("POST", "/events", json=[event])
+        # Events are written in bundles, every few seconds.
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not client.read_events(heartbeats_of(resource), limit=1).events:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_a_run_whose_heartbeats_have_stopped_is_crashed(
     deployment: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that sent a heartbeat, or began just now, goes on."""
-    fresh = a_run(deployment, Running())
+    """One that still sends them goes on; so does one that never sent any."""
+    beating, quiet = a_run(deployment, Running()), a_run(deployment, Running())
+    heartbeat(beating)
     crash_dead_runs(Findings())
-    at_first = state_of(fresh)
+    at_first = state_of(beating)
     monkeypatch.setattr(_queue, "SIGN_OF_LIFE_SECONDS", 0.0)
     findings = Findings()
 
     crash_dead_runs(findings)
 
     assert at_first == "Running"
-    assert state_of(fresh) == "Crashed"
-    assert findings.settled["run in Prefect"] >= 1
+    assert (state_of(beating), state_of(quiet)) == ("Crashed", "Running")
+    assert findings.settled == {"run in Prefect": 1}
 
 
-def test_a_heartbeat_is_a_sign_of_life(deployment: UUID) -> None:
-    """However long ago the run began."""
-    run_id = a_run(deployment, Running())
-    since = datetime.now(UTC)
-    with get_client(sync_client=True) as client:
-        client.request(
-            "POST",
-            "/events",
-            json=[
-                {
-                    "id": str(uuid4()),
-                    "occurred": since.isoformat(),
-                    "event": "prefect.flow-run.heartbeat",
-                    "resource": {"prefect.resource.id": f"prefect.flow-run.{run_id}"},
-                }
-            ],
-        )
-        run = client.read_flow_run(run_id)
-        # Prefect writes events down in bundles, every few seconds.
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (alive := _queue._with_heartbeat(client, [run], since)):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+def test_a_run_without_any_heartbeat_is_given_a_day(
+    deployment: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have them switched off, but it blocks nobody for ever."""
+    monkeypatch.setattr(_queue, "SIGN_OF_LIFE_SECONDS", 0.0)
+    monkeypatch.setattr(_queue, "WITHOUT_HEARTBEATS_SECONDS", 0.0)
+    quiet = a_run(deployment, Running())
 
-    assert alive == {run_id}
+    crash_dead_runs(Findings())
+
+    assert state_of(quiet) == "Crashed"
 
 
 def test_old_files_of_results_go_from_our_home_only(
