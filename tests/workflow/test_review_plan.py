@@ -1,6 +1,12 @@
 """A plan reviewed by the form, applied and undone, all as Prefect runs."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -12,9 +18,11 @@ from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene
 from stashhog_core.db.session import Database
 from stashhog_core.settings import StashSettings, get_settings
 from stashhog_core.stash.client import StashClient
-from tests.stand_in_scenes import new_scene
+from tests.stand_in_scenes import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -73,3 +81,45 @@ def test_plan_is_reviewed_applied_and_undone(
     (scene,), _ = client.scenes([scene_id])
     assert scene.tags == ()
     assert client.tags() == []
+
+
+def test_plan_is_applied_and_undone_in_the_terminal(
+    stand_in: StandIn,
+    client: StashClient,
+    database: Database,
+    prefect_api: str,
+    tmp_path: Path,
+) -> None:
+    """`stashhog plans apply` and `undo` change Stash, and say what they did."""
+    scene_id = new_scene(stand_in, "Scene")
+    plan_id = str(a_plan(database, [scene_id]))
+
+    def tags() -> list[str]:
+        (scene,), _ = client.scenes([scene_id])
+        names = {tag.id: tag.name for tag in client.tags()}
+        return sorted(names[tag.id] for tag in scene.tags)
+
+    def stashhog(command: str) -> Any:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-c", "from flows.cli import main; main()"),
+                *("plans", command, plan_id, "--json"),
+            ],
+            cwd=tmp_path,
+            env=os.environ
+            | {
+                "PREFECT_API_URL": prefect_api,
+                "PYTHONPATH": str(REPOSITORY),
+                "STASHHOG_HOME": str(tmp_path / "home"),
+            },
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        return json.loads(done.stdout)
+
+    applied, with_them = stashhog("apply"), tags()
+    undone = stashhog("undo")
+
+    assert (applied["applied"], with_them) == (4, ["Even", "Fresh"])
+    assert (undone["undone"], tags()) == (4, [])
+    assert undone["tags_dropped"] == ["Even", "Fresh"]
