@@ -76,9 +76,13 @@ def keep_switches(client: SyncPrefectClient, before: DeploymentResponse) -> None
     """Set the schedules of a deployment on and off as they were before.
 
     `prefect deploy` sets them as prefect.yaml has them. A schedule is known by its
-    slug.
+    slug; those without one were made by people, and it drops them.
     """
     now = client.read_deployment(before.id)
+    if all(schedule.slug for schedule in now.schedules):
+        own = [(s.schedule, s.active) for s in before.schedules if not s.slug]
+        if own:
+            client.create_deployment_schedules(before.id, own)
     active = {s.slug: s.active for s in before.schedules if s.slug}
     for schedule in now.schedules:
         wanted = active.get(schedule.slug or "", schedule.active)

@@ -2,13 +2,14 @@
 
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
+from flows._register import keep_switches
 from flows._schedules import apply_schedule
 from flows.auto_stash_sync import auto_stash_sync
 from stashhog_core.errors import ConfigurationError
@@ -23,11 +24,21 @@ class Deployed:
     """A deployment `auto-stash-sync`, every 300 seconds, switched off."""
 
     def __init__(self) -> None:
+        # Deployments of other tests are not overwritten.
+        self._flow = auto_stash_sync.with_options(name=f"sync-{uuid4()}")
+        self._id = self._register()
+
+    def _register(self) -> UUID:
         every = IntervalSchedule(interval=timedelta(seconds=300))
         schedule = DeploymentScheduleCreate(schedule=every, active=False, slug="ours")
-        # Deployments of other tests are not overwritten.
-        flow = auto_stash_sync.with_options(name=f"sync-{uuid4()}")
-        self._id = register(flow, "auto-stash-sync", schedules=[schedule])
+        return register(self._flow, "auto-stash-sync", schedules=[schedule])
+
+    def register_again(self) -> None:
+        """Do as `stashhog up` does when the deployment is there."""
+        with get_client(sync_client=True) as client:
+            before = client.read_deployment(self._id)
+            self._register()
+            keep_switches(client, before)
 
     def apply(self, **schedules: str) -> None:
         settings = Settings(schedules=ScheduleSettings(**schedules))
@@ -50,6 +61,19 @@ class Deployed:
             return found.active, timing.interval.total_seconds()
         assert isinstance(timing, CronSchedule)
         return found.active, f"{timing.cron} {timing.timezone}"
+
+    def add(self, cron: str) -> None:
+        """Add a schedule as people do in the UI."""
+        with get_client(sync_client=True) as client:
+            own = CronSchedule(cron=cron)
+            client.create_deployment_schedules(self._id, [(own, True)])
+
+    @property
+    def crons(self) -> list[str]:
+        """The schedules by cron."""
+        with get_client(sync_client=True) as client:
+            found = client.read_deployment(self._id).schedules
+        return [s.schedule.cron for s in found if isinstance(s.schedule, CronSchedule)]
 
 
 @pytest.fixture
@@ -92,6 +116,20 @@ def test_what_was_switched_by_hand_stays_unless_it_is_set(deployed: Deployed) ->
 
     assert left == (True, 300)
     assert deployed.schedule == (False, 300)
+
+
+def test_registering_again_keeps_what_people_set(deployed: Deployed) -> None:
+    """Their switch stays, and so do schedules that they added, once."""
+    deployed.switch(on=True)
+    deployed.register_again()
+    switched = deployed.schedule
+    deployed.add("1 2 3 4 *")
+
+    deployed.register_again()
+    deployed.register_again()
+
+    assert switched == (True, 300)
+    assert deployed.crons == ["1 2 3 4 *"]
 
 
 @pytest.mark.parametrize(
