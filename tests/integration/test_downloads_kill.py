@@ -1,6 +1,7 @@
 """`kill -9` at any moment, then a clean run: as if nothing had happened."""
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -11,13 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 from sqlalchemy import delete, select
 
 from stashhog_core.db.models import DownloadItem
 from stashhog_core.db.session import Database
+from tests.qbittorrent_server import PASSWORD, USERNAME, running_qbittorrent
 from tests.sample_video import write_video
 
 pytestmark = pytest.mark.slow
@@ -28,26 +30,22 @@ KILLS = int(os.environ.get("STASHHOG_TEST_KILLS", "100")) // 2
 # Imports once, then runs the job in a fork for each line it reads, and kills it after
 # as many seconds as the line says.
 _RUNNER = """
-import os, signal, sys, time
-from pathlib import Path
+import json, os, signal, sys, time
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.job import process_downloads
 from stashhog_core.errors import TransientError
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
-from stashhog_core.settings import DownloadSettings, Settings
+from stashhog_core.settings import Settings
 
-url, folder, root, policy = sys.argv[1:]
+url, settings = sys.argv[1:]
 
 def run():
-    settings = Settings(downloads=DownloadSettings(
-        folder=folder, library_root=root, place=policy, settle_seconds=0,
-        reserve_bytes=0,
-    ))
+    given = Settings(**json.loads(settings))
     database = Database(url)
     for _ in range(100):
         try:
-            process_downloads(settings, database, ProcessDownloadsParams(), Progress())
+            process_downloads(given, database, ProcessDownloadsParams(), Progress())
             return 0
         except TransientError as error:
             # PostgreSQL takes a moment to see that the killed run's lock is free.
@@ -89,10 +87,12 @@ class Runner:
 
 
 @contextmanager
-def _runner(url: str, downloads: Path, library: Path, policy: str) -> Iterator[Runner]:
+def _runner(url: str, library: Path, **sections: Any) -> Iterator[Runner]:
     library.mkdir()
+    downloads = {"library_root": str(library), "reserve_bytes": 0}
+    sections["downloads"] |= downloads
     with subprocess.Popen(
-        [sys.executable, "-c", _RUNNER, url, str(downloads), str(library), policy],
+        [sys.executable, "-c", _RUNNER, url, json.dumps(sections)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -195,14 +195,15 @@ def test_killed_runs_end_as_one_clean_run(
 ) -> None:
     """Same tree, same ledger; never a part of a file under its final name."""
     clean_library, library = tmp_path / "clean", tmp_path / "killed"
-    with _runner(_url(other_database), downloads, clean_library, policy) as clean:
+    settings = {"folder": str(downloads), "place": policy, "settle_seconds": 0}
+    with _runner(_url(other_database), clean_library, downloads=settings) as clean:
         started = time.monotonic()
         assert clean.run() == 0
         seconds = time.monotonic() - started
     expected = _tree(clean_library)
     moments = random.Random(2)
     deaths = 0
-    with _runner(_url(database), downloads, library, policy) as runner:
+    with _runner(_url(database), library, downloads=settings) as runner:
         while deaths < KILLS:
             if runner.run(moments.uniform(0, seconds)) == signal.SIGKILL:
                 deaths += 1
@@ -219,3 +220,53 @@ def test_killed_runs_end_as_one_clean_run(
         assert runner.run() == 0
     assert _tree(library) == expected
     assert _ledger(database, library) == _ledger(other_database, clean_library)
+
+
+@pytest.mark.timeout(600)
+def test_killed_runs_tell_qbittorrent_all_the_same(
+    database: Database, downloads: Path, tmp_path: Path
+) -> None:
+    """Every torrent is in the library, and has its tag and its category."""
+    library, profile = tmp_path / "killed", tmp_path / "profile"
+    sections: dict[str, Any] = {"downloads": {"source": "qbittorrent"}}
+    moments = random.Random(3)
+    deaths = 0
+    with running_qbittorrent(profile) as server:
+        sections["qbittorrent"] = {
+            "url": server.url,
+            "username": USERNAME,
+            "password": PASSWORD,
+            "post_import_category": "imported",
+        }
+        hashes = [server.seed(path) for path in sorted(downloads.iterdir())[:12]]
+        for info_hash in hashes:
+            server.wait_for(info_hash, "stalledUP", "uploading", "queuedUP")
+
+        def told() -> set[tuple[str, str]]:
+            return {(*server.tags(i), server.category(i)) for i in hashes}
+
+        def forget() -> None:
+            server.client.torrents_remove_tags("synced", torrent_hashes=hashes)
+            server.client.torrents_set_category("stash", torrent_hashes=hashes)
+            _forget(database, library)
+
+        with _runner(_url(database), library, **sections) as runner:
+            started = time.monotonic()
+            assert runner.run() == 0
+            seconds = time.monotonic() - started
+            expected = _tree(library)
+            forget()
+            while deaths < KILLS // 5:
+                if runner.run(moments.uniform(0, seconds)) == signal.SIGKILL:
+                    deaths += 1
+                    continue
+                # It was faster: from the start again.
+                assert told() == {("synced", "imported")}
+                forget()
+            assert runner.run() == 0
+        assert told() == {("synced", "imported")}
+    assert _tree(library) == expected
+    with database.transaction() as session:
+        items = session.scalars(select(DownloadItem)).all()
+    assert {item.state for item in items} == {"placed"}
+    assert len(items) == len(expected)
