@@ -9,7 +9,11 @@ import shutil
 import subprocess
 import sys
 
-PROGRAMS = {"qbittorrent-nox": "qbittorrent-nox"}
+PROGRAMS = {
+    "qbittorrent-nox": "qbittorrent-nox",
+    "chromium": "chromium",
+    "chromedriver": "chromium-driver",
+}
 """Program → the Debian package that has it."""
 
 

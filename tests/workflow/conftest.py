@@ -24,7 +24,9 @@ from sandbox.samples import Sample, make_samples, seed_library
 from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.settings import get_settings
+from tests.conftest import postgres_home
 from tests.deployed import Runner
+from tests.running_services import RunningServices, prepared_services
 from tests.services import Services
 
 
@@ -101,6 +103,28 @@ def services(
         monkeypatch.setenv(f"STASHHOG_{name}", value)
     get_settings.cache_clear()
     return Services(stand_in, downloads, library, samples)
+
+
+@pytest.fixture(scope="session")
+def prepared_up(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RunningServices]:
+    """What `stashhog up` needs; shared, since its start takes a while."""
+    with (
+        postgres_home() as home,
+        prepared_services(home, tmp_path_factory.mktemp("up")) as services,
+    ):
+        yield services
+
+
+@pytest.fixture
+def up(prepared_up: RunningServices) -> RunningServices:
+    """The running services; a test may leave them broken or stopped."""
+    parts = prepared_up.status()
+    if not all(part["ok"] for part in parts.values()):
+        started = prepared_up.command("stashhog", "up")
+        assert started.returncode == 0, started.stderr + prepared_up.logs()
+    return prepared_up
 
 
 @pytest.fixture(scope="session")

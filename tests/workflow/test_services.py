@@ -1,108 +1,111 @@
-"""`make up`, a run of a deployment on the worker, `make down`."""
+"""`stashhog up` and `down`: what they start, mend and stop."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from sandbox.run import free_port
-from sandbox.samples import make_samples, seed_library
-from sandbox.stash.server import StandIn
+from tests.running_services import RunningServices
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
+PROCESSES = ("supervisor", "server", "worker")
+SCHEDULED = "process_new_scenes/process-new-scenes"
 
 
-class Terminal:
-    """Runs commands with the settings of one home."""
+def test_up_again(up: RunningServices) -> None:
+    """A second `up` restarts nothing, and leaves what people switched in the UI."""
+    before = up.pids()
+    deployment = up.ask("GET", f"/deployments/name/{SCHEDULED}")
+    schedule = deployment["schedules"][0]
+    assert not schedule["active"]
+    path = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
+    up.ask("PATCH", path, {"active": True})
+    up.ask("PATCH", "/work_pools/stashhog", {"concurrency_limit": 7})
 
-    def __init__(self, **variables: str) -> None:
-        self._environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("STASHHOG_", "PREFECT_"))
-        } | variables
+    again = up.command("stashhog", "up")
 
-    def __call__(self, program: str, *arguments: str) -> Any:
-        return subprocess.run(
-            [BIN / program, *arguments],
-            env=self._environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    assert again.returncode == 0, again.stderr
+    assert f"{up.url} " in again.stdout
+    assert up.pids() == before
+    after = up.ask("GET", f"/deployments/name/{SCHEDULED}")["schedules"]
+    assert [(s["id"], s["active"]) for s in after] == [(schedule["id"], True)]
+    assert up.ask("GET", "/work_pools/stashhog")["concurrency_limit"] == 7
+    up.ask("PATCH", path, {"active": False})
+    up.ask("PATCH", "/work_pools/stashhog", {"concurrency_limit": None})
 
 
-def test_up_run_kill_up_down(home: Path, tmp_path: Path, stand_in: StandIn) -> None:
-    """The services start, run a deployment, survive a kill -9 of each, and stop."""
-    downloads = tmp_path / "downloads"
-    make_samples(downloads)
-    seed_library(stand_in.store)
-    port = str(free_port())
-    terminal = Terminal(
-        STASHHOG_HOME=str(home),
-        STASHHOG_STASH__URL=stand_in.url,
-        STASHHOG_STASH__SCAN_PATHS=json.dumps([str(stand_in.library)]),
-        STASHHOG_STASH__POLL_INTERVAL_SECONDS="0.1",
-        STASHHOG_DOWNLOADS__FOLDER=str(downloads),
-        STASHHOG_DOWNLOADS__LIBRARY_ROOT=str(stand_in.library),
-        STASHHOG_DOWNLOADS__SETTLE_SECONDS="0",
-        PREFECT_SERVER_API_PORT=port,
-        PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
-        PREFECT_HOME=str(home / "prefect"),
-    )
-    name = "process_new_scenes/process-new-scenes"
-    try:
-        up = terminal("stashhog", "up")
-        assert up.returncode == 0, up.stderr + logs(home)
-        assert f"http://127.0.0.1:{port}" in up.stdout
+def test_a_killed_supervisor_is_followed_by_another(up: RunningServices) -> None:
+    """The next `up` takes server and worker over: what they run goes on."""
+    before = up.pids()
+    os.kill(before["supervisor"], signal.SIGKILL)
+    broken = up.command("stashhog", "status")
+    assert broken.returncode == 1
+    assert "start it with `stashhog up`" in broken.stdout
 
-        refused = terminal("prefect", "deployment", "run", name, "-p", "batch_size=0")
-        assert refused.returncode == 1
-        assert "batch_size" in refused.stdout + refused.stderr
-        run = terminal(
-            *("prefect", "deployment", "run", name),
-            *("--param", "batch_size=50", "--watch"),
-        )
-        assert run.returncode == 0, run.stdout + run.stderr
-        assert "CompletedWithErrors" in run.stdout
-        assert len(stand_in.store.ids("SELECT id FROM scenes")) > 5
+    again = up.command("stashhog", "up")
 
-        before = json.loads(terminal("stashhog", "status", "--json").stdout)
-        for pid in before.values():
-            os.kill(pid, signal.SIGKILL)
-        again = terminal("stashhog", "up")
-        assert again.returncode == 0, again.stderr + logs(home)
-        after = json.loads(terminal("stashhog", "status", "--json").stdout)
-        assert None not in after.values()
-        assert not set(after.values()) & set(before.values())
-    finally:
-        down = terminal("stashhog", "down")
+    assert again.returncode == 0, again.stderr + up.logs()
+    after = up.pids()
+    assert after.pop("supervisor") != before.pop("supervisor")
+    assert after == before
+
+
+def test_everything_killed_at_once(up: RunningServices) -> None:
+    """After a `kill -9` of all parts, the database's too, `up` mends them."""
+    before = up.pids()
+    database = postgres_pid(up)
+    for pid in (*before.values(), database):
+        os.kill(pid, signal.SIGKILL)
+    assert not any(part["ok"] for part in up.status().values())
+
+    again = up.command("stashhog", "up")
+
+    assert again.returncode == 0, again.stderr + up.logs()
+    assert not set(up.pids().values()) & set(before.values())
+    assert postgres_pid(up) != database
+    run = up.run_job("process_downloads/process-downloads")
+    assert run.returncode == 0, run.stdout + run.stderr + up.logs()
+
+
+def test_the_supervisor_mends_the_rest(up: RunningServices) -> None:
+    """A killed database, server or worker is started again without any command."""
+    before = up.pids()
+    os.kill(postgres_pid(up), signal.SIGKILL)
+    for name in ("server", "worker"):
+        os.kill(before[name], signal.SIGKILL)
+
+    up.wait_until_well()
+
+    after = up.pids()
+    assert after["supervisor"] == before["supervisor"]
+    assert after["server"] != before["server"]
+    assert after["worker"] != before["worker"]
+
+
+def test_down(up: RunningServices) -> None:
+    """`down` stops what `up` started, the database with it, and nothing else."""
+    processes = [psutil.Process(pid) for pid in (*up.pids().values(), postgres_pid(up))]
+
+    down = up.command("stashhog", "down")
 
     assert down.returncode == 0, down.stderr
-    assert not any(is_alive(pid) for pid in after.values())
+    assert all(name in down.stdout for name in PROCESSES)
+    assert not any(alive(process) for process in processes)
+    assert "Nothing was up" in up.command("stashhog", "down").stdout
 
 
-def is_alive(pid: int) -> bool:
+def postgres_pid(up: RunningServices) -> int:
+    """Return the process number of the embedded database."""
+    listed = Path(up.home / "postgres" / "postmaster.pid").read_text()
+    return int(listed.splitlines()[0])
+
+
+def alive(process: psutil.Process) -> bool:
     """Tell whether a process runs; one that ended may stay listed for a while."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def logs(home: Path) -> str:
-    """Return the ends of the services' logs, for the message of a failure."""
-    return "".join(
-        f"\n== {path.name}\n{path.read_text()[-3000:]}"
-        for path in sorted((home / "logs").glob("*.log"))
-    )
