@@ -242,7 +242,7 @@ class AiStandIn:
 
     async def _health(self, request: Request) -> Response:
         models = [
-            {"name": f"model of {category}", "version": version}
+            {"name": category, "version": version}
             for category, version in self.categories.items()
         ]
         pipeline = {

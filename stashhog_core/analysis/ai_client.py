@@ -109,7 +109,7 @@ class AiClient:
         """
         model_set = self.model_set()
         if self._settings.interface == "v3":
-            return {**self._process_3(path, known), "model_set": model_set}
+            return {**self._process_3(path, known, model_set), "model_set": model_set}
         return {**self._process_1(path, known), "model_set": model_set}
 
     def _process_1(self, path: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -130,7 +130,9 @@ class AiClient:
         content = self._post("/process_video/", body, path)
         return read_answer_1(content, known, self._settings.frame_interval_seconds)
 
-    def _process_3(self, path: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _process_3(
+        self, path: str, known: Mapping[str, Any] | None, model_set: str
+    ) -> dict[str, Any]:
         before: dict[str, Any] = {"duration": 0.0, "spans": {}, "models": {}}
         before.update(known or {})
         body = {
@@ -139,8 +141,14 @@ class AiClient:
             "threshold": self._settings.threshold,
             "vr_video": self._settings.vr_video,
         }
-        if before["models"]:
-            body["categories_to_skip"] = sorted(before["models"])
+        loaded = model_set.split(",")
+        # A category whose model was replaced is looked for again.
+        if skipped := [
+            category
+            for category, model in sorted(before["models"].items())
+            if not model_set or f"{model['name']}:{model['version']}" in loaded
+        ]:
+            body["categories_to_skip"] = skipped
         content = self._post("/v3/process_video/", body, path)
         return read_answer_3(content, before)
 

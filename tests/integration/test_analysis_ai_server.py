@@ -134,6 +134,24 @@ def test_only_new_categories_are_asked_again(
     assert "add tag Dancing" in words
 
 
+def test_replaced_model_looks_again(ai: AiStandIn, scenes: Database) -> None:
+    """A newer version of one model is asked alone, and what it sees now counts."""
+    analyze(ai, scenes, interface="v3", scene_ids=(1,), required_tag_seconds=1)
+    inferred = len(ai.inferred)
+
+    ai.categories["places"] = 2.0
+    ai.videos["/ai/1.mp4"] = {**SEEN, "places": {"Outdoor": [(0.0, 60.0, 0.9)]}}
+    result = analyze(
+        ai, scenes, "2", interface="v3", scene_ids=(1,), required_tag_seconds=1
+    )
+
+    assert ai.inferred[inferred:] == [("/ai/1.mp4", "places")]
+    words = [words for words, _ in proposed(scenes, result)]
+    assert "add tag Outdoor" in words
+    assert "add tag Beach" not in words
+    assert "add tag Dancing" in words
+
+
 def test_videos_are_sent_as_the_server_can_take_them(
     ai: AiStandIn, scenes: Database
 ) -> None:

@@ -1,5 +1,6 @@
 """Keyframes of the first and last minute, or of the whole at a distance."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,30 @@ def test_large_frames_are_scaled_down(tmp_path: Path) -> None:
     path = write_cards(tmp_path / "a.mp4", [(1.0, ["One"])], width=1920, height=1080)
 
     assert end_stills(path)[0].picture.shape == (540, 960, 3)
+
+
+def test_portrait_video_stored_lying_stands_up(tmp_path: Path) -> None:
+    """A phone's angle is followed: what it calls a quarter turn clockwise is one."""
+    path = write_colours(tmp_path / "a.mp4", [(1.0, (0, 0, 90))], letters=True)
+    content = path.read_bytes()
+    track = content.index(b"tkhd")
+    upright = content.index(_matrix(1, 0, 0, 1), track)
+    turned = _matrix(0, 1, -1, 0)
+    path.write_bytes(content[:upright] + turned + content[upright + len(turned) :])
+
+    (still,) = end_stills(path)
+    (fitted,) = spaced_stills(path, 1, (32, 32), keep_shape=True)
+
+    assert still.picture.shape == (64, 36, 3)
+    # The bright corner was the left one at the top.
+    assert still.picture[2, -2].min() > 200
+    assert still.picture[2, 2].max() < 150
+    assert fitted.picture.shape == (32, 18, 3)
+
+
+def _matrix(*values: int) -> bytes:
+    a, b, c, d = (struct.pack(">i", value << 16) for value in values)
+    return a + b + bytes(4) + c + d + bytes(4) + bytes(8) + struct.pack(">i", 1 << 30)
 
 
 def test_file_that_breaks_off_yields_its_beginning(tmp_path: Path) -> None:
