@@ -46,6 +46,9 @@ def prefect_defaults(settings: Settings) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # The automation that finds dead runs would take a slower one for dead.
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        # What the core says belongs into the run's log, wherever it is started.
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "stashhog_core",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         # The terminal shows the run in its own words.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     }

@@ -26,8 +26,11 @@ def run_here(job: str, values: dict[str, Any], *, as_json: bool) -> None:
     from flows._local import run_flow
     from flows._terminal import RunDisplay, print_result
 
-    with RunDisplay(errors if as_json else console) as display:
-        state, result = run_flow(job, values, display)
+    try:
+        with RunDisplay(errors if as_json else console) as display:
+            state, result = run_flow(job, values, display)
+    except KeyboardInterrupt:
+        say_and_exit(f"{job} was cancelled; what it had finished stays", EXIT_CANCELLED)
     if isinstance(result, StashHogError):
         raise result
     if isinstance(result, BaseException):

@@ -85,7 +85,11 @@ class Runner:
             yield self
         finally:
             self.process.terminate()
-            self.process.wait(30)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
 
     def _deploy(self) -> None:
         """Register the flows for a process worker, as prefect.yaml does."""
@@ -112,6 +116,8 @@ class Runner:
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.2",
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "stashhog_core",
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
             "PYTHONPATH": str(ROOT),
         }
 

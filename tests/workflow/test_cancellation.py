@@ -37,6 +37,13 @@ from tests.services import Services
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+TERMINAL = """
+import signal
+from flows.cli import main
+# A shell that starts the tests in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
 SEEN: Spans = {"actions": {"Dancing": [(0.0, 1.0, 0.9)]}}
 QUICK_SCAN = {
     "scanGenerateCovers": False,
@@ -305,7 +312,7 @@ def test_ctrl_c(
         write_video(services.library / "new.mp4", seed=10)
     is_scan = job != "stash_generate"
     process = subprocess.Popen(
-        [sys.executable, "-c", "from flows.cli import main; main()", "run", job],
+        [sys.executable, "-c", TERMINAL, "run", job],
         env=os.environ | {"PREFECT_API_URL": prefect_api, "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
