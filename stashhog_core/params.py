@@ -272,5 +272,6 @@ JOB_PARAMS: dict[str, type[JobParams]] = {
     "auto_stash_generate": StashGenerateParams,
     "cleanup": CleanupParams,
     "remove_orphans": RemoveOrphansParams,
+    "directory_scan": DirectoryScanParams,
 }
 """The jobs, by the name of their flow, and what each can be asked."""
