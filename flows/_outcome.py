@@ -61,7 +61,9 @@ def run_one(
         status = status_of(result)
         name_run(run_name(job, result))
         keep_report(run_id(), job, status, started, result)
-        progress.move(100, f"{job} {status.replace('_', ' ')}")
+        # A run that was cut short stays where it was.
+        end = 0 if status in _FAILED else 100
+        progress.move(end, f"{job} {status.replace('_', ' ')}")
     return final_state(status, result, put_off(result))
 
 

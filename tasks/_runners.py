@@ -27,7 +27,7 @@ from stashhog_core.settings import RunnerSettings, get_settings
 from tasks._progress import stop_mapped_tasks
 
 # Prefect kills a cancelled run after 30 seconds.
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 5.0
 # A run that died and is tried again may meet tasks that have not noticed yet.
 _LOCK_SECONDS = 15.0
 _LOOK_SECONDS = 1.0
