@@ -41,6 +41,7 @@ def test_entrypoint_loads_and_defaults_are_valid(deployment: dict[str, Any]) -> 
 
     assert deployment["enforce_parameter_schema"] is True
     assert deployment["description"]
+    assert deployment["tags"]
 
 
 @pytest.mark.parametrize("job", JOB_PARAMS)

@@ -16,7 +16,7 @@ from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.states import Crashed, Running
+from prefect.states import Completed, Crashed, Running
 
 from flows._automations import apply_automations
 from flows._supervisor import POOL
@@ -35,7 +35,7 @@ WRITTEN = {
     entry["name"]: entry for entry in yaml.safe_load(FILE.read_text())["automations"]
 }
 TELLS = "stashhog: tell about runs that failed"
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -86,9 +86,11 @@ def switch_on(name: str) -> None:
 def emit(event: str, flow: str, **labels: str) -> None:
     """Send an event as a run of ours does."""
     subject = event.split(".")[1]
-    resource = {"prefect.resource.id": f"stashhog.{subject}.{uuid4()}"}
-    resource |= {"stashhog.flow": flow}
-    resource |= {f"stashhog.{name}": value for name, value in labels.items()}
+    named = {f"stashhog.{name}": value for name, value in labels.items()}
+    send(event, f"stashhog.{subject}.{uuid4()}", **{"stashhog.flow": flow}, **named)
+
+
+def send(event: str, resource: str, **labels: str) -> None:
     with get_client(sync_client=True) as client:
         client.request(
             "POST",
@@ -98,7 +100,7 @@ def emit(event: str, flow: str, **labels: str) -> None:
                     "id": str(uuid4()),
                     "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                     "event": event,
-                    "resource": resource,
+                    "resource": {"prefect.resource.id": resource, **labels},
                 }
             ],
         )
@@ -154,6 +156,34 @@ def test_every_end_of_a_run_disarms_the_heartbeat() -> None:
     }
 
     assert ends | {"heartbeat", "Crashed"} <= expected
+
+
+def test_a_run_whose_heartbeats_stop_is_crashed(
+    deployments: dict[str, UUID], tmp_path: Path
+) -> None:
+    """Not one that ended, in whatever state; tried with ten seconds for the ninety."""
+    name = "stashhog: runs without a heartbeat have crashed"
+    hasty = {**WRITTEN[name], "name": "hasty"}
+    hasty["trigger"] = {**hasty["trigger"], "within": 10}
+    file = tmp_path / "automations.yaml"
+    file.write_text(yaml.safe_dump({"automations": [hasty]}))
+    apply_automations(file)
+    with get_client(sync_client=True) as client:
+        dead, held = (
+            client.create_flow_run_from_deployment(deployments["workflow"]).id
+            for _ in range(2)
+        )
+        time.sleep(1)
+        for run_id in (dead, held):
+            client.set_flow_run_state(run_id, Running(), force=True)
+            send("prefect.flow-run.heartbeat", f"prefect.flow-run.{run_id}")
+        client.set_flow_run_state(held, Completed(name="Held"), force=True)
+
+        wait_for(lambda: client.read_flow_run(dead).state_name == "Crashed")
+
+        assert client.read_flow_run(held).state_name == "Held"
+        for automation in automations("hasty"):
+            client.delete_automation(automation.id)
 
 
 def test_a_sync_that_changed_something_starts_the_analysis(

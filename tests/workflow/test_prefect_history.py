@@ -37,7 +37,7 @@ from tests.services import Services
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 LATER = datetime.now(UTC) + timedelta(days=60)
 
 
