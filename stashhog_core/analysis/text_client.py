@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _SHOWN_CHARACTERS = 200
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _MILLION = 1_000_000
+# What the package would tell the endpoint of the machine it runs on.
+_OF_THIS_MACHINE = tuple(
+    f"X-Stainless-{what}"
+    for what in ("OS", "Arch", "Runtime", "Runtime-Version", "Lang", "Package-Version")
+)
 
 
 @dataclass(frozen=True)
@@ -209,6 +214,7 @@ def _client(settings: TextModelSettings) -> "openai.OpenAI":
         max_retries=settings.retries,
         # A proxy of the environment cannot know what is on this machine.
         http_client=openai.DefaultHttpxClient(trust_env=not is_loopback(host)),
+        default_headers=dict.fromkeys(_OF_THIS_MACHINE, openai.Omit()),  # type: ignore[arg-type]
     )
     # Likewise of the environment.
     client.organization = client.project = None

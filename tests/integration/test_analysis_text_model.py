@@ -375,6 +375,21 @@ def test_key_of_the_environment_is_for_somebody_else(
     assert "environment" not in str(ai.headers)
 
 
+def test_endpoint_learns_nothing_of_this_machine(
+    ai: TextStandIn, scenes: Database
+) -> None:
+    """The package's headers about system and interpreter are left out."""
+    analyze(ai, scenes)
+
+    (headers,) = ai.headers
+    told = {name for name in headers if name.startswith("x-stainless-")}
+    assert told <= {
+        "x-stainless-async",
+        "x-stainless-retry-count",
+        "x-stainless-read-timeout",
+    }
+
+
 def test_missing_package_is_one_sentence(
     ai: TextStandIn, scenes: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
