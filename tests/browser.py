@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 PROGRAMS = ("chromium", "chromedriver")
 SCREENSHOTS = Path(__file__).parent / "output" / "browser"
-_WAIT_SECONDS = 60
+_WAIT_SECONDS = 120
 # A page that was told of the end of a run asks no more, though more may have come.
 _RELOAD_SECONDS = 8
 _OPTIONS = (

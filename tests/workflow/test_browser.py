@@ -11,7 +11,7 @@ from tests.browser import Browser, open_browser
 from tests.running_services import RunningServices
 from tests.sample_video import write_video
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 MAIN_JOB = "process_new_scenes/process-new-scenes"
 STEPS = {

@@ -30,6 +30,8 @@ def test_up_again(up: RunningServices) -> None:
     assert again.returncode == 0, again.stderr
     assert f"{up.url} " in again.stdout
     assert up.pids() == before
+    # Prefect's server runs on PostgreSQL, and left no file of SQLite.
+    assert not list((up.home / "prefect").glob("*.db"))
     after = up.ask("GET", f"/deployments/name/{SCHEDULED}")["schedules"]
     assert [(s["id"], s["active"]) for s in after] == [(schedule["id"], True)]
     assert up.ask("GET", "/work_pools/stashhog")["concurrency_limit"] == 7
