@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from stashhog_core.errors import ItemError
 from stashhog_core.media.opening import (
+    MOST_PIXELS,
     header_duration,
     open_video,
     picture_stream,
@@ -112,7 +113,14 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 stream = picture_stream(container)
             except ItemError as error:
                 raise ItemError("The file has no video stream", str(path)) from error
-            stream.codec_context.skip_frame = "NONKEY"
+            codec = stream.codec_context
+            if codec.width * codec.height > MOST_PIXELS:
+                raise ItemError(
+                    f"Its pictures are too large ({codec.width}x{codec.height})",
+                    where=str(path),
+                )
+            codec.options = {"max_pixels": str(MOST_PIXELS)}
+            codec.skip_frame = "NONKEY"
             yield container, stream
     except (FFmpegError, OSError, ValueError) as error:
         raise ItemError(

@@ -154,6 +154,20 @@ def test_ten_hours_cost_no_more_than_their_keyframes(
     assert stills[-1].second == pytest.approx(59 * 600)
 
 
+@pytest.mark.parametrize("read", READERS)
+def test_pictures_that_fill_the_memory_are_not_decoded(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    read: Callable[[Path], list[Still]],
+) -> None:
+    """A few bytes may claim gigabytes of pixels."""
+    monkeypatch.setattr(frames, "MOST_PIXELS", 64 * 36 - 1)
+    path = write_colours(tmp_path / "a.mp4", [(1.0, (9, 9, 200))])
+
+    with pytest.raises(ItemError, match=r"too large \(64x36\)"):
+        read(path)
+
+
 def test_video_of_no_length_has_its_picture(tmp_path: Path) -> None:
     """A file with a single frame is short, not broken."""
     path = write_colours(tmp_path / "a.mkv", [(1.0, (9, 9, 200))], picture_seconds=1)
