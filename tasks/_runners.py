@@ -1,6 +1,7 @@
 """Where mapped tasks run: threads, processes, a Dask or a Ray cluster, by setting."""
 
 import importlib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -23,6 +24,7 @@ from stashhog_core.db.locks import is_held, job_lock
 from stashhog_core.db.open import open_database
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, TransientError
+from stashhog_core.library.pool import stand_apart
 from stashhog_core.settings import RunnerSettings, get_settings
 from tasks._progress import stop_mapped_tasks
 
@@ -47,7 +49,9 @@ def task_runner(parallel: int) -> TaskRunner[Any]:
     """
     settings = get_settings().runner
     if settings.kind == "processes":
-        return ProcessPoolTaskRunner(parallel)
+        return ProcessPoolTaskRunner(
+            parallel, initializer=stand_apart, initargs=(os.getpid(),)
+        )
     if settings.kind == "dask":
         return _dask(settings, parallel)
     if settings.kind == "ray":
@@ -75,6 +79,7 @@ def _dask(settings: RunnerSettings, parallel: int) -> TaskRunner[Any]:
                 # Dask would share the memory out and kill a worker that takes more.
                 "memory_limit": 0,
                 "dashboard_address": None,
+                "preload": ["tasks._dask_worker"],
             }
         )
     return runner  # type: ignore[no-any-return]

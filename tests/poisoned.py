@@ -1,6 +1,8 @@
 """Readers that crash, hang or eat memory on files named for it."""
 
 import ctypes
+import os
+import signal
 import time
 
 from stashhog_core.library.examine import Outcome, Request, Wanted, examine
@@ -16,6 +18,8 @@ def look(request: Request, wanted: Wanted) -> Outcome:
     if "hog" in request.path:
         held = bytearray(64 * 2**30)
         held[0] = 1
+    if "told" in request.path:
+        os.kill(os.getpid(), signal.SIGTERM)
     if "raise" in request.path:
         raise RuntimeError("of all things")
     if "slow" in request.path:

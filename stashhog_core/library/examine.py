@@ -22,7 +22,7 @@ from stashhog_core.media.probe import UNREADABLE
 from stashhog_core.media.sprites import sprite_sheet
 
 OUT_OF_MEMORY = "Reading it takes more memory than is allowed"
-Verdict = Literal["video", "same", "unreadable", "vanished", "unsettled"]
+Verdict = Literal["video", "same", "unreadable", "vanished", "unsettled", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Outcome:
     """What was found.
 
     Verdicts: video; same (it has a known hash); unreadable (with the problem); vanished
-    before it was opened; unsettled: it changed while it was read, so nothing is kept.
+    before it was opened; unsettled: it changed while it was read, so nothing is kept;
+    interrupted: its reader was told to end, for which the file is not to blame.
     """
 
     id: int

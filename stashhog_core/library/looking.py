@@ -157,6 +157,10 @@ class Looker:
                 counts.failed(
                     outcome.path, "It changed while it was read; the next scan reads it"
                 )
+            elif outcome.verdict == "interrupted":
+                counts.failed(
+                    outcome.path, "Its reader was told to end; the next scan reads it"
+                )
             for warning in outcome.warnings:
                 counts.warn(outcome.path, warning)
 

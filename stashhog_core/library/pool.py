@@ -35,6 +35,7 @@ _FILES_PER_WORKER = 5000
 _AHEAD = 16
 _LOOK_SECONDS = 0.2
 _PR_SET_PDEATHSIG = 1
+_TOLD_TO_END = {-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
 
 
 class _Process(SpawnProcess):
@@ -145,6 +146,8 @@ class ExaminerPool:
         except TimeoutError:
             problem = f"It took longer than {self._limit:.0f} s; its reader was stopped"
         except ProcessExpired as error:
+            if error.exitcode in _TOLD_TO_END:
+                return Outcome(request.id, request.path, "interrupted")
             problem = f"Its reader died ({_cause(error.exitcode)})"
         except MemoryError:
             problem = OUT_OF_MEMORY
@@ -168,6 +171,17 @@ def _confine(parent: int, memory_limit_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (memory_limit_bytes, memory_limit_bytes))
+    stand_apart(parent)
+
+
+def stand_apart(parent: int) -> None:
+    """Make this process one that ends with its parent, not with its parent's group.
+
+    A run that is cancelled, or gets Ctrl-C, gets that as a group: its children would
+    be gone before it could tell them to finish what they are at.
+    """
+    os.setpgrp()
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -204,6 +204,35 @@ def test_file_that_kills_its_reader_is_remembered(
     assert workers() == []
 
 
+def test_file_whose_reader_was_told_to_end_is_not_to_blame(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that somebody ended says nothing of its file: the next scan reads it."""
+    library.video("told.mp4", 1)
+    library.video("a.mp4", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            looking, "ExaminerPool", functools.partial(ExaminerPool, look=poisoned.look)
+        )
+        first = library.scan()
+
+    second = library.scan()
+
+    assert (first.new, first.unreadable, first.pending) == (1, 0, 1)
+    assert {Path(error.item).name for error in first.errors} == {"told.mp4"}
+    assert (second.new, second.skipped, second.error_count) == (1, 1, 0)
+
+
+def test_readers_are_no_part_of_the_scans_group(tmp_path: Path) -> None:
+    """Ctrl-C and a cancellation reach a whole group: the readers are ended by us."""
+    with ExaminerPool(Wanted(tmp_path), 1) as pool:
+        list(pool.examine([request(write_video(tmp_path / "a.mp4"))], lambda: None))
+        groups = {os.getpgid(worker.pid) for worker in workers()}
+
+    assert groups
+    assert os.getpgid(0) not in groups
+
+
 def test_limit_of_a_file_includes_the_kill(tmp_path: Path) -> None:
     """A reader that hangs where no handler runs is gone within the file's limit."""
     hanging = tmp_path / "hang.mp4"

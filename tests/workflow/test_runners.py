@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from prefect import flow
 
@@ -85,6 +86,18 @@ def test_interrupted_run_stops_its_tasks(use: Any, tmp_path: Path, kind: str) ->
     assert names == {"started-0", "started-1", "stopped-0", "stopped-1"}
 
 
+def start_run(folder: Path) -> subprocess.Popen[bytes]:
+    """Start a run whose two tasks work until they are told to stop."""
+    run = subprocess.Popen(
+        [sys.executable, "-m", "tests.mapped_tasks", str(folder)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for(str(folder), "started-*", 2)
+    return run
+
+
 @pytest.fixture
 def dask_cluster() -> Iterator[str]:
     """A Dask cluster with room for more than is asked for, outside of any run."""
@@ -112,17 +125,32 @@ def test_tasks_on_a_cluster_outlive_no_killed_run(
 ) -> None:
     """A run is killed: its tasks on the cluster notice it and stop."""
     use("dask", dask_cluster)
-    run = subprocess.Popen(
-        [sys.executable, "-m", "tests.mapped_tasks", str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.DEVNULL,
-    )
-    wait_for(str(tmp_path), "started-*", 2)
+    run = start_run(tmp_path)
 
     run.send_signal(signal.SIGKILL)
     run.wait(10)
 
     wait_for(str(tmp_path), "stopped-*", 2, seconds=20)
+
+
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_signal_to_the_whole_group_lets_tasks_stop(
+    use: Any, tmp_path: Path, kind: str
+) -> None:
+    """A run is cancelled as a process group: its tasks still come to a proper stop."""
+    use(kind)
+    run = start_run(tmp_path)
+    children = psutil.Process(run.pid).children(recursive=True)
+
+    os.killpg(run.pid, signal.SIGTERM)
+    run.wait(25)
+
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert sorted(path.name for path in tmp_path.glob("stopped-*")) == [
+        "stopped-0",
+        "stopped-1",
+    ]
+    assert alive == []
 
 
 def test_cluster_that_is_away_is_one_sentence(
