@@ -8,10 +8,15 @@ import hashlib
 import importlib.util
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stashhog_core.analysis.image_input import (
+    COLOURS,
+    laid_out,
+    layout_of,
+    unusable,
+)
 from stashhog_core.analysis.label_file import Label, read_labels
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.tagger_settings import OnnxSettings
@@ -27,39 +32,8 @@ if TYPE_CHECKING:
 BATCH_SIZE = 8
 """Pictures a run, where the model leaves it open."""
 
-_DEFAULT_SIDE = 224
-_COLOURS = 3
-_TYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(uint8)": "uint8",
-}
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 # Rounding may take a probability a little out of its range.
 _PROBABILITY_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a model takes pictures.
-
-    Attributes:
-        name: Of its input.
-        channels_first: (picture, colour, row, column), else the colour last.
-        width: Pixels.
-        height: Pixels.
-        type: Name of the number type.
-        batch: Pictures a run; None: any number.
-    """
-
-    name: str
-    channels_first: bool
-    width: int
-    height: int
-    type: str
-    batch: int | None
 
 
 class ImageModel:
@@ -77,7 +51,7 @@ class ImageModel:
         self._settings = settings
         self.labels = labels
         self.content = content
-        self._layout = _layout(session, settings)
+        self._layout = layout_of(session, settings)
         self._output, self._as_probabilities = self._probed()
 
     @property
@@ -105,24 +79,8 @@ class ImageModel:
         return np.nan_to_num(probabilities, nan=0.0)
 
     def _input(self, pictures: Sequence["Picture"]) -> dict[str, Any]:
-        import numpy as np
-
         layout = self._layout
-        canvas = np.full(
-            (layout.batch or len(pictures), layout.height, layout.width, _COLOURS),
-            255,
-            np.uint8,
-        )
-        for place, picture in zip(canvas, pictures, strict=False):
-            height, width = picture.shape[:2]
-            top, left = (layout.height - height) // 2, (layout.width - width) // 2
-            place[top : top + height, left : left + width] = picture
-        if _channels(self._settings, layout) == "rgb":
-            canvas = canvas[..., ::-1]
-        values = _scaled(canvas, _pixels(self._settings, layout))
-        if layout.channels_first:
-            values = values.transpose(0, 3, 1, 2)
-        return {layout.name: np.ascontiguousarray(values, dtype=layout.type)}
+        return {layout.name: laid_out(pictures, layout, self._settings)}
 
     def _probed(self) -> tuple[str, Any]:
         """Try plain pictures; return the output with the labels, and what it needs.
@@ -134,18 +92,18 @@ class ImageModel:
 
         width, height = self.size
         shades = np.linspace(0, 255, self.batch).astype(np.uint8)
-        pictures = [np.full((height, width, _COLOURS), shade) for shade in shades]
+        pictures = [np.full((height, width, COLOURS), shade) for shade in shades]
         try:
             results = self._session.run(None, self._input(pictures))
         except Exception as error:  # ONNX Runtime's errors share no other base
-            raise _unusable(self._settings, f"it does not run: {error}") from error
+            raise unusable(self._settings, f"it does not run: {error}") from error
         widths = []
         for output, result in zip(self._session.get_outputs(), results, strict=True):
             scores = np.asarray(result).reshape(self.batch, -1)
             if scores.shape[1] == len(self.labels):
                 return output.name, _activation(self._settings.outputs, scores)
             widths.append(scores.shape[1])
-        raise _unusable(
+        raise unusable(
             self._settings,
             f"it has {' or '.join(map(str, widths))} outputs, and the labels are "
             f"{len(self.labels)}: see STASHHOG_ONNX__LABELS",
@@ -204,7 +162,7 @@ def _load(settings: OnnxSettings, model: Path, labels: Path) -> ImageModel:
     try:
         session = onnxruntime.InferenceSession(str(model), options, providers=local)
     except Exception as error:  # ONNX Runtime's errors share no other base
-        raise _unusable(settings, f"it is no model: {error}") from error
+        raise unusable(settings, f"it is no model: {error}") from error
     found = read_labels(labels, names)
     return ImageModel(session, found, digest.hexdigest()[:16], settings)
 
@@ -212,56 +170,6 @@ def _load(settings: OnnxSettings, model: Path, labels: Path) -> ImageModel:
 def _state(path: Path) -> tuple[int, int]:
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns
-
-
-def _layout(session: Any, settings: OnnxSettings) -> Layout:
-    inputs = session.get_inputs()
-    shape = inputs[0].shape
-    if len(inputs) != 1 or len(shape) != 4 or inputs[0].type not in _TYPES:
-        raise _unusable(
-            settings, "it must take one tensor of pictures: four dimensions of numbers"
-        )
-    channels_first = shape[1] == _COLOURS
-    if not channels_first and shape[3] != _COLOURS:
-        raise _unusable(settings, f"no dimension of {shape} is that of three colours")
-    height, width = shape[2:] if channels_first else shape[1:3]
-    side = settings.size or _DEFAULT_SIDE
-    return Layout(
-        name=inputs[0].name,
-        channels_first=channels_first,
-        width=width if isinstance(width, int) else side,
-        height=height if isinstance(height, int) else side,
-        type=_TYPES[inputs[0].type],
-        batch=shape[0] if isinstance(shape[0], int) else None,
-    )
-
-
-def _channels(settings: OnnxSettings, layout: Layout) -> str:
-    if settings.channels != "auto":
-        return settings.channels
-    return "rgb" if layout.channels_first else "bgr"
-
-
-def _pixels(settings: OnnxSettings, layout: Layout) -> str:
-    if settings.pixels != "auto":
-        return settings.pixels
-    floats = layout.type != "uint8"
-    return "imagenet" if layout.channels_first and floats else "bytes"
-
-
-def _scaled(canvas: Any, pixels: str) -> Any:
-    """Bring bytes of (picture, row, column, colour) to the range asked for."""
-    import numpy as np
-
-    if pixels == "bytes":
-        return canvas
-    values = canvas.astype(np.float32) / 255
-    if pixels == "signed":
-        return values * 2 - 1
-    if pixels == "imagenet":
-        mean = np.array(_IMAGENET_MEAN, np.float32)
-        return (values - mean) / np.array(_IMAGENET_DEVIATION, np.float32)
-    return values
 
 
 def _activation(outputs: str, probe: Any) -> Any:
@@ -289,11 +197,3 @@ def _softmax(scores: Any) -> Any:
 
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
-
-
-def _unusable(settings: OnnxSettings, why: str) -> ConfigurationError:
-    return ConfigurationError(
-        "The ONNX model cannot be used",
-        where=str(settings.model),
-        remedy=" ".join(why.split()),
-    )
