@@ -7,6 +7,8 @@ Of calls at the same moment, Prefect's idempotency key lets only one make it.
 
 import hashlib
 import json
+import random
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,9 +19,13 @@ import httpx
 
 from flows._local import read_prefect_variables
 from flows._prefect_server import api_url, ask
+from flows._service_state import recorded_url
 from stashhog_core.errors import ConfigurationError, StashHogError, TransientError
+from stashhog_core.settings import get_settings
 
 TAG = "push"
+PAUSES_SECONDS = (1.0, 3.0, 9.0, 20.0, 27.0)
+"""Before a call is tried again: a server under load, or one that starts again."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,20 @@ def push(
     Raises:
         ConfigurationError: There is no such deployment, it refuses the parameters, or
             it drops runs while another one is going.
-        TransientError: Prefect's API does not answer.
+        TransientError: Prefect's API does not answer for a minute.
     """
+    for pause_seconds in PAUSES_SECONDS:
+        try:
+            return _push_once(deployment, parameters, delay_seconds)
+        except TransientError:
+            # Others that push at the same moment should not come again together.
+            time.sleep(pause_seconds * random.uniform(0.5, 1.5))  # noqa: S311
+    return _push_once(deployment, parameters, delay_seconds)
+
+
+def _push_once(
+    deployment: str, parameters: Mapping[str, Any], delay_seconds: float
+) -> Pushed:
     found = _send(f"/deployments/name/{quote(deployment)}")
     if (found["concurrency_options"] or {}).get("collision_strategy") == "CANCEL_NEW":
         raise ConfigurationError(
@@ -91,7 +109,12 @@ def _latest(deployment_id: str, tag: str) -> Any:
 
 
 def _send(path: str, content: object = None) -> Any:
-    url = read_prefect_variables().get("PREFECT_API_URL") or api_url()
+    # Who calls it stands in a folder of its own, without our `.env`.
+    url = (
+        read_prefect_variables().get("PREFECT_API_URL")
+        or recorded_url(get_settings())
+        or api_url()
+    )
     try:
         answer = ask(url, path, content)
     except httpx.TransportError as error:

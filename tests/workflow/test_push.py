@@ -1,14 +1,17 @@
 """Pushes: what qBittorrent and Stash call when something has happened."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.states import Cancelled, Completed, Running
 from typer.testing import CliRunner
 
+from flows._prefect_server import ask
 from flows._push import Pushed, push
 from flows.auto_stash_sync import auto_stash_sync
 from flows.cli import app
@@ -127,8 +130,29 @@ def test_wrong_parameters_are_refused_by_prefect_too(
         push("sync/pushed-sync", {"force": "perhaps"}, delay_seconds=1)
 
 
+def test_a_server_that_comes_back_is_waited_for(
+    downloads: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call is tried again, and is still one run."""
+    monkeypatch.setattr("flows._push.PAUSES_SECONDS", (0.01, 0.01))
+    failures = [httpx.ConnectError("away"), httpx.ReadTimeout("slow")]
+
+    def ask_in_vain(*arguments: Any) -> httpx.Response:
+        if failures:
+            raise failures.pop()
+        return ask(*arguments)
+
+    monkeypatch.setattr("flows._push.ask", ask_in_vain)
+
+    covering = pushed()
+
+    assert failures == []
+    assert [str(run.id) for run in runs_of(downloads)] == [covering.run_id]
+
+
 def test_prefect_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever pushed may try again; the schedule comes anyway."""
+    monkeypatch.setattr("flows._push.PAUSES_SECONDS", ())
     url = f"http://127.0.0.1:{free_port()}/api"
     monkeypatch.setenv("PREFECT_API_URL", url)
 
