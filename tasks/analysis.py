@@ -6,6 +6,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import DEFAULT, NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.runtime import task_run
 from prefect.states import Completed
 
 from stashhog_core.analysis.job import analyze, unanalyzed_scene_ids
@@ -67,6 +68,7 @@ def apply_leftover(plan_id: int) -> BatchResult:
     outcome = apply_plan(ApplyPlanParams(plan_id=plan_id))
     return BatchResult(
         batch_num=0,
+        job_id=task_run.get_id(),
         changes_applied=outcome.applied + outcome.already,
         errors=tuple(f"{error.item}: {error.reason}" for error in outcome.errors),
     )
@@ -109,7 +111,9 @@ def analysis_batch(
     """
     minutes = None if deadline is None else (deadline - time.time()) / 60
     if minutes is not None and minutes <= 0:
-        left = BatchResult(batch_num=batch_num, scenes_left=len(scene_ids))
+        left = BatchResult(
+            batch_num=batch_num, job_id=task_run.get_id(), scenes_left=len(scene_ids)
+        )
         return Completed(name="Skipped", message=TIME_IS_OVER, data=left)
     try:
         found = analysis(
@@ -132,6 +136,7 @@ def analysis_batch(
     unseen = len(scene_ids) - found.scenes_analyzed - len(found.errors)
     result = BatchResult(
         batch_num=batch_num,
+        job_id=task_run.get_id(),
         scenes_analyzed=found.scenes_analyzed,
         scenes_left=found.scenes_left,
         # A server that was away from the start was asked for no scene at all.

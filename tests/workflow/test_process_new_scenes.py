@@ -8,7 +8,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from flows.process_new_scenes import process_new_scenes
 from sandbox.samples import Sample
@@ -98,6 +98,64 @@ def test_downloads_become_tagged_scenes_with_media(
     percents = [percent for percent, _ in told]
     assert percents == sorted(percents)
     assert set(percents) >= {0, 5, 15, 20, 30, 35, 45, 50, 65, 80, 85, 95, 100}
+
+
+def test_each_step_and_batch_names_its_own_run(
+    services: Services, database: Database
+) -> None:
+    """The report leads to the task run of each; the UI's report links there."""
+    _, report = run(batch_size=5)
+
+    with get_client(sync_client=True) as client:
+        tasks = client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[report.job_id]))
+        )
+    names = {str(task.id): task.name.partition("-")[0] for task in tasks}
+    steps = report.steps
+    assert [
+        names[step.job_id or ""]
+        for step in (
+            steps.process_downloads,
+            steps.stash_scan,
+            steps.incremental_sync,
+            steps.stash_generate,
+            steps.final_incremental_sync,
+        )
+        if step is not None
+    ] == ["process_downloads", "stash_scan", "sync", "stash_generate", "sync"]
+    assert [names[batch.job_id or ""] for batch in steps.analysis_batches] == [
+        "analysis batch 1",
+        "analysis batch 2",
+    ]
+
+
+def test_messages_of_sub_jobs_show_and_do_not_move_the_bar(
+    services: Services, database: Database
+) -> None:
+    """Scan and generate say what Stash does; meanwhile no transaction is open."""
+    said: Told = []
+    idle: set[int] = set()
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND state LIKE 'idle in transaction%'"
+    )
+
+    def listen(percent: float, message: str) -> None:
+        said.append((percent, message))
+        if message.startswith(("Metadata scan", "Generate metadata")):
+            with database.transaction() as session:
+                idle.add(session.scalar(query) or 0)
+
+    listeners.append(listen)
+    try:
+        run()
+    finally:
+        listeners.remove(listen)
+
+    of_scan = {p for p, message in said if message.startswith("Metadata scan")}
+    of_generate = {p for p, message in said if message.startswith("Generate metadata")}
+    assert (of_scan, of_generate) == ({20.0}, {85.0})
+    assert idle == {0}
 
 
 def test_a_second_run_skips_what_has_no_work(
