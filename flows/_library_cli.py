@@ -47,6 +47,9 @@ def _use_prefect(settings: Settings) -> None:
 def scan(
     path: Folder,
     timeout_seconds: Annotated[float, typer.Option(min=0.1)] = 300,
+    shards: Annotated[
+        int, typer.Option(min=1, max=64, help="Parts that run side by side.")
+    ] = 1,
 ) -> None:
     """Have a worker scan a folder; prints the run's id at once."""
     from stashhog_core.library.roots import resolve_scan_folder
@@ -57,7 +60,13 @@ def scan(
     from flows._library_runs import submit
 
     print(  # noqa: T201 - the asked-for output
-        submit({"path": str(folder), "timeout_seconds": timeout_seconds})
+        submit(
+            {
+                "path": str(folder),
+                "timeout_seconds": timeout_seconds,
+                "shards": shards,
+            }
+        )
     )
 
 
