@@ -75,7 +75,8 @@ class Place:
 
     def download_listings(self) -> None:
         """Fetch and decode all light listings; keep nothing."""
-        self.stash.library()
+        for _ in self.stash.library().pages:
+            pass
 
     def download_by_stashapp_tools(self) -> None:
         """Have stashapp-tools fetch the same fields in the same pages; keep nothing."""

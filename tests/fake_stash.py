@@ -54,7 +54,7 @@ class FakeStash:
 
     def library(self, files_changed_since: str) -> Library:
         return Library(
-            pages=tuple(map(tuple, self.scene_stamps())),
+            pages=self.scene_stamps(),
             markers=tuple(self.marker_stamps()),
             tags=tuple(self.tags()),
             performers=tuple(self.performers()),

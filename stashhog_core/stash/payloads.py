@@ -3,6 +3,8 @@
 Field names are Stash's own. Ids are strings on the wire and integers here.
 """
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -308,18 +310,26 @@ class Studio(Payload, frozen=True, kw_only=True):
     stash_ids: tuple[StashBoxId, ...] = ()
 
 
-class Library(Payload, frozen=True, kw_only=True):
+@dataclass(frozen=True)
+class Library:
     """The light listings of a whole library.
 
-    `files` are those of the scenes with a file that was changed lately.
+    Attributes:
+        pages: The scenes by rising id, listed as they are asked for. The last page is
+            shorter than the others, and may be empty.
+        markers: All of them.
+        tags: All of them.
+        performers: All of them.
+        studios: All of them.
+        files: Those of the scenes with a file that was changed lately.
     """
 
-    pages: tuple[tuple[SceneStamp, ...], ...]
-    markers: tuple[MarkerStamp, ...]
-    tags: tuple[Tag, ...]
-    performers: tuple[Performer, ...]
-    studios: tuple[Studio, ...]
-    files: tuple[SceneFileStamp, ...]
+    pages: Iterator[Sequence[SceneStamp]]
+    markers: Sequence[MarkerStamp]
+    tags: Sequence[Tag]
+    performers: Sequence[Performer]
+    studios: Sequence[Studio]
+    files: Sequence[SceneFileStamp]
 
 
 class GraphQLError(Payload, frozen=True, kw_only=True):

@@ -87,12 +87,17 @@ class StashReader:
         since = files_changed_since or _NEVER
         variables = {"after": 0, "size": page_size, "since": since}
         found = self._one(d.LIBRARY, variables)
-        pages = [found.scenes.rows]
-        while len(page := pages[-1]) == page_size:
-            variables = {"after": page[-1].id, "size": page_size}
-            pages.append(self._one(d.SCENE_STAMPS, variables).rows)
+
+        def pages() -> Iterator[Sequence[SceneStamp]]:
+            page = found.scenes.rows
+            yield page
+            while len(page) == page_size:
+                after = {"after": page[-1].id, "size": page_size}
+                page = self._one(d.SCENE_STAMPS, after).rows
+                yield page
+
         return Library(
-            pages=tuple(pages),
+            pages=pages(),
             markers=found.markers.rows,
             tags=found.tags.rows,
             performers=found.performers.rows,

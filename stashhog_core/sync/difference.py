@@ -73,7 +73,7 @@ def compare_entities(
 
 
 LocalScenes = Mapping[int, str | None]
-"""Mirrored scene → Stash's time of its last change.
+"""Mirrored scene → Stash's time of its last change when it was stored.
 
 None: it is to be fetched, whatever Stash says.
 """
@@ -119,6 +119,18 @@ class SceneDifference:
     def pending(self) -> int:
         """How many scenes a sync would bring up to date."""
         return len(self.to_fetch | self.vanished)
+
+    def add(self, other: "SceneDifference") -> None:
+        """Take in what differs in another part of the library."""
+        self.new.update(other.new)
+        self.changed.update(other.changed)
+        self.returned.update(other.returned)
+        self.add_gone(other)
+
+    def add_gone(self, other: "SceneDifference") -> None:
+        """Take in what is gone from another part of the library."""
+        self.vanished.update(other.vanished)
+        self.missing.update(other.missing)
 
     def reasons(self) -> dict[str, int]:
         """Return how many scenes are pending, each under its first reason."""

@@ -1,42 +1,41 @@
-"""What a sync that fetches every scene must know of the mirror, and how it lists."""
+"""Going through all scenes, page by page, here and in Stash: memory stays flat."""
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Marker, Scene
-from stashhog_core.db.reading import read_rows
+from stashhog_core.db.reading import any_of, read_rows
 from stashhog_core.stash import payloads
-from stashhog_core.sync.difference import Hash
+from stashhog_core.stash.payloads import MarkerStamp, SceneStamp
+from stashhog_core.sync.difference import Hash, LocalScenes
 from stashhog_core.sync.hashes import content_hash
 
 T = TypeVar("T")
+Stamp = TypeVar("Stamp", SceneStamp, MarkerStamp)
 
 
 @dataclass(frozen=True)
-class MirroredLibrary:
-    """All mirrored scenes, and what tells that one of them is still the same."""
+class Mirrored:
+    """What tells that scenes are still as they were stored."""
 
-    contents: Mapping[int, Hash | None] = field(default_factory=dict)
-    """Scene → hash of its content. None: to be stored, whatever that is."""
-    missing: frozenset[int] = frozenset()
-    """Those found gone in an earlier run."""
-    markers: Mapping[int, frozenset[tuple[int, str]]] = field(default_factory=dict)
+    contents: Mapping[int, Hash]
+    """Scene → hash of its content, unless it is to be stored whatever that is."""
+    markers: Mapping[int, set[tuple[int, str]]]
     """Scene → ids and times of change of its markers, unless it has none."""
 
     def has(self, scene: payloads.Scene) -> bool:
         """Tell whether a scene is mirrored as it was fetched."""
-        known = self.contents.get(scene.id)
-        if known is None or known != content_hash(scene):
+        if self.contents.get(scene.id) != content_hash(scene):
             return False
-        markers = frozenset((m.id, m.updated_at) for m in scene.scene_markers)
-        return self.markers.get(scene.id, frozenset()) == markers
+        markers = {(marker.id, marker.updated_at) for marker in scene.scene_markers}
+        return self.markers.get(scene.id, set()) == markers
 
 
 def is_empty(session: Session) -> bool:
@@ -44,19 +43,56 @@ def is_empty(session: Session) -> bool:
     return session.scalar(select(Scene.id).limit(1)) is None
 
 
-def mirrored_library(session: Session) -> MirroredLibrary:
-    """Return what is known of all mirrored scenes."""
-    missing = select(Scene.id).where(Scene.missing_since.is_not(None))
-    gone = frozenset(id_ for (id_,) in read_rows(session, missing))
-    contents = dict(read_rows(session, select(Scene.id, Scene.content)))
-    contents |= dict.fromkeys(gone)
-    markers: dict[int, set[tuple[int, str]]] = {}
-    query = select(Marker.scene_id, Marker.id, Marker.stash_updated_text)
-    for scene_id, id_, text in read_rows(session, query):
-        markers.setdefault(scene_id, set()).add((id_, text))
-    return MirroredLibrary(
-        contents, gone, {id_: frozenset(found) for id_, found in markers.items()}
+def mirrored(session: Session, scene_ids: Iterable[int]) -> Mirrored:
+    """Return what is known of these scenes."""
+    wanted = any_of(scene_ids)
+    scenes = select(Scene.id, Scene.content).where(
+        Scene.id == wanted, Scene.content.is_not(None), Scene.missing_since.is_(None)
     )
+    contents = dict(read_rows(session, scenes))
+    query = select(Marker.scene_id, Marker.id, Marker.stash_updated_text)
+    markers: dict[int, set[tuple[int, str]]] = {}
+    for scene_id, id_, text in read_rows(
+        session, query.where(Marker.scene_id == wanted)
+    ):
+        markers.setdefault(scene_id, set()).add((id_, text))
+    return Mirrored(contents, markers)
+
+
+@dataclass(frozen=True)
+class Window:
+    """All mirrored scenes between two ids: Stash's listings come in such pieces."""
+
+    scenes: LocalScenes
+    missing: set[int]
+
+
+def mirrored_between(session: Session, after: int, until: int | None) -> Window:
+    """Return the scenes with higher ids than `after`, up to `until`; None: the last."""
+    known = case((Scene.content.is_not(None), Scene.stash_updated_text))
+    query = select(Scene.id, known).where(Scene.id > after)
+    if until is not None:
+        query = query.where(Scene.id <= until)
+    missing = query.where(Scene.missing_since.is_not(None))
+    return Window(
+        dict(read_rows(session, query)), {id_ for id_, _ in read_rows(session, missing)}
+    )
+
+
+def windows(
+    pages: Iterable[Sequence[Stamp]],
+) -> Iterator[tuple[int, int | None, Sequence[Stamp]]]:
+    """Yield each page of a complete listing with the ids it lies between.
+
+    The last one, which may be empty, goes on without an end.
+    """
+    after = 0
+    coming = iter(pages)
+    page: Sequence[Stamp] = next(coming, ())
+    for following in coming:
+        yield after, page[-1].id, page
+        after, page = page[-1].id, following
+    yield after, None, page
 
 
 def one_ahead(items: Iterator[T]) -> Iterator[T]:

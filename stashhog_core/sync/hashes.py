@@ -1,6 +1,6 @@
 """The hashes of what was last seen of Stash: of each row, and of all listings."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
@@ -15,7 +15,7 @@ SCENE = "scene"
 """The kind of what is no tag, performer or studio."""
 
 LIBRARY = "library"
-"""The kind of the hash of all listings that were last found to be all mirrored."""
+"""The kind of the hashes of listings that were last found to be all mirrored."""
 _FORM = 1
 """Goes into the hashes of scenes' content: raised when rows are made otherwise."""
 
@@ -46,9 +46,11 @@ def forget_hashes(session: Session, ids: Collection[int], kind: str = SCENE) -> 
     forget_library(session)
 
 
-def note_library(session: Session, digest: Hash) -> None:
-    """Note that the mirror is what listings of this digest say."""
-    merge_rows(session, Manifest, ("entity", "id", "hash"), [(LIBRARY, 0, digest)])
+def note_library(session: Session, digests: Iterable[Hash]) -> None:
+    """Note that the mirror is what listings of these hashes say."""
+    forget_library(session)
+    rows = [(LIBRARY, number, digest) for number, digest in enumerate(digests)]
+    merge_rows(session, Manifest, ("entity", "id", "hash"), rows)
 
 
 def forget_library(session: Session) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import func, insert, select, update
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Manifest, SyncIssue, SyncRun
@@ -131,8 +132,8 @@ def last_baseline(session: Session) -> datetime | None:
     return last_look(session)[0]
 
 
-def last_look(session: Session) -> tuple[datetime | None, Hash | None]:
-    """Return the last baseline, and the digest of listings found to be all mirrored."""
+def last_look(session: Session) -> tuple[datetime | None, tuple[Hash, ...]]:
+    """Return the last baseline, and the hashes of listings found to be all mirrored."""
     baseline = (
         select(SyncRun.baseline)
         .where(SyncRun.baseline.is_not(None))
@@ -140,9 +141,13 @@ def last_look(session: Session) -> tuple[datetime | None, Hash | None]:
         .limit(1)
         .scalar_subquery()
     )
-    digest = select(Manifest.hash).where(Manifest.entity == LIBRARY).scalar_subquery()
-    found = session.execute(select(baseline, digest)).one()
-    return found[0], found[1]
+    digests = (
+        select(func.array_agg(aggregate_order_by(Manifest.hash, Manifest.id)))
+        .where(Manifest.entity == LIBRARY)
+        .scalar_subquery()
+    )
+    found = session.execute(select(baseline, digests)).one()
+    return found[0], tuple(found[1] or ())
 
 
 def latest_runs(session: Session, limit: int = 20) -> list[SyncRun]:

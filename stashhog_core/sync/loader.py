@@ -22,7 +22,7 @@ from stashhog_core.sync.entities import (
     fetch_listing,
     store_entities,
 )
-from stashhog_core.sync.everything import MirroredLibrary, collector_paused
+from stashhog_core.sync.everything import collector_paused, mirrored
 from stashhog_core.sync.hashes import SCENE, forget_hashes
 from stashhog_core.sync.history import Issue, Stored, Tally, note_progress
 from stashhog_core.sync.local_edits import Conflicts
@@ -74,8 +74,7 @@ class SceneLoader:
         database: Where they go; each page in a transaction of its own.
         run_number: The run in the history.
         newest_text: The latest time of change known so far, as Stash wrote it.
-        mirrored: The mirrored scenes; one that is fetched as it was last stored is
-            not stored again. None: all are.
+        trusting: A scene that is fetched as it was last stored is not stored again.
         conflicts: Who wins a field that was edited on both sides.
     """
 
@@ -85,7 +84,7 @@ class SceneLoader:
         database: Database,
         run_number: int,
         newest_text: str = "",
-        mirrored: MirroredLibrary | None = None,
+        trusting: bool = False,
         conflicts: Conflicts = "ask",
     ) -> None:
         self.tally = Tally()
@@ -104,7 +103,7 @@ class SceneLoader:
         self._newest = parse_stash_time(newest_text)
         self._unsettled: dict[int, datetime] = {}
         self._failures_in_a_row = 0
-        self._mirrored = mirrored
+        self._trusting = trusting
         self._conflicts: Conflicts = conflicts
         self._known: dict[str, set[int]] | None = None
 
@@ -185,10 +184,11 @@ class SceneLoader:
         before = self._newest
         scenes = list({scene.id: scene for scene in self._fetch(ids)}.values())
         unsettled = self._unsettled_of(scenes, before)
-        mirrored = self._mirrored
-        if mirrored is None:
+        if not self._trusting:
             return _Page(scenes, scenes, unsettled)
-        return _Page(scenes, [s for s in scenes if not mirrored.has(s)], unsettled)
+        with self._database.transaction() as session:
+            known = mirrored(session, ids)
+        return _Page(scenes, [s for s in scenes if not known.has(s)], unsettled)
 
     def _store_page(self, page: _Page, *, again: bool = False) -> None:
         """Store; scenes that are loaded again were counted before."""

@@ -10,7 +10,12 @@ from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, SyncResult
 from stashhog_core.sync.deep import scenes_of_changed_relations
-from stashhog_core.sync.difference import EntityDifference, compare_entities
+from stashhog_core.sync.difference import (
+    EntityDifference,
+    SceneDifference,
+    compare_entities,
+    compare_scenes,
+)
 from stashhog_core.sync.entities import (
     MODELS,
     fetch_listing,
@@ -18,10 +23,10 @@ from stashhog_core.sync.entities import (
     scenes_of_entities,
 )
 from stashhog_core.sync.everything import (
-    MirroredLibrary,
     is_empty,
-    mirrored_library,
+    mirrored_between,
     one_ahead,
+    windows,
 )
 from stashhog_core.sync.hashes import SCENE, forget_hashes, note_library
 from stashhog_core.sync.history import Issue, Kind, Status, Tally, finish_run
@@ -66,8 +71,10 @@ class Run:
         """Bring all that differs, or all there is, into the mirror."""
         self._progress.update(0, "Comparing with Stash")
         with self._database.transaction() as session:
-            everything = self._kind == "full" or is_empty(session)
-        return self._sync_everything() if everything else self._sync_differences()
+            first = is_empty(session)
+        if first or self._kind == "full":
+            return self._sync_everything(first)
+        return self._sync_differences()
 
     def _sync_differences(self) -> SyncResult:
         survey = take_survey(self._stash, self._database, deep=self._params.deep)
@@ -88,11 +95,15 @@ class Run:
         is_mirrored = survey.is_clean and not self._loader.has_written
         if is_mirrored and not survey.is_known and not self._loader.tally.issues:
             with self._database.transaction() as session:
-                note_library(session, survey.digest)
+                note_library(session, survey.digests)
         return self._finish_library(survey.total, removed, held)
 
-    def _sync_everything(self) -> SyncResult:
-        """Fetch all scenes while they are listed, a page at a time."""
+    def _sync_everything(self, first: bool) -> SyncResult:
+        """Fetch all scenes while they are listed, a page at a time.
+
+        Args:
+            first: No scene is mirrored yet.
+        """
         listings = {kind: fetch_listing(self._stash, kind) for kind in MODELS}
         count, newest = self._stash.newest_scene()
         touched: set[int] = set()
@@ -105,26 +116,29 @@ class Run:
         if self._params.deep:
             touched.update(scenes_of_changed_relations(self._stash, self._database))
         self._mark(touched, entities)
-        with self._database.transaction() as session:
-            mirrored = mirrored_library(session)
-        self._loader = self._new_loader(newest, mirrored)
+        self._loader = self._new_loader(newest, trusting=not first)
         self._progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
         for listing in listings.values():
             self._loader.store_entities(listing, listing.rows.keys())
-        listed: set[int] = set()
+        total = 0
+        scenes = SceneDifference()
 
         def ids() -> Iterator[int]:
-            for stamps in one_ahead(self._stash.scene_stamps()):
-                for stamp in stamps:
-                    listed.add(stamp.id)
-                    yield stamp.id
+            nonlocal total
+            for after, until, stamps in windows(one_ahead(self._stash.scene_stamps())):
+                page = {stamp.id: stamp.updated_at for stamp in stamps}
+                if not first:
+                    with self._database.transaction() as session:
+                        mine = mirrored_between(session, after, until)
+                    scenes.add_gone(compare_scenes(page, mine.scenes, mine.missing))
+                total += len(page)
+                yield from page
 
         self._load(in_pages(ids()), count)
-        gone = mirrored.contents.keys() - listed
         removed, held = self._remove_gone(
-            gone - mirrored.missing, gone & mirrored.missing, entities, len(listed)
+            scenes.vanished, scenes.missing, entities, total
         )
-        return self._finish_library(len(listed), removed, held)
+        return self._finish_library(total, removed, held)
 
     def _finish_library(self, total: int, removed: int, held: str | None) -> SyncResult:
         tally = self._loader.tally
@@ -167,15 +181,13 @@ class Run:
                 "The end of sync run %d was not noted: %s", self._number, problem
             )
 
-    def _new_loader(
-        self, newest_text: str, mirrored: MirroredLibrary | None = None
-    ) -> SceneLoader:
+    def _new_loader(self, newest_text: str, *, trusting: bool = False) -> SceneLoader:
         return SceneLoader(
             self._stash,
             self._database,
             self._number,
             newest_text,
-            mirrored,
+            trusting,
             self._conflicts,
         )
 

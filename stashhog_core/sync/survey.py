@@ -3,22 +3,22 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from operator import attrgetter
 
 import msgspec
-from sqlalchemy import case, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Marker, Scene, SceneFile
 from stashhog_core.db.reading import any_of, read_rows
 from stashhog_core.db.session import Database
-from stashhog_core.stash.payloads import Library, SceneStamp
+from stashhog_core.stash.payloads import Library
 from stashhog_core.sync.deep import scenes_of_changed_relations
 from stashhog_core.sync.difference import (
     EntityDifference,
     FileFacts,
     Hash,
-    LocalScenes,
+    LocalMarkers,
     SceneDifference,
     compare_entities,
     compare_scenes,
@@ -32,10 +32,14 @@ from stashhog_core.sync.entities import (
     local_entities,
     scenes_of_entities,
 )
+from stashhog_core.sync.everything import mirrored_between, one_ahead, windows
 from stashhog_core.sync.history import last_look
 from stashhog_core.sync.rows import file_facts
 from stashhog_core.sync.source import Source
 from stashhog_core.sync.times import text_surely_before
+
+_MARKERS = 10_000
+"""As many are compared at a time, so that memory stays flat."""
 
 
 @dataclass(frozen=True)
@@ -45,26 +49,14 @@ class Survey:
     listings: Mapping[str, Listing]
     entities: Mapping[str, EntityDifference]
     scenes: SceneDifference
-    digest: Hash
-    """The hash of all that was listed."""
+    total: int
+    """How many scenes Stash has."""
+    newest_text: str
+    """The latest time of change of any of them, as Stash wrote it."""
+    digests: Sequence[Hash]
+    """The hashes of all that was listed."""
     is_known: bool
-    """Whether that is the hash of listings that were found to be all mirrored."""
-    pages: Sequence[Sequence[SceneStamp]]
-
-    @property
-    def total(self) -> int:
-        """How many scenes Stash has."""
-        return sum(map(len, self.pages))
-
-    @cached_property
-    def scene_ids(self) -> frozenset[int]:
-        """All of Stash's scenes."""
-        return frozenset(stamp.id for page in self.pages for stamp in page)
-
-    @cached_property
-    def newest_text(self) -> str:
-        """The latest time of change of any scene, as Stash wrote it."""
-        return max((s.updated_at for page in self.pages for s in page), default="")
+    """Whether these are the hashes of listings that were found to be all mirrored."""
 
     @property
     def is_clean(self) -> bool:
@@ -90,9 +82,8 @@ def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Sur
     as expensive; what the filter finds is compared with the mirror, so its generous
     margin costs nothing but a few rows.
 
-    No transaction is open while Stash is asked. When the listings are, to the byte,
-    those of a run that found nothing to do, and nothing was stored since, then there
-    is nothing to compare.
+    No transaction is open while Stash is asked. A listing that is, to the byte, that
+    of a run that found nothing to do, with nothing stored since, is not compared.
 
     Args:
         stash: The Stash server.
@@ -100,46 +91,47 @@ def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Sur
         deep: Also compare the relations of every scene, one by one.
     """
     with database.transaction() as session:
-        baseline, known_digest = last_look(session)
-    since = "" if baseline is None else text_surely_before(baseline)
-    library = stash.library(since)
+        baseline, known = last_look(session)
+    library = stash.library("" if baseline is None else text_surely_before(baseline))
     listings = {
         "tag": listing_of("tag", library.tags),
         "performer": listing_of("performer", library.performers),
         "studio": listing_of("studio", library.studios),
     }
-    digest = _digest(library)
-
-    if digest == known_digest:
-        scenes = SceneDifference()
-        entities = {kind: EntityDifference() for kind in MODELS}
-    else:
-        scenes, entities = _compare(database, library, listings)
-    survey = Survey(
-        listings, entities, scenes, digest, digest == known_digest, library.pages
-    )
+    digests = [
+        _digest(library.markers, library.tags, library.performers, library.studios)
+    ]
+    scenes = SceneDifference()
+    total, newest = 0, ""
+    for number, (after, until, page) in enumerate(windows(one_ahead(library.pages)), 1):
+        digests.append(_digest(page))
+        if known[number : number + 1] != (digests[-1],):
+            with database.transaction() as session:
+                mine = mirrored_between(session, after, until)
+            stamps = {stamp.id: stamp.updated_at for stamp in page}
+            scenes.add(compare_scenes(stamps, mine.scenes, mine.missing))
+        total += len(page)
+        newest = max([newest, *(stamp.updated_at for stamp in page)])
+    entities = {kind: EntityDifference() for kind in MODELS}
+    if known[:1] != tuple(digests[:1]):
+        entities = _compare(database, library, listings, scenes)
+    gone = scenes.vanished | scenes.missing
     if library.files:
         files = {scene.id: file_facts(scene.files) for scene in library.files}
         with database.transaction() as session:
             changed = scenes_of_changed_files(files, _local_files(session, files))
-            scenes.file.update(survey.scene_ids.intersection(changed))
+            scenes.file.update(set(changed) - gone)
     if deep:
-        changed = scenes_of_changed_relations(stash, database)
-        scenes.relation.update(survey.scene_ids.intersection(changed))
-    return survey
+        relations = scenes_of_changed_relations(stash, database)
+        scenes.relation.update(set(relations) - gone)
+    is_known = known == tuple(digests)
+    return Survey(listings, entities, scenes, total, newest, digests, is_known)
 
 
-def _digest(library: Library) -> Hash:
-    """Return the hash of all listings but that of the files, which starts anywhere."""
+def _digest(*listings: object) -> Hash:
     digest = hashlib.blake2b(digest_size=8)
-    for part in (
-        *library.pages,
-        library.markers,
-        library.tags,
-        library.performers,
-        library.studios,
-    ):
-        digest.update(msgspec.json.encode(part))
+    for listing in listings:
+        digest.update(msgspec.json.encode(listing))
     return int.from_bytes(digest.digest(), signed=True)
 
 
@@ -147,37 +139,37 @@ def _compare(
     database: Database,
     library: Library,
     listings: Mapping[str, Listing],
-) -> tuple[SceneDifference, dict[str, EntityDifference]]:
-    stamps = {stamp.id: stamp.updated_at for page in library.pages for stamp in page}
-    markers = ((m.id, m.scene.id, m.updated_at) for m in library.markers)
+    scenes: SceneDifference,
+) -> dict[str, EntityDifference]:
+    """Compare all but the scenes; add those that are to be fetched because of it."""
+    gone = scenes.vanished | scenes.missing
+    markers = sorted(library.markers, key=attrgetter("id"))
+    parts = (
+        markers[start : start + _MARKERS] for start in range(0, len(markers), _MARKERS)
+    )
+    entities: dict[str, EntityDifference] = {}
     with database.transaction() as session:
-        scenes = compare_scenes(stamps, *_local_scenes(session))
-        changed_markers = scenes_of_changed_markers(markers, _local_markers(session))
-        scenes.marker.update(stamps.keys() & set(changed_markers))
-        entities: dict[str, EntityDifference] = {}
+        for after, until, part in windows(parts):
+            theirs = ((m.id, m.scene.id, m.updated_at) for m in part)
+            mine = _local_markers(session, after, until)
+            scenes.marker.update(set(scenes_of_changed_markers(theirs, mine)) - gone)
         for kind, listing in listings.items():
             found = compare_entities(listing.names(), local_entities(session, kind))
             touched = scenes_of_entities(session, kind, found.touches_scenes)
-            scenes.entity.update(touched & stamps.keys())
+            scenes.entity.update(touched - gone)
             entities[kind] = found
-    return scenes, entities
+    return entities
 
 
-def _local_scenes(session: Session) -> tuple[LocalScenes, set[int]]:
-    """Return all mirrored scenes, and those of them that are missing."""
-    text = case((Scene.content.is_not(None), Scene.stash_updated_text))
-    scenes = dict(read_rows(session, select(Scene.id, text)))
-    missing = select(Scene.id).where(Scene.missing_since.is_not(None))
-    return scenes, {id_ for (id_,) in read_rows(session, missing)}
-
-
-def _local_markers(session: Session) -> dict[int, tuple[int, str]]:
+def _local_markers(session: Session, after: int, until: int | None) -> LocalMarkers:
     # A missing scene's markers are gone from Stash as well; they say nothing.
     query = (
         select(Marker.id, Marker.scene_id, Marker.stash_updated_text)
         .join(Scene, Scene.id == Marker.scene_id)
-        .where(Scene.missing_since.is_(None))
+        .where(Scene.missing_since.is_(None), Marker.id > after)
     )
+    if until is not None:
+        query = query.where(Marker.id <= until)
     return {id_: (scene_id, text) for id_, scene_id, text in read_rows(session, query)}
 
 
