@@ -226,13 +226,13 @@ class StashGenerateResult(Result):
     scenes_updated: tuple[str, ...] = ()
     start_time: datetime
     end_time: datetime
+    gave_way: bool = Field(
+        default=False, description="Stopped for a scan; what was made by then stays."
+    )
     errors: tuple[ItemFailure, ...] = ()
 
 
 class CheckStashGenerateResult(Result):
-    gave_way: bool = Field(
-        default=False, description="Stopped for a scan; what was made by then stays."
-    )
     """Which scenes lack generated media."""
 
     status: JobStatus

@@ -114,7 +114,8 @@ class RunnerSettings(Section):
 
     kind: Literal["threads", "processes", "dask", "ray"] = Field(
         default="threads",
-        description="threads, processes, dask or ray (the last two need their extra).",
+        description="threads, processes, dask or ray (the last two need a package: "
+        "see docs/runners.md).",
     )
     address: str | None = Field(
         default=None,
