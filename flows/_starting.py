@@ -7,6 +7,7 @@ its place among the runs that may be under way.
 
 import atexit
 import logging
+import multiprocessing
 import os
 from uuid import UUID
 
@@ -25,7 +26,9 @@ _RUN_ID = "PREFECT__FLOW_RUN_ID"
 def end_if_cancelled() -> None:
     """Set the run of this process to Cancelled if it never began for that reason."""
     run_id = os.environ.get(_RUN_ID)
-    if run_id is None or has_begun():
+    # Processes that the run starts inherit its id, and do not know whether it began.
+    is_helper = multiprocessing.parent_process() is not None
+    if run_id is None or is_helper or has_begun():
         return
     try:
         with get_client(sync_client=True) as client:
