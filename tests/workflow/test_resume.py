@@ -120,7 +120,10 @@ def test_killed_in_the_middle_of_each_step(
     assert [batch.batch_num for batch in report.steps.analysis_batches] == [1, 2, 3]
     assert report.steps.incremental_sync is not None
     assert report.steps.incremental_sync.status == "completed"
-    assert marked(database, "generated") == len(services.readable)
+    generated = report.steps.stash_generate
+    assert generated is not None
+    assert generated.result is not None
+    assert generated.result["scenes_updated_count"] == len(services.readable)
     assert marked(database, "video_analyzed") == len(services.readable)
     assert locks(database) == []
     assert processes_of(run) == []
