@@ -126,4 +126,4 @@ def test_killed_in_the_middle_of_each_step(
     assert generated.result["scenes_updated_count"] == len(services.readable)
     assert marked(database, "video_analyzed") == len(services.readable)
     assert locks(database) == []
-    assert processes_of(run) == []
+    wait_until(lambda: not processes_of(run), "the end of its process")
