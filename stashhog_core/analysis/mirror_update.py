@@ -66,7 +66,7 @@ def mirror_marker(
     proposed: dict[str, Any],
     tag_id: int,
 ) -> None:
-    """Add a marker that was created."""
+    """Add a marker that was created; its scene lacks that marker's media."""
     session.execute(
         text(
             "INSERT INTO marker (id, scene_id, title, seconds, end_seconds, "
@@ -83,6 +83,7 @@ def mirror_marker(
             "tag": tag_id,
         },
     )
+    session.execute(update(Scene).where(Scene.id == scene_id).values(generated=False))
 
 
 def unmirror_markers(session: Session, marker_ids: list[int]) -> None:

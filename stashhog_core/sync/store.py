@@ -165,9 +165,9 @@ def _update(
         for scene in scenes
         if scene.id in refiled and _has_another_primary_file(scene, mine)
     }
-    remarked = _with_other_markers(session, scenes)
-    _replace_markers(session, [scene for scene in scenes if scene.id in remarked])
-    changed |= remarked
+    touched, remarked = _with_other_markers(session, scenes)
+    _replace_markers(session, [scene for scene in scenes if scene.id in touched])
+    changed |= touched
     _reset(session, remarked | replaced, generated=False)
     _reset(session, replaced, video_analyzed=False)
     _reset(session, changed, synced_at=func.now())
@@ -199,14 +199,22 @@ def _replace(
     return {row[table.scene] for row in gone | added}
 
 
-def _with_other_markers(session: Session, scenes: Sequence[Scene]) -> set[int]:
+def _with_other_markers(
+    session: Session, scenes: Sequence[Scene]
+) -> tuple[set[int], set[int]]:
+    """Return scenes whose markers are stored otherwise, and of these: want other media.
+
+    A later time of change alone, as of a marker that we made ourselves, wants none.
+    """
     ids = [scene.id for scene in scenes]
     mine = set(mirrored_children(session, "markers", ids))
     theirs = set(_children("markers", scenes))
-    other = {row[CHILDREN["markers"].scene] for row in mine ^ theirs}
+    column = CHILDREN["markers"].scene
+    other = {row[:-1] for row in mine} ^ {row[:-1] for row in theirs}
     tags = set(mirrored_children(session, MARKER_TAGS, ids)) if mine else set()
     wanted = {row for scene in scenes for row in marker_tag_rows(scene)}
-    return other | {row[-1] for row in tags ^ wanted}
+    remarked = {row[column] for row in other} | {row[-1] for row in tags ^ wanted}
+    return remarked | {row[column] for row in mine ^ theirs}, remarked
 
 
 def _replace_markers(session: Session, scenes: Sequence[Scene]) -> None:

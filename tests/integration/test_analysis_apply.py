@@ -134,6 +134,8 @@ def test_all_kinds_of_change_are_applied(mirror: Database) -> None:
     """Stash has them, the mirror follows, and effects are kept for undoing."""
     stash = MemoryStash(1)
     plan_id = plan_of(mirror, {1: ALL})
+    with mirror.transaction() as session:
+        session.get_one(Scene, 1).generated = True
 
     result = apply(stash, mirror, plan_id)
 
@@ -153,6 +155,8 @@ def test_all_kinds_of_change_are_applied(mirror: Database) -> None:
         effects = {c.field: c.effect for c in plan_changes(session, plan_id)}
         local = session.get_one(Scene, 1)
         assert (local.studio_id, local.details) == (3, "Fine.")
+        # The new marker has no media yet.
+        assert not local.generated
         assert set(session.scalars(select(SceneTag.tag_id))) == {1, 2}
         assert list(session.scalars(select(ScenePerformer.performer_id))) == [2]
         assert session.scalars(select(Marker.primary_tag_id)).all() == [1]

@@ -288,6 +288,21 @@ def test_marker_change_resets_generated(
     assert flags(database, other) == (True, True, True)
 
 
+def test_marker_that_only_has_another_time_wants_no_media(
+    stash: FakeStash, database: Database
+) -> None:
+    """Markers made here lack Stash's time until the next sync; they stay generated."""
+    scene = stash.add_scene()
+    stash.add_marker(scene, stash.add_tag("tag"))
+    run(stash, database)
+    set_flags(database, generated=True)
+    stash.edit_markers(scene)
+
+    assert counts(run(stash, database)) == (0, 1, 0, 0, 0)
+    assert flags(database, scene) == (True, False, False)
+    assert not pending_scenes(stash, database)
+
+
 def test_local_flags_survive(stash: FakeStash, database: Database) -> None:
     """No edit of a scene and no full sync touches what is known here alone."""
     scene = stash.add_scene()

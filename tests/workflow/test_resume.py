@@ -125,5 +125,7 @@ def test_killed_in_the_middle_of_each_step(
     assert generated.result is not None
     assert generated.result["scenes_updated_count"] == len(services.readable)
     assert marked(database, "video_analyzed") == len(services.readable)
+    # The final sync knows the markers of the analysis as our own.
+    assert marked(database, "generated") == len(services.readable)
     assert locks(database) == []
     wait_until(lambda: not processes_of(run), "the end of its process")
