@@ -136,7 +136,11 @@ def test_without_settings(
 def test_without_a_work_pool(prefect_api: str, tmp_path: Path) -> None:
     """`prefect deploy` before the pool exists: refused, and the pool is named."""
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", "sync"],
+        [
+            *(sys.executable, "-m", "prefect", "--no-prompt", "deploy"),
+            # Other tests make the pool that the file names.
+            *("--name", "sync", "--pool", "not-there"),
+        ],
         cwd=ROOT,
         env=os.environ
         | {"PREFECT_API_URL": prefect_api, "PREFECT_HOME": str(tmp_path)},
@@ -147,7 +151,7 @@ def test_without_a_work_pool(prefect_api: str, tmp_path: Path) -> None:
 
     assert done.returncode == 1
     said = " ".join((done.stdout + done.stderr).split())
-    assert "stashhog" in said
+    assert "not-there" in said
     assert "work pool" in said
     assert "Traceback" not in said
 
