@@ -177,6 +177,7 @@ def test_named_scenes(stash: ScriptedStash, database: Database) -> None:
     assert marked(database) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_many(stash: ScriptedStash, database: Database) -> None:
     """The bar only grows, and the result stays readable."""
     stash.scenes = set(range(1, 1201))

@@ -316,6 +316,7 @@ def test_what_living_runs_hold_is_left_alone(database: Database) -> None:
         assert session.scalars(select(SyncRun.status)).all() == ["running"]
 
 
+@pytest.mark.slow
 def test_stash_away_leaves_its_jobs_for_later(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,6 +176,7 @@ def test_services_that_do_not_run_are_said(
     assert "Nothing was up" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_deploy_needs_a_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ def stored(session: Session) -> list[tuple[Any, ...]]:
     return read_rows(session, select(*columns).order_by(Scene.id))
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60,
     deadline=None,

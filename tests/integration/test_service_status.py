@@ -19,6 +19,8 @@ from sandbox.run import free_port
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings, get_settings
 
+pytestmark = pytest.mark.slow
+
 VERSION = "/api/admin/version"
 POOL_PATH = f"/api/work_pools/{POOL}"
 WELL: dict[str, tuple[int, object]] = {

@@ -599,6 +599,7 @@ def test_outage_is_never_nothing_to_do(database: Database) -> None:
     assert values(database, history) == [("failed", "Stash did not answer", None)]
 
 
+@pytest.mark.slow
 def test_stopped_run_keeps_its_pages(stash: FakeStash, database: Database) -> None:
     """What was stored before a stop stays, and the next run goes on from there."""
     for _ in range(1010):

@@ -140,6 +140,7 @@ def test_what_must_be_set_is_in_the_guide(compose: Compose) -> None:
     assert [name for name in wanted if f"\n{name}=" not in OPERATING.read_text()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", ["migrate", "server", "deploy", "worker"])
 def test_commands_exist(compose: Compose, service: str) -> None:
     """Each command and each of its options is one that the program has."""
