@@ -11,8 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.serving import Served
+from sandbox.serving import Served, StandInServer
 
 Spans = Mapping[str, Mapping[str, list[tuple[float, float | None, float | None]]]]
 
@@ -35,7 +34,7 @@ _NEVER_NULL = {"pipeline_name", "frame_interval", "threshold", "return_confidenc
 _NEVER_NULL |= {"categories_to_skip"}
 
 
-class AiStandIn:
+class AiStandIn(StandInServer):
     """A running stand-in on loopback, for a `with` block.
 
     Attributes:
@@ -267,26 +266,6 @@ class AiStandIn:
     def start(self) -> None:
         """Start answering; the port stays the same over restarts."""
         self._served.start(self._app())
-
-    def stop(self) -> None:
-        """Be away."""
-        self._served.stop()
-
-    def join(self) -> None:
-        """Wait until it is stopped from elsewhere."""
-        self._served.join()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 class _BesideVideos(dict[str, Spans]):

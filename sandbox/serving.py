@@ -5,7 +5,9 @@ import contextlib
 import socket
 import threading
 import time
-from typing import Any
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any, Self
 
 import uvicorn
 
@@ -66,6 +68,36 @@ class Served:
         # for ended, and what follows then pulls the socket from under it.
         while self._thread.is_alive():
             time.sleep(_LOOK_SECONDS)
+
+
+class StandInServer(ABC):
+    """A stand-in that answers while it is entered."""
+
+    _served: Served
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start answering; the port stays the same over restarts."""
+
+    def stop(self) -> None:
+        """Be away."""
+        self._served.stop()
+
+    def join(self) -> None:
+        """Wait until it is stopped from elsewhere."""
+        self._served.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
 
 
 class _Server(uvicorn.Server):

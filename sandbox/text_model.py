@@ -8,8 +8,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -17,12 +16,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.serving import Served
+from sandbox.serving import Served, StandInServer
 
 CHARACTERS_PER_TOKEN = 4
 
 
-class TextStandIn:
+class TextStandIn(StandInServer):
     """A running stand-in on loopback, for a `with` block.
 
     Attributes:
@@ -66,26 +65,6 @@ class TextStandIn:
         """Start answering; the port stays the same over restarts."""
         route = Route("/v1/chat/completions", self._complete, methods=["POST"])
         self._served.start(Starlette(routes=[route]))
-
-    def stop(self) -> None:
-        """Be away."""
-        self._served.stop()
-
-    def join(self) -> None:
-        """Wait until it is stopped from elsewhere."""
-        self._served.join()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 def found_in_texts(question: dict[str, Any]) -> str:

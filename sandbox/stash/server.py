@@ -1,10 +1,8 @@
 """Running a stand-in: in a thread for tests, or as a program."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from sandbox.serving import Served
+from sandbox.serving import Served, StandInServer
 from sandbox.stash.app import Site, make_app
 from sandbox.stash.clock import Clock
 from sandbox.stash.faults import Faults
@@ -14,7 +12,7 @@ from sandbox.stash.resolvers import Resolvers
 from sandbox.stash.synthetic import fill
 
 
-class StandIn:
+class StandIn(StandInServer):
     """A stand-in Stash on loopback, for a `with` block.
 
     Args:
@@ -83,19 +81,3 @@ class StandIn:
         """Die and come back: the library stays; jobs are forgotten, ids restart."""
         self.stop()
         self.start()
-
-    def join(self) -> None:
-        """Wait until it is stopped from elsewhere."""
-        self._served.join()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
