@@ -5,6 +5,8 @@ What moves a time of change and what does not is as observed of a real server.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -55,7 +57,7 @@ class FakeStash:
     def library(self, files_changed_since: str) -> Library:
         return Library(
             pages=self.scene_stamps(),
-            markers=tuple(self.marker_stamps()),
+            marker_pages=self.marker_pages(),
             tags=tuple(self.tags()),
             performers=tuple(self.performers()),
             studios=tuple(self.studios()),
@@ -81,13 +83,19 @@ class FakeStash:
         for start in range(0, len(rows), 3):
             yield rows[start : start + 3]
 
-    def marker_stamps(self) -> list[MarkerStamp]:
+    def marker_stamps(self) -> Iterator[MarkerStamp]:
+        return chain.from_iterable(self.marker_pages())
+
+    def marker_pages(self) -> Iterator[list[MarkerStamp]]:
         self.requests.append("marker_stamps")
-        return [
+        rows = [
             MarkerStamp(id=m.id, updated_at=m.updated_at, scene=Ref(id=scene.id))
             for scene in self.scene_rows.values()
             for m in scene.scene_markers
         ]
+        rows.sort(key=attrgetter("id"))
+        for start in range(0, len(rows), 3):
+            yield rows[start : start + 3]
 
     def scene_file_stamps(self, changed_since: str) -> list[SceneFileStamp]:
         self.requests.append("scene_file_stamps")

@@ -51,7 +51,7 @@ class Rows(Payload, Generic[T], frozen=True, kw_only=True):
 
 
 class Library(Payload, frozen=True, kw_only=True):
-    """The light listings, of scenes the first page."""
+    """The light listings, of scenes and markers the first page."""
 
     scenes: Rows[SceneStamp]
     markers: Rows[MarkerStamp]
@@ -239,8 +239,10 @@ _CHANGED_FILES = (
     "{files_filter:{updated_at:{value:$since,modifier:GREATER_THAN}}})"
     "{rows:scenes{id files{id path size mod_time}}}"
 )
-_ALL_MARKERS = _everything(
-    "findSceneMarkers", "scene_markers", "id updated_at scene{id}"
+# They know no "greater than" of their id, so their pages go by number.
+_MARKERS = (
+    'findSceneMarkers(filter:{page:$page,per_page:$size,sort:"id",direction:ASC})'
+    "{rows:scene_markers{id updated_at scene{id}}}"
 )
 _ALL_TAGS = _everything("findTags", "tags", TAG_FIELDS)
 _ALL_PERFORMERS = _everything("findPerformers", "performers", PERFORMER_FIELDS)
@@ -248,8 +250,8 @@ _ALL_STUDIOS = _everything("findStudios", "studios", STUDIO_FIELDS)
 
 LIBRARY = Operation(
     "Library",
-    "query Library($after:Int!,$size:Int!,$since:String!){"
-    f"scenes:{_page_of_scenes('id updated_at')} markers:{_ALL_MARKERS} "
+    "query Library($after:Int!,$page:Int!,$size:Int!,$since:String!){"
+    f"scenes:{_page_of_scenes('id updated_at')} markers:{_MARKERS} "
     f"tags:{_ALL_TAGS} performers:{_ALL_PERFORMERS} studios:{_ALL_STUDIOS} "
     f"files:{_CHANGED_FILES}}}",
     Library,
@@ -307,7 +309,9 @@ LACKING_PHASH = Operation(
     Rows[Ref],
 )
 MARKER_STAMPS = Operation(
-    "MarkerStamps", f"query MarkerStamps{{answer:{_ALL_MARKERS}}}", Rows[MarkerStamp]
+    "MarkerStamps",
+    f"query MarkerStamps($page:Int!,$size:Int!){{answer:{_MARKERS}}}",
+    Rows[MarkerStamp],
 )
 TAGS = Operation("Tags", f"query Tags{{answer:{_ALL_TAGS}}}", Rows[Tag])
 PERFORMERS = Operation(

@@ -317,7 +317,8 @@ class Library:
     Attributes:
         pages: The scenes by rising id, listed as they are asked for. The last page is
             shorter than the others, and may be empty.
-        markers: All of them.
+        marker_pages: The markers, in the same way. One that is removed meanwhile can
+            hide the first one of the next page.
         tags: All of them.
         performers: All of them.
         studios: All of them.
@@ -325,7 +326,7 @@ class Library:
     """
 
     pages: Iterator[Sequence[SceneStamp]]
-    markers: Sequence[MarkerStamp]
+    marker_pages: Iterator[Sequence[MarkerStamp]]
     tags: Sequence[Tag]
     performers: Sequence[Performer]
     studios: Sequence[Studio]

@@ -1,6 +1,7 @@
 """What the product reads of a Stash server's library, one method per question."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, count
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -73,7 +74,7 @@ class StashReader:
         return self._transport.address
 
     def library(
-        self, files_changed_since: str = "", page_size: int = 20_000
+        self, files_changed_since: str = "", page_size: int = 10_000
     ) -> Library:
         """Return the light listings of everything, in as few requests as there may be.
 
@@ -82,28 +83,42 @@ class StashReader:
                 file that Stash changed since then. Stash compares it as text with its
                 own local time. A scan that finds a file moved or replaced changes the
                 file, and not its scene. Empty: of none.
-            page_size: Scenes listed in one request; the first one lists all the rest.
+            page_size: Scenes, and markers, listed in one request; the first one lists
+                all the rest.
         """
         since = files_changed_since or _NEVER
-        variables = {"after": 0, "size": page_size, "since": since}
+        variables = {"after": 0, "page": 1, "size": page_size, "since": since}
         found = self._one(d.LIBRARY, variables)
-
-        def pages() -> Iterator[Sequence[SceneStamp]]:
-            page = found.scenes.rows
-            yield page
-            while len(page) == page_size:
-                after = {"after": page[-1].id, "size": page_size}
-                page = self._one(d.SCENE_STAMPS, after).rows
-                yield page
-
         return Library(
-            pages=pages(),
-            markers=found.markers.rows,
+            pages=self._from_scenes(found.scenes.rows, page_size),
+            marker_pages=self._from_markers(found.markers.rows, page_size),
             tags=found.tags.rows,
             performers=found.performers.rows,
             studios=found.studios.rows,
             files=found.files.rows,
         )
+
+    def _from_scenes(
+        self, page: Sequence[SceneStamp], page_size: int
+    ) -> Iterator[Sequence[SceneStamp]]:
+        """Yield the first page, and those that follow."""
+        yield page
+        while len(page) == page_size:
+            after = {"after": page[-1].id, "size": page_size}
+            page = self._one(d.SCENE_STAMPS, after).rows
+            yield page
+
+    def _from_markers(
+        self, page: Sequence[MarkerStamp], page_size: int
+    ) -> Iterator[Sequence[MarkerStamp]]:
+        """Yield the first page, and those that follow."""
+        yield page
+        for number in count(2):
+            if len(page) < page_size:
+                return
+            which = {"page": number, "size": page_size}
+            page = self._one(d.MARKER_STAMPS, which).rows
+            yield page
 
     def scene_stamps(self, page_size: int = 5000) -> Iterator[list[SceneStamp]]:
         """Yield id and time of change of every scene, page by page, by rising id."""
@@ -128,9 +143,11 @@ class StashReader:
                 return
             after = rows[-1].id
 
-    def marker_stamps(self) -> list[MarkerStamp]:
-        """Return id, time of change and scene of every marker."""
-        return self._rows(d.MARKER_STAMPS)
+    def marker_stamps(self, page_size: int = 5000) -> Iterator[MarkerStamp]:
+        """Yield id, time of change and scene of every marker, by rising id."""
+        first = {"page": 1, "size": page_size}
+        page = self._rows(d.MARKER_STAMPS, first)
+        yield from chain.from_iterable(self._from_markers(page, page_size))
 
     def newest_scene(self) -> tuple[int, str]:
         """Return how many scenes there are, and the latest time of change of any."""

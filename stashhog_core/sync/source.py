@@ -39,8 +39,8 @@ class Source(Protocol):
         """Yield id and time of change of every scene, by rising id."""
         ...
 
-    def marker_stamps(self) -> list[MarkerStamp]:
-        """Return id, time of change and scene of every marker."""
+    def marker_stamps(self) -> Iterator[MarkerStamp]:
+        """Yield id, time of change and scene of every marker, by rising id."""
         ...
 
     def scene_relations(self) -> Iterator[list[SceneRelations]]:

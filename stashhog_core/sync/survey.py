@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 import msgspec
 from sqlalchemy import select
@@ -12,7 +11,6 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.models import Marker, Scene, SceneFile
 from stashhog_core.db.reading import any_of, read_rows
 from stashhog_core.db.session import Database
-from stashhog_core.stash.payloads import Library
 from stashhog_core.sync.deep import scenes_of_changed_relations
 from stashhog_core.sync.difference import (
     EntityDifference,
@@ -37,9 +35,6 @@ from stashhog_core.sync.history import last_look
 from stashhog_core.sync.rows import file_facts
 from stashhog_core.sync.source import Source
 from stashhog_core.sync.times import text_surely_before
-
-_MARKERS = 10_000
-"""As many are compared at a time, so that memory stays flat."""
 
 
 @dataclass(frozen=True)
@@ -98,24 +93,32 @@ def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Sur
         "performer": listing_of("performer", library.performers),
         "studio": listing_of("studio", library.studios),
     }
-    digests = [
-        _digest(library.markers, library.tags, library.performers, library.studios)
-    ]
+    looked = _Looked(known)
     scenes = SceneDifference()
     total, newest = 0, ""
-    for number, (after, until, page) in enumerate(windows(one_ahead(library.pages)), 1):
-        digests.append(_digest(page))
-        if known[number : number + 1] != (digests[-1],):
+    for after, until, page in windows(one_ahead(library.pages)):
+        if looked.is_other(page):
             with database.transaction() as session:
                 mine = mirrored_between(session, after, until)
             stamps = {stamp.id: stamp.updated_at for stamp in page}
             scenes.add(compare_scenes(stamps, mine.scenes, mine.missing))
         total += len(page)
         newest = max([newest, *(stamp.updated_at for stamp in page)])
-    entities = {kind: EntityDifference() for kind in MODELS}
-    if known[:1] != tuple(digests[:1]):
-        entities = _compare(database, library, listings, scenes)
     gone = scenes.vanished | scenes.missing
+    for after, until, part in windows(one_ahead(library.marker_pages)):
+        if looked.is_other(part):
+            theirs = ((m.id, m.scene.id, m.updated_at) for m in part)
+            with database.transaction() as session:
+                ours = _local_markers(session, after, until)
+            scenes.marker.update(set(scenes_of_changed_markers(theirs, ours)) - gone)
+    entities = {kind: EntityDifference() for kind in MODELS}
+    if looked.is_other(library.tags, library.performers, library.studios):
+        with database.transaction() as session:
+            for kind, listing in listings.items():
+                found = compare_entities(listing.names(), local_entities(session, kind))
+                touched = scenes_of_entities(session, kind, found.touches_scenes)
+                scenes.entity.update(touched - gone)
+                entities[kind] = found
     if library.files:
         files = {scene.id: file_facts(scene.files) for scene in library.files}
         with database.transaction() as session:
@@ -124,41 +127,35 @@ def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Sur
     if deep:
         relations = scenes_of_changed_relations(stash, database)
         scenes.relation.update(set(relations) - gone)
-    is_known = known == tuple(digests)
-    return Survey(listings, entities, scenes, total, newest, digests, is_known)
-
-
-def _digest(*listings: object) -> Hash:
-    digest = hashlib.blake2b(digest_size=8)
-    for listing in listings:
-        digest.update(msgspec.json.encode(listing))
-    return int.from_bytes(digest.digest(), signed=True)
-
-
-def _compare(
-    database: Database,
-    library: Library,
-    listings: Mapping[str, Listing],
-    scenes: SceneDifference,
-) -> dict[str, EntityDifference]:
-    """Compare all but the scenes; add those that are to be fetched because of it."""
-    gone = scenes.vanished | scenes.missing
-    markers = sorted(library.markers, key=attrgetter("id"))
-    parts = (
-        markers[start : start + _MARKERS] for start in range(0, len(markers), _MARKERS)
+    return Survey(
+        listings, entities, scenes, total, newest, looked.digests, looked.is_known
     )
-    entities: dict[str, EntityDifference] = {}
-    with database.transaction() as session:
-        for after, until, part in windows(parts):
-            theirs = ((m.id, m.scene.id, m.updated_at) for m in part)
-            mine = _local_markers(session, after, until)
-            scenes.marker.update(set(scenes_of_changed_markers(theirs, mine)) - gone)
-        for kind, listing in listings.items():
-            found = compare_entities(listing.names(), local_entities(session, kind))
-            touched = scenes_of_entities(session, kind, found.touches_scenes)
-            scenes.entity.update(touched - gone)
-            entities[kind] = found
-    return entities
+
+
+class _Looked:
+    """What was listed so far, against what was listed when all was mirrored.
+
+    Args:
+        known: The hashes of the latter, in the order of the listing.
+    """
+
+    def __init__(self, known: tuple[Hash, ...]) -> None:
+        self._known = known
+        self.digests: list[Hash] = []
+
+    def is_other(self, *rows: object) -> bool:
+        """Note what comes next in the listing; tell whether it is to be compared."""
+        digest = hashlib.blake2b(digest_size=8)
+        for part in rows:
+            digest.update(msgspec.json.encode(part))
+        self.digests.append(int.from_bytes(digest.digest(), signed=True))
+        number = len(self.digests)
+        return self._known[number - 1 : number] != (self.digests[-1],)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all of it is the same."""
+        return self._known == tuple(self.digests)
 
 
 def _local_markers(session: Session, after: int, until: int | None) -> LocalMarkers:

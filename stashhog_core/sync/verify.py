@@ -99,7 +99,7 @@ def _verify(
     }
     counts = {
         "scenes": stash.count_scenes(),
-        "markers": len(stash.marker_stamps()),
+        "markers": sum(1 for _ in stash.marker_stamps()),
         **{f"{kind}s": len(listing) for kind, listing in listings.items()},
     }
     with database.transaction() as session:

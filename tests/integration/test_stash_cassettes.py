@@ -170,7 +170,7 @@ def test_scenes(play: Play) -> None:
         assert [scene.updated_at for scene in pages] == [s.updated_at for s in stamps]
         assert ([scene.id for scene in scenes], missing) == ([3, 1], [99999])
         assert stash.count_scenes() == 3
-        assert stash.marker_stamps() == []
+        assert list(stash.marker_stamps()) == []
         files = [scene.files[0] for scene in pages]
         assert {file.path for file in files} == {
             "/data/first.mp4",

@@ -403,12 +403,18 @@ def test_manifest_is_complete(target: Target, scene: Scene) -> None:
 def test_all_listings_in_one_answer(target: Target, scene: Scene) -> None:
     """The light listings together are what they are one by one."""
     client = target.client
+    tag = client.create_tag(target.name("mark"))
+    for second in range(3):
+        client.create_marker(
+            scene_id=scene.id, title="", seconds=second, primary_tag_id=tag.id
+        )
     whole, by_two = client.library(), client.library(page_size=2)
     stamps = [stamp for page in client.scene_stamps() for stamp in page]
+    markers = list(client.marker_stamps(page_size=2))
 
     for library in (whole, by_two):
         assert [stamp for page in library.pages for stamp in page] == stamps
-        assert list(library.markers) == client.marker_stamps()
+        assert [stamp for page in library.marker_pages for stamp in page] == markers
         assert list(library.tags) == client.tags()
         assert list(library.performers) == client.performers()
         assert list(library.studios) == client.studios()

@@ -353,9 +353,10 @@ class BusyStash(FakeStash):
             self._somebody_edits()
             yield page
 
-    def marker_stamps(self) -> Any:
-        self._somebody_edits()
-        return super().marker_stamps()
+    def marker_pages(self) -> Any:
+        for page in super().marker_pages():
+            self._somebody_edits()
+            yield page
 
     def scene_file_stamps(self, changed_since: str) -> Any:
         self._somebody_edits()
