@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from stashhog_core.markdown import cell, link
 from stashhog_core.results import (
     Result,
     Step,
@@ -169,7 +170,7 @@ def to_markdown(
         "| Step | State | What | Seconds |",
         "|---|---|---|---:|",
         *(
-            f"| {_linked(title, jobs.get(title), link_to)} | {state} | {_cell(what)} "
+            f"| {_linked(title, jobs.get(title), link_to)} | {state} | {cell(what)} "
             f"| {seconds:.1f} |"
             for title, state, what, seconds in step_rows(report)
         ),
@@ -198,10 +199,10 @@ def to_markdown(
     if report.scenes:
         lines += ["", "## What changed", "", "| Scene | Changes |", "|---|---|"]
         for scene in report.scenes:
-            name = _cell(scene.title or f"Scene {scene.scene_id}")
+            name = scene.title or f"Scene {scene.scene_id}"
             if stash_url:
-                name = f"[{name}]({stash_url.rstrip('/')}/scenes/{scene.scene_id})"
-            lines.append(f"| {name} | {_cell(', '.join(scene.changes))} |")
+                name = link(name, f"{stash_url.rstrip('/')}/scenes/{scene.scene_id}")
+            lines.append(f"| {cell(name)} | {cell(', '.join(scene.changes))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -211,7 +212,7 @@ def _batch(number: int) -> str:
 
 def _linked(name: str, job_id: str | None, link_to: Callable[[str], str | None]) -> str:
     url = link_to(job_id) if job_id else None
-    return f"[{name}]({url})" if url else name
+    return link(name, url) if url else name
 
 
 def job_markdown(job: str, result: Result) -> str:
@@ -219,7 +220,7 @@ def job_markdown(job: str, result: Result) -> str:
     values = result.model_dump(mode="json")
     status = state_name(status_of(result))
     rows = (
-        f"| {name.replace('_', ' ')} | {_cell(_short(value))} |"
+        f"| {name.replace('_', ' ')} | {cell(_short(value))} |"
         for name, value in values.items()
         if value not in (None, [], {}, "")
         and name not in {"status", "errors", "held", "deferred"}
@@ -243,8 +244,3 @@ def _short(value: object) -> str:
 
 def _spaced(name: object) -> str:
     return str(name).replace("_", " ")
-
-
-def _cell(text: str) -> str:
-    """Keep a table's row whole, whatever a file is called."""
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact
 
 from stashhog_core.db.scenes import scene_titles
 from stashhog_core.db.session import Database
+from stashhog_core.markdown import link, table
 
 SHOWN = 500
 
@@ -20,15 +21,17 @@ def show_impacted_scenes(
     with database.transaction() as session:
         titles = scene_titles(session, shown)
     base = (stash_url or "").rstrip("/").removesuffix("/graphql")
-    create_table_artifact(
-        [
-            {
-                "id": scene_id,
-                "scene": titles.get(scene_id) or f"Scene {scene_id}",
-                "link": f"[open in Stash]({base}/scenes/{scene_id})",
-            }
-            for scene_id in shown
-        ],
+    rows = [
+        {
+            "id": scene_id,
+            "scene": link(
+                titles.get(scene_id) or f"Scene {scene_id}", f"{base}/scenes/{scene_id}"
+            ),
+        }
+        for scene_id in shown
+    ]
+    create_markdown_artifact(
+        table(rows),
         key="impacted-scenes",
         description=f"{len(scene_ids)} scenes have new media"
         + (f"; the first {SHOWN} are shown" if len(scene_ids) > SHOWN else ""),

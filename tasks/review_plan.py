@@ -1,11 +1,12 @@
 """Decide on the changes of a plan, and show them with their evidence."""
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.analysis.deciding import decide
 from stashhog_core.analysis.review_table import change_rows, value_rows
+from stashhog_core.markdown import table
 from stashhog_core.params import ApplyPlanParams, ReviewPlanParams
 from stashhog_core.results import ReviewResult
 from tasks._runtime import READ_TASK, open_job
@@ -27,8 +28,8 @@ def review_plan(params: ReviewPlanParams) -> ReviewResult:
         key=f"plan-{params.plan_id}-values",
         description=f"Plan {params.plan_id} by value",
     )
-    create_table_artifact(
-        changes,
+    create_markdown_artifact(
+        table(changes),
         key=f"plan-{params.plan_id}-changes",
         description=f"Plan {params.plan_id}: changes and why",
     )

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.plans import plan_changes
 from stashhog_core.db.models import PlanChange
+from stashhog_core.markdown import link
 
 SHOWN_CHANGES = 500
 """More rows than this nobody reads in a browser; the terminal exports them all."""
@@ -82,4 +83,4 @@ def scene_link(stash_url: str | None, scene_id: int, evidence: dict[str, Any]) -
         return f"scene {scene_id}"
     second = evidence.get("second")
     at = f"?t={second:g}" if isinstance(second, int | float) else ""
-    return f"[scene {scene_id}]({stash_url.rstrip('/')}/scenes/{scene_id}{at})"
+    return link(f"scene {scene_id}", f"{stash_url.rstrip('/')}/scenes/{scene_id}{at}")
