@@ -4,6 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Two at a time: tests wait for servers more than they compute. A file stays together.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: help run verify test test-fast lint bench up down status extras lock clean
 
@@ -18,10 +20,10 @@ verify: .venv/run.stamp ## prove that the mirror is right, field by field, where
 
 test: .venv/test.stamp ## run the whole test suite
 	@$(BIN)/python -m tests.requirements
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: .venv/test.stamp ## run the tests that take no servers (under a minute)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: .venv/test.stamp ## check style, types and the direction of imports
 	$(BIN)/ruff check .
