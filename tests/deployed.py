@@ -163,8 +163,24 @@ class Runner:
     def wait_for(self, run: FlowRun, *names: str) -> float:
         """Return after how many seconds the run is in one of these states."""
         started = time.monotonic()
-        wait_until(lambda: self.state(run) in names, f"{names} of {run.name}", 120)
+        with self._explaining(run):
+            wait_until(lambda: self.state(run) in names, f"{names} of {run.name}", 120)
         return time.monotonic() - started
+
+    def wait_for_process(self, run: FlowRun) -> None:
+        """Return as soon as the run has a process; that starts up for seconds yet."""
+        with self._explaining(run):
+            wait_until(lambda: processes_of(run), f"a process of {run.name}")
+
+    @contextmanager
+    def _explaining(self, run: FlowRun) -> Iterator[None]:
+        try:
+            yield
+        except AssertionError as error:
+            states = [state.name for state in self.client.read_flow_run_states(run.id)]
+            log = (self.folder / "log").read_text()[-3000:]
+            error.add_note(f"Its states were {states}; the {self.kind} said:\n{log}")
+            raise
 
     def warnings(self, run: FlowRun) -> list[str]:
         """Return the warnings of the run that stand in Prefect."""

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -410,7 +411,7 @@ def test_next_scan_opens_only_the_rest(library: Library) -> None:
 
     class Counting(Progress):
         def update(self, fraction: float | None, message: str) -> None:
-            if message.endswith(("/6", "/4")):
+            if re.search(r" \d+/\d+$", message):
                 opened.append(message.split()[0])
                 if len(opened) == 2:
                     raise JobCancelled("enough")
@@ -418,11 +419,12 @@ def test_next_scan_opens_only_the_rest(library: Library) -> None:
 
     with pytest.raises(JobCancelled):
         library.scan(Counting())
-    library.scan(timeout_seconds=1e-9)
+    cut = library.scan(Counting(), timeout_seconds=1e-9)
     last = library.scan(Counting())
 
     assert len(opened) == len(set(opened)) == 6
-    assert (last.new, last.skipped) == (4, 2)
+    # One file may be read before the time is looked at.
+    assert (cut.new + last.new, last.new + last.skipped) == (4, 6)
 
 
 def test_cancelled_scan_keeps_what_is_done(library: Library) -> None:

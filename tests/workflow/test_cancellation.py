@@ -229,7 +229,8 @@ def test_pending(
     before = stash_jobs(stash)
 
     run = worker.start("stash_generate")
-    worker.wait_for(run, "Pending")
+    # It imports for seconds before it does anything.
+    worker.wait_for_process(run)
     worker.cancel(run)
     worker.wait_for(run, "Cancelled")
 

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
 from sqlalchemy import select, text
 
@@ -20,6 +18,7 @@ from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
 from tasks._progress import listeners
 from tests.services import Services
+from tests.task_runs import ended_tasks
 
 pytestmark = pytest.mark.slow
 
@@ -45,15 +44,6 @@ def run(**parameters: Any) -> tuple[State[Any], WorkflowReport]:
     report = state.result(raise_on_failure=False)
     assert isinstance(report, WorkflowReport), report
     return state, report
-
-
-def task_states(run_id: str) -> dict[str, str]:
-    """Return the states of a run's tasks by name, as Prefect's UI shows them."""
-    with get_client(sync_client=True) as client:
-        runs = client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
-        )
-    return {run.name: run.state_name or "" for run in runs}
 
 
 def mirrored(database: Database) -> dict[str, SceneSummary]:
@@ -106,10 +96,7 @@ def test_each_step_and_batch_names_its_own_run(
     """The report leads to the task run of each; the UI's report links there."""
     _, report = run(batch_size=5)
 
-    with get_client(sync_client=True) as client:
-        tasks = client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[report.job_id]))
-        )
+    tasks = ended_tasks(report.job_id, "confirm_downloads", "analysis batch 2")
     names = {str(task.id): task.name.partition("-")[0] for task in tasks}
     steps = report.steps
     assert [
@@ -179,8 +166,8 @@ def test_a_second_run_skips_what_has_no_work(
         "analysis": "Skipped - No unanalyzed scenes",
         "final_incremental_sync": "Skipped - No pending scenes",
     }
-    shown = task_states(report.job_id)
-    assert {name for name, state in shown.items() if state == "Skipped"} == set(
+    shown = ended_tasks(report.job_id, *messages)
+    assert {task.name for task in shown if task.state_name == "Skipped"} == set(
         messages
     )
     with database.transaction() as session:

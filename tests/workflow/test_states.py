@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateType
 from sqlalchemy import func, select
 from starlette.responses import PlainTextResponse
@@ -21,6 +19,7 @@ from stashhog_core.results import StepResult, WorkflowReport
 from stashhog_core.settings import get_settings
 from tests.services import Services
 from tests.stash_requests import add_scenes, asking
+from tests.task_runs import ended_tasks
 
 pytestmark = pytest.mark.slow
 
@@ -61,16 +60,10 @@ def run(**parameters: Any) -> tuple[State[Any], WorkflowReport]:
     return state, report
 
 
-def shown_steps(run_id: str) -> dict[str, tuple[str, str]]:
-    """Return state and message of each task of a run, by name."""
-    with get_client(sync_client=True) as client:
-        tasks = client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
-        )
-    return {
-        task.name: (task.state_name or "", (task.state and task.state.message) or "")
-        for task in tasks
-    }
+def shown_step(run_id: str, name: str) -> tuple[str, str]:
+    """Return state and message of the task of this name."""
+    (state,) = (t.state for t in ended_tasks(run_id, name) if t.name == name)
+    return (state and state.name) or "", (state and state.message) or ""
 
 
 def step(report: WorkflowReport, name: str) -> StepResult:
@@ -114,7 +107,7 @@ def test_an_ai_server_that_goes_away_defers_the_rest(
     assert second_batch.scenes_analyzed == 2
     assert second_batch.changes_applied == second_batch.changes_approved > 0
     assert "503" in (second_batch.deferred or "")
-    name, message = shown_steps(report.job_id)["analysis"]
+    name, message = shown_step(report.job_id, "analysis")
     assert (name, message) == ("Deferred", step(report, "analysis").message)
     assert second.summary.total_scenes_analyzed == left
     assert unanalyzed(database) == 0
@@ -159,7 +152,7 @@ def test_removals_that_wait_for_a_yes_hold_the_sync(
         "completed_with_errors",
         "held",
     )
-    assert shown_steps(report.job_id)["incremental_sync"] == (
+    assert shown_step(report.job_id, "incremental_sync") == (
         "Held",
         step(report, "incremental_sync").message,
     )
@@ -179,7 +172,9 @@ def test_what_there_was_no_time_for_is_left_for_the_next_run(
     assert step(report, "analysis").status == "completed"
     assert report.summary.total_scenes_left == left
     assert step(report, "stash_generate").status == "completed"
-    shown = shown_steps(report.job_id)
-    assert shown["analysis batch 1"] == ("Skipped", "Skipped - Time is over")
+    assert shown_step(report.job_id, "analysis batch 1") == (
+        "Skipped",
+        "Skipped - Time is over",
+    )
     assert second.summary.total_scenes_analyzed == left
     assert unanalyzed(database) == 0

@@ -154,9 +154,15 @@ def wait_for_end(services: RunningServices, run: str) -> Any:
 def submitted_by(services: RunningServices, run: str) -> str:
     """Return the name of the worker that took a run, from the run's log."""
     wanted = {"logs": {"flow_run_id": {"any_": [run]}}}
-    said = [log["message"] for log in services.ask("POST", "/logs/filter", wanted)]
-    line = next(line for line in said if line.startswith("Worker '"))
-    return str(line.split("'")[1])
+    lines: list[str] = []
+
+    def has_said() -> bool:
+        logs = services.ask("POST", "/logs/filter", wanted)
+        lines[:] = [m for log in logs if (m := log["message"]).startswith("Worker '")]
+        return bool(lines)
+
+    services.wait_until(has_said, f"the worker's word on {run}")
+    return lines[0].split("'")[1]
 
 
 @contextmanager
