@@ -2,16 +2,14 @@
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy.orm import Session
 
+from flows._run_here import open_session
 from stashhog_core.db.models import LibraryFile
 from stashhog_core.settings import Settings, get_settings
 
@@ -21,14 +19,6 @@ console = Console()
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
 Folder = Annotated[str, typer.Argument(help="Folder, inside the allowed scan roots.")]
-
-
-@contextmanager
-def _session() -> Iterator[Session]:
-    from stashhog_core.db.open import open_database
-
-    with open_database(get_settings()) as database, database.transaction() as session:
-        yield session
 
 
 def _use_prefect(settings: Settings) -> None:
@@ -139,7 +129,7 @@ def list_library(
         hdr=hdr,
         in_stash=in_stash,
     )
-    with _session() as session:
+    with open_session() as session:
         _print_files(list_files(session, which, limit), as_json=as_json)
 
 
@@ -150,7 +140,7 @@ def show(
     """Show all that is known of a file."""
     from stashhog_core.library.catalogue import find_file
 
-    with _session() as session:
+    with open_session() as session:
         facts = _facts(find_file(session, file))
     if as_json:
         _print_json(facts)
@@ -176,7 +166,7 @@ def duplicates(
     """List files of the same content, or with --distance those that look alike."""
     from stashhog_core.library.catalogue import exact_duplicates, similar_files
 
-    with _session() as session:
+    with open_session() as session:
         found = (
             exact_duplicates(session, limit)
             if distance is None
@@ -207,7 +197,7 @@ def missing(
     """List files that are in the index, or only in Stash, but not on the disk."""
     from stashhog_core.library.catalogue import FileFilter, list_files, stash_only
 
-    with _session() as session:
+    with open_session() as session:
         if not in_stash_only:
             files = list_files(session, FileFilter(missing=True), limit)
             _print_files(files, as_json=as_json)

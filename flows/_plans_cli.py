@@ -1,7 +1,6 @@
 """The terminal's `stashhog plans …`: list, review, apply and undo plans."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy.orm import Session
 
-from flows._run_here import console, print_json, run_here
+from flows._run_here import console, open_session, print_json, run_here
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import get_settings
 
@@ -41,14 +39,6 @@ Below = Annotated[
 ]
 
 
-@contextmanager
-def _session() -> Iterator[Session]:
-    from stashhog_core.db.open import open_database
-
-    with open_database(get_settings()) as database, database.transaction() as session:
-        yield session
-
-
 @app.command("list")
 def list_plans(
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
@@ -57,7 +47,7 @@ def list_plans(
     """List the plans, newest first."""
     from stashhog_core.analysis.plans import list_plans as read_plans
 
-    with _session() as session:
+    with open_session() as session:
         plans = read_plans(session, limit=limit)
     if as_json:
         print_json([plan.model_dump(mode="json") for plan in plans])
@@ -89,10 +79,10 @@ def show_plan(
     from stashhog_core.analysis.review_table import value_rows
 
     if not as_json:
-        with _session() as session:
+        with open_session() as session:
             _print_summary(read_plan(session, plan_id))
     if by_value:
-        with _session() as session:
+        with open_session() as session:
             rows = value_rows(session, plan_id)
         if as_json:
             print_json(rows)
@@ -102,7 +92,7 @@ def show_plan(
             table.add_row(*(escape(str(value)) for value in row.values()))
         console.print(table)
         return
-    with _session() as session:
+    with open_session() as session:
         changes = plan_changes(session, plan_id, field=field)
     if as_json:
         print_json([change.model_dump(mode="json") for change in changes])
@@ -155,7 +145,7 @@ def _decide(word: str) -> Callable[..., None]:
             confidence_from=confidence_from,
             confidence_below=confidence_below,
         )
-        with _session() as session:
+        with open_session() as session:
             count = act(session, plan_id, selection)
         console.print(f"{word.capitalize()}ed {count} changes of plan {plan_id}")
 
@@ -183,7 +173,7 @@ def replace(
     from stashhog_core.analysis.review import Selection
 
     selection = Selection(value=value, field=field, scene_ids=scene)
-    with _session() as session:
+    with open_session() as session:
         count = replace_value(session, plan_id, selection, by)
     console.print(f"Replaced {count} changes of plan {plan_id}")
 
@@ -197,7 +187,7 @@ def edit(
     """Edit a proposed title, details or date."""
     from stashhog_core.analysis.replacing import edit_text
 
-    with _session() as session:
+    with open_session() as session:
         edit_text(session, plan_id, change_id, text)
     console.print(f"Edited change {change_id}")
 
@@ -207,7 +197,7 @@ def cancel(plan_id: PlanId) -> None:
     """Close a plan; what it proposed may be proposed again."""
     from stashhog_core.analysis.review import cancel as close
 
-    with _session() as session:
+    with open_session() as session:
         close(session, plan_id)
     console.print(f"Cancelled plan {plan_id}")
 
@@ -252,7 +242,7 @@ def trust(as_json: AsJson = False) -> None:
     """Show how often people accepted each detector's values, and which are trusted."""
     from stashhog_core.analysis.trust import records
 
-    with _session() as session:
+    with open_session() as session:
         found = records(session, get_settings().analysis)
     if as_json:
         print_json([asdict(record) for record in found])
@@ -282,7 +272,7 @@ def unknown(
     from stashhog_core.analysis.known_names import known_names
     from stashhog_core.analysis.unknown_names import unknown_names
 
-    with _session() as session:
+    with open_session() as session:
         finder = known_names(session)
         found = unknown_names(session, finder, least_scenes=least, limit=limit)
     if as_json:
@@ -304,7 +294,7 @@ def export(
     from stashhog_core.analysis.exchange import export_plan
 
     as_format = _format(file)
-    with _session() as session:
+    with open_session() as session:
         content = export_plan(session, plan_id, as_format)
     try:
         file.write_text(content, encoding="utf-8", newline="")
@@ -326,7 +316,7 @@ def import_(
         content = file.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read ({error})") from error
-    with _session() as session:
+    with open_session() as session:
         counts = import_plan(session, plan_id, content, as_format)
     words = ", ".join(f"{count} {what}" for what, count in counts.items())
     console.print(f"Plan {plan_id}: {words}")

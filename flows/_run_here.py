@@ -1,19 +1,33 @@
-"""Running a job in the terminal, and printing what it did."""
+"""Running a job in the terminal, reading the database, printing what came of it."""
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from sqlalchemy.orm import Session
 
 from stashhog_core.errors import StashHogError
+from stashhog_core.settings import get_settings
 
 EXIT_FAILED = 1
 EXIT_CANCELLED = 130
 
 console = Console()
 errors = Console(stderr=True)
+
+
+@contextmanager
+def open_session() -> Iterator[Session]:
+    """Yield a session of the database that the settings name."""
+    # Imported here: `--help` need not wait for it.
+    from stashhog_core.db.open import open_database
+
+    with open_database(get_settings()) as database, database.transaction() as session:
+        yield session
 
 
 def run_here(job: str, values: dict[str, Any], *, as_json: bool) -> None:

@@ -22,7 +22,6 @@ from stashhog_core.analysis.mirror_update import (
     mirror_texts,
 )
 from stashhog_core.analysis.plan_lock import plan_lock
-from stashhog_core.analysis.scene_editor import SceneEditor
 from stashhog_core.analysis.settling import SCENE_GONE, Task, settle
 from stashhog_core.analysis.three_way import TEXT_FIELDS, Change
 from stashhog_core.db.session import Database
@@ -31,6 +30,7 @@ from stashhog_core.params import ApplyPlanParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult, ItemFailure
 from stashhog_core.stash.payloads import Tag
+from stashhog_core.stash.scene_editor import SceneEditor
 
 SCENES_PER_PAGE = 500
 """Scenes read and changed at a time."""

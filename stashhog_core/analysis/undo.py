@@ -20,7 +20,6 @@ from stashhog_core.analysis.mirror_update import (
 )
 from stashhog_core.analysis.plan_lock import plan_lock
 from stashhog_core.analysis.reversal import ALREADY, Applied, Reversal, judge
-from stashhog_core.analysis.scene_editor import SceneEditor
 from stashhog_core.analysis.settling import SCENE_GONE
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
@@ -28,6 +27,7 @@ from stashhog_core.params import UndoParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, UndoResult
 from stashhog_core.stash.payloads import Tag, TagUse
+from stashhog_core.stash.scene_editor import SceneEditor
 
 SCENES_PER_PAGE = 500
 """Scenes read and changed at a time."""

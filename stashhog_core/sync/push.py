@@ -4,14 +4,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure
-from stashhog_core.stash.payloads import Scene
+from stashhog_core.stash.scene_editor import SceneEditor
 from stashhog_core.sync.local_edits import (
     Edit,
     forget_edit,
@@ -25,30 +25,6 @@ log = logging.getLogger(__name__)
 JOB = "push_edits"
 
 
-class Target(Protocol):
-    """What pushing needs of a Stash server; `StashClient` is one."""
-
-    def scenes(self, ids: Sequence[int]) -> tuple[list[Scene], list[int]]:
-        """Return the scenes of these ids and the ids Stash lacks."""
-        ...
-
-    def update_scene(self, scene_id: int, fields: Mapping[str, Any]) -> None:
-        """Set fields of a scene."""
-        ...
-
-    def bulk_update_scenes(
-        self,
-        ids: Sequence[int],
-        *,
-        add_tag_ids: Sequence[int] = (),
-        remove_tag_ids: Sequence[int] = (),
-        add_performer_ids: Sequence[int] = (),
-        remove_performer_ids: Sequence[int] = (),
-    ) -> None:
-        """Add and remove tags and performers."""
-        ...
-
-
 @dataclass(frozen=True)
 class Pushed:
     """What became of the edits, counted in fields."""
@@ -60,7 +36,7 @@ class Pushed:
 
 
 def push_edits(
-    stash: Target,
+    stash: SceneEditor,
     database: Database,
     progress: Progress,
     scene_ids: Sequence[int] | None = None,
@@ -105,7 +81,7 @@ def push_edits(
 
 
 def _push_scene(
-    stash: Target,
+    stash: SceneEditor,
     database: Database,
     scene_id: int,
     edits: Sequence[Edit],
@@ -134,10 +110,10 @@ def _push_scene(
 
 
 def _send(
-    stash: Target, scene_id: int, edits: Sequence[Edit], live: Mapping[str, Any]
+    stash: SceneEditor, scene_id: int, edits: Sequence[Edit], live: Mapping[str, Any]
 ) -> None:
     fields: dict[str, Any] = {}
-    links: dict[str, list[int]] = {}
+    links: dict[str, Any] = {}
     for edit in edits:
         if edit.field in {"tag_ids", "performer_ids"}:
             mine, theirs = set(edit.value), set(live[edit.field])

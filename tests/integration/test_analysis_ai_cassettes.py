@@ -8,12 +8,9 @@ is /videos/dance.mp4, and set STASHHOG_TEST_RECORD_AI_URL.
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-import vcr
 
 from stashhog_core.analysis.ai_gate import Gate
 from stashhog_core.analysis.ai_server import AiServer
@@ -22,38 +19,12 @@ from stashhog_core.analysis.reader import Knowledge
 from stashhog_core.analysis.scenes import FileFacts, SceneFacts
 from stashhog_core.errors import ItemError
 from stashhog_core.settings import AiServerSettings
+from tests.recorder import recorder
 
 ADDRESS = "http://127.0.0.1:8000"
-FOLDER = Path(__file__).parents[1] / "cassettes"
 KEPT_HEADERS = {"content-type", "location", "x-outstanding-requests"}
 recording_url = os.environ.get("STASHHOG_TEST_RECORD_AI_URL")
-
-
-def _neutral_request(request: Any) -> Any:
-    parts = urlsplit(request.uri)
-    request.uri = urlunsplit(parts._replace(netloc=urlsplit(ADDRESS).netloc))
-    request.headers = {}
-    return request
-
-
-def _neutral_response(response: dict[str, Any]) -> dict[str, Any]:
-    response["headers"] = {
-        name: value
-        for name, value in response["headers"].items()
-        if name.lower() in KEPT_HEADERS
-    }
-    return response
-
-
-RECORDER = vcr.VCR(
-    cassette_library_dir=str(FOLDER),
-    path_transformer=vcr.VCR.ensure_suffix(".yaml"),
-    record_mode="all" if recording_url else "none",
-    match_on=["method", "uri", "body"],
-    decode_compressed_response=True,
-    before_record_request=_neutral_request,
-    before_record_response=_neutral_response,
-)
+RECORDER = recorder(ADDRESS, KEPT_HEADERS, recording_url)
 
 
 def scene(path: str) -> SceneFacts:

@@ -11,11 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-import vcr
 from pydantic import SecretStr
 
 from stashhog_core.errors import ConfigurationError, JobError
@@ -26,9 +23,9 @@ from stashhog_core.stash.documents import SCENES, Operation
 from stashhog_core.stash.follow import JobKey, follow
 from stashhog_core.stash.payloads import Job, Ref
 from stashhog_core.stash.transport import Transport
+from tests.recorder import recorder
 from tests.sample_video import write_video
 
-FOLDER = Path(__file__).parents[1] / "cassettes"
 LIBRARY = "/data"
 ADDRESS = "http://127.0.0.1:9999"
 KEPT_HEADERS = {"content-type", "content-range", "location", "www-authenticate"}
@@ -42,39 +39,7 @@ PREVIEW_OPTIONS = {
 
 recording_url = os.environ.get("STASHHOG_TEST_RECORD_URL")
 Play = Callable[[str], AbstractContextManager[StashClient]]
-
-
-def _neutral_request(request: Any) -> Any:
-    parts = urlsplit(request.uri)
-    request.uri = urlunsplit(parts._replace(netloc=urlsplit(ADDRESS).netloc))
-    request.headers = {}
-    return request
-
-
-def _neutral_response(response: dict[str, Any]) -> dict[str, Any]:
-    response["headers"] = {
-        name: value
-        for name, value in response["headers"].items()
-        if name.lower() in KEPT_HEADERS
-    }
-    if recording_url and isinstance(
-        body := response.get("body", {}).get("string"), bytes
-    ):
-        response["body"]["string"] = body.replace(
-            recording_url.encode(), ADDRESS.encode()
-        )
-    return response
-
-
-RECORDER = vcr.VCR(
-    cassette_library_dir=str(FOLDER),
-    path_transformer=vcr.VCR.ensure_suffix(".yaml"),
-    record_mode="all" if recording_url else "none",
-    match_on=["method", "uri", "body"],
-    decode_compressed_response=True,
-    before_record_request=_neutral_request,
-    before_record_response=_neutral_response,
-)
+RECORDER = recorder(ADDRESS, KEPT_HEADERS, recording_url)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The part of Stash that applying and undoing share."""
+"""What changing scenes needs of a Stash server."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ from stashhog_core.stash.payloads import Scene
 
 
 class SceneEditor(Protocol):
-    """Reads scenes and changes them."""
+    """Reads scenes and changes them; `StashClient` is one."""
 
     def scenes(self, ids: Sequence[int]) -> tuple[list[Scene], list[int]]:
         """Return the scenes, and the ids that Stash lacks."""
