@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,7 @@ from dotenv import set_key
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, Log
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import AwaitingRetry, Cancelling
 from sqlalchemy import select, text
@@ -163,30 +164,39 @@ class Runner:
     def wait_for(self, run: FlowRun, *names: str) -> float:
         """Return after how many seconds the run is in one of these states."""
         started = time.monotonic()
-        with self._explaining(run):
+        with self.explaining(run):
             wait_until(lambda: self.state(run) in names, f"{names} of {run.name}", 120)
         return time.monotonic() - started
 
     def wait_for_process(self, run: FlowRun) -> None:
         """Return as soon as the run has a process; that starts up for seconds yet."""
-        with self._explaining(run):
+        with self.explaining(run):
             wait_until(lambda: processes_of(run), f"a process of {run.name}")
 
     @contextmanager
-    def _explaining(self, run: FlowRun) -> Iterator[None]:
+    def explaining(self, run: FlowRun) -> Iterator[None]:
+        """Have a wait that was in vain tell what became of the run."""
         try:
             yield
         except AssertionError as error:
-            states = [state.name for state in self.client.read_flow_run_states(run.id)]
-            log = (self.folder / "log").read_text()[-3000:]
-            error.add_note(f"Its states were {states}; the {self.kind} said:\n{log}")
+            told = [
+                *self.client.read_flow_run_states(run.id),
+                *self._logs(run)[-40:],
+            ]
+            told.sort(key=attrgetter("timestamp"))
+            lines = (
+                f"{said.timestamp:%T} {said.name}: {said.message}" for said in told
+            )
+            error.add_note("\n".join((f"What became of {run.name}:", *lines)))
             raise
+
+    def _logs(self, run: FlowRun) -> list[Log]:
+        which = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
+        return self.client.read_logs(which, limit=200)
 
     def warnings(self, run: FlowRun) -> list[str]:
         """Return the warnings of the run that stand in Prefect."""
-        which = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
-        logs = self.client.read_logs(which, limit=200)
-        return [log.message for log in logs if log.level >= logging.WARNING]
+        return [g.message for g in self._logs(run) if g.level >= logging.WARNING]
 
     def kill(self, run: FlowRun) -> None:
         """Kill the run's process without a word."""

@@ -8,11 +8,13 @@ import psutil
 import pytest
 
 from tests.running_services import RunningServices
+from tests.sample_video import write_video
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROCESSES = ("supervisor", "server", "worker")
 SCHEDULED = "process_new_scenes/process-new-scenes"
+SCAN = "stash_scan/stash-scan"
 
 
 def test_up_again(up: RunningServices) -> None:
@@ -85,6 +87,32 @@ def test_the_supervisor_mends_the_rest(up: RunningServices) -> None:
     assert after["supervisor"] == before["supervisor"]
     assert after["server"] != before["server"]
     assert after["worker"] != before["worker"]
+
+
+def test_a_run_and_those_after_it_outlive_a_killed_server(up: RunningServices) -> None:
+    """Prefect's server is killed while Stash scans: the scan ends, and blocks no other.
+
+    What the run did is in our own tables, whatever Prefect knows of it.
+    """
+    write_video(up.downloads.parent / "library" / "late.mp4", seed=91)
+    up.stash.faults.item_seconds = 4
+    run = up.start(SCAN, {})
+    up.wait_until(lambda: bool(up.stash.jobs.queue()), "the scan in Stash")
+    os.kill(up.pids()["server"], signal.SIGKILL)
+    up.wait_until_well()
+    up.stash.faults.item_seconds = 0
+
+    over = {"COMPLETED", "FAILED", "CRASHED"}
+    state = {}
+
+    def is_over() -> bool:
+        state.update(up.ask("GET", f"/flow_runs/{run}")["state"])
+        return state["type"] in over
+
+    up.wait_until(is_over, "the end of the run")
+    assert state["type"] == "COMPLETED", state
+    again = up.run_job(SCAN)
+    assert again.returncode == 0, again.stdout + up.logs()
 
 
 def test_down(up: RunningServices) -> None:
