@@ -49,7 +49,7 @@ def _syncing(place: Place, library: str) -> Iterator[Measurement]:
     ids = place.scene_ids()
 
     def download() -> None:
-        place.download(ids)
+        place.download_all(ids)
 
     # The first requests also warm the server.
     download()

@@ -73,6 +73,12 @@ class Place:
         for start in range(0, len(ids), PAGE_SIZE):
             self.stash.scenes(ids[start : start + PAGE_SIZE])
 
+    def download_all(self, ids: Sequence[int]) -> None:
+        """Do the same with all scenes; these are their ids."""
+        for start in range(0, len(ids), PAGE_SIZE):
+            page = ids[start : start + PAGE_SIZE]
+            self.stash.scenes_between(page[0], page[-1])
+
     def download_listings(self) -> None:
         """Fetch and decode all light listings; keep nothing."""
         for _ in self.stash.library().pages:

@@ -140,6 +140,10 @@ class FakeStash:
         found = [self.scene_rows[id_] for id_ in ids if id_ in self.scene_rows]
         return found, [id_ for id_ in ids if id_ not in self.scene_rows]
 
+    def scenes_between(self, low: int, high: int) -> list[Scene]:
+        ids = [id_ for id_ in sorted(self.scene_rows) if low <= id_ <= high]
+        return self.scenes(ids)[0]
+
     def tags(self) -> list[Tag]:
         self.requests.append("tags")
         return list(self.tag_rows.values())

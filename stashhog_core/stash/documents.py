@@ -227,6 +227,15 @@ def _scenes_by_id(name: str, fields: str) -> str:
     )
 
 
+def _scenes_between(name: str, fields: str) -> str:
+    return (
+        f"query {name}($low:Int!,$high:Int!){{answer:findScenes("
+        'filter:{per_page:-1,sort:"id",direction:ASC},'
+        "scene_filter:{id:{value:$low,value2:$high,modifier:BETWEEN}})"
+        f"{{rows:scenes{{{fields}}}}}}}"
+    )
+
+
 def _everything(field_name: str, rows: str, fields: str) -> str:
     return (
         f'{field_name}(filter:{{per_page:-1,sort:"id",direction:ASC}})'
@@ -276,13 +285,10 @@ SCENE_RELATIONS = Operation(
 )
 SCENE_PAGE = Operation("ScenePage", _scene_page("ScenePage", SCENE_FIELDS), Rows[Scene])
 SCENES = Operation("Scenes", _scenes_by_id("Scenes", SCENE_FIELDS), Rows[Scene])
-SCENE_IDS = Operation(
-    "SceneIds",
-    "query SceneIds($low:Int!,$high:Int!){answer:findScenes("
-    'filter:{per_page:-1,sort:"id",direction:ASC},'
-    "scene_filter:{id:{value:$low,value2:$high,modifier:BETWEEN}}){rows:scenes{id}}}",
-    Rows[Ref],
+SCENES_BETWEEN = Operation(
+    "ScenesBetween", _scenes_between("ScenesBetween", SCENE_FIELDS), Rows[Scene]
 )
+SCENE_IDS = Operation("SceneIds", _scenes_between("SceneIds", "id"), Rows[Ref])
 SCENE_MEDIA = Operation(
     "SceneMedia", _scenes_by_id("SceneMedia", MEDIA_FIELDS), Rows[SceneMedia]
 )

@@ -108,7 +108,12 @@ class SceneLoader:
         self._known: dict[str, set[int]] | None = None
 
     def load(
-        self, pages: Iterable[Sequence[int]], total: int, progress: Progress
+        self,
+        pages: Iterable[Sequence[int]],
+        total: int,
+        progress: Progress,
+        *,
+        without_gaps: bool = False,
     ) -> None:
         """Fetch and store these scenes; issues and counts go to `tally`.
 
@@ -116,6 +121,8 @@ class SceneLoader:
             pages: The ids of the scenes, so many at a time as are fetched at once.
             total: How many scenes there are, for the progress alone.
             progress: Told of the scenes synced so far.
+            without_gaps: Each page has all the scenes that Stash has between its first
+                and its last.
 
         Raises:
             TransientError: Stash or the database is away; stored pages stay.
@@ -123,7 +130,7 @@ class SceneLoader:
             JobCancelled: A stop was asked for; stored pages stay.
         """
         done = 0
-        for ids, page in self._fetched(pages):
+        for ids, page in self._fetched(pages, without_gaps):
             total = max(total, done + len(ids))
             progress.update(done / total, f"Synced {done}/{total} scenes")
             self._store_page(page)
@@ -159,7 +166,7 @@ class SceneLoader:
             forget_hashes(session, changed_anew)
 
     def _fetched(
-        self, pages: Iterable[Sequence[int]]
+        self, pages: Iterable[Sequence[int]], without_gaps: bool
     ) -> Iterator[tuple[Sequence[int], _Page]]:
         """Yield each page's ids and scenes, fetching ahead in other threads."""
         coming = iter(pages)
@@ -168,7 +175,8 @@ class SceneLoader:
         try:
             while True:
                 for ids in coming:
-                    under_way.append((ids, executor.submit(self._fetch_page, ids)))
+                    page = executor.submit(self._fetch_page, ids, without_gaps)
+                    under_way.append((ids, page))
                     if len(under_way) > _AHEAD:
                         break
                 if not under_way:
@@ -179,10 +187,11 @@ class SceneLoader:
             # A stop must not wait for Stash to answer.
             executor.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch_page(self, ids: Sequence[int]) -> _Page:
+    def _fetch_page(self, ids: Sequence[int], without_gaps: bool = False) -> _Page:
         """Fetch; no scene twice."""
         before = self._newest
-        scenes = list({scene.id: scene for scene in self._fetch(ids)}.values())
+        fetched = self._fetch(ids, without_gaps)
+        scenes = list({scene.id: scene for scene in fetched}.values())
         unsettled = self._unsettled_of(scenes, before)
         if not self._trusting:
             return _Page(scenes, scenes, unsettled)
@@ -223,15 +232,20 @@ class SceneLoader:
                 if len(self.changed_ids) < LISTED_SCENES:
                     self.changed_ids += sorted(stored.created | stored.updated)
 
-    def _fetch(self, ids: Sequence[int]) -> Iterator[Scene]:
+    def _fetch(self, ids: Sequence[int], without_gaps: bool) -> Iterator[Scene]:
         """Yield those of the scenes that Stash gives, one bad scene notwithstanding."""
         try:
-            scenes, absent = self._stash.scenes(ids)
+            if without_gaps:
+                scenes = self._stash.scenes_between(ids[0], ids[-1])
+                given = {scene.id for scene in scenes}
+                absent = [id_ for id_ in ids if id_ not in given]
+            else:
+                scenes, absent = self._stash.scenes(ids)
         except JobError as error:
             if len(ids) > 1:
                 middle = len(ids) // 2
-                yield from self._fetch(ids[:middle])
-                yield from self._fetch(ids[middle:])
+                yield from self._fetch(ids[:middle], without_gaps)
+                yield from self._fetch(ids[middle:], without_gaps)
                 return
             self._set_aside(SCENE, ids[0], str(error))
             self._failures_in_a_row += 1

@@ -134,7 +134,7 @@ class Run:
                 total += len(page)
                 yield from page
 
-        self._load(in_pages(ids()), count)
+        self._load(in_pages(ids()), count, without_gaps=True)
         removed, held = self._remove_gone(
             scenes.vanished, scenes.missing, entities, total
         )
@@ -191,9 +191,15 @@ class Run:
             self._conflicts,
         )
 
-    def _load(self, pages: Iterable[Sequence[int]], total: int) -> None:
+    def _load(
+        self,
+        pages: Iterable[Sequence[int]],
+        total: int,
+        *,
+        without_gaps: bool = False,
+    ) -> None:
         progress = self._progress.within(_SURVEY_SHARE, _LOAD_SHARE)
-        self._loader.load(pages, total, progress)
+        self._loader.load(pages, total, progress, without_gaps=without_gaps)
         self._loader.settle(self._progress, self._settle_seconds)
 
     def _mark(

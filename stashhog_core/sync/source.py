@@ -55,6 +55,10 @@ class Source(Protocol):
         """Return the scenes of these ids and the ids Stash lacks."""
         ...
 
+    def scenes_between(self, low: int, high: int) -> list[Scene]:
+        """Return all scenes with ids from `low` to `high`, by rising id."""
+        ...
+
     def tags(self) -> list[Tag]:
         """Return all tags."""
         ...

@@ -398,6 +398,7 @@ def test_manifest_is_complete(target: Target, scene: Scene) -> None:
     assert len(ids) == client.count_scenes()
     assert scene.id in ids
     assert [s.id for page in client.scene_pages(page_size=3) for s in page] == ids
+    assert client.scenes_between(ids[0], ids[-1]) == client.scenes(ids)[0]
 
 
 def test_all_listings_in_one_answer(target: Target, scene: Scene) -> None:

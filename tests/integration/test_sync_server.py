@@ -60,7 +60,8 @@ class Site:
 
     def name(self, what: str) -> str:
         """Return a name nothing in this Stash has yet."""
-        return f"{what} {self.folder.name}"
+        # What tells it apart comes first: SQLite compares up to a zero byte.
+        return f"{self.folder.name} {what}"
 
     def ask(self, document: str, **variables: Any) -> Any:
         """Send a document the product does not use; return its one answer."""
@@ -459,26 +460,26 @@ def test_outage_in_the_middle(big: tuple[StandIn, Site], fault: str) -> None:
     """A run that breaks off on a later page keeps those before; the next ends it."""
     server, site = big
     first_is_here = threading.Event()
-    scenes = site.client.scenes
+    scenes_between = site.client.scenes_between
 
-    def break_off_after_the_first_page(ids: Any) -> Any:
-        if 2200 in ids:
+    def break_off_after_the_first_page(low: int, high: int) -> Any:
+        if high == 2200:
             # Pages are asked for at the same time.
             assert first_is_here.wait(30)
             if fault == "drop":
                 server.faults.drop_connection(times=50, field="findScenes")
             else:
                 server.faults.answer_status(503, times=50, field="findScenes")
-        answer = scenes(ids)
-        if 1 in ids:
+        answer = scenes_between(low, high)
+        if low == 1:
             first_is_here.set()
         return answer
 
-    site.client.scenes = break_off_after_the_first_page  # type: ignore[method-assign]
-    with pytest.raises(TransientError):
-        site.sync()
-    server.faults.clear()
-    site.client.scenes = scenes  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(site.client, "scenes_between", break_off_after_the_first_page)
+        with pytest.raises(TransientError):
+            site.sync()
+        server.faults.clear()
 
     stored = len(site.values(select(Scene.id)))
     history = select(SyncRun.id, SyncRun.status, SyncRun.created)
