@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,7 +82,8 @@ class Place:
 
     def download_listings(self) -> None:
         """Fetch and decode all light listings; keep nothing."""
-        for _ in self.stash.library().pages:
+        library = self.stash.library()
+        for _ in chain(library.pages, library.marker_pages):
             pass
 
     def download_by_stashapp_tools(self) -> None:

@@ -74,7 +74,7 @@ class StashReader:
         return self._transport.address
 
     def library(
-        self, files_changed_since: str = "", page_size: int = 10_000
+        self, files_changed_since: str = "", page_size: int = 20_000
     ) -> Library:
         """Return the light listings of everything, in as few requests as there may be.
 
