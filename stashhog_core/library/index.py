@@ -117,6 +117,9 @@ class Index:
                 "sprites": wanted.sprites,
                 "phashes": wanted.phashes,
             }
+            # PostgreSQL knows nothing of tables this new, nor of an index that it last
+            # saw empty: it would compare each row with each.
+            self._connection.execute("SET LOCAL enable_nestloop = off")
             self._connection.execute(statements.COMPARE, {**self._range, **options})
             counts = dict(
                 self._connection.execute(
