@@ -105,6 +105,16 @@ class RunningServices:
             assert time.monotonic() < deadline, f"{what} did not come:{self.logs()}"
             time.sleep(0.2)
 
+    def wait_for_end(self, run: str) -> Any:
+        """Return a run when it is over."""
+        over = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+        def is_over() -> bool:
+            return self.ask("GET", f"/flow_runs/{run}")["state"]["type"] in over
+
+        self.wait_until(is_over, f"the end of {run}")
+        return self.ask("GET", f"/flow_runs/{run}")
+
     def wait_until_well(self) -> None:
         """Return when all parts are well."""
 

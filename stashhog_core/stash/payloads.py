@@ -315,8 +315,7 @@ class Library:
     """The light listings of a whole library.
 
     Attributes:
-        pages: The scenes by rising id, listed as they are asked for. The last page is
-            shorter than the others, and may be empty.
+        pages: The scenes by rising id, listed as they are asked for.
         marker_pages: The markers, in the same way. One that is removed meanwhile can
             hide the first one of the next page.
         tags: All of them.

@@ -25,6 +25,7 @@ from stashhog_core.stash.payloads import (
 from stashhog_core.stash.transport import RETRY_DELAYS_SECONDS, Transport
 
 T = TypeVar("T")
+Keyed = TypeVar("Keyed", Scene, SceneMedia, SceneRelations, SceneStamp)
 
 IDS_PER_QUERY = 1000
 """Scenes asked for at a time when they are named by id."""
@@ -90,23 +91,13 @@ class StashReader:
         variables = {"after": 0, "page": 1, "size": page_size, "since": since}
         found = self._one(d.LIBRARY, variables)
         return Library(
-            pages=self._from_scenes(found.scenes.rows, page_size),
+            pages=self._pages_by_id(d.SCENE_STAMPS, page_size, found.scenes.rows),
             marker_pages=self._from_markers(found.markers.rows, page_size),
             tags=found.tags.rows,
             performers=found.performers.rows,
             studios=found.studios.rows,
             files=found.files.rows,
         )
-
-    def _from_scenes(
-        self, page: Sequence[SceneStamp], page_size: int
-    ) -> Iterator[Sequence[SceneStamp]]:
-        """Yield the first page, and those that follow."""
-        yield page
-        while len(page) == page_size:
-            after = {"after": page[-1].id, "size": page_size}
-            page = self._one(d.SCENE_STAMPS, after).rows
-            yield page
 
     def _from_markers(
         self, page: Sequence[MarkerStamp], page_size: int
@@ -120,28 +111,19 @@ class StashReader:
             page = self._one(d.MARKER_STAMPS, which).rows
             yield page
 
-    def scene_stamps(self, page_size: int = 5000) -> Iterator[list[SceneStamp]]:
+    def scene_stamps(self, page_size: int = 5000) -> Iterator[Sequence[SceneStamp]]:
         """Yield id and time of change of every scene, page by page, by rising id."""
-        after = 0
-        while rows := self._rows(d.SCENE_STAMPS, {"after": after, "size": page_size}):
-            yield rows
-            if len(rows) < page_size:
-                return
-            after = rows[-1].id
+        return self._pages_by_id(d.SCENE_STAMPS, page_size)
 
-    def scene_relations(self, page_size: int = 1000) -> Iterator[list[SceneRelations]]:
+    def scene_relations(
+        self, page_size: int = 1000
+    ) -> Iterator[Sequence[SceneRelations]]:
         """Yield the ids of all that belongs to every scene, page by page, by rising id.
 
         The order of the tags, performers and markers of a scene means nothing; the
         first file is the primary one.
         """
-        after = 0
-        variables = {"size": page_size}
-        while rows := self._rows(d.SCENE_RELATIONS, {**variables, "after": after}):
-            yield rows
-            if len(rows) < page_size:
-                return
-            after = rows[-1].id
+        return self._pages_by_id(d.SCENE_RELATIONS, page_size)
 
     def marker_stamps(self, page_size: int = 5000) -> Iterator[MarkerStamp]:
         """Yield id, time of change and scene of every marker, by rising id."""
@@ -170,14 +152,9 @@ class StashReader:
         """
         return self._rows(d.SCENES_BETWEEN, {"low": low, "high": high})
 
-    def scene_pages(self, page_size: int = 500) -> Iterator[list[Scene]]:
+    def scene_pages(self, page_size: int = 500) -> Iterator[Sequence[Scene]]:
         """Yield every scene with all it has, page by page, by rising id."""
-        after = 0
-        while rows := self._rows(d.SCENE_PAGE, {"after": after, "size": page_size}):
-            yield rows
-            if len(rows) < page_size:
-                return
-            after = rows[-1].id
+        return self._pages_by_id(d.SCENE_PAGE, page_size)
 
     def existing_scene_ids(self, ids: Sequence[int]) -> set[int]:
         """Return those of `ids` that Stash has."""
@@ -235,15 +212,9 @@ class StashReader:
         """Return where the scenes' media would be, and the ids Stash lacks."""
         return self._by_id(d.SCENE_MEDIA, ids)
 
-    def scene_media_pages(self, page_size: int = 500) -> Iterator[list[SceneMedia]]:
+    def scene_media_pages(self, page_size: int = 500) -> Iterator[Sequence[SceneMedia]]:
         """Yield where the media of every scene would be, page by page, by rising id."""
-        after = 0
-        variables = {"size": page_size}
-        while rows := self._rows(d.SCENE_MEDIA_PAGE, {**variables, "after": after}):
-            yield rows
-            if len(rows) < page_size:
-                return
-            after = rows[-1].id
+        return self._pages_by_id(d.SCENE_MEDIA_PAGE, page_size)
 
     def has_file(self, path: str) -> bool:
         """Tell whether a scene has a file at this path, as Stash names it."""
@@ -278,6 +249,22 @@ class StashReader:
         variables: Mapping[str, Any] | None = None,
     ) -> list[T]:
         return list(self._one(operation, variables).rows)
+
+    def _pages_by_id(
+        self,
+        operation: d.Operation[d.Rows[Keyed]],
+        page_size: int,
+        first: Sequence[Keyed] | None = None,
+    ) -> Iterator[Sequence[Keyed]]:
+        """Yield pages by rising id; `first` is at hand already, unless it is None."""
+        page = first
+        if page is None:
+            page = self._rows(operation, {"after": 0, "size": page_size})
+        while page:
+            yield page
+            if len(page) < page_size:
+                return
+            page = self._rows(operation, {"after": page[-1].id, "size": page_size})
 
     def _by_id(
         self, operation: d.Operation[d.Rows[T]], ids: Sequence[int]

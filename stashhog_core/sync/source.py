@@ -35,7 +35,7 @@ class Source(Protocol):
         """Return how many scenes there are, and the latest time of change of any."""
         ...
 
-    def scene_stamps(self) -> Iterator[list[SceneStamp]]:
+    def scene_stamps(self) -> Iterator[Sequence[SceneStamp]]:
         """Yield id and time of change of every scene, by rising id."""
         ...
 
@@ -43,7 +43,7 @@ class Source(Protocol):
         """Yield id, time of change and scene of every marker, by rising id."""
         ...
 
-    def scene_relations(self) -> Iterator[list[SceneRelations]]:
+    def scene_relations(self) -> Iterator[Sequence[SceneRelations]]:
         """Yield the ids of all that belongs to every scene, by rising id."""
         ...
 

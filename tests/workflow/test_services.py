@@ -94,7 +94,7 @@ def test_a_run_and_those_after_it_outlive_a_killed_server(up: RunningServices) -
 
     What the run did is in our own tables, whatever Prefect knows of it.
     """
-    write_video(up.downloads.parent / "library" / "late.mp4", seed=91)
+    write_video(up.stash.library / "late.mp4", seed=91)
     up.stash.faults.item_seconds = 4
     run = up.start(SCAN, {})
     up.wait_until(lambda: bool(up.stash.jobs.queue()), "the scan in Stash")
@@ -102,14 +102,7 @@ def test_a_run_and_those_after_it_outlive_a_killed_server(up: RunningServices) -
     up.wait_until_well()
     up.stash.faults.item_seconds = 0
 
-    over = {"COMPLETED", "FAILED", "CRASHED"}
-    state = {}
-
-    def is_over() -> bool:
-        state.update(up.ask("GET", f"/flow_runs/{run}")["state"])
-        return state["type"] in over
-
-    up.wait_until(is_over, "the end of the run")
+    state = up.wait_for_end(run)["state"]
     assert state["type"] == "COMPLETED", state
     again = up.run_job(SCAN)
     assert again.returncode == 0, again.stdout + up.logs()

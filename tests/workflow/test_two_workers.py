@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -75,7 +74,7 @@ def test_workers_and_pools_share_the_work(
         first = start(prepared, main)
         prepared.wait_until(lambda: bool(prepared.stash.jobs.queue()), "the scan")
         twin = start(prepared, main)
-        ended = wait_for_end(prepared, twin)
+        ended = prepared.wait_for_end(twin)
         assert ended["state"]["type"] == "FAILED"
         assert "Another run of process_new_scenes" in ended["state"]["message"]
         # The pool of `up` works meanwhile.
@@ -83,7 +82,7 @@ def test_workers_and_pools_share_the_work(
         assert check.returncode == 0, check.stdout + prepared.logs()
         again = start(prepared, scan)
         prepared.stash.faults.item_seconds = 0
-        states = [wait_for_end(prepared, run)["state"] for run in (first, again)]
+        states = [prepared.wait_for_end(run)["state"] for run in (first, again)]
 
     assert [state["type"] for state in states] == ["COMPLETED", "COMPLETED"], states
     assert submitted_by(prepared, first) != submitted_by(prepared, twin)
@@ -138,17 +137,6 @@ def start(services: RunningServices, deployment_id: str) -> str:
     wanted = {"state": {"type": "SCHEDULED"}}
     path = f"/deployments/{deployment_id}/create_flow_run"
     return str(services.ask("POST", path, wanted)["id"])
-
-
-def wait_for_end(services: RunningServices, run: str) -> Any:
-    """Return a run when it is over."""
-    over = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-
-    def is_over() -> bool:
-        return services.ask("GET", f"/flow_runs/{run}")["state"]["type"] in over
-
-    services.wait_until(is_over, f"the end of {run}")
-    return services.ask("GET", f"/flow_runs/{run}")
 
 
 def submitted_by(services: RunningServices, run: str) -> str:
