@@ -165,7 +165,12 @@ def compare_scenes(
     """
     gone = local.keys() - remote.keys()
     returned = remote.keys() & missing
-    differing = {id_ for id_, _ in remote.items() - local.items()}
+    mirrored = map(local.get, remote)
+    differing = {
+        id_
+        for (id_, text), known in zip(remote.items(), mirrored, strict=True)
+        if text != known
+    }
     new = differing - local.keys()
     return SceneDifference(
         new=new,

@@ -1,24 +1,31 @@
 """Going through all scenes, page by page, here and in Stash: memory stays flat."""
 
 import gc
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from operator import itemgetter
+from typing import Any, TypeVar
 
-from sqlalchemy import case, select
+from sqlalchemy import Select, case, select, text
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Marker, Scene
 from stashhog_core.db.reading import any_of, read_rows
+from stashhog_core.db.session import Database
 from stashhog_core.stash import payloads
 from stashhog_core.stash.payloads import MarkerStamp, SceneStamp
-from stashhog_core.sync.difference import Hash, LocalScenes
+from stashhog_core.sync.difference import Hash, SceneDifference, compare_scenes
 from stashhog_core.sync.hashes import content_hash
 
 T = TypeVar("T")
 Stamp = TypeVar("Stamp", SceneStamp, MarkerStamp)
+Row = tuple[Any, ...]
+
+_ROWS_READ = 20_000
+_id = itemgetter(0)
 
 
 @dataclass(frozen=True)
@@ -52,30 +59,106 @@ def mirrored(session: Session, scene_ids: Iterable[int]) -> Mirrored:
     contents = dict(read_rows(session, scenes))
     query = select(Marker.scene_id, Marker.id, Marker.stash_updated_text)
     markers: dict[int, set[tuple[int, str]]] = {}
-    for scene_id, id_, text in read_rows(
+    for scene_id, id_, updated_text in read_rows(
         session, query.where(Marker.scene_id == wanted)
     ):
-        markers.setdefault(scene_id, set()).add((id_, text))
+        markers.setdefault(scene_id, set()).add((id_, updated_text))
     return Mirrored(contents, markers)
 
 
-@dataclass(frozen=True)
-class Window:
-    """All mirrored scenes between two ids: Stash's listings come in such pieces."""
+LOCAL_SCENES = select(
+    Scene.id,
+    case((Scene.content.is_not(None), Scene.stash_updated_text)),
+    Scene.missing_since.is_not(None),
+)
+"""Scene, its time of change unless it is to be fetched anyway, whether it is gone."""
 
-    scenes: LocalScenes
-    missing: set[int]
+LOCAL_MARKERS = select(Marker.id, Marker.scene_id, Marker.stash_updated_text)
+"""Marker, its scene, its time of change."""
 
 
-def mirrored_between(session: Session, after: int, until: int | None) -> Window:
-    """Return the scenes with higher ids than `after`, up to `until`; None: the last."""
-    known = case((Scene.content.is_not(None), Scene.stash_updated_text))
-    query = select(Scene.id, known).where(Scene.id > after)
-    if until is not None:
-        query = query.where(Scene.id <= until)
-    missing = query.where(Scene.missing_since.is_not(None))
-    return Window(
-        dict(read_rows(session, query)), {id_ for id_, _ in read_rows(session, missing)}
+class RowsAhead:
+    """All rows of a query by rising id, read by another thread before they are wanted.
+
+    Each page is read in a transaction of its own: none is open while Stash is asked.
+
+    Args:
+        database: The mirror.
+        query: Its first column is the id.
+        executor: Whose thread reads.
+    """
+
+    def __init__(
+        self, database: Database, query: Select[Any], executor: Executor
+    ) -> None:
+        self._database = database
+        self._query = query
+        self._executor = executor
+        self._rows: list[Row] = []
+        self._coming: Future[list[Row]] | None = None
+        self._has_ended = False
+
+    def start(self, after: int = 0) -> None:
+        """Begin to read, at the ids above `after`."""
+        self._coming = self._executor.submit(self._read, after)
+
+    def between(self, after: int, until: int | None) -> list[Row]:
+        """Return the rows with ids above `after`, up to `until`; None: the last.
+
+        Each call asks for higher ids than the one before; what lies in between is
+        left out.
+        """
+        rows = self._rows
+        while not self._has_ended and (
+            until is None or not rows or _id(rows[-1]) < until
+        ):
+            if self._coming is None:
+                self.start(after)
+            rows += self._next_page()
+        first = bisect_right(rows, after, key=_id)
+        end = len(rows) if until is None else bisect_right(rows, until, key=_id)
+        self._rows = rows[end:]
+        return rows[first:end]
+
+    def _next_page(self) -> list[Row]:
+        if self._coming is None:
+            raise RuntimeError("no page is being read")
+        page = self._coming.result()
+        self._has_ended = len(page) < _ROWS_READ
+        if not self._has_ended:
+            self.start(_id(page[-1]))
+        return page
+
+    def _read(self, after: int) -> list[Row]:
+        id_ = self._query.selected_columns[0]
+        query = self._query.where(id_ > after).order_by(id_).limit(_ROWS_READ)
+        with self._database.transaction() as session:
+            # By the index: as long as PostgreSQL has not looked at the table, which is
+            # so after a first sync, it would sort all of it for each page.
+            session.execute(text("SET LOCAL enable_sort = off"))
+            return read_rows(session, query)
+
+
+@contextmanager
+def reading_ahead(
+    database: Database, *queries: Select[Any]
+) -> Iterator[tuple[RowsAhead, ...]]:
+    """Read the rows of several queries in one other thread, once each is started."""
+    executor = ThreadPoolExecutor(1, "sync-read")
+    try:
+        yield tuple(RowsAhead(database, query, executor) for query in queries)
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def compare_stamps(
+    stamps: Iterable[SceneStamp], mirrored: Sequence[Row]
+) -> SceneDifference:
+    """Compare scenes as listed with the rows of `LOCAL_SCENES` in the same place."""
+    return compare_scenes(
+        {stamp.id: stamp.updated_at for stamp in stamps},
+        {id_: known for id_, known, _ in mirrored},
+        {id_ for id_, _, is_missing in mirrored if is_missing},
     )
 
 

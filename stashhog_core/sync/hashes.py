@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.merge import merge_rows
@@ -16,6 +16,10 @@ SCENE = "scene"
 
 LIBRARY = "library"
 """The kind of the hashes of listings that were last found to be all mirrored."""
+
+_LOOK = "look"
+"""The kind of the one row that says that nothing has changed since a look began."""
+
 _FORM = 1
 """Goes into the hashes of scenes' content: raised when rows are made otherwise."""
 
@@ -46,13 +50,27 @@ def forget_hashes(session: Session, ids: Collection[int], kind: str = SCENE) -> 
     forget_library(session)
 
 
+def begin_look(session: Session) -> None:
+    """Note that a run is about to list everything, and to compare it."""
+    session.merge(Manifest(entity=_LOOK, id=0, hash=0))
+
+
 def note_library(session: Session, digests: Iterable[Hash]) -> None:
-    """Note that the mirror is what listings of these hashes say."""
+    """Note that the mirror is what listings of these hashes say.
+
+    Unless it was touched since the look began, as by somebody who gives up an edit:
+    that may have been after its rows were compared.
+    """
+    # Whoever touches it in this very moment comes before all of this, or after.
+    session.execute(text("LOCK TABLE manifest IN SHARE ROW EXCLUSIVE MODE"))
+    looks = session.scalars(select(Manifest.id).where(Manifest.entity == _LOOK)).all()
     forget_library(session)
-    rows = [(LIBRARY, number, digest) for number, digest in enumerate(digests)]
-    merge_rows(session, Manifest, ("entity", "id", "hash"), rows)
+    if looks:
+        rows = [(LIBRARY, number, digest) for number, digest in enumerate(digests)]
+        merge_rows(session, Manifest, ("entity", "id", "hash"), rows)
 
 
 def forget_library(session: Session) -> None:
     """Have the next look compare every row: something is about to change."""
-    session.execute(delete(Manifest).where(Manifest.entity == LIBRARY))
+    touched = Manifest.entity.in_([LIBRARY, _LOOK])
+    session.execute(delete(Manifest).where(touched))

@@ -156,7 +156,8 @@ class SceneLoader:
             time.sleep(min(left, 0.2))
         for ids in in_pages(unsettled):
             progress.checkpoint()
-            self._store_page(self._fetch_page(ids), again=True)
+            # Most are as they were stored a moment ago.
+            self._store_page(self._fetch_page(ids, trusting=True), again=True)
         changed_anew = [
             id_
             for id_, moment in self._unsettled.items()
@@ -175,7 +176,12 @@ class SceneLoader:
         try:
             while True:
                 for ids in coming:
-                    page = executor.submit(self._fetch_page, ids, without_gaps)
+                    page = executor.submit(
+                        self._fetch_page,
+                        ids,
+                        trusting=self._trusting,
+                        without_gaps=without_gaps,
+                    )
                     under_way.append((ids, page))
                     if len(under_way) > _AHEAD:
                         break
@@ -187,13 +193,15 @@ class SceneLoader:
             # A stop must not wait for Stash to answer.
             executor.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch_page(self, ids: Sequence[int], without_gaps: bool = False) -> _Page:
+    def _fetch_page(
+        self, ids: Sequence[int], *, trusting: bool, without_gaps: bool = False
+    ) -> _Page:
         """Fetch; no scene twice."""
         before = self._newest
         fetched = self._fetch(ids, without_gaps)
         scenes = list({scene.id: scene for scene in fetched}.values())
         unsettled = self._unsettled_of(scenes, before)
-        if not self._trusting:
+        if not trusting:
             return _Page(scenes, scenes, unsettled)
         with self._database.transaction() as session:
             known = mirrored(session, ids)

@@ -14,7 +14,6 @@ from stashhog_core.sync.difference import (
     EntityDifference,
     SceneDifference,
     compare_entities,
-    compare_scenes,
 )
 from stashhog_core.sync.entities import (
     MODELS,
@@ -23,12 +22,14 @@ from stashhog_core.sync.entities import (
     scenes_of_entities,
 )
 from stashhog_core.sync.everything import (
+    LOCAL_SCENES,
+    compare_stamps,
     is_empty,
-    mirrored_between,
     one_ahead,
+    reading_ahead,
     windows,
 )
-from stashhog_core.sync.hashes import SCENE, forget_hashes, note_library
+from stashhog_core.sync.hashes import SCENE, begin_look, forget_hashes, note_library
 from stashhog_core.sync.history import Issue, Kind, Status, Tally, finish_run
 from stashhog_core.sync.loader import LISTED_SCENES, SceneLoader, in_pages
 from stashhog_core.sync.local_edits import Conflicts, count_conflicts
@@ -72,6 +73,7 @@ class Run:
         self._progress.update(0, "Comparing with Stash")
         with self._database.transaction() as session:
             first = is_empty(session)
+            begin_look(session)
         if first or self._kind == "full":
             return self._sync_everything(first)
         return self._sync_differences()
@@ -125,14 +127,13 @@ class Run:
 
         def ids() -> Iterator[int]:
             nonlocal total
-            for after, until, stamps in windows(one_ahead(self._stash.scene_stamps())):
-                page = {stamp.id: stamp.updated_at for stamp in stamps}
-                if not first:
-                    with self._database.transaction() as session:
-                        mine = mirrored_between(session, after, until)
-                    scenes.add_gone(compare_scenes(page, mine.scenes, mine.missing))
-                total += len(page)
-                yield from page
+            listed = windows(one_ahead(self._stash.scene_stamps()))
+            with reading_ahead(self._database, LOCAL_SCENES) as (mirrored,):
+                for after, until, page in listed:
+                    rows = mirrored.between(after, until)
+                    scenes.add_gone(compare_stamps(page, rows))
+                    total += len(page)
+                    yield from [stamp.id for stamp in page]
 
         self._load(in_pages(ids()), count, without_gaps=True)
         removed, held = self._remove_gone(

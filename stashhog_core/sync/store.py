@@ -71,6 +71,9 @@ def store_scenes(
     # A page lost with a crashed server is found pending by the next run. The end of
     # the run is committed in full, and no later commit survives an earlier one's loss.
     session.execute(text("SET LOCAL synchronous_commit = off"))
+    # Rows are looked up by the ids of a page. As long as PostgreSQL has not looked at
+    # the tables, which is so after a first sync, it would read the whole of them.
+    session.execute(text("SET LOCAL enable_seqscan = off"))
     for kind, lacking in (stubs or {}).items():
         store_stubs(session, kind, lacking)
     ids = [scene.id for scene in scenes]
@@ -150,8 +153,10 @@ def _update(
     rows = [(*scene_row(scene), contents[scene.id]) for scene in scenes]
     differing = [row for row in rows if row != mirrored[row[0]]]
     if differing:
-        columns = (*SCENE_COLUMNS, "content")
-        merge_rows_returning(session, SceneTable, columns, differing, "id")
+        columns = (*SCENE_COLUMNS, "content", "synced_at")
+        now = session.scalar(select(func.now()))
+        stamped = [(*row, now) for row in differing]
+        merge_rows_returning(session, SceneTable, columns, stamped, "id")
     changed = {row[0] for row in differing if row[:-1] != mirrored[row[0]][:-1]}
     mine = {name: set(mirrored_children(session, name, ids)) for name in _PLAIN}
     refiled: set[int] = set()
@@ -170,7 +175,7 @@ def _update(
     changed |= touched
     _reset(session, remarked | replaced, generated=False)
     _reset(session, replaced, video_analyzed=False)
-    _reset(session, changed, synced_at=func.now())
+    _reset(session, changed - {row[0] for row in differing}, synced_at=func.now())
     return changed
 
 

@@ -8,18 +8,16 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.models import Marker, Scene, SceneFile
-from stashhog_core.db.reading import any_of, read_rows
+from stashhog_core.db.models import SceneFile
+from stashhog_core.db.reading import any_of
 from stashhog_core.db.session import Database
 from stashhog_core.sync.deep import scenes_of_changed_relations
 from stashhog_core.sync.difference import (
     EntityDifference,
     FileFacts,
     Hash,
-    LocalMarkers,
     SceneDifference,
     compare_entities,
-    compare_scenes,
     scenes_of_changed_files,
     scenes_of_changed_markers,
 )
@@ -30,7 +28,14 @@ from stashhog_core.sync.entities import (
     local_entities,
     scenes_of_entities,
 )
-from stashhog_core.sync.everything import mirrored_between, one_ahead, windows
+from stashhog_core.sync.everything import (
+    LOCAL_MARKERS,
+    LOCAL_SCENES,
+    compare_stamps,
+    one_ahead,
+    reading_ahead,
+    windows,
+)
 from stashhog_core.sync.history import last_look
 from stashhog_core.sync.rows import file_facts
 from stashhog_core.sync.source import Source
@@ -87,30 +92,36 @@ def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Sur
     """
     with database.transaction() as session:
         baseline, known = last_look(session)
-    library = stash.library("" if baseline is None else text_surely_before(baseline))
+    since = "" if baseline is None else text_surely_before(baseline)
+    looked = _Looked(known)
+    scenes = SceneDifference()
+    total, newest = 0, ""
+    with reading_ahead(database, LOCAL_SCENES, LOCAL_MARKERS) as mirrored:
+        my_scenes, my_markers = mirrored
+        if not known:
+            # Every row will be compared: they are read while Stash lists its own.
+            my_scenes.start()
+            my_markers.start()
+        library = stash.library(since)
+        for after, until, page in windows(one_ahead(library.pages)):
+            if looked.is_other(page):
+                scenes.add(compare_stamps(page, my_scenes.between(after, until)))
+            total += len(page)
+            newest = max([newest, *(stamp.updated_at for stamp in page)])
+        gone = scenes.vanished | scenes.missing
+        for after, until, part in windows(one_ahead(library.marker_pages)):
+            if looked.is_other(part):
+                theirs = ((m.id, m.scene.id, m.updated_at) for m in part)
+                rows = my_markers.between(after, until)
+                ours = {id_: (scene_id, text) for id_, scene_id, text in rows}
+                scenes.marker.update(
+                    set(scenes_of_changed_markers(theirs, ours)) - gone
+                )
     listings = {
         "tag": listing_of("tag", library.tags),
         "performer": listing_of("performer", library.performers),
         "studio": listing_of("studio", library.studios),
     }
-    looked = _Looked(known)
-    scenes = SceneDifference()
-    total, newest = 0, ""
-    for after, until, page in windows(one_ahead(library.pages)):
-        if looked.is_other(page):
-            with database.transaction() as session:
-                mine = mirrored_between(session, after, until)
-            stamps = {stamp.id: stamp.updated_at for stamp in page}
-            scenes.add(compare_scenes(stamps, mine.scenes, mine.missing))
-        total += len(page)
-        newest = max([newest, *(stamp.updated_at for stamp in page)])
-    gone = scenes.vanished | scenes.missing
-    for after, until, part in windows(one_ahead(library.marker_pages)):
-        if looked.is_other(part):
-            theirs = ((m.id, m.scene.id, m.updated_at) for m in part)
-            with database.transaction() as session:
-                ours = _local_markers(session, after, until)
-            scenes.marker.update(set(scenes_of_changed_markers(theirs, ours)) - gone)
     entities = {kind: EntityDifference() for kind in MODELS}
     if looked.is_other(library.tags, library.performers, library.studios):
         with database.transaction() as session:
@@ -156,18 +167,6 @@ class _Looked:
     def is_known(self) -> bool:
         """Whether all of it is the same."""
         return self._known == tuple(self.digests)
-
-
-def _local_markers(session: Session, after: int, until: int | None) -> LocalMarkers:
-    # A missing scene's markers are gone from Stash as well; they say nothing.
-    query = (
-        select(Marker.id, Marker.scene_id, Marker.stash_updated_text)
-        .join(Scene, Scene.id == Marker.scene_id)
-        .where(Scene.missing_since.is_(None), Marker.id > after)
-    )
-    if until is not None:
-        query = query.where(Marker.id <= until)
-    return {id_: (scene_id, text) for id_, scene_id, text in read_rows(session, query)}
 
 
 def _local_files(

@@ -1,6 +1,6 @@
 """Fields edited here win over Stash until they are pushed or discarded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,8 +13,8 @@ from stashhog_core.errors import JobError
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
-from stashhog_core.stash.payloads import Ref
-from stashhog_core.sync.job import sync
+from stashhog_core.stash.payloads import MarkerStamp, Ref
+from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.local_edits import (
     Conflicts,
     Edit,
@@ -202,6 +202,34 @@ def test_discarded_edit_gives_stash_its_value_back(
     assert edits(database) == []
     with database.transaction() as session:
         assert session.scalars(select(SceneTag.tag_id)).all() == []
+
+
+def test_discard_in_the_middle_of_a_look_is_seen_by_the_next(
+    database: Database,
+) -> None:
+    """A look that finds nothing else does not count a scene given up meanwhile."""
+
+    class Busy(WritableStash):
+        discards = False
+
+        def marker_pages(self) -> Iterator[list[MarkerStamp]]:
+            # Markers are listed when all scenes have been compared.
+            if self.discards:
+                with database.transaction() as session:
+                    discard_edits(session, scene)
+            yield from super().marker_pages()
+
+    stash = Busy()
+    scene = stash.add_scene("old")
+    run(stash, database)
+    edit(database, scene, title="mine")
+    stash.discards = True
+    run(stash, database)
+    stash.discards = False
+
+    assert pending_scenes(stash, database).reasons == {"changed": 1}
+    run(stash, database)
+    assert pending_scenes(stash, database).count == 0
 
 
 def test_all_kinds_of_fields_are_pushed(
