@@ -15,6 +15,23 @@ def link(text: str, url: str) -> str:
     return f"[{text}]({url})"
 
 
+def scene_link(
+    text: str, link_base: str | None, scene_id: int, second: float | None = None
+) -> str:
+    """Return a link to a scene in Stash, or the text alone.
+
+    Args:
+        text: What is shown.
+        link_base: What the addresses of Stash's pages begin with; None: no link.
+        scene_id: The scene.
+        second: Where it is to play from.
+    """
+    if link_base is None:
+        return text
+    at = "" if second is None else f"?t={second:g}"
+    return link(text, f"{link_base}/scenes/{scene_id}{at}")
+
+
 def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Return rows as a table, headed by the keys of the first.
 

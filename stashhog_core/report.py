@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from stashhog_core.markdown import cell, link
+from stashhog_core.markdown import cell, link, scene_link
 from stashhog_core.results import (
     Result,
     Step,
@@ -148,14 +148,14 @@ def failures(report: WorkflowReport) -> Iterator[str]:
 
 def to_markdown(
     report: WorkflowReport,
-    stash_url: str | None = None,
+    link_base: str | None = None,
     link_to: Callable[[str], str | None] = lambda _job_id: None,
 ) -> str:
     """Word a workflow's report for Prefect's UI.
 
     Args:
         report: What the run did.
-        stash_url: Where Stash is: scenes link to it.
+        link_base: What the addresses of Stash's pages begin with: scenes link to it.
         link_to: Returns where a step or a batch can be looked at, if anywhere.
     """
     summary = report.summary
@@ -200,8 +200,7 @@ def to_markdown(
         lines += ["", "## What changed", "", "| Scene | Changes |", "|---|---|"]
         for scene in report.scenes:
             name = scene.title or f"Scene {scene.scene_id}"
-            if stash_url:
-                name = link(name, f"{stash_url.rstrip('/')}/scenes/{scene.scene_id}")
+            name = scene_link(name, link_base, scene.scene_id)
             lines.append(f"| {cell(name)} | {cell(', '.join(scene.changes))} |")
     return "\n".join(lines) + "\n"
 

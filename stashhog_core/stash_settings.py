@@ -1,6 +1,7 @@
 """The settings of the Stash server and of its jobs."""
 
 from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -28,6 +29,11 @@ class StashSettings(Section):
     url: str | None = Field(
         default=None,
         description="Address of the Stash server, such as http://localhost:9999.",
+        pattern=ADDRESS,
+    )
+    public_url: str | None = Field(
+        default=None,
+        description="Address of Stash in your browser, for links; none: that of `url`.",
         pattern=ADDRESS,
     )
     api_key: SecretStr | None = Field(
@@ -85,3 +91,14 @@ class StashSettings(Section):
         description="Further Stash servers by name, for jobs that name one (JSON "
         'object), such as {"attic": {"url": "http://attic:9999", "api_key": "…"}}.',
     )
+
+    @property
+    def link_base(self) -> str | None:
+        """What the addresses of Stash's pages begin with; no credentials."""
+        address = self.public_url or self.url
+        if address is None:
+            return None
+        parts = urlsplit(address)
+        host = parts.netloc.rpartition("@")[2]
+        path = parts.path.rstrip("/").removesuffix("/graphql")
+        return urlunsplit((parts.scheme, host, path, "", ""))

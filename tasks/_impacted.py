@@ -6,13 +6,13 @@ from prefect.artifacts import create_markdown_artifact
 
 from stashhog_core.db.scenes import scene_titles
 from stashhog_core.db.session import Database
-from stashhog_core.markdown import link, table
+from stashhog_core.markdown import scene_link, table
 
 SHOWN = 500
 
 
 def show_impacted_scenes(
-    database: Database, scene_ids: Sequence[str], stash_url: str | None
+    database: Database, scene_ids: Sequence[str], link_base: str | None
 ) -> None:
     """Make a table of the first 500 scenes, each with its link to Stash."""
     if not scene_ids:
@@ -20,12 +20,11 @@ def show_impacted_scenes(
     shown = [int(scene_id) for scene_id in scene_ids[:SHOWN]]
     with database.transaction() as session:
         titles = scene_titles(session, shown)
-    base = (stash_url or "").rstrip("/").removesuffix("/graphql")
     rows = [
         {
             "id": scene_id,
-            "scene": link(
-                titles.get(scene_id) or f"Scene {scene_id}", f"{base}/scenes/{scene_id}"
+            "scene": scene_link(
+                titles.get(scene_id) or f"Scene {scene_id}", link_base, scene_id
             ),
         }
         for scene_id in shown

@@ -75,5 +75,5 @@ def auto_stash_generate(params: StashGenerateParams) -> StashGenerateResult:
                     end_time=datetime.now(UTC),
                     gave_way=True,
                 )
-        show_impacted_scenes(job.database, result.scenes_updated, settings.url)
+        show_impacted_scenes(job.database, result.scenes_updated, settings.link_base)
     return result

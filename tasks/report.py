@@ -41,7 +41,9 @@ def keep_report(
             report=result.model_dump(mode="json"),
         )
     markdown = (
-        to_markdown(result, services.settings.stash.url, partial(url_for, "task-run"))
+        to_markdown(
+            result, services.settings.stash.link_base, partial(url_for, "task-run")
+        )
         if isinstance(result, WorkflowReport)
         else job_markdown(job, result)
     )

@@ -19,10 +19,10 @@ def review_plan(params: ReviewPlanParams) -> ReviewResult:
     with open_job("review_plan") as job:
         with job.database.transaction() as session:
             outcome = decide(session, params)
-        stash_url = job.settings.stash.url
+        link_base = job.settings.stash.link_base
         with job.database.transaction() as session:
             by_value = value_rows(session, params.plan_id)
-            changes = change_rows(session, params.plan_id, stash_url)
+            changes = change_rows(session, params.plan_id, link_base)
     create_table_artifact(
         by_value,
         key=f"plan-{params.plan_id}-values",

@@ -29,5 +29,5 @@ def stash_generate(
             settings=settings,
             was_cancelled=was_cancelled,
         )
-        show_impacted_scenes(job.database, result.scenes_updated, settings.url)
+        show_impacted_scenes(job.database, result.scenes_updated, settings.link_base)
     return result

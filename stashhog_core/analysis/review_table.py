@@ -1,5 +1,6 @@
 """A plan as tables for a reviewer: by value, and change by change with evidence."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Text, case, cast, func, select
@@ -7,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.plans import plan_changes
 from stashhog_core.db.models import PlanChange
-from stashhog_core.markdown import link
+from stashhog_core.markdown import scene_link
 
 SHOWN_CHANGES = 500
 """More rows than this nobody reads in a browser; the terminal exports them all."""
@@ -59,13 +60,18 @@ def value_rows(session: Session, plan_id: int) -> list[dict[str, Any]]:
 
 
 def change_rows(
-    session: Session, plan_id: int, stash_url: str | None, limit: int = SHOWN_CHANGES
+    session: Session, plan_id: int, link_base: str | None, limit: int = SHOWN_CHANGES
 ) -> list[dict[str, Any]]:
     """Return changes with their evidence and a link to the second in Stash."""
     return [
         {
             "id": change.id,
-            "scene": scene_link(stash_url, change.scene_id, change.evidence),
+            "scene": scene_link(
+                f"scene {change.scene_id}",
+                link_base,
+                change.scene_id,
+                _second(change.evidence),
+            ),
             "change": change.in_words,
             "now": change.base if change.base is not None else "",
             "confidence": round(change.confidence, 2),
@@ -77,10 +83,6 @@ def change_rows(
     ]
 
 
-def scene_link(stash_url: str | None, scene_id: int, evidence: dict[str, Any]) -> str:
-    """Return a link to the scene, at the second that the evidence points to."""
-    if stash_url is None:
-        return f"scene {scene_id}"
+def _second(evidence: Mapping[str, Any]) -> float | None:
     second = evidence.get("second")
-    at = f"?t={second:g}" if isinstance(second, int | float) else ""
-    return link(f"scene {scene_id}", f"{stash_url.rstrip('/')}/scenes/{scene_id}{at}")
+    return second if isinstance(second, int | float) else None

@@ -19,4 +19,5 @@ def server_settings(settings: StashSettings, name: str | None) -> StashSettings:
             where=f"known are {', '.join(settings.servers) or 'none'}",
             remedy="add it to STASHHOG_STASH__SERVERS",
         )
-    return settings.model_copy(update={"url": server.url, "api_key": server.api_key})
+    mine = {"url": server.url, "api_key": server.api_key, "public_url": None}
+    return settings.model_copy(update=mine)

@@ -235,7 +235,7 @@ def test_tables_show_values_and_evidence(database: Database, plan: int) -> None:
     """One row per value with its scenes; each change links to the second in Stash."""
     with database.transaction() as session:
         values = value_rows(session, plan)
-        changes = change_rows(session, plan, "http://stash/")
+        changes = change_rows(session, plan, "http://stash")
 
     assert (values[0]["change"], values[0]["scenes"]) == ("add tags Outside", 2)
     assert changes[0]["scene"] == "[scene 1](http://stash/scenes/1?t=5)"

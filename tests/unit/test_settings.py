@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.settings import get_settings
+from stashhog_core.settings import StashSettings, get_settings
 
 
 def test_defaults_need_no_environment() -> None:
@@ -113,3 +113,26 @@ def test_other_schedules_are_refused_by_name(
 
     with pytest.raises(ConfigurationError, match="STASHHOG_SCHEDULES__CLEANUP"):
         get_settings()
+
+
+@pytest.mark.parametrize(
+    ("url", "public_url", "expected"),
+    [
+        (None, None, None),
+        ("http://stash:9999/", None, "http://stash:9999"),
+        ("http://stash:9999/graphql", None, "http://stash:9999"),
+        ("http://me:secret@stash/sub/", None, "http://stash/sub"),
+        (
+            "http://stash:9999",
+            "https://media.example/stash/",
+            "https://media.example/stash",
+        ),
+    ],
+)
+def test_links_lead_where_a_browser_finds_stash(
+    url: str | None, public_url: str | None, expected: str | None
+) -> None:
+    """By the public address if there is one; never with credentials."""
+    settings = StashSettings(url=url, public_url=public_url)
+
+    assert settings.link_base == expected

@@ -154,7 +154,7 @@ def test_the_report_names_steps_troubles_and_scenes() -> None:
         scenes=[SceneChanges(scene_id=7, title="A|B", changes=("tag + 720p",))],
     )
 
-    markdown = to_markdown(report, "http://stash:9999/")
+    markdown = to_markdown(report, "http://stash:9999")
 
     assert ("Stash metadata scan", "Skipped", "Skipped - No new items", 0.0) in list(
         step_rows(report)
