@@ -1,7 +1,7 @@
 """Looking at Stash and at the mirror, cheaply, to learn what differs."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.models import SceneFile
 from stashhog_core.db.reading import any_of
 from stashhog_core.db.session import Database
+from stashhog_core.stash.payloads import MarkerStamp, SceneStamp
 from stashhog_core.sync.deep import scenes_of_changed_relations
 from stashhog_core.sync.difference import (
     EntityDifference,
@@ -31,6 +32,7 @@ from stashhog_core.sync.entities import (
 from stashhog_core.sync.everything import (
     LOCAL_MARKERS,
     LOCAL_SCENES,
+    RowsAhead,
     compare_stamps,
     one_ahead,
     reading_ahead,
@@ -94,8 +96,6 @@ def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Sur
         baseline, known = last_look(session)
     since = "" if baseline is None else text_surely_before(baseline)
     looked = _Looked(known)
-    scenes = SceneDifference()
-    total, newest = 0, ""
     with reading_ahead(database, LOCAL_SCENES, LOCAL_MARKERS) as mirrored:
         my_scenes, my_markers = mirrored
         if not known:
@@ -103,20 +103,10 @@ def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Sur
             my_scenes.start()
             my_markers.start()
         library = stash.library(since)
-        for after, until, page in windows(one_ahead(library.pages)):
-            if looked.is_other(page):
-                scenes.add(compare_stamps(page, my_scenes.between(after, until)))
-            total += len(page)
-            newest = max([newest, *(stamp.updated_at for stamp in page)])
+        scenes, total, newest = _compare_scenes(library.pages, my_scenes, looked)
         gone = scenes.vanished | scenes.missing
-        for after, until, part in windows(one_ahead(library.marker_pages)):
-            if looked.is_other(part):
-                theirs = ((m.id, m.scene.id, m.updated_at) for m in part)
-                rows = my_markers.between(after, until)
-                ours = {id_: (scene_id, text) for id_, scene_id, text in rows}
-                scenes.marker.update(
-                    set(scenes_of_changed_markers(theirs, ours)) - gone
-                )
+        marked = _compare_markers(library.marker_pages, my_markers, looked)
+    scenes.marker.update(marked - gone)
     listings = {
         "tag": listing_of("tag", library.tags),
         "performer": listing_of("performer", library.performers),
@@ -167,6 +157,34 @@ class _Looked:
     def is_known(self) -> bool:
         """Whether all of it is the same."""
         return self._known == tuple(self.digests)
+
+
+def _compare_scenes(
+    pages: Iterator[Sequence[SceneStamp]], mirrored: RowsAhead, looked: _Looked
+) -> tuple[SceneDifference, int, str]:
+    """Return what differs, how many scenes are listed, and their latest change."""
+    scenes = SceneDifference()
+    total, newest = 0, ""
+    for after, until, page in windows(one_ahead(pages)):
+        if looked.is_other(page):
+            scenes.add(compare_stamps(page, mirrored.between(after, until)))
+        total += len(page)
+        newest = max([newest, *(stamp.updated_at for stamp in page)])
+    return scenes, total, newest
+
+
+def _compare_markers(
+    pages: Iterator[Sequence[MarkerStamp]], mirrored: RowsAhead, looked: _Looked
+) -> set[int]:
+    """Return the scenes of the markers that differ."""
+    scenes: set[int] = set()
+    for after, until, page in windows(one_ahead(pages)):
+        if looked.is_other(page):
+            theirs = ((m.id, m.scene.id, m.updated_at) for m in page)
+            rows = mirrored.between(after, until)
+            mine = {id_: (scene_id, text) for id_, scene_id, text in rows}
+            scenes.update(scenes_of_changed_markers(theirs, mine))
+    return scenes
 
 
 def _local_files(
