@@ -22,7 +22,7 @@ edits_app = typer.Typer(
 console = Console()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SceneId = Annotated[int, typer.Argument(min=1, help="The scene's id.")]
+SceneId = Annotated[int, typer.Argument(min=1, max=2**63 - 1, help="The scene's id.")]
 
 
 @contextmanager
@@ -66,7 +66,8 @@ def set_fields(
     fields: Annotated[list[str], typer.Argument(help="name=value, JSON or text.")],
 ) -> None:
     """Change fields of a scene here; `stashhog edits push` brings them to Stash."""
-    from stashhog_core.sync.local_edits import SceneEdit, edit_scene
+    from stashhog_core.sync.local_edits import edit_scene
+    from stashhog_core.sync.scene_edit import SceneEdit
 
     values: dict[str, Any] = {}
     for pair in fields:
@@ -87,7 +88,7 @@ def set_fields(
         first = error.errors()[0]
         raise ConfigurationError(
             f"The field {first['loc'][0]} cannot be {first['input']!r}",
-            remedy=first["msg"],
+            remedy=first["msg"].removeprefix("Value error, "),
         ) from error
     with _database() as database, database.transaction() as session:
         edit_scene(session, scene_id, edit)

@@ -1,11 +1,11 @@
 """Fields of scenes edited here: they win over Stash until pushed or discarded."""
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import delete, func, literal, null, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
@@ -20,10 +20,15 @@ from stashhog_core.db.models import (
     Studio,
     Tag,
 )
+from stashhog_core.db.reading import any_of, read_rows
 from stashhog_core.errors import JobError
 from stashhog_core.stash import payloads
 from stashhog_core.stash.payloads import Ref
 from stashhog_core.sync.hashes import forget_hashes
+from stashhog_core.sync.rows import plain_text
+from stashhog_core.sync.scene_edit import SceneEdit
+
+log = logging.getLogger(__name__)
 
 Conflicts = Literal["remote_wins", "local_wins", "ask"]
 """Who wins where a field was changed both here and in Stash."""
@@ -32,32 +37,6 @@ _LINKS: Mapping[str, tuple[Any, str, Any]] = {
     "tag_ids": (SceneTag, "tag_id", Tag),
     "performer_ids": (ScenePerformer, "performer_id", Performer),
 }
-
-
-class SceneEdit(BaseModel):
-    """New values of a scene's fields; what is not set stays as it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    title: str = ""
-    code: str = ""
-    details: str = ""
-    director: str = ""
-    date: Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")] | None = None
-    rating100: Annotated[int, Field(ge=1, le=100)] | None = None
-    organized: bool = False
-    urls: tuple[str, ...] = ()
-    studio_id: Annotated[int, Field(gt=0)] | None = None
-    tag_ids: tuple[Annotated[int, Field(gt=0)], ...] = ()
-    performer_ids: tuple[Annotated[int, Field(gt=0)], ...] = ()
-
-    def values(self) -> dict[str, Any]:
-        """Return the fields that are set, as they are stored."""
-        values = self.model_dump(mode="json", exclude_unset=True)
-        return {
-            name: sorted(set(value)) if name in _LINKS else value
-            for name, value in values.items()
-        }
 
 
 @dataclass(frozen=True)
@@ -72,6 +51,21 @@ class Edit:
     theirs: Any = None
 
 
+def hold_scenes(session: Session, scene_ids: Collection[int]) -> set[int]:
+    """Keep others from editing or storing these scenes; return those mirrored.
+
+    Whoever touches both holds the scenes before their edits: else two would wait for
+    each other.
+    """
+    held = (
+        select(Scene.id)
+        .where(Scene.id == any_of(scene_ids))
+        .order_by(Scene.id)
+        .with_for_update(key_share=True)
+    )
+    return {id_ for (id_,) in read_rows(session, held)}
+
+
 def edit_scene(session: Session, scene_id: int, edit: SceneEdit) -> None:
     """Change fields of a mirrored scene; Stash does not know until they are pushed.
 
@@ -83,7 +77,8 @@ def edit_scene(session: Session, scene_id: int, edit: SceneEdit) -> None:
     Raises:
         JobError: The scene, or a tag, performer or studio named, is not mirrored.
     """
-    scene = session.get(Scene, scene_id, with_for_update=True)
+    hold_scenes(session, [scene_id])
+    scene = session.get(Scene, scene_id)
     if scene is None:
         raise JobError(f"Scene {scene_id} is not in the mirror", remedy="sync first")
     values = edit.values()
@@ -123,8 +118,11 @@ def discard_edits(
     Returns:
         The fields that had been edited.
     """
+    hold_scenes(session, [scene_id])
     given_up = {
-        edit.field: edit.theirs if edit.conflict else edit.base
+        edit.field: _living(
+            session, edit.field, edit.theirs if edit.conflict else edit.base
+        )
         for edit in edits_of(session, [scene_id])[scene_id]
         if fields is None or edit.field in fields
     }
@@ -141,6 +139,7 @@ def keep_local(session: Session, scene_id: int, field: str) -> None:
     Raises:
         JobError: There is no such conflict.
     """
+    hold_scenes(session, [scene_id])
     row = session.get(LocalEdit, (scene_id, field))
     if row is None or row.conflict_since is None:
         raise JobError(f"{field} of scene {scene_id} is not in conflict")
@@ -197,9 +196,10 @@ def settle_edits(
 ) -> list[payloads.Scene]:
     """Compare fetched scenes with their local edits; return them as to be stored.
 
-    An edit that Stash has meanwhile is done. Where Stash still has what the edit was
-    based on, the edit wins. Where both were changed, the strategy decides; to ask
-    means that the local value stays, and the field is listed as a conflict.
+    The caller holds the scenes. What an edit names and Stash has no more is taken out
+    of it. An edit that Stash has meanwhile is done. Where Stash still has what the
+    edit was based on, the edit wins. Where both were changed, the strategy decides; to
+    ask means that the local value stays, and the field is listed as a conflict.
     """
     known = edits_of(session, [scene.id for scene in scenes])
     if not known:
@@ -208,7 +208,7 @@ def settle_edits(
     for scene in scenes:
         standing = [
             edit
-            for edit in known[scene.id]
+            for edit in _of_living(session, known[scene.id])
             if _stands(session, edit, stash_value(scene, edit.field), conflicts)
         ]
         settled.append(with_edits(scene, standing))
@@ -225,7 +225,7 @@ def stash_value(scene: payloads.Scene, field: str) -> Any:
     value = getattr(scene, field)
     if field in {"date", "rating100", "organized"}:
         return value
-    return list(value) if field == "urls" else value or ""
+    return list(map(plain_text, value)) if field == "urls" else plain_text(value)
 
 
 def note_conflict(session: Session, edit: Edit, theirs: Any) -> None:
@@ -239,11 +239,15 @@ def note_conflict(session: Session, edit: Edit, theirs: Any) -> None:
 
 
 def forget_edit(session: Session, edit: Edit) -> None:
-    """Take an edit as done, unless it was changed meanwhile."""
+    """Take an edit as done: Stash has its value.
+
+    If it was changed meanwhile, the newer value is based on what Stash has now.
+    """
     same = LocalEdit.value == literal(edit.value, JSONB)
     if edit.value is None:
         same = LocalEdit.value.is_(None)
     session.execute(_row_of(delete(LocalEdit), edit).where(same))
+    rebase_edit(session, edit, edit.value)
 
 
 def rebase_edit(session: Session, edit: Edit, theirs: Any) -> None:
@@ -265,13 +269,48 @@ def _stands(session: Session, edit: Edit, theirs: Any, conflicts: Conflicts) -> 
             rebase_edit(session, edit, theirs)
         return True
     if conflicts == "remote_wins":
-        forget_edit(session, edit)
+        _forget(session, edit.scene_id, [edit.field])
         return False
     if conflicts == "local_wins":
         rebase_edit(session, edit, theirs)
     else:
         note_conflict(session, edit, theirs)
     return True
+
+
+def _of_living(session: Session, edits: Iterable[Edit]) -> Iterable[Edit]:
+    """Yield edits without the tags, performers and studios that are gone."""
+    for edit in edits:
+        value = _living(session, edit.field, edit.value)
+        base = _living(session, edit.field, edit.base)
+        if (value, base) == (edit.value, edit.base):
+            yield edit
+            continue
+        log.warning(
+            "The edit of %s of scene %d named what Stash has no more",
+            edit.field,
+            edit.scene_id,
+        )
+        if edit.field == "studio_id" and value is None and edit.value is not None:
+            _forget(session, edit.scene_id, [edit.field])
+            continue
+        session.execute(
+            _row_of(update(LocalEdit), edit).values(
+                value=_json(value), base=_json(base)
+            )
+        )
+        yield replace(edit, value=value, base=base)
+
+
+def _living(session: Session, field: str, value: Any) -> Any:
+    """Return the value of a field without ids that have no row any more."""
+    if not value or field not in {"studio_id", *_LINKS}:
+        return value
+    model = Studio if field == "studio_id" else _LINKS[field][2]
+    ids = [value] if field == "studio_id" else value
+    query = select(model.id).where(model.id == func.any(list(ids)))
+    living = sorted(session.scalars(query))
+    return next(iter(living), None) if field == "studio_id" else living
 
 
 def _require_known(session: Session, values: Mapping[str, Any]) -> None:

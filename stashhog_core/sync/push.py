@@ -15,6 +15,7 @@ from stashhog_core.stash.scene_editor import SceneEditor
 from stashhog_core.sync.local_edits import (
     Edit,
     forget_edit,
+    hold_scenes,
     list_edits,
     note_conflict,
     stash_value,
@@ -96,6 +97,7 @@ def _push_scene(
     wanted = [e for e in edits if live[e.field] == e.base and e not in already]
     _send(stash, scene_id, wanted, live)
     with database.transaction() as session:
+        hold_scenes(session, [scene_id])
         for edit in changed:
             note_conflict(session, edit, live[edit.field])
         for edit in (*wanted, *already):

@@ -23,7 +23,7 @@ from stashhog_core.stash.payloads import Scene
 from stashhog_core.sync.entities import hold_entities, store_stubs
 from stashhog_core.sync.hashes import content_hash, forget_library
 from stashhog_core.sync.history import Stored
-from stashhog_core.sync.local_edits import Conflicts, settle_edits
+from stashhog_core.sync.local_edits import Conflicts, hold_scenes, settle_edits
 from stashhog_core.sync.mirrored import (
     CHILDREN,
     MARKER_TAGS,
@@ -77,8 +77,7 @@ def store_scenes(
     for kind, lacking in (stubs or {}).items():
         store_stubs(session, kind, lacking)
     ids = [scene.id for scene in scenes]
-    mirrored = select(SceneTable.id).where(SceneTable.id == any_of(ids))
-    known = {id_ for (id_,) in read_rows(session, mirrored)}
+    known = hold_scenes(session, ids)
     fresh = [scene for scene in scenes if scene.id not in known]
     _create(session, fresh)
     others = [scene for scene in scenes if scene.id in known]

@@ -1,6 +1,7 @@
 """Fields edited here win over Stash until they are pushed or discarded."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -14,17 +15,18 @@ from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
 from stashhog_core.stash.payloads import MarkerStamp, Ref
+from stashhog_core.sync import store
 from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.local_edits import (
     Conflicts,
     Edit,
-    SceneEdit,
     discard_edits,
     edit_scene,
     keep_local,
     list_edits,
 )
 from stashhog_core.sync.push import Pushed, push_edits
+from stashhog_core.sync.scene_edit import SceneEdit
 from tests.fake_stash import FakeStash, refs
 
 
@@ -230,6 +232,179 @@ def test_discard_in_the_middle_of_a_look_is_seen_by_the_next(
     assert pending_scenes(stash, database).reasons == {"changed": 1}
     run(stash, database)
     assert pending_scenes(stash, database).count == 0
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> Thread:
+    """Let somebody else act as soon as sync has read the edits of a page."""
+    other = Thread(target=act)
+    settle = store.settle_edits
+
+    def settled(*args: Any) -> Any:
+        scenes = settle(*args)
+        if other.ident is None:
+            other.start()
+            # Who is not kept waiting is done by then.
+            other.join(0.3)
+        return scenes
+
+    monkeypatch.setattr(store, "settle_edits", settled)
+    return other
+
+
+def test_discard_while_its_scene_is_stored(
+    stash: WritableStash, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever comes first, the mirror ends as Stash is."""
+    scene = stash.add_scene("theirs")
+    run(stash, database)
+    edit(database, scene, title="mine")
+    stash.edit(scene, rating100=80)
+
+    def discard() -> None:
+        with database.transaction() as session:
+            discard_edits(session, scene)
+
+    other = meanwhile(monkeypatch, discard)
+    run(stash, database)
+    other.join()
+    run(stash, database)
+
+    assert edits(database) == []
+    assert title(database, scene) == "theirs"
+
+
+def test_edit_while_its_scene_is_stored(
+    stash: WritableStash, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edit waits for the scene to be stored, and then stands."""
+    scene = stash.add_scene("theirs")
+    run(stash, database)
+    edit(database, scene, code="mine")
+    stash.edit(scene, code="newer")
+
+    other = meanwhile(monkeypatch, lambda: edit(database, scene, title="mine"))
+    run(stash, database)
+    other.join()
+    run(stash, database)
+
+    assert [e.field for e in edits(database)] == ["code", "title"]
+    assert title(database, scene) == "mine"
+
+
+@pytest.mark.parametrize("strategy", ["ask", "remote_wins"])
+def test_edit_while_an_older_one_is_pushed(
+    database: Database, strategy: Conflicts
+) -> None:
+    """The newer value is based on the pushed one: it is no conflict, nor lost."""
+
+    class Slow(WritableStash):
+        def update_scene(self, scene_id: int, fields: Mapping[str, Any]) -> None:
+            super().update_scene(scene_id, fields)
+            if self.writes == 1:
+                edit(database, scene_id, title="newest")
+
+    stash = Slow()
+    scene = stash.add_scene("theirs")
+    run(stash, database)
+    edit(database, scene, title="mine")
+    push(stash, database)
+
+    assert run(stash, database, strategy).conflicts == 0
+    assert title(database, scene) == "newest"
+    push(stash, database)
+    assert stash.scene_rows[scene].title == "newest"
+
+
+@pytest.mark.parametrize("kind", ["tag", "studio"])
+def test_edit_that_names_what_stash_removes(
+    stash: WritableStash, database: Database, kind: str
+) -> None:
+    """It loses what is gone, and keeps nothing else of its scene from coming in."""
+    gone, kept = stash.add_tag("gone"), stash.add_tag("kept")
+    studio = stash.add_studio("gone")
+    scene = stash.add_scene("old")
+    run(stash, database)
+    if kind == "tag":
+        edit(database, scene, tag_ids=[gone, kept])
+        stash.merge_tag(gone, stash.add_tag("other"))
+    else:
+        edit(database, scene, studio_id=studio)
+        stash.destroy_studio(studio)
+    for _ in range(2):
+        run(stash, database, confirm_removals=True)
+    stash.edit(scene, title="new")
+
+    assert run(stash, database).failed == 0
+    assert title(database, scene) == "new"
+    left = [e.value for e in edits(database)]
+    assert left == ([[kept]] if kind == "tag" else [])
+
+
+@pytest.mark.parametrize("kind", ["tag", "studio"])
+def test_edit_that_replaced_what_stash_removes(
+    stash: WritableStash, database: Database, kind: str
+) -> None:
+    """It can be given up: the scene is as Stash has it now."""
+    gone, kept = stash.add_tag("gone"), stash.add_tag("kept")
+    studio = stash.add_studio("gone")
+    scene = stash.add_scene("a", tags=refs(gone), studio=refs(studio)[0])
+    run(stash, database)
+    if kind == "tag":
+        edit(database, scene, tag_ids=[kept])
+        stash.merge_tag(gone, stash.add_tag("other"))
+    else:
+        edit(database, scene, studio_id=None)
+        stash.destroy_studio(studio)
+    for _ in range(2):
+        run(stash, database, confirm_removals=True)
+    with database.transaction() as session:
+        discard_edits(session, scene)
+    run(stash, database)
+
+    assert edits(database) == []
+    with database.transaction() as session:
+        tags = set(session.scalars(select(SceneTag.tag_id)))
+        assert session.get_one(Scene, scene).studio_id == (
+            studio if kind == "tag" else None
+        )
+    assert tags == {ref.id for ref in stash.scene_rows[scene].tags}
+
+
+def test_character_that_the_mirror_cannot_hold(
+    stash: WritableStash, database: Database
+) -> None:
+    """A NUL of Stash's is no change of an edited field, for sync and for push."""
+    scene = stash.add_scene("a\0b")
+    run(stash, database)
+    edit(database, scene, title="mine")
+    stash.edit(scene, rating100=5)
+    result = run(stash, database)
+
+    assert (result.failed, result.conflicts) == (0, 0)
+    assert push(stash, database) == Pushed(pushed=1)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"title": "a\0b"},
+        {"urls": ["\ud800"]},
+        {"date": "2024-99-99"},
+        {"date": "2024-13"},
+        {"studio_id": 2**63},
+        {"tag_ids": [2**63]},
+    ],
+)
+def test_value_that_cannot_be_stored_is_no_edit(values: dict[str, Any]) -> None:
+    """It is refused before anything is written."""
+    with pytest.raises(ValidationError):
+        SceneEdit(**values)
+
+
+@pytest.mark.parametrize("date", ["2024", "2024-05", "2024-02-29"])
+def test_year_or_month_is_a_date(date: str) -> None:
+    """As for Stash."""
+    assert SceneEdit(date=date).values() == {"date": date}
 
 
 def test_all_kinds_of_fields_are_pushed(

@@ -20,7 +20,8 @@ from stashhog_core.params import SyncParams, VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult, VerifyMirrorResult
 from stashhog_core.sync.job import pending_scenes, sync
-from stashhog_core.sync.local_edits import SceneEdit, edit_scene
+from stashhog_core.sync.local_edits import edit_scene
+from stashhog_core.sync.scene_edit import SceneEdit
 from stashhog_core.sync.verify import last_proved, verify_mirror
 from tests.fake_stash import FakeStash, refs
 
