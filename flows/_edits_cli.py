@@ -15,6 +15,7 @@ from rich.table import Table
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, StashHogError
 from stashhog_core.settings import get_settings
+from stashhog_core.validation import first_problem
 
 edits_app = typer.Typer(
     help="Fields edited here, and not yet in Stash.", no_args_is_help=True
@@ -88,7 +89,7 @@ def set_fields(
         first = error.errors()[0]
         raise ConfigurationError(
             f"The field {first['loc'][0]} cannot be {first['input']!r}",
-            remedy=first["msg"].removeprefix("Value error, "),
+            remedy=first_problem(error),
         ) from error
     with _database() as database, database.transaction() as session:
         edit_scene(session, scene_id, edit)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import PREFIX, Settings
+from stashhog_core.validation import first_problem
 
 
 def apply_schedule(
@@ -58,5 +59,5 @@ def _schedule(
         raise ConfigurationError(
             f"{PREFIX}SCHEDULES__{name.upper()} is no schedule",
             where=f"{timing!r}, {timezone}",
-            remedy=error.errors()[0]["msg"],
+            remedy=first_problem(error),
         ) from error

@@ -30,6 +30,7 @@ from flows._run_here import (
 from stashhog_core.errors import ConfigurationError, StashHogError
 from stashhog_core.params import JOB_PARAMS
 from stashhog_core.settings import get_settings
+from stashhog_core.validation import first_problem
 
 EXIT_USAGE = 2
 
@@ -250,7 +251,7 @@ def parse_parameters(job: str, pairs: list[str]) -> dict[str, Any]:
         first = error.errors()[0]
         raise ConfigurationError(
             f"The parameter {first['loc'][0]} of {job} cannot be {first['input']!r}",
-            remedy=first["msg"],
+            remedy=first_problem(error),
         ) from error
     return values
 

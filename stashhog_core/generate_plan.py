@@ -18,6 +18,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.media_check import FLAGS
+from stashhog_core.validation import first_problem
 
 PROFILES: dict[str, dict[str, Any]] = {
     "quick": {
@@ -101,7 +102,7 @@ def with_profile(
         raise ConfigurationError(
             f"The generate profile {params.profile!r} is not valid",
             where=".".join(str(part) for part in first["loc"]),
-            remedy=first["msg"],
+            remedy=first_problem(error),
         ) from error
 
 

@@ -32,6 +32,7 @@ from stashhog_core.stash_settings import StashSettings as StashSettings
 from stashhog_core.tagger_settings import AiServerSettings as AiServerSettings
 from stashhog_core.tagger_settings import OnnxSettings as OnnxSettings
 from stashhog_core.tagger_settings import TextModelSettings as TextModelSettings
+from stashhog_core.validation import first_problem
 
 PREFIX = "STASHHOG_"
 ENV_FILE = ".env"
@@ -200,7 +201,7 @@ def load_settings(variables: Mapping[str, str]) -> Settings:
         raise ConfigurationError(
             f"The setting {_nearest_setting(name, known)} is not valid",
             where=".env or environment",
-            remedy=first["msg"],
+            remedy=first_problem(error),
         ) from error
     except ValueError as error:
         # pydantic-settings found JSON it could not read (lists and objects).
