@@ -1,5 +1,7 @@
 """A sync that is killed, and the one after it."""
 
+import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.sync.job import pending_scenes, sync
 from tests.fake_stash import FakeStash
+from tests.integration.test_sync_mirror import EDITS, expected, mirrored
 
 SCENES = 2200
 ROOT = Path(__file__).parents[2]
@@ -32,6 +35,30 @@ def report(fraction, message):
 sync(make_library(), Database(sys.argv[1]), SyncParams(), Progress(report),
      trigger="manual")
 """
+
+VICTIM_OF_CHANGES = """
+import os, signal, sys
+from stashhog_core.db.session import Database
+from stashhog_core.params import SyncParams
+from stashhog_core.progress import Progress
+from stashhog_core.sync.job import sync
+from tests.integration.test_sync_kill import changing_library
+
+def report(fraction, message):
+    if message.startswith(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sync(changing_library(later=True), Database(sys.argv[1]), SyncParams(),
+     Progress(report), trigger="manual")
+"""
+
+
+def changing_library(*, later: bool) -> FakeStash:
+    """Return the same library in each process, as it is first, or some time later."""
+    stash, rng = FakeStash(), random.Random(5)
+    for _ in range(120 if later else 60):
+        rng.choice(EDITS)(stash, rng)
+    return stash
 
 
 def make_library() -> FakeStash:
@@ -78,3 +105,32 @@ def test_killed_sync_is_finished_by_the_next(
     assert [tuple(run) for run in runs] == [("interrupted", 2000), ("completed", 200)]
     assert len(stored) == SCENES
     assert pending_scenes(stash, database).count == 0
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["Comparing", "Storing tags", "Synced 0/", "Looking for what is gone"],
+)
+def test_sync_of_changes_killed_at_any_moment(
+    database: Database, database_url: str, moment: str
+) -> None:
+    """The next one makes the mirror equal, and finds nothing more to do."""
+    run(changing_library(later=False), database)
+    victim = subprocess.run(
+        [sys.executable, "-c", VICTIM_OF_CHANGES, database_url, moment],
+        check=False,
+        cwd=ROOT,
+    )
+    assert victim.returncode == -signal.SIGKILL
+    stash = changing_library(later=True)
+    run(stash, database)
+
+    assert mirrored(database) == expected(stash)
+    assert pending_scenes(stash, database).count == 0
+    with database.transaction() as session:
+        statuses = session.scalars(select(SyncRun.status).order_by(SyncRun.id)).all()
+    assert statuses == ["completed", "interrupted", "completed"]
+
+
+def run(stash: FakeStash, database: Database) -> None:
+    sync(stash, database, SyncParams(), Progress(), trigger="manual", settle_seconds=0)
