@@ -5,11 +5,12 @@ its meaning and default in `deployments/env.example`.
 """
 
 import difflib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -17,7 +18,9 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stashhog_core.download_settings import DownloadSettings as DownloadSettings
@@ -29,6 +32,7 @@ from stashhog_core.schedule_settings import NotificationSettings, ScheduleSettin
 from stashhog_core.stash_settings import Section as Section
 from stashhog_core.stash_settings import StashServer as StashServer
 from stashhog_core.stash_settings import StashSettings as StashSettings
+from stashhog_core.stash_settings import without_empty
 from stashhog_core.tagger_settings import AiServerSettings as AiServerSettings
 from stashhog_core.tagger_settings import OnnxSettings as OnnxSettings
 from stashhog_core.tagger_settings import TextModelSettings as TextModelSettings
@@ -36,6 +40,7 @@ from stashhog_core.validation import first_problem
 
 PREFIX = "STASHHOG_"
 ENV_FILE = ".env"
+PROJECT = Path(__file__).parents[1]
 TEST_PREFIX = "STASHHOG_TEST_"
 """Variables of the test suite; no settings of the product."""
 
@@ -131,10 +136,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter="__",
-        env_file=ENV_FILE,
         extra="ignore",
         frozen=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_not_set(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return without_empty(cls, values)
 
     home: Path = Field(
         default=Path("~/.stashhog"),
@@ -171,13 +180,26 @@ def get_settings() -> Settings:
     return load_settings(configured_variables())
 
 
+def env_file() -> Path:
+    """Return the `.env` of the working directory, or else that of the project.
+
+    Prefect's workers start each run in an empty folder of its own.
+    """
+    here = Path(ENV_FILE)
+    return here if here.exists() else PROJECT / ENV_FILE
+
+
 def configured_variables() -> dict[str, str]:
-    """Return the `STASHHOG_` variables of `.env` and the environment, upper case."""
-    from_file = {name: value or "" for name, value in dotenv_values(ENV_FILE).items()}
+    """Return the `STASHHOG_` variables of `.env` and the environment, upper case.
+
+    Those that are set to nothing are not among them.
+    """
     return {
         name.upper(): value
-        for name, value in {**from_file, **os.environ}.items()
-        if name.upper().startswith(PREFIX) and not name.upper().startswith(TEST_PREFIX)
+        for name, value in {**dotenv_values(env_file()), **os.environ}.items()
+        if value
+        and name.upper().startswith(PREFIX)
+        and not name.upper().startswith(TEST_PREFIX)
     }
 
 
@@ -193,8 +215,9 @@ def load_settings(variables: Mapping[str, str]) -> Settings:
                 if nearest
                 else "see deployments/env.example for all settings",
             )
+    _require_json(variables)
     try:
-        return Settings()
+        return Settings(_env_file=env_file())
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + "__".join(str(part).upper() for part in first["loc"])
@@ -203,27 +226,35 @@ def load_settings(variables: Mapping[str, str]) -> Settings:
             where=".env or environment",
             remedy=first_problem(error),
         ) from error
-    except ValueError as error:
-        # pydantic-settings found JSON it could not read (lists and objects).
-        raise ConfigurationError(
-            "A setting that takes JSON is not valid",
-            where=".env or environment",
-            remedy=f'{error}; write lists as ["/a"] and objects as {{"/a": "/b"}}',
-        ) from error
+
+
+def _require_json(variables: Mapping[str, str]) -> None:
+    for name, field in _fields(Settings, PREFIX):
+        if name not in variables or get_origin(field.annotation) not in {tuple, dict}:
+            continue
+        try:
+            json.loads(variables[name])
+        except ValueError as error:
+            raise ConfigurationError(
+                f"The setting {name} is not JSON",
+                where=".env or environment",
+                remedy='write lists as ["/a"] and objects as {"/a": "/b"}',
+            ) from error
 
 
 def setting_variables() -> Iterator[tuple[str, Annotated[str, "description"]]]:
     """Yield each setting's variable name and meaning, in the order of the sections."""
-    yield from _variables(Settings, PREFIX)
+    for name, field in _fields(Settings, PREFIX):
+        yield name, field.description or ""
 
 
-def _variables(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
+def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
         variable = prefix + name.upper()
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from _variables(field.annotation, variable + "__")
+            yield from _fields(field.annotation, variable + "__")
         else:
-            yield variable, field.description or ""
+            yield variable, field
 
 
 def _nearest_setting(name: str, known: Iterable[str]) -> str:

@@ -1,11 +1,27 @@
 """The settings of the Stash server and of its jobs."""
 
-from typing import Any, Literal
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 
-ADDRESS = r"^https?://[^/\s]+(/.*)?$"
+
+def _address(text: str) -> str:
+    if not re.match(r"^https?://[^/\s]+(/.*)?$", text):
+        raise ValueError("write it like http://localhost:9999")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
 
 
 class Section(BaseModel):
@@ -13,28 +29,44 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_not_set(cls, values: Any) -> Any:
+        return without_empty(cls, values) if isinstance(values, dict) else values
+
+
+def without_empty(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is set to nothing, as `NAME=` does, but for texts.
+
+    A path would be the current folder, and a number none.
+    """
+    fields = model.model_fields
+    return {
+        name: value
+        for name, value in values.items()
+        if value != "" or (name in fields and fields[name].annotation is str)
+    }
+
 
 class StashServer(BaseModel):
     """A further Stash server, for jobs that name it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: str = Field(pattern=ADDRESS)
+    url: Address
     api_key: SecretStr | None = None
 
 
 class StashSettings(Section):
     """The Stash server."""
 
-    url: str | None = Field(
+    url: Address | None = Field(
         default=None,
         description="Address of the Stash server, such as http://localhost:9999.",
-        pattern=ADDRESS,
     )
-    public_url: str | None = Field(
+    public_url: Address | None = Field(
         default=None,
         description="Address of Stash in your browser, for links; none: that of `url`.",
-        pattern=ADDRESS,
     )
     api_key: SecretStr | None = Field(
         default=None, description="Stash's API key; none if Stash asks for none."

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from stashhog_core.stash_settings import ADDRESS, Section
+from stashhog_core.stash_settings import Section
 
 
 class TaggerSettings(Section):
@@ -44,7 +44,6 @@ class AiServerSettings(TaggerSettings):
 
     url: str | None = Field(
         default=None,
-        pattern=ADDRESS,
         description="Address of the AI server; none: your ONNX model looks at videos, "
         "else title cards are read.",
     )
@@ -132,7 +131,6 @@ class TextModelSettings(Section):
 
     base_url: str | None = Field(
         default=None,
-        pattern=ADDRESS,
         description="Its address, such as http://localhost:11434/v1; none: no text "
         "model is asked.",
     )

@@ -29,6 +29,7 @@ def clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
         if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("stashhog_core.settings.PROJECT", tmp_path / "project")
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()

@@ -136,3 +136,65 @@ def test_links_lead_where_a_browser_finds_stash(
     settings = StashSettings(url=url, public_url=public_url)
 
     assert settings.link_base == expected
+
+
+def test_example_may_be_used_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every line of it switched on, each setting has its default."""
+    example = Path(__file__).parents[2] / "deployments" / "env.example"
+    defaults = get_settings()
+    get_settings.cache_clear()
+    lines = example.read_text().splitlines()
+    Path(".env").write_text(
+        "\n".join(line.removeprefix("#") for line in lines if "STASHHOG_" in line)
+    )
+
+    assert get_settings() == defaults
+
+
+@pytest.mark.parametrize("name", ["HOME", "DOWNLOADS__FOLDER", "STASH__URL"])
+def test_what_is_set_to_nothing_is_not_set(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """An empty path is not the current folder."""
+    defaults = get_settings()
+    get_settings.cache_clear()
+    monkeypatch.setenv(f"STASHHOG_{name}", "")
+
+    assert get_settings() == defaults
+
+
+def test_empty_category_is_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a text, nothing is a value."""
+    monkeypatch.setenv("STASHHOG_DOWNLOADS__CATEGORY", "")
+
+    assert get_settings().downloads.category == ""
+
+
+def test_file_of_the_project_counts_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where there is no `.env`, as in the folder that a worker starts a run in."""
+    (tmp_path / ".env").write_text("STASHHOG_ANALYSIS__BATCH_SIZE=7\n")
+    monkeypatch.setattr("stashhog_core.settings.PROJECT", tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    assert get_settings().analysis.batch_size == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("STASH__SCAN_PATHS", "/data", r"STASHHOG_STASH__SCAN_PATHS is not JSON"),
+        ("STASH__URL", "nas:9999", r"STASHHOG_STASH__URL.*http://localhost:9999"),
+    ],
+)
+def test_wrong_value_names_its_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    """And says how to write it."""
+    monkeypatch.setenv(f"STASHHOG_{name}", value)
+
+    with pytest.raises(ConfigurationError, match=said):
+        get_settings()
