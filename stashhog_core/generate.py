@@ -1,7 +1,8 @@
 """Having Stash generate media for scenes: the job `stash_generate`.
 
 Stash reports success whatever became of the single scenes. So the flag `generated` is
-set only after looking, and by default for all scenes of the run or for none.
+set only after looking, and by default for all scenes of the run or for none; never for
+a scene that got another file or other markers while the job was running.
 """
 
 import logging
@@ -9,10 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from stashhog_core.db.generated import mark_generated, scenes_not_generated
+from stashhog_core.db.generated import (
+    mark_generated,
+    scenes_lacking_phash,
+    scenes_not_generated,
+)
+from stashhog_core.db.manifest import forget_hashes
 from stashhog_core.db.session import Database
 from stashhog_core.db.stash_jobs import close_job
 from stashhog_core.errors import JobCancelled, StashHogError, TransientError
+from stashhog_core.generate_notes import asked_of, basis_of, to_note
 from stashhog_core.generate_plan import (
     Chunk,
     generate_input,
@@ -163,7 +170,7 @@ class _Run:
             bar = progress.within(_LEFT_SHARE if left else 0.0, 1.0)
             for number, chunk in enumerate(chunks):
                 part = bar.within(number / len(chunks), (number + 1) / len(chunks))
-                self._follow(self._start(chunk, part), part)
+                self._follow(self._start(chunk, part), part, chunk.sent)
         self._judge()
 
     def _follow_adopted(self, server_job: ServerJob, progress: Progress) -> None:
@@ -225,11 +232,8 @@ class _Run:
             self.stash, self.params, progress, label=_LABEL, settings=self.settings
         )
         wire = generate_input(chunk.params, chunk.sent, chunk.marker_ids)
-        asked = chunk.params.model_dump(
-            mode="json", by_alias=True, exclude={"scene_ids", "marker_ids"}
-        )
-        if chunk.marker_ids:
-            asked["markerIDs"] = list(chunk.marker_ids)
+        with self.database.transaction() as session:
+            asked = to_note(session, chunk)
         return start(
             self.stash,
             self.database,
@@ -241,8 +245,10 @@ class _Run:
             asked=asked,
         )
 
-    def _follow(self, server_job: ServerJob, progress: Progress) -> None:
-        """Follow a job to its end and look what it made."""
+    def _follow(
+        self, server_job: ServerJob, progress: Progress, sent: Sequence[int] = ()
+    ) -> None:
+        """Follow a job to its end and look what it made, of the scenes it was sent."""
         self.job_ids.append(server_job.key.stash_job_id)
         job = follow_to_end(
             self.stash,
@@ -253,13 +259,24 @@ class _Run:
             settings=self.settings,
         )
         self._check_not_dropped(server_job, job)
-        params = self.params
-        if server_job.asked:
-            params = StashGenerateParams.model_validate(server_job.asked)
+        params = asked_of(server_job) or self.params
+        self._expect_phashes(sent or server_job.scene_ids, params)
         self._look(server_job.scene_ids, params, progress.within(_SERVER_SHARE, 1.0))
         self._done.append(server_job)
         if params.incremental:
             self._judge(incremental=True)
+
+    def _expect_phashes(
+        self, scene_ids: Sequence[int], params: StashGenerateParams
+    ) -> None:
+        """Have the next sync fetch the scenes whose phash the mirror lacks.
+
+        Stash moves no time of change when it makes one.
+        """
+        # The mirror knows nothing of a further server.
+        if params.phashes and self.params.server is None:
+            with self.database.transaction() as session:
+                forget_hashes(session, scenes_lacking_phash(session, scene_ids))
 
     def _check_not_dropped(self, server_job: ServerJob, job: Job) -> None:
         """Make sure that the job was not dropped for a scene deleted meanwhile.
@@ -351,8 +368,9 @@ class _Run:
                 "%d scenes lack media that was asked for: none is marked", len(lacking)
             )
             tracked = []
+        basis = {k: v for job in self._done for k, v in basis_of(job).items()}
         with self.database.transaction() as session:
-            self.marked += mark_generated(session, tracked, job_rows=rows)
+            self.marked += mark_generated(session, tracked, job_rows=rows, basis=basis)
         self.marked.sort()
         self.failures += _as_failures(lacking)
         self._done, self._lacking = [], {}

@@ -74,8 +74,8 @@ class SyncParams(JobParams):
     )
     deep: bool = Field(
         default=False,
-        description="Compare the files, tags, performers, studio and markers of every "
-        "scene, whatever its time of change says.",
+        description="Compare what belongs to every scene, whatever its time of change "
+        "says. With force, every row is compared and mended.",
     )
 
 

@@ -115,11 +115,15 @@ class FakeStash:
             msgspec.convert(
                 {
                     "id": scene.id,
-                    "files": refs(*(file.id for file in scene.files)),
+                    "files": scene.files,
                     "tags": scene.tags,
                     "performers": scene.performers,
                     "studio": scene.studio,
                     "scene_markers": refs(*(m.id for m in scene.scene_markers)),
+                    "groups": scene.groups,
+                    "galleries": scene.galleries,
+                    "play_count": scene.play_count,
+                    "o_counter": scene.o_counter,
                 },
                 SceneRelations,
                 from_attributes=True,

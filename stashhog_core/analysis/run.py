@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import ARRAY, BigInteger, Text, func, literal, update
 from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.costs import Costs, added
@@ -28,6 +28,7 @@ from stashhog_core.analysis.seen import (
 )
 from stashhog_core.analysis.taken_away import remember_taken_away
 from stashhog_core.db.models import Scene
+from stashhog_core.db.primary_file import primary_oshash
 from stashhog_core.db.session import Database
 from stashhog_core.params import AnalysisParams
 from stashhog_core.paths import PathMap
@@ -49,7 +50,8 @@ class _Unsaved:
     proposals: dict[int, list[Proposal]] = field(default_factory=dict)
     outputs: list[RawOutput] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
-    seen: list[int] = field(default_factory=list)
+    seen: dict[int, str | None] = field(default_factory=dict)
+    """Scene → oshash of the file that was looked at."""
 
 
 @dataclass
@@ -173,7 +175,7 @@ class Run:
             self._failed(scene.id, "; ".join(reasons))
         else:
             self.analyzed += 1
-            self.unsaved.seen.append(scene.id)
+            self.unsaved.seen[scene.id] = scene.file.oshash if scene.file else None
         return self.detection.propose(scene, looks)
 
     def _note(self, reader: SceneReader, looked: Looked, content: str | None) -> None:
@@ -209,13 +211,12 @@ class Run:
     def _keep_what_was_seen(self, session: Session) -> None:
         keep_outputs(session, self.unsaved.outputs)
         keep_marks(session, self.unsaved.marks)
-        flags = {"analyzed": True}
+        seen = self.unsaved.seen
+        if not seen:
+            return
+        session.execute(update(Scene).where(Scene.id.in_(seen)).values(analyzed=True))
         if self.sees_videos:
-            flags["video_analyzed"] = True
-        if self.unsaved.seen:
-            session.execute(
-                update(Scene).where(Scene.id.in_(self.unsaved.seen)).values(**flags)
-            )
+            _mark_videos(session, seen)
 
     def costs(self) -> Costs:
         """Return what looking has cost so far; the cache costs nothing."""
@@ -263,6 +264,32 @@ class Run:
             costs=self.costs(),
             errors=tuple(self.failures),
         )
+
+
+def _mark_videos(session: Session, seen: Mapping[int, str | None]) -> None:
+    """Mark the scenes whose primary file is still the one that was looked at.
+
+    Their rows are held by this transaction: no sync replaces a file meanwhile.
+    """
+    looked_at = (
+        func.unnest(
+            literal(list(seen), ARRAY(BigInteger)),
+            literal(list(seen.values()), ARRAY(Text)),
+        )
+        .table_valued("id", "oshash")
+        .render_derived("looked_at")
+    )
+    marked = session.scalars(
+        update(Scene)
+        .where(
+            Scene.id == looked_at.c.id,
+            looked_at.c.oshash.is_not_distinct_from(primary_oshash()),
+        )
+        .values(video_analyzed=True)
+        .returning(Scene.id)
+    ).all()
+    if left := len(seen) - len(marked):
+        logger.info("%d scenes got another file meanwhile: left to the next run", left)
 
 
 def _configuration(reader: SceneReader) -> str:

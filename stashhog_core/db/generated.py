@@ -1,20 +1,32 @@
 """Which scenes have generated media: the flag `scene.generated`, local knowledge."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     BindParameter,
     any_,
+    exists,
     func,
     literal,
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.models import Scene, StashJob
+from stashhog_core.db.models import (
+    Marker,
+    Scene,
+    SceneFile,
+    SceneFingerprint,
+    StashJob,
+)
+from stashhog_core.db.primary_file import primary_oshash
+
+logger = logging.getLogger(__name__)
 
 
 def scenes_not_generated(
@@ -52,8 +64,46 @@ def newest_first(session: Session, scene_ids: Sequence[int]) -> list[int]:
     return known + [scene_id for scene_id in scene_ids if scene_id in rest]
 
 
+def media_basis(session: Session, scene_ids: Sequence[int]) -> dict[int, int]:
+    """Return a hash of what the media of each scene is made of.
+
+    That is the content of its primary file and the times of its markers.
+    """
+    marker = func.concat_ws("-", Marker.id, Marker.seconds, Marker.end_seconds)
+    markers = (
+        select(func.string_agg(marker, aggregate_order_by(literal(","), Marker.id)))
+        .where(Marker.scene_id == Scene.id)
+        .correlate(Scene)
+        .scalar_subquery()
+    )
+    basis = func.hashtextextended(func.concat_ws(":", primary_oshash(), markers), 0)
+    rows = session.execute(
+        select(Scene.id, basis).where(Scene.id == any_(_id_array(scene_ids)))
+    )
+    return dict(rows.tuples().all())
+
+
+def scenes_lacking_phash(session: Session, among: Sequence[int]) -> list[int]:
+    """Return those of the scenes of which the mirror lacks the phash of a file."""
+    phash = exists().where(
+        SceneFingerprint.scene_id == SceneFile.scene_id,
+        SceneFingerprint.file_id == SceneFile.file_id,
+        SceneFingerprint.kind == "phash",
+    )
+    lacking = (
+        select(SceneFile.scene_id)
+        .where(SceneFile.scene_id == any_(_id_array(among)), ~phash)
+        .distinct()
+    )
+    return list(session.scalars(lacking))
+
+
 def mark_generated(
-    session: Session, scene_ids: Sequence[int], *, job_rows: Sequence[int] = ()
+    session: Session,
+    scene_ids: Sequence[int],
+    *,
+    job_rows: Sequence[int] = (),
+    basis: Mapping[int, int] | None = None,
 ) -> list[int]:
     """Mark these scenes as having generated media; return those that were not.
 
@@ -62,7 +112,11 @@ def mark_generated(
         scene_ids: The scenes.
         job_rows: The server jobs that made the media: closed as finished by the same
             statement.
+        basis: What the media of these scenes was made of. One with another file or
+            other markers by now lacks theirs, and is not marked.
     """
+    if basis:
+        scene_ids = _unchanged(session, scene_ids, basis)
     marked = (
         update(Scene)
         .where(Scene.id == any_(_id_array(scene_ids)), ~Scene.generated)
@@ -90,6 +144,27 @@ def unmark_generated(session: Session, scene_ids: Sequence[int]) -> list[int]:
         .returning(Scene.id)
     )
     return sorted(unmarked)
+
+
+def _unchanged(
+    session: Session, scene_ids: Sequence[int], basis: Mapping[int, int]
+) -> list[int]:
+    """Return the scenes whose media would be made of the same; hold their rows."""
+    # First of all: a sync that replaces a file or a marker holds the row as well.
+    session.execute(
+        select(func.count()).select_from(
+            select(Scene.id)
+            .where(Scene.id == any_(_id_array(scene_ids)))
+            .order_by(Scene.id)
+            .with_for_update(key_share=True)
+            .subquery()
+        )
+    )
+    now = media_basis(session, scene_ids)
+    same = [i for i in scene_ids if i not in basis or now.get(i) == basis[i]]
+    if changed := len(scene_ids) - len(same):
+        logger.info("%d scenes changed meanwhile: left to the next run", changed)
+    return same
 
 
 def _id_array(ids: Sequence[int]) -> BindParameter[Sequence[int]]:

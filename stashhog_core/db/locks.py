@@ -4,7 +4,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
@@ -28,9 +28,15 @@ _HOLDER = (
 
 @contextmanager
 def job_lock(
-    database: Database, name: str, *, wait_seconds: float = 0
+    database: Database,
+    name: str,
+    *,
+    wait_seconds: float = 0,
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Hold the lock of the job `name`, or refuse at once, or after a while.
+
+    While it waits it calls `checkpoint`, which may raise to end that.
 
     It is PostgreSQL's, on a connection of its own, and so is freed by the database
     whenever its holder ends or dies. A machine that vanished without a word frees
@@ -60,6 +66,7 @@ def job_lock(
         while not (held := _is_true(connection, _TRY, key)):
             if time.monotonic() >= deadline:
                 break
+            checkpoint()
             time.sleep(_PAUSE_SECONDS)
         if not held:
             raise TransientError(

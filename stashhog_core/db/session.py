@@ -23,6 +23,9 @@ _CONNECT_OPTIONS = {
     "keepalives_count": "3",
     "application_name": APPLICATION,
 }
+# A zone west of UTC would move the first moment there is, which file systems and
+# Stash use for "unknown", into a year that Python has not.
+_UTC = "-ctimezone=UTC"
 
 
 class Database:
@@ -33,8 +36,13 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
+        parsed = _parsed(url)
         self.engine: Engine = create_engine(
-            _parsed(url), pool_pre_ping=True, pool_size=5
+            parsed,
+            pool_pre_ping=True,
+            pool_size=5,
+            # Not in the address: that is handed on to other programs.
+            connect_args={"options": _with_utc(parsed)},
         )
 
     @contextmanager
@@ -115,6 +123,11 @@ def _parsed(address: str) -> URL:
         raise problem
     options = {k: v for k, v in _CONNECT_OPTIONS.items() if k not in url.query}
     return url.set(drivername="postgresql+psycopg").update_query_dict(options)
+
+
+def _with_utc(url: URL) -> str:
+    """Return the server's options that the address names, and ours."""
+    return " ".join([*url.normalized_query.get("options", ()), _UTC])
 
 
 def _first_line(error: BaseException) -> str:

@@ -279,7 +279,9 @@ SCENE_RELATIONS = Operation(
     "SceneRelations",
     _scene_page(
         "SceneRelations",
-        "id files{id} tags{id} performers{id} studio{id} scene_markers{id}",
+        "id files{id fingerprints{type value}} tags{id} performers{id} studio{id} "
+        "scene_markers{id} groups{group{id} scene_index} galleries{id} "
+        "play_count o_counter",
     ),
     Rows[SceneRelations],
 )

@@ -74,17 +74,6 @@ class SceneFileStamp(Payload, frozen=True, kw_only=True):
     files: tuple[FileStamp, ...]
 
 
-class SceneRelations(Payload, frozen=True, kw_only=True):
-    """A row of the deep manifest: a scene and the ids of all that belongs to it."""
-
-    id: int
-    files: tuple[Ref, ...]
-    tags: tuple[Ref, ...]
-    performers: tuple[Ref, ...]
-    studio: Ref | None
-    scene_markers: tuple[Ref, ...]
-
-
 class StashBoxId(Payload, frozen=True, kw_only=True):
     """An id of a scene, performer or studio on a stash-box."""
 
@@ -122,6 +111,28 @@ class GroupRef(Payload, frozen=True, kw_only=True):
 
     group: Ref
     scene_index: int | None = None
+
+
+class RelatedFile(Payload, frozen=True, kw_only=True):
+    """A file of a scene, with its hashes alone."""
+
+    id: int
+    fingerprints: tuple[Fingerprint, ...]
+
+
+class SceneRelations(Payload, frozen=True, kw_only=True):
+    """A row of the deep manifest: what can change and moves no time of change."""
+
+    id: int
+    files: tuple[RelatedFile, ...]
+    tags: tuple[Ref, ...]
+    performers: tuple[Ref, ...]
+    studio: Ref | None
+    scene_markers: tuple[Ref, ...]
+    groups: tuple[GroupRef, ...]
+    galleries: tuple[Ref, ...]
+    play_count: int | None
+    o_counter: int | None
 
 
 class Caption(Payload, frozen=True, kw_only=True):

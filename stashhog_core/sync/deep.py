@@ -1,4 +1,4 @@
-"""The deep look: what belongs to each scene, id by id, whatever any time says."""
+"""The deep look: what can change of each scene while no time of change moves."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from stashhog_core.db.models import (
     Marker,
     Scene,
     SceneFile,
+    SceneFingerprint,
     ScenePerformer,
     SceneTag,
 )
@@ -18,12 +19,48 @@ from stashhog_core.db.reading import read_rows
 from stashhog_core.db.session import Database
 from stashhog_core.stash.payloads import Ref, SceneRelations
 from stashhog_core.sync.local_edits import edits_of
+from stashhog_core.sync.rows import Row, plain_text
 from stashhog_core.sync.source import Source
 
-Relations = dict[str, tuple[int, ...]]
-"""Kind → ids. Of the files, the primary one comes first."""
+Relations = dict[str, Any]
+"""Kind → ids, or whatever else tells. Of the files, the primary one comes first."""
 
 _FIELDS = {"tag_ids": "tags", "performer_ids": "performers", "studio_id": "studio"}
+
+_SCENE = select(
+    Scene.id,
+    Scene.studio_id,
+    Scene.groups,
+    Scene.galleries,
+    Scene.play_count,
+    Scene.o_counter,
+)
+_HASHES = select(
+    SceneFingerprint.scene_id,
+    SceneFingerprint.file_id,
+    SceneFingerprint.kind,
+    SceneFingerprint.value,
+)
+_LINKS: dict[str, Select[Any]] = {
+    "files": select(
+        SceneFile.scene_id,
+        func.array_agg(aggregate_order_by(SceneFile.file_id, SceneFile.position)),
+    ),
+    "tags": select(
+        SceneTag.scene_id,
+        func.array_agg(aggregate_order_by(SceneTag.tag_id, SceneTag.tag_id)),
+    ),
+    "performers": select(
+        ScenePerformer.scene_id,
+        func.array_agg(
+            aggregate_order_by(ScenePerformer.performer_id, ScenePerformer.performer_id)
+        ),
+    ),
+    "markers": select(
+        Marker.scene_id, func.array_agg(aggregate_order_by(Marker.id, Marker.id))
+    ),
+}
+"""Queries of scene and ordered ids, to be grouped by scene."""
 
 
 def scenes_of_changed_relations(stash: Source, database: Database) -> Iterator[int]:
@@ -48,62 +85,51 @@ def scenes_of_changed_relations(stash: Source, database: Database) -> Iterator[i
 
 
 def _relations(scene: SceneRelations) -> Relations:
-    files = [file.id for file in scene.files]
+    hashes = {
+        (file.id, fingerprint.type): plain_text(fingerprint.value)
+        for file in scene.files
+        for fingerprint in file.fingerprints
+    }
     return {
-        "files": tuple(dict.fromkeys(files)),
+        "files": tuple(dict.fromkeys([file.id for file in scene.files])),
+        "hashes": {(*key, value) for key, value in hashes.items()},
         "tags": _sorted(scene.tags),
         "performers": _sorted(scene.performers),
-        "studio": (scene.studio.id,) if scene.studio else (),
+        "studio": scene.studio.id if scene.studio else None,
         "markers": _sorted(scene.scene_markers),
+        "groups": {(group.group.id, group.scene_index) for group in scene.groups},
+        "galleries": {gallery.id for gallery in scene.galleries},
+        "counts": (scene.play_count or 0, scene.o_counter or 0),
     }
 
 
 def _mirrored(session: Session, low: int, high: int) -> dict[int, Relations]:
     """Return the relations of the mirrored scenes in a range of ids."""
-    found: dict[int, Relations] = {
-        id_: {
-            "files": (),
-            "tags": (),
-            "performers": (),
-            "studio": () if studio_id is None else (studio_id,),
-            "markers": (),
-        }
-        for id_, studio_id in read_rows(
-            session,
-            select(Scene.id, Scene.studio_id).where(Scene.id.between(low, high)),
-        )
-    }
-    for kind, query in _link_queries().items():
-        scene_id = query.selected_columns[0]
-        grouped = query.where(scene_id.between(low, high)).group_by(scene_id)
-        for id_, ids in read_rows(session, grouped):
+    found = {row[0]: _of_row(row) for row in _rows(session, _SCENE, low, high)}
+    for kind, query in _LINKS.items():
+        grouped = query.group_by(query.selected_columns[0])
+        for id_, ids in _rows(session, grouped, low, high):
             found[id_][kind] = tuple(ids)
+    for id_, *fingerprint in _rows(session, _HASHES, low, high):
+        found[id_]["hashes"].add(tuple(fingerprint))
     return found
 
 
-def _link_queries() -> dict[str, Select[Any]]:
-    """Return queries of scene and ordered ids, to be grouped by scene."""
+def _of_row(row: Row) -> Relations:
+    """Return what the row of a scene alone tells."""
+    _, studio_id, groups, galleries, *counts = row
     return {
-        "files": select(
-            SceneFile.scene_id,
-            func.array_agg(aggregate_order_by(SceneFile.file_id, SceneFile.position)),
-        ),
-        "tags": select(
-            SceneTag.scene_id,
-            func.array_agg(aggregate_order_by(SceneTag.tag_id, SceneTag.tag_id)),
-        ),
-        "performers": select(
-            ScenePerformer.scene_id,
-            func.array_agg(
-                aggregate_order_by(
-                    ScenePerformer.performer_id, ScenePerformer.performer_id
-                )
-            ),
-        ),
-        "markers": select(
-            Marker.scene_id, func.array_agg(aggregate_order_by(Marker.id, Marker.id))
-        ),
+        **dict.fromkeys(_LINKS, ()),
+        "hashes": set(),
+        "studio": studio_id,
+        "groups": {(group["id"], group["scene_index"]) for group in groups},
+        "galleries": {gallery["id"] for gallery in galleries},
+        "counts": tuple(counts),
     }
+
+
+def _rows(session: Session, query: Select[Any], low: int, high: int) -> list[Row]:
+    return read_rows(session, query.where(query.selected_columns[0].between(low, high)))
 
 
 def _sorted(refs: Sequence[Ref]) -> tuple[int, ...]:

@@ -95,7 +95,7 @@ class SceneDifference:
     file: set[int] = field(default_factory=set)
     entity: set[int] = field(default_factory=set)
     relation: set[int] = field(default_factory=set)
-    """Found by the deep look alone: files, tags, performers, studio or markers."""
+    """Found by the deep look alone: what belongs to them, hashes, or counters."""
     returned: set[int] = field(default_factory=set)
     vanished: set[int] = field(default_factory=set)
     """Gone from Stash since the last run; nothing to fetch."""

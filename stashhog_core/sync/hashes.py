@@ -1,24 +1,15 @@
 """The hashes of what was last seen of Stash: of each row, and of all listings."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.manifest import LIBRARY, LOOK, forget_library
 from stashhog_core.db.merge import merge_rows
-from stashhog_core.db.models import Manifest, Scene
-from stashhog_core.db.reading import any_of
+from stashhog_core.db.models import Manifest
 from stashhog_core.stash import payloads
 from stashhog_core.sync.difference import Hash, row_hash
-
-SCENE = "scene"
-"""The kind of what is no tag, performer or studio."""
-
-LIBRARY = "library"
-"""The kind of the hashes of listings that were last found to be all mirrored."""
-
-_LOOK = "look"
-"""The kind of the one row that says that nothing has changed since a look began."""
 
 _FORM = 1
 """Goes into the hashes of scenes' content: raised when rows are made otherwise."""
@@ -36,23 +27,9 @@ def note_entities(session: Session, kind: str, hashes: Mapping[int, Hash]) -> No
     forget_library(session)
 
 
-def forget_hashes(session: Session, ids: Collection[int], kind: str = SCENE) -> None:
-    """Let the next look find these rows pending, whatever Stash says."""
-    if not ids:
-        return
-    wanted = any_of(ids)
-    if kind == SCENE:
-        session.execute(update(Scene).where(Scene.id == wanted).values(content=None))
-    else:
-        session.execute(
-            delete(Manifest).where(Manifest.entity == kind, Manifest.id == wanted)
-        )
-    forget_library(session)
-
-
 def begin_look(session: Session) -> None:
     """Note that a run is about to list everything, and to compare it."""
-    session.merge(Manifest(entity=_LOOK, id=0, hash=0))
+    session.merge(Manifest(entity=LOOK, id=0, hash=0))
 
 
 def note_library(session: Session, digests: Iterable[Hash]) -> None:
@@ -63,14 +40,8 @@ def note_library(session: Session, digests: Iterable[Hash]) -> None:
     """
     # Whoever touches it in this very moment comes before all of this, or after.
     session.execute(text("LOCK TABLE manifest IN SHARE ROW EXCLUSIVE MODE"))
-    looks = session.scalars(select(Manifest.id).where(Manifest.entity == _LOOK)).all()
+    looks = session.scalars(select(Manifest.id).where(Manifest.entity == LOOK)).all()
     forget_library(session)
     if looks:
         rows = [(LIBRARY, number, digest) for number, digest in enumerate(digests)]
         merge_rows(session, Manifest, ("entity", "id", "hash"), rows)
-
-
-def forget_library(session: Session) -> None:
-    """Have the next look compare every row: something is about to change."""
-    touched = Manifest.entity.in_([LIBRARY, _LOOK])
-    session.execute(delete(Manifest).where(touched))

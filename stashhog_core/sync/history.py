@@ -9,9 +9,9 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.manifest import LIBRARY
 from stashhog_core.db.models import Manifest, SyncIssue, SyncRun
 from stashhog_core.sync.difference import Hash
-from stashhog_core.sync.hashes import LIBRARY
 
 Kind = Literal["full", "incremental", "scenes"]
 Status = Literal["completed", "completed_with_errors", "failed", "cancelled"]
@@ -37,6 +37,8 @@ class Issue:
     entity: str
     id: int
     reason: str
+    is_counted: bool = False
+    """Whether it was stored before in the same run, and so counts as such."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,10 @@ class Tally:
 
     @property
     def failed_scenes(self) -> int:
-        """How many scenes could not be fetched or stored."""
-        return sum(issue.entity == "scene" for issue in self.issues)
+        """How many scenes could not be fetched or stored; no scene counts twice."""
+        return sum(
+            issue.entity == "scene" and not issue.is_counted for issue in self.issues
+        )
 
 
 def start_run(

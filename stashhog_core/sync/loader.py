@@ -3,15 +3,18 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.manifest import SCENE, forget_hashes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress
@@ -22,8 +25,7 @@ from stashhog_core.sync.entities import (
     fetch_listing,
     store_entities,
 )
-from stashhog_core.sync.everything import collector_paused, mirrored
-from stashhog_core.sync.hashes import SCENE, forget_hashes
+from stashhog_core.sync.everything import Background, collector_paused, mirrored
 from stashhog_core.sync.history import Issue, Stored, Tally, note_progress
 from stashhog_core.sync.local_edits import Conflicts
 from stashhog_core.sync.rows import referenced_ids
@@ -59,7 +61,11 @@ def in_pages(ids: Iterable[int]) -> Iterator[list[int]]:
 
 
 class _Page(NamedTuple):
-    """Scenes as fetched; those that the mirror has not so; those to look at again."""
+    """Scenes as fetched; those that the mirror has not so; when others last changed.
+
+    The latter are to be looked at again: they may change once more in that second.
+    Those that the mirror has were looked at before they got the hash of their content.
+    """
 
     fetched: list[Scene]
     differing: list[Scene]
@@ -102,6 +108,7 @@ class SceneLoader:
         self._run_number = run_number
         self._newest = parse_stash_time(newest_text)
         self._unsettled: dict[int, datetime] = {}
+        self._is_settling = False
         self._failures_in_a_row = 0
         self._trusting = trusting
         self._conflicts: Conflicts = conflicts
@@ -142,29 +149,26 @@ class SceneLoader:
         """Look again at scenes that were fetched in the second of their last change.
 
         Another change in that second would leave their time of change as it is, and
-        so could never be seen again.
+        so could never be seen again. Until then they are stored as to be fetched anew,
+        in case this run ends before; so are those that change once more.
         """
         unsettled, self._unsettled = self._unsettled, {}
-        for issue in self.tally.issues:
-            if issue.entity == SCENE:
-                unsettled.pop(issue.id, None)
         if not unsettled:
             return
+        self._is_settling = True
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             progress.checkpoint()
             time.sleep(min(left, 0.2))
         for ids in in_pages(unsettled):
             progress.checkpoint()
-            # Most are as they were stored a moment ago.
-            self._store_page(self._fetch_page(ids, trusting=True), again=True)
-        changed_anew = [
-            id_
-            for id_, moment in self._unsettled.items()
-            if unsettled.get(id_) != moment
-        ]
-        with self._database.transaction() as session:
-            forget_hashes(session, changed_anew)
+            page = self._fetch_page(ids)
+            changed_anew = {
+                id_: moment
+                for id_, moment in page.unsettled.items()
+                if unsettled.get(id_) != moment
+            }
+            self._store_page(page._replace(unsettled=changed_anew))
 
     def _fetched(
         self, pages: Iterable[Sequence[int]], without_gaps: bool
@@ -172,45 +176,32 @@ class SceneLoader:
         """Yield each page's ids and scenes, fetching ahead in other threads."""
         coming = iter(pages)
         under_way: deque[tuple[Sequence[int], Future[_Page]]] = deque()
-        executor = ThreadPoolExecutor(_AHEAD, "sync-fetch")
-        try:
+        with closing(Background(_AHEAD, "sync-fetch")) as background:
             while True:
                 for ids in coming:
-                    page = executor.submit(
-                        self._fetch_page,
-                        ids,
-                        trusting=self._trusting,
-                        without_gaps=without_gaps,
-                    )
-                    under_way.append((ids, page))
+                    fetch = partial(self._fetch_page, ids, without_gaps)
+                    under_way.append((ids, background.submit(fetch)))
                     if len(under_way) > _AHEAD:
                         break
                 if not under_way:
                     return
                 ids, fetched = under_way.popleft()
                 yield ids, fetched.result()
-        finally:
-            # A stop must not wait for Stash to answer.
-            executor.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch_page(
-        self, ids: Sequence[int], *, trusting: bool, without_gaps: bool = False
-    ) -> _Page:
+    def _fetch_page(self, ids: Sequence[int], without_gaps: bool = False) -> _Page:
         """Fetch; no scene twice."""
         before = self._newest
         fetched = self._fetch(ids, without_gaps)
         scenes = list({scene.id: scene for scene in fetched}.values())
         unsettled = self._unsettled_of(scenes, before)
-        if not trusting:
+        if not self._trusting:
             return _Page(scenes, scenes, unsettled)
         with self._database.transaction() as session:
             known = mirrored(session, ids)
         return _Page(scenes, [s for s in scenes if not known.has(s)], unsettled)
 
-    def _store_page(self, page: _Page, *, again: bool = False) -> None:
-        """Store; scenes that are loaded again were counted before."""
-        self._unsettled.update(page.unsettled)
-        if not again:
+    def _store_page(self, page: _Page) -> None:
+        if not self._is_settling:
             self.stored += len(page.fetched) - len(page.differing)
         scenes = page.differing
         if not scenes:
@@ -225,20 +216,36 @@ class SceneLoader:
                 stubs=stubs,
                 conflicts=self._conflicts,
             )
-            if not again:
-                note_progress(session, self._run_number, self.tally.with_stored(stored))
+            ids = page.unsettled.keys() & {scene.id for scene in part}
+            forget_hashes(session, ids)
+            self._count(session, stored, len(part))
+            unsettled = {id_: page.unsettled[id_] for id_ in ids}
+            _once_committed(session, partial(self._unsettled.update, unsettled))
             return stored
 
         with collector_paused():
-            results, failed = halve_on_failure(self._database, scenes, store)
+            _, failed = halve_on_failure(self._database, scenes, store)
         for scene, reason in failed:
             self._set_aside(SCENE, scene.id, reason)
-        if not again:
-            self.stored += len(scenes) - len(failed)
-            for stored in results:
-                self.tally = self.tally.with_stored(stored)
-                if len(self.changed_ids) < LISTED_SCENES:
-                    self.changed_ids += sorted(stored.created | stored.updated)
+
+    def _count(self, session: Session, stored: Stored, number: int) -> None:
+        """Count scenes in the transaction that stores them, and here if it commits.
+
+        A page may take several transactions. Scenes that are looked at again were
+        counted before.
+        """
+        if self._is_settling:
+            return
+        tally = self.tally.with_stored(stored)
+        note_progress(session, self._run_number, tally)
+
+        def count() -> None:
+            self.tally = tally
+            self.stored += number
+            if len(self.changed_ids) < LISTED_SCENES:
+                self.changed_ids += sorted(stored.created | stored.updated)
+
+        _once_committed(session, count)
 
     def _fetch(self, ids: Sequence[int], without_gaps: bool) -> Iterator[Scene]:
         """Yield those of the scenes that Stash gives, one bad scene notwithstanding."""
@@ -261,7 +268,8 @@ class SceneLoader:
                 raise
             return
         self._failures_in_a_row = 0
-        self.absent += absent
+        if not self._is_settling:
+            self.absent += absent
         yield from scenes
 
     def store_entities(self, listing: Listing, ids: Collection[int]) -> None:
@@ -342,4 +350,8 @@ class SceneLoader:
 
     def _set_aside(self, entity: str, id_: int, reason: str) -> None:
         log.warning("%s %d was not synced: %s", entity.capitalize(), id_, reason)
-        self.tally.issues.append(Issue(entity, id_, reason))
+        self.tally.issues.append(Issue(entity, id_, reason, self._is_settling))
+
+
+def _once_committed(session: Session, action: Callable[[], None]) -> None:
+    event.listen(session, "after_commit", lambda _: action(), once=True)

@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, literal, null, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.manifest import forget_hashes
 from stashhog_core.db.merge import replace_children
 from stashhog_core.db.models import (
     LocalEdit,
@@ -24,7 +25,6 @@ from stashhog_core.db.reading import any_of, read_rows
 from stashhog_core.errors import JobError
 from stashhog_core.stash import payloads
 from stashhog_core.stash.payloads import Ref
-from stashhog_core.sync.hashes import forget_hashes
 from stashhog_core.sync.rows import plain_text
 from stashhog_core.sync.scene_edit import SceneEdit
 

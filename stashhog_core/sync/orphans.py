@@ -10,14 +10,14 @@ from sqlalchemy import func, select
 
 from stashhog_core.auto_results import RemoveOrphansResult
 from stashhog_core.db.locks import job_lock
+from stashhog_core.db.manifest import SCENE, forget_hashes
 from stashhog_core.db.scenes import scene_titles
 from stashhog_core.db.session import Database
 from stashhog_core.params import RemoveOrphansParams
 from stashhog_core.progress import Progress
 from stashhog_core.sync.entities import MODELS, scenes_of_entities
-from stashhog_core.sync.hashes import SCENE, forget_hashes
 from stashhog_core.sync.job import JOB
-from stashhog_core.sync.removals import mark_missing, remove_missing
+from stashhog_core.sync.removals import SHOWS_NONE, mark_missing, remove_missing
 from stashhog_core.sync.source import Source
 from stashhog_core.sync.survey import take_survey
 
@@ -70,7 +70,7 @@ def remove_orphans(
                         confirmed=params.confirm_removals,
                     )
                 if reason:
-                    held.append(reason.replace("run sync", "run remove_orphans"))
+                    held.append(reason)
         progress.update(1.0, f"{sum(removed.values())} rows are gone from Stash")
     return RemoveOrphansResult(
         status="completed_with_errors" if held else "completed",
@@ -78,7 +78,7 @@ def remove_orphans(
         marked={kind: len(vanished) for kind, (vanished, _) in gone.items()},
         removed=removed,
         samples=tuple(samples),
-        held="\n".join(held) or None,
+        held="\n".join(held).replace("run sync", "run remove_orphans") or None,
     )
 
 
@@ -101,10 +101,7 @@ def _gone(
     if not params.remove_scenes or not (scenes.vanished or scenes.missing):
         return gone, None
     if not survey.total and not params.confirm_removals:
-        return gone, (
-            "Stash shows no scene at all, which proves nothing. If its library is "
-            "really empty, run remove_orphans with confirm_removals=true"
-        )
+        return gone, SHOWS_NONE
     if stash.count_scenes() > survey.total:
         # More than were listed: scenes came meanwhile, or the listing was cut short.
         return gone, "Stash's scenes changed while they were listed: run this again"

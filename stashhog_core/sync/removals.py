@@ -1,16 +1,26 @@
 """Removing what is gone from Stash: marked first, removed in a later run, braked."""
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.manifest import SCENE, forget_hashes, forget_library
 from stashhog_core.db.models import Scene
 from stashhog_core.db.reading import any_of
 from stashhog_core.sync.difference import removal_limit
 from stashhog_core.sync.entities import MODELS, scenes_of_entities
-from stashhog_core.sync.hashes import SCENE, forget_hashes, forget_library
+from stashhog_core.sync.local_edits import edits_of
+
+log = logging.getLogger(__name__)
+
+SHOWS_NONE = (
+    "Stash shows no scene at all, which proves nothing, so none was removed. "
+    "If it really has none, run sync with confirm_removals=true"
+)
+"""Why no scene is removed when Stash lists none."""
 
 _PLURALS = {
     SCENE: "scenes",
@@ -61,19 +71,35 @@ def remove_missing(
     model = _model(kind)
     total = session.scalar(select(func.count()).select_from(model)) or 0
     gone, limit = len(vanished) + len(missing), removal_limit(total)
-    if gone > limit and not confirmed:
+    if not confirmed and gone > limit:
         return 0, (
             f"{gone} of {total} {_PLURALS[kind]} are gone from Stash, more than the "
             f"{limit} that one run removes unasked, so none was removed. "
             "If Stash shows its whole library, run sync with confirm_removals=true"
         )
+    # Tags, performers and studios come back with all they had; scenes lose what only
+    # the mirror knows of them.
+    if kind == SCENE and gone == total and not confirmed:
+        return 0, SHOWS_NONE
     ids = list(missing)
-    if kind != SCENE:
+    if kind == SCENE:
+        _warn_of_lost_edits(session, ids)
+    else:
         # Scenes that still have it here lose it: they are to be fetched again.
         forget_hashes(session, scenes_of_entities(session, kind, ids))
     session.execute(delete(model).where(model.id == any_of(ids)))
     forget_hashes(session, ids, kind)
     return len(ids), None
+
+
+def _warn_of_lost_edits(session: Session, scene_ids: Sequence[int]) -> None:
+    for scene_id, edits in edits_of(session, scene_ids).items():
+        log.warning(
+            "Scene %d is gone from Stash, and with it what was edited here and never "
+            "pushed: %s",
+            scene_id,
+            ", ".join(sorted(edit.field for edit in edits)),
+        )
 
 
 def _model(kind: str) -> Any:

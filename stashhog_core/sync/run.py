@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
+from stashhog_core.db.manifest import SCENE, forget_hashes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobCancelled, StashHogError
 from stashhog_core.params import SyncParams
@@ -29,7 +30,7 @@ from stashhog_core.sync.everything import (
     reading_ahead,
     windows,
 )
-from stashhog_core.sync.hashes import SCENE, begin_look, forget_hashes, note_library
+from stashhog_core.sync.hashes import begin_look, note_library
 from stashhog_core.sync.history import Issue, Kind, Status, Tally, finish_run
 from stashhog_core.sync.loader import LISTED_SCENES, SceneLoader, in_pages
 from stashhog_core.sync.local_edits import Conflicts, count_conflicts
@@ -84,7 +85,9 @@ class Run:
         self._loader = self._new_loader(survey.newest_text if scenes.to_fetch else "")
         self._progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
         if not survey.is_clean:
-            touched = scenes.entity | scenes.relation
+            # What no time of change of the scene shows: the baseline moves even if
+            # some of them fail.
+            touched = scenes.entity | scenes.relation | scenes.file | scenes.marker
             self._mark(touched, survey.entities)
             for kind, listing in survey.listings.items():
                 self._loader.store_entities(listing, survey.entities[kind].changed)
@@ -118,7 +121,8 @@ class Run:
         if self._params.deep:
             touched.update(scenes_of_changed_relations(self._stash, self._database))
         self._mark(touched, entities)
-        self._loader = self._new_loader(newest, trusting=not first)
+        trusting = not first and not self._params.deep
+        self._loader = self._new_loader(newest, trusting=trusting)
         self._progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
         for listing in listings.values():
             self._loader.store_entities(listing, listing.rows.keys())
@@ -136,6 +140,7 @@ class Run:
                     yield from [stamp.id for stamp in page]
 
         self._load(in_pages(ids()), count, without_gaps=True)
+        self._forget_failed()
         removed, held = self._remove_gone(
             scenes.vanished, scenes.missing, entities, total
         )
@@ -215,6 +220,13 @@ class Run:
             forget_hashes(session, touched)
             for kind, found in entities.items():
                 mark_missing(session, kind, found.vanished)
+
+    def _forget_failed(self) -> None:
+        """Have the next run fetch what failed, though no time of change may show it."""
+        issues = self._loader.tally.issues
+        failed = [issue.id for issue in issues if issue.entity == SCENE]
+        with self._database.transaction() as session:
+            forget_hashes(session, failed)
 
     def _remove_gone(
         self,

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import select
@@ -34,6 +35,7 @@ from stashhog_core.sync.everything import (
     LOCAL_SCENES,
     RowsAhead,
     compare_stamps,
+    is_empty,
     one_ahead,
     reading_ahead,
     windows,
@@ -42,6 +44,9 @@ from stashhog_core.sync.history import last_look
 from stashhog_core.sync.rows import file_facts
 from stashhog_core.sync.source import Source
 from stashhog_core.sync.times import text_surely_before
+
+_ALWAYS = "0"
+"""Before any time of Stash's, whether compared as text or as a number."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Sur
     """
     with database.transaction() as session:
         baseline, known = last_look(session)
-    since = "" if baseline is None else text_surely_before(baseline)
+        since = _files_since(session, baseline)
     looked = _Looked(known)
     with reading_ahead(database, LOCAL_SCENES, LOCAL_MARKERS) as mirrored:
         my_scenes, my_markers = mirrored
@@ -131,6 +136,15 @@ def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Sur
     return Survey(
         listings, entities, scenes, total, newest, looked.digests, looked.is_known
     )
+
+
+def _files_since(session: Session, baseline: datetime | None) -> str:
+    """Return since when changed files are listed, as text; empty: none are listed."""
+    if baseline is not None:
+        return text_surely_before(baseline)
+    # Scenes that a broken off first sync stored, or a run for some, may have other
+    # files by now, and nothing says since when.
+    return "" if is_empty(session) else _ALWAYS
 
 
 class _Looked:

@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.locks import job_lock
+from stashhog_core.db.manifest import forget_hashes, forget_library
 from stashhog_core.db.models import (
     Marker,
     MirrorCheck,
@@ -30,7 +31,6 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, VerifyMirrorResult
 from stashhog_core.stash import payloads
 from stashhog_core.sync import rows
-from stashhog_core.sync.hashes import forget_hashes
 from stashhog_core.sync.job import JOB
 from stashhog_core.sync.local_edits import edits_of, with_edits
 from stashhog_core.sync.mirrored import (
@@ -62,15 +62,18 @@ def verify_mirror(
 ) -> VerifyMirrorResult:
     """Compare scenes drawn by lot, and all counts and entities, with Stash.
 
-    Waits while a sync is under way. A scene that differs is fetched by the next sync,
-    whatever its time of change says. Local edits count as right.
+    Waits while a sync is under way. A scene, tag, performer or studio that differs is
+    stored anew by the next sync, whatever its time of change or its hash says; after a
+    difference in the counts alone, that compares all rows. Local edits count as right.
 
     Raises:
         TransientError: Stash or the database is away, or a sync does not end.
         JobError: Stash refuses to answer.
         JobCancelled: A stop was asked for.
     """
-    with job_lock(database, JOB, wait_seconds=_WAIT_SECONDS):
+    with job_lock(
+        database, JOB, wait_seconds=_WAIT_SECONDS, checkpoint=progress.checkpoint
+    ):
         return _verify(stash, database, params, progress, run_id)
 
 
@@ -104,8 +107,13 @@ def _verify(
     }
     with database.transaction() as session:
         mirrored = _local_counts(session)
-        differences = list(_entity_differences(session, listings))
+        wrong = list(_entity_differences(session, listings))
+        for kind in listings:
+            forget_hashes(session, {id_ for k, id_, *_ in wrong if k == kind}, kind)
         ids = _draw(session, params.scenes)
+    differences: list[Difference] = [
+        (f"{kind} {id_}", *rest) for kind, id_, *rest in wrong
+    ]
     differences += [
         (name, "count", number, mirrored[name])
         for name, number in counts.items()
@@ -129,6 +137,9 @@ def _verify(
 
     proved = not differences
     with database.transaction() as session:
+        if not proved:
+            # What differs may be a row that no lot has drawn.
+            forget_library(session)
         session.add(
             MirrorCheck(
                 run_id=run_id,
@@ -195,7 +206,8 @@ def _local_counts(session: Session) -> dict[str, int]:
 
 def _entity_differences(
     session: Session, listings: Mapping[str, Sequence[Any]]
-) -> Iterator[Difference]:
+) -> Iterator[tuple[str, int, str, Any, Any]]:
+    """Yield kind, id, field, Stash's value and the mirror's for all that differs."""
     tables: Mapping[str, tuple[Any, Sequence[str], Callable[[Any], rows.Row]]] = {
         "tag": (Tag, rows.TAG_COLUMNS, rows.tag_row),
         "performer": (Performer, rows.PERFORMER_COLUMNS, rows.performer_row),
@@ -205,10 +217,10 @@ def _entity_differences(
         mirrored = {row[0]: row for row in _select(session, model, columns)}
         for entity in listings[kind]:
             if (row := mirrored.get(entity.id)) is None:
-                yield f"{kind} {entity.id}", kind, entity.name, None
+                yield kind, entity.id, kind, entity.name, None
             else:
                 yield from (
-                    (f"{kind} {entity.id}", *found)
+                    (kind, entity.id, *found)
                     for found in _fields(columns, row_of(entity), row)
                 )
     parents = {
@@ -218,7 +230,7 @@ def _entity_differences(
         theirs = set(rows.tag_parent_rows(tag))
         mine = {row for row in parents if row[0] == tag.id}
         if theirs != mine:
-            yield f"tag {tag.id}", "parents", theirs - mine, mine - theirs
+            yield "tag", tag.id, "parents", theirs - mine, mine - theirs
 
 
 def _scene_differences(

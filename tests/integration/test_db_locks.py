@@ -10,7 +10,7 @@ import pytest
 
 from stashhog_core.db.locks import is_held, job_lock
 from stashhog_core.db.session import Database
-from stashhog_core.errors import TransientError
+from stashhog_core.errors import JobCancelled, TransientError
 
 HOLDER = """
 import sys, time
@@ -70,6 +70,24 @@ def test_killed_holder_frees_the_lock(database: Database, database_url: str) -> 
         except TransientError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_waiting_asks_whether_to_go_on(database: Database) -> None:
+    """Who waits for a lock is asked in between, and may end it by an error."""
+    asked = 0
+
+    def checkpoint() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise JobCancelled("stop")
+
+    with (
+        job_lock(database, "sync"),
+        pytest.raises(JobCancelled),
+        job_lock(database, "sync", wait_seconds=60, checkpoint=checkpoint),
+    ):
+        pytest.fail("two hold it")
 
 
 def test_others_can_tell_whether_a_lock_is_held(database: Database) -> None:

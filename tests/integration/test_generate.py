@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import event, func, insert, select, update
 
-from stashhog_core.db.models import Scene, StashJob
+from stashhog_core.db.models import Scene, SceneFingerprint, StashJob
 from stashhog_core.db.session import Database
 from stashhog_core.db.stash_jobs import record_job
 from stashhog_core.errors import (
@@ -21,10 +21,13 @@ from stashhog_core.errors import (
 )
 from stashhog_core.generate import generate
 from stashhog_core.generate_plan import generate_input
-from stashhog_core.params import StashGenerateParams
+from stashhog_core.params import StashGenerateParams, SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import StashGenerateResult
 from stashhog_core.server_job import only_one, settle_cancelled
+from stashhog_core.stash.payloads import Fingerprint
+from stashhog_core.sync.job import pending_scenes, sync
+from tests.fake_stash import FakeStash, refs
 from tests.scripted_stash import ADD_TIME, OUTAGE, ScriptedStash
 
 RUNNING = {"status": "RUNNING", "progress": 0.5}
@@ -699,12 +702,132 @@ def test_cancelling_while_looking_at_the_outcome(
     assert server_jobs(database) == [(1, "cancelled", ADD_TIME)]
 
 
+# --- beside a sync -------------------------------------------------------------------
+
+
+def sync_now(library: FakeStash, database: Database) -> None:
+    sync(
+        library,
+        database,
+        SyncParams(),
+        Progress(),
+        trigger="manual",
+        settle_seconds=0,
+    )
+
+
+def meanwhile(server: ScriptedStash, action: Callable[[], None]) -> Progress:
+    """Return a bar that does something once, while the server's job is running."""
+    is_done = False
+
+    def sink(_fraction: float | None, _message: str) -> None:
+        nonlocal is_done
+        if server.started and not is_done:
+            is_done = True
+            action()
+
+    return Progress(sink)
+
+
+def another_marker(library: FakeStash, scene: int) -> None:
+    library.add_marker(scene, min(library.tag_rows))
+
+
+def moved_marker(library: FakeStash, scene: int) -> None:
+    library.edit_markers(scene, seconds=30.0)
+
+
+def another_file(library: FakeStash, scene: int) -> None:
+    hashes = (Fingerprint(type="oshash", value="ff"),)
+    library.replace_file(scene, fingerprints=hashes, size=1)
+
+
+@pytest.mark.parametrize("change", [another_marker, moved_marker, another_file])
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_scene_changed_meanwhile_is_not_marked(
+    stash: ScriptedStash,
+    database: Database,
+    change: Callable[[FakeStash, int], None],
+    is_resumed: bool,
+) -> None:
+    """What a sync found changed while the job was running may lack its media."""
+    library = FakeStash()
+    tag = library.add_tag("tag")
+    changed, other = library.add_scene(), library.add_scene()
+    library.add_marker(changed, tag)
+    sync_now(library, database)
+    stash.scenes = {changed, other}
+
+    def change_and_sync() -> None:
+        change(library, changed)
+        sync_now(library, database)
+
+    progress = meanwhile(stash, change_and_sync)
+    stash.looks = [RUNNING, WRONG_KEY if is_resumed else FINISHED]
+    if is_resumed:
+        with pytest.raises(ConfigurationError):
+            run(stash, database, progress=progress)
+        stash.looks = [FINISHED]
+    result = run(stash, database, progress=progress)
+
+    assert len(stash.started) == 1
+    assert marked(database) == [other]
+    assert (result.status, result.scenes_updated) == ("completed", (str(other),))
+
+
+def test_scene_edited_meanwhile_is_marked(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """Other texts or tags are no reason to make media anew."""
+    library = FakeStash()
+    tag = library.add_tag("tag")
+    scene = library.add_scene()
+    sync_now(library, database)
+    stash.scenes = {scene}
+
+    def edit() -> None:
+        library.edit(scene, title="new", tags=refs(tag))
+        sync_now(library, database)
+
+    run(stash, database, progress=meanwhile(stash, edit))
+
+    assert marked(database) == [scene]
+
+
+@pytest.mark.parametrize(
+    ("params", "fetched"), [({}, 1), ({"phashes": False}, 0), ({"server": "b"}, 0)]
+)
+def test_phash_arrives_with_the_next_sync(
+    stash: ScriptedStash, database: Database, params: dict[str, Any], fetched: int
+) -> None:
+    """Scenes that lacked a phash here are fetched, though no time moves for it."""
+    library = FakeStash()
+    lacking, having = library.add_scene(), library.add_scene()
+    whole = library.scene_rows[lacking].files[0].fingerprints
+    library.replace_file(lacking, fingerprints=whole[:1])
+    sync_now(library, database)
+    sync_now(library, database)
+    stash.scenes = {lacking, having}
+    run(stash, database, **params)
+    library.replace_file(lacking, fingerprints=whole)
+    library.file_times = dict.fromkeys(library.file_times, "2000-01-01T00:00:00Z")
+
+    assert pending_scenes(library, database).count == fetched
+    sync_now(library, database)
+    with database.transaction() as session:
+        kinds = session.scalars(
+            select(SceneFingerprint.kind).where(SceneFingerprint.scene_id == lacking)
+        ).all()
+    assert len(kinds) == 1 + fetched
+    assert marked(database) == ([] if "server" in params else [lacking, having])
+
+
 # --- cost ----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_cost_of_100_000_scenes(stash: ScriptedStash, database: Database) -> None:
-    """A run over 100,000 scenes takes 5 statements, and less than 200 MB."""
+    """A run over 100,000 scenes takes 9 statements, and less than 200 MB."""
     ids = range(1, 100_001)
     stash.scenes = set(ids)
     with database.transaction() as session:
@@ -724,5 +847,5 @@ def test_cost_of_100_000_scenes(stash: ScriptedStash, database: Database) -> Non
     event.remove(database.engine, "before_cursor_execute", count)
 
     assert result.scenes_updated_count == len(ids)
-    assert len(statements) <= 5
+    assert len(statements) <= 9
     assert peak_bytes < 200_000_000

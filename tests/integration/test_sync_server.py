@@ -329,7 +329,7 @@ def test_removed_files_are_noticed(site: Site) -> None:
     site.clean()
     assert site.pending() == {"vanished": 1}
     site.sync()
-    site.sync()
+    site.sync(confirm_removals=True)
     assert site.values(select(Scene.id).where(Scene.id == scene)) == []
     site.assert_mirror_is_right()
 

@@ -1,10 +1,13 @@
 """Proof that the mirror is right, and the deep look at what belongs to each scene."""
 
+import threading
+import time
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, select, update
 
+from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import (
     Marker,
     MirrorCheck,
@@ -13,9 +16,12 @@ from stashhog_core.db.models import (
     SceneFile,
     ScenePerformer,
     SceneTag,
+    Studio,
     Tag,
+    TagParent,
 )
 from stashhog_core.db.session import Database
+from stashhog_core.errors import JobCancelled
 from stashhog_core.params import SyncParams, VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult, VerifyMirrorResult
@@ -141,6 +147,60 @@ def test_wrong_entities_and_counts_are_found(
         reason == "name: Stash has who, the mirror wrong" for _, reason in reasons
     )
     assert any(reason == "tag: Stash has new, the mirror None" for _, reason in reasons)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param(update(Tag).values(description="wrong"), id="tag"),
+        pytest.param(delete(TagParent), id="parents"),
+        pytest.param(update(Performer).values(country="wrong"), id="performer"),
+        pytest.param(update(Studio).values(rating100=1), id="studio"),
+    ],
+)
+def test_wrong_entity_is_mended(
+    stash: FakeStash, database: Database, statement: Any
+) -> None:
+    """A tag, performer or studio that differs is stored anew by the next sync."""
+    run(stash, database)
+    run(stash, database)
+    change(database, statement)
+
+    assert verify(stash, database).differences > 0
+    run(stash, database)
+    assert verify(stash, database).differences == 0
+
+
+def test_wrong_count_has_the_next_sync_compare_all(
+    stash: FakeStash, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A marker too many is removed, though no lot has drawn its scene."""
+    monkeypatch.setattr("stashhog_core.sync.verify._draw", lambda *_: [])
+    run(stash, database)
+    run(stash, database)
+    values = {"id": 999, "scene_id": min(stash.scene_rows), "seconds": 1}
+    change(database, insert(Marker).values(**values))
+    found = verify(stash, database)
+    run(stash, database)
+
+    assert (found.differences, found.scenes_checked) == (1, 0)
+    assert verify(stash, database).differences == 0
+    monkeypatch.undo()
+    assert verify(stash, database).differences == 0
+
+
+def test_waiting_for_a_sync_can_be_stopped(
+    stash: FakeStash, database: Database
+) -> None:
+    """A stop does not wait until the sync that is under way has ended."""
+    stop = threading.Event()
+    stop.set()
+    began = time.monotonic()
+
+    with job_lock(database, "sync"), pytest.raises(JobCancelled):
+        verify_mirror(stash, database, VerifyMirrorParams(), Progress(stop=stop))
+
+    assert time.monotonic() - began < 5
 
 
 def test_change_not_yet_synced_is_told_apart(

@@ -1,0 +1,109 @@
+"""The deep look finds what changes while no time of change moves."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import delete, update
+
+from stashhog_core.db.models import Scene, SceneFingerprint
+from stashhog_core.db.session import Database
+from stashhog_core.params import SyncParams, VerifyMirrorParams
+from stashhog_core.progress import Progress
+from stashhog_core.stash.payloads import Fingerprint, GroupRef, Ref
+from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.sync.verify import verify_mirror
+from tests.fake_stash import FakeStash, refs
+
+GROUPS = (GroupRef(group=Ref(id=1), scene_index=2), GroupRef(group=Ref(id=3)))
+OTHER_PLACE = (GROUPS[0], GroupRef(group=Ref(id=3), scene_index=1))
+
+
+@pytest.fixture
+def stash(database: Database) -> FakeStash:
+    """A library of two scenes, all mirrored, and known to be."""
+    stash = FakeStash()
+    for _ in range(2):
+        stash.add_scene(groups=GROUPS, galleries=refs(5, 4), play_count=1, o_counter=1)
+    run(stash, database)
+    run(stash, database)
+    return stash
+
+
+def run(stash: FakeStash, database: Database, **params: Any) -> int:
+    """Sync; return how many scenes were updated."""
+    result = sync(
+        stash,
+        database,
+        SyncParams(**params),
+        Progress(),
+        trigger="manual",
+        settle_seconds=0,
+    )
+    return result.updated
+
+
+def is_right(stash: FakeStash, database: Database) -> bool:
+    result = verify_mirror(stash, database, VerifyMirrorParams(), Progress())
+    return result.differences == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"groups": ()}, id="no group"),
+        pytest.param({"groups": OTHER_PLACE}, id="place in a group"),
+        pytest.param({"galleries": refs(4)}, id="gallery"),
+        pytest.param({"play_count": 2}, id="play_count"),
+        pytest.param({"o_counter": None}, id="o_counter"),
+    ],
+)
+def test_silent_change_is_found(
+    stash: FakeStash, database: Database, fields: dict[str, Any]
+) -> None:
+    """Groups, galleries and counters are compared one by one."""
+    stash.change_silently(min(stash.scene_rows), **fields)
+
+    assert pending_scenes(stash, database).count == 0
+    assert run(stash, database, deep=True) == 1
+    assert run(stash, database, deep=True) == 0
+    assert is_right(stash, database)
+
+
+@pytest.mark.parametrize(
+    "kinds", [("oshash",), ("oshash", "phash", "md5")], ids=["lost", "added"]
+)
+def test_fingerprint_is_found(
+    stash: FakeStash, database: Database, kinds: tuple[str, ...]
+) -> None:
+    """A hash that Stash has made or lost of a file is seen."""
+    scene = stash.scene_rows[min(stash.scene_rows)]
+    known = {f.type: f.value for f in scene.files[0].fingerprints}
+    hashes = tuple(Fingerprint(type=k, value=known.get(k, "0f")) for k in kinds)
+    file = msgspec.structs.replace(scene.files[0], fingerprints=hashes)
+    stash.change_silently(scene.id, files=(file,))
+
+    assert pending_scenes(stash, database).count == 0
+    assert run(stash, database, deep=True) == 1
+    assert run(stash, database, deep=True) == 0
+    assert is_right(stash, database)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param(delete(SceneFingerprint), id="fingerprints"),
+        pytest.param(update(Scene).values(groups=[]), id="groups"),
+        pytest.param(update(Scene).values(galleries=[{"id": 9}]), id="galleries"),
+        pytest.param(update(Scene).values(play_count=7), id="play_count"),
+    ],
+)
+def test_damage_on_our_side_is_found(
+    stash: FakeStash, database: Database, statement: Any
+) -> None:
+    """It is seen whichever of the two sides is wrong."""
+    with database.transaction() as session:
+        session.execute(statement)
+
+    assert run(stash, database, deep=True) == 2
+    assert is_right(stash, database)

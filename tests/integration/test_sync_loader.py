@@ -1,0 +1,290 @@
+"""Runs that end before their time lose no change, and are counted as what they did."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from sqlalchemy import event, func, select
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.models import Scene, SyncIssue, SyncRun
+from stashhog_core.db.session import Database
+from stashhog_core.errors import JobCancelled, JobError, StashHogError, TransientError
+from stashhog_core.params import SyncParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import SyncResult
+from stashhog_core.sync import loader
+from stashhog_core.sync.history import note_progress
+from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.sync.store import store_scenes
+from tests.fake_stash import FakeStash
+
+ROOT = Path(__file__).parents[2]
+TOO_FAST = 2**40
+"""An interactive speed that the database refuses."""
+
+
+def run(
+    stash: FakeStash,
+    database: Database,
+    progress: Progress | None = None,
+    **params: Any,
+) -> SyncResult:
+    return sync(
+        stash,
+        database,
+        SyncParams(**params),
+        progress or Progress(),
+        trigger="manual",
+        settle_seconds=0,
+    )
+
+
+def titles(database: Database) -> list[str]:
+    with database.transaction() as session:
+        return list(session.scalars(select(Scene.title).order_by(Scene.id)))
+
+
+def stored_and_noted(database: Database) -> tuple[int, int]:
+    """Return how many scenes are mirrored, and how many the one run says it made."""
+    with database.transaction() as session:
+        stored = session.scalar(select(func.count()).select_from(Scene)) or 0
+        return stored, session.scalars(select(SyncRun.created)).one()
+
+
+class SameSecond(FakeStash):
+    """Changes a scene right after it is given, in the second of its last change.
+
+    Args:
+        then: What befalls it when the scene is asked for again.
+    """
+
+    def __init__(self, then: StashHogError | None = None) -> None:
+        super().__init__()
+        self.scene = self.add_scene("old")
+        self.then = then
+        self.asked = 0
+        self.is_busy = False
+
+    def scenes(self, ids: Sequence[int]) -> Any:
+        if not self.is_busy:
+            return super().scenes(ids)
+        self.asked += 1
+        if self.asked > 1 and self.then:
+            raise self.then
+        answer = super().scenes(ids)
+        self.change_silently(self.scene, title=f"change {self.asked}")
+        return answer
+
+
+def edited(stash: SameSecond, database: Database) -> None:
+    """Mirror the library, then edit the scene; more edits follow when it is asked."""
+    run(stash, database)
+    stash.edit(stash.scene, title="before")
+    stash.is_busy = True
+
+
+def test_change_is_not_lost_with_a_stash_that_goes_away(database: Database) -> None:
+    """A scene that may yet change in its second is pending until it is looked at."""
+    stash = SameSecond(then=TransientError("Stash is away"))
+    edited(stash, database)
+    with pytest.raises(TransientError):
+        run(stash, database)
+    stash.is_busy = False
+
+    assert titles(database) == ["before"]
+    assert pending_scenes(stash, database).reasons == {"changed": 1}
+    run(stash, database)
+    assert titles(database) == ["change 1"]
+    assert not pending_scenes(stash, database)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_change_is_not_lost_with_a_run_that_is_stopped(
+    database: Database, force: bool
+) -> None:
+    """A stop before scenes are looked at again leaves them pending."""
+    stash = SameSecond()
+    edited(stash, database)
+    stop = threading.Event()
+
+    def sink(_: float | None, message: str) -> None:
+        if message == "Synced 1/1 scenes":
+            stop.set()
+
+    with pytest.raises(JobCancelled):
+        run(stash, database, Progress(sink, stop), force=force)
+    stash.is_busy = False
+
+    run(stash, database)
+    assert titles(database) == ["change 1"]
+    assert not pending_scenes(stash, database)
+
+
+def test_scene_that_changes_once_more_stays_pending(database: Database) -> None:
+    """A scene that is found changed in a later second is left to the next run."""
+
+    class Later(SameSecond):
+        def scenes(self, ids: Sequence[int]) -> Any:
+            if self.is_busy and self.asked == 1:
+                self.edit(self.scene, title="later")
+            return super().scenes(ids)
+
+    stash = Later()
+    edited(stash, database)
+    result = run(stash, database)
+    stash.is_busy = False
+
+    assert (result.updated, titles(database)) == (1, ["later"])
+    assert pending_scenes(stash, database).reasons == {"changed": 1}
+    run(stash, database)
+    assert titles(database) == ["change 2"]
+    assert not pending_scenes(stash, database)
+
+
+def test_scene_that_fails_when_looked_at_again_counts_once(database: Database) -> None:
+    """It was stored: it is listed as an issue, stays pending, and is no failed one."""
+    stash = SameSecond(then=JobError("Stash fails"))
+    stash.add_scene("other")
+    edited(stash, database)
+    result = run(stash, database)
+    stash.is_busy = False
+
+    counts = (result.created, result.updated, result.unchanged, result.failed)
+    assert counts == (0, 1, 1, 0)
+    assert result.status == "completed_with_errors"
+    assert [error.item for error in result.errors] == [f"scene {stash.scene}"]
+    assert pending_scenes(stash, database).reasons == {"changed": 1}
+    run(stash, database)
+    assert titles(database) == ["change 1", "other"]
+
+
+def test_scene_that_is_destroyed_before_it_is_looked_at_again(
+    database: Database,
+) -> None:
+    """A scene that was stored and then is gone is not said to be unknown to Stash."""
+
+    class Destroyed(SameSecond):
+        def scenes(self, ids: Sequence[int]) -> Any:
+            if self.is_busy and self.asked == 1:
+                self.destroy_scene(self.scene)
+                self.is_busy = False
+            return super().scenes(ids)
+
+    stash = Destroyed()
+    stash.add_scene("other")
+    edited(stash, database)
+    result = run(stash, database, scene_ids=[stash.scene])
+
+    assert (result.updated, result.failed, result.errors) == (1, 0, ())
+    assert pending_scenes(stash, database).reasons == {"vanished": 1}
+
+
+def test_history_of_a_page_that_is_stored_in_halves(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each half is noted in its transaction, with those before: a kill may follow."""
+    stash = FakeStash()
+    scenes = [stash.add_scene() for _ in range(8)]
+    stash.edit(scenes[0], interactive_speed=TOO_FAST)
+    seen: list[tuple[int, int]] = []
+
+    def noting(session: Session, *args: Any) -> None:
+        seen.append(stored_and_noted(database))
+        note_progress(session, *args)
+
+    monkeypatch.setattr(loader, "note_progress", noting)
+    result = run(stash, database)
+
+    assert (result.created, result.failed) == (7, 1)
+    assert len(seen) > 2
+    assert all(stored == noted for stored, noted in seen)
+    assert stored_and_noted(database) == (7, 7)
+
+
+def test_history_when_the_database_drops_in_a_page_stored_in_halves(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the halves before had stored is in the history of the run that failed."""
+    stash = FakeStash()
+    scenes = [stash.add_scene() for _ in range(8)]
+    stash.edit(scenes[0], interactive_speed=TOO_FAST)
+
+    def dropping(session: Session, part: Any, **how: Any) -> Any:
+        if part[0].id == scenes[4]:
+            raise TransientError("The database did not answer")
+        return store_scenes(session, part, **how)
+
+    monkeypatch.setattr(loader, "store_scenes", dropping)
+    with pytest.raises(TransientError):
+        run(stash, database)
+
+    assert stored_and_noted(database) == (3, 3)
+
+
+def test_what_fails_to_commit_is_not_counted(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that is rolled back at its very end has stored nothing."""
+    stash = FakeStash()
+    stash.add_scene()
+
+    def failing(session: Session, *args: Any) -> None:
+        note_progress(session, *args)
+        event.listen(session, "before_commit", refuse)
+
+    def refuse(_: Session) -> None:
+        raise TransientError("The database did not answer")
+
+    monkeypatch.setattr(loader, "note_progress", failing)
+    with pytest.raises(TransientError):
+        run(stash, database)
+
+    assert stored_and_noted(database) == (0, 0)
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+from stashhog_core.db.session import Database
+from stashhog_core.params import SyncParams
+from stashhog_core.progress import Progress
+from stashhog_core.sync.job import sync
+from tests.fake_stash import FakeStash
+
+class Slow(FakeStash):
+    def scenes(self, ids):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+        return super().scenes(ids)
+
+stash = Slow()
+stash.add_scene()
+try:
+    sync(stash, Database(sys.argv[1]), SyncParams(), Progress(), trigger="manual")
+except KeyboardInterrupt:
+    print(time.monotonic())
+"""
+
+
+def test_stopped_process_does_not_wait_for_stash(
+    database: Database, database_url: str
+) -> None:
+    """It ends at once, though a request to Stash is under way in another thread."""
+    victim = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, database_url],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+        cwd=ROOT,
+    )
+    took = monotonic() - float(victim.stdout)
+
+    assert took < 2
+    with database.transaction() as session:
+        assert session.scalars(select(SyncRun.status)).all() == ["cancelled"]
+        assert session.scalars(select(SyncIssue.id)).all() == []
