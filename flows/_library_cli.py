@@ -2,7 +2,7 @@
 
 import json
 import threading
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.table import Table
 
 from flows._run_here import open_session
 from stashhog_core.db.models import LibraryFile
+from stashhog_core.report import counted
 from stashhog_core.settings import Settings, get_settings
 
 library_app = typer.Typer(help="Local video files.", no_args_is_help=True)
@@ -93,7 +94,9 @@ def watch(path: Folder) -> None:
     console.print(f"Watching {escape(str(folder))} (stop: Ctrl-C)")
     for count in changes(folder, threading.Event()):
         run = submit({"path": str(folder)})
-        console.print(f"{count} changes: scan {run}", highlight=False)
+        console.print(
+            f"{counted(count, 'change', 'changes')}: scan {run}", highlight=False
+        )
 
 
 @library_app.command("list")
@@ -101,7 +104,8 @@ def list_library(
     query: Annotated[str, typer.Argument(help="Words in the path.")] = "",
     folder: Annotated[str | None, typer.Option(help="Below this folder.")] = None,
     state: Annotated[
-        str | None, typer.Option(help="ok, unreadable or pending.")
+        Literal["ok", "unreadable", "pending", "new", "changed", "touched"] | None,
+        typer.Option(help="pending: new, changed or touched."),
     ] = None,
     codec: Annotated[str | None, typer.Option(help="Such as h264.")] = None,
     min_height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
@@ -229,7 +233,7 @@ def _print_files(files: Any, *, as_json: bool) -> None:
             "missing" if file.missing_since else file.state,
         )
     console.print(table)
-    console.print(f"{len(files)} files")
+    console.print(counted(len(files), "file", "files"))
 
 
 def _facts(file: LibraryFile) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from flows._run_here import console, open_session, print_json, run_here
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.report import counted
 from stashhog_core.settings import get_settings
 
 if TYPE_CHECKING:
@@ -18,24 +19,42 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Plans of proposed changes.", no_args_is_help=True)
 
+Fields = Literal[
+    "tags", "performers", "studio", "title", "details", "date", "code", "markers"
+]
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PlanId = Annotated[int, typer.Argument(min=1, help="The plan's id.")]
 Changes = Annotated[
-    list[int] | None, typer.Option("--change", "-c", help="Only this change.")
+    list[int] | None,
+    typer.Option("--change", "-c", min=1, help="Only this change."),
 ]
 Scenes = Annotated[
-    list[int] | None, typer.Option("--scene", "-s", help="Only this scene.")
+    list[int] | None,
+    typer.Option("--scene", "-s", min=1, help="Only this scene."),
 ]
-FieldName = Annotated[str | None, typer.Option("--field", help="Only this field.")]
+FieldName = Annotated[Fields | None, typer.Option("--field", help="Only this field.")]
 Value = Annotated[
     str | None, typer.Option("--value", help="Only this tag, performer or studio.")
 ]
 Detector = Annotated[str | None, typer.Option(help="Only what this detector proposed.")]
 From = Annotated[
-    float | None, typer.Option("--confidence-from", help="Only those at least so sure.")
+    float | None,
+    typer.Option(
+        "--confidence-from",
+        min=0,
+        max=1,
+        help="Only those at least so sure.",
+    ),
 ]
 Below = Annotated[
-    float | None, typer.Option("--confidence-below", help="Only those less sure.")
+    float | None,
+    typer.Option(
+        "--confidence-below",
+        min=0,
+        max=1,
+        help="Only those less sure.",
+    ),
 ]
 
 
@@ -116,7 +135,8 @@ def _print_summary(plan: "PlanSummary") -> None:
     facts = plan.facts
     words = f"Plan {plan.id}: {plan.name}, {plan.state}"
     if "scenes" in facts:
-        words += f", {facts['scenes']} scenes in {facts['seconds']:g} s"
+        scenes = counted(facts["scenes"], "scene", "scenes")
+        words += f", {scenes} in {facts['seconds']:g} s"
     console.print(escape(words))
     if costs := costs_in_words(facts.get("costs", {})):
         console.print(f"Cost: {escape(costs)}")
@@ -134,6 +154,7 @@ def _decide(word: str) -> Callable[..., None]:
         confidence_below: Below = None,
     ) -> None:
         from stashhog_core.analysis import review
+        from stashhog_core.analysis.deciding import selected
 
         act = {"accept": review.approve, "reject": review.reject}[word]
         selection = review.Selection(
@@ -146,10 +167,21 @@ def _decide(word: str) -> Callable[..., None]:
             confidence_below=confidence_below,
         )
         with open_session() as session:
+            states = selected(session, plan_id, selection)
             count = act(session, plan_id, selection)
-        console.print(f"{word.capitalize()}ed {count} changes of plan {plan_id}")
+        _say(word, f"{word.capitalize()}ed", count, states, plan_id)
 
     return command
+
+
+def _say(word: str, done: str, count: int, states: dict[str, int], plan: int) -> None:
+    if count:
+        console.print(f"{done} {counted(count, 'change', 'changes')} of plan {plan}")
+    elif states:
+        already = ", ".join(f"{number} {state}" for state, number in states.items())
+        console.print(f"Nothing of plan {plan} was left to {word}: {already} already")
+    else:
+        console.print(f"Plan {plan} has no changes")
 
 
 app.command("accept", help="Approve the selected changes; none named: all.")(
@@ -169,13 +201,18 @@ def replace(
     scene: Scenes = None,
 ) -> None:
     """Propose another existing tag, performer or studio instead of a value."""
+    from stashhog_core.analysis.deciding import selected
     from stashhog_core.analysis.replacing import replace_value
     from stashhog_core.analysis.review import Selection
 
     selection = Selection(value=value, field=field, scene_ids=scene)
     with open_session() as session:
+        states = selected(session, plan_id, selection, replacing=True)
         count = replace_value(session, plan_id, selection, by)
-    console.print(f"Replaced {count} changes of plan {plan_id}")
+    if not count and states.keys() & {"pending", "approved"}:
+        console.print(f"Plan {plan_id} proposes {escape(by)} there already")
+        return
+    _say("replace", "Replaced", count, states, plan_id)
 
 
 @app.command("edit")

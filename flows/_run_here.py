@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from sqlalchemy.orm import Session
 
 from stashhog_core.errors import StashHogError
@@ -67,5 +68,7 @@ def print_json(value: Any) -> None:
 
 def say_and_exit(what: object, status: int) -> NoReturn:
     """Print one sentence and end with an exit status."""
-    errors.print(f"[bold red]Error:[/] {what!s}", highlight=False, soft_wrap=True)
+    errors.print(
+        f"[bold red]Error:[/] {escape(str(what))}", highlight=False, soft_wrap=True
+    )
     sys.exit(status)

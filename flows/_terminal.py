@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from stashhog_core.report import failures, job_markdown, step_rows
+from stashhog_core.report import counted, failures, job_markdown, step_rows
 from stashhog_core.results import Result, WorkflowReport
 
 _COLOURS = {
@@ -84,9 +84,10 @@ def print_result(console: Console, job: str, state: str, result: Result) -> None
     summary = result.summary
     console.print(
         f"[bold {_COLOURS.get(state, 'white')}]{state}[/]: "
-        f"{summary.total_synced_items} items placed, "
-        f"{summary.total_scenes_analyzed} scenes analyzed, "
+        f"{counted(summary.total_synced_items, 'item', 'items')} placed, "
+        f"{counted(summary.total_scenes_analyzed, 'scene', 'scenes')} analyzed, "
         f"{summary.total_changes_applied} of {summary.total_changes_approved} "
-        f"approved changes applied, {summary.total_errors} errors",
+        "approved changes applied, "
+        f"{counted(summary.total_errors, 'error', 'errors')}",
         highlight=False,
     )

@@ -8,7 +8,7 @@ import difflib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from flows._edits_cli import edits_app
 from flows._library_cli import library_app
+from flows._parameter_table import parameter_rows, print_parameters
 from flows._plans_cli import app as plans_app
 from flows._push_cli import push
 from flows._run_here import (
@@ -27,10 +28,16 @@ from flows._run_here import (
     run_here,
     say_and_exit,
 )
-from stashhog_core.errors import ConfigurationError, StashHogError
-from stashhog_core.params import JOB_PARAMS
+from stashhog_core.errors import ConfigurationError, JobError, StashHogError
+from stashhog_core.params import JOB_PARAMS, JobParams
+from stashhog_core.report import counted
 from stashhog_core.settings import get_settings
 from stashhog_core.validation import first_problem
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from stashhog_core.db.scenes import SceneFilter
 
 EXIT_USAGE = 2
 
@@ -67,9 +74,23 @@ def run(
         list[str] | None,
         typer.Option("--param", "-p", help="name=value; the value may be JSON."),
     ] = None,
+    parameters: Annotated[
+        bool,
+        typer.Option("--parameters", help="List the job's parameters; run nothing."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a job here and now, and print what it did."""
+    """Run a job here and now, and print what it did.
+
+    `stashhog run JOB --parameters` lists what it can be asked.
+    """
+    if parameters:
+        rows = parameter_rows(_parameters_model(job))
+        if as_json:
+            print_json([asdict(row) for row in rows])
+        else:
+            print_parameters(console, job, rows)
+        return
     values = parse_parameters(job, param or [])
     run_here(job, values, as_json=as_json)
 
@@ -200,6 +221,8 @@ def scenes(
     )
     with open_database(get_settings()) as database, database.transaction() as session:
         found = list_scenes(session, which, limit=limit)
+        if not found:
+            _refuse_unknown(session, which)
     if as_json:
         print_json([asdict(scene) for scene in found])
         return
@@ -215,7 +238,32 @@ def scenes(
             "yes" if scene.video_analyzed else "no",
         )
     console.print(table)
-    console.print(f"{len(found)} scenes")
+    console.print(counted(len(found), "scene", "scenes"))
+
+
+def _refuse_unknown(session: "Session", which: "SceneFilter") -> None:
+    """Tell a name that nothing has from one that no scene has.
+
+    Raises:
+        JobError: The mirror has no such tag, performer or studio, or there is no
+            report of such a run.
+    """
+    from stashhog_core.analysis.replacing import find_member
+    from stashhog_core.db.models import JobReport
+
+    for field, name in (
+        ("tags", which.tag),
+        ("performers", which.performer),
+        ("studio", which.studio),
+    ):
+        if name is not None:
+            find_member(session, field, name, "give its whole name or an alias")
+    run = which.impacted_by
+    if run is not None and session.get(JobReport, run) is None:
+        raise JobError(
+            f"There is no report of a run {run!r}",
+            remedy="its id is in its address in Prefect's UI",
+        )
 
 
 def parse_parameters(job: str, pairs: list[str]) -> dict[str, Any]:
@@ -224,11 +272,7 @@ def parse_parameters(job: str, pairs: list[str]) -> dict[str, Any]:
     Raises:
         ConfigurationError: The job or a name is unknown, or a value is not allowed.
     """
-    model = JOB_PARAMS.get(job)
-    if model is None:
-        raise ConfigurationError(
-            f"There is no job {job!r}", remedy=_nearest(job, list(JOB_PARAMS))
-        )
+    model = _parameters_model(job)
     known = [field.alias or name for name, field in model.model_fields.items()]
     values: dict[str, Any] = {}
     for pair in pairs:
@@ -254,6 +298,15 @@ def parse_parameters(job: str, pairs: list[str]) -> dict[str, Any]:
             remedy=first_problem(error),
         ) from error
     return values
+
+
+def _parameters_model(job: str) -> type[JobParams]:
+    model = JOB_PARAMS.get(job)
+    if model is None:
+        raise ConfigurationError(
+            f"There is no job {job!r}", remedy=_nearest(job, list(JOB_PARAMS))
+        )
+    return model
 
 
 def _nearest(name: str, known: list[str]) -> str:

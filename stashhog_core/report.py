@@ -22,21 +22,24 @@ _STATE_NAMES = {
     "deferred": "Deferred",
     "held": "Held",
 }
-_COUNTS: dict[Step, tuple[tuple[str, str], ...]] = {
+_COUNTS: dict[Step, tuple[tuple[str, str, str], ...]] = {
+    # Field of a result, and how one and many of it are worded.
     "process_downloads": (
-        ("synced_items", "items placed"),
-        ("files_linked", "files linked"),
-        ("files_copied", "files copied"),
-        ("removed_items", "torrents removed"),
-        ("failed_items", "failed"),
+        ("synced_items", "item placed", "items placed"),
+        ("files_linked", "file linked", "files linked"),
+        ("files_copied", "file copied", "files copied"),
+        ("removed_items", "torrent removed", "torrents removed"),
+        ("failed_items", "failed", "failed"),
     ),
     "incremental_sync": (
-        ("created", "created"),
-        ("updated", "updated"),
-        ("removed", "removed"),
-        ("failed", "failed"),
+        ("created", "created", "created"),
+        ("updated", "updated", "updated"),
+        ("removed", "removed", "removed"),
+        ("failed", "failed", "failed"),
     ),
-    "stash_generate": (("scenes_updated_count", "scenes generated"),),
+    "stash_generate": (
+        ("scenes_updated_count", "scene generated", "scenes generated"),
+    ),
 }
 _COUNTS["final_incremental_sync"] = _COUNTS["incremental_sync"]
 _NOTHING: dict[Step, str] = {
@@ -61,6 +64,11 @@ _SUBJECTS: tuple[tuple[str, str, str], ...] = (
     ("applied", "change", "changes"),
     ("undone", "change", "changes"),
 )
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Return a number with the word for one or for many."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def run_name(job: str, result: Result) -> str:
@@ -104,8 +112,8 @@ def _what(step: Step, result: StepResult, report: WorkflowReport) -> str:
     else:
         values = result.result or {}
         counts = [
-            f"{values[name]} {words}"
-            for name, words in _COUNTS.get(step, ())
+            counted(values[name], one, many)
+            for name, one, many in _COUNTS.get(step, ())
             if values.get(name)
         ]
         what = ", ".join(counts) or values.get("message") or _NOTHING.get(step, "")
@@ -114,18 +122,20 @@ def _what(step: Step, result: StepResult, report: WorkflowReport) -> str:
 
 def _analyzed(report: WorkflowReport) -> str:
     summary = report.summary
+    scenes = counted(summary.total_scenes_analyzed, "scene", "scenes")
+    batches = counted(len(report.steps.analysis_batches), "batch", "batches")
+    changes = counted(summary.total_changes_approved, "change", "changes")
     words = [
-        f"{summary.total_scenes_analyzed} scenes in "
-        f"{len(report.steps.analysis_batches)} batches, "
-        f"{summary.total_changes_applied} of "
-        f"{summary.total_changes_approved} changes applied"
+        f"{scenes} in {batches}, {summary.total_changes_applied} of {changes} applied"
     ]
-    if summary.total_scenes_left:
+    if left := summary.total_scenes_left:
         words.append(
-            f"{summary.total_scenes_left} scenes left for the next run: time is over"
+            f"{counted(left, 'scene', 'scenes')} left for the next run: time is over"
         )
-    if summary.total_scenes_deferred:
-        words.append(f"{summary.total_scenes_deferred} scenes stay unanalysed")
+    if deferred := summary.total_scenes_deferred:
+        words.append(
+            counted(deferred, "scene stays unanalysed", "scenes stay unanalysed")
+        )
     return ", ".join(words)
 
 
@@ -158,7 +168,6 @@ def to_markdown(
         link_base: What the addresses of Stash's pages begin with: scenes link to it.
         link_to: Returns where a step or a batch can be looked at, if anywhere.
     """
-    summary = report.summary
     jobs = {
         title: result.job_id
         for step, title in TITLES.items()
@@ -175,10 +184,7 @@ def to_markdown(
             for title, state, what, seconds in step_rows(report)
         ),
         "",
-        f"**Totals:** {summary.total_synced_items} items placed, "
-        f"{summary.total_scenes_analyzed} scenes analyzed, "
-        f"{summary.total_changes_approved} changes approved, "
-        f"{summary.total_changes_applied} applied, {summary.total_errors} errors.",
+        f"**Totals:** {_totals(report)}.",
     ]
     if troubles := list(failures(report)):
         lines += ["", "## Needs attention", "", *(f"- {line}" for line in troubles)]
@@ -203,6 +209,21 @@ def to_markdown(
             name = scene_link(name, link_base, scene.scene_id)
             lines.append(f"| {cell(name)} | {cell(', '.join(scene.changes))} |")
     return "\n".join(lines) + "\n"
+
+
+def _totals(report: WorkflowReport) -> str:
+    summary = report.summary
+    return ", ".join(
+        (
+            counted(summary.total_synced_items, "item placed", "items placed"),
+            counted(summary.total_scenes_analyzed, "scene analyzed", "scenes analyzed"),
+            counted(
+                summary.total_changes_approved, "change approved", "changes approved"
+            ),
+            f"{summary.total_changes_applied} applied",
+            counted(summary.total_errors, "error", "errors"),
+        )
+    )
 
 
 def _batch(number: int) -> str:

@@ -43,7 +43,7 @@ def replace_value(
         )
     )
     changes: Sequence[PlanChange] = session.scalars(query).all()
-    members = {c.field: _member(session, c.field, name) for c in changes}
+    members = {c.field: find_member(session, c.field, name) for c in changes}
     keys = set(
         session.execute(
             select(
@@ -101,8 +101,23 @@ def edit_text(session: Session, plan_id: int, change_id: int, value: str) -> Non
     note_review(session, plan)
 
 
-def _member(session: Session, field: str, name: str) -> dict[str, Any]:
-    """Return id and name of what is called `name`, by main name or alias."""
+def find_member(
+    session: Session,
+    field: str,
+    name: str,
+    remedy: str = "create it there, then sync",
+) -> dict[str, Any]:
+    """Return id and name of what is called `name`, by main name or alias.
+
+    Args:
+        session: Open session; nothing is written.
+        field: Of which changes it is a value: tags, markers, performers, studio.
+        name: The name, whatever its case.
+        remedy: What to do where the mirror has neither this name nor one like it.
+
+    Raises:
+        JobError: Nothing is called so, or the field's values have no names.
+    """
     if field not in _TABLES:
         raise JobError(
             f"A {field} has no name to replace",
@@ -130,7 +145,7 @@ def _member(session: Session, field: str, name: str) -> dict[str, Any]:
     near = difflib.get_close_matches(name, session.scalars(select(table.name)), n=1)
     raise JobError(
         f"Stash has no {word} {name!r}",
-        remedy=f"did you mean {near[0]}?" if near else "create it there, then sync",
+        remedy=f"did you mean {near[0]}?" if near else remedy,
     )
 
 

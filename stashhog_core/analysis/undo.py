@@ -19,6 +19,7 @@ from stashhog_core.analysis.mirror_update import (
     unmirror_tag,
 )
 from stashhog_core.analysis.plan_lock import plan_lock
+from stashhog_core.analysis.plans import read_plan
 from stashhog_core.analysis.reversal import ALREADY, Applied, Reversal, judge
 from stashhog_core.analysis.settling import SCENE_GONE
 from stashhog_core.db.session import Database
@@ -66,7 +67,7 @@ def undo(
         progress: Reports scenes; a stop leaves the rest applied.
 
     Raises:
-        JobError: Nothing says which changes.
+        JobError: Nothing says which changes, or there is no such plan.
         TransientError: Stash or the database is down, or another run works on one of
             the plans; the rest stays applied.
         JobCancelled: A stop was asked for.
@@ -81,6 +82,9 @@ def undo(
     run = _Undo(stash, database, params)
     with ExitStack() as locks:
         with database.transaction() as session:
+            if params.plan_id is not None:
+                # A wrong id would look like a plan with nothing left to undo.
+                read_plan(session, params.plan_id)
             plan_ids = records.plan_ids_of(session, params)
         for plan_id in plan_ids:
             locks.enter_context(plan_lock(database, plan_id))

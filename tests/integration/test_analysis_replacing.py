@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -229,6 +230,45 @@ def test_form_replaces_then_decides(database: Database, plan: int) -> None:
 
     assert (result.replaced, result.decided, result.pending) == (3, 3, 2)
     assert result.plan_state == "reviewing"
+
+
+def test_form_tried_again_finds_what_it_replaced(database: Database, plan: int) -> None:
+    """The task is retried as a whole: what it did before is no slip in a name."""
+    params = ReviewPlanParams(
+        plan_id=plan, value="Outside", replace_by="open air", decision="accept"
+    )
+    with database.transaction() as session:
+        decide(session, params)
+    before = words(database, plan)
+
+    with database.transaction() as session:
+        result = decide(session, params)
+
+    assert (result.replaced, result.decided, result.pending) == (0, 0, 2)
+    assert words(database, plan) == before
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"decision": "accept", "value": "Nope"},
+        {"decision": "reject", "scene_ids": (999,)},
+        {"value": "Nope", "replace_by": "Outdoor"},
+    ],
+    ids=["accept", "reject", "replace"],
+)
+def test_form_refuses_what_matches_nothing(
+    database: Database, plan: int, params: dict[str, Any]
+) -> None:
+    """As the terminal does; the plan stays as it was."""
+    with (
+        pytest.raises(JobError, match=f"No change of plan {plan} matches"),
+        database.transaction() as session,
+    ):
+        decide(session, ReviewPlanParams(plan_id=plan, **params))
+
+    with database.transaction() as session:
+        assert read_plan(session, plan).state == "draft"
 
 
 def test_tables_show_values_and_evidence(database: Database, plan: int) -> None:

@@ -297,6 +297,14 @@ def test_killed_undo_ends_as_one_clean_run(
     assert library(client) == before
 
 
+def test_plan_that_does_not_exist_is_said(
+    client: StashClient, database: Database
+) -> None:
+    """A wrong number does not look like a plan with nothing left to undo."""
+    with pytest.raises(JobError, match="There is no plan 999"):
+        undo(client, database, UndoParams(plan_id=999), Progress())
+
+
 def test_undo_of_anything_is_refused(client: StashClient, database: Database) -> None:
     """Without a plan, scene, change or detector it is not everything."""
     with pytest.raises(JobError, match="what to undo"):

@@ -2,14 +2,21 @@
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from sqlalchemy import select
 
+from flows import _plans_cli
+from flows._parameter_table import parameter_rows
 from flows.cli import main
 from stashhog_core.analysis.proposals import add_member
 from stashhog_core.db.models import (
+    PENDING_STATES,
     AnalysisPlan,
+    JobReport,
     Performer,
     PlanChange,
     Scene,
@@ -17,6 +24,7 @@ from stashhog_core.db.models import (
     Tag,
 )
 from stashhog_core.db.session import Database
+from stashhog_core.params import JOB_PARAMS, ReviewPlanParams
 from stashhog_core.settings import get_settings
 
 
@@ -118,6 +126,111 @@ def test_scenes_are_listed_for_people_and_programs(
     assert "Ada Winter" in table
     assert [scene["id"] for scene in listed] == [2]
     assert listed[0]["performers"] == ["Ada Winter"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["--tag", "Outdor"], "no tag 'Outdor': did you", id="near"),
+        pytest.param(["--tag", "x"], "no tag 'x': give its whole name", id="tag"),
+        pytest.param(["--performer", "x"], "no performer 'x'", id="performer"),
+        pytest.param(["--studio", "x"], "no studio 'x'", id="studio"),
+        pytest.param(["--impacted-by", "x"], "no report of a run 'x'", id="run"),
+    ],
+)
+def test_a_name_that_the_mirror_lacks_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    database: Database,
+    arguments: list[str],
+    words: str,
+) -> None:
+    """A slip in a name does not look like a library without such scenes."""
+    with database.transaction() as session:
+        session.add(Tag(id=1, name="Outdoor"))
+
+    assert stashhog(monkeypatch, "scenes", *arguments) == 1
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_known_name_without_scenes_is_an_empty_list(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    database: Database,
+) -> None:
+    """So is a run that had no media generated; an alias is a name, too."""
+    with database.transaction() as session:
+        session.add(Tag(id=1, name="Outdoor", aliases=["Open Air"]))
+        session.add(
+            JobReport(
+                run_id="r1",
+                job="stash_generate",
+                status="completed",
+                started_at=datetime.now(UTC),
+                report={},
+            )
+        )
+
+    assert stashhog(monkeypatch, "scenes", "--tag", "open air") == 0
+    assert stashhog(monkeypatch, "scenes", "--impacted-by", "r1") == 0
+    assert capsys.readouterr().out.count("0 scenes") == 2
+
+
+def test_files_of_an_unknown_state_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The states that there are stand beside it; each of them can be asked for."""
+    assert stashhog(monkeypatch, "library", "list", "--state", "bogus") == 2
+    said = capsys.readouterr().err
+    for state in ("ok", "unreadable", "pending", *PENDING_STATES):
+        assert f"'{state}'" in said
+        assert stashhog(monkeypatch, "library", "list", "--state", state) == 0
+
+
+def test_the_parameters_of_a_job_are_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each with its type, default and description; nothing is run."""
+    arguments = ("run", "process_new_scenes", "--parameters")
+
+    assert stashhog(monkeypatch, *arguments) == 0
+    table = " ".join(capsys.readouterr().out.split())
+    assert stashhog(monkeypatch, *arguments, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+
+    assert "batch_size │ integer from 1 to" in table
+    assert "│ Scenes per" in table
+    assert rows[0] == {
+        "name": "exclude_small_vids",
+        "type": "true or false",
+        "default": "false",
+        "description": "Leave out videos shorter than 30 seconds.",
+    }
+
+
+@pytest.mark.parametrize("job", JOB_PARAMS)
+def test_the_parameters_of_every_job_have_words(job: str) -> None:
+    """By the names that `--param` takes; those that must be given have no default."""
+    model = JOB_PARAMS[job]
+    rows = parameter_rows(model)
+
+    assert [row.name for row in rows] == [
+        field.alias or name for name, field in model.model_fields.items()
+    ]
+    assert all(row.type and row.description for row in rows)
+    assert [row.default is None for row in rows] == [
+        field.is_required() for field in model.model_fields.values()
+    ]
+
+
+def test_the_parameters_of_an_unknown_job_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As running it is."""
+    assert stashhog(monkeypatch, "run", "clenup", "--parameters") == 2
+    assert "did you mean cleanup?" in capsys.readouterr().err
 
 
 def test_migrate_says_when_there_is_nothing_to_do(
@@ -261,13 +374,123 @@ def test_plan_is_reviewed_in_the_terminal(
         "[bold]Plan",
         "add tags Outside",
         "Replaced 2 changes",
-        "Accepted 1 changes",
+        "Accepted 1 change of",
         "Wrote plan",
         "1 rejected",
         "AUTO_APPROVE_TRUSTED is off",
         "Cancelled plan",
     ):
         assert words in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["--value", "Nope"], "matches value 'Nope'", id="value"),
+        pytest.param(["--value", "Outsid"], "did you mean 'Outside'?", id="near"),
+        pytest.param(["--scene", "999"], "matches scene 999", id="scene"),
+        pytest.param(["-c", "998", "-c", "999"], "matches changes 998, 999", id="ids"),
+        pytest.param(["--field", "title"], "matches field title", id="field"),
+        pytest.param(
+            ["--detector", "x", "--confidence-from", "0.9"],
+            "matches detector 'x', confidence from 0.9",
+            id="detector",
+        ),
+        pytest.param(["--confidence-below", ".8"], "confidence below 0.8", id="below"),
+    ],
+)
+@pytest.mark.parametrize("command", ["accept", "reject"])
+def test_a_selection_that_matches_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    plan_id: int,
+    command: str,
+    arguments: list[str],
+    words: str,
+) -> None:
+    """It says what was selected, in one sentence; exit status 1."""
+    assert stashhog(monkeypatch, "plans", command, str(plan_id), *arguments) == 1
+
+    said = capsys.readouterr().err
+    assert f"No change of plan {plan_id}" in said
+    assert words in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["--confidence-below", "7"], "equal to 1", id="above-one"),
+        pytest.param(["--confidence-from", "-0.1"], "equal to 0", id="negative"),
+        # To PostgreSQL every number is less than NaN.
+        pytest.param(["--confidence-below", "nan"], "--confidence-below", id="nan"),
+        pytest.param(["--field", "bogus"], "'performers'", id="field"),
+        pytest.param(["-c", "1", "-c", "0"], "--change", id="no-id"),
+    ],
+)
+def test_a_slip_in_an_option_decides_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    database: Database,
+    plan_id: int,
+    arguments: list[str],
+    words: str,
+) -> None:
+    """7 for 0.7 would take every change; what is allowed is said."""
+    assert stashhog(monkeypatch, "plans", "accept", str(plan_id), *arguments) == 2
+    assert words in capsys.readouterr().err
+    with database.transaction() as session:
+        assert set(session.scalars(select(PlanChange.state))) == {"pending"}
+
+
+def test_the_terminal_knows_the_fields_of_the_form() -> None:
+    """`--field` takes what the job `review_plan` takes."""
+    in_form, _ = get_args(ReviewPlanParams.model_fields["field"].annotation)
+
+    assert get_args(_plans_cli.Fields) == get_args(in_form)
+
+
+def test_what_is_decided_so_already_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    database: Database,
+    plan_id: int,
+) -> None:
+    """Nothing is left to do, and that is said; so is a plan without changes."""
+    plan = str(plan_id)
+    with database.transaction() as session:
+        empty = AnalysisPlan(name="Empty", state="draft")
+        session.add(empty)
+        session.flush()
+        empty_id = str(empty.id)
+
+    assert stashhog(monkeypatch, "plans", "accept", plan) == 0
+    assert stashhog(monkeypatch, "plans", "accept", plan, "--value", "outside") == 0
+    assert stashhog(monkeypatch, "plans", "accept", empty_id) == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        f"Accepted 2 changes of plan {plan}",
+        f"Nothing of plan {plan} was left to accept: 2 approved already",
+        f"Plan {empty_id} has no changes",
+    ]
+
+
+def test_replacing_says_which_name_was_not_found(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    plan_id: int,
+) -> None:
+    """The old one in the plan, or the new one in the mirror; twice is no error."""
+    replace = ("plans", "replace", str(plan_id))
+
+    assert stashhog(monkeypatch, *replace, "Nope", "Outdoor") == 1
+    assert f"No change of plan {plan_id} matches value" in capsys.readouterr().err
+    assert stashhog(monkeypatch, *replace, "Outside", "NoSuch") == 1
+    assert "Stash has no tag 'NoSuch'" in capsys.readouterr().err
+    assert stashhog(monkeypatch, *replace, "Outside", "Outdoor") == 0
+    assert "Replaced 2 changes" in capsys.readouterr().out
+    assert stashhog(monkeypatch, *replace, "Outside", "Outdoor") == 0
+    assert f"Plan {plan_id} proposes Outdoor there already" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,41 @@ def test_what_the_time_did_not_suffice_for_is_said_and_no_error() -> None:
     assert "140 scenes left for the next run: time is over" in what
 
 
+def test_one_of_a_kind_is_said_in_the_singular() -> None:
+    """1 error, 1 batch, 1 file: the report counts as people do."""
+    recorder = Recorder("run")
+    recorder.completed(
+        "process_downloads",
+        DownloadsResult(status="completed", synced_items=1, files_linked=1),
+        1,
+    )
+    recorder.batches(
+        [
+            BatchResult(
+                batch_num=1,
+                scenes_analyzed=1,
+                changes_approved=1,
+                changes_applied=1,
+                scenes_left=1,
+                errors=("bad",),
+            )
+        ],
+        1,
+    )
+
+    report = recorder.report()
+
+    downloads, analysis = (what for _, _, what, _ in step_rows(report))
+    assert downloads == "1 item placed, 1 file linked"
+    assert analysis.startswith(
+        "1 scene in 1 batch, 1 of 1 change applied, 1 scene left for the next run"
+    )
+    assert (
+        "**Totals:** 1 item placed, 1 scene analyzed, 1 change approved, 1 applied, "
+        "1 error."
+    ) in to_markdown(report)
+
+
 def test_removed_torrents_are_shown() -> None:
     """What the clean-up took away stands among the counts of the downloads."""
     recorder = Recorder("run")
