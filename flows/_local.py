@@ -2,8 +2,11 @@
 
 import importlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,9 @@ from dotenv import dotenv_values
 
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.home import make_home_folder
 from stashhog_core.results import Result
-from stashhog_core.settings import ENV_FILE, Settings, get_settings
+from stashhog_core.settings import Settings, env_file, get_settings
 
 _START_LIMIT_SECONDS = "120"
 
@@ -28,7 +32,7 @@ def prepare_prefect(settings: Settings) -> None:
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     # Prefect makes the folder itself, but not the ones it lies in.
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    make_home_folder(Path(os.environ["PREFECT_HOME"]))
     if not os.environ.get("PREFECT_API_URL") and not os.environ.get(
         "PREFECT_API_DATABASE_CONNECTION_URL"
     ):
@@ -58,7 +62,7 @@ def read_prefect_variables() -> dict[str, str]:
     """Return the `PREFECT_` variables of `.env` and the environment, which wins."""
     return {
         name: value
-        for name, value in {**dotenv_values(ENV_FILE), **os.environ}.items()
+        for name, value in {**dotenv_values(env_file()), **os.environ}.items()
         if name.startswith("PREFECT_") and value
     }
 
@@ -94,6 +98,8 @@ def _require_api(settings: Settings) -> None:
     """
     from prefect.client.orchestration import get_client
 
+    if not os.environ.get("PREFECT_API_URL"):
+        _have_the_server_stand_apart()
     try:
         with get_client(sync_client=True) as client:
             client.hello()
@@ -107,6 +113,45 @@ def _require_api(settings: Settings) -> None:
             if own
             else f"try again, or start one with `stashhog up` ({error})",
         ) from error
+
+
+def _have_the_server_stand_apart() -> None:
+    """Keep Ctrl-C, which goes to the whole group, from the temporary Prefect server.
+
+    A run that is cancelled still has to tell it so. It ends with this process, even if
+    that is killed.
+    """
+    import prefect
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import get_current_settings
+
+    from stashhog_core.library.pool import stand_apart
+
+    class ApartServer(SubprocessASGIServer):
+        def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
+            # As Prefect does it, which has no say in how the process starts.
+            return subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "uvicorn"),
+                    *("--app-dir", str(prefect.__module_path__.parent)),
+                    *("--factory", "prefect.server.api.server:create_app"),
+                    *("--host", "127.0.0.1", "--port", str(self.port)),
+                    *("--log-level", "error", "--lifespan", "on"),
+                ],
+                env={
+                    **os.environ,
+                    "PREFECT_UI_ENABLED": "0",
+                    "PREFECT__SERVER_EPHEMERAL": "1",
+                    "PREFECT__SERVER_FINAL": "1",
+                    **get_current_settings().to_environment_variables(
+                        exclude_unset=True
+                    ),
+                },
+                preexec_fn=partial(stand_apart, os.getpid()),
+            )
+
+    # Prefect keeps one for the process, the first that is made, and starts it itself.
+    ApartServer()
 
 
 @contextmanager

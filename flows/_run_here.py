@@ -1,6 +1,8 @@
 """Running a job in the terminal, reading the database, printing what came of it."""
 
+import atexit
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +48,8 @@ def run_here(job: str, values: dict[str, Any], *, as_json: bool) -> None:
             state, result = run_flow(job, values, display)
     except KeyboardInterrupt:
         say_and_exit(f"{job} was cancelled; what it had finished stays", EXIT_CANCELLED)
+    finally:
+        end_undisturbed()
     if isinstance(result, StashHogError):
         raise result
     if isinstance(result, BaseException):
@@ -58,6 +62,14 @@ def run_here(job: str, values: dict[str, Any], *, as_json: bool) -> None:
         raise typer.Exit(EXIT_FAILED)
     if state == "Cancelled":
         raise typer.Exit(EXIT_CANCELLED)
+
+
+def end_undisturbed() -> None:
+    """Have Ctrl-C ignored once this process ends: it stops its servers then.
+
+    To be called when these run, since what is registered last is done first.
+    """
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def print_json(value: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from stashhog_core.home import make_home_folder
 from stashhog_core.settings import Settings
 
 PARTS = ("supervisor", "server", "worker")
@@ -22,7 +23,7 @@ def state_file(settings: Settings) -> Path:
 @contextmanager
 def taking_turns(settings: Settings) -> Iterator[None]:
     """Wait until no other `up` or `down` of this home is at work."""
-    settings.home_folder.mkdir(parents=True, exist_ok=True)
+    make_home_folder(settings.home_folder)
     with (settings.home_folder / "services.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -135,7 +135,13 @@ def up() -> None:
             "[yellow]The server listens beyond this machine without a password:[/] "
             "set PREFECT_SERVER_API_AUTH_STRING"
         )
-    address = start(get_settings())
+    settings = get_settings()
+    address = start(settings)
+    if settings.stash.url is None:
+        console.print(
+            "[yellow]No Stash server is set, so runs will fail:[/] "
+            "set STASHHOG_STASH__URL in .env"
+        )
     console.print(f"Prefect's UI: [bold]{address}[/]   (stop: make down)")
 
 

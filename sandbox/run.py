@@ -14,13 +14,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 
+from flows._run_here import EXIT_CANCELLED, end_undisturbed
 from flows.cli import main as terminal
 from sandbox.samples import make_samples
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.library.pool import stand_apart
 from stashhog_core.settings import PREFIX, Settings, configured_variables, get_settings
 
 SERVICES = ("STASH", "DATABASE", "DOWNLOADS", "QBITTORRENT", "AI_SERVER", "LIBRARY")
@@ -47,15 +50,28 @@ def main() -> None:
     if services:
         terminal()
         return
+    try:
+        status = run_on_sandbox(settings)
+    except KeyboardInterrupt:
+        # While the sandbox started or stopped; the run itself says so of itself.
+        print("Error: Cancelled", file=sys.stderr)
+        status = EXIT_CANCELLED
+    finally:
+        end_undisturbed()
+    sys.exit(status)
+
+
+def run_on_sandbox(settings: Settings) -> int:
+    """Run the terminal on the sandbox; return its exit status."""
+    status = 0
     with sandbox(settings):
-        status = 0
         try:
             terminal()
         except SystemExit as end:
             status = int(end.code or 0)
         if status == 0 and sys.argv[1:] == MAIN_JOB:
             say_what_next(settings)
-    sys.exit(status)
+    return status
 
 
 def services_configured() -> list[str]:
@@ -73,7 +89,10 @@ def sandbox(settings: Settings) -> Iterator[None]:
     print(f"Nothing is configured: running on a sandbox in {home}")
     if not downloads.exists():
         print("Making sample videos …")
-        make_samples(downloads)
+        # Ctrl-C meanwhile must not leave half of them for all.
+        unfinished = home / "downloads.part"
+        make_samples(unfinished)
+        unfinished.rename(downloads)
     with stand_in(home / "stash", library) as url:
         os.environ |= {
             f"{PREFIX}HOME": str(home),
@@ -104,8 +123,9 @@ def stand_in(home: Path, library: Path) -> Iterator[str]:
             ],
             stdout=log,
             stderr=log,
-            # Ctrl-C is for the run; the server is stopped after it.
-            start_new_session=True,
+            # Ctrl-C is for the run; the server is stopped after it, or when this is
+            # killed.
+            preexec_fn=partial(stand_apart, os.getpid()),
         )
     try:
         wait_until_ready(url, process, home / "server.log")

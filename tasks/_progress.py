@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from stashhog_core.progress import Progress, Stop
@@ -172,6 +173,13 @@ class _Artifact:
         percent, message = self._unsent
         self._unsent = None
         self._next = time.monotonic() + _UPDATE_INTERVAL_SECONDS
+        try:
+            self._put(percent, message)
+        except httpx.TransportError as error:
+            # Whether the run can go on without its server is not for a bar to say.
+            logger.debug("The progress cannot be shown: %r", error)
+
+    def _put(self, percent: float, message: str) -> None:
         if self._id is not None:
             update_progress_artifact(self._id, percent, description=message)
             return

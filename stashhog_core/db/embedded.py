@@ -2,9 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +118,25 @@ def _running_server(data: Path) -> Any:
     if _registered.get(data) != os.getpid():
         # What a failed start or the process before a fork left there is not ours.
         instances.pop(data, None)
-        server = _wheel().get_server(data)
+        with nullcontext() if (data / "PG_VERSION").exists() else _undisturbed():
+            server = _wheel().get_server(data)
         _registered[data] = os.getpid()
         with server._lock:
             _forget_dead_users(data)
     return instances[data]
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Have Ctrl-C wait, also for the programs that are started: `initdb` among them.
+
+    Half a cluster could neither be started nor made anew.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _wheel() -> Any:

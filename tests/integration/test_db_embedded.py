@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -163,3 +164,24 @@ def test_server_listens_to_no_network(home: Path) -> None:
             row = connection.execute("SHOW listen_addresses").fetchone()
 
         assert row == ("",)
+
+
+@pytest.mark.parametrize("made", [".", "base", "pg_wal"])
+def test_interrupted_while_the_cluster_is_made(home: Path, made: str) -> None:
+    """Ctrl-C, which goes to the whole group, leaves no half of it."""
+    program = "import signal; signal.signal(2, signal.default_int_handler)\n" + USER
+    first = subprocess.Popen(
+        [sys.executable, "-c", program, str(home), "1", "leave"],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    while not (home / "postgres" / made).exists():
+        time.sleep(0.01)
+    os.killpg(first.pid, signal.SIGINT)
+    first.communicate()
+    second = start_user(home, 2)
+    output, _ = second.communicate()
+
+    assert first.returncode != 0
+    assert second.returncode == 0
+    assert output == "ready\n"

@@ -1,7 +1,10 @@
 """The bars of runs and of their tasks."""
 
+import logging
+import threading
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from prefect import flow
 
@@ -60,3 +63,33 @@ def test_a_task_alone_has_a_bar_that_does_not_go_back(
         progress.update(None, "who knows")
 
     assert reports == [(50, "half"), (50, "who knows")]
+
+
+@pytest.mark.usefixtures("services")
+def test_a_server_that_is_gone_breaks_no_bar(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither in the run nor in the thread that sends what came meanwhile."""
+    sent = threading.Event()
+    broken: list[threading.ExceptHookArgs] = []
+
+    def refuse(*_: object, **__: object) -> None:
+        sent.set()
+        raise httpx.ConnectError("refused")
+
+    monkeypatch.setattr("tasks._progress.update_progress_artifact", refuse)
+    monkeypatch.setattr(threading, "excepthook", broken.append)
+
+    @flow
+    def run() -> None:
+        with workflow_progress("a-bar") as bar:
+            bar.move(10, "start")
+            bar.move(20, "more")
+            assert sent.wait(10)
+            bar.move(30, "the end")
+
+    with caplog.at_level(logging.DEBUG, "stashhog_core.progress"):
+        run()
+
+    assert broken == []
+    assert caplog.text.count("The progress cannot be shown: ConnectError") == 2
