@@ -17,6 +17,8 @@ from stashhog_core.sync.job import pending_scenes, sync
 from tests.fake_stash import FakeStash
 from tests.integration.test_sync_mirror import EDITS, expected, mirrored
 
+pytestmark = pytest.mark.slow
+
 SCENES = 2200
 ROOT = Path(__file__).parents[2]
 VICTIM = """
@@ -69,7 +71,6 @@ def make_library() -> FakeStash:
     return stash
 
 
-@pytest.mark.slow
 def test_killed_sync_is_finished_by_the_next(
     database: Database, database_url: str
 ) -> None:
