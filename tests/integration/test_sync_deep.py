@@ -15,6 +15,8 @@ from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.verify import verify_mirror
 from tests.fake_stash import FakeStash, refs
 
+pytestmark = pytest.mark.slow
+
 GROUPS = (GroupRef(group=Ref(id=1), scene_index=2), GroupRef(group=Ref(id=3)))
 OTHER_PLACE = (GROUPS[0], GroupRef(group=Ref(id=3), scene_index=1))
 

@@ -24,6 +24,8 @@ from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.store import store_scenes
 from tests.fake_stash import FakeStash
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TOO_FAST = 2**40
 """An interactive speed that the database refuses."""

@@ -31,6 +31,8 @@ from stashhog_core.sync.scene_edit import SceneEdit
 from stashhog_core.sync.verify import last_proved, verify_mirror
 from tests.fake_stash import FakeStash, refs
 
+pytestmark = pytest.mark.slow
+
 
 def run(stash: FakeStash, database: Database, **params: Any) -> SyncResult:
     return sync(
