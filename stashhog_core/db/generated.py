@@ -17,6 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.holding import hold_scenes
 from stashhog_core.db.models import (
     Marker,
     Scene,
@@ -151,15 +152,7 @@ def _unchanged(
 ) -> list[int]:
     """Return the scenes whose media would be made of the same; hold their rows."""
     # First of all: a sync that replaces a file or a marker holds the row as well.
-    session.execute(
-        select(func.count()).select_from(
-            select(Scene.id)
-            .where(Scene.id == any_(_id_array(scene_ids)))
-            .order_by(Scene.id)
-            .with_for_update(key_share=True)
-            .subquery()
-        )
-    )
+    hold_scenes(session, scene_ids)
     now = media_basis(session, scene_ids)
     same = [i for i in scene_ids if i not in basis or now.get(i) == basis[i]]
     if changed := len(scene_ids) - len(same):

@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, literal, null, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.holding import hold_scenes
 from stashhog_core.db.manifest import forget_hashes
 from stashhog_core.db.merge import replace_children
 from stashhog_core.db.models import (
@@ -21,7 +22,6 @@ from stashhog_core.db.models import (
     Studio,
     Tag,
 )
-from stashhog_core.db.reading import any_of, read_rows
 from stashhog_core.errors import JobError
 from stashhog_core.stash import payloads
 from stashhog_core.stash.payloads import Ref
@@ -49,21 +49,6 @@ class Edit:
     value: Any
     conflict: bool = False
     theirs: Any = None
-
-
-def hold_scenes(session: Session, scene_ids: Collection[int]) -> set[int]:
-    """Keep others from editing or storing these scenes; return those mirrored.
-
-    Whoever touches both holds the scenes before their edits: else two would wait for
-    each other.
-    """
-    held = (
-        select(Scene.id)
-        .where(Scene.id == any_of(scene_ids))
-        .order_by(Scene.id)
-        .with_for_update(key_share=True)
-    )
-    return {id_ for (id_,) in read_rows(session, held)}
 
 
 def edit_scene(session: Session, scene_id: int, edit: SceneEdit) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from stashhog_core.db.holding import hold_scenes
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
@@ -15,7 +16,6 @@ from stashhog_core.stash.scene_editor import SceneEditor
 from stashhog_core.sync.local_edits import (
     Edit,
     forget_edit,
-    hold_scenes,
     list_edits,
     note_conflict,
     stash_value,

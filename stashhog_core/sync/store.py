@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, select, text, tuple_, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.holding import hold_scenes
 from stashhog_core.db.manifest import forget_library
 from stashhog_core.db.merge import (
     insert_rows,
@@ -24,7 +25,7 @@ from stashhog_core.stash.payloads import Scene
 from stashhog_core.sync.entities import hold_entities, store_stubs
 from stashhog_core.sync.hashes import content_hash
 from stashhog_core.sync.history import Stored
-from stashhog_core.sync.local_edits import Conflicts, hold_scenes, settle_edits
+from stashhog_core.sync.local_edits import Conflicts, settle_edits
 from stashhog_core.sync.mirrored import (
     CHILDREN,
     MARKER_TAGS,
