@@ -15,7 +15,6 @@ from stashhog_core.db.models import AnalysisPlan, Marker, PlanChange, Scene, Tag
 from stashhog_core.db.session import Database
 from stashhog_core.params import (
     ApplyPlanParams,
-    SyncParams,
     UndoParams,
     VerifyMirrorParams,
 )
@@ -23,11 +22,12 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult
 from stashhog_core.stash.payloads import Fingerprint, Ref, TagUse
 from stashhog_core.stash.payloads import Tag as StashTag
-from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.verify import verify_mirror
 from tests.analysis_mirror import VIDEO_ONLY, Reader
 from tests.analysis_mirror import run as analyze
 from tests.fake_stash import FakeStash, refs
+from tests.mirroring import run as mirror
 
 DETAILS = set_text("details", "", "of the plan", 0.9, "test", {"rule": "seen"})
 FRESH = add_member("tags", None, "Fresh", 0.9, "test", {"rule": "seen"})
@@ -96,15 +96,7 @@ def stash() -> WritableStash:
 
 def run(stash: FakeStash, database: Database, **params: Any) -> int:
     """Sync; return how many scenes were updated."""
-    result = sync(
-        stash,
-        database,
-        SyncParams(**params),
-        Progress(),
-        trigger="manual",
-        settle_seconds=0,
-    )
-    return result.updated
+    return mirror(stash, database, **params).updated
 
 
 def plan(database: Database, scene_id: int, proposal: Proposal) -> int:

@@ -8,12 +8,13 @@ from sqlalchemy import delete, update
 
 from stashhog_core.db.models import Scene, SceneFingerprint
 from stashhog_core.db.session import Database
-from stashhog_core.params import SyncParams, VerifyMirrorParams
+from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.stash.payloads import Fingerprint, GroupRef, Ref
-from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.verify import verify_mirror
 from tests.fake_stash import FakeStash, refs
+from tests.mirroring import run as mirror
 
 pytestmark = pytest.mark.slow
 
@@ -34,15 +35,7 @@ def stash(database: Database) -> FakeStash:
 
 def run(stash: FakeStash, database: Database, **params: Any) -> int:
     """Sync; return how many scenes were updated."""
-    result = sync(
-        stash,
-        database,
-        SyncParams(**params),
-        Progress(),
-        trigger="manual",
-        settle_seconds=0,
-    )
-    return result.updated
+    return mirror(stash, database, **params).updated
 
 
 def is_right(stash: FakeStash, database: Database) -> bool:

@@ -18,12 +18,10 @@ from stashhog_core.db.models import (
     Tag,
 )
 from stashhog_core.db.session import Database
-from stashhog_core.params import SyncParams
-from stashhog_core.progress import Progress
 from stashhog_core.stash import payloads
 from stashhog_core.stash.payloads import Ref
-from stashhog_core.sync.job import sync
 from tests.fake_stash import FakeStash, refs
+from tests.mirroring import run
 
 BOX = {"endpoint": "https://box.invalid/graphql", "stash_id": "8f1c"}
 SCENE: dict[str, Any] = {
@@ -127,14 +125,10 @@ def session_after(
         (scene,) = stash.scene_rows
         bare._last_id = scene - 1
         bare.add_scene("old")
-        synced(bare, database)
-    synced(stash, database)
+        run(bare, database)
+    run(stash, database)
     with database.transaction() as session:
         yield session
-
-
-def synced(stash: FakeStash, database: Database) -> None:
-    sync(stash, database, SyncParams(), Progress(), trigger="test", settle_seconds=0)
 
 
 def assert_has(row: Any, expected: dict[str, Any]) -> None:

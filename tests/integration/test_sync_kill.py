@@ -16,6 +16,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.sync.job import pending_scenes, sync
 from tests.fake_stash import FakeStash
 from tests.integration.test_sync_mirror import EDITS, expected, mirrored
+from tests.mirroring import run
 
 pytestmark = pytest.mark.slow
 
@@ -131,7 +132,3 @@ def test_sync_of_changes_killed_at_any_moment(
     with database.transaction() as session:
         statuses = session.scalars(select(SyncRun.status).order_by(SyncRun.id)).all()
     assert statuses == ["completed", "interrupted", "completed"]
-
-
-def run(stash: FakeStash, database: Database) -> None:
-    sync(stash, database, SyncParams(), Progress(), trigger="manual", settle_seconds=0)

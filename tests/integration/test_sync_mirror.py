@@ -31,6 +31,7 @@ from stashhog_core.stash.payloads import Scene as ScenePayload
 from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.times import parse_stash_time
 from tests.fake_stash import FakeStash, refs
+from tests.mirroring import run
 
 Edit = Callable[[FakeStash, random.Random], None]
 
@@ -252,17 +253,6 @@ def emptied(database: Database) -> Iterator[Database]:
     with database.transaction() as session:
         session.execute(text(f"TRUNCATE {tables} CASCADE"))
     yield database
-
-
-def run(stash: FakeStash, database: Database, **params: Any) -> None:
-    sync(
-        stash,
-        database,
-        SyncParams(**params),
-        Progress(),
-        trigger="manual",
-        settle_seconds=0,
-    )
 
 
 @pytest.mark.slow

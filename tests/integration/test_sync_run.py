@@ -8,13 +8,11 @@ from sqlalchemy import func, select, update
 
 from stashhog_core.db.models import Performer, Scene, SceneFile, Studio, Tag
 from stashhog_core.db.session import Database
-from stashhog_core.params import SyncParams
-from stashhog_core.progress import Progress
-from stashhog_core.results import SyncResult
-from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.local_edits import edit_scene
 from stashhog_core.sync.scene_edit import SceneEdit
 from tests.fake_stash import FakeStash, refs
+from tests.mirroring import run
 
 MODELS: dict[str, Any] = {
     "scene": Scene,
@@ -27,17 +25,6 @@ MODELS: dict[str, Any] = {
 @pytest.fixture
 def stash() -> FakeStash:
     return FakeStash()
-
-
-def run(stash: FakeStash, database: Database, **params: Any) -> SyncResult:
-    return sync(
-        stash,
-        database,
-        SyncParams(**params),
-        Progress(),
-        trigger="manual",
-        settle_seconds=0,
-    )
 
 
 def count(database: Database, model: Any) -> int:

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import delete, select
@@ -10,24 +9,11 @@ from sqlalchemy import delete, select
 from sandbox.stash.server import StandIn
 from stashhog_core.db.models import SceneFile, SyncRun
 from stashhog_core.db.session import Database
-from stashhog_core.params import SyncParams
-from stashhog_core.progress import Progress
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
-from stashhog_core.sync.job import pending_scenes, sync
-from stashhog_core.sync.source import Source
+from stashhog_core.sync.job import pending_scenes
 from tests.fake_stash import FakeStash
-
-
-def run(stash: Source, database: Database, **params: Any) -> None:
-    sync(
-        stash,
-        database,
-        SyncParams(**params),
-        Progress(),
-        trigger="manual",
-        settle_seconds=0,
-    )
+from tests.mirroring import run
 
 
 def path_of(database: Database, scene: int) -> str:

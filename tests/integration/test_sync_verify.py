@@ -22,27 +22,17 @@ from stashhog_core.db.models import (
 )
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobCancelled
-from stashhog_core.params import SyncParams, VerifyMirrorParams
+from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
-from stashhog_core.results import SyncResult, VerifyMirrorResult
-from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.results import VerifyMirrorResult
+from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.local_edits import edit_scene
 from stashhog_core.sync.scene_edit import SceneEdit
 from stashhog_core.sync.verify import last_proved, verify_mirror
 from tests.fake_stash import FakeStash, refs
+from tests.mirroring import run
 
 pytestmark = pytest.mark.slow
-
-
-def run(stash: FakeStash, database: Database, **params: Any) -> SyncResult:
-    return sync(
-        stash,
-        database,
-        SyncParams(**params),
-        Progress(),
-        trigger="manual",
-        settle_seconds=0,
-    )
 
 
 def verify(
