@@ -6,7 +6,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Scene
-from stashhog_core.db.reading import any_of, read_rows
+from stashhog_core.db.reading import THESE, read_these
+
+_HELD = (
+    select(Scene.id)
+    .where(Scene.id == THESE)
+    .order_by(Scene.id)
+    .with_for_update(key_share=True)
+)
 
 
 def hold_scenes(session: Session, scene_ids: Collection[int]) -> set[int]:
@@ -15,10 +22,4 @@ def hold_scenes(session: Session, scene_ids: Collection[int]) -> set[int]:
     Whoever touches more than the scenes holds them before all else that is theirs,
     such as edits and markers: else two would wait for each other.
     """
-    held = (
-        select(Scene.id)
-        .where(Scene.id == any_of(scene_ids))
-        .order_by(Scene.id)
-        .with_for_update(key_share=True)
-    )
-    return {id_ for (id_,) in read_rows(session, held)}
+    return {id_ for (id_,) in read_these(session, _HELD, scene_ids)}

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import Table, text
 from sqlalchemy.orm import DeclarativeBase, Session
 
@@ -193,6 +194,41 @@ def stage_rows(
     rows = list(rows)
     copy_rows(session, name, table, columns, rows)
     return Staged(name, len(rows))
+
+
+def update_rows(
+    session: Session,
+    model: type[DeclarativeBase],
+    columns: Sequence[str],
+    rows: Iterable[Row],
+    *,
+    stamped: str,
+) -> None:
+    """Write some columns of rows that exist; a thousand need no temporary table.
+
+    Args:
+        session: Open session; the caller commits.
+        model: The table.
+        columns: Names of what each row holds, in order; the whole primary key among
+            them.
+        rows: The rows; no primary key twice.
+        stamped: The column that gets the present time.
+    """
+    table = _table(model)
+    keys = [key.name for key in table.primary_key]
+    written = [dict(zip(columns, row, strict=True)) for row in rows]
+    assignments = [f'"{c}" = v."{c}"' for c in columns if c not in keys]
+    assignments.append(f'"{stamped}" = now()')
+    same = " AND ".join(f't."{key}" = v."{key}"' for key in keys)
+    # All names come from the models, never from data.
+    session.execute(
+        text(
+            f'UPDATE "{table.name}" t SET {", ".join(assignments)} FROM '  # noqa: S608
+            f'json_populate_recordset(NULL::"{table.name}", CAST(:rows AS json)) v '
+            f"WHERE {same}"
+        ),
+        {"rows": msgspec.json.encode(written).decode()},
+    )
 
 
 def insert_rows(

@@ -25,7 +25,7 @@ from stashhog_core.db.models import (
     Tag,
     TagParent,
 )
-from stashhog_core.db.reading import any_of, read_rows
+from stashhog_core.db.reading import THESE, any_of, read_rows, read_these
 from stashhog_core.stash import payloads
 from stashhog_core.sync.difference import Hash, LocalEntity, row_hash
 from stashhog_core.sync.hashes import note_entities
@@ -50,6 +50,14 @@ MODELS: Mapping[str, EntityModel] = {
     "studio": Studio,
 }
 """The kinds of entities and their tables."""
+
+
+_HELD = {
+    kind: select(model.id)
+    .where(model.id == THESE)
+    .with_for_update(read=True, key_share=True)
+    for kind, model in MODELS.items()
+}
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,8 @@ def _store_studios(session: Session, studios: Sequence[payloads.Studio]) -> set[
 def entity_ids(session: Session) -> dict[str, set[int]]:
     """Return the ids of all mirrored tags, performers and studios."""
     return {
-        kind: set(session.scalars(select(model.id))) for kind, model in MODELS.items()
+        kind: {id_ for (id_,) in read_rows(session, select(model.id))}
+        for kind, model in MODELS.items()
     }
 
 
@@ -167,16 +176,10 @@ def store_stubs(session: Session, kind: str, ids: Collection[int]) -> None:
 
 def hold_entities(session: Session, named: Mapping[str, Collection[int]]) -> bool:
     """Tell whether all of these rows exist; they stay until the transaction ends."""
-    for kind, ids in named.items():
-        model = MODELS[kind]
-        found = session.scalars(
-            select(model.id)
-            .where(model.id == any_of(ids))
-            .with_for_update(read=True, key_share=True)
-        )
-        if len(found.all()) < len(ids):
-            return False
-    return True
+    return all(
+        len(read_these(session, _HELD[kind], ids)) == len(ids)
+        for kind, ids in named.items()
+    )
 
 
 def scenes_of_entities(session: Session, kind: str, ids: Collection[int]) -> set[int]:

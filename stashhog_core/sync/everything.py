@@ -3,6 +3,7 @@
 import gc
 import threading
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -15,11 +16,16 @@ from sqlalchemy import Select, case, select, text
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Marker, Scene
-from stashhog_core.db.reading import any_of, read_rows
+from stashhog_core.db.reading import THESE, read_rows, read_these
 from stashhog_core.db.session import Database
 from stashhog_core.stash import payloads
 from stashhog_core.stash.payloads import MarkerStamp, SceneStamp
-from stashhog_core.sync.difference import Hash, SceneDifference, compare_scenes
+from stashhog_core.sync.difference import (
+    Hash,
+    SceneDifference,
+    compare_scenes,
+    scenes_of_changed_markers,
+)
 from stashhog_core.sync.hashes import content_hash
 
 T = TypeVar("T")
@@ -52,18 +58,20 @@ def is_empty(session: Session) -> bool:
     return session.scalar(select(Scene.id).limit(1)) is None
 
 
+_CONTENTS = select(Scene.id, Scene.content).where(
+    Scene.id == THESE, Scene.content.is_not(None), Scene.missing_since.is_(None)
+)
+_MARKERS = select(Marker.scene_id, Marker.id, Marker.stash_updated_text).where(
+    Marker.scene_id == THESE
+)
+
+
 def mirrored(session: Session, scene_ids: Iterable[int]) -> Mirrored:
     """Return what is known of these scenes."""
-    wanted = any_of(scene_ids)
-    scenes = select(Scene.id, Scene.content).where(
-        Scene.id == wanted, Scene.content.is_not(None), Scene.missing_since.is_(None)
-    )
-    contents = dict(read_rows(session, scenes))
-    query = select(Marker.scene_id, Marker.id, Marker.stash_updated_text)
+    ids = list(scene_ids)
+    contents = dict(read_these(session, _CONTENTS, ids))
     markers: dict[int, set[tuple[int, str]]] = {}
-    for scene_id, id_, updated_text in read_rows(
-        session, query.where(Marker.scene_id == wanted)
-    ):
+    for scene_id, id_, updated_text in read_these(session, _MARKERS, ids):
         markers.setdefault(scene_id, set()).add((id_, updated_text))
     return Mirrored(contents, markers)
 
@@ -97,12 +105,14 @@ class RowsAhead:
         self._query = query
         self._executor = executor
         self._rows: list[Row] = []
-        self._coming: Future[list[Row]] | None = None
+        self._coming: deque[Future[list[Row]]] = deque()
         self._has_ended = False
 
     def start(self, after: int = 0) -> None:
-        """Begin to read, at the ids above `after`."""
-        self._coming = self._executor.submit(self._read, after)
+        """Begin to read, at the ids above `after`; two pages ahead."""
+        first = self._executor.submit(self._read, after)
+        self._coming.append(first)
+        self._coming.append(self._executor.submit(self._read_following, first))
 
     def between(self, after: int, until: int | None) -> list[Row]:
         """Return the rows with ids above `after`, up to `until`; None: the last.
@@ -114,7 +124,7 @@ class RowsAhead:
         while not self._has_ended and (
             until is None or not rows or _id(rows[-1]) < until
         ):
-            if self._coming is None:
+            if not self._coming:
                 self.start(after)
             rows += self._next_page()
         first = bisect_right(rows, after, key=_id)
@@ -123,13 +133,17 @@ class RowsAhead:
         return rows[first:end]
 
     def _next_page(self) -> list[Row]:
-        if self._coming is None:
-            raise RuntimeError("no page is being read")
-        page = self._coming.result()
+        page = self._coming.popleft().result()
         self._has_ended = len(page) < _ROWS_READ
         if not self._has_ended:
-            self.start(_id(page[-1]))
+            last = self._coming[-1]
+            self._coming.append(self._executor.submit(self._read_following, last))
         return page
+
+    def _read_following(self, previous: Future[list[Row]]) -> list[Row]:
+        # One thread reads, page by page: the previous one is there.
+        page = previous.result()
+        return self._read(_id(page[-1])) if len(page) == _ROWS_READ else []
 
     def _read(self, after: int) -> list[Row]:
         id_ = self._query.selected_columns[0]
@@ -157,11 +171,34 @@ def compare_stamps(
     stamps: Iterable[SceneStamp], mirrored: Sequence[Row]
 ) -> SceneDifference:
     """Compare scenes as listed with the rows of `LOCAL_SCENES` in the same place."""
+    listed = [(stamp.id, stamp.updated_at, False) for stamp in stamps]
+    theirs, mine = _unequal(listed, mirrored)
     return compare_scenes(
-        {stamp.id: stamp.updated_at for stamp in stamps},
-        {id_: known for id_, known, _ in mirrored},
-        {id_ for id_, _, is_missing in mirrored if is_missing},
+        {id_: updated_text for id_, updated_text, _ in theirs},
+        {id_: known for id_, known, _ in mine},
+        {id_ for id_, _, is_missing in mine if is_missing},
     )
+
+
+def compare_marker_stamps(
+    stamps: Iterable[MarkerStamp], mirrored: Sequence[Row]
+) -> Iterator[int]:
+    """Yield the scenes of markers that are not as `LOCAL_MARKERS` has them there."""
+    listed = [(stamp.id, stamp.scene.id, stamp.updated_at) for stamp in stamps]
+    theirs, mine = _unequal(listed, mirrored)
+    known = {id_: (scene_id, text) for id_, scene_id, text in mine}
+    return scenes_of_changed_markers(theirs, known)
+
+
+def _unequal(
+    listed: Sequence[Row], mirrored: Sequence[Row]
+) -> tuple[Sequence[Row], Sequence[Row]]:
+    """Leave out what is the same in the same place: mostly that is nearly all."""
+    if len(listed) != len(mirrored):
+        return listed, mirrored
+    pairs = zip(listed, mirrored, strict=True)
+    unequal = [pair for pair in pairs if pair[0] != pair[1]]
+    return [theirs for theirs, _ in unequal], [mine for _, mine in unequal]
 
 
 def windows(
@@ -180,16 +217,22 @@ def windows(
     yield after, None, page
 
 
-def one_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Yield items, getting the next one in another thread while one is used."""
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield items, getting the next two in another thread while one is used.
+
+    With one, that thread would wait for this one to take it.
+    """
 
     def following() -> T | None:
         return next(items, None)
 
     with closing(Background(1, "sync-list")) as background:
-        coming = background.submit(following)
-        while (item := coming.result()) is not None:
-            coming = background.submit(following)
+        coming = deque([background.submit(following)])
+        while True:
+            coming.append(background.submit(following))
+            item = coming.popleft().result()
+            if item is None:
+                return
             yield item
 
 

@@ -101,11 +101,16 @@ def note_interrupted(session: Session) -> int:
 
 def note_progress(session: Session, number: int, tally: Tally) -> None:
     """Note what a run has done so far, in the transaction that did it."""
-    run = session.get_one(SyncRun, number)
-    run.created = tally.created
-    run.updated = tally.updated
-    run.removed = tally.removed
-    run.failed = tally.failed_scenes
+    session.execute(
+        update(SyncRun)
+        .where(SyncRun.id == number)
+        .values(
+            created=tally.created,
+            updated=tally.updated,
+            removed=tally.removed,
+            failed=tally.failed_scenes,
+        )
+    )
 
 
 def finish_run(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import (
@@ -16,7 +16,7 @@ from stashhog_core.db.models import (
     ScenePerformer,
     SceneTag,
 )
-from stashhog_core.db.reading import any_of, read_rows
+from stashhog_core.db.reading import THESE, read_these
 from stashhog_core.stash import payloads
 from stashhog_core.sync import rows
 from stashhog_core.sync.rows import Row
@@ -54,15 +54,27 @@ CHILDREN: Mapping[str, Children] = {
 }
 MARKER_TAGS = "tags of markers"
 
+_SCENES = select(
+    *(getattr(Scene, name) for name in rows.SCENE_COLUMNS), Scene.content
+).where(Scene.id == THESE)
+_OF_SCENES: Mapping[str, Select[Any]] = {
+    name: select(*(getattr(table.model, column) for column in table.columns)).where(
+        table.model.scene_id == THESE
+    )
+    for name, table in CHILDREN.items()
+} | {
+    MARKER_TAGS: select(MarkerTag.marker_id, MarkerTag.tag_id, Marker.scene_id)
+    .join(Marker, Marker.id == MarkerTag.marker_id)
+    .where(Marker.scene_id == THESE)
+}
+
 
 def mirrored_scenes(session: Session, scene_ids: Sequence[int]) -> dict[int, Row]:
     """Return the rows of these scenes by id, without those that are not mirrored.
 
     What the columns of scenes are followed by is the hash of their content.
     """
-    columns = [getattr(Scene, name) for name in rows.SCENE_COLUMNS]
-    query = select(*columns, Scene.content).where(Scene.id == any_of(scene_ids))
-    return {row[0]: row for row in read_rows(session, query)}
+    return {row[0]: row for row in read_these(session, _SCENES, scene_ids)}
 
 
 def mirrored_children(
@@ -72,15 +84,4 @@ def mirrored_children(
 
     A further tag of a marker is followed by the marker's scene.
     """
-    wanted = any_of(scene_ids)
-    if name == MARKER_TAGS:
-        query = (
-            select(MarkerTag.marker_id, MarkerTag.tag_id, Marker.scene_id)
-            .join(Marker, Marker.id == MarkerTag.marker_id)
-            .where(Marker.scene_id == wanted)
-        )
-    else:
-        table = CHILDREN[name]
-        columns = [getattr(table.model, column) for column in table.columns]
-        query = select(*columns).where(table.model.scene_id == wanted)
-    return read_rows(session, query)
+    return read_these(session, _OF_SCENES[name], scene_ids)

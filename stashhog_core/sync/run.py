@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import closing
 from dataclasses import replace
 
 from stashhog_core.db.manifest import SCENE, forget_hashes
@@ -24,19 +25,20 @@ from stashhog_core.sync.entities import (
 )
 from stashhog_core.sync.everything import (
     LOCAL_SCENES,
+    Background,
+    ahead,
     compare_stamps,
     is_empty,
-    one_ahead,
     reading_ahead,
     windows,
 )
 from stashhog_core.sync.hashes import begin_look, note_library
 from stashhog_core.sync.history import Issue, Kind, Status, Tally, finish_run
-from stashhog_core.sync.loader import LISTED_SCENES, SceneLoader, in_pages
+from stashhog_core.sync.loader import LISTED_SCENES, SceneLoader, in_pages, in_quarters
 from stashhog_core.sync.local_edits import Conflicts, count_conflicts
 from stashhog_core.sync.removals import mark_missing, remove_missing
 from stashhog_core.sync.source import Source
-from stashhog_core.sync.survey import take_survey
+from stashhog_core.sync.survey import begin_survey
 
 log = logging.getLogger(__name__)
 
@@ -80,19 +82,26 @@ class Run:
         return self._sync_differences()
 
     def _sync_differences(self) -> SyncResult:
-        survey = take_survey(self._stash, self._database, deep=self._params.deep)
-        scenes = survey.scenes
-        self._loader = self._new_loader(survey.newest_text if scenes.to_fetch else "")
-        self._progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
-        if not survey.is_clean:
+        with begin_survey(
+            self._stash, self._database, deep=self._params.deep
+        ) as survey:
+            to_fetch = sorted(survey.compare_scenes())
+            self._progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
             # What no time of change of the scene shows: the baseline moves even if
             # some of them fail.
-            touched = scenes.entity | scenes.relation | scenes.file | scenes.marker
-            self._mark(touched, survey.entities)
+            self._mark(survey.touched, survey.entities)
+            self._loader = self._new_loader(survey.newest_text)
             for kind, listing in survey.listings.items():
                 self._loader.store_entities(listing, survey.entities[kind].changed)
-        to_fetch = sorted(scenes.to_fetch)
-        self._load(in_pages(to_fetch), len(to_fetch))
+            with closing(Background(1, "sync-markers")) as background:
+                # Stash lists them while scenes are stored.
+                coming = background.submit(survey.compare_markers)
+                self._load(in_quarters(to_fetch), len(to_fetch))
+                remarked = sorted(coming.result())
+            self._mark(remarked)
+            self._load(in_pages(remarked), len(remarked))
+        self._settle()
+        scenes = survey.scenes
         removed, held = self._remove_gone(
             scenes.vanished, scenes.missing, survey.entities, survey.total
         )
@@ -131,7 +140,7 @@ class Run:
 
         def ids() -> Iterator[int]:
             nonlocal total
-            listed = windows(one_ahead(self._stash.scene_stamps()))
+            listed = windows(ahead(self._stash.scene_stamps()))
             with reading_ahead(self._database, LOCAL_SCENES) as (mirrored,):
                 for after, until, page in listed:
                     rows = mirrored.between(after, until)
@@ -140,6 +149,7 @@ class Run:
                     yield from [stamp.id for stamp in page]
 
         self._load(in_pages(ids()), count, without_gaps=True)
+        self._settle()
         self._forget_failed()
         removed, held = self._remove_gone(
             scenes.vanished, scenes.missing, entities, total
@@ -156,6 +166,7 @@ class Run:
         """Bring these scenes into the mirror, changed or not."""
         ids = list(dict.fromkeys(scene_ids))
         self._load(in_pages(ids), len(ids))
+        self._settle()
         tally = self._loader.tally
         absent = [
             Issue(SCENE, id_, "Stash has no scene of this id")
@@ -206,10 +217,14 @@ class Run:
     ) -> None:
         progress = self._progress.within(_SURVEY_SHARE, _LOAD_SHARE)
         self._loader.load(pages, total, progress, without_gaps=without_gaps)
+
+    def _settle(self) -> None:
         self._loader.settle(self._progress, self._settle_seconds)
 
     def _mark(
-        self, touched: Collection[int], entities: Mapping[str, EntityDifference]
+        self,
+        touched: Collection[int],
+        entities: Mapping[str, EntityDifference] | None = None,
     ) -> None:
         """Note what has vanished, and which scenes must be fetched because of it.
 
@@ -218,7 +233,7 @@ class Run:
         """
         with self._database.transaction() as session:
             forget_hashes(session, touched)
-            for kind, found in entities.items():
+            for kind, found in (entities or {}).items():
                 mark_missing(session, kind, found.vanished)
 
     def _forget_failed(self) -> None:

@@ -1,7 +1,8 @@
 """Storing scenes with all they have, and what follows for local knowledge."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import nullcontext
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import psycopg
@@ -10,16 +11,16 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.holding import hold_scenes
-from stashhog_core.db.manifest import forget_library
+from stashhog_core.db.manifest import forget_hashes, forget_library
 from stashhog_core.db.merge import (
     insert_rows,
-    merge_rows_returning,
     replace_children_returning,
     unchecked_references,
+    update_rows,
 )
 from stashhog_core.db.models import Marker, MarkerTag
 from stashhog_core.db.models import Scene as SceneTable
-from stashhog_core.db.reading import any_of, read_rows
+from stashhog_core.db.reading import THESE, any_of, read_these
 from stashhog_core.db.session import Database
 from stashhog_core.stash.payloads import Scene
 from stashhog_core.sync.entities import hold_entities, store_stubs
@@ -45,6 +46,7 @@ from stashhog_core.sync.rows import (
 T = TypeVar("T")
 R = TypeVar("R")
 
+_OWNERS = select(Marker.id, Marker.scene_id).where(Marker.id == THESE)
 _PLAIN = [name for name in CHILDREN if name != "markers"]
 
 
@@ -58,10 +60,10 @@ def store_scenes(
     """Store scenes with their files, hashes, tags, performers and markers.
 
     Local flags stay, but for two cases: other markers want other media, so
-    `generated` is taken back; another primary file wants everything anew, so
-    `video_analyzed` is taken back too. Fields edited here stay as well. The hashes
-    stored are those of the scene as it was fetched: an edit made since is seen by the
-    next run.
+    `generated` is taken back, also from a scene that loses a marker to one of these;
+    another primary file wants everything anew, so `video_analyzed` is taken back too.
+    Fields edited here stay as well. The hashes stored are those of the scene as it was
+    fetched: an edit made since is seen by the next run.
 
     Args:
         session: Open session; the caller commits.
@@ -78,12 +80,18 @@ def store_scenes(
     session.execute(text("SET LOCAL enable_seqscan = off"))
     for kind, lacking in (stubs or {}).items():
         store_stubs(session, kind, lacking)
-    ids = [scene.id for scene in scenes]
-    known = hold_scenes(session, ids)
+    ids = {scene.id for scene in scenes}
+    markers = [marker.id for scene in scenes for marker in scene.scene_markers]
+    owners = dict(read_these(session, _OWNERS, markers))
+    robbed = set(owners.values()) - ids
+    known = hold_scenes(session, ids | robbed)
     fresh = [scene for scene in scenes if scene.id not in known]
-    _create(session, fresh)
+    _create(session, fresh, owners.keys())
     others = [scene for scene in scenes if scene.id in known]
     updated = _update(session, others, conflicts)
+    # Once their markers are mirrored where they are now, nothing else tells of it.
+    _reset(session, robbed, generated=False)
+    forget_hashes(session, robbed)
     forget_library(session)
     return Stored(frozenset(scene.id for scene in fresh), frozenset(updated))
 
@@ -118,15 +126,13 @@ def halve_on_failure(
     return [result], []
 
 
-def _create(session: Session, scenes: Sequence[Scene]) -> None:
-    """Insert scenes of which the mirror has nothing."""
+def _create(session: Session, scenes: Sequence[Scene], known_markers: Set[int]) -> None:
+    """Insert scenes of which the mirror has nothing, but for some markers maybe."""
     if not scenes:
         return
     entities_stay = hold_entities(session, referenced_ids(scenes))
-    markers = [marker.id for scene in scenes for marker in scene.scene_markers]
-    known = select(Marker.id).where(Marker.id == any_of(markers))
-    # A marker may have come from another scene.
-    markers_are_new = not read_rows(session, known)
+    markers = (marker.id for scene in scenes for marker in scene.scene_markers)
+    markers_are_new = known_markers.isdisjoint(markers)
     columns = (*SCENE_COLUMNS, "content")
     with unchecked_references(session) if entities_stay else nullcontext():
         rows = [(*scene_row(scene), content_hash(scene)) for scene in scenes]
@@ -154,10 +160,7 @@ def _update(
     rows = [(*scene_row(scene), contents[scene.id]) for scene in scenes]
     differing = [row for row in rows if row != mirrored[row[0]]]
     if differing:
-        columns = (*SCENE_COLUMNS, "content", "synced_at")
-        now = session.scalar(select(func.now()))
-        stamped = [(*row, now) for row in differing]
-        merge_rows_returning(session, SceneTable, columns, stamped, "id")
+        _write(session, differing, mirrored)
     changed = {row[0] for row in differing if row[:-1] != mirrored[row[0]][:-1]}
     mine = {name: set(mirrored_children(session, name, ids)) for name in _PLAIN}
     refiled: set[int] = set()
@@ -178,6 +181,26 @@ def _update(
     _reset(session, replaced, video_analyzed=False)
     _reset(session, changed - {row[0] for row in differing}, synced_at=func.now())
     return changed
+
+
+def _write(session: Session, rows: Sequence[Row], mirrored: Mapping[int, Row]) -> None:
+    """Write those columns of scenes in which any of them differs."""
+    columns = (*SCENE_COLUMNS, "content")
+    differing = {
+        position
+        for row in rows
+        for position, (new, old) in enumerate(zip(row, mirrored[row[0]], strict=True))
+        if new != old
+    }
+    positions = [0, *sorted(differing)]
+    pick = itemgetter(*positions)
+    update_rows(
+        session,
+        SceneTable,
+        pick(columns),
+        [pick(row) for row in rows],
+        stamped="synced_at",
+    )
 
 
 def _children(name: str, scenes: Iterable[Scene]) -> list[Row]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import datetime
 
 import msgspec
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.models import SceneFile
 from stashhog_core.db.reading import any_of
 from stashhog_core.db.session import Database
-from stashhog_core.stash.payloads import MarkerStamp, SceneStamp
+from stashhog_core.stash.payloads import Library
 from stashhog_core.sync.deep import scenes_of_changed_relations
 from stashhog_core.sync.difference import (
     EntityDifference,
@@ -21,7 +21,6 @@ from stashhog_core.sync.difference import (
     SceneDifference,
     compare_entities,
     scenes_of_changed_files,
-    scenes_of_changed_markers,
 )
 from stashhog_core.sync.entities import (
     MODELS,
@@ -34,9 +33,11 @@ from stashhog_core.sync.everything import (
     LOCAL_MARKERS,
     LOCAL_SCENES,
     RowsAhead,
+    ahead,
+    collector_paused,
+    compare_marker_stamps,
     compare_stamps,
     is_empty,
-    one_ahead,
     reading_ahead,
     windows,
 )
@@ -49,21 +50,41 @@ _ALWAYS = "0"
 """Before any time of Stash's, whether compared as text or as a number."""
 
 
-@dataclass(frozen=True)
 class Survey:
-    """What Stash has, and what of it differs from the mirror."""
+    """What Stash has, and what of it differs from the mirror.
 
-    listings: Mapping[str, Listing]
-    entities: Mapping[str, EntityDifference]
-    scenes: SceneDifference
-    total: int
-    """How many scenes Stash has."""
-    newest_text: str
-    """The latest time of change of any of them, as Stash wrote it."""
-    digests: Sequence[Hash]
-    """The hashes of all that was listed."""
-    is_known: bool
-    """Whether these are the hashes of listings that were found to be all mirrored."""
+    What it says of scenes is whole once `compare_scenes` and then `compare_markers`
+    have been called.
+
+    Args:
+        library: The listings, of which pages are still to come.
+        scenes: The rows of `LOCAL_SCENES`.
+        markers: The rows of `LOCAL_MARKERS`.
+        known: The hashes of listings that were found to be all mirrored.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        scenes: RowsAhead,
+        markers: RowsAhead,
+        known: tuple[Hash, ...],
+    ) -> None:
+        self.listings: Mapping[str, Listing] = {
+            "tag": listing_of("tag", library.tags),
+            "performer": listing_of("performer", library.performers),
+            "studio": listing_of("studio", library.studios),
+        }
+        self.entities = {kind: EntityDifference() for kind in MODELS}
+        self.scenes = SceneDifference()
+        self.total = 0
+        """How many scenes Stash has."""
+        self.newest_text = ""
+        """The latest time of change of any of them, as Stash wrote it."""
+        self._library = library
+        self._my_scenes = scenes
+        self._my_markers = markers
+        self._looked = _Looked(known)
 
     @property
     def is_clean(self) -> bool:
@@ -78,8 +99,84 @@ class Survey:
             )
         )
 
+    @property
+    def digests(self) -> Sequence[Hash]:
+        """The hashes of all that was listed."""
+        return self._looked.digests
 
-def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Survey:
+    @property
+    def is_known(self) -> bool:
+        """Whether these are the hashes of listings that were found to be mirrored."""
+        return self._looked.is_known
+
+    @property
+    def touched(self) -> set[int]:
+        """Scenes that are to be fetched, though their own time did not move."""
+        return self.scenes.entity | self.scenes.file | self.scenes.relation
+
+    def compare_entities(self, database: Database) -> None:
+        """Compare tags, performers and studios, and find the scenes that follow."""
+        library = self._library
+        if not self._looked.is_other(library.tags, library.performers, library.studios):
+            return
+        with database.transaction() as session:
+            for kind, listing in self.listings.items():
+                found = compare_entities(listing.names(), local_entities(session, kind))
+                self.entities[kind] = found
+                self.scenes.entity.update(
+                    scenes_of_entities(session, kind, found.touches_scenes)
+                )
+
+    def compare_files(self, database: Database) -> None:
+        """Find the scenes of files that were moved or replaced."""
+        if self._library.files:
+            files = {scene.id: file_facts(scene.files) for scene in self._library.files}
+            with database.transaction() as session:
+                mine = _local_files(session, files)
+            self.scenes.file.update(scenes_of_changed_files(files, mine))
+
+    def compare_scenes(self) -> set[int]:
+        """Compare all scenes, each page while the next is listed; return what differs.
+
+        Those with other markers alone are still lacking.
+        """
+        with collector_paused():
+            for after, until, page in windows(ahead(self._library.pages)):
+                if self._looked.is_other(page):
+                    rows = self._my_scenes.between(after, until)
+                    found = compare_stamps(page, rows)
+                    self.scenes.add(found)
+                    self._looked.found(found.pending)
+                self.total += len(page)
+                latest = max([stamp.updated_at for stamp in page], default="")
+                self.newest_text = max(self.newest_text, latest)
+        for reason in (self.scenes.entity, self.scenes.file, self.scenes.relation):
+            reason.difference_update(self._gone)
+        return self.scenes.to_fetch
+
+    def compare_markers(self) -> set[int]:
+        """Compare all markers; return the scenes that differ in them alone.
+
+        Markers do not move their scene's time of change.
+        """
+        known = self.scenes.to_fetch
+        marked = self.scenes.marker
+        for after, until, page in windows(ahead(self._library.marker_pages)):
+            if self._looked.is_other(page):
+                rows = self._my_markers.between(after, until)
+                marked.update(compare_marker_stamps(page, rows))
+        marked.difference_update(self._gone)
+        return marked - known
+
+    @property
+    def _gone(self) -> set[int]:
+        return self.scenes.vanished | self.scenes.missing
+
+
+@contextmanager
+def begin_survey(
+    stash: Source, database: Database, *, deep: bool = False
+) -> Iterator[Survey]:
     """Compare light listings of all of Stash's library with the mirror.
 
     Four kinds of change do not move a scene's own time of change, and are found by
@@ -100,42 +197,26 @@ def take_survey(stash: Source, database: Database, *, deep: bool = False) -> Sur
     with database.transaction() as session:
         baseline, known = last_look(session)
         since = _files_since(session, baseline)
-    looked = _Looked(known)
-    with reading_ahead(database, LOCAL_SCENES, LOCAL_MARKERS) as mirrored:
-        my_scenes, my_markers = mirrored
+    with reading_ahead(database, LOCAL_SCENES, LOCAL_MARKERS) as (scenes, markers):
         if not known:
             # Every row will be compared: they are read while Stash lists its own.
-            my_scenes.start()
-            my_markers.start()
-        library = stash.library(since)
-        scenes, total, newest = _compare_scenes(library.pages, my_scenes, looked)
-        gone = scenes.vanished | scenes.missing
-        marked = _compare_markers(library.marker_pages, my_markers, looked)
-    scenes.marker.update(marked - gone)
-    listings = {
-        "tag": listing_of("tag", library.tags),
-        "performer": listing_of("performer", library.performers),
-        "studio": listing_of("studio", library.studios),
-    }
-    entities = {kind: EntityDifference() for kind in MODELS}
-    if looked.is_other(library.tags, library.performers, library.studios):
-        with database.transaction() as session:
-            for kind, listing in listings.items():
-                found = compare_entities(listing.names(), local_entities(session, kind))
-                touched = scenes_of_entities(session, kind, found.touches_scenes)
-                scenes.entity.update(touched - gone)
-                entities[kind] = found
-    if library.files:
-        files = {scene.id: file_facts(scene.files) for scene in library.files}
-        with database.transaction() as session:
-            changed = scenes_of_changed_files(files, _local_files(session, files))
-            scenes.file.update(set(changed) - gone)
-    if deep:
-        relations = scenes_of_changed_relations(stash, database)
-        scenes.relation.update(set(relations) - gone)
-    return Survey(
-        listings, entities, scenes, total, newest, looked.digests, looked.is_known
-    )
+            scenes.start()
+            markers.start()
+        survey = Survey(stash.library(since), scenes, markers, known)
+        survey.compare_entities(database)
+        survey.compare_files(database)
+        if deep:
+            relations = scenes_of_changed_relations(stash, database)
+            survey.scenes.relation.update(relations)
+        yield survey
+
+
+def take_survey(stash: Source, database: Database) -> Survey:
+    """Compare the light listings to their end."""
+    with begin_survey(stash, database) as survey:
+        survey.compare_scenes()
+        survey.compare_markers()
+    return survey
 
 
 def _files_since(session: Session, baseline: datetime | None) -> str:
@@ -156,10 +237,14 @@ class _Looked:
 
     def __init__(self, known: tuple[Hash, ...]) -> None:
         self._known = known
+        self._is_hashing = True
         self.digests: list[Hash] = []
+        """Of no use once anything differs."""
 
     def is_other(self, *rows: object) -> bool:
         """Note what comes next in the listing; tell whether it is to be compared."""
+        if not self._is_hashing:
+            return True
         digest = hashlib.blake2b(digest_size=8)
         for part in rows:
             digest.update(msgspec.json.encode(part))
@@ -167,38 +252,16 @@ class _Looked:
         number = len(self.digests)
         return self._known[number - 1 : number] != (self.digests[-1],)
 
+    def found(self, differing: int) -> None:
+        """Note how many rows differ in what came last."""
+        if differing and not self._known:
+            # All that follows is compared, and none of it will be noted.
+            self._is_hashing = False
+
     @property
     def is_known(self) -> bool:
         """Whether all of it is the same."""
         return self._known == tuple(self.digests)
-
-
-def _compare_scenes(
-    pages: Iterator[Sequence[SceneStamp]], mirrored: RowsAhead, looked: _Looked
-) -> tuple[SceneDifference, int, str]:
-    """Return what differs, how many scenes are listed, and their latest change."""
-    scenes = SceneDifference()
-    total, newest = 0, ""
-    for after, until, page in windows(one_ahead(pages)):
-        if looked.is_other(page):
-            scenes.add(compare_stamps(page, mirrored.between(after, until)))
-        total += len(page)
-        newest = max([newest, *(stamp.updated_at for stamp in page)])
-    return scenes, total, newest
-
-
-def _compare_markers(
-    pages: Iterator[Sequence[MarkerStamp]], mirrored: RowsAhead, looked: _Looked
-) -> set[int]:
-    """Return the scenes of the markers that differ."""
-    scenes: set[int] = set()
-    for after, until, page in windows(one_ahead(pages)):
-        if looked.is_other(page):
-            theirs = ((m.id, m.scene.id, m.updated_at) for m in page)
-            rows = mirrored.between(after, until)
-            mine = {id_: (scene_id, text) for id_, scene_id, text in rows}
-            scenes.update(scenes_of_changed_markers(theirs, mine))
-    return scenes
 
 
 def _local_files(

@@ -1,8 +1,15 @@
 """Set-wise writes on real PostgreSQL."""
 
-from sqlalchemy import select
+from datetime import datetime, timedelta, timezone
 
-from stashhog_core.db.merge import MergeCounts, merge_rows, replace_children
+from sqlalchemy import func, select
+
+from stashhog_core.db.merge import (
+    MergeCounts,
+    merge_rows,
+    replace_children,
+    update_rows,
+)
 from stashhog_core.db.models import Scene, SceneTag, Tag
 from stashhog_core.db.session import Database
 
@@ -52,3 +59,25 @@ def test_replace_children_is_exact(database: Database) -> None:
 
         assert changed == 2
         assert sorted(left) == [(1, 8), (3, 7)]
+
+
+def test_update_writes_values_of_any_type(database: Database) -> None:
+    """Texts, lists, JSON, times and nothing come back as they were given."""
+    columns = ["id", "title", "urls", "stash_ids", "rating100", "stash_updated_at"]
+    moment = datetime(1999, 12, 31, 23, 59, 59, 123456, timezone(timedelta(hours=5)))
+    nasty = 'tab\t back\\slash "quoted" \\N {a,b} \u2028 \U0001f600'
+    rows = [
+        (1, nasty, [nasty, "", "NULL"], [{"endpoint": nasty}], 7, moment),
+        (2, "", [], [], None, None),
+    ]
+    with database.transaction() as session:
+        merge_rows(session, Scene, ["id", "code"], [(1, "a"), (2, "b"), (3, "c")])
+    with database.transaction() as session:
+        update_rows(session, Scene, columns, rows, stamped="synced_at")
+        found = session.execute(
+            select(*(getattr(Scene, name) for name in columns)).order_by(Scene.id)
+        )
+        assert [tuple(row) for row in found][:2] == rows
+        assert session.scalars(select(Scene.code).order_by(Scene.id)).all() == [*"abc"]
+        now = select(Scene.id).where(Scene.synced_at == func.now())
+        assert sorted(session.scalars(now)) == [1, 2]

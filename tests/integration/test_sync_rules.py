@@ -288,6 +288,29 @@ def test_marker_change_resets_generated(
     assert flags(database, other) == (True, True, True)
 
 
+@pytest.mark.parametrize("by_id", [False, True])
+def test_scene_that_loses_a_marker_to_another_wants_other_media(
+    stash: FakeStash, database: Database, by_id: bool
+) -> None:
+    """Also where only the scene that gets it is fetched, which moves the marker."""
+    loser, winner = stash.add_scene(), stash.add_scene()
+    stash.add_marker(loser, stash.add_tag("tag"))
+    run(stash, database)
+    with database.transaction() as session:
+        session.execute(update(Scene).values(generated=True))
+    stash.edit(winner, scene_markers=stash.scene_rows[loser].scene_markers)
+    stash.change_silently(loser, scene_markers=())
+
+    if by_id:
+        run(stash, database, scene_ids=[winner])
+        assert pending_scenes(stash, database).reasons == {"changed": 1}
+    run(stash, database)
+    with database.transaction() as session:
+        assert session.scalars(select(Scene.generated)).all() == [False, False]
+        assert session.scalars(select(Marker.scene_id)).all() == [winner]
+    assert not pending_scenes(stash, database)
+
+
 def test_marker_that_only_has_another_time_wants_no_media(
     stash: FakeStash, database: Database
 ) -> None:

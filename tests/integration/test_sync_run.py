@@ -1,13 +1,16 @@
 """What a run of sync leaves to the next, mends when told to, and does not remove."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
 
-from stashhog_core.db.models import Performer, Scene, SceneFile, Studio, Tag
+from stashhog_core.db.models import Marker, Performer, Scene, SceneFile, Studio, Tag
 from stashhog_core.db.session import Database
+from stashhog_core.errors import TransientError
+from stashhog_core.sync.history import latest_runs
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.local_edits import edit_scene
 from stashhog_core.sync.scene_edit import SceneEdit
@@ -82,6 +85,55 @@ def test_scene_that_fails_when_it_loses_a_marker_is_not_forgotten(
     stash.broken_scenes.clear()
 
     assert pending_scenes(stash, database).reasons == {"changed": 1}
+
+
+def test_stash_that_goes_away_while_it_lists_markers(
+    stash: FakeStash, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scenes are stored meanwhile and stay; the run fails; the next has the rest."""
+    stash.add_scene()
+    marked = stash.add_scene()
+    run(stash, database)
+    stash.add_scene()
+    stash.add_marker(marked, stash.add_tag("tag"))
+
+    def go_away() -> Iterator[Any]:
+        raise TransientError("Stash is away")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stash, "marker_pages", go_away)
+        with pytest.raises(TransientError, match="Stash is away"):
+            run(stash, database)
+
+    assert count(database, Scene) == 3
+    with database.transaction() as session:
+        assert latest_runs(session)[0].status == "failed"
+    # The new scene is to be looked at once more, as its time is the newest.
+    assert pending_scenes(stash, database).reasons == {"changed": 1, "marker": 1}
+    assert run(stash, database).updated == 1
+    assert count(database, Marker) == 1
+
+
+def test_scene_of_another_time_and_other_markers_is_fetched_once(
+    stash: FakeStash, database: Database
+) -> None:
+    """It is stored while markers are still being compared."""
+    scene = stash.add_scene()
+    run(stash, database)
+    stash.add_marker(scene, stash.add_tag("tag"))
+    # The newest change is of another scene, so that none is looked at once more.
+    stash.edit(scene, title="edited")
+    stash.add_scene()
+    run(stash, database)
+    stash.edit(scene, title="edited again")
+    stash.add_marker(scene, stash.add_tag("other"))
+    stash.add_scene()
+    stash.requests.clear()
+    run(stash, database)
+
+    assert stash.requests.count("scenes") == 2  # these two, and the newest again
+    assert not pending_scenes(stash, database)
 
 
 def test_force_and_deep_trust_nothing_that_is_mirrored(
