@@ -14,7 +14,9 @@ from rich.table import Table
 
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, StashHogError
+from stashhog_core.report import counted
 from stashhog_core.settings import get_settings
+from stashhog_core.stash_params import MAX_ID
 from stashhog_core.validation import first_problem
 
 edits_app = typer.Typer(
@@ -23,7 +25,7 @@ edits_app = typer.Typer(
 console = Console()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SceneId = Annotated[int, typer.Argument(min=1, max=2**63 - 1, help="The scene's id.")]
+SceneId = Annotated[int, typer.Argument(min=1, max=MAX_ID, help="The scene's id.")]
 
 
 @contextmanager
@@ -83,6 +85,11 @@ def set_fields(
             SceneEdit.model_fields[name].default, str
         ):
             values[name] = text
+    if unknown := values.keys() - SceneEdit.model_fields.keys():
+        raise ConfigurationError(
+            f"A scene has no field {', '.join(sorted(unknown))} to edit",
+            remedy=f"use {', '.join(SceneEdit.model_fields)}",
+        )
     try:
         edit = SceneEdit.model_validate(values)
     except ValidationError as error:
@@ -133,8 +140,8 @@ def push(
         stash.check_ready()
         done = push_edits(stash, database, Progress(), scene_ids or None)
     console.print(
-        f"{done.pushed} fields pushed, {done.already} were in Stash already, "
-        f"{done.conflicts} in conflict"
+        f"{counted(done.pushed, 'field', 'fields')} pushed, {done.already} in Stash "
+        f"already, {done.conflicts} in conflict"
     )
     for failure in done.failures:
         console.print(f"{failure.item}: {failure.reason}")

@@ -13,6 +13,7 @@ from flows._run_here import console, open_session, print_json, run_here
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.report import counted
 from stashhog_core.settings import get_settings
+from stashhog_core.stash_params import MAX_ID
 
 if TYPE_CHECKING:
     from stashhog_core.analysis.plans import PlanSummary
@@ -24,14 +25,14 @@ Fields = Literal[
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-PlanId = Annotated[int, typer.Argument(min=1, help="The plan's id.")]
+PlanId = Annotated[int, typer.Argument(min=1, max=MAX_ID, help="The plan's id.")]
 Changes = Annotated[
     list[int] | None,
-    typer.Option("--change", "-c", min=1, help="Only this change."),
+    typer.Option("--change", "-c", min=1, max=MAX_ID, help="Only this change."),
 ]
 Scenes = Annotated[
     list[int] | None,
-    typer.Option("--scene", "-s", min=1, help="Only this scene."),
+    typer.Option("--scene", "-s", min=1, max=MAX_ID, help="Only this scene."),
 ]
 FieldName = Annotated[Fields | None, typer.Option("--field", help="Only this field.")]
 Value = Annotated[

@@ -15,6 +15,7 @@ from stashhog_core.results import Step
 from stashhog_core.stash_params import (
     CheckStashGenerateParams as CheckStashGenerateParams,
 )
+from stashhog_core.stash_params import Id
 from stashhog_core.stash_params import JobParams as JobParams
 from stashhog_core.stash_params import SceneIds as SceneIds
 from stashhog_core.stash_params import StashGenerateParams as StashGenerateParams
@@ -136,8 +137,8 @@ class AnalysisParams(JobParams):
 class ApplyPlanParams(JobParams):
     """Which approved changes `apply_plan` brings to Stash."""
 
-    plan_id: int = Field(gt=0, description="The plan.")
-    change_ids: Annotated[tuple[int, ...], Field(min_length=1)] | None = Field(
+    plan_id: Id = Field(description="The plan.")
+    change_ids: Annotated[tuple[Id, ...], Field(min_length=1)] | None = Field(
         default=None, description="Only these approved changes; none: all approved."
     )
     auto_approve: bool = Field(
@@ -148,13 +149,9 @@ class ApplyPlanParams(JobParams):
 class UndoParams(JobParams):
     """Which applied changes `undo_plan` takes back; what is given narrows."""
 
-    plan_id: Annotated[int, Field(gt=0)] | None = Field(
-        default=None, description="Changes of this plan."
-    )
-    scene_id: Annotated[int, Field(gt=0)] | None = Field(
-        default=None, description="Changes of this scene."
-    )
-    change_ids: Annotated[tuple[int, ...], Field(min_length=1)] | None = Field(
+    plan_id: Id | None = Field(default=None, description="Changes of this plan.")
+    scene_id: Id | None = Field(default=None, description="Changes of this scene.")
+    change_ids: Annotated[tuple[Id, ...], Field(min_length=1)] | None = Field(
         default=None, description="These changes."
     )
     detector: Annotated[str, Field(min_length=1)] | None = Field(
@@ -171,13 +168,13 @@ class UndoParams(JobParams):
 class ReviewPlanParams(JobParams):
     """What `review_plan` decides on; what is given narrows, nothing given means all."""
 
-    plan_id: int = Field(gt=0, description="The plan.")
+    plan_id: Id = Field(description="The plan.")
     decision: Literal["show", "accept", "reject", "cancel"] = Field(
         default="show",
         description="show only lists the changes with their evidence; cancel turns "
         "down the whole plan.",
     )
-    change_ids: Annotated[tuple[int, ...], Field(min_length=1)] | None = Field(
+    change_ids: Annotated[tuple[Id, ...], Field(min_length=1)] | None = Field(
         default=None, description="Only these changes."
     )
     scene_ids: SceneIds | None = Field(

@@ -5,8 +5,12 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+MAX_ID = 2**63 - 1
+"""What the database holds; Stash's ids are smaller."""
+
+Id = Annotated[int, Field(gt=0, le=MAX_ID)]
 SceneIds = Annotated[
-    tuple[Annotated[int, Field(gt=0)], ...],
+    tuple[Id, ...],
     # Stash takes an empty list as "everything": it is refused at the door.
     Field(min_length=1),
 ]

@@ -67,7 +67,7 @@ def undo(
         progress: Reports scenes; a stop leaves the rest applied.
 
     Raises:
-        JobError: Nothing says which changes, or there is no such plan.
+        JobError: Nothing says which changes, or there is no such plan or change.
         TransientError: Stash or the database is down, or another run works on one of
             the plans; the rest stays applied.
         JobCancelled: A stop was asked for.
@@ -85,6 +85,7 @@ def undo(
             if params.plan_id is not None:
                 # A wrong id would look like a plan with nothing left to undo.
                 read_plan(session, params.plan_id)
+            records.require_changes(session, params)
             plan_ids = records.plan_ids_of(session, params)
         for plan_id in plan_ids:
             locks.enter_context(plan_lock(database, plan_id))
@@ -96,7 +97,7 @@ def undo(
             run.undo_page(ids)
         # A run that died before this step left its tags to the next one.
         run.drop_tags(plan_ids if params.plan_id is None else [params.plan_id])
-        progress.update(1.0, f"Undone {run.counts['undone']} changes")
+        progress.update(1.0, f"Undone changes: {run.counts['undone']}")
     return run.result()
 
 

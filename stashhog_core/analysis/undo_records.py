@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, aliased
 from stashhog_core.analysis import review
 from stashhog_core.analysis.reversal import Applied
 from stashhog_core.db.models import AnalysisPlan, PlanChange
+from stashhog_core.errors import JobError
 from stashhog_core.params import UndoParams
 
 _WAS_APPLIED = or_(
@@ -17,6 +18,24 @@ _WAS_APPLIED = or_(
     # Killed between doing and recording: it may be in Stash.
     and_(PlanChange.state == "approved", PlanChange.effect.has_key("intended")),
 )
+
+
+def require_changes(session: Session, params: UndoParams) -> None:
+    """Make sure that the changes named are there: none would pass for none applied.
+
+    Raises:
+        JobError: One is not, or is of another plan.
+    """
+    wanted = set(params.change_ids or ())
+    query = select(PlanChange.id).where(PlanChange.id.in_(wanted))
+    if params.plan_id is not None:
+        query = query.where(PlanChange.plan_id == params.plan_id)
+    if lacking := wanted.difference(session.scalars(query)):
+        where = "There" if params.plan_id is None else f"In plan {params.plan_id} there"
+        raise JobError(
+            f"{where} is no change {', '.join(map(str, sorted(lacking)))}",
+            remedy="see `stashhog plans show`",
+        )
 
 
 def plan_ids_of(session: Session, params: UndoParams) -> list[int]:

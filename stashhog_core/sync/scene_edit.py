@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from stashhog_core.stash_params import Id
+
 _SETS = {"tag_ids", "performer_ids"}
 
 
@@ -24,7 +26,6 @@ def _real_date(text: str) -> str:
     return text
 
 
-Id = Annotated[int, Field(gt=0, lt=2**63)]
 Line = Annotated[str, AfterValidator(_storable)]
 Date = Annotated[
     str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$"), AfterValidator(_real_date)

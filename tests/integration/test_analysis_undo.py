@@ -305,6 +305,19 @@ def test_plan_that_does_not_exist_is_said(
         undo(client, database, UndoParams(plan_id=999), Progress())
 
 
+def test_change_that_does_not_exist_is_refused(
+    client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """A wrong number does not look like a change that was not applied."""
+    plan = a_plan(database, scenes)
+    with database.transaction() as session:
+        known = session.scalars(select(PlanChange.id)).first()
+    with pytest.raises(JobError, match="There is no change 9999:"):
+        undo(client, database, UndoParams(change_ids=(known, 9999)), Progress())
+    with pytest.raises(JobError, match=f"In plan {plan} there is no change 9999"):
+        undo(client, database, UndoParams(plan_id=plan, change_ids=(9999,)), Progress())
+
+
 def test_undo_of_anything_is_refused(client: StashClient, database: Database) -> None:
     """Without a plan, scene, change or detector it is not everything."""
     with pytest.raises(JobError, match="what to undo"):

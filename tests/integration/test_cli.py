@@ -86,6 +86,23 @@ def test_bad_parameters_are_refused_in_one_sentence(
     assert len(said.splitlines()) == 1
 
 
+def test_field_that_a_scene_has_not_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip says which fields there are."""
+    assert stashhog(monkeypatch, "edits", "set", "7", "titel=x") == 2
+    said = capsys.readouterr().err
+    assert "A scene has no field titel to edit: use title, code, details" in said
+
+
+def test_id_that_no_database_holds_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused at the door, in words."""
+    assert stashhog(monkeypatch, "plans", "accept", "1", "-s", str(2**63)) == 2
+    assert "less than or equal to 9223372036854775807" in capsys.readouterr().err
+
+
 def test_wrong_settings_are_refused_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

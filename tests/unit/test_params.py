@@ -8,6 +8,7 @@ from stashhog_core.params import (
     StashGenerateParams,
     StashScanParams,
     SyncParams,
+    UndoParams,
 )
 
 
@@ -70,6 +71,8 @@ def test_generate_has_the_seeds_names_and_defaults() -> None:
         pytest.param(StashScanParams, {"paths": []}, id="empty-paths-mean-all"),
         pytest.param(SyncParams, {"scene_ids": []}, id="sync-of-nothing"),
         pytest.param(AnalysisParams, {"scene_ids": ["x"]}, id="id-that-is-no-number"),
+        pytest.param(SyncParams, {"scene_ids": [2**63]}, id="id-no-database-holds"),
+        pytest.param(UndoParams, {"change_ids": [0]}, id="change-of-no-id"),
         pytest.param(StashGenerateParams, {"previewSegments": 0}, id="no-segments"),
         pytest.param(StashGenerateParams, {"previewPreset": "nope"}, id="preset"),
         pytest.param(StashGenerateParams, {"previewExcludeEnd": "abc"}, id="exclude"),
