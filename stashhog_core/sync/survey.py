@@ -34,7 +34,6 @@ from stashhog_core.sync.everything import (
     LOCAL_SCENES,
     RowsAhead,
     ahead,
-    collector_paused,
     compare_marker_stamps,
     compare_stamps,
     is_empty,
@@ -140,16 +139,15 @@ class Survey:
 
         Those with other markers alone are still lacking.
         """
-        with collector_paused():
-            for after, until, page in windows(ahead(self._library.pages)):
-                if self._looked.is_other(page):
-                    rows = self._my_scenes.between(after, until)
-                    found = compare_stamps(page, rows)
-                    self.scenes.add(found)
-                    self._looked.found(found.pending)
-                self.total += len(page)
-                latest = max([stamp.updated_at for stamp in page], default="")
-                self.newest_text = max(self.newest_text, latest)
+        for after, until, page in windows(ahead(self._library.pages)):
+            if self._looked.is_other(page):
+                rows = self._my_scenes.between(after, until)
+                found = compare_stamps(page, rows)
+                self.scenes.add(found)
+                self._looked.found(found.pending)
+            self.total += len(page)
+            latest = max([stamp.updated_at for stamp in page], default="")
+            self.newest_text = max(self.newest_text, latest)
         for reason in (self.scenes.entity, self.scenes.file, self.scenes.relation):
             reason.difference_update(self._gone)
         return self.scenes.to_fetch
