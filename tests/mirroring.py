@@ -7,16 +7,28 @@ from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
 from stashhog_core.sync.job import sync
+from stashhog_core.sync.local_edits import Conflicts
 from stashhog_core.sync.source import Source
 
 
-def run(stash: Source, database: Database, **params: Any) -> SyncResult:
-    """Sync without waiting for the second of the last change to end."""
+def run(
+    stash: Source,
+    database: Database,
+    progress: Progress | None = None,
+    *,
+    run_id: str | None = None,
+    settle_seconds: float = 0,
+    conflicts: Conflicts = "ask",
+    **params: Any,
+) -> SyncResult:
+    """Sync; unless told, do not wait for the second of the last change to end."""
     return sync(
         stash,
         database,
         SyncParams(**params),
-        Progress(),
+        progress or Progress(),
         trigger="manual",
-        settle_seconds=0,
+        run_id=run_id,
+        settle_seconds=settle_seconds,
+        conflicts=conflicts,
     )

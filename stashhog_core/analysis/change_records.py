@@ -1,7 +1,7 @@
 """Reading a plan's approved changes and recording what became of them."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,18 +55,8 @@ def begin_applying(
         )
     if plan.state == "cancelled":
         raise JobError(f"Plan {plan_id} was cancelled", remedy="analyse again")
-    if change_ids is not None:
-        foreign = set(change_ids) - set(
-            session.scalars(
-                select(PlanChange.id).where(
-                    PlanChange.plan_id == plan_id, PlanChange.id.in_(change_ids)
-                )
-            )
-        )
-        if foreign:
-            raise JobError(
-                f"Plan {plan_id} has no change {', '.join(map(str, sorted(foreign)))}"
-            )
+    if foreign := unknown_changes(session, change_ids or (), plan_id):
+        raise JobError(f"Plan {plan_id} has no change {', '.join(map(str, foreign))}")
     if auto_approve:
         pending = update(PlanChange).where(
             PlanChange.plan_id == plan_id, PlanChange.state == "pending"
@@ -77,6 +67,18 @@ def begin_applying(
     if plan.state in ("pending", "draft"):
         # The caller holds the plan's lock: whoever was building it is gone.
         plan.state = "reviewing"
+
+
+def unknown_changes(
+    session: Session, change_ids: Collection[int], plan_id: int | None
+) -> list[int]:
+    """Return those of the ids, sorted, that no change of the plan, or of any, has."""
+    if not change_ids:
+        return []
+    query = select(PlanChange.id).where(PlanChange.id.in_(change_ids))
+    if plan_id is not None:
+        query = query.where(PlanChange.plan_id == plan_id)
+    return sorted(set(change_ids).difference(session.scalars(query)))
 
 
 def approved_scene_ids(

@@ -8,6 +8,7 @@ from sqlalchemy import Select, and_, func, or_, select, text, update
 from sqlalchemy.orm import Session, aliased
 
 from stashhog_core.analysis import review
+from stashhog_core.analysis.change_records import unknown_changes
 from stashhog_core.analysis.reversal import Applied
 from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.errors import JobError
@@ -26,14 +27,10 @@ def require_changes(session: Session, params: UndoParams) -> None:
     Raises:
         JobError: One is not, or is of another plan.
     """
-    wanted = set(params.change_ids or ())
-    query = select(PlanChange.id).where(PlanChange.id.in_(wanted))
-    if params.plan_id is not None:
-        query = query.where(PlanChange.plan_id == params.plan_id)
-    if lacking := wanted.difference(session.scalars(query)):
+    if lacking := unknown_changes(session, params.change_ids or (), params.plan_id):
         where = "There" if params.plan_id is None else f"In plan {params.plan_id} there"
         raise JobError(
-            f"{where} is no change {', '.join(map(str, sorted(lacking)))}",
+            f"{where} is no change {', '.join(map(str, lacking))}",
             remedy="see `stashhog plans show`",
         )
 

@@ -98,7 +98,7 @@ class Run:
                 coming = background.submit(survey.compare_markers)
                 self._load(in_quarters(to_fetch), len(to_fetch))
                 remarked = sorted(coming.result())
-            self._mark(remarked)
+            self._forget(remarked)
             self._load(in_pages(remarked), len(remarked))
         self._settle()
         scenes = survey.scenes
@@ -224,7 +224,7 @@ class Run:
     def _mark(
         self,
         touched: Collection[int],
-        entities: Mapping[str, EntityDifference] | None = None,
+        entities: Mapping[str, EntityDifference],
     ) -> None:
         """Note what has vanished, and which scenes must be fetched because of it.
 
@@ -233,15 +233,17 @@ class Run:
         """
         with self._database.transaction() as session:
             forget_hashes(session, touched)
-            for kind, found in (entities or {}).items():
+            for kind, found in entities.items():
                 mark_missing(session, kind, found.vanished)
 
     def _forget_failed(self) -> None:
         """Have the next run fetch what failed, though no time of change may show it."""
         issues = self._loader.tally.issues
-        failed = [issue.id for issue in issues if issue.entity == SCENE]
+        self._forget([issue.id for issue in issues if issue.entity == SCENE])
+
+    def _forget(self, scene_ids: Collection[int]) -> None:
         with self._database.transaction() as session:
-            forget_hashes(session, failed)
+            forget_hashes(session, scene_ids)
 
     def _remove_gone(
         self,

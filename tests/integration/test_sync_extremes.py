@@ -21,32 +21,19 @@ from stashhog_core.db.models import Scene, SyncRun, Tag
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.errors import StashHogError, TransientError
-from stashhog_core.params import SyncParams, VerifyMirrorParams
+from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
-from stashhog_core.results import SyncResult
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import Fingerprint
-from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.loader import SETTLE_SECONDS
 from stashhog_core.sync.source import Source
 from stashhog_core.sync.verify import verify_mirror
 from tests.fake_stash import FakeStash, refs
+from tests.mirroring import run
 
 pytestmark = pytest.mark.slow
-
-
-def run(
-    stash: Source, database: Database, settle_seconds: float = 0, **params: Any
-) -> SyncResult:
-    return sync(
-        stash,
-        database,
-        SyncParams(**params),
-        Progress(),
-        trigger="manual",
-        settle_seconds=settle_seconds,
-    )
 
 
 def assert_mirror_is_right(stash: Source, database: Database) -> None:
@@ -192,14 +179,14 @@ def test_writers_at_work(tmp_path: Path, database: Database) -> None:
         client(server) as stash,
     ):
         with Writers(server, 2500) as writers:
-            first = run(stash, database, SETTLE_SECONDS)
+            first = run(stash, database, settle_seconds=SETTLE_SECONDS)
             for _ in range(2):
-                run(stash, database, SETTLE_SECONDS)
+                run(stash, database, settle_seconds=SETTLE_SECONDS)
         assert writers.errors == []
         assert writers.edits > 20
         assert (first.created, first.failed) == (2500, 0)
 
-        run(stash, database, SETTLE_SECONDS)
+        run(stash, database, settle_seconds=SETTLE_SECONDS)
         assert_mirror_is_right(stash, database)
 
 

@@ -15,36 +15,19 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.models import Scene, SyncIssue, SyncRun
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobCancelled, JobError, StashHogError, TransientError
-from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
-from stashhog_core.results import SyncResult
 from stashhog_core.sync import loader
 from stashhog_core.sync.history import note_progress
-from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.store import store_scenes
 from tests.fake_stash import FakeStash
+from tests.mirroring import run
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 TOO_FAST = 2**40
 """An interactive speed that the database refuses."""
-
-
-def run(
-    stash: FakeStash,
-    database: Database,
-    progress: Progress | None = None,
-    **params: Any,
-) -> SyncResult:
-    return sync(
-        stash,
-        database,
-        SyncParams(**params),
-        progress or Progress(),
-        trigger="manual",
-        settle_seconds=0,
-    )
 
 
 def titles(database: Database) -> list[str]:

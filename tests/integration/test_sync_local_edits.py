@@ -11,12 +11,10 @@ from sqlalchemy import select
 from stashhog_core.db.models import Scene, ScenePerformer, SceneTag
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
-from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
-from stashhog_core.results import SyncResult
 from stashhog_core.stash.payloads import MarkerStamp, Ref
 from stashhog_core.sync import store
-from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.local_edits import (
     Conflicts,
     Edit,
@@ -28,6 +26,7 @@ from stashhog_core.sync.local_edits import (
 from stashhog_core.sync.push import Pushed, push_edits
 from stashhog_core.sync.scene_edit import SceneEdit
 from tests.fake_stash import FakeStash, refs
+from tests.mirroring import run
 
 
 class WritableStash(FakeStash):
@@ -71,20 +70,6 @@ class WritableStash(FakeStash):
 @pytest.fixture
 def stash() -> WritableStash:
     return WritableStash()
-
-
-def run(
-    stash: FakeStash, database: Database, conflicts: Conflicts = "ask", **params: Any
-) -> SyncResult:
-    return sync(
-        stash,
-        database,
-        SyncParams(**params),
-        Progress(),
-        trigger="manual",
-        settle_seconds=0,
-        conflicts=conflicts,
-    )
 
 
 def edit(database: Database, scene_id: int, **values: Any) -> None:
@@ -140,7 +125,7 @@ def test_field_changed_on_both_sides(
     run(stash, database)
     edit(database, scene, title="mine")
     stash.edit(scene, title="newer")
-    result = run(stash, database, strategy)
+    result = run(stash, database, conflicts=strategy)
 
     assert result.conflicts == in_conflict
     assert title(database, scene) == expected
@@ -309,7 +294,7 @@ def test_edit_while_an_older_one_is_pushed(
     edit(database, scene, title="mine")
     push(stash, database)
 
-    assert run(stash, database, strategy).conflicts == 0
+    assert run(stash, database, conflicts=strategy).conflicts == 0
     assert title(database, scene) == "newest"
     push(stash, database)
     assert stash.scene_rows[scene].title == "newest"

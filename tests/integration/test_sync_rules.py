@@ -34,19 +34,7 @@ from stashhog_core.stash.payloads import Fingerprint
 from stashhog_core.sync.history import last_baseline
 from stashhog_core.sync.job import pending_scenes, sync
 from tests.fake_stash import FakeStash, refs
-
-
-def run(stash: FakeStash, database: Database, **params: Any) -> SyncResult:
-    """Sync once, as a person would who started it."""
-    return sync(
-        stash,
-        database,
-        SyncParams(**params),
-        Progress(),
-        trigger="manual",
-        run_id="r",
-        settle_seconds=0,
-    )
+from tests.mirroring import run
 
 
 def counts(result: SyncResult) -> tuple[int, int, int, int, int]:
@@ -575,7 +563,7 @@ def test_named_scenes_do_not_move_the_baseline(
 def test_history_tells_of_every_run(stash: FakeStash, database: Database) -> None:
     """Kind, trigger, counts and baseline of each run are kept."""
     stash.add_scene()
-    run(stash, database)
+    run(stash, database, run_id="r")
     sync(
         stash,
         database,
