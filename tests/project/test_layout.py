@@ -53,14 +53,14 @@ def test_ci_runs_the_readmes_command() -> None:
     assert "make test" in (ROOT / "README.md").read_text()
 
 
-def test_modules_stay_small() -> None:
-    """A module that outgrows 400 lines is split by subject."""
+def test_modules_stay_readable() -> None:
+    """A module is a subject: one of more than 700 lines surely holds two."""
     large = [
         path.relative_to(ROOT).as_posix()
         for path in tracked_files()
         if path.suffix == ".py"
         and path.relative_to(ROOT).parts[0] in PACKAGES
-        and len(path.read_text().splitlines()) > 400
+        and len(path.read_text().splitlines()) > 700
     ]
 
     assert large == []
