@@ -15,7 +15,7 @@ from stashhog_core.workflow import deferred_result, put_off, status_of
 from tasks._names import name_run
 from tasks._progress import workflow_progress
 from tasks._runtime import run_services
-from tasks.report import keep_report
+from tasks.report import keep_report, while_ending
 
 __all__ = ["final_state", "run_id", "run_one"]
 
@@ -56,7 +56,8 @@ def run_one(
         except BaseException:
             progress.move(0, cancelled_message)
             cancelled = CancelledResult(message=cancelled_message)
-            keep_report(run_id(), job, "cancelled", started, cancelled)
+            with while_ending():
+                keep_report(run_id(), job, "cancelled", started, cancelled)
             raise
         status = status_of(result)
         name_run(run_name(job, result))

@@ -11,6 +11,7 @@ from flows._parameters import parameters_of
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.results import DirectoryScanResult
 from tasks._events import announce
+from tasks._prefect_api import display
 from tasks.directory_scan import directory_scan as directory_scan_task
 
 
@@ -29,10 +30,11 @@ def directory_scan(params: DirectoryScanParams) -> State[Any]:
     counts = result.model_dump(
         mode="json", exclude={"errors", "warnings", "path", "duration_seconds"}
     )
-    create_table_artifact(
-        [{"path": result.path, **counts}],
-        key="directory-scan-table",
-        description="What the directory scan found",
-    )
+    with display("what the directory scan found"):
+        create_table_artifact(
+            [{"path": result.path, **counts}],
+            key="directory-scan-table",
+            description="What the directory scan found",
+        )
     announce("directory-scan.completed", {"path": params.path, **counts})
     return state

@@ -48,7 +48,7 @@ from tasks.analysis import (
 from tasks.check_services import check_services
 from tasks.confirm_downloads import confirm_downloads
 from tasks.process_downloads import process_downloads
-from tasks.report import changed_scenes, keep_report
+from tasks.report import changed_scenes, keep_report, while_ending
 from tasks.stash_generate import stash_generate
 from tasks.stash_scan import stash_scan
 from tasks.sync import is_sync_needed, sync
@@ -85,11 +85,13 @@ def process_new_scenes(params: ProcessNewScenesParams) -> State[Any]:
         try:
             _steps(run)
         except Exception:
-            run.close("failed")
+            with while_ending():
+                run.close("failed")
             raise
         except BaseException:
             # Cancelled in Prefect's UI, or Ctrl-C: what is finished stays.
-            run.close("cancelled")
+            with while_ending():
+                run.close("cancelled")
             raise
         return run.close()
 

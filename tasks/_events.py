@@ -5,6 +5,8 @@ from typing import Any
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from tasks._prefect_api import display
+
 
 def announce(event: str, facts: dict[str, Any], **labels: str) -> None:
     """Emit `stashhog.<event>`, such as `stashhog.sync.completed`.
@@ -16,20 +18,21 @@ def announce(event: str, facts: dict[str, Any], **labels: str) -> None:
     """
     subject = event.partition(".")[0]
     run = flow_run.get_id()
-    emit_event(
-        f"stashhog.{event}",
-        resource={
-            "prefect.resource.id": f"stashhog.{subject}.{run}",
-            "stashhog.flow": flow_run.get_flow_name() or "",
-            **{f"stashhog.{name}": value for name, value in labels.items()},
-        },
-        related=[
-            {
-                "prefect.resource.id": f"prefect.flow-run.{run}",
-                "prefect.resource.role": "flow-run",
-            }
-        ]
-        if run
-        else [],
-        payload=facts,
-    )
+    with display(f"the event {event}"):
+        emit_event(
+            f"stashhog.{event}",
+            resource={
+                "prefect.resource.id": f"stashhog.{subject}.{run}",
+                "stashhog.flow": flow_run.get_flow_name() or "",
+                **{f"stashhog.{name}": value for name, value in labels.items()},
+            },
+            related=[
+                {
+                    "prefect.resource.id": f"prefect.flow-run.{run}",
+                    "prefect.resource.role": "flow-run",
+                }
+            ]
+            if run
+            else [],
+            payload=facts,
+        )

@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 from stashhog_core.db.scenes import scene_titles
 from stashhog_core.db.session import Database
 from stashhog_core.markdown import scene_link, table
+from tasks._prefect_api import display
 
 SHOWN = 500
 
@@ -29,9 +30,10 @@ def show_impacted_scenes(
         }
         for scene_id in shown
     ]
-    create_markdown_artifact(
-        table(rows),
-        key="impacted-scenes",
-        description=f"{len(scene_ids)} scenes have new media"
-        + (f"; the first {SHOWN} are shown" if len(scene_ids) > SHOWN else ""),
-    )
+    with display("the scenes that have new media"):
+        create_markdown_artifact(
+            table(rows),
+            key="impacted-scenes",
+            description=f"{len(scene_ids)} scenes have new media"
+            + (f"; the first {SHOWN} are shown" if len(scene_ids) > SHOWN else ""),
+        )

@@ -1,12 +1,9 @@
 """Naming a run after what it was about, for the lists in Prefect's UI."""
 
-import logging
-
-import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.context import FlowRunContext
 
-logger = logging.getLogger("stashhog_core.names")
+from tasks._prefect_api import display
 
 
 def name_run(name: str) -> None:
@@ -20,10 +17,6 @@ def name_run(name: str) -> None:
         return
     if not isinstance(context.client, SyncPrefectClient):
         return
-    try:
+    with display(f"the name {name} of this run"):
         context.client.set_flow_run_name(context.flow_run.id, name)
-    except httpx.HTTPError as error:
-        # A run is not worth less for being badly named.
-        logger.warning("The run could not be named %s: %s", name, error)
-        return
-    context.flow_run.name = name
+        context.flow_run.name = name

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
@@ -24,6 +24,7 @@ from prefect.states import Crashed
 from stashhog_core.cleanup.findings import SAMPLES, Findings
 from stashhog_core.progress import Progress
 from stashhog_core.settings import Settings
+from tasks._prefect_api import prefect_client
 from tasks._queue import our_deployments, runs_going
 
 _PAGE = 100
@@ -35,7 +36,7 @@ def crash_dead_runs(findings: Findings) -> None:
     The automation of `stashhog up` does so within 90 seconds; this is for where it is
     switched off. Runs that are being cancelled, Prefect ends by itself.
     """
-    with get_client(sync_client=True) as client:
+    with prefect_client() as client:
         _, silent = runs_going(client, deployments=our_deployments(client))
         dead = [run for run in silent if run.state_type != StateType.CANCELLING]
         for run in dead:
@@ -61,7 +62,7 @@ def forget_old_runs(
         ),
         end_time=FlowRunFilterEndTime(before_=before),
     )
-    with get_client(sync_client=True) as client:
+    with prefect_client() as client:
         ours = DeploymentFilter(id=DeploymentFilterId(any_=our_deployments(client)))
         total = client.count_flow_runs(flow_run_filter=which, deployment_filter=ours)
         done, samples = 0, list[str]()

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from uuid import UUID
 
-import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from stashhog_core.progress import Progress, Stop
+from tasks._prefect_api import display
 
 _UPDATE_INTERVAL_SECONDS = 1.0
+_AFTER_FAILURE_SECONDS = 30.0
 
 logger = logging.getLogger("stashhog_core.progress")
 
@@ -172,12 +173,10 @@ class _Artifact:
             return
         percent, message = self._unsent
         self._unsent = None
-        self._next = time.monotonic() + _UPDATE_INTERVAL_SECONDS
-        try:
+        self._next = time.monotonic() + _AFTER_FAILURE_SECONDS
+        with display("the progress of this run"):
             self._put(percent, message)
-        except httpx.TransportError as error:
-            # Whether the run can go on without its server is not for a bar to say.
-            logger.debug("The progress cannot be shown: %r", error)
+            self._next = time.monotonic() + _UPDATE_INTERVAL_SECONDS
 
     def _put(self, percent: float, message: str) -> None:
         if self._id is not None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
@@ -21,6 +20,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.settings import Settings, get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings
+from tasks._prefect_api import prefect_client
 from tasks._progress import task_progress
 from tasks._runners import stop_of_mapper
 
@@ -166,7 +166,7 @@ def was_cancelled(run_id: str) -> bool:
         flow_run_id = UUID(run_id)
     except ValueError:
         return False
-    with get_client(sync_client=True) as client:
+    with prefect_client() as client:
         try:
             state = client.read_flow_run(flow_run_id).state
         except ObjectNotFound:

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
 
 from stashhog_core.analysis.automatic import OpenPlan, applicable_plans
 from stashhog_core.analysis.plan_lock import is_worked_on
@@ -13,6 +12,7 @@ from stashhog_core.auto_results import AutoApplyResult
 from stashhog_core.errors import JobError, TransientError
 from stashhog_core.params import ApplyPlanParams, AutoPlanApplyParams
 from stashhog_core.results import ItemFailure
+from tasks._prefect_api import prefect_client
 from tasks._queue import runs_going
 from tasks._runtime import READ_TASK, open_job
 from tasks.apply_plan import apply_plan
@@ -79,6 +79,6 @@ def _makers_alive(plans: list[OpenPlan]) -> set[str]:
             continue
     if not ids:
         return set()
-    with get_client(sync_client=True) as client:
+    with prefect_client() as client:
         alive, _ = runs_going(client, ids=ids)
     return {str(run.id) for run in alive}

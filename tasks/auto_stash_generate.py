@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
 
 from stashhog_core.db.generated import scenes_not_generated
 from stashhog_core.errors import JobCancelled
@@ -14,6 +13,7 @@ from stashhog_core.params import StashGenerateParams
 from stashhog_core.results import StashGenerateResult
 from stashhog_core.stash.servers import server_settings
 from tasks._impacted import show_impacted_scenes
+from tasks._prefect_api import prefect_client
 from tasks._queue import runs_going, runs_waiting
 from tasks._runtime import JOB_TASK, READ_TASK, open_job, was_cancelled
 
@@ -36,7 +36,7 @@ def in_the_way(params: StashGenerateParams) -> str | None:
     with open_job("in_the_way") as job, job.stash(params.server) as stash:
         if (scan := waiting_scan(stash)) is not None:
             return f"Skipped - Stash is scanning (its job {scan})"
-        with get_client(sync_client=True) as client:
+        with prefect_client() as client:
             going, _ = runs_going(client, flows=URGENT)
             others = going + runs_waiting(client, URGENT)
         if others:

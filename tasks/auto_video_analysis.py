@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
 
 from stashhog_core.analysis.automatic import next_scenes
+from tasks._prefect_api import prefect_client
 from tasks._queue import runs_going
 from tasks._runtime import READ_TASK, open_job
 
@@ -28,6 +28,6 @@ def scenes_to_analyze(size: int) -> list[int]:
 @task(name="analysis_under_way", cache_policy=NO_CACHE, **READ_TASK)
 def analysis_under_way() -> str | None:
     """Return the name of a run that analyses scenes; None: there is none."""
-    with get_client(sync_client=True) as client:
+    with prefect_client() as client:
         alive, _ = runs_going(client, flows=ANALYSES)
     return alive[0].name if alive else None

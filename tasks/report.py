@@ -1,5 +1,8 @@
 """Keep what a run did: a row in the database and a Markdown artifact."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 
@@ -10,7 +13,23 @@ from stashhog_core.analysis.plans import changes_of_run
 from stashhog_core.db.reports import save_report
 from stashhog_core.report import job_markdown, to_markdown
 from stashhog_core.results import Result, SceneChanges, WorkflowReport
+from tasks._prefect_api import display
 from tasks._runtime import run_services
+
+logger = logging.getLogger("stashhog_core.report")
+
+
+@contextmanager
+def while_ending() -> Iterator[None]:
+    """Keep a report while an exception ends the run.
+
+    A database that is away must not take the place of that exception: a cancelled run
+    would end as failed, and be tried again.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the exception outside is the one to raise
+        logger.warning("The report of this run could not be kept: %s", error)
 
 
 def changed_scenes(run_id: str) -> list[SceneChanges]:
@@ -47,6 +66,9 @@ def keep_report(
         if isinstance(result, WorkflowReport)
         else job_markdown(job, result)
     )
-    create_markdown_artifact(
-        markdown, key=f"{job.replace('_', '-')}-report", description="What the run did"
-    )
+    with display("the report of this run"):
+        create_markdown_artifact(
+            markdown,
+            key=f"{job.replace('_', '-')}-report",
+            description="What the run did",
+        )

@@ -9,6 +9,7 @@ from stashhog_core.analysis.review_table import change_rows, value_rows
 from stashhog_core.markdown import table
 from stashhog_core.params import ApplyPlanParams, ReviewPlanParams
 from stashhog_core.results import ReviewResult
+from tasks._prefect_api import display
 from tasks._runtime import READ_TASK, open_job
 from tasks.apply_plan import apply_plan
 
@@ -23,16 +24,18 @@ def review_plan(params: ReviewPlanParams) -> ReviewResult:
         with job.database.transaction() as session:
             by_value = value_rows(session, params.plan_id)
             changes = change_rows(session, params.plan_id, link_base)
-    create_table_artifact(
-        by_value,
-        key=f"plan-{params.plan_id}-values",
-        description=f"Plan {params.plan_id} by value",
-    )
-    create_markdown_artifact(
-        table(changes),
-        key=f"plan-{params.plan_id}-changes",
-        description=f"Plan {params.plan_id}: changes and why",
-    )
+    with display(f"plan {params.plan_id} by value"):
+        create_table_artifact(
+            by_value,
+            key=f"plan-{params.plan_id}-values",
+            description=f"Plan {params.plan_id} by value",
+        )
+    with display(f"the changes of plan {params.plan_id}"):
+        create_markdown_artifact(
+            table(changes),
+            key=f"plan-{params.plan_id}-changes",
+            description=f"Plan {params.plan_id}: changes and why",
+        )
     if not params.apply:
         return outcome
     applied = apply_plan(ApplyPlanParams(plan_id=params.plan_id))
