@@ -125,7 +125,8 @@ def _file(path: Path, headers: Mapping[str, str]) -> Response:
     common: dict[str, Any] = {"accept-ranges": "bytes"}
     asked = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("range", ""))
     with path.open("rb") as file:
-        if asked is None:
+        if asked is None or not size:
+            # Of an empty file, the real server ignores the range.
             return Response(file.read(), 200, common, media_type)
         first = int(asked[1])
         last = min(int(asked[2] or size - 1), size - 1)

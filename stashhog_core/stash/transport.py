@@ -35,7 +35,10 @@ _PANIC = "Internal system error"
 _LOCKED = "database is locked"
 # Where a cover or a picture of a marker was never made, Stash serves one of these:
 # type and size.
-_PLACEHOLDERS = (("image/svg+xml", None), ("image/png", "1199"))
+_PLACEHOLDERS = (("image/svg+xml", None), ("image/png", 1199))
+# No picture, video or list of thumbnails is smaller. Of a clip with a single frame,
+# ffmpeg leaves 8 bytes of an animated WebP; of a broken one, an empty file.
+_LEAST_MEDIA_BYTES = 16
 
 
 class Transport:
@@ -120,7 +123,12 @@ class Transport:
     def media_exists(self, url_path: str) -> bool:
         """Tell whether Stash serves real media at `url_path`, by asking for one byte.
 
-        Stash does not know HEAD, and answers some missing media with a placeholder.
+        Stash does not know HEAD, and answers some missing media with a placeholder. A
+        file that is too small to hold anything is no media: Stash serves an empty one
+        with status 200 or 206.
+
+        Raises:
+            JobError: A web page is served there, so it is not Stash that answers.
         """
         path = httpx.URL(url_path).raw_path.decode("ascii")
         path = path.removeprefix(self._prefix)
@@ -160,12 +168,17 @@ class Transport:
         try:
             # Streamed, so that an answer that ignores the range is not read.
             with self._client.stream(
-                "GET", f"{self._url}{path}", headers={"Range": "bytes=0-0"}
+                "GET",
+                f"{self._url}{path}",
+                # Packed, the length would not be that of the media.
+                headers={"Range": "bytes=0-0", "Accept-Encoding": "identity"},
             ) as response:
-                if response.status_code in {404, 416}:
+                if response.status_code in {204, 404, 416}:
                     return False
                 self._check_status(response, path)
-                return not _is_placeholder(response)
+                if _type_of(response) == "text/html":
+                    raise self._no_stash(response)
+                return _holds_media(response)
         except httpx.HTTPError as error:
             self._fail(path, error, self.timeout_seconds)
 
@@ -250,12 +263,34 @@ class Transport:
 _SAID = {httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY}
 
 
-def _is_placeholder(response: httpx.Response) -> bool:
-    kind = response.headers.get("Content-Type", "").partition(";")[0]
-    length = response.headers.get("Content-Length")
-    # "bytes 0-0/1199"
-    size = response.headers.get("Content-Range", f"/{length}").rpartition("/")[2]
-    return any(
-        kind == placeholder and bytes_ in (None, size)
-        for placeholder, bytes_ in _PLACEHOLDERS
-    )
+def _type_of(response: httpx.Response) -> str:
+    kind: str = response.headers.get("Content-Type", "").partition(";")[0]
+    return kind.strip().lower()
+
+
+def _holds_media(response: httpx.Response) -> bool:
+    kind, size = _type_of(response), _whole_size(response)
+    if any(kind == of and bytes_ in (None, size) for of, bytes_ in _PLACEHOLDERS):
+        return False
+    if size is not None:
+        return size >= _LEAST_MEDIA_BYTES
+    # Neither length nor total is told: something in between has left them out.
+    is_part = response.status_code == httpx.codes.PARTIAL_CONTENT
+    needed = 1 if is_part else _LEAST_MEDIA_BYTES
+    received = 0
+    for chunk in response.iter_bytes():
+        received += len(chunk)
+        if received >= needed:
+            return True
+    return False
+
+
+def _whole_size(response: httpx.Response) -> int | None:
+    """Return the bytes of the whole file of which this is a part; None: not told."""
+    headers = response.headers
+    # "bytes 0-0/1199"; the total may be "*".
+    told = headers.get("Content-Range", "").rpartition("/")[2]
+    is_part = response.status_code == httpx.codes.PARTIAL_CONTENT
+    if not told and not is_part and "Content-Encoding" not in headers:
+        told = headers.get("Content-Length", "")
+    return int(told) if told.isdecimal() else None

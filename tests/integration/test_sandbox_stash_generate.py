@@ -140,3 +140,16 @@ def test_marker_media(stash: Stash, two_videos: tuple[Path, Path]) -> None:
     assert after["stream"].headers["content-type"] == "video/mp4"
     assert after["screenshot"].headers["content-type"] == "image/jpeg"
     assert after["preview"].headers["content-type"] == "image/png"
+
+
+def test_empty_media_are_served(stash: Stash, two_videos: tuple[Path, Path]) -> None:
+    """Of an empty file the range is ignored: status 200, and a length of 0."""
+    stash.generate(sceneIDs=["1"], previews=True)
+    (preview,) = (stash.server.home / "generated" / "screenshots").glob("*.mp4")
+    preview.write_bytes(b"")
+
+    got = httpx.get(
+        stash.scenes()[0]["paths"]["preview"], headers={"range": "bytes=0-0"}
+    )
+
+    assert (got.status_code, got.headers["content-length"]) == (200, "0")

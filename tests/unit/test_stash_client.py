@@ -105,7 +105,7 @@ def test_compressed_answer() -> None:
 )
 def test_address_forms(configured: str, graphql: str, media: str) -> None:
     """The address may end in a slash, in /graphql, or lie under a path of a proxy."""
-    script = Script(answer({"version": "v1"}), httpx.Response(206))
+    script = Script(answer({"version": "v1"}), httpx.Response(206, content=b"x"))
     settings = SETTINGS.model_copy(update={"url": configured})
 
     with make_client(script, settings) as client:
@@ -481,13 +481,44 @@ def test_other_refusals_are_not_hidden() -> None:
         client.scene_media([4])
 
 
+def _part(total: str, content: bytes = b"x") -> httpx.Response:
+    headers = {"Content-Type": "image/webp", "Content-Range": f"bytes 0-0/{total}"}
+    return httpx.Response(206, content=content, headers=headers)
+
+
 @pytest.mark.parametrize(
     ("response", "exists"),
     [
-        pytest.param(httpx.Response(206), True, id="part"),
-        pytest.param(httpx.Response(200, content=b"x"), True, id="range ignored"),
+        pytest.param(_part("90210"), True, id="part"),
+        pytest.param(_part("*"), True, id="part of unknown size"),
+        pytest.param(httpx.Response(206, content=b"x"), True, id="part without range"),
+        pytest.param(httpx.Response(200, content=b"x" * 99), True, id="range ignored"),
+        pytest.param(
+            httpx.Response(200, content=iter([b"x" * 9, b"y" * 9])),
+            True,
+            id="length not told",
+        ),
         pytest.param(httpx.Response(404), False, id="none"),
-        pytest.param(httpx.Response(416), False, id="empty file"),
+        pytest.param(httpx.Response(416), False, id="no first byte"),
+        pytest.param(httpx.Response(200, content=b""), False, id="empty file"),
+        pytest.param(
+            httpx.Response(200, content=iter([b""])),
+            False,
+            id="empty file, length not told",
+        ),
+        pytest.param(
+            httpx.Response(
+                200,
+                content=gzip.compress(b""),
+                headers={"Content-Encoding": "gzip", "Content-Type": "text/vtt"},
+            ),
+            False,
+            id="empty file, packed by a proxy",
+        ),
+        pytest.param(httpx.Response(204), False, id="no content"),
+        pytest.param(_part("0", b""), False, id="part of an empty file"),
+        pytest.param(httpx.Response(206), False, id="part with nothing in it"),
+        pytest.param(_part("8"), False, id="animated picture without a frame"),
         pytest.param(
             httpx.Response(
                 206,
@@ -524,13 +555,24 @@ def test_other_refusals_are_not_hidden() -> None:
     ],
 )
 def test_media_exists(response: httpx.Response, exists: bool) -> None:
-    """One byte tells real media from none and from Stash's placeholders."""
+    """One byte tells real media from none, an empty file and Stash's placeholders."""
     script = Script(response)
 
     with make_client(script) as client:
         assert client.media_exists("/scene/1/screenshot") is exists
 
     assert script.requests[0].headers["Range"] == "bytes=0-0"
+
+
+def test_page_in_place_of_media() -> None:
+    """A web page, as a log-in proxy serves one, is neither there nor missing."""
+    page = httpx.Response(200, html="<title>Log in</title>")
+
+    with (
+        make_client(Script(page)) as client,
+        pytest.raises(JobError, match="not a Stash server"),
+    ):
+        client.media_exists("/scene/1/preview")
 
 
 def _media(scene_id: str) -> dict[str, Any]:
