@@ -1,6 +1,7 @@
 """Wording the result of a run: Markdown for Prefect's UI, rows for the terminal."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from stashhog_core.markdown import cell, link, scene_link
 from stashhog_core.results import (
@@ -36,6 +37,7 @@ _COUNTS: dict[Step, tuple[tuple[str, str, str], ...]] = {
         ("updated", "updated", "updated"),
         ("removed", "removed", "removed"),
         ("failed", "failed", "failed"),
+        ("conflicts", "conflict to decide", "conflicts to decide"),
     ),
     "stash_generate": (
         ("scenes_updated_count", "scene generated", "scenes generated"),
@@ -43,9 +45,14 @@ _COUNTS: dict[Step, tuple[tuple[str, str, str], ...]] = {
 }
 _COUNTS["final_incremental_sync"] = _COUNTS["incremental_sync"]
 _NOTHING: dict[Step, str] = {
+    # What a step says that found nothing to do. It may say so only if nothing went
+    # wrong: a step that could do nothing has not found that there was nothing to do.
     "process_downloads": "no new items",
+    "incremental_sync": "no scene changed",
     "stash_generate": "no scene lacks media",
 }
+_NOTHING["final_incremental_sync"] = _NOTHING["incremental_sync"]
+_COUNTED_FAILURES = ("failed_items", "failed")
 
 
 def state_name(status: str) -> str:
@@ -116,8 +123,21 @@ def _what(step: Step, result: StepResult, report: WorkflowReport) -> str:
             for name, one, many in _COUNTS.get(step, ())
             if values.get(name)
         ]
-        what = ", ".join(counts) or values.get("message") or _NOTHING.get(step, "")
+        errors = len(values.get("errors", ()))
+        if errors and not any(values.get(name) for name in _COUNTED_FAILURES):
+            counts.append(counted(errors, "error", "errors"))
+        what = ", ".join(counts) or values.get("message") or ""
+        if not what and result.status == "completed":
+            what = _nothing(step, values)
     return "; ".join(filter(None, [what, result.message]))
+
+
+def _nothing(step: Step, values: Mapping[str, Any]) -> str:
+    nothing = _NOTHING.get(step, "")
+    if waiting := values.get("awaiting_scan"):
+        files = counted(waiting, "file", "files")
+        return f"{nothing}, {files} of earlier runs not scanned yet"
+    return nothing
 
 
 def _analyzed(report: WorkflowReport) -> str:
@@ -136,6 +156,8 @@ def _analyzed(report: WorkflowReport) -> str:
         words.append(
             counted(deferred, "scene stays unanalysed", "scenes stay unanalysed")
         )
+    if errors := sum(len(batch.errors) for batch in report.steps.analysis_batches):
+        words.append(counted(errors, "error", "errors"))
     return ", ".join(words)
 
 

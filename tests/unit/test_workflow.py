@@ -1,6 +1,7 @@
 """The rules of process_new_scenes, without Prefect and without services."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from stashhog_core.results import (
     SceneChanges,
     StashGenerateResult,
     StashScanResult,
+    Step,
     SyncResult,
 )
 from stashhog_core.workflow import MILESTONES, Recorder, in_batches, status_of
@@ -31,7 +33,7 @@ from stashhog_core.workflow import MILESTONES, Recorder, in_batches, status_of
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def generated(status: str = "completed") -> StashGenerateResult:
+def generated(status: str = "completed", **facts: Any) -> StashGenerateResult:
     return StashGenerateResult.model_validate(
         {
             "job_id": "g",
@@ -39,6 +41,7 @@ def generated(status: str = "completed") -> StashGenerateResult:
             "status": status,
             "start_time": NOW,
             "end_time": NOW,
+            **facts,
         }
     )
 
@@ -259,6 +262,99 @@ def test_what_the_time_did_not_suffice_for_is_said_and_no_error() -> None:
     ((_, state, what, _),) = step_rows(report)
     assert state == "Completed"
     assert "140 scenes left for the next run: time is over" in what
+
+
+FAILURE = (ItemFailure(item="scene 2", reason="lacks sprite"),)
+
+
+@pytest.mark.parametrize(
+    ("step", "result", "words"),
+    [
+        pytest.param(
+            "stash_generate", generated(), "no scene lacks media", id="generate"
+        ),
+        pytest.param(
+            "stash_generate",
+            generated("completed_with_errors", errors=FAILURE),
+            "1 error",
+            id="generate-could-not",
+        ),
+        pytest.param(
+            "stash_generate",
+            generated(
+                "completed_with_errors", scenes_updated_count=2, errors=FAILURE * 3
+            ),
+            "2 scenes generated, 3 errors",
+            id="generate-could-in-part",
+        ),
+        pytest.param(
+            "process_downloads",
+            DownloadsResult(status="completed"),
+            "no new items",
+            id="downloads",
+        ),
+        pytest.param(
+            "process_downloads",
+            DownloadsResult(status="completed_with_errors", errors=FAILURE),
+            "1 error",
+            id="downloads-could-not",
+        ),
+        pytest.param(
+            "process_downloads",
+            DownloadsResult(
+                status="completed_with_errors", failed_items=1, errors=FAILURE
+            ),
+            "1 failed",
+            id="downloads-failed-is-said-once",
+        ),
+        pytest.param(
+            "process_downloads",
+            DownloadsResult(status="completed", awaiting_scan=2),
+            "no new items, 2 files of earlier runs not scanned yet",
+            id="downloads-left-something",
+        ),
+        pytest.param(
+            "incremental_sync",
+            SyncResult(status="completed", kind="incremental"),
+            "no scene changed",
+            id="sync",
+        ),
+        pytest.param(
+            "incremental_sync",
+            SyncResult(
+                status="completed_with_errors", kind="incremental", errors=FAILURE
+            ),
+            "1 error",
+            id="sync-could-not",
+        ),
+        pytest.param(
+            "final_incremental_sync",
+            SyncResult(status="completed", kind="incremental", conflicts=1),
+            "1 conflict to decide",
+            id="sync-waits-for-a-person",
+        ),
+    ],
+)
+def test_nothing_to_do_is_said_only_if_nothing_went_wrong(
+    step: Step, result: Result, words: str
+) -> None:
+    """A step that could do nothing never says that there was nothing to do."""
+    recorder = Recorder("run")
+    recorder.completed(step, result, 1)
+
+    ((_, _, what, _),) = step_rows(recorder.report())
+
+    assert what == words
+
+
+def test_batches_that_failed_are_counted_beside_what_was_analyzed() -> None:
+    """Analysis that could look at no scene says how often it failed."""
+    recorder = Recorder("run")
+    recorder.batches([BatchResult(batch_num=1, errors=("no answer", "no file"))], 1)
+
+    ((_, _, what, _),) = step_rows(recorder.report())
+
+    assert what == "0 scenes in 1 batch, 0 of 0 changes applied, 2 errors"
 
 
 def test_one_of_a_kind_is_said_in_the_singular() -> None:
