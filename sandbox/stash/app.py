@@ -135,7 +135,12 @@ class _Graphql:
         dialect: str,
         fault: Fault | None = None,
     ) -> Response:
-        reader = Reader(self._site.library, TYPES, _base_url(http))
+        reader = Reader(
+            self._site.library,
+            TYPES,
+            _base_url(http),
+            shuffled=self._site.faults.shuffled_lists,
+        )
         result = run(request, self._site.answers, reader)
         if fault and fault.kind == "errors":
             path = [next(iter(request.root_fields()))]

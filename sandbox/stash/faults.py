@@ -43,6 +43,10 @@ class Faults:
     """Generate items fail whose `<kind> <path>` holds one of these, such as `phash `,
     or the name of a file. The job still ends as FINISHED."""
 
+    shuffled_lists: bool = False
+    """The order of secondary files, aliases and other lists that the real server does
+    not sort changes with the number of rows asked for."""
+
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._planned: list[Fault] = []
@@ -83,6 +87,7 @@ class Faults:
             self._planned.clear()
         self.item_seconds = type(self).item_seconds
         self.failing_items.clear()
+        self.shuffled_lists = False
 
     def next_for(self, fields: set[str]) -> Fault | None:
         """Return the trouble that hits a request with these root fields, once."""

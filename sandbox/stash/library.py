@@ -39,8 +39,10 @@ class Library:
         self._writing = threading.RLock()
         self._log: deque[dict[str, str]] = deque(maxlen=_LOG_ENTRIES)
         connection = self._connection
+        tables = _TABLES.read_text(encoding="utf-8")
         if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-            connection.executescript(_TABLES.read_text(encoding="utf-8"))
+            connection.executescript(tables)
+        _add_new_columns(connection, tables)
 
     @property
     def generated(self) -> Path:
@@ -171,6 +173,23 @@ class Writer:
         self.run(f"DELETE FROM {table} WHERE {owner} = ?", [owner_id])
         for row in rows:
             self.insert(table, {owner: owner_id, **row})
+
+
+def _add_new_columns(connection: sqlite3.Connection, tables: str) -> None:
+    """Give a library of an earlier version the columns that were added since."""
+    columns = 'SELECT name, type, "notnull", dflt_value FROM pragma_table_info(?)'
+    with sqlite3.connect(":memory:") as model:
+        model.executescript(tables)
+        names = model.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        for (table,) in names.fetchall():
+            known = {row[0] for row in connection.execute(columns, [table])}
+            for name, kind, required, default in model.execute(columns, [table]):
+                if known and name not in known:
+                    rule = f" NOT NULL DEFAULT {default}" if required else ""
+                    connection.execute(
+                        f"ALTER TABLE {table} ADD COLUMN {name} {kind}{rule}"
+                    )
+    model.close()
 
 
 def _refused(sql: str, values: Sequence[Any], error: sqlite3.Error) -> ApiError:

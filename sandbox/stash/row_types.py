@@ -55,11 +55,18 @@ def _stash_ids(owner: str) -> Parts:
     )
 
 
-def _list(table: str, owner: str, column: str, order: str) -> Values:
+def _list(
+    table: str, owner: str, column: str, order: str, *, unordered: bool = False
+) -> Values:
     return Values(
         f"SELECT {owner}, {column} FROM {table} "
-        f"WHERE {owner} {_IN} ORDER BY {owner}, {order}"
+        f"WHERE {owner} {_IN} ORDER BY {owner}, {order}",
+        unordered,
     )
+
+
+def _aliases(table: str, owner: str) -> Values:
+    return _list(table, owner, "alias", "alias", unordered=True)
 
 
 def _tags_of(table: str, owner: str) -> Links:
@@ -86,6 +93,8 @@ _SCENE_RELATIONS: dict[str, Relation] = {
         f"SELECT scene_id, file_id FROM scenes_files WHERE scene_id {_IN} "
         "ORDER BY scene_id, position",
         "VideoFile",
+        unordered=True,
+        first=1,
     ),
     "captions": Parts(
         "SELECT scene_id, language_code, caption_type FROM captions "
@@ -101,6 +110,7 @@ _SCENE_RELATIONS: dict[str, Relation] = {
     "galleries": Links(
         f"SELECT scene_id, gallery_id FROM scenes_galleries WHERE scene_id {_IN}",
         "Gallery",
+        unordered=True,
     ),
     "groups": Parts(
         "SELECT scene_id, group_id, scene_index FROM groups_scenes "
@@ -113,6 +123,7 @@ _SCENE_RELATIONS: dict[str, Relation] = {
         "SELECT scene_id, performer_id FROM performers_scenes "
         f"WHERE scene_id {_IN} ORDER BY scene_id, performer_id",
         "Performer",
+        unordered=True,
     ),
     "stash_ids": _stash_ids("scene"),
     "paths": Built(("updated_at", PRIMARY_OSHASH), _paths),
@@ -130,9 +141,13 @@ TYPES: dict[str, RowType] = {
             ),
             "interactive": (
                 "EXISTS (SELECT 1 FROM scenes_files JOIN files ON files.id = file_id "
-                "WHERE scene_id = scenes.id AND interactive)"
+                "WHERE scene_id = scenes.id AND position = 0 AND interactive)"
             ),
-            "interactive_speed": "NULL",
+            "interactive_speed": (
+                "(SELECT interactive_speed FROM scenes_files "
+                "JOIN files ON files.id = file_id "
+                "WHERE scene_id = scenes.id AND position = 0)"
+            ),
         },
         flags=frozenset({"organized", "interactive"}),
         floats=frozenset({"resume_time", "play_duration"}),
@@ -182,11 +197,12 @@ TYPES: dict[str, RowType] = {
         },
         flags=frozenset({"favorite", "ignore_auto_tag"}),
         relations={
-            "aliases": _list("tag_aliases", "tag_id", "alias", "alias"),
+            "aliases": _aliases("tag_aliases", "tag_id"),
             "stash_ids": _stash_ids("tag"),
             "parents": Links(
                 f"SELECT child_id, parent_id FROM tags_relations WHERE child_id {_IN}",
                 "Tag",
+                unordered=True,
             ),
             "children": Links(
                 f"SELECT parent_id, child_id FROM tags_relations WHERE parent_id {_IN}",
@@ -202,7 +218,7 @@ TYPES: dict[str, RowType] = {
         },
         flags=frozenset({"favorite", "ignore_auto_tag"}),
         relations={
-            "alias_list": _list("performer_aliases", "performer_id", "alias", "alias"),
+            "alias_list": _aliases("performer_aliases", "performer_id"),
             "urls": _list("performer_urls", "performer_id", "url", "position"),
             "tags": _tags_of("performers_tags", "performer_id"),
             "stash_ids": _stash_ids("performer"),
@@ -216,7 +232,7 @@ TYPES: dict[str, RowType] = {
         },
         flags=frozenset({"favorite", "ignore_auto_tag"}),
         relations={
-            "aliases": _list("studio_aliases", "studio_id", "alias", "alias"),
+            "aliases": _aliases("studio_aliases", "studio_id"),
             "urls": _list("studio_urls", "studio_id", "url", "position"),
             "tags": _tags_of("studios_tags", "studio_id"),
             "stash_ids": _stash_ids("studio"),

@@ -5,6 +5,7 @@ full scenes; this takes a few hundredths.
 """
 
 import json
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,10 +39,17 @@ class OneRow:
 
 @dataclass(frozen=True)
 class Links:
-    """Related rows: `sql` yields (owner id, related id) for `?`, a JSON list of ids."""
+    """Related rows: `sql` yields (owner id, related id) for `?`, a JSON list of ids.
+
+    Attributes:
+        unordered: The real server states no order for them, ...
+        first: ... except that the first so many come first.
+    """
 
     sql: str
     type_name: str
+    unordered: bool = False
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,18 +68,25 @@ class Parts:
         sql: Yields (owner id, one column for each of `columns`).
         columns: Field → type of the row its id stands for, or "" for a plain value.
         none_when_empty: Answer null rather than [].
+        unordered: The real server states no order for them.
     """
 
     sql: str
     columns: dict[str, str]
     none_when_empty: bool = False
+    unordered: bool = True
 
 
 @dataclass(frozen=True)
 class Values:
-    """A list of plain values: `sql` yields (owner id, value)."""
+    """A list of plain values: `sql` yields (owner id, value).
+
+    Attributes:
+        unordered: The real server states no order for them.
+    """
 
     sql: str
+    unordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,14 +126,22 @@ class Reader:
         library: Where the rows are.
         types: How each type is stored.
         base_url: What addresses of media start with.
+        shuffled: Whether lists without an order change it with the number of ids asked
+            for, as SQLite's planner may have it.
     """
 
     def __init__(
-        self, library: Library, types: dict[str, RowType], base_url: str
+        self,
+        library: Library,
+        types: dict[str, RowType],
+        base_url: str,
+        *,
+        shuffled: bool = False,
     ) -> None:
         self._library = library
         self._types = types
         self._base_url = base_url
+        self._shuffled = shuffled
 
     def read(
         self, type_name: str, ids: Sequence[int], selection: Selection
@@ -182,7 +205,7 @@ class Reader:
             for owner, value in self._library.rows(relation.sql, [wanted]):
                 lists[owner].append(value)
             for owner, answer in result.items():
-                answer[key] = lists[owner]
+                answer[key] = self._as_it_comes(relation, lists[owner], len(result))
             return
         if below is None:
             raise AssertionError(f"{key} was selected without fields")
@@ -213,7 +236,18 @@ class Reader:
             if owner in lists and other in related:
                 lists[owner].append(related[other])
         for owner, answer in result.items():
-            answer[key] = lists[owner]
+            answer[key] = self._as_it_comes(relation, lists[owner], len(result))
+
+    def _as_it_comes(
+        self, relation: Links | Parts | Values, rows: list[Any], asked: int
+    ) -> list[Any]:
+        """Return the rows of one owner in the order of an answer about so many."""
+        if not (self._shuffled and relation.unordered and len(rows) > 1):
+            return rows
+        kept = relation.first if isinstance(relation, Links) else 0
+        others = rows[kept:]
+        random.Random(asked).shuffle(others)
+        return rows[:kept] + others
 
     def _attach_parent(
         self,
@@ -268,7 +302,8 @@ class Reader:
             if row[0] in lists:
                 lists[row[0]].append(part)
         for owner, answer in result.items():
-            answer[key] = lists[owner] or (None if relation.none_when_empty else [])
+            parts = self._as_it_comes(relation, lists[owner], len(result))
+            answer[key] = parts or (None if relation.none_when_empty else [])
 
     def _attach_built(
         self,

@@ -141,6 +141,7 @@ class Scanner:
         )
         if known:
             self._note_captions(path, known[0][0])
+            self._note_funscript(path, known[0][0])
             if self._scene_of(known[0][0]) is None:
                 # Its scene was destroyed and the file was kept.
                 return self._give_scene(known[0][0])
@@ -155,7 +156,7 @@ class Scanner:
             "basename": path.name,
             "size": stat.st_size,
             "mod_time": mod_time,
-            "interactive": int(path.with_suffix(".funscript").exists()),
+            "interactive": int(_has_funscript(path)),
             **_columns(facts),
         }
         content = oshash(path)
@@ -185,6 +186,15 @@ class Scanner:
                 for values in now:
                     row = dict(zip(columns, values, strict=True))
                     writer.insert("captions", {"file_id": file_id, **row})
+
+    def _note_funscript(self, path: Path, file_id: int) -> None:
+        """Take up a funscript that came or went; no time of change moves."""
+        now = int(_has_funscript(path))
+        with self._library.transaction() as writer:
+            writer.run(
+                "UPDATE files SET interactive = ? WHERE id = ? AND interactive <> ?",
+                [now, file_id, now],
+            )
 
     def _replace(
         self, writer: Writer, file_id: int, content: str, columns: dict[str, Any]
@@ -264,6 +274,10 @@ class Scanner:
                 writer.update("scenes", [scene_id], {"updated_at": writer.now})
         if not others:
             self._outputs.remove(scene_id, content)
+
+
+def _has_funscript(path: Path) -> bool:
+    return path.with_suffix(".funscript").exists()
 
 
 def _is_newer(path: Path, oldest: str) -> bool:

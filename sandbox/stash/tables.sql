@@ -91,6 +91,7 @@ CREATE TABLE files (
     frame_rate REAL NOT NULL,
     bit_rate INTEGER NOT NULL,
     interactive INTEGER NOT NULL DEFAULT 0,
+    interactive_speed INTEGER,
     created_at DATETIME NOT NULL,
     updated_at DATETIME NOT NULL
 );

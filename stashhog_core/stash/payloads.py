@@ -1,10 +1,16 @@
 """What Stash answers, typed. Decoded straight from the wire by msgspec.
 
 Field names are Stash's own. Ids are strings on the wire and integers here.
+
+Stash states no order for most lists: the order of the rows of one scene depends on how
+many scenes are asked for. Payloads therefore sort those lists while they are decoded,
+so that two answers about the same thing are equal. URLs have an order of their own, and
+the first file of a scene is the primary one; both are kept.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
@@ -20,7 +26,25 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
 
 
-class Ref(Payload, frozen=True, kw_only=True):
+class _Unordered:
+    """Sorts those lists of a payload whose order means nothing in Stash.
+
+    Args:
+        names: The fields with the lists; at least two.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._values = attrgetter(*names)
+
+    def sort(self, row: Payload) -> None:
+        """Sort the lists of a row that is being made."""
+        for name, values in zip(self._names, self._values(row), strict=True):
+            if values and len(values) > 1:
+                msgspec.structs.force_setattr(row, name, tuple(sorted(values)))
+
+
+class Ref(Payload, frozen=True, kw_only=True, order=True):
     """A related row."""
 
     id: int
@@ -74,24 +98,36 @@ class SceneFileStamp(Payload, frozen=True, kw_only=True):
     files: tuple[FileStamp, ...]
 
 
-class StashBoxId(Payload, frozen=True, kw_only=True):
+class StashBoxId(Payload, frozen=True, kw_only=True, order=True):
     """An id of a scene, performer or studio on a stash-box."""
 
     endpoint: str
     stash_id: str
 
 
-class Fingerprint(Payload, frozen=True, kw_only=True):
+class Fingerprint(Payload, frozen=True, kw_only=True, order=True):
     """A hash of a file. A phash is unpadded hexadecimal."""
 
     type: str
     value: str
 
 
-class VideoFile(Payload, frozen=True, kw_only=True):
-    """A file of a scene."""
+class RelatedFile(Payload, frozen=True, kw_only=True, order=True):
+    """A file of a scene, with its hashes alone."""
 
     id: int
+    fingerprints: tuple[Fingerprint, ...]
+
+    def __post_init__(self) -> None:
+        """Give the lists an order."""
+        if len(self.fingerprints) > 1:
+            ordered = tuple(sorted(self.fingerprints))
+            msgspec.structs.force_setattr(self, "fingerprints", ordered)
+
+
+class VideoFile(RelatedFile, frozen=True, kw_only=True, order=True):
+    """A file of a scene."""
+
     path: str
     size: int
     mod_time: str
@@ -103,21 +139,20 @@ class VideoFile(Payload, frozen=True, kw_only=True):
     bit_rate: int
     video_codec: str
     audio_codec: str
-    fingerprints: tuple[Fingerprint, ...]
 
 
-class GroupRef(Payload, frozen=True, kw_only=True):
+class GroupRef(Payload, frozen=True, kw_only=True, order=True):
     """A group a scene is in, and its place there."""
 
     group: Ref
     scene_index: int | None = None
 
 
-class RelatedFile(Payload, frozen=True, kw_only=True):
-    """A file of a scene, with its hashes alone."""
-
-    id: int
-    fingerprints: tuple[Fingerprint, ...]
+def _sort_secondary_files(row: Payload, files: tuple[RelatedFile, ...]) -> None:
+    """Sort the files of a scene, of which the first one is the primary file."""
+    if len(files) > 2:
+        ordered = (files[0], *sorted(files[1:]))
+        msgspec.structs.force_setattr(row, "files", ordered)
 
 
 class SceneRelations(Payload, frozen=True, kw_only=True):
@@ -134,15 +169,19 @@ class SceneRelations(Payload, frozen=True, kw_only=True):
     play_count: int | None
     o_counter: int | None
 
+    def __post_init__(self) -> None:
+        """Give the files an order; the primary file stays the first one."""
+        _sort_secondary_files(self, self.files)
 
-class Caption(Payload, frozen=True, kw_only=True):
+
+class Caption(Payload, frozen=True, kw_only=True, order=True):
     """A subtitle file of a scene."""
 
     language_code: str
     caption_type: str
 
 
-class Marker(Payload, frozen=True, kw_only=True):
+class Marker(Payload, frozen=True, kw_only=True, order=True):
     """A marker of a scene."""
 
     id: int
@@ -152,6 +191,23 @@ class Marker(Payload, frozen=True, kw_only=True):
     primary_tag: Ref
     tags: tuple[Ref, ...]
     updated_at: str
+
+    def __post_init__(self) -> None:
+        """Give the lists an order."""
+        if len(self.tags) > 1:
+            ordered = tuple(sorted(self.tags))
+            msgspec.structs.force_setattr(self, "tags", ordered)
+
+
+_SCENE_LISTS = _Unordered(
+    "performers",
+    "tags",
+    "groups",
+    "galleries",
+    "stash_ids",
+    "captions",
+    "scene_markers",
+)
 
 
 class Scene(Payload, frozen=True, kw_only=True):
@@ -181,6 +237,11 @@ class Scene(Payload, frozen=True, kw_only=True):
     captions: tuple[Caption, ...] | None
     files: tuple[VideoFile, ...]
     scene_markers: tuple[Marker, ...]
+
+    def __post_init__(self) -> None:
+        """Give the lists an order; the primary file stays the first one."""
+        _SCENE_LISTS.sort(self)
+        _sort_secondary_files(self, self.files)
 
 
 class MediaPaths(Payload, frozen=True, kw_only=True):
@@ -238,6 +299,9 @@ class ScenePaths(Payload, frozen=True, kw_only=True):
     files: tuple[PathStamp, ...]
 
 
+_TAG_LISTS = _Unordered("aliases", "parents")
+
+
 class Tag(Payload, frozen=True, kw_only=True):
     """A tag."""
 
@@ -249,6 +313,10 @@ class Tag(Payload, frozen=True, kw_only=True):
     favorite: bool = False
     ignore_auto_tag: bool = False
     parents: tuple[Ref, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Give the lists an order."""
+        _TAG_LISTS.sort(self)
 
 
 class TagUse(Payload, frozen=True, kw_only=True):
@@ -288,6 +356,9 @@ class TagUse(Payload, frozen=True, kw_only=True):
         )
 
 
+_PERFORMER_LISTS = _Unordered("alias_list", "stash_ids")
+
+
 class Performer(Payload, frozen=True, kw_only=True):
     """A performer."""
 
@@ -305,6 +376,13 @@ class Performer(Payload, frozen=True, kw_only=True):
     ignore_auto_tag: bool = False
     stash_ids: tuple[StashBoxId, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Give the lists an order."""
+        _PERFORMER_LISTS.sort(self)
+
+
+_STUDIO_LISTS = _Unordered("aliases", "stash_ids")
+
 
 class Studio(Payload, frozen=True, kw_only=True):
     """A studio."""
@@ -319,6 +397,10 @@ class Studio(Payload, frozen=True, kw_only=True):
     favorite: bool = False
     ignore_auto_tag: bool = False
     stash_ids: tuple[StashBoxId, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Give the lists an order."""
+        _STUDIO_LISTS.sort(self)
 
 
 @dataclass(frozen=True)

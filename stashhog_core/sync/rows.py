@@ -280,10 +280,9 @@ def primary_oshash(scene: Scene) -> str | None:
     """Return the oshash of the primary file; None if there is none."""
     if not scene.files:
         return None
-    for fingerprint in scene.files[0].fingerprints:
-        if fingerprint.type == "oshash":
-            return fingerprint.value
-    return None
+    # As in `fingerprint_rows`: should there be two, the last one counts.
+    values = {found.type: found.value for found in scene.files[0].fingerprints}
+    return values.get("oshash")
 
 
 def file_facts(files: Iterable[FileStamp | VideoFile]) -> FileFacts:

@@ -223,12 +223,10 @@ def _entity_differences(
                     (kind, entity.id, *found)
                     for found in _fields(columns, row_of(entity), row)
                 )
-    parents = {
-        tuple(row) for row in _select(session, TagParent, ("tag_id", "parent_id"))
-    }
+    parents = _grouped(_select(session, TagParent, ("tag_id", "parent_id")), 0)
     for tag in listings["tag"]:
         theirs = set(rows.tag_parent_rows(tag))
-        mine = {row for row in parents if row[0] == tag.id}
+        mine = parents.get(tag.id, set())
         if theirs != mine:
             yield "tag", tag.id, "parents", theirs - mine, mine - theirs
 
@@ -275,13 +273,17 @@ def _row_differences(
         mirrored: Scenes that the mirror has.
     """
     here, there = set(mine), set(theirs)
-    for id_ in {row[scene] for row in here ^ there}.intersection(mirrored):
-        yield (
-            id_,
-            name,
-            {row for row in there - here if row[scene] == id_},
-            {row for row in here - there if row[scene] == id_},
-        )
+    lacking, surplus = _grouped(there - here, scene), _grouped(here - there, scene)
+    for id_ in (lacking.keys() | surplus.keys()).intersection(mirrored):
+        yield id_, name, lacking.get(id_, set()), surplus.get(id_, set())
+
+
+def _grouped(found: Iterable[rows.Row], column: int) -> dict[int, set[rows.Row]]:
+    """Return the rows by the id in one of their columns."""
+    groups: dict[int, set[rows.Row]] = {}
+    for row in found:
+        groups.setdefault(row[column], set()).add(row)
+    return groups
 
 
 def _select(session: Session, model: Any, columns: Sequence[str]) -> list[rows.Row]:

@@ -40,6 +40,7 @@ from stashhog_core.results import SyncResult
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.follow import JobKey, follow
+from stashhog_core.sync.deep import scenes_of_changed_relations
 from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.loader import SETTLE_SECONDS
 from stashhog_core.sync.verify import verify_mirror
@@ -161,6 +162,7 @@ class Site:
     def assert_mirror_is_right(self) -> None:
         """Nothing is pending, and fetching everything finds nothing to change."""
         pending = pending_scenes(self.client, self.database)
+        assert list(scenes_of_changed_relations(self.client, self.database)) == []
         deep = self.sync(deep=True)
         full = self.sync(force=True)
         params = VerifyMirrorParams(scenes=100)
@@ -331,6 +333,36 @@ def test_removed_files_are_noticed(site: Site) -> None:
     site.sync()
     site.sync(confirm_removals=True)
     assert site.values(select(Scene.id).where(Scene.id == scene)) == []
+    site.assert_mirror_is_right()
+
+
+def test_lists_without_an_order_differ_in_nothing(site: Site) -> None:
+    """Stash sorts neither secondary files nor aliases: their order changes nothing.
+
+    How a list comes depends on how many rows are asked for, so a scene that was
+    fetched by itself comes otherwise than in a page of many.
+    """
+    path = site.add_video("first.mp4")
+    for number in range(6):
+        shutil.copyfile(path, path.with_name(f"copy {number}.mp4"))
+        site.scan()
+    for number in range(6):
+        site.add_scene(f"other {number}")
+    aliases = [site.name(f"alias {letter}") for letter in "fbeadc"]
+    for kind, field in (("tag", "aliases"), ("performer", "alias_list")):
+        name = kind.capitalize()
+        site.ask(
+            f"mutation($i:{name}CreateInput!){{{kind}Create(input:$i){{id}}}}",
+            i={"name": site.name(kind), field: aliases},
+        )
+    if site.server:
+        site.server.faults.shuffled_lists = True
+    site.sync()
+    scene = site.scene_at(path)
+    site.sync(scene_ids=[scene])
+
+    assert len(site.paths(scene)) == 7
+    assert site.paths(scene)[0] == str(path)
     site.assert_mirror_is_right()
 
 

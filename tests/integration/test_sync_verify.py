@@ -1,7 +1,9 @@
 """Proof that the mirror is right, and the deep look at what belongs to each scene."""
 
+import sys
 import threading
 import time
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -179,6 +181,44 @@ def test_wrong_count_has_the_next_sync_compare_all(
     assert verify(stash, database).differences == 0
     monkeypatch.undo()
     assert verify(stash, database).differences == 0
+
+
+def lines_run(stash: FakeStash, database: Database) -> int:
+    """Return how many lines of the comparison run while the mirror is verified."""
+    counted = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal counted
+        if not frame.f_code.co_filename.endswith("sync/verify.py"):
+            return None
+        counted += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        verify(stash, database)
+    finally:
+        sys.settrace(before)
+    return counted
+
+
+def test_work_grows_no_faster_than_the_library(database: Database) -> None:
+    """Four times the tags and different scenes are four times the work, not sixteen."""
+    stash = FakeStash()
+    work = []
+    for wanted in (50, 200):
+        while len(stash.tag_rows) < wanted:
+            tag = stash.add_tag(f"tag {len(stash.tag_rows)}")
+            stash.edit_tag(tag, parents=refs(min(stash.tag_rows)))
+            stash.add_scene(tags=refs(tag))
+        run(stash, database)
+        change(database, delete(SceneTag))
+        work.append(lines_run(stash, database))
+        run(stash, database)
+
+    assert work[0] > 50
+    assert work[1] < 6 * work[0]
 
 
 def test_waiting_for_a_sync_can_be_stopped(
