@@ -59,12 +59,19 @@ def prefect_defaults(settings: Settings) -> dict[str, str]:
 
 
 def read_prefect_variables() -> dict[str, str]:
-    """Return the `PREFECT_` variables of `.env` and the environment, which wins."""
-    return {
+    """Return the `PREFECT_` variables of `.env` and the environment, which wins.
+
+    The address of the API has no slash at its end: Prefect takes both forms, and paths
+    are appended to ours.
+    """
+    variables = {
         name: value
         for name, value in {**dotenv_values(env_file()), **os.environ}.items()
         if name.startswith("PREFECT_") and value
     }
+    if url := variables.get("PREFECT_API_URL"):
+        variables["PREFECT_API_URL"] = url.strip().rstrip("/")
+    return variables
 
 
 def run_flow(

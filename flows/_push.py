@@ -123,12 +123,33 @@ def _send(path: str, content: object = None) -> Any:
             where=url,
             remedy="start it with `stashhog up`, or set PREFECT_API_URL",
         ) from error
-    if answer.is_success:
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(
+            "PREFECT_API_URL is no address", where=url, remedy=str(error)
+        ) from error
+    said = _json(answer)
+    if answer.is_success and said is not None:
+        return said
+    raise _refusal(answer, said, url, path)
+
+
+def _json(answer: httpx.Response) -> Any:
+    try:
         return answer.json()
-    raise _refusal(answer, path)
+    except ValueError:
+        return None
 
 
-def _refusal(answer: httpx.Response, path: str) -> StashHogError:
+def _refusal(answer: httpx.Response, said: Any, url: str, path: str) -> StashHogError:
+    facts = said if isinstance(said, dict) else {}
+    is_html = "html" in answer.headers.get("content-type", "")
+    # A server that knows the path names what it does not find there.
+    if is_html or answer.is_redirect or facts.get("detail") == "Not Found":
+        return ConfigurationError(
+            "The server at PREFECT_API_URL is not Prefect's API",
+            where=url,
+            remedy="use the address of the API, such as http://127.0.0.1:4200/api",
+        )
     if answer.status_code == httpx.codes.NOT_FOUND:
         return ConfigurationError(
             f"There is no deployment {path.removeprefix('/deployments/name/')}",
@@ -139,8 +160,7 @@ def _refusal(answer: httpx.Response, path: str) -> StashHogError:
             "Prefect's API refuses the password",
             remedy="set PREFECT_SERVER_API_AUTH_STRING as for the server",
         )
-    said = answer.json() if "json" in answer.headers.get("content-type", "") else {}
-    reason = str(said.get("detail") or said.get("exception_message") or answer.text)
-    if answer.is_server_error:
+    reason = str(facts.get("detail") or facts.get("exception_message") or answer.text)
+    if answer.is_server_error or answer.is_success:
         return TransientError("Prefect's API failed", where=path, remedy=reason)
     return ConfigurationError("Prefect's API refuses this", remedy=reason)

@@ -9,23 +9,37 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.actions import (
+    DeploymentScheduleCreate,
+    DeploymentUpdate,
+    WorkPoolCreate,
+)
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectAlreadyExists
+from pydantic import ValidationError
 
 from flows._automations import apply_automations
 from flows._schedules import apply_schedule
 from flows._supervisor import POOL
+from stashhog_core.params import JOB_PARAMS, JobParams
 from stashhog_core.settings import get_settings
+from stashhog_core.validation import problem_text
+from tasks._queue import our_deployments
 
 PROJECT = Path(__file__).parent.parent
 _PAGE = 200
 
 
-def register() -> None:
+def register() -> list[str]:
     """Register everything at the server that Prefect's settings name.
+
+    Returns:
+        A sentence for each deployment or schedule whose stored parameters a run would
+        refuse. They were stored in Prefect's UI and stay: what a person has set is for
+        that person to mend.
 
     Raises:
         RuntimeError: `prefect deploy` failed; its last line says why.
@@ -41,9 +55,77 @@ def register() -> None:
             keep_switches(client, deployment)
         for deployment in list(deployments(client)):
             apply_schedule(client, deployment, settings)
+        ours = set(our_deployments(client))
+        refused = [
+            sentence
+            for deployment in deployments(client)
+            if deployment.id in ours
+            for sentence in refused_parameters(_job(deployment), deployment)
+        ]
     apply_automations(
         PROJECT / "deployments" / "automations.yaml", settings.notifications.blocks
     )
+    return refused
+
+
+def _job(deployment: DeploymentResponse) -> str:
+    """Return the name of the job, which its flow's module is named after."""
+    return (deployment.entrypoint or "").rpartition(".")[2]
+
+
+def refused_parameters(job: str, deployment: DeploymentResponse) -> list[str]:
+    """Return a sentence for each stored set of parameters that a run would refuse.
+
+    Prefect checks what a form or an API call asks for, and stores what a schedule is to
+    ask for without looking.
+    """
+    model = JOB_PARAMS.get(job)
+    if model is None:
+        return []
+    name = f"{job}/{deployment.name}"
+    # The form still asks for what a deployment itself leaves open.
+    stored = [(f"The deployment {name}", deployment.parameters, True)]
+    stored += [
+        (
+            f"The schedule {schedule.slug or schedule.id} of {name}",
+            {**deployment.parameters, **schedule.parameters},
+            False,
+        )
+        for schedule in deployment.schedules
+    ]
+    return [
+        f"{what} has parameters that its runs will refuse: {problem}. "
+        "Change them in Prefect's UI."
+        for what, parameters, is_open in stored
+        if (problem := _problem(model, parameters, is_open=is_open))
+    ]
+
+
+def _problem(
+    model: type[JobParams], parameters: dict[str, Any], *, is_open: bool
+) -> str | None:
+    """Return the first value that is wrong, and why; None: there is none."""
+    # Prefect fills in a value of this form when the run starts.
+    filled_in = {
+        key
+        for key, value in parameters.items()
+        if isinstance(value, dict) and "__prefect_kind" in value
+    }
+    known = {key: parameters[key] for key in parameters.keys() - filled_in}
+    try:
+        model.model_validate(known)
+    except ValidationError as error:
+        for problem in error.errors():
+            field = str(problem["loc"][0]) if problem["loc"] else ""
+            if problem["type"] == "missing" and (is_open or field in filled_in):
+                continue
+            value = f" = {known[field]!r}" if field in known else ""
+            return (
+                f"{field}{value}: {problem_text(problem)}"
+                if field
+                else problem_text(problem)
+            )
+    return None
 
 
 def deploy() -> None:
@@ -73,27 +155,43 @@ def deployments(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:
 
 
 def keep_switches(client: SyncPrefectClient, before: DeploymentResponse) -> None:
-    """Set the schedules of a deployment on and off as they were before.
+    """Give the schedules of a deployment back what people have set.
 
-    `prefect deploy` sets them as prefect.yaml has them. A schedule is known by its
-    slug; those without one were made by people, and it drops them.
+    `prefect deploy` sets them as prefect.yaml has them: on or off, and without
+    parameters. A schedule is known by its slug; those without one were made by people,
+    and it drops them.
     """
     now = client.read_deployment(before.id)
     if all(schedule.slug for schedule in now.schedules):
-        own = [(s.schedule, s.active) for s in before.schedules if not s.slug]
+        own = [
+            DeploymentScheduleCreate(
+                schedule=schedule.schedule,
+                active=schedule.active,
+                max_scheduled_runs=schedule.max_scheduled_runs,
+                parameters=schedule.parameters,
+            )
+            for schedule in before.schedules
+            if not schedule.slug
+        ]
         if own:
             client.create_deployment_schedules(before.id, own)
-    active = {s.slug: s.active for s in before.schedules if s.slug}
+    was = {schedule.slug: schedule for schedule in before.schedules if schedule.slug}
     for schedule in now.schedules:
-        wanted = active.get(schedule.slug or "", schedule.active)
-        if wanted != schedule.active:
-            client.update_deployment_schedule(before.id, schedule.id, active=wanted)
+        wanted = was.get(schedule.slug or "", schedule)
+        if (wanted.active, wanted.parameters) != (schedule.active, schedule.parameters):
+            client.update_deployment_schedule(
+                before.id,
+                schedule.id,
+                active=wanted.active,
+                parameters=wanted.parameters,
+            )
     if before.paused != now.paused:
         client.update_deployment(before.id, DeploymentUpdate(paused=before.paused))
 
 
 if __name__ == "__main__":
     try:
-        register()
+        for sentence in register():
+            print(sentence)  # noqa: T201 - read by who started this process
     except Exception as error:  # noqa: BLE001 - told on, in one line
         sys.exit(f"{error}")

@@ -36,8 +36,11 @@ _STOP_LIMIT_SECONDS = 60
 _LOOK_INTERVAL_SECONDS = 0.5
 
 
-def up(settings: Settings) -> str:
-    """Start what does not run yet, register the deployments; return the UI's address.
+def up(settings: Settings) -> tuple[str, list[str]]:
+    """Start what does not run yet, and register the deployments.
+
+    Returns:
+        The UI's address, and a sentence for each deployment or schedule that will fail.
 
     Raises:
         ConfigurationError: A part does not start; says where its log is.
@@ -59,12 +62,15 @@ def up(settings: Settings) -> str:
                     "as it was",
                 )
             _wait_for_server(settings, url, supervisor)
-        register(settings, url)
-    return url.removesuffix("/api")
+        refused = register(settings, url)
+    return url.removesuffix("/api"), refused
 
 
-def register(settings: Settings, url: str) -> None:
+def register(settings: Settings, url: str) -> list[str]:
     """Register the deployments at the Prefect server of this address.
+
+    Returns:
+        A sentence for each deployment or schedule whose stored parameters are wrong.
 
     Raises:
         ConfigurationError: It failed; says why.
@@ -88,6 +94,7 @@ def register(settings: Settings, url: str) -> None:
         raise ConfigurationError(
             "The deployments could not be registered", where=url, remedy=lines[-1]
         )
+    return done.stdout.splitlines()
 
 
 def down(settings: Settings) -> list[str]:

@@ -136,7 +136,8 @@ def up() -> None:
             "set PREFECT_SERVER_API_AUTH_STRING"
         )
     settings = get_settings()
-    address = start(settings)
+    address, refused = start(settings)
+    _warn(refused)
     if settings.stash.url is None:
         console.print(
             "[yellow]No Stash server is set, so runs will fail:[/] "
@@ -157,8 +158,13 @@ def deploy() -> None:
             "No Prefect server is named",
             remedy="set PREFECT_API_URL, or run `stashhog up` to start one",
         )
-    register(get_settings(), url)
+    _warn(register(get_settings(), url))
     console.print(f"Registered at {url}")
+
+
+def _warn(sentences: list[str]) -> None:
+    for sentence in sentences:
+        console.print(f"[yellow]{escape(sentence)}[/]", soft_wrap=True)
 
 
 @app.command()

@@ -28,7 +28,11 @@ class ScheduleSettings(Section):
     """
 
     timezone: str = Field(
-        default="UTC", description="Of cron schedules set here, such as Europe/Berlin."
+        default="UTC",
+        description="Time zone of the cron schedules below, such as Europe/Berlin. On "
+        "days when clocks change, Prefect starts a run of the skipped hour one hour "
+        "early, and no run in the repeated hour. Choose UTC, or an hour that every day "
+        "has once, where that matters.",
     )
     auto_stash_sync: Timing | None = _schedule(
         "auto-stash-sync, its job_interval_seconds", "300"

@@ -120,6 +120,28 @@ def test_an_unknown_deployment_is_named(downloads: UUID) -> None:
         push("sync/nosuch", {}, delay_seconds=1)
 
 
+@pytest.mark.parametrize("end", ["/", "//", " ", "/ "])
+def test_the_address_of_the_api_may_end_with_a_slash(
+    downloads: UUID, prefect_api: str, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Prefect's own client takes both forms, so a push does."""
+    monkeypatch.setenv("PREFECT_API_URL", prefect_api + end)
+
+    run = pushed()
+
+    assert [run.id for run in runs_of(downloads)] == [UUID(run.run_id)]
+
+
+def test_an_address_that_is_not_the_apis_is_said_to_be_that(
+    downloads: UUID, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `/api`, the server says that it has no such page, not no deployment."""
+    monkeypatch.setenv("PREFECT_API_URL", prefect_api.removesuffix("/api"))
+
+    with pytest.raises(ConfigurationError, match="is not Prefect's API"):
+        pushed()
+
+
 def test_wrong_parameters_are_refused_by_prefect_too(
     prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

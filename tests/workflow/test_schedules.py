@@ -7,11 +7,14 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
-from flows._register import keep_switches
+from flows._register import keep_switches, refused_parameters
 from flows._schedules import apply_schedule
 from flows.auto_stash_sync import auto_stash_sync
+from flows.sync import sync
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.schedule_settings import ScheduleSettings
 from stashhog_core.settings import Settings
@@ -130,6 +133,101 @@ def test_registering_again_keeps_what_people_set(deployed: Deployed) -> None:
 
     assert switched == (True, 300)
     assert deployed.crons == ["1 2 3 4 *"]
+
+
+def test_registering_again_keeps_what_people_have_a_schedule_ask_for(
+    prefect_api: str,
+) -> None:
+    """Parameters of our schedules, and of those that people added, stay stored."""
+    del prefect_api
+    flow = sync.with_options(name=f"sync-{uuid4()}")
+    every = IntervalSchedule(interval=timedelta(seconds=300))
+    ours = DeploymentScheduleCreate(schedule=every, active=False, slug="ours")
+    theirs = DeploymentScheduleCreate(
+        schedule=CronSchedule(cron="1 2 3 4 *"),
+        active=False,
+        parameters={"force": True},
+        max_scheduled_runs=3,
+    )
+    id_ = register(flow, "kept", schedules=[ours])
+    with get_client(sync_client=True) as client:
+        (made,) = client.read_deployment(id_).schedules
+        client.update_deployment_schedule(id_, made.id, parameters={"deep": True})
+        client.create_deployment_schedules(id_, [theirs])
+        for _ in range(2):
+            before = client.read_deployment(id_)
+            register(flow, "kept", schedules=[ours])
+            keep_switches(client, before)
+        kept = client.read_deployment(id_).schedules
+
+    assert {(s.slug, str(s.parameters), s.max_scheduled_runs) for s in kept} == {
+        ("ours", "{'deep': True}", None),
+        (None, "{'force': True}", 3),
+    }
+
+
+@pytest.mark.parametrize(
+    ("job", "deployment", "schedule", "sentences"),
+    [
+        pytest.param("sync", {}, {"force": True}, [], id="right"),
+        pytest.param(
+            "sync",
+            {},
+            {"force": "perhaps"},
+            ["The schedule mine of sync/stored has parameters that its runs will "
+             "refuse: force = 'perhaps': Input should be a valid boolean"],
+            id="wrong in the schedule",
+        ),
+        pytest.param(
+            "sync",
+            {"nosuch": 1},
+            {},
+            ["The deployment sync/stored has", "The schedule mine of sync/stored has"],
+            id="wrong in the deployment",
+        ),
+        pytest.param(
+            "apply_plan",
+            {},
+            {},
+            ["The schedule mine of apply_plan/stored has parameters that its runs will "
+             "refuse: plan_id: Field required"],
+            id="asked for by the form, given by no schedule",
+        ),
+        pytest.param(
+            "apply_plan",
+            {},
+            {"plan_id": {"__prefect_kind": "jinja", "template": "{{ 1 }}"}},
+            [],
+            id="filled in by Prefect when the run starts",
+        ),
+        pytest.param("auto_stash_sync", {}, {}, [], id="no parameters at all"),
+    ],
+)  # fmt: skip
+def test_stored_parameters_are_looked_at(
+    job: str,
+    deployment: dict[str, Any],
+    schedule: dict[str, Any],
+    sentences: list[str],
+) -> None:
+    """Prefect stores what a schedule asks for unseen; `stashhog up` says what fails."""
+    stored = DeploymentResponse(
+        id=uuid4(),
+        flow_id=uuid4(),
+        name="stored",
+        parameters=deployment,
+        schedules=[
+            DeploymentSchedule(
+                slug="mine",
+                schedule=CronSchedule(cron="1 2 3 4 *"),
+                parameters=schedule,
+            )
+        ],
+    )
+
+    said = refused_parameters(job, stored)
+
+    assert len(said) == len(sentences)
+    assert all(a.startswith(b) for a, b in zip(said, sentences, strict=True)), said
 
 
 @pytest.mark.parametrize(
