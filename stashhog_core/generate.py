@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from stashhog_core.db.generated import (
     mark_generated,
-    scenes_lacking_phash,
+    mirrored_phashes,
     scenes_not_generated,
 )
 from stashhog_core.db.manifest import forget_hashes
@@ -269,14 +269,25 @@ class _Run:
     def _expect_phashes(
         self, scene_ids: Sequence[int], params: StashGenerateParams
     ) -> None:
-        """Have the next sync fetch the scenes whose phash the mirror lacks.
+        """Have the next sync fetch the scenes that got a phash.
 
-        Stash moves no time of change when it makes one.
+        Stash moves no time of change when it makes one. A scene for which Stash can
+        make none is as it was, and fetching it again would show nothing new.
         """
         # The mirror knows nothing of a further server.
-        if params.phashes and self.params.server is None:
-            with self.database.transaction() as session:
-                forget_hashes(session, scenes_lacking_phash(session, scene_ids))
+        if not params.phashes or self.params.server is not None:
+            return
+        with self.database.transaction() as session:
+            before = mirrored_phashes(
+                session, scene_ids, only_lacking=not params.overwrite
+            )
+        lacking = set(self.stash.scenes_lacking_phash(sorted(before)))
+        asked = before.keys() if params.overwrite else lacking
+        media, _ = self.stash.scene_media(sorted(asked))
+        got = before.keys() - asked
+        got |= {scene.id for scene in media if scene.phashes != before[scene.id]}
+        with self.database.transaction() as session:
+            forget_hashes(session, got)
 
     def _check_not_dropped(self, server_job: ServerJob, job: Job) -> None:
         """Make sure that the job was not dropped for a scene deleted meanwhile.

@@ -8,7 +8,6 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     any_,
-    exists,
     func,
     literal,
     select,
@@ -84,19 +83,34 @@ def media_basis(session: Session, scene_ids: Sequence[int]) -> dict[int, int]:
     return dict(rows.tuples().all())
 
 
-def scenes_lacking_phash(session: Session, among: Sequence[int]) -> list[int]:
-    """Return those of the scenes of which the mirror lacks the phash of a file."""
-    phash = exists().where(
-        SceneFingerprint.scene_id == SceneFile.scene_id,
-        SceneFingerprint.file_id == SceneFile.file_id,
-        SceneFingerprint.kind == "phash",
+def mirrored_phashes(
+    session: Session, among: Sequence[int], *, only_lacking: bool
+) -> dict[int, list[str]]:
+    """Return the phashes that the mirror has of the files of these scenes, sorted.
+
+    Args:
+        session: Open session; nothing is written.
+        among: The scenes. Those without any file are left out.
+        only_lacking: Leave out the scenes of which each file has a phash here.
+    """
+    phash = SceneFingerprint.value
+    query = (
+        select(SceneFile.scene_id, func.array_agg(phash))
+        .outerjoin(
+            SceneFingerprint,
+            (SceneFingerprint.scene_id == SceneFile.scene_id)
+            & (SceneFingerprint.file_id == SceneFile.file_id)
+            & (SceneFingerprint.kind == "phash"),
+        )
+        .where(SceneFile.scene_id == any_(_id_array(among)))
+        .group_by(SceneFile.scene_id)
     )
-    lacking = (
-        select(SceneFile.scene_id)
-        .where(SceneFile.scene_id == any_(_id_array(among)), ~phash)
-        .distinct()
-    )
-    return list(session.scalars(lacking))
+    if only_lacking:
+        query = query.having(func.bool_or(phash.is_(None)))
+    return {
+        scene_id: sorted(value for value in values if value is not None)
+        for scene_id, values in session.execute(query)
+    }
 
 
 def mark_generated(

@@ -278,6 +278,12 @@ class SceneMedia(Payload, frozen=True, kw_only=True):
     files: tuple[HashedFile, ...] = ()
     scene_markers: tuple[MarkerMedia, ...] = ()
 
+    @property
+    def phashes(self) -> list[str]:
+        """The perceptual hashes of its files, sorted."""
+        hashes = [found for file in self.files for found in file.fingerprints]
+        return sorted(found.value for found in hashes if found.type == "phash")
+
 
 class JobEvent(Payload, frozen=True, kw_only=True):
     """News of a job, told over the websocket. REMOVE: it is over."""

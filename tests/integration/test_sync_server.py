@@ -26,6 +26,7 @@ from stashhog_core.db.models import (
     Performer,
     Scene,
     SceneFile,
+    SceneFingerprint,
     ScenePerformer,
     SceneTag,
     Studio,
@@ -34,7 +35,8 @@ from stashhog_core.db.models import (
 )
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError, TransientError
-from stashhog_core.params import SyncParams, VerifyMirrorParams
+from stashhog_core.generate import generate
+from stashhog_core.params import StashGenerateParams, SyncParams, VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
 from stashhog_core.settings import StashSettings
@@ -94,6 +96,18 @@ class Site:
         )
         self._wait_for(int(job_id))
 
+    def generate_phashes(self, *scenes: int, overwrite: bool = False) -> None:
+        """Have Stash make perceptual hashes, as the job does."""
+        kinds = dict.fromkeys(("covers", "previews", "sprites"), False)
+        generate(
+            self.client,
+            self.database,
+            StashGenerateParams(scene_ids=scenes, overwrite=overwrite, **kinds),
+            Progress(),
+            run_id=uuid.uuid4().hex,
+            settings=self.settings,
+        )
+
     def _wait_for(self, job_id: int) -> None:
         follow(
             self.client,
@@ -104,10 +118,10 @@ class Site:
             outage_limit_seconds=0,
         )
 
-    def add_video(self, name: str) -> Path:
+    def add_video(self, name: str, seconds: float = 1) -> Path:
         """Write a video whose content no Stash has seen, and scan it."""
         path = self.folder / name
-        write_video(path, seconds=1, seed=zlib.crc32(bytes(path)))
+        write_video(path, seconds=seconds, seed=zlib.crc32(bytes(path)))
         self.scan()
         return path
 
@@ -363,6 +377,51 @@ def test_lists_without_an_order_differ_in_nothing(site: Site) -> None:
 
     assert len(site.paths(scene)) == 7
     assert site.paths(scene)[0] == str(path)
+    site.assert_mirror_is_right()
+
+
+def test_only_a_scene_that_got_a_phash_is_fetched(site: Site) -> None:
+    """A phash moves no time; one that cannot be made leaves nothing to fetch.
+
+    The real server makes none of a video of a single second.
+    """
+    short, long = site.add_video("short.mp4"), site.add_video("long.mp4", seconds=4)
+    site.sync()
+    scenes = site.scene_at(short), site.scene_at(long)
+    if site.server:
+        site.server.faults.failing_items.add(f"phash {short}")
+    site.generate_phashes(*scenes)
+    hashes = select(SceneFingerprint.scene_id).where(
+        SceneFingerprint.kind == "phash", SceneFingerprint.scene_id.in_(scenes)
+    )
+
+    assert site.pending() == {"changed": 1}
+    assert site.sync().updated == 1
+    assert site.values(hashes) == [(scenes[1],)]
+    site.generate_phashes(*scenes)
+    assert site.pending() == {}
+    site.assert_mirror_is_right()
+
+
+def test_phash_that_was_made_anew_is_fetched(site: Site) -> None:
+    """Stash keeps the phash of a replaced file until it is told to overwrite it."""
+    path = site.add_video("video.mp4", seconds=4)
+    site.sync()
+    scene = site.scene_at(path)
+    site.generate_phashes(scene)
+    site.sync()
+    hashes = select(SceneFingerprint.value).where(
+        SceneFingerprint.kind == "phash", SceneFingerprint.scene_id == scene
+    )
+    before = site.values(hashes)
+    write_video(path, seconds=5, seed=zlib.crc32(bytes(path)) + 1)
+    site.scan()
+    site.sync()
+    site.generate_phashes(scene, overwrite=True)
+
+    assert site.pending() == {"changed": 1}
+    site.sync()
+    assert site.values(hashes) != before
     site.assert_mirror_is_right()
 
 
