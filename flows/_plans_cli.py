@@ -3,17 +3,19 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
 
 from flows._run_here import console, open_session, print_json, run_here
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.report import counted
+from stashhog_core.report import counted, left_alone_in_words, review_in_words
 from stashhog_core.settings import get_settings
 from stashhog_core.stash_params import MAX_ID
+from stashhog_core.validation import first_problem
 
 if TYPE_CHECKING:
     from stashhog_core.analysis.plans import PlanSummary
@@ -55,6 +57,14 @@ Below = Annotated[
         min=0,
         max=1,
         help="Only those less sure.",
+    ),
+]
+
+
+Again = Annotated[
+    bool,
+    typer.Option(
+        "--again", help="Also decide anew on changes that were decided before."
     ),
 ]
 
@@ -143,7 +153,7 @@ def _print_summary(plan: "PlanSummary") -> None:
         console.print(f"Cost: {escape(costs)}")
 
 
-def _decide(word: str) -> Callable[..., None]:
+def _decide(word: Literal["accept", "reject"]) -> Callable[..., None]:
     def command(
         plan_id: PlanId,
         change: Changes = None,
@@ -153,12 +163,13 @@ def _decide(word: str) -> Callable[..., None]:
         detector: Detector = None,
         confidence_from: From = None,
         confidence_below: Below = None,
+        again: Again = False,
+        as_json: AsJson = False,
     ) -> None:
-        from stashhog_core.analysis import review
-        from stashhog_core.analysis.deciding import selected
-
-        act = {"accept": review.approve, "reject": review.reject}[word]
-        selection = review.Selection(
+        _review(
+            plan_id,
+            as_json,
+            decision=word,
             change_ids=change,
             scene_ids=scene,
             field=field,
@@ -166,29 +177,37 @@ def _decide(word: str) -> Callable[..., None]:
             detector=detector,
             confidence_from=confidence_from,
             confidence_below=confidence_below,
+            again=again,
         )
-        with open_session() as session:
-            states = selected(session, plan_id, selection)
-            count = act(session, plan_id, selection)
-        _say(word, f"{word.capitalize()}ed", count, states, plan_id)
 
     return command
 
 
-def _say(word: str, done: str, count: int, states: dict[str, int], plan: int) -> None:
-    if count:
-        console.print(f"{done} {counted(count, 'change', 'changes')} of plan {plan}")
-    elif states:
-        already = ", ".join(f"{number} {state}" for state, number in states.items())
-        console.print(f"Nothing of plan {plan} was left to {word}: {already} already")
-    else:
-        console.print(f"Plan {plan} has no changes")
+def _review(plan_id: int, as_json: bool, **values: Any) -> None:
+    """Decide as the form does, and say what came of it."""
+    from stashhog_core.analysis.deciding import decide
+    from stashhog_core.params import ReviewPlanParams
+
+    try:
+        params = ReviewPlanParams(plan_id=plan_id, **values)
+    except ValidationError as error:
+        name = error.errors()[0]["loc"][0]
+        raise ConfigurationError(
+            f"The option {name} is refused", remedy=first_problem(error)
+        ) from error
+    with open_session() as session:
+        result = decide(session, params)
+    if as_json:
+        print(result.model_dump_json(indent=2))  # noqa: T201 - the asked-for output
+        return
+    for line in review_in_words(params, result):
+        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
-app.command("accept", help="Approve the selected changes; none named: all.")(
+app.command("accept", help="Approve the selected open changes; none named: all.")(
     _decide("accept")
 )
-app.command("reject", help="Turn down the selected changes, and remember that.")(
+app.command("reject", help="Reject the selected open changes, and remember that.")(
     _decide("reject")
 )
 
@@ -200,20 +219,21 @@ def replace(
     by: Annotated[str, typer.Argument(help="The existing name to propose instead.")],
     field: FieldName = None,
     scene: Scenes = None,
+    change: Changes = None,
+    again: Again = False,
+    as_json: AsJson = False,
 ) -> None:
     """Propose another existing tag, performer or studio instead of a value."""
-    from stashhog_core.analysis.deciding import selected
-    from stashhog_core.analysis.replacing import replace_value
-    from stashhog_core.analysis.review import Selection
-
-    selection = Selection(value=value, field=field, scene_ids=scene)
-    with open_session() as session:
-        states = selected(session, plan_id, selection, replacing=True)
-        count = replace_value(session, plan_id, selection, by)
-    if not count and states.keys() & {"pending", "approved"}:
-        console.print(f"Plan {plan_id} proposes {escape(by)} there already")
-        return
-    _say("replace", "Replaced", count, states, plan_id)
+    _review(
+        plan_id,
+        as_json,
+        value=value,
+        replace_by=by,
+        field=field,
+        scene_ids=scene,
+        change_ids=change,
+        again=again,
+    )
 
 
 @app.command("edit")
@@ -345,6 +365,15 @@ def export(
 def import_(
     plan_id: PlanId,
     file: Annotated[Path, typer.Argument(help="An exported file with decisions.")],
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again",
+            help="Also carry out rows whose change was decided on or replaced after "
+            "the export.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Carry out the decisions of an exported file, all of them or none."""
     from stashhog_core.analysis.exchange import import_plan
@@ -352,12 +381,25 @@ def import_(
     as_format = _format(file)
     try:
         content = file.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigurationError(f"{file} cannot be read ({error})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"{file} cannot be read: it is no UTF-8 text",
+            remedy="save it as UTF-8, in a spreadsheet as `CSV UTF-8`",
+        ) from error
     with open_session() as session:
-        counts = import_plan(session, plan_id, content, as_format)
-    words = ", ".join(f"{count} {what}" for what, count in counts.items())
-    console.print(f"Plan {plan_id}: {words}")
+        result = import_plan(session, plan_id, content, as_format, again=again)
+    if as_json:
+        print_json(result.model_dump())
+        return
+    console.print(
+        f"Plan {plan_id}: {result.accepted} accepted, {result.rejected} rejected, "
+        f"{result.replaced} replaced",
+        highlight=False,
+    )
+    for line in left_alone_in_words(result, "--again carries their rows out too"):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _format(file: Path) -> Literal["csv", "json"]:

@@ -15,6 +15,11 @@ class AutoApplyResult(Result):
     conflicts: int = 0
     skipped: int = Field(default=0, description="Changes of scenes that are gone.")
     failed: int = 0
+    rejected: int = Field(
+        default=0,
+        description="Changes that people rejected earlier; approving every pending "
+        "change left them alone.",
+    )
     errors: tuple[ItemFailure, ...] = ()
 
 

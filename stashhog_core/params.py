@@ -210,6 +210,11 @@ class ReviewPlanParams(JobParams):
         description="Instead of `value`, propose this existing tag, performer or "
         "studio in the selected changes before deciding.",
     )
+    again: bool = Field(
+        default=False,
+        description="Also decide anew on selected changes that were decided before. "
+        "Without this option only open changes and those named in change_ids change.",
+    )
     apply: bool = Field(
         default=False, description="Then bring what is approved to Stash."
     )

@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from stashhog_core.markdown import cell, link, scene_link
+from stashhog_core.params import ReviewPlanParams
 from stashhog_core.results import (
+    ImportedDecisions,
     Result,
+    ReviewResult,
     Step,
     StepResult,
     SyncResult,
@@ -76,6 +79,49 @@ _SUBJECTS: tuple[tuple[str, str, str], ...] = (
 def counted(count: int, one: str, many: str) -> str:
     """Return a number with the word for one or for many."""
     return f"{count} {one if count == 1 else many}"
+
+
+def review_in_words(params: ReviewPlanParams, result: ReviewResult) -> Iterator[str]:
+    """Yield what a decision on a plan came to, a line for each fact."""
+    plan = f"plan {result.plan_id}"
+    if params.decision == "cancel":
+        yield f"Cancelled {plan}"
+        return
+    done, word, state = {
+        "accept": ("Accepted", "accept", "approved"),
+        "reject": ("Rejected", "reject", "rejected"),
+    }.get(params.decision, ("Replaced", "replace", ""))
+    nothing = not (result.replaced or result.decided)
+    if result.replaced:
+        yield f"Replaced {counted(result.replaced, 'change', 'changes')} of {plan}"
+    if result.decided:
+        yield f"{done} {counted(result.decided, 'change', 'changes')} of {plan}"
+    if nothing and result.already:
+        yield f"Nothing of {plan} was left to {word}: {result.already} {state} already"
+    elif nothing and result.left_alone:
+        yield f"Nothing of {plan} was left to {word}"
+    elif nothing and params.replace_by is not None:
+        yield f"{plan.capitalize()} proposes {params.replace_by} there already"
+    elif nothing:
+        yield f"{plan.capitalize()} has no changes"
+    yield from left_alone_in_words(result, "--change or --again decides anew")
+
+
+def left_alone_in_words(
+    result: ReviewResult | ImportedDecisions, remedy: str
+) -> Iterator[str]:
+    """Yield which earlier decisions were overruled, and which were left alone."""
+    if result.overruled:
+        were = counted(result.overruled, "change", "changes")
+        yield f"{were} had been decided before and got the new decision"
+    if result.left_alone:
+        earlier = ", ".join(
+            f"{number} {state}"
+            if state == "being applied"
+            else f"{number} {state} earlier"
+            for state, number in result.left_alone.items()
+        )
+        yield f"{earlier}, left alone ({remedy})"
 
 
 def run_name(job: str, result: Result) -> str:

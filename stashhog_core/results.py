@@ -178,6 +178,11 @@ class ApplyResult(Result):
     conflicts: int = 0
     skipped: int = Field(default=0, description="Changes of scenes that are gone.")
     failed: int = 0
+    rejected: int = Field(
+        default=0,
+        description="Changes that people rejected earlier; approving every pending "
+        "change left them alone.",
+    )
     scene_ids: tuple[int, ...] = ()
     errors: tuple[ItemFailure, ...] = ()
 
@@ -208,9 +213,39 @@ class ReviewResult(Result):
     plan_state: str
     decided: int = Field(default=0, description="Changes accepted or rejected.")
     replaced: int = Field(default=0, description="Changes that got another value.")
+    overruled: int = Field(
+        default=0, description="Of these, changes that had been decided before."
+    )
+    already: int = Field(
+        default=0, description="Selected changes that had this decision before."
+    )
+    left_alone: dict[str, int] = Field(
+        default_factory=dict,
+        description="Selected changes that were decided otherwise before and stay as "
+        "they are, by that decision.",
+    )
     pending: int = Field(default=0, description="Changes still to be reviewed.")
     applied: int = 0
     errors: tuple[ItemFailure, ...] = ()
+
+
+class ImportedDecisions(Result):
+    """What the decisions of an exported plan came to, counted in changes."""
+
+    accepted: int = 0
+    rejected: int = 0
+    replaced: int = Field(default=0, description="Changes that got another value.")
+    overruled: int = Field(
+        default=0, description="Of these, changes that had been decided before."
+    )
+    already: int = Field(
+        default=0, description="Changes that had the decision of their row before."
+    )
+    left_alone: dict[str, int] = Field(
+        default_factory=dict,
+        description="Changes that were decided on or replaced after the export and "
+        "stay as they are, by what became of them.",
+    )
 
 
 class StashGenerateResult(Result):

@@ -81,11 +81,12 @@ def apply_plan(
     plan_id = params.plan_id
     with plan_lock(database, plan_id):
         with database.transaction() as session:
-            records.begin_applying(
+            rejected = records.begin_applying(
                 session, plan_id, params.change_ids, auto_approve=params.auto_approve
             )
             scene_ids = records.approved_scene_ids(session, plan_id, params.change_ids)
         run = _Apply(stash, database, plan_id, create_missing_tags)
+        run.counts["rejected"] = rejected
         for start in range(0, len(scene_ids), SCENES_PER_PAGE):
             ids = scene_ids[start : start + SCENES_PER_PAGE]
             with database.transaction() as session:
@@ -296,6 +297,7 @@ class _Apply:
             conflicts=self.counts["conflict"],
             skipped=self.counts["skipped"],
             failed=self.counts["failed"],
+            rejected=self.counts["rejected"],
             scene_ids=tuple(sorted(self.changed_scenes)),
             errors=tuple(self.failures),
         )

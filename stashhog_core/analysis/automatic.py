@@ -8,6 +8,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.job import unanalyzed_scene_ids
+from stashhog_core.analysis.review import decidable
 from stashhog_core.db.models import AnalysisPlan, JobReport, PlanChange
 
 VIDEO_ANALYSIS = "auto_video_analysis"
@@ -57,13 +58,16 @@ def applicable_plans(
         prefixes: Only plans whose name starts with one of these; none: all.
         with_pending: Also plans that have nothing but pending changes.
     """
-    states = ["approved", "pending"] if with_pending else ["approved"]
+    to_apply = PlanChange.state == "approved"
+    if with_pending:
+        # What is turned down waits for a person: it is never approved in bulk.
+        to_apply |= decidable("approved", again=False)
     query = (
         select(AnalysisPlan.id, AnalysisPlan.run_id)
         .where(
             AnalysisPlan.state.in_(["draft", "reviewing"]),
             select(PlanChange.id)
-            .where(PlanChange.plan_id == AnalysisPlan.id, PlanChange.state.in_(states))
+            .where(PlanChange.plan_id == AnalysisPlan.id, to_apply)
             .exists(),
         )
         .order_by(AnalysisPlan.id)

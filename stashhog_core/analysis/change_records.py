@@ -9,6 +9,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.plan_writing import AUTOMATIC
+from stashhog_core.analysis.review import decidable, decision_so_far
 from stashhog_core.analysis.three_way import Change
 from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.errors import JobError
@@ -42,8 +43,10 @@ def begin_applying(
     change_ids: Sequence[int] | None,
     *,
     auto_approve: bool,
-) -> None:
+) -> int:
     """Make a plan ready to be applied; approve what is pending, if told so.
+
+    Returns how many changes people have rejected, which approving left alone.
 
     Raises:
         JobError: There is no such plan or change, or the plan was cancelled.
@@ -57,16 +60,21 @@ def begin_applying(
         raise JobError(f"Plan {plan_id} was cancelled", remedy="analyse again")
     if foreign := unknown_changes(session, change_ids or (), plan_id):
         raise JobError(f"Plan {plan_id} has no change {', '.join(map(str, foreign))}")
-    if auto_approve:
-        pending = update(PlanChange).where(
-            PlanChange.plan_id == plan_id, PlanChange.state == "pending"
-        )
-        if change_ids is not None:
-            pending = pending.where(PlanChange.id.in_(change_ids))
-        session.execute(pending.values(state="approved", approved_by=AUTOMATIC))
     if plan.state in ("pending", "draft"):
         # The caller holds the plan's lock: whoever was building it is gone.
         plan.state = "reviewing"
+    if not auto_approve:
+        return 0
+    chosen = PlanChange.plan_id == plan_id
+    if change_ids is not None:
+        chosen &= PlanChange.id.in_(change_ids)
+    session.execute(
+        update(PlanChange)
+        .where(chosen, decidable("approved", again=False))
+        .values(state="approved", approved_by=AUTOMATIC)
+    )
+    rejected = select(func.count()).where(chosen, decision_so_far() == "rejected")
+    return session.scalar(rejected) or 0
 
 
 def unknown_changes(

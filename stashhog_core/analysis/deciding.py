@@ -12,6 +12,7 @@ from stashhog_core.analysis.plans import read_plan
 from stashhog_core.analysis.proposals import member_key
 from stashhog_core.analysis.replacing import find_member, replace_value
 from stashhog_core.analysis.review import (
+    Outcome,
     Selection,
     approve,
     cancel,
@@ -26,6 +27,9 @@ from stashhog_core.results import ReviewResult
 
 def decide(session: Session, params: ReviewPlanParams) -> ReviewResult:
     """Replace, then accept or reject, what is selected.
+
+    Changes that were decided before stay as they are and are counted, unless they are
+    named by id or `params.again` is set.
 
     Raises:
         JobError: There is no such plan, or it is closed; nothing of it matches; a name
@@ -43,7 +47,8 @@ def decide(session: Session, params: ReviewPlanParams) -> ReviewResult:
         confidence_below=params.confidence_below,
     )
     selections = [selection]
-    replaced = decided = 0
+    again = params.again
+    replaced = decided = Outcome()
     if params.replace_by is not None:
         if params.value is None and params.change_ids is None:
             raise JobError(
@@ -53,23 +58,31 @@ def decide(session: Session, params: ReviewPlanParams) -> ReviewResult:
         if params.value is not None:
             names = _main_names(session, plan_id, selection, params.replace_by)
             selections = [replace(selection, value=name) for name in names]
-        replaced = replace_value(session, plan_id, selection, params.replace_by)
+        replaced = replace_value(
+            session, plan_id, selection, params.replace_by, again=again
+        )
     elif params.decision in ("accept", "reject"):
         selected(session, plan_id, selection)
     if params.decision == "accept":
-        decided = sum(approve(session, plan_id, each) for each in selections)
+        for each in selections:
+            decided += approve(session, plan_id, each, again=again)
     elif params.decision == "reject":
-        decided = sum(reject(session, plan_id, each) for each in selections)
+        for each in selections:
+            decided += reject(session, plan_id, each, again=again)
     elif params.decision == "cancel":
         cancel(session, plan_id)
     session.flush()
     plan = read_plan(session, plan_id)
+    both = replaced + decided
     return ReviewResult(
         status="completed",
         plan_id=plan.id,
         plan_state=plan.state,
-        decided=decided,
-        replaced=replaced,
+        decided=decided.changed,
+        replaced=replaced.changed,
+        overruled=both.overruled,
+        already=both.already,
+        left_alone=dict(both.left_alone),
         pending=plan.counts.get("pending", 0),
     )
 

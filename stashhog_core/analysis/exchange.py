@@ -3,16 +3,26 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.plans import ChangeRow, plan_changes
-from stashhog_core.analysis.replacing import edit_text, replace_value
-from stashhog_core.analysis.review import Selection, approve, reject
+from stashhog_core.analysis.replacing import edit_text, find_member, replace_value
+from stashhog_core.analysis.review import (
+    Outcome,
+    Selection,
+    approve,
+    open_plan,
+    reject,
+)
 from stashhog_core.analysis.three_way import TEXT_FIELDS
 from stashhog_core.errors import JobError
+from stashhog_core.results import ImportedDecisions
+from stashhog_core.stash_params import MAX_ID
 
 Format = Literal["csv", "json"]
 COLUMNS = (
@@ -21,6 +31,7 @@ COLUMNS = (
     "field",
     "action",
     "value",
+    "proposed",
     "now",
     "confidence",
     "detector",
@@ -28,13 +39,25 @@ COLUMNS = (
     "state",
     "decision",
 )
-DECISIONS = ("accept", "reject", "")
+DECISIONS = {"accept": "approved", "reject": "rejected", "": ""}
+"""What can be written under `decision`, and the state that it stands for."""
+
+_REPLACED = "replaced"
+"""What is said of a change that got another value after its plan was exported."""
+
+# A spreadsheet takes a cell that begins so for a formula and computes it. A quotation
+# mark before it makes it a text; quotation marks that stand there already are kept.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_SEPARATORS = ",;\t"
+_UNSTORABLE = re.compile("[\\0\ud800-\udfff]")
 
 
 def export_plan(session: Session, plan_id: int, as_format: Format) -> str:
     """Return all changes of a plan; write accept or reject under `decision`.
 
-    A changed `value` is a replacement: another name, or another text.
+    A changed `value` is a replacement: another name, or another text. In CSV a text
+    that a spreadsheet would compute as a formula begins with an apostrophe, which
+    importing takes off again.
 
     Raises:
         JobError: There is no such plan.
@@ -45,54 +68,203 @@ def export_plan(session: Session, plan_id: int, as_format: Format) -> str:
     lines = io.StringIO(newline="")
     writer = csv.DictWriter(lines, COLUMNS)
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(
+        {name: to_cell(value) for name, value in row.items()} for row in rows
+    )
     return lines.getvalue()
 
 
+def to_cell(value: Any) -> Any:
+    """Return a value for a cell of CSV: no spreadsheet takes it for a formula."""
+    if isinstance(value, str) and _FORMULA.match(value):
+        return f"'{value}"
+    return value
+
+
+def from_cell(text: str) -> str:
+    """Return what `to_cell` has made a cell of."""
+    if text.startswith("'") and _FORMULA.match(text):
+        return text[1:]
+    return text
+
+
 def import_plan(
-    session: Session, plan_id: int, content: str, as_format: Format
-) -> dict[str, int]:
+    session: Session,
+    plan_id: int,
+    content: str,
+    as_format: Format,
+    *,
+    again: bool = False,
+) -> ImportedDecisions:
     """Carry out the decisions of an exported file, all of them or none.
 
-    Returns how many changes were accepted, rejected and replaced. Rows may be left
-    out; of each row only `id`, `decision` and `value` are read.
+    A row is somebody's decision on what the file shows. Where the change got another
+    decision or another value after the export, nobody decided on what it is now: such
+    a row is left alone and counted. Rows may be left out; of each row `id`, `decision`
+    and `value` are read, and what the change was: `state` and `proposed`. Without a
+    `state`, the change must be pending.
+
+    Args:
+        session: Open session; the caller commits.
+        plan_id: The plan.
+        content: The text of the file.
+        as_format: Its format.
+        again: Carry out the other rows too, whatever happened since.
 
     Raises:
-        JobError: The file cannot be read, names another plan's change or an unknown
-            decision, or the plan is closed.
+        JobError: The file cannot be read, names another plan's change, a change twice,
+            an unknown decision or a value that is no text, or the plan is closed.
     """
-    known = {change.id: change for change in plan_changes(session, plan_id)}
+    # Held first: nobody else decides between the comparison and the decision.
+    open_plan(session, plan_id)
     decided: dict[str, list[int]] = {"accept": [], "reject": []}
-    replaced = 0
-    for number, row in enumerate(_rows(content, as_format), 1):
-        change = known.get(_id(row, number))
+    accepted = replaced = total = Outcome()
+    overruled = 0
+    for line in list(_lines(session, plan_id, _rows(content, as_format))):
+        change = line.change
+        if line.left_alone_for is not None and not (again and line.is_reviewable):
+            total += Outcome(left_alone={line.left_alone_for: 1})
+            continue
+        if line.asks_for_nothing:
+            total += Outcome(already=1)
+            continue
+        overruled += change.state != "pending"
+        decision = line.decision
+        if line.value is not None:
+            if decision == "accept" and change.state == "rejected":
+                # A value that is turned down takes no other: it is accepted first.
+                accepted += _carry_out(approve, session, plan_id, [change.id])
+                decision = ""
+            replaced += _replace(session, plan_id, change, line.value)
+        if decision:
+            decided[decision].append(change.id)
+    accepted += _carry_out(approve, session, plan_id, decided["accept"])
+    # Rejecting comes last: it may close the plan.
+    rejected = _carry_out(reject, session, plan_id, decided["reject"])
+    total += replaced + accepted + rejected
+    return ImportedDecisions(
+        accepted=accepted.changed,
+        rejected=rejected.changed,
+        replaced=replaced.changed,
+        overruled=overruled,
+        already=total.already,
+        left_alone=dict(total.left_alone),
+    )
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What a row asks for.
+
+    Attributes:
+        change: The change as it is now.
+        decision: accept, reject or nothing.
+        value: Another value that somebody wrote over the exported one.
+        shows_value: Whether the row shows the value that the change has now.
+        state: The state that the row shows.
+    """
+
+    change: ChangeRow
+    decision: str
+    value: str | None
+    shows_value: bool
+    state: str
+
+    @property
+    def is_reviewable(self) -> bool:
+        """Whether the change can still be decided on, or be given this value."""
+        states = ["pending", "approved"]
+        if self.value is None or self.decision == "accept":
+            states.append("rejected")
+        return self.change.state in states
+
+    @property
+    def asks_for_nothing(self) -> bool:
+        """Whether the change is as the row asks already."""
+        return self.value is None and DECISIONS[self.decision] == self.change.state
+
+    @property
+    def left_alone_for(self) -> str | None:
+        """What happened to the change since, or what it does not come back from."""
+        if self.shows_value and self.asks_for_nothing:
+            return None
+        if self.state != self.change.state or not self.is_reviewable:
+            return self.change.state
+        return None if self.shows_value else _REPLACED
+
+
+def _lines(
+    session: Session, plan_id: int, rows: Iterable[Mapping[str, Any]]
+) -> Iterator[_Line]:
+    """Yield the rows that ask for anything."""
+    known = {change.id: change for change in plan_changes(session, plan_id)}
+    numbers: dict[int, int] = {}
+    for number, row in enumerate(rows, 1):
+        change_id = _id(row, number)
+        change = known.get(change_id)
         if change is None:
-            raise JobError(f"Row {number}: plan {plan_id} has no change {row['id']}")
-        decision = str(row.get("decision") or "").strip().lower()
+            raise JobError(f"Row {number}: plan {plan_id} has no change {change_id}")
+        if change_id in numbers:
+            raise JobError(
+                f"Row {number}: change {change_id} is in row {numbers[change_id]} too",
+                remedy="leave one of the rows out",
+            )
+        numbers[change_id] = number
+        decision = _text(row, "decision", number).strip().lower()
         if decision not in DECISIONS:
             raise JobError(
                 f"Row {number}: the decision {decision!r} is not known",
                 remedy="write accept, reject or nothing",
             )
-        value = row.get("value")
-        if value is not None and value != _value(change):
-            if change.field in TEXT_FIELDS:
-                edit_text(session, plan_id, change.id, str(value))
-            else:
-                selection = Selection(change_ids=[change.id])
-                replace_value(session, plan_id, selection, str(value))
-            replaced += 1
-        if decision:
-            decided[decision].append(change.id)
-    counts = {"accepted": 0, "rejected": 0, "replaced": replaced}
-    # Rejecting comes last: it may close the plan.
-    if decided["accept"]:
-        selection = Selection(change_ids=decided["accept"])
-        counts["accepted"] = approve(session, plan_id, selection)
-    if decided["reject"]:
-        selection = Selection(change_ids=decided["reject"])
-        counts["rejected"] = reject(session, plan_id, selection)
-    return counts
+        shows_value, value = _wish(session, change, row, number)
+        if value is not None or decision:
+            state = _text(row, "state", number).strip() or "pending"
+            yield _Line(change, decision, value, shows_value, state)
+
+
+def _carry_out(
+    decide: Callable[[Session, int, Selection], Outcome],
+    session: Session,
+    plan_id: int,
+    change_ids: Sequence[int],
+) -> Outcome:
+    if not change_ids:
+        return Outcome()
+    return decide(session, plan_id, Selection(change_ids=change_ids))
+
+
+def _replace(session: Session, plan_id: int, change: ChangeRow, value: str) -> Outcome:
+    if change.field in TEXT_FIELDS:
+        edit_text(session, plan_id, change.id, value)
+        return Outcome(changed=1)
+    return replace_value(session, plan_id, Selection(change_ids=[change.id]), value)
+
+
+def _wish(
+    session: Session, change: ChangeRow, row: Mapping[str, Any], number: int
+) -> tuple[bool, str | None]:
+    """Return whether a row shows what its change is now, and a value written over."""
+    live = _value(change)
+    value = live if row.get("value") is None else _text(row, "value", number)
+    if _same(value, live):
+        return True, None
+    exported = _text(row, "proposed", number) if "proposed" in row else live
+    if _same(value, exported):
+        return False, None
+    by_name = change.field not in TEXT_FIELDS
+    if by_name and find_member(session, change.field, value)["name"] == live:
+        # Written as an alias, it is the same value.
+        return True, None
+    return _same(exported, live), value
+
+
+def _same(one: str, other: str) -> bool:
+    """Compare texts; spreadsheets write the ends of lines in their own way."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _row(change: ChangeRow) -> dict[str, Any]:
@@ -103,6 +275,7 @@ def _row(change: ChangeRow) -> dict[str, Any]:
         "field": change.field,
         "action": change.action,
         "value": _value(change),
+        "proposed": _value(change),
         "now": now["name"] if isinstance(now, Mapping) else now or "",
         "confidence": change.confidence,
         "detector": change.detector,
@@ -122,22 +295,68 @@ def _value(change: ChangeRow) -> str:
 
 def _rows(content: str, as_format: Format) -> Iterable[Mapping[str, Any]]:
     if as_format == "csv":
-        # Spreadsheets write a mark of the encoding first.
-        text = content.removeprefix("\ufeff")
-        return list(csv.DictReader(io.StringIO(text, newline="")))
+        return _csv_rows(content)
     try:
         rows = json.loads(content)
-    except json.JSONDecodeError as error:
+    except RecursionError as error:
+        raise JobError(
+            "The file is no list of changes: its values are nested too deeply",
+            remedy="export it first",
+        ) from error
+    except ValueError as error:
         raise JobError(f"The file is no JSON: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise JobError("The file is no list of changes", remedy="export it first")
     return rows
 
 
-def _id(row: Mapping[str, Any], number: int) -> int:
+def _csv_rows(content: str) -> list[Mapping[str, Any]]:
+    # Spreadsheets write a mark of the encoding first; where a comma is the decimal
+    # sign, they put another separator between the cells.
+    text = content.removeprefix("\ufeff")
+    header = text.partition("\n")[0]
+    separator = max(_SEPARATORS, key=header.count)
     try:
-        return int(row["id"])
-    except (KeyError, TypeError, ValueError) as error:
+        table = csv.DictReader(
+            io.StringIO(text, newline=""), delimiter=separator, strict=True
+        )
+        rows = list(table)
+    except csv.Error as error:
         raise JobError(
-            f"Row {number} has no id of a change", remedy="export the plan first"
+            f"The file is no CSV: {error}", remedy="export it first"
         ) from error
+    if "id" not in (table.fieldnames or ()):
+        raise JobError("The file has no column id", remedy="export the plan first")
+    return [
+        {
+            name: from_cell(cell) if isinstance(cell, str) else cell
+            for name, cell in row.items()
+        }
+        for row in rows
+    ]
+
+
+def _text(row: Mapping[str, Any], column: str, number: int) -> str:
+    """Return a cell of a row; a cell that is not there is empty."""
+    value = row.get(column)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise JobError(
+            f"Row {number}: {column} is no text", remedy="put it in quotation marks"
+        )
+    if _UNSTORABLE.search(value):
+        raise JobError(f"Row {number}: {column} has a character that cannot be stored")
+    return value
+
+
+def _id(row: Mapping[str, Any], number: int) -> int:
+    """Return the id of a row: a whole number, or the text of one."""
+    value = row.get("id")
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,19}\s*", value):
+        return int(value)
+    if type(value) is int and 0 < value <= MAX_ID:
+        return value
+    raise JobError(
+        f"Row {number} has no id of a change", remedy="export the plan first"
+    )

@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,16 @@ from sqlalchemy import func, or_, select, text
 from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.proposals import member_key
-from stashhog_core.analysis.review import Selection, note_review, open_plan, remember
+from stashhog_core.analysis.review import (
+    Outcome,
+    Selection,
+    being_applied,
+    count_decisions,
+    note_review,
+    open_plan,
+    outcome_of,
+    remember,
+)
 from stashhog_core.analysis.three_way import TEXT_FIELDS
 from stashhog_core.db.models import Performer, PlanChange, Studio, Tag
 from stashhog_core.errors import JobError
@@ -24,25 +34,34 @@ _OPEN = ("pending", "approved")
 
 
 def replace_value(
-    session: Session, plan_id: int, selection: Selection, name: str
-) -> int:
+    session: Session,
+    plan_id: int,
+    selection: Selection,
+    name: str,
+    *,
+    again: bool = False,
+) -> Outcome:
     """Put an existing tag, performer or studio in place of the selected values.
 
     The value that was replaced is remembered as turned down. Where a scene has a
-    change for the new value already, the old one is rejected. Returns how many changes
-    were replaced or rejected; they stay pending or approved.
+    change for the new value already, the old one is rejected; a change that is
+    replaced stays pending or approved. What was decided stays as it is, but for
+    approved changes that the selection names by id, or with `again`. Returns how many
+    changes were replaced or rejected.
 
     Raises:
         JobError: There is no such plan, or it is closed; the new name is unknown, or
             a text was selected.
     """
     plan = open_plan(session, plan_id)
-    query = selection.narrow(
-        select(PlanChange).where(
-            PlanChange.plan_id == plan_id, PlanChange.state.in_(_OPEN)
-        )
+    explicit = again or selection.names_changes
+    replaceable = (
+        PlanChange.state.in_(_OPEN if explicit else ["pending"]) & ~being_applied()
     )
-    changes: Sequence[PlanChange] = session.scalars(query).all()
+    of_plan = selection.narrow(select(PlanChange).where(PlanChange.plan_id == plan_id))
+    changes: Sequence[PlanChange] = session.scalars(of_plan.where(replaceable)).all()
+    found = count_decisions(session, of_plan, replaceable)
+    counts = Counter({key: number for key, number in found.items() if not key[0]})
     members = {c.field: find_member(session, c.field, name) for c in changes}
     keys = set(
         session.execute(
@@ -57,15 +76,14 @@ def replace_value(
             )
         ).tuples()
     )
-    replaced = 0
+    turned_down: list[tuple[int, str, str, str]] = []
     for change in changes:
         value_key, proposed = _with(change, members[change.field])
         if value_key == change.value_key:
             continue
-        replaced += 1
-        remember(
-            session,
-            [(change.scene_id, change.field, change.value_key, change.detector)],
+        counts[True, change.state] += 1
+        turned_down.append(
+            (change.scene_id, change.field, change.value_key, change.detector)
         )
         key = (change.scene_id, change.field, change.action, value_key)
         if key in keys:
@@ -74,9 +92,10 @@ def replace_value(
         keys.add(key)
         change.evidence = {**change.evidence, "instead of": _name(change)}
         change.proposed, change.value_key = proposed, value_key
+    remember(session, turned_down)
     session.flush()
     note_review(session, plan)
-    return replaced
+    return outcome_of(counts)
 
 
 def edit_text(session: Session, plan_id: int, change_id: int, value: str) -> None:
@@ -89,6 +108,12 @@ def edit_text(session: Session, plan_id: int, change_id: int, value: str) -> Non
     change = session.get(PlanChange, change_id)
     if change is None or change.plan_id != plan_id:
         raise JobError(f"Plan {plan_id} has no change {change_id}")
+    under_way = select(being_applied()).where(PlanChange.id == change_id)
+    if session.scalar(under_way):
+        raise JobError(
+            f"Change {change_id} is being applied",
+            remedy="apply its plan again to learn whether Stash has the value",
+        )
     if change.state not in _OPEN or change.field not in TEXT_FIELDS:
         raise JobError(
             f"Change {change_id} ({change.field}, {change.state}) is no open text",

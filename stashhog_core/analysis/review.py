@@ -1,10 +1,25 @@
 """Deciding on proposed changes, and remembering what was turned down."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from sqlalchemy import case, delete, func, select, tuple_, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    any_,
+    case,
+    delete,
+    false,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -13,6 +28,14 @@ from stashhog_core.db.models import AnalysisPlan, PlanChange, ReviewMemory
 from stashhog_core.errors import JobError
 
 BY_USER = "user"
+
+BEING_APPLIED = "being applied"
+"""What is said of an approved change that a run has begun to bring to Stash."""
+
+_MEMORY = ("scene_id", "field", "value_key", "detector")
+_SAME_VALUE = and_(
+    *(getattr(ReviewMemory, name) == getattr(PlanChange, name) for name in _MEMORY)
+)
 
 
 @dataclass(frozen=True)
@@ -38,10 +61,15 @@ class Selection:
     confidence_from: float | None = None
     confidence_below: float | None = None
 
+    @property
+    def names_changes(self) -> bool:
+        """Tell whether somebody named the changes one by one: no bulk selection."""
+        return self.change_ids is not None
+
     def narrow(self, query: Any) -> Any:
         """Return `query` restricted to the selected changes."""
         if self.change_ids is not None:
-            query = query.where(PlanChange.id.in_(self.change_ids))
+            query = query.where(PlanChange.id == _any_of(self.change_ids))
         if self.field is not None:
             query = query.where(PlanChange.field == self.field)
         if self.value is not None:
@@ -54,7 +82,7 @@ class Selection:
                 == member_key(self.value)
             )
         if self.scene_ids is not None:
-            query = query.where(PlanChange.scene_id.in_(self.scene_ids))
+            query = query.where(PlanChange.scene_id == _any_of(self.scene_ids))
         if self.detector is not None:
             query = query.where(PlanChange.detector == self.detector)
         if self.confidence_from is not None:
@@ -64,51 +92,183 @@ class Selection:
         return query
 
 
-def approve(
-    session: Session, plan_id: int, selection: Selection, *, by: str = BY_USER
-) -> int:
-    """Approve the selected changes that are pending or rejected; return how many.
+def _any_of(ids: Sequence[int]) -> Any:
+    # One parameter, however many ids: a statement takes 65,535.
+    return any_(literal(list(ids), ARRAY(BigInteger)))
 
-    An approved value is no longer remembered as turned down.
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a decision came to, counted in changes.
+
+    Attributes:
+        changed: Changes that have the decision now and had not before.
+        overruled: Of these, changes that had been decided otherwise.
+        already: Selected changes that had this decision before.
+        left_alone: Selected changes that were decided otherwise and stay as they are,
+            by what became of them: a state, or `being applied`.
+    """
+
+    changed: int = 0
+    overruled: int = 0
+    already: int = 0
+    left_alone: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(
+            self.changed + other.changed,
+            self.overruled + other.overruled,
+            self.already + other.already,
+            dict(Counter(self.left_alone) + Counter(other.left_alone)),
+        )
+
+
+def approve(
+    session: Session,
+    plan_id: int,
+    selection: Selection,
+    *,
+    by: str = BY_USER,
+    again: bool = False,
+) -> Outcome:
+    """Approve the selected changes that are open.
+
+    What was rejected stays rejected, be it here or for the same scene, value and
+    detector in another plan, unless the selection names changes by id or `again` is
+    set: then it is approved, and no longer remembered as turned down.
 
     Raises:
         JobError: There is no such plan, or it is closed or still being built.
     """
-    plan = open_plan(session, plan_id)
-    rows = session.execute(
-        _decided(selection, plan_id, ["pending", "rejected"], "approved", by)
-    ).all()
-    if rows:
-        keys = [tuple(row) for row in rows]
-        session.execute(
-            delete(ReviewMemory).where(
-                tuple_(
-                    ReviewMemory.scene_id,
-                    ReviewMemory.field,
-                    ReviewMemory.value_key,
-                    ReviewMemory.detector,
-                ).in_(keys)
-            )
-        )
-    note_review(session, plan)
-    return len(rows)
+    return _decide(session, plan_id, selection, "approved", by, again=again)
 
 
-def reject(session: Session, plan_id: int, selection: Selection) -> int:
-    """Reject the selected changes that are pending or approved; return how many.
+def reject(
+    session: Session, plan_id: int, selection: Selection, *, again: bool = False
+) -> Outcome:
+    """Reject the selected changes that are open.
 
     They are remembered by scene, field, value and detector, and not proposed again.
+    What was approved stays approved, unless the selection names changes by id or
+    `again` is set.
 
     Raises:
         JobError: There is no such plan, or it is closed or still being built.
     """
+    return _decide(session, plan_id, selection, "rejected", None, again=again)
+
+
+def _decide(
+    session: Session,
+    plan_id: int,
+    selection: Selection,
+    state: Literal["approved", "rejected"],
+    by: str | None,
+    *,
+    again: bool,
+) -> Outcome:
+    # Reviewers come one after the other: each sees what the one before has decided.
     plan = open_plan(session, plan_id)
-    rows = session.execute(
-        _decided(selection, plan_id, ["pending", "approved"], "rejected", None)
-    ).all()
-    remember(session, rows)
+    of_plan = selection.narrow(
+        select(PlanChange.id).where(PlanChange.plan_id == plan_id)
+    )
+    explicit = again or selection.names_changes
+    open_now = decidable(state, again=explicit)
+    counts = count_decisions(session, of_plan, open_now)
+    chosen = PlanChange.id.in_(of_plan.where(open_now))
+    if state == "approved":
+        if explicit:
+            session.execute(delete(ReviewMemory).where(chosen, _SAME_VALUE))
+    else:
+        session.execute(
+            insert(ReviewMemory)
+            .from_select(
+                _MEMORY,
+                select(*(getattr(PlanChange, n) for n in _MEMORY)).where(chosen),
+            )
+            .on_conflict_do_nothing()
+        )
+    session.execute(
+        update(PlanChange).where(chosen).values(state=state, approved_by=by)
+    )
     note_review(session, plan)
-    return len(rows)
+    return outcome_of(counts, wanted=state)
+
+
+def count_decisions(
+    session: Session, of_plan: Select[Any], changing: ColumnElement[bool]
+) -> dict[tuple[bool, str], int]:
+    """Return how many changes there are by (whether they change, what they were)."""
+    change, was = changing.label("change"), decision_so_far().label("was")
+    rows = session.execute(
+        of_plan.with_only_columns(change, was, func.count()).group_by(change, was)
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+def outcome_of(
+    counts: Mapping[tuple[bool, str], int], *, wanted: str | None = None
+) -> Outcome:
+    """Return what a decision came to.
+
+    Args:
+        counts: (whether the decision changes them, what they were) → changes.
+        wanted: The decision; None: another value.
+    """
+    changed = Counter({was: n for (yes, was), n in counts.items() if yes})
+    left = {was: n for (yes, was), n in counts.items() if not yes}
+    already = left.pop(wanted, 0) if wanted else 0
+    return Outcome(
+        changed=changed.total(),
+        overruled=changed.total() - changed["pending"],
+        already=already,
+        left_alone=dict(sorted(left.items())),
+    )
+
+
+def decidable(
+    state: Literal["approved", "rejected"], *, again: bool
+) -> ColumnElement[bool]:
+    """Return the condition of changes that a decision may change.
+
+    A bulk decision takes what is open: pending, and to be approved not turned down in
+    another plan either. With `again` it also takes what was decided otherwise. What a
+    run is bringing to Stash is never taken: only after it is known whether Stash has
+    the value can it be undone.
+    """
+    if again:
+        other = "rejected" if state == "approved" else "approved"
+        return PlanChange.state.in_(["pending", other]) & ~being_applied()
+    if state == "approved":
+        return (PlanChange.state == "pending") & ~turned_down()
+    return PlanChange.state == "pending"
+
+
+def decision_so_far() -> ColumnElement[str]:
+    """Return what became of a change by now, in a word that people understand."""
+    return case(
+        (being_applied(), BEING_APPLIED),
+        ((PlanChange.state == "pending") & turned_down(), "rejected"),
+        else_=PlanChange.state,
+    )
+
+
+def being_applied() -> ColumnElement[bool]:
+    """Return the condition of changes that may be in Stash without a record of it."""
+    return (PlanChange.state == "approved") & func.coalesce(
+        PlanChange.effect.has_key("intended"), false()
+    )
+
+
+def turned_down() -> ColumnElement[bool]:
+    """Return the condition of changes whose value people have rejected for the scene.
+
+    A pending change can be one: the same value was rejected in another plan, undone
+    for good, or taken away in Stash.
+    """
+    return (
+        select(ReviewMemory.scene_id).where(_SAME_VALUE).correlate(PlanChange).exists()
+    )
 
 
 def cancel(session: Session, plan_id: int) -> None:
@@ -122,29 +282,11 @@ def cancel(session: Session, plan_id: int) -> None:
 
 def remember(session: Session, keys: Iterable[Sequence[Any]]) -> None:
     """Keep (scene, field, value, detector) as turned down."""
-    names = ("scene_id", "field", "value_key", "detector")
-    rows = [dict(zip(names, key, strict=True)) for key in {tuple(key) for key in keys}]
+    rows = [
+        dict(zip(_MEMORY, key, strict=True)) for key in {tuple(key) for key in keys}
+    ]
     if rows:
-        session.execute(insert(ReviewMemory).values(rows).on_conflict_do_nothing())
-
-
-def _decided(
-    selection: Selection, plan_id: int, states: list[str], state: str, by: str | None
-) -> Any:
-    return (
-        selection.narrow(
-            update(PlanChange).where(
-                PlanChange.plan_id == plan_id, PlanChange.state.in_(states)
-            )
-        )
-        .values(state=state, approved_by=by)
-        .returning(
-            PlanChange.scene_id,
-            PlanChange.field,
-            PlanChange.value_key,
-            PlanChange.detector,
-        )
-    )
+        session.execute(insert(ReviewMemory).on_conflict_do_nothing(), rows)
 
 
 def open_plan(session: Session, plan_id: int) -> AnalysisPlan:

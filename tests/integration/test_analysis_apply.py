@@ -22,7 +22,7 @@ from stashhog_core.analysis.proposals import (
     set_studio,
     set_text,
 )
-from stashhog_core.analysis.review import Selection, approve
+from stashhog_core.analysis.review import Selection, approve, reject, remember
 from stashhog_core.db.models import (
     AnalysisPlan,
     Marker,
@@ -278,6 +278,24 @@ def test_automatic_approval_is_recorded(mirror: Database) -> None:
     assert result.applied == 1
     with mirror.transaction() as session:
         assert [c.approved_by for c in plan_changes(session, plan_id)] == ["auto"]
+
+
+def test_automatic_approval_leaves_rejected_changes_alone(mirror: Database) -> None:
+    """Rejected in this plan or in another one, named or not: it is not applied."""
+    plan_id = plan_of(mirror, {1: [OUTDOOR, JADE], 2: [OUTDOOR]}, state="pending")
+    with mirror.transaction() as session:
+        ids = [change.id for change in plan_changes(session, plan_id)]
+        reject(session, plan_id, Selection(change_ids=ids[:1]))
+        remember(session, [(1, JADE.field, JADE.value_key, JADE.detector)])
+
+    stash = MemoryStash(1, 2)
+    named = apply(stash, mirror, plan_id, auto_approve=True, change_ids=tuple(ids[:2]))
+    result = apply(stash, mirror, plan_id, auto_approve=True)
+
+    assert (named.applied, named.rejected) == (0, 2)
+    assert (result.applied, result.rejected) == (1, 2)
+    assert states(mirror, plan_id) == ["rejected", "pending", "applied"]
+    assert not stash.library[1].tags
 
 
 def test_only_the_named_changes(mirror: Database) -> None:

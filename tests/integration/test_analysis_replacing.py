@@ -3,13 +3,21 @@
 import csv
 import io
 import json
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import select
 
 from stashhog_core.analysis.deciding import decide
-from stashhog_core.analysis.exchange import export_plan, import_plan
+from stashhog_core.analysis.exchange import (
+    export_plan,
+    from_cell,
+    import_plan,
+    to_cell,
+)
 from stashhog_core.analysis.plans import plan_changes, read_plan
 from stashhog_core.analysis.proposals import (
     Proposal,
@@ -18,12 +26,19 @@ from stashhog_core.analysis.proposals import (
     set_text,
 )
 from stashhog_core.analysis.replacing import edit_text, replace_value
-from stashhog_core.analysis.review import Selection, approve, cancel, reject
+from stashhog_core.analysis.review import (
+    Outcome,
+    Selection,
+    approve,
+    cancel,
+    reject,
+)
 from stashhog_core.analysis.review_table import change_rows, value_rows
 from stashhog_core.db.models import AnalysisPlan, PlanChange, ReviewMemory
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.params import ReviewPlanParams
+from stashhog_core.results import ImportedDecisions
 from tests.analysis_mirror import add_scenes
 
 OUTSIDE = add_member("tags", None, "Outside", 0.8, "ai", {"rule": "seen", "second": 5})
@@ -64,9 +79,9 @@ def words(database: Database, plan_id: int) -> list[tuple[int, str, str]]:
 def test_value_is_replaced_in_all_scenes(database: Database, plan: int) -> None:
     """By an existing name or alias; the old value is remembered as turned down."""
     with database.transaction() as session:
-        count = replace_value(session, plan, Selection(value="outside"), "open air")
+        outcome = replace_value(session, plan, Selection(value="outside"), "open air")
 
-    assert count == 3
+    assert outcome == Outcome(changed=3)
     assert words(database, plan) == [
         (1, "add tag Outdoor", "pending"),
         (1, "add tag Beach", "pending"),
@@ -141,7 +156,7 @@ def test_selection(
 ) -> None:
     """Every way to narrow counts what it should."""
     with database.transaction() as session:
-        assert approve(session, plan, selection) == expected
+        assert approve(session, plan, selection) == Outcome(changed=expected)
 
 
 def test_cancelled_plan_may_be_proposed_again(database: Database, plan: int) -> None:
@@ -153,6 +168,190 @@ def test_cancelled_plan_may_be_proposed_again(database: Database, plan: int) -> 
         assert session.scalars(select(ReviewMemory)).all() == []
     with pytest.raises(JobError, match="cancelled"), database.transaction() as session:
         reject(session, plan, Selection())
+
+
+def decided(database: Database, plan_id: int, decide: Any, *change_ids: int) -> None:
+    with database.transaction() as session:
+        decide(session, plan_id, Selection(change_ids=change_ids))
+
+
+def ids_of(database: Database, plan_id: int) -> list[int]:
+    with database.transaction() as session:
+        return [change.id for change in plan_changes(session, plan_id)]
+
+
+def test_replacing_in_bulk_leaves_approved_changes_alone(
+    database: Database, plan: int
+) -> None:
+    """As every bulk decision; named by id or with `again`, they get the new value."""
+    first, *_, last = ids_of(database, plan)
+    decided(database, plan, approve, first, last)
+
+    def replaced(**selection: Any) -> Outcome:
+        again = selection.pop("again", False)
+        with database.transaction() as session:
+            chosen = Selection(value="Outside", **selection)
+            return replace_value(session, plan, chosen, "Outdoor", again=again)
+
+    in_bulk = replaced()
+    after_bulk = words(database, plan)
+    by_id, again = replaced(change_ids=[first]), replaced(again=True)
+
+    assert in_bulk == Outcome(changed=1, left_alone={"approved": 2})
+    assert after_bulk[0] == (1, "add tag Outside", "approved")
+    assert by_id == again == Outcome(changed=1, overruled=1)
+    assert words(database, plan)[0] == (1, "add tag Outdoor", "approved")
+
+
+def test_form_counts_what_it_left_alone(database: Database, plan: int) -> None:
+    """The result tells it by decision; with `again` all of them are decided anew."""
+    first, second, *_ = ids_of(database, plan)
+    decided(database, plan, reject, first)
+    decided(database, plan, approve, second)
+
+    def review(**values: Any) -> Any:
+        params = ReviewPlanParams(plan_id=plan, decision="accept", **values)
+        with database.transaction() as session:
+            result = decide(session, params)
+        return result.decided, result.overruled, result.already, result.left_alone
+
+    assert review() == (3, 0, 1, {"rejected": 1})
+    assert review(again=True) == (1, 1, 4, {})
+
+
+def row_of(database: Database, plan_id: int, **cells: str) -> dict[str, Any]:
+    """Return the first row of an exported plan, with these cells written over."""
+    with database.transaction() as session:
+        row: dict[str, Any] = json.loads(export_plan(session, plan_id, "json"))[0]
+    return row | cells
+
+
+def imported(
+    database: Database, plan_id: int, *rows: dict[str, Any], again: bool = False
+) -> ImportedDecisions:
+    with database.transaction() as session:
+        return import_plan(session, plan_id, json.dumps(rows), "json", again=again)
+
+
+def test_import_leaves_alone_what_was_decided_after_the_export(
+    database: Database, plan: int
+) -> None:
+    """The file's author has not seen that decision; with `again` the file wins."""
+    row = row_of(database, plan, decision="accept")
+    first = row["id"]
+    decided(database, plan, reject, first)
+
+    left = imported(database, plan, row)
+    after = words(database, plan)[0]
+    again = imported(database, plan, row, again=True)
+
+    assert left == ImportedDecisions(left_alone={"rejected": 1})
+    assert after == (1, "add tag Outside", "rejected")
+    assert again == ImportedDecisions(accepted=1, overruled=1)
+    assert imported(database, plan, row) == ImportedDecisions(already=1)
+
+
+def test_import_changes_a_decision_that_its_author_has_seen(
+    database: Database, plan: int
+) -> None:
+    """`state` says rejected and the row says accept: that is no oversight."""
+    first = ids_of(database, plan)[0]
+    decided(database, plan, reject, first)
+    seen = row_of(database, plan, decision="accept", value="Outdoor")
+    unseen = {"id": first, "decision": "accept"}
+
+    assert imported(database, plan, unseen).left_alone == {"rejected": 1}
+    assert imported(database, plan, seen) == ImportedDecisions(
+        accepted=1, replaced=1, overruled=1
+    )
+    assert words(database, plan)[0] == (1, "add tag Outdoor", "approved")
+
+
+def test_import_does_not_bring_replaced_values_back(
+    database: Database, plan: int
+) -> None:
+    """A row that shows the old value says nothing about the new one."""
+    untouched = row_of(database, plan)
+    accepting, renaming = (
+        untouched | {"decision": "accept"},
+        untouched | {"value": "Beach"},
+    )
+    with database.transaction() as session:
+        replace_value(session, plan, Selection(value="Outside"), "Outdoor")
+
+    assert imported(database, plan, untouched) == ImportedDecisions()
+    for row in (accepting, renaming):
+        assert imported(database, plan, row) == ImportedDecisions(
+            left_alone={"replaced": 1}
+        )
+    assert words(database, plan)[0] == (1, "add tag Outdoor", "pending")
+    same = untouched | {"value": "open air", "decision": "accept"}
+    assert imported(database, plan, same) == ImportedDecisions(accepted=1)
+
+
+def test_file_can_be_imported_twice(database: Database, plan: int) -> None:
+    """The second time there is nothing left to do, and nothing to complain of."""
+    row = row_of(database, plan, decision="accept", value="Outdoor")
+
+    first, second = imported(database, plan, row), imported(database, plan, row)
+
+    assert first == ImportedDecisions(accepted=1, replaced=1)
+    assert second == ImportedDecisions(already=1)
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        '=HYPERLINK("http://x","y")',
+        "+1",
+        "-1 and more",
+        "@SUM(A1)",
+        "\tTab",
+        "\r\nNew line",
+        "'=quoted by its author",
+        "''twice",
+        "'Tis",
+        "1=1",
+    ],
+)
+def test_no_cell_of_csv_is_a_formula(database: Database, plan: int, title: str) -> None:
+    """A spreadsheet computes none of them, and importing the file changes nothing."""
+    with database.transaction() as session:
+        edit_text(
+            session, plan, plan_changes(session, plan, field="title")[0].id, title
+        )
+    with database.transaction() as session:
+        content = export_plan(session, plan, "csv")
+    cells = [
+        cell for row in csv.reader(io.StringIO(content, newline="")) for cell in row
+    ]
+
+    assert not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r\n"))]
+    with database.transaction() as session:
+        assert import_plan(session, plan, content, "csv") == ImportedDecisions()
+    assert (1, f"set title {title}", "pending") in words(database, plan)
+
+
+@given(text=st.text(alphabet="'=+-@\t\r\nab\uff1d"))
+def test_cell_comes_back_as_it_was(text: str) -> None:
+    """Whatever apostrophes a text begins with itself."""
+    assert from_cell(to_cell(text)) == text
+    assert not to_cell(text).startswith(tuple("=+-@\t\r\n\uff1d"))
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_spreadsheet_may_write_another_separator(
+    database: Database, plan: int, separator: str
+) -> None:
+    """As it does where a comma is the decimal sign."""
+    first = ids_of(database, plan)[0]
+    lines = (("id", "state", "decision"), (str(first), "pending", "accept"))
+    content = "\r\n".join(separator.join(line) for line in lines)
+
+    with database.transaction() as session:
+        counts = import_plan(session, plan, content, "csv")
+
+    assert counts == ImportedDecisions(accepted=1)
 
 
 @pytest.mark.parametrize("as_format", ["csv", "json"])
@@ -182,7 +381,7 @@ def test_file_comes_back_with_decisions(
     with database.transaction() as session:
         counts = import_plan(session, plan, content, as_format)
 
-    assert counts == {"accepted": 1, "rejected": 1, "replaced": 2}
+    assert counts == ImportedDecisions(accepted=1, rejected=1, replaced=2)
     assert words(database, plan) == [
         (1, "add tag Outdoor", "approved"),
         (1, "add tag Beach", "rejected"),
@@ -200,20 +399,40 @@ def test_file_comes_back_with_decisions(
         pytest.param('[{"decision": "accept"}]', "Row 1 has no id", id="no id"),
         pytest.param("[{", "no JSON", id="half"),
         pytest.param("{}", "no list", id="object"),
+        pytest.param("[" * 100_000, "nested too deeply", id="deep"),
+        pytest.param(f'[{{"id": {"9" * 5000}}}]', "no JSON", id="5,000 digits"),
+        pytest.param(f'[{{"id": {"9" * 20}}}]', "Row 1 has no id", id="beyond 2^63"),
+        pytest.param('[{"id": true}]', "Row 1 has no id", id="true"),
+        pytest.param('[{"id": 1.9}]', "Row 1 has no id", id="fraction"),
+        pytest.param('[{"id": Infinity}]', "Row 1 has no id", id="infinity"),
+        pytest.param('[{"id": [1]}]', "Row 1 has no id", id="list"),
+        pytest.param('[{"id": 1, "value": {"a": 1}}]', "value is no text", id="value"),
+        pytest.param('[{"id": 1, "value": "\\u0000"}]', "cannot be stored", id="nul"),
+        pytest.param(
+            '[{"id": 1, "value": "\\ud800"}]', "cannot be stored", id="surrogate"
+        ),
+        pytest.param('[{"id": 1}, {"id": "1"}]', "is in row 1 too", id="twice"),
+        pytest.param("", "no column id", id="empty csv"),
+        pytest.param("name,decision\n1,accept\n", "no column id", id="header"),
+        pytest.param("id\n1.0\n", "Row 1 has no id", id="cell"),
+        pytest.param('id\n"1\n', "no CSV", id="quotation mark"),
+        pytest.param(f"id\n{'1' * 200_000}\n", "no CSV", id="long cell"),
+        pytest.param("id,decision\n1,\0\n", "cannot be stored", id="nul in csv"),
     ],
 )
 def test_bad_file_changes_nothing(
     database: Database, plan: int, content: str, message: str
 ) -> None:
-    """All of a file is carried out, or nothing."""
+    """All of a file is carried out, or nothing; the reason is said in one sentence."""
     with database.transaction() as session:
         first = plan_changes(session, plan)[0].id
-    content = content.replace('"id": 1', f'"id": {first}')
+    content = re.sub(r'((?:"id": "?|\n))1(?=[,}"])', rf"\g<1>{first}", content)
+    as_format = "json" if content.startswith(("[", "{")) else "csv"
     with (
         pytest.raises(JobError, match=message),
         database.transaction() as session,
     ):
-        import_plan(session, plan, content, "json")
+        import_plan(session, plan, content, as_format)
 
     assert {state for *_, state in words(database, plan)} == {"pending"}
 

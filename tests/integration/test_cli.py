@@ -492,6 +492,70 @@ def test_what_is_decided_so_already_is_no_error(
     ]
 
 
+def test_what_was_decided_before_is_left_alone_and_said(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    database: Database,
+    plan_id: int,
+) -> None:
+    """Reject the exception, accept the rest: in words, as JSON, by id and again."""
+    plan = str(plan_id)
+    with database.transaction() as session:
+        first = str(session.scalars(select(PlanChange.id)).first())
+
+    def said(*arguments: str) -> list[str]:
+        assert stashhog(monkeypatch, "plans", *arguments) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert said("reject", plan, "-c", first) == [f"Rejected 1 change of plan {plan}"]
+    assert said("accept", plan, "--value", "outside") == [
+        f"Accepted 1 change of plan {plan}",
+        "1 rejected earlier, left alone (--change or --again decides anew)",
+    ]
+    again = json.loads("\n".join(said("accept", plan, "--json")))
+    assert (again["decided"], again["already"]) == (0, 1)
+    assert again["left_alone"] == {"rejected": 1}
+    assert said("accept", plan, "-c", first) == [
+        f"Accepted 1 change of plan {plan}",
+        "1 change had been decided before and got the new decision",
+    ]
+    assert said("replace", plan, "Outside", "Outdoor") == [
+        f"Nothing of plan {plan} was left to replace",
+        "2 approved earlier, left alone (--change or --again decides anew)",
+    ]
+    assert said("replace", plan, "Outside", "Outdoor", "--again")[0] == (
+        f"Replaced 2 changes of plan {plan}"
+    )
+
+
+def test_import_says_what_it_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    plan_id: int,
+) -> None:
+    """A decision made after the export stays, unless all rows are to be carried out."""
+    plan, file = str(plan_id), tmp_path / "plan.json"
+    assert stashhog(monkeypatch, "plans", "export", plan, str(file)) == 0
+    rows = json.loads(file.read_text())
+    file.write_text(json.dumps([row | {"decision": "accept"} for row in rows]))
+    one = str(rows[0]["id"])
+    assert stashhog(monkeypatch, "plans", "reject", plan, "-c", one) == 0
+    capsys.readouterr()
+
+    assert stashhog(monkeypatch, "plans", "import", plan, str(file)) == 0
+    in_words = capsys.readouterr().out.splitlines()
+    again = ("import", plan, str(file), "--again", "--json")
+    assert stashhog(monkeypatch, "plans", *again) == 0
+
+    assert in_words == [
+        f"Plan {plan}: 1 accepted, 0 rejected, 0 replaced",
+        "1 rejected earlier, left alone (--again carries their rows out too)",
+    ]
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["accepted"], counts["already"], counts["overruled"]) == (1, 1, 1)
+
+
 def test_replacing_says_which_name_was_not_found(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -516,6 +580,11 @@ def test_replacing_says_which_name_was_not_found(
         pytest.param(["accept", "99"], "There is no plan 99", id="plan"),
         pytest.param(["export", "1", "plan.xlsx"], "neither .csv nor", id="format"),
         pytest.param(["import", "1", "none.csv"], "cannot be read", id="file"),
+        pytest.param(["import", "1", __file__], "neither .csv nor", id="ending"),
+        pytest.param(["accept", "1", "--value", ""], "value is refused", id="empty"),
+        pytest.param(
+            ["accept", "1", "--value", "\udcff"], "value is refused", id="no utf-8"
+        ),
     ],
 )
 def test_fault_in_review_is_one_sentence(
