@@ -3,7 +3,10 @@
 StashHogError
 ├── ConfigurationError  never retry: a setting, credential, schema or permission
 ├── TransientError      retry with back-off: connection, 5xx, 429, deadlock
+│   └── BusyError       the server says itself that it is too busy to do this now
 ├── JobError            this step has failed
+│   ├── RefusedError    the server has understood the request and says no
+│   ├── UnreadableError the answer says neither yes nor no
 │   └── Deferred        a service it needs is away: put off, nothing is lost
 ├── ItemError           record it and go on with the next item
 └── JobCancelled        a stop was asked for; leave at once, keep what is finished
@@ -38,8 +41,28 @@ class TransientError(StashHogError):
     """Something outside is away for now; the same call may succeed later."""
 
 
+class BusyError(TransientError):
+    """The server says that it is too busy for this request, which is over with that."""
+
+
 class JobError(StashHogError):
     """This step failed and cannot go on."""
+
+
+class RefusedError(JobError):
+    """The server has understood the request, worked on it, and says no.
+
+    The request is over: nothing more will come of it later. Part of it may have come
+    about all the same (Stash commits before it builds its answer), so whoever changes
+    something reads afterwards what there is.
+    """
+
+
+class UnreadableError(JobError):
+    """The answer is none of the server's: a page of a proxy, empty, cut off.
+
+    Whether the request was carried out is unknown, and it may still be.
+    """
 
 
 class Deferred(JobError):  # noqa: N818 - a state more than a fault

@@ -1,5 +1,6 @@
 """Looking at scenes, several at a time where the reader can, in their order."""
 
+import logging
 import queue
 import threading
 import time
@@ -11,8 +12,10 @@ from typing import Any
 
 from stashhog_core.analysis.reader import SceneReader
 from stashhog_core.analysis.scenes import SceneFacts
-from stashhog_core.errors import ItemError
+from stashhog_core.errors import ItemError, StashHogError
 from stashhog_core.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 _CHECK_SECONDS = 0.5
 
@@ -75,7 +78,17 @@ def _look(reader: SceneReader, scene: SceneFacts, known: Known) -> Looked:
             output = reader.look(scene)
     except ItemError as error:
         failure = str(error)
+    except StashHogError:
+        raise
+    except Exception as error:
+        logger.exception("Looking at scene %d failed", scene.id)
+        failure = unexpected(error)
     return Looked(scene, output, True, failure, time.monotonic() - started)
+
+
+def unexpected(error: Exception) -> str:
+    """Word an error that nobody foresaw; it is one scene's, and the others go on."""
+    return f"unexpected {type(error).__name__}: {error}"
 
 
 def _result(future: Future[Looked], progress: Progress) -> Looked:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.costs import Costs, added
 from stashhog_core.analysis.detection import Detection
-from stashhog_core.analysis.looking import Looked, look_at
+from stashhog_core.analysis.looking import Looked, look_at, unexpected
 from stashhog_core.analysis.plan_writing import PlanWriter, rejected_before
 from stashhog_core.analysis.proposals import Proposal
 from stashhog_core.analysis.reader import SceneReader
@@ -30,6 +30,7 @@ from stashhog_core.analysis.taken_away import remember_taken_away
 from stashhog_core.db.models import Scene
 from stashhog_core.db.primary_file import primary_oshash
 from stashhog_core.db.session import Database
+from stashhog_core.errors import ItemError, RefusedError, StashHogError
 from stashhog_core.params import AnalysisParams
 from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress
@@ -43,15 +44,26 @@ SAVE_AFTER_SECONDS = 10.0
 _KEPT_FAILURES = 100
 
 
-@dataclass
-class _Unsaved:
-    """Finished scenes that are not in the database yet."""
+@dataclass(frozen=True)
+class _Finished:
+    """All that one scene's analysis leaves; made only once its proposals are known.
 
-    proposals: dict[int, list[Proposal]] = field(default_factory=dict)
-    outputs: list[RawOutput] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
-    seen: dict[int, str | None] = field(default_factory=dict)
-    """Scene → oshash of the file that was looked at."""
+    One object per scene: an interruption between two notes of the same scene cannot
+    leave a mark without the changes that the mark stands for.
+
+    Attributes:
+        outputs: What the readers saw anew.
+        marks: The detectors that have seen the content.
+        oshash: Of the file that was looked at.
+        reasons: Why readers failed; the scene counts as analysed only without any.
+    """
+
+    scene_id: int
+    proposals: Sequence[Proposal]
+    outputs: Sequence[RawOutput] = ()
+    marks: Sequence[Mark] = ()
+    oshash: str | None = None
+    reasons: Sequence[str] = ()
 
 
 @dataclass
@@ -83,7 +95,7 @@ class Run:
     failures: list[ItemFailure] = field(default_factory=list)
     by_field: Counter[str] = field(default_factory=Counter)
     looking: dict[str, list[float]] = field(default_factory=dict)
-    unsaved: _Unsaved = field(default_factory=_Unsaved)
+    unsaved: list[_Finished] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
 
@@ -105,11 +117,7 @@ class Run:
                 scenes.append(scene)
         self._report(progress)
         for scene, content, looks in self._looked(scenes, progress):
-            self.unsaved.proposals[scene.id] = [
-                p
-                for p in self._analyze_scene(scene, content, looks)
-                if (scene.id, p.field, p.value_key, p.detector) not in rejected
-            ]
+            self._analyze_scene(scene, content, looks, rejected)
             self.done += 1
             if time.monotonic() - self.saved >= SAVE_AFTER_SECONDS:
                 self.save(plan)
@@ -158,38 +166,85 @@ class Run:
         ]
 
     def _analyze_scene(
-        self, scene: SceneFacts, content: str | None, looks: list[Looked]
-    ) -> list[Proposal]:
-        """Return the scene's proposals; note it as seen or as failed."""
-        detectors = dict(self.detectors)
+        self,
+        scene: SceneFacts,
+        content: str | None,
+        looks: list[Looked],
+        rejected: Collection[tuple[int, str, str, str]],
+    ) -> None:
+        """Turn what was seen of a scene into proposals, and note both together.
+
+        Proposing may ask Stash, and so may fail: until it has returned, nothing of
+        the scene is noted but what looking has cost. An outage ends the run; an error
+        that only this scene has, of whatever type, is the scene's, which is then left
+        to the next run.
+        """
         for reader, looked in zip(self.readers, looks, strict=True):
-            self._note(reader, looked, content)
-            if looked.reason is not None:
-                del detectors[reader.name]
-        if content is not None:
-            self.unsaved.marks += [
-                Mark(content, name, version) for name, version in detectors.items()
-            ]
+            self._note_cost(reader, looked)
         reasons = [looked.reason for looked in looks if looked.reason is not None]
+        try:
+            proposals = [
+                p
+                for p in self.detection.propose(scene, looks)
+                if (scene.id, p.field, p.value_key, p.detector) not in rejected
+            ]
+        except (ItemError, RefusedError) as error:
+            self._failed(scene.id, "; ".join([*reasons, str(error)]))
+            return
+        except StashHogError:
+            raise
+        except Exception as error:
+            logger.exception("Scene %d could not be analysed", scene.id)
+            self._failed(scene.id, "; ".join([*reasons, unexpected(error)]))
+            return
+        self.unsaved.append(
+            _Finished(
+                scene.id,
+                proposals,
+                self._new_outputs(looks, content),
+                self._marks(looks, content),
+                scene.file.oshash if scene.file else None,
+                reasons,
+            )
+        )
         if reasons:
             self._failed(scene.id, "; ".join(reasons))
         else:
             self.analyzed += 1
-            self.unsaved.seen[scene.id] = scene.file.oshash if scene.file else None
-        return self.detection.propose(scene, looks)
 
-    def _note(self, reader: SceneReader, looked: Looked, content: str | None) -> None:
-        """Note what a look has cost; keep its output."""
-        if not looked.is_new:
+    def _marks(self, looks: list[Looked], content: str | None) -> list[Mark]:
+        """Return which detectors have seen this content: those that did not fail."""
+        if content is None:
+            return []
+        failed = {
+            reader.name
+            for reader, looked in zip(self.readers, looks, strict=True)
+            if looked.reason is not None
+        }
+        return [
+            Mark(content, name, version)
+            for name, version in self.detectors.items()
+            if name not in failed
+        ]
+
+    def _new_outputs(self, looks: list[Looked], content: str | None) -> list[RawOutput]:
+        """Return what the readers saw of a scene for the first time."""
+        outputs = []
+        for reader, looked in zip(self.readers, looks, strict=True):
+            key = reader.cache_key(looked.scene, content)
+            if looked.is_new and key is not None and looked.output is not None:
+                configuration = _configuration(reader)
+                outputs.append(
+                    RawOutput(key, reader.name, configuration, looked.output)
+                )
+        return outputs
+
+    def _note_cost(self, reader: SceneReader, looked: Looked) -> None:
+        """Note what a look has cost."""
+        if looked.is_new:
+            self.looking.setdefault(reader.name, []).append(looked.seconds)
+        else:
             self.videos_from_cache += self.sees_videos and reader is self.readers[0]
-            return
-        self.looking.setdefault(reader.name, []).append(looked.seconds)
-        key = reader.cache_key(looked.scene, content)
-        if key is not None and looked.output is not None:
-            configuration = _configuration(reader)
-            self.unsaved.outputs.append(
-                RawOutput(key, reader.name, configuration, looked.output)
-            )
 
     def _failed(self, scene_id: int, reason: str) -> None:
         logger.warning("Scene %d was not analysed: %s", scene_id, reason)
@@ -198,20 +253,19 @@ class Run:
     def save(self, plan: PlanWriter) -> None:
         """Store what is finished, all of it or nothing."""
         work = self.unsaved
-        if work.proposals:
-            plan.save(work.proposals, self._keep_what_was_seen)
-            self.by_field.update(
-                proposal.field
-                for proposals in work.proposals.values()
-                for proposal in proposals
+        if work:
+            plan.save(
+                {finished.scene_id: finished.proposals for finished in work},
+                lambda session: self._keep_what_was_seen(session, work),
             )
-            self.unsaved = _Unsaved()
+            self.by_field.update(p.field for done in work for p in done.proposals)
+            self.unsaved = []
         self.saved = time.monotonic()
 
-    def _keep_what_was_seen(self, session: Session) -> None:
-        keep_outputs(session, self.unsaved.outputs)
-        keep_marks(session, self.unsaved.marks)
-        seen = self.unsaved.seen
+    def _keep_what_was_seen(self, session: Session, work: Sequence[_Finished]) -> None:
+        keep_outputs(session, [o for done in work for o in done.outputs])
+        keep_marks(session, [mark for done in work for mark in done.marks])
+        seen = {done.scene_id: done.oshash for done in work if not done.reasons}
         if not seen:
             return
         session.execute(update(Scene).where(Scene.id.in_(seen)).values(analyzed=True))

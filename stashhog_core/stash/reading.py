@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from stashhog_core.errors import JobError
+from stashhog_core.errors import JobError, UnreadableError
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash import documents as d
 from stashhog_core.stash.payloads import (
@@ -238,7 +238,7 @@ class StashReader:
             operation, variables, timeout_seconds=timeout_seconds
         )
         if answer is None:
-            raise JobError(
+            raise UnreadableError(
                 f"Stash answered {operation.name} with nothing", where=self.address
             )
         return answer

@@ -13,10 +13,12 @@ import httpx
 import msgspec
 
 from stashhog_core.errors import (
+    BusyError,
     ConfigurationError,
-    JobError,
+    RefusedError,
     StashHogError,
     TransientError,
+    UnreadableError,
 )
 from stashhog_core.http_errors import fault, is_loopback
 from stashhog_core.settings import StashSettings
@@ -32,7 +34,8 @@ RETRY_DELAYS_SECONDS = (0.5, 1.0, 2.0)
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _PANIC = "Internal system error"
-_LOCKED = "database is locked"
+# SQLite's words; the transaction has been rolled back.
+_LOCKED = ("database is locked", "database table is locked", "SQLITE_BUSY")
 # Where a cover or a picture of a marker was never made, Stash serves one of these:
 # type and size.
 _PLACEHOLDERS = (("image/svg+xml", None), ("image/png", 1199))
@@ -103,7 +106,8 @@ class Transport:
         Raises:
             ConfigurationError: The key is wrong, or Stash refuses this client.
             TransientError: Stash did not answer, or is overloaded.
-            JobError: Stash answered with an error, or is no Stash.
+            RefusedError: Stash answered with an error.
+            UnreadableError: The answer is none of a Stash server.
         """
         body = msgspec.json.encode(
             {
@@ -151,12 +155,12 @@ class Transport:
         try:
             envelope = operation.decode(response.content)
         except msgspec.ValidationError as error:
-            raise JobError(
+            raise UnreadableError(
                 f"Stash answered {operation.name} in a form that is not known",
                 where=self.address,
                 remedy=f"{error}; this Stash may be too old or too new",
             ) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._no_stash(response) from error
         if envelope.errors:
             raise self._graphql_error(operation.name, envelope.errors)
@@ -216,11 +220,11 @@ class Transport:
         if response.is_redirect or (response.is_client_error and status not in _SAID):
             raise self._no_stash(response)
 
-    def _no_stash(self, response: httpx.Response) -> JobError:
+    def _no_stash(self, response: httpx.Response) -> UnreadableError:
         answer = f"status {response.status_code}"
         if response.is_redirect:
             answer += f", redirecting to {response.headers.get('Location', '')}"
-        return JobError(
+        return UnreadableError(
             "What answers there is not a Stash server",
             where=self.address,
             remedy=f"check STASHHOG_STASH__URL (the answer was {answer})",
@@ -230,17 +234,15 @@ class Transport:
         self, name: str, errors: tuple[GraphQLError, ...]
     ) -> StashHogError:
         text = "; ".join(error.message for error in errors)
-        if _LOCKED in text:
-            return TransientError(
-                f"Stash's database is busy ({name})", where=self.address
-            )
+        if any(words in text for words in _LOCKED):
+            return BusyError(f"Stash's database is busy ({name})", where=self.address)
         if _PANIC in text:
-            return JobError(
+            return RefusedError(
                 f"Stash itself failed at {name}",
                 where=self.address,
                 remedy=f"look at Stash's log; it said: {text}",
             )
-        return JobError(f"Stash refused {name}: {text}", where=self.address)
+        return RefusedError(f"Stash refused {name}: {text}", where=self.address)
 
     def _fail(
         self, name: str, error: httpx.HTTPError, limit_seconds: float
@@ -248,7 +250,7 @@ class Transport:
         """Raise our error for one of the network."""
         what = f"Stash {fault(error, name, limit_seconds)}"
         if isinstance(error, httpx.DecodingError):
-            raise JobError(what, where=self.address) from error
+            raise UnreadableError(what, where=self.address) from error
         raise TransientError(
             what,
             where=self.address,

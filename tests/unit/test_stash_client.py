@@ -10,7 +10,14 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from stashhog_core.errors import ConfigurationError, JobError, TransientError
+from stashhog_core.errors import (
+    BusyError,
+    ConfigurationError,
+    JobError,
+    RefusedError,
+    TransientError,
+    UnreadableError,
+)
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 
@@ -214,7 +221,7 @@ def test_pages_follow_the_ids() -> None:
         ),
         pytest.param(
             httpx.Response(301, headers={"Location": "https://stash/graphql"}),
-            JobError,
+            UnreadableError,
             "redirecting to https://stash/graphql",
             id="moved",
         ),
@@ -222,31 +229,31 @@ def test_pages_follow_the_ids() -> None:
         pytest.param(httpx.Response(429), TransientError, "status 429", id="429"),
         pytest.param(
             httpx.Response(404, text="404 page not found"),
-            JobError,
+            UnreadableError,
             "not a Stash server",
             id="404",
         ),
         pytest.param(
             httpx.Response(200, html="<html>Welcome</html>"),
-            JobError,
+            UnreadableError,
             "not a Stash server",
             id="web page",
         ),
         pytest.param(
             httpx.Response(200, json={"hello": "world"}),
-            JobError,
+            UnreadableError,
             "not a Stash server",
             id="other JSON",
         ),
         pytest.param(
             httpx.Response(200, content=b"\xff\xfe"),
-            JobError,
+            UnreadableError,
             "not a Stash server",
             id="no text",
         ),
         pytest.param(
             httpx.Response(200, json={"data": {"answer": {"version": 7}}}),
-            JobError,
+            UnreadableError,
             "form that is not known",
             id="other types",
         ),
@@ -258,7 +265,7 @@ def test_pages_follow_the_ids() -> None:
                     "data": {"answer": {"version": "v1"}},
                 },
             ),
-            JobError,
+            RefusedError,
             "Stash refused Version: no such thing",
             id="errors beside data",
         ),
@@ -267,7 +274,7 @@ def test_pages_follow_the_ids() -> None:
                 422,
                 json={"errors": [{"message": "Cannot query field"}], "data": None},
             ),
-            JobError,
+            RefusedError,
             "Version: Cannot query field",
             id="validation",
         ),
@@ -279,7 +286,7 @@ def test_pages_follow_the_ids() -> None:
                     "data": None,
                 },
             ),
-            JobError,
+            RefusedError,
             "Stash itself failed at Version",
             id="panic",
         ),
@@ -291,7 +298,7 @@ def test_pages_follow_the_ids() -> None:
                     "data": None,
                 },
             ),
-            TransientError,
+            BusyError,
             "database is busy",
             id="locked",
         ),
