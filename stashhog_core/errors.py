@@ -80,6 +80,11 @@ class JobCancelled(StashHogError):  # noqa: N818 - it is no error
     """The run was told to stop. Finished parts stay as they are."""
 
 
+def unexpected(error: Exception) -> str:
+    """Return the words for an error that nobody foresaw, for a report."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 def is_transient(error: BaseException) -> bool:
     """Tell whether the same call may succeed later."""
     return isinstance(error, TransientError)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,10 +10,11 @@ from stashhog_core.db.session import Database
 from stashhog_core.downloads import content, ledger
 from stashhog_core.downloads.choose import choose
 from stashhog_core.downloads.files import is_same_inode, may_be_equal, opened
+from stashhog_core.downloads.filesystems import open_folder, survives
 from stashhog_core.downloads.ledger import Known, Record
 from stashhog_core.downloads.names import from_printable, printable
 from stashhog_core.downloads.sources import Entry, Source, SourceFile
-from stashhog_core.errors import ItemError
+from stashhog_core.errors import ItemError, StashHogError, unexpected
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure
 from stashhog_core.settings import Settings
@@ -86,6 +87,13 @@ def clean_up(
                 reason = f"It cannot be verified: {error.strerror}"
                 cleaned.kept.append(ItemFailure(item=name, reason=reason))
                 continue
+            except StashHogError:
+                raise
+            except Exception as error:  # noqa: BLE001 - it keeps this torrent only
+                _log.exception("%s cannot be verified", name)
+                reason = f"It cannot be verified: {unexpected(error)}"
+                cleaned.kept.append(ItemFailure(item=name, reason=reason))
+                continue
             if not dry_run:
                 source.remove(entry, with_files=with_files)
                 _log.info("Removed %s%s", name, " and its files" if with_files else "")
@@ -140,22 +148,32 @@ class _Check:
             raise ItemError("Another torrent uses its files", where=printable(other))
         if not needed:
             raise ItemError("It has no files that are in the library")
+        folders = {os.path.dirname(file.path) for file in listed.files}  # noqa: PTH120
         for file in needed:
-            self._check_file(
-                file, known.get((printable(file.relative_path), file.size_bytes))
-            )
+            key = printable(file.relative_path), file.size_bytes
+            self._check_file(file, known.get(key), folders)
 
-    def _check_file(self, file: SourceFile, record: Record | None) -> None:
+    def _check_file(
+        self, file: SourceFile, record: Record | None, folders: Collection[str]
+    ) -> None:
         if record is None:
             raise _missing(file.relative_path, None)
         if record.state == "left_out" and not self._everything:
             return
         if not record.is_placed or record.target_path is None:
             raise _missing(file.relative_path, record.reason)
-        if not self._is_whole(file, from_printable(record.target_path)):
+        target = from_printable(record.target_path)
+        if not self._is_whole(file, target):
             raise ItemError(
                 "Its file in the library is gone or another one",
                 where=record.target_path,
+            )
+        if not _has_own_name(file, target, folders):
+            raise ItemError(
+                "Its file in the library is the download itself: the two folders are "
+                "one under two names",
+                where=record.target_path,
+                remedy="save downloads outside STASHHOG_DOWNLOADS__LIBRARY_ROOT",
             )
 
     def _is_whole(self, file: SourceFile, target: Path) -> bool:
@@ -165,15 +183,21 @@ class _Check:
             theirs = target.lstat()
         except (FileNotFoundError, NotADirectoryError):
             return False
-        if os.path.realpath(file.path) == os.path.realpath(target):
-            # One name only: deleting it would delete the file.
-            return False
         if is_same_inode(mine, theirs):
             return True
         if not may_be_equal(mine, theirs):
             return False
         with opened(file.path) as first, opened(target) as second:
             return content.same(first, second, self._checkpoint)
+
+
+def _has_own_name(file: SourceFile, target: Path, folders: Collection[str]) -> bool:
+    """Tell whether the library keeps its file when the download's files are deleted."""
+    if os.path.realpath(file.path) == os.path.realpath(target):
+        # The probe must not be made in a download folder that is a link's target.
+        return False
+    with open_folder(target.parent) as folder:
+        return survives(os.lstat(file.path), folders, target.name, folder)
 
 
 def _missing(relative_path: str, reason: str | None) -> ItemError:

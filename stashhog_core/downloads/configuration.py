@@ -2,9 +2,9 @@
 
 import grp
 import os
-import secrets
 from pathlib import Path
 
+from stashhog_core.downloads.filesystems import Overlap, overlap, temporary_name
 from stashhog_core.downloads.folder import WatchFolder
 from stashhog_core.downloads.placing import Access
 from stashhog_core.downloads.qbittorrent import QBittorrent
@@ -15,6 +15,11 @@ from stashhog_core.settings import DownloadSettings, Settings
 _ROOT_VARIABLE = "STASHHOG_DOWNLOADS__LIBRARY_ROOT"
 _GROUP_VARIABLE = "STASHHOG_DOWNLOADS__GROUP"
 _FOLDER_VARIABLE = "STASHHOG_DOWNLOADS__FOLDER"
+_OVERLAPS: dict[Overlap, str] = {
+    "same": "The download folder and the library folder are the same folder",
+    "library inside": "The library folder lies inside the download folder",
+    "downloads inside": "The download folder lies inside the library folder",
+}
 
 
 def check_library_root(settings: Settings, *, dry_run: bool) -> Path:
@@ -34,7 +39,7 @@ def check_library_root(settings: Settings, *, dry_run: bool) -> Path:
     else:
         # Asking for the permission is not enough: root has all, and a file system
         # that is mounted read-only is found out by writing only.
-        trial = root / f".stashhog-{secrets.token_hex(8)}.part"
+        trial = root / temporary_name()
         group = access_of(settings.downloads).group
         try:
             trial.touch(exist_ok=False)
@@ -99,19 +104,17 @@ def open_source(settings: Settings, library_root: Path) -> Source:
             where=str(folder),
             remedy=f"correct its permissions or {_FOLDER_VARIABLE}",
         )
-    if folder == library_root:
-        problem = "The download folder and the library folder are the same"
-    elif library_root.is_relative_to(folder):
-        problem = "The library folder lies inside the download folder"
-    elif folder.is_relative_to(library_root):
-        problem = "The download folder lies inside the library folder"
-    else:
-        return WatchFolder(folder, downloads.settle_seconds)
-    raise ConfigurationError(
-        problem,
-        where=f"{folder}, {library_root}",
-        remedy=f"set {_FOLDER_VARIABLE} and {_ROOT_VARIABLE} to separate folders",
-    )
+    try:
+        found = overlap(library_root, folder)
+    except OSError as error:
+        raise _not_writable(library_root, str(error.strerror)) from error
+    if found is not None:
+        raise ConfigurationError(
+            _OVERLAPS[found],
+            where=f"{folder}, {library_root}",
+            remedy=f"set {_FOLDER_VARIABLE} and {_ROOT_VARIABLE} to separate folders",
+        )
+    return WatchFolder(folder, downloads.settle_seconds)
 
 
 def _try_group(trial: Path, group: int) -> None:

@@ -94,6 +94,16 @@ def all_taken(names: Names) -> ItemError:
     )
 
 
+def one_folder(file: SourceFile) -> ItemError:
+    """Return the error of a file whose place in the library is the file itself."""
+    return ItemError(
+        "Its place in the library is the download itself: the two folders are one "
+        "under two names",
+        where=printable(os.fspath(file.path)),
+        remedy="save downloads outside STASHHOG_DOWNLOADS__LIBRARY_ROOT",
+    )
+
+
 def changed(file: SourceFile) -> ItemError:
     """Return the error of a file that is not what it was when it was listed."""
     return ItemError(

@@ -4,8 +4,6 @@ import contextlib
 import errno
 import logging
 import os
-import re
-import secrets
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from stashhog_core.downloads.files import (
     opened,
     publish,
 )
+from stashhog_core.downloads.filesystems import TEMPORARY, survives, temporary_name
 from stashhog_core.downloads.names import printable
 from stashhog_core.downloads.outcome import (
     Names,
@@ -33,6 +32,7 @@ from stashhog_core.downloads.outcome import (
     changed,
     check_space,
     no_folder,
+    one_folder,
     regular,
 )
 from stashhog_core.downloads.sources import SourceFile
@@ -41,7 +41,6 @@ from stashhog_core.settings import PlacePolicy
 
 _log = logging.getLogger(__name__)
 
-_TEMPORARY = re.compile(r"\.stashhog-[0-9a-f]{16}\.part")
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 # Far below the usual limit of 1,024 open files of a process.
 _OPEN_FOLDERS = 128
@@ -171,7 +170,7 @@ class Library:
                     left = [
                         entry.path
                         for entry in entries
-                        if _TEMPORARY.fullmatch(entry.name)
+                        if TEMPORARY.fullmatch(entry.name)
                     ]
             except (FileNotFoundError, NotADirectoryError):
                 continue
@@ -234,13 +233,17 @@ class Library:
         there = lstat(folder, name)
         if there is None:
             return None
-        if is_same_inode(status, there):
-            return "link", False
-        if not may_be_equal(status, there):
-            return None
-        with opened(file.path) as mine, opened(name, folder) as theirs:
-            equal = content.same(mine, theirs, self.checkpoint)
-        return ("existing", False) if equal else None
+        method: Method = "link"
+        if not is_same_inode(status, there):
+            if not may_be_equal(status, there):
+                return None
+            with opened(file.path) as mine, opened(name, folder) as theirs:
+                if not content.same(mine, theirs, self.checkpoint):
+                    return None
+            method = "existing"
+        if not survives(status, [os.path.dirname(file.path)], name, folder):  # noqa: PTH120
+            raise one_folder(file)
+        return method, False
 
     def _copy(
         self, file: SourceFile, status: os.stat_result, folder: int, name: str
@@ -251,7 +254,7 @@ class Library:
             FileExistsError: Another file has got the name meanwhile.
         """
         self.before_copy()
-        temporary = f".stashhog-{secrets.token_hex(8)}.part"
+        temporary = temporary_name()
         with opened(file.path) as source:
             if not is_unchanged(status, os.fstat(source)):
                 raise changed(file)

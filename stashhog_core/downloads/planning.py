@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.choose import SHORTEST_SECONDS, Choice, choose, is_video
+from stashhog_core.downloads.filesystems import Separation
 from stashhog_core.downloads.layout import Layout
 from stashhog_core.downloads.ledger import Known, Record
 from stashhog_core.downloads.names import printable, split_names
@@ -97,6 +98,7 @@ class Planner:
         self._layout = Layout(settings.layout)
         self._junk_patterns = settings.junk_patterns
         self._library_root = library_root
+        self._separation = Separation(library_root)
         self._now = now
         self._shortest_seconds = settings.minimum_length_seconds
         if exclude_short:
@@ -138,14 +140,7 @@ class Planner:
         return plan
 
     def _list(self, entry: Entry) -> EntryFiles:
-        location = entry.location.resolve()
-        root = self._library_root
-        if location.is_relative_to(root) or root.is_relative_to(location):
-            raise ItemError(
-                "Download and library lie inside one another",
-                where=printable(str(entry.location)),
-                remedy="save downloads outside STASHHOG_DOWNLOADS__LIBRARY_ROOT",
-            )
+        self._separation.check(entry.location.resolve())
         return self._source.files(entry)
 
     def _duration(self, known: Known) -> Callable[[SourceFile], float | None] | None:

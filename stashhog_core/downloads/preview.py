@@ -8,6 +8,7 @@ from pathlib import Path
 from stashhog_core.downloads import content
 from stashhog_core.downloads.content import Method
 from stashhog_core.downloads.files import is_same_inode, may_be_equal, opened
+from stashhog_core.downloads.filesystems import open_folder, survives
 from stashhog_core.downloads.outcome import (
     Names,
     Placed,
@@ -16,6 +17,7 @@ from stashhog_core.downloads.outcome import (
     cannot_link,
     check_space,
     no_folder,
+    one_folder,
     regular,
 )
 from stashhog_core.downloads.sources import SourceFile
@@ -68,13 +70,35 @@ class Preview:
                 method = self._method(status, device, name)
                 self._placed[target] = file
                 return Placed(target, method, is_new=True)
-            if is_same_inode(status, status_there):
-                return Placed(target, "link", is_new=False)
-            if may_be_equal(status, status_there):
-                with opened(file.path) as mine, opened(there) as theirs:
-                    if content.same(mine, theirs, self._checkpoint):
-                        return Placed(target, "existing", is_new=False)
+            existing = self._existing(file, status, status_there, there)
+            if existing is not None:
+                if there == target:
+                    self._check_own_name(file, status, folder, name)
+                return Placed(target, existing, is_new=False)
         raise all_taken(names)
+
+    def _existing(
+        self,
+        file: SourceFile,
+        status: os.stat_result,
+        status_there: os.stat_result,
+        there: str | os.PathLike[str],
+    ) -> Method | None:
+        """Return how a file is already there; None if that is another file."""
+        if is_same_inode(status, status_there):
+            return "link"
+        if may_be_equal(status, status_there):
+            with opened(file.path) as mine, opened(there) as theirs:
+                if content.same(mine, theirs, self._checkpoint):
+                    return "existing"
+        return None
+
+    def _check_own_name(
+        self, file: SourceFile, status: os.stat_result, folder: str, name: str
+    ) -> None:
+        with open_folder(folder) as opened:
+            if not survives(status, [os.path.dirname(file.path)], name, opened):  # noqa: PTH120
+                raise one_folder(file)
 
     def _folder(self, names: Names) -> tuple[str, int]:
         """Return a folder of the library, and the device of what there is of it."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
+from sqlalchemy.exc import SQLAlchemyError
+
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.clean_up import CleanedUp
@@ -18,7 +21,7 @@ from stashhog_core.downloads.planning import Failure, Plan, PlannedFile, Planner
 from stashhog_core.downloads.preview import Preview
 from stashhog_core.downloads.seen import awaiting_scan
 from stashhog_core.downloads.sources import Entry, Problem, Source
-from stashhog_core.errors import ItemError, StashHogError
+from stashhog_core.errors import ItemError, StashHogError, unexpected
 from stashhog_core.hashing import oshash
 from stashhog_core.media.probe import probe
 from stashhog_core.params import ProcessDownloadsParams
@@ -270,6 +273,15 @@ class Run:
             record = file.record._replace(target_path=self._planner.target(file.names))
             self._fail(record, _item(plan, file), _worded(error))
             return None
+        except (StashHogError, SQLAlchemyError, psycopg.Error):
+            # A stop, the disk or the database: no fault of this file.
+            raise
+        except Exception as error:  # noqa: BLE001 - it stays this file's error
+            plan.has_failed = True
+            _log.exception("%s cannot be placed", _item(plan, file))
+            reason = f"It cannot be placed: {unexpected(error)}"
+            self._fail(file.record, _item(plan, file), reason)
+            return None
         self._counts.add(placed, source_file.size_bytes)
         known = file.record
         record = Record(
@@ -303,6 +315,9 @@ class Run:
             except ItemError as error:
                 self._error(record.target_path or str(path), str(error))
                 self._unwritten.append(record._replace(reason=str(error)))
+            except Exception as error:  # noqa: BLE001 - it stays this file's error
+                _log.exception("%s cannot be read", path)
+                self._error(record.target_path or str(path), unexpected(error))
         self._write()
 
     def _conclude(self, plans: Iterable[Plan]) -> None:

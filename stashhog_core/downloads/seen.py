@@ -1,5 +1,6 @@
 """Closing the loop: a download is done only when Stash has it."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -11,6 +12,8 @@ from stashhog_core.errors import ItemError
 from stashhog_core.media.probe import UNREADABLE, probe
 from stashhog_core.paths import PathMap
 from stashhog_core.results import ItemFailure
+
+_log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
 _NOT_SCANNED = "No scan of Stash has followed yet"
@@ -117,6 +120,8 @@ def _reason(video: UnseenVideo) -> str:
         probe(path)
     except ItemError as error:
         return str(error)
+    except Exception:  # noqa: BLE001 - what we cannot read, Stash perhaps can
+        _log.exception("%s cannot be read", path)
     return _NOT_TAKEN
 
 

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -333,3 +333,16 @@ def test_a_dry_run_removes_nothing_and_says_the_same(
     assert nothing == []
     assert dry == real
     assert real.removed == ["Film a"]
+
+
+def test_an_unforeseen_error_keeps_its_torrent_only(
+    place: Callable[..., Entry], clean: Clean, source: MemorySource
+) -> None:
+    """An answer without a name, say: that torrent stays, the others go."""
+    odd = replace(place("a"), location=cast(Path, None))
+
+    cleaned = clean(odd, place("b"), clean_up_=WITH_FILES)
+
+    assert cleaned.removed == ["Film b"]
+    assert [kept.item for kept in cleaned.kept] == ["Film a"]
+    assert "It cannot be verified: TypeError" in cleaned.kept[0].reason

@@ -17,7 +17,6 @@ from stashhog_core.downloads import placing
 from stashhog_core.downloads.job import process_downloads
 from stashhog_core.errors import (
     ConfigurationError,
-    ItemError,
     JobCancelled,
     TransientError,
 )
@@ -398,6 +397,39 @@ def test_a_file_that_failed_completes_its_download_later(
     assert (row.state, row.reason) == ("placed", None)
 
 
+def test_an_unforeseen_error_fails_its_file_only(
+    run: Run,
+    database: Database,
+    downloads: Path,
+    library: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever its type, it is reported and tried again; all others come in."""
+    for number, name in enumerate(("a.mp4", "bad.mp4", "c.mp4")):
+        _video(downloads / name, seed=number)
+    real_link = os.link
+
+    def link(source: Any, target: Any, **options: Any) -> None:
+        if target == "bad.mp4":
+            raise LookupError("nobody foresaw this")
+        real_link(source, target, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", link)
+        first = run()
+    _due_now(database)
+    second = run()
+
+    assert (first.status, first.synced_items, first.failed_items) == (
+        "completed_with_errors",
+        2,
+        1,
+    )
+    assert "LookupError: nobody foresaw this" in first.errors[0].reason
+    assert second.synced_items == 1
+    assert _tree(library) == {"a.mp4", "bad.mp4", "c.mp4"}
+
+
 def test_a_full_disk_is_no_try_of_the_file(
     run: Run, database: Database, downloads: Path, library: Path
 ) -> None:
@@ -635,23 +667,3 @@ def test_the_ledger_takes_portions_not_files(
     event.remove(database.engine, "before_cursor_execute", count)
 
     assert taken[0] == taken[1] < 20
-
-
-def test_only_item_errors_are_the_items(
-    run: Run, downloads: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fault of the product is not hidden among the failed files."""
-    _video(downloads / "film.mp4")
-
-    def broken(*args: object) -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(placing.Library, "place", broken)
-    with pytest.raises(ZeroDivisionError):
-        run()
-
-    def refusing(*args: object) -> None:
-        raise ItemError("Not this one")
-
-    monkeypatch.setattr(placing.Library, "place", refusing)
-    assert run().failed_items == 1

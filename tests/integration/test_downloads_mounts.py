@@ -1,0 +1,169 @@
+"""Downloads and library under several names: bind mounts, as containers have them."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stashhog_core.db.session import Database
+from stashhog_core.downloads import ledger
+from stashhog_core.downloads.ledger import Record
+from tests.mounted import run_mounted
+
+_RUN = """
+import json, sys
+from stashhog_core.db.session import Database
+from stashhog_core.downloads.job import process_downloads
+from stashhog_core.errors import StashHogError
+from stashhog_core.params import ProcessDownloadsParams
+from stashhog_core.progress import Progress
+from stashhog_core.settings import Settings
+
+url, downloads, dry_run = sys.argv[1:]
+try:
+    print(
+        process_downloads(
+            Settings(downloads=json.loads(downloads)),
+            Database(url),
+            ProcessDownloadsParams(dry_run=dry_run == "dry"),
+            Progress(),
+        ).model_dump_json()
+    )
+except StashHogError as error:
+    print(json.dumps({"error": type(error).__name__, "text": str(error)}))
+"""
+_CLEAN = """
+import json, sys
+from pathlib import Path
+from stashhog_core.db.session import Database
+from stashhog_core.downloads.clean_up import clean_up
+from stashhog_core.downloads.sources import Entry
+from stashhog_core.progress import Progress
+from stashhog_core.settings import QBittorrentSettings, Settings
+from tests.integration.test_downloads_clean_up import MemorySource
+
+url, location = sys.argv[1:]
+server = QBittorrentSettings(clean_up="remove_torrent_and_files")
+settings = Settings(qbittorrent=server)
+location = Path(location)
+cleaned = clean_up(
+    MemorySource(),
+    settings,
+    Database(url),
+    [Entry("a", "Film", location, location.parent)],
+    Progress(),
+    dry_run=False,
+)
+print(json.dumps({
+    "removed": cleaned.removed, "kept": [failure.reason for failure in cleaned.kept]
+}))
+"""
+DATA = b"film" * 1000
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """The folder that lies behind the mounts."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    return disk
+
+
+@pytest.fixture
+def run(database_url: str, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Runs the job with two folders of the disk mounted elsewhere."""
+
+    def run(
+        downloads: Path, library: Path, *, dry_run: bool = False, **changes: Any
+    ) -> dict[str, Any]:
+        names = tmp_path / "dry" if dry_run else tmp_path / "real"
+        settings = {
+            "folder": str(names / "downloads"),
+            "library_root": str(names / "library"),
+            "settle_seconds": 0,
+            "reserve_bytes": 0,
+            **changes,
+        }
+        printed = run_mounted(
+            _RUN,
+            {names / "downloads": downloads, names / "library": library},
+            database_url,
+            json.dumps(settings),
+            "dry" if dry_run else "real",
+        )
+        result: dict[str, Any] = json.loads(printed)
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize("dry_run", [False, True], ids=["run", "dry run"])
+@pytest.mark.parametrize(
+    ("downloads", "library", "what"),
+    [
+        pytest.param("x", "x", "are the same folder", id="the same"),
+        pytest.param("x", "x/a/b", "The library folder lies inside", id="library in"),
+        pytest.param("x/a/b", "x", "The download folder lies inside", id="in library"),
+    ],
+)
+def test_one_folder_under_two_names_is_refused_before_anything_is_placed(
+    downloads: str,
+    library: str,
+    what: str,
+    dry_run: bool,
+    disk: Path,
+    run: Callable[..., dict[str, Any]],
+) -> None:
+    """Two volumes of a container that show one folder: one sentence, nothing done."""
+    for path in (disk / downloads, disk / library):
+        path.mkdir(parents=True, exist_ok=True)
+    film = disk / downloads / "film.mp4"
+    film.write_bytes(DATA)
+    before = sorted(disk.rglob("*"))
+
+    refused = run(disk / downloads, disk / library, dry_run=dry_run)
+
+    assert refused["error"] == "ConfigurationError"
+    assert what in refused["text"]
+    assert sorted(disk.rglob("*")) == before
+    assert film.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "is_removed"),
+    [
+        pytest.param("film/film.mp4", False, id="the download itself"),
+        pytest.param("library/film.mp4", True, id="a second name of the file"),
+    ],
+)
+def test_a_download_is_deleted_only_if_the_librarys_file_is_another_name(
+    target: str,
+    is_removed: bool,
+    disk: Path,
+    tmp_path: Path,
+    database: Database,
+    database_url: str,
+) -> None:
+    """Two mounts of one folder: the same file, seen twice, is no second copy."""
+    film = disk / "film" / "film.mp4"
+    film.parent.mkdir()
+    film.write_bytes(DATA)
+    (disk / "library").mkdir()
+    if is_removed:
+        os.link(film, disk / target)
+    mounts = {tmp_path / "torrents": disk, tmp_path / "media": disk}
+    path = str(tmp_path / "media" / target)
+    record = Record("a", "Film", "film.mp4", len(DATA), "placed", path, "link")
+    with database.transaction() as session:
+        ledger.write(session, "qbittorrent", [record])
+
+    printed = run_mounted(_CLEAN, mounts, database_url, str(tmp_path / "torrents/film"))
+
+    cleaned = json.loads(printed)
+    assert (disk / target).read_bytes() == DATA
+    assert cleaned["removed"] == (["Film"] if is_removed else [])
+    assert film.exists() != is_removed
+    assert is_removed or "one under two names" in cleaned["kept"][0]

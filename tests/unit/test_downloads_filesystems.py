@@ -1,0 +1,159 @@
+"""What two folders have to do with each other, found out by trying."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from stashhog_core.downloads import filesystems
+from stashhog_core.downloads.filesystems import (
+    Mount,
+    Separation,
+    mount_of,
+    open_folder,
+    overlap,
+    survives,
+)
+from stashhog_core.errors import ItemError
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    library = tmp_path / "disk" / "library"
+    library.mkdir(parents=True)
+    return library
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Path:
+    downloads = tmp_path / "disk" / "downloads"
+    downloads.mkdir()
+    return downloads
+
+
+def _second_name(tmp_path: Path) -> Path:
+    """Another name of all that is in `disk`; nothing here resolves it."""
+    name = tmp_path / "mounted"
+    name.symlink_to(tmp_path / "disk")
+    return name
+
+
+@pytest.mark.parametrize(
+    ("library", "downloads", "found"),
+    [
+        ("disk/a", "mounted/a", "same"),
+        ("disk/a", "mounted/a/b", "downloads inside"),
+        ("disk/a/b", "mounted/a", "library inside"),
+        ("disk/a", "mounted/b", None),
+        ("disk/a", "disk/b", None),
+        ("disk/a", "disk/a", "same"),
+        ("disk/a/b/c", "disk", "library inside"),
+        ("disk/a", "disk/a/b", "downloads inside"),
+    ],
+)
+def test_folders_are_told_apart_by_a_probe_file(
+    library: str, downloads: str, found: str | None, tmp_path: Path
+) -> None:
+    """Neither the names nor a listing tell; nothing of the probe remains."""
+    (tmp_path / "disk" / "a" / "b" / "c").mkdir(parents=True)
+    (tmp_path / "disk" / "b").mkdir()
+    _second_name(tmp_path)
+
+    assert overlap(tmp_path / library, tmp_path / downloads) == found
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_download_under_a_second_name_of_the_library_is_refused(
+    tmp_path: Path, library: Path, downloads: Path
+) -> None:
+    """A torrent may be saved anywhere: each is looked at, a folder of them once."""
+    inside = library / "Film"
+    inside.mkdir()
+    second_name = _second_name(tmp_path)
+    separation = Separation(library)
+
+    separation.check(downloads / "Film")
+    separation.check(downloads / "film.mp4")
+    for location in (
+        inside,
+        second_name / "library" / "Film",
+        second_name / "library",
+        tmp_path / "disk",
+    ):
+        with pytest.raises(ItemError, match="under two names"):
+            separation.check(location)
+
+
+def test_only_another_name_of_a_file_survives_the_removal(
+    tmp_path: Path, library: Path, downloads: Path
+) -> None:
+    """A second name does, a copy does; the same name seen by another path does not."""
+    film = downloads / "film.mp4"
+    film.write_bytes(b"film")
+    (library / "copy.mp4").write_bytes(b"film")
+    os.link(film, library / "link.mp4")
+    second_name = str(_second_name(tmp_path) / "downloads")
+    folders = [str(downloads / "other"), second_name]
+    status = film.stat()
+
+    with open_folder(library) as opened:
+        assert survives(status, folders, "link.mp4", opened)
+        assert survives(status, folders, "copy.mp4", opened)
+    with open_folder(downloads) as opened:
+        assert not survives(status, folders, "film.mp4", opened)
+    (library / "link.mp4").unlink()
+    with open_folder(downloads) as opened:
+        # The only name, wherever it is.
+        assert not survives(film.stat(), [], "film.mp4", opened)
+    assert sorted(path.name for path in tmp_path.rglob(".*")) == []
+
+
+def test_a_pool_that_gives_no_second_name_proves_nothing(
+    library: Path, downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new file may go to another disk of it, so that not finding it says nothing."""
+    (library / "film.mp4").write_bytes(b"film")
+    film = downloads / "film.mp4"
+    film.write_bytes(b"film")
+    mounts = tmp_path / "mountinfo"
+    monkeypatch.setattr(filesystems, "MOUNTS", mounts)
+
+    def link(*args: object, **options: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    with open_folder(library) as opened:
+        mounts.write_text("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
+        alone = survives(film.stat(), [str(downloads)], "film.mp4", opened)
+        mounts.write_text("22 1 0:9 / / rw - fuse.mergerfs a:b rw\n")
+        with pytest.raises(ItemError, match="cannot be proved"):
+            survives(film.stat(), [str(downloads)], "film.mp4", opened)
+
+    assert alone
+
+
+def test_the_kernels_list_of_mounts_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest mount point counts, the last one of a place; names may be odd."""
+    mounts = tmp_path / "mountinfo"
+    monkeypatch.setattr(filesystems, "MOUNTS", mounts)
+    mounts.write_bytes(
+        b"22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n"
+        b"40 22 8:2 /in/x /mnt/my\\040films rw shared:1 - xfs /dev/sdb1 rw\n"
+        b"41 22 8:3 / /mnt/a rw - xfs /dev/sdc1 rw\n"
+        b"42 22 0:50 /sub\xff /mnt/a rw - btrfs /dev/sdd1 rw\n"
+        b"no mount\n"
+    )
+
+    assert mount_of(Path("/home")) == Mount("/", "/", "8:1", "ext4", "/dev/sda1")
+    assert mount_of(Path("/mnt/my films/a")) == Mount(
+        "/mnt/my films", "/in/x", "8:2", "xfs", "/dev/sdb1"
+    )
+    there = mount_of(Path("/mnt/a"))
+    assert there is not None
+    assert (there.kind, os.fsencode(there.root)) == ("btrfs", b"/sub\xff")
+    assert mount_of(Path("/mnt/ab")) == mount_of(Path("/"))
+    mounts.unlink()
+    assert mount_of(Path("/")) is None
