@@ -201,6 +201,11 @@ class UndoResult(Result):
     tags_dropped: tuple[str, ...] = Field(
         default=(), description="Tags that were created for it and are unused now."
     )
+    tags_kept: dict[str, str] = Field(
+        default_factory=dict,
+        description="Tags that were created for it and stay, by name, and what uses "
+        "them or was added to them in Stash.",
+    )
     scene_ids: tuple[int, ...] = ()
     errors: tuple[ItemFailure, ...] = ()
 

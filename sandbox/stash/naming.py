@@ -12,7 +12,7 @@ from sandbox.stash.library import Library, Writer
 from sandbox.stash.rows import OneRow
 
 _COLUMNS = {
-    "tag": ("name", "sort_name", "description", "favorite", "ignore_auto_tag"),
+    "tag": ("name", "sort_name", "description", "favorite", "ignore_auto_tag", "image"),
     "performer": (
         "name",
         "disambiguation",

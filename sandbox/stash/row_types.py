@@ -179,7 +179,10 @@ TYPES: dict[str, RowType] = {
     "Tag": RowType(
         table="tags",
         columns={
-            "image_path": _image("tag"),
+            "image_path": (
+                "'/tag/' || id || '/image?' || "
+                "CASE image WHEN '' THEN 'default=true' ELSE 't=1' END"
+            ),
             "scene_count": _count("scenes_tags", "tag_id", "tags"),
             "scene_marker_count": (
                 "(SELECT COUNT(*) FROM scene_markers WHERE primary_tag_id = tags.id "
@@ -189,7 +192,7 @@ TYPES: dict[str, RowType] = {
             # It keeps no tags of these.
             "image_count": "0",
             "gallery_count": "0",
-            "studio_count": "0",
+            "studio_count": _count("studios_tags", "tag_id", "tags"),
             "group_count": "0",
             "performer_count": _count("performers_tags", "tag_id", "tags"),
             "parent_count": _count("tags_relations", "child_id", "tags"),

@@ -22,6 +22,7 @@ CREATE TABLE tags (
     description TEXT NOT NULL DEFAULT '',
     favorite INTEGER NOT NULL DEFAULT 0,
     ignore_auto_tag INTEGER NOT NULL DEFAULT 0,
+    image TEXT NOT NULL DEFAULT '',
     created_at DATETIME NOT NULL,
     updated_at DATETIME NOT NULL
 );

@@ -85,7 +85,7 @@ def _member(change: Applied, live: Scene) -> Reversal:
 
 def _marker(change: Applied, live: Scene) -> Reversal:
     for marker in live.scene_markers:
-        same = _is_as_proposed(marker, change.proposed)
+        same = _is_as_made(marker, change)
         if marker.id == change.effect.get("marker_id") or (
             not change.recorded and same
         ):
@@ -95,10 +95,16 @@ def _marker(change: Applied, live: Scene) -> Reversal:
     return ALREADY
 
 
-def _is_as_proposed(marker: Marker, proposed: Mapping[str, Any]) -> bool:
+def _is_as_made(marker: Marker, change: Applied) -> bool:
+    """Tell whether nobody has changed any field of a marker."""
+    proposed = change.proposed
     end, proposed_end = marker.end_seconds, proposed["end_seconds"]
+    # Earlier versions kept the tag only where it was known when it was proposed.
+    tag_id = change.effect.get("tag_id") or proposed["tag"]["id"]
     return (
         marker.title == proposed["title"]
+        and not marker.tags
+        and tag_id in (None, marker.primary_tag.id)
         and abs(marker.seconds - proposed["seconds"]) < _SAME_SECOND
         and (end is None) == (proposed_end is None)
         and abs((end or 0) - (proposed_end or 0)) < _SAME_SECOND

@@ -102,4 +102,4 @@ def _marker(change: Change, live: Scene, tag_id: int | None) -> Ruling:
         near = abs(marker.seconds - change.proposed["seconds"]) < SAME_MARKER_SECONDS
         if near and marker.primary_tag.id == tag_id:
             return Ruling("already", {"marker_id": marker.id})
-    return Ruling("apply", {"marker_id": None})
+    return Ruling("apply", {"marker_id": None, "tag_id": tag_id})

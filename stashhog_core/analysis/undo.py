@@ -46,7 +46,11 @@ class UndoStore(SceneEditor, Protocol):
         """Return the tag of this name or alias."""
 
     def tag_use(self, tag_id: int) -> TagUse | None:
-        """Return how much a tag is used; None: there is no such tag."""
+        """Return how much a tag is used; None: there is no such tag.
+
+        Raises:
+            JobError: The server does not say.
+        """
 
     def destroy_tag(self, tag_id: int) -> None:
         """Delete a tag."""
@@ -109,6 +113,7 @@ class _Undo:
     counts: Counter[str] = field(default_factory=Counter)
     scene_ids: set[int] = field(default_factory=set)
     dropped: list[str] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
     failures: list[ItemFailure] = field(default_factory=list)
 
     def undo_page(self, scene_ids: list[int]) -> None:
@@ -212,11 +217,17 @@ class _Undo:
             if tag_id is None:
                 tag = self.stash.find_tag(name)
                 tag_id = tag.id if tag else None
-            use = self.stash.tag_use(tag_id) if tag_id is not None else None
-            # Renamed, it became somebody's own.
-            if use is None or use.name != name or not use.is_untouched:
-                continue
             try:
+                use = self.stash.tag_use(tag_id) if tag_id is not None else None
+                if use is None:
+                    continue
+                if use.name != name:
+                    # It became somebody's own.
+                    self.kept[name] = f"renamed to {use.name}"
+                    continue
+                if use.additions:
+                    self.kept[name] = use.in_words
+                    continue
                 self.stash.destroy_tag(use.id)
             except JobError as error:
                 self.failures.append(ItemFailure(item=f"tag {name}", reason=str(error)))
@@ -252,6 +263,7 @@ class _Undo:
             skipped=self.counts["skipped"],
             failed=self.counts["failed"],
             tags_dropped=tuple(self.dropped),
+            tags_kept=self.kept,
             scene_ids=tuple(sorted(self.scene_ids)),
             errors=tuple(self.failures),
         )

@@ -25,7 +25,7 @@ from stashhog_core.stash.payloads import (
     SceneStamp,
     Studio,
     Tag,
-    TagUse,
+    TypeFields,
 )
 
 T = TypeVar("T")
@@ -334,13 +334,20 @@ FIND_TAG = Operation(
     Rows[Tag],
 )
 
-TAG_USE = Operation(
-    "TagUse",
-    "query TagUse($id:ID!){answer:findTag(id:$id){id name description aliases favorite "
-    "scene_count scene_marker_count image_count gallery_count performer_count "
-    "studio_count group_count parent_count child_count}}",
-    TagUse,
+TAG_TYPE = Operation(
+    "TagType",
+    'query TagType{answer:__type(name:"Tag"){fields{name type{kind ofType{kind '
+    "ofType{kind ofType{kind}}}}}}}",
+    TypeFields,
 )
+
+
+def tag_use(fields: TypeFields) -> Operation[dict[str, Any]]:
+    """Return the question for every field that this Stash has for a tag."""
+    names = " ".join(field.selection for field in fields.fields)
+    text = f"query TagUse($id:ID!){{answer:findTag(id:$id){{{names}}}}}"
+    return Operation("TagUse", text, dict[str, Any])
+
 
 # --- writing -------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ so that two answers about the same thing are equal. URLs have an order of their 
 the first file of a scene is the primary one; both are kept.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal
@@ -325,41 +325,80 @@ class Tag(Payload, frozen=True, kw_only=True):
         _TAG_LISTS.sort(self)
 
 
-class TagUse(Payload, frozen=True, kw_only=True):
-    """A tag, and by how many things of each kind it is used."""
+class TypeRef(Payload, frozen=True, kw_only=True):
+    """A type of Stash's schema: a kind, and of a list what it is a list of."""
+
+    kind: str
+    of_type: "TypeRef | None" = msgspec.field(name="ofType", default=None)
+
+    @property
+    def is_object(self) -> bool:
+        """Whether values, or those of a list, have fields of their own."""
+        if self.of_type is not None:
+            return self.of_type.is_object
+        return self.kind in ("OBJECT", "INTERFACE", "UNION")
+
+
+class TypeField(Payload, frozen=True, kw_only=True):
+    """A field of a type of Stash's schema."""
+
+    name: str
+    type: TypeRef
+
+    @property
+    def selection(self) -> str:
+        """What a query says to get the field."""
+        return f"{self.name}{{__typename}}" if self.type.is_object else self.name
+
+
+class TypeFields(Payload, frozen=True, kw_only=True):
+    """The fields of a type that this Stash has."""
+
+    fields: tuple[TypeField, ...]
+
+
+@dataclass(frozen=True)
+class TagUse:
+    """A tag, and what is not as Stash makes a tag of which only the name is given.
+
+    Attributes:
+        additions: Field → value: uses, and what somebody has added.
+    """
 
     id: int
     name: str
-    description: str | None = None
-    aliases: tuple[str, ...] = ()
-    favorite: bool = False
-    scene_count: int
-    scene_marker_count: int
-    image_count: int
-    gallery_count: int
-    performer_count: int
-    studio_count: int
-    group_count: int
-    parent_count: int
-    child_count: int
+    additions: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> "TagUse":
+        """Return the use of a tag.
+
+        Args:
+            answer: Every field that Stash has for a tag, known to us or not.
+        """
+        additions = {
+            name: value
+            for name, value in answer.items()
+            if value and name not in _OF_EVERY_TAG
+        }
+        # Without an image of its own, a tag has Stash's.
+        if "default=true" in str(additions.get("image_path", "")):
+            del additions["image_path"]
+        return cls(int(answer["id"]), str(answer["name"]), additions)
 
     @property
-    def is_untouched(self) -> bool:
-        """Whether nothing uses it and nobody has added anything to it."""
-        return not (
-            self.description
-            or self.aliases
-            or self.favorite
-            or self.scene_count
-            or self.scene_marker_count
-            or self.image_count
-            or self.gallery_count
-            or self.performer_count
-            or self.studio_count
-            or self.group_count
-            or self.parent_count
-            or self.child_count
-        )
+    def in_words(self) -> str:
+        """What keeps the tag, such as `image, scenes: 2`."""
+        words = [
+            f"{name.removesuffix('_count')}s: {value}"
+            if name.endswith("_count")
+            else name.removesuffix("_path")
+            for name, value in sorted(self.additions.items())
+        ]
+        return ", ".join(words)
+
+
+_OF_EVERY_TAG = frozenset({"id", "name", "created_at", "updated_at", "__typename"})
 
 
 _PERFORMER_LISTS = _Unordered("alias_list", "stash_ids")

@@ -53,6 +53,7 @@ class StashReader:
         retry_delays_seconds: tuple[float, ...] = RETRY_DELAYS_SECONDS,
     ) -> None:
         self._transport = Transport(settings, transport, retry_delays_seconds)
+        self._tag_use: d.Operation[dict[str, Any]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -197,8 +198,20 @@ class StashReader:
         return None
 
     def tag_use(self, tag_id: int) -> TagUse | None:
-        """Return how much a tag is used; None: Stash has no such tag."""
-        return self._transport.send(d.TAG_USE, {"id": str(tag_id)})
+        """Return how much a tag is used; None: Stash has no such tag.
+
+        Stash is asked which fields a tag has: later versions have more.
+
+        Raises:
+            JobError: Stash does not say.
+        """
+        if self._tag_use is None:
+            fields = self._transport.send(d.TAG_TYPE, {})
+            if fields is None:
+                raise JobError("Stash does not say which fields a tag has")
+            self._tag_use = d.tag_use(fields)
+        answer = self._transport.send(self._tag_use, {"id": str(tag_id)})
+        return None if answer is None else TagUse.of(answer)
 
     def scenes_lacking_phash(self, ids: Sequence[int]) -> list[int]:
         """Return those of `ids` with a file that has no perceptual hash."""

@@ -63,8 +63,7 @@ class WritableStash(FakeStash):
         if tag is None:
             return None
         uses = sum(Ref(id=tag_id) in scene.tags for scene in self.scene_rows.values())
-        counts = {n: 0 for n in TagUse.__struct_fields__ if n.endswith("_count")}
-        return TagUse(id=tag_id, name=tag.name, **(counts | {"scene_count": uses}))
+        return TagUse.of({"id": tag_id, "name": tag.name, "scene_count": uses})
 
     def destroy_tag(self, tag_id: int) -> None:
         del self.tag_rows[tag_id]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from sqlalchemy import select
@@ -208,7 +209,80 @@ def test_tag_that_somebody_uses_is_kept(
     result = take_back(client, database, plan_id=plan_id)
 
     assert result.tags_dropped == ("Fresh", "Odd")
+    assert result.tags_kept == {"Even": "scenes: 1"}
     assert [tag.name for tag in client.tags()] == ["Mine", "Even"]
+
+
+def edit_in_stash(stand_in: StandIn, kind: str, row_id: int, **fields: Any) -> None:
+    """Have somebody edit a tag or a marker."""
+    types = {
+        "tagUpdate": "TagUpdateInput",
+        "sceneMarkerUpdate": "SceneMarkerUpdateInput",
+    }
+    query = f"mutation($input: {types[kind]}!) {{ {kind}(input: $input) {{ id }} }}"
+    given = {"query": query, "variables": {"input": {"id": str(row_id), **fields}}}
+    answer = httpx.post(f"{stand_in.url}/graphql", json=given)
+    assert "errors" not in answer.json(), answer.text
+
+
+@pytest.mark.parametrize(
+    ("addition", "why"),
+    [
+        ({"sort_name": "Zebra"}, "sort_name"),
+        ({"image": "data:image/gif;base64,R0lGODlhAQABAAAAACw="}, "image"),
+        ({"ignore_auto_tag": True}, "ignore_auto_tag"),
+        ({"stash_ids": [{"endpoint": "http://box", "stash_id": "7"}]}, "stash_ids"),
+        ({"name": "Fresher"}, "renamed to Fresher"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_tag_that_somebody_added_to_is_kept(
+    stand_in: StandIn,
+    client: StashClient,
+    database: Database,
+    scenes: list[int],
+    addition: dict[str, Any],
+    why: str,
+) -> None:
+    """Undo deletes what it has made, never what a person has put there: it says so."""
+    plan_id = a_plan(database, scenes[:2])
+    apply(client, database, plan_id)
+    fresh = client.find_tag("Fresh")
+    assert fresh is not None
+    edit_in_stash(stand_in, "tagUpdate", fresh.id, **addition)
+
+    result = take_back(client, database, plan_id=plan_id)
+
+    assert result.tags_kept == {"Fresh": why}
+    assert result.tags_dropped == ("Even", "Odd")
+    assert fresh.id in {tag.id for tag in client.tags()}
+
+
+@pytest.mark.parametrize("field", ["tag_ids", "primary_tag_id"])
+def test_marker_that_somebody_tagged_is_kept(
+    stand_in: StandIn,
+    client: StashClient,
+    database: Database,
+    scenes: list[int],
+    field: str,
+) -> None:
+    """A marker is ours only while its tags are, too; then the tag stays as well."""
+    plan_id = a_plan(database, scenes[1:3])
+    apply(client, database, plan_id)
+    (scene,), _ = client.scenes(scenes[2:3])
+    (marker,) = scene.scene_markers
+    mine = client.find_tag("Mine")
+    assert mine is not None
+    value = [str(mine.id)] if field == "tag_ids" else str(mine.id)
+    edit_in_stash(stand_in, "sceneMarkerUpdate", marker.id, **{field: value})
+
+    result = take_back(client, database, plan_id=plan_id)
+
+    assert result.conflicts == 1
+    (scene,), _ = client.scenes(scenes[2:3])
+    assert [m.id for m in scene.scene_markers] == [marker.id]
+    kept = {"Fresh": "scene_markers: 1"} if field == "tag_ids" else {}
+    assert result.tags_kept == kept
 
 
 def test_part_of_a_plan(

@@ -13,7 +13,7 @@ import shutil
 import time
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -42,6 +42,25 @@ from tests.sample_video import write_video
 pytestmark = pytest.mark.slow
 
 UNKNOWN_ID = 999_999_999
+TAG_INPUTS = Operation(
+    "TagInputs",
+    'query TagInputs{answer:__type(name:"TagUpdateInput"){inputFields{name}}}',
+    dict[str, Any],
+)
+UPDATE_TAG = Operation(
+    "UpdateTag",
+    "mutation UpdateTag($input:TagUpdateInput!){answer:tagUpdate(input:$input){id}}",
+    Ref,
+)
+TAG_PERFORMER, TAG_STUDIO = (
+    Operation(
+        "UseTag",
+        f"mutation UseTag($row:ID!,$tag:ID!){{answer:{kind}Update"
+        "(input:{id:$row,tag_ids:[$tag]}){id}}",
+        Ref,
+    )
+    for kind in ("performer", "studio")
+)
 TAG_WITH_ALIAS = Operation(
     "TagWithAlias",
     "mutation TagWithAlias($name:String!,$alias:String!){answer:tagCreate("
@@ -497,6 +516,78 @@ def test_create_tag(target: Target) -> None:
     assert tag.name == name
     assert tag == Tag(id=tag.id, name=name, sort_name="", description="")
     assert tag in target.client.tags()
+
+
+ADDED_TO_TAGS: dict[str, Any] = {
+    "sort_name": "Zebra",
+    "description": "Mine.",
+    "aliases": ["Another name"],
+    "ignore_auto_tag": True,
+    "favorite": True,
+    "image": "data:image/gif;base64,"
+    "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7",
+    "stash_ids": [
+        {"endpoint": "http://127.0.0.1/graphql", "stash_id": str(uuid.UUID(int=7))}
+    ],
+    "parent_ids": [],
+    "child_ids": [],
+}
+"""What can be added to a tag, by its name in `TagUpdateInput`."""
+
+
+def test_every_field_of_a_tag_can_be_told_from_an_untouched_one(
+    target: Target,
+) -> None:
+    """Whatever this Stash lets people edit makes a tag theirs.
+
+    A field that only a later version has fails here until it is listed.
+    """
+    client = target.client
+    inputs = target.ask(TAG_INPUTS)
+    names = {field["name"] for field in inputs["inputFields"]} - {"id", "name"}
+    assert names <= ADDED_TO_TAGS.keys()
+
+    for name in sorted(names):
+        tag = client.create_tag(target.name(name))
+        untouched = client.tag_use(tag.id)
+        value = ADDED_TO_TAGS[name] or [str(client.create_tag(target.name("Kin")).id)]
+        if name == "aliases":
+            value = [target.name("alias")]
+        target.ask(UPDATE_TAG, input={"id": str(tag.id), name: value})
+        touched = client.tag_use(tag.id)
+
+        assert untouched is not None
+        assert touched is not None
+        assert not untouched.additions
+        assert touched.additions, name
+
+
+def test_every_use_of_a_tag_is_seen(target: Target, scene: Scene) -> None:
+    """By scenes, markers as first or further tag, performers and studios."""
+    client = target.client
+
+    def used(word: str, use: Callable[[int], object]) -> str:
+        tag = client.create_tag(target.name(word))
+        use(tag.id)
+        found = client.tag_use(tag.id)
+        assert found is not None
+        return found.in_words
+
+    def of_marker(primary: int, *others: int) -> None:
+        marker = {"scene_id": scene.id, "title": "M", "seconds": 1}
+        client.create_marker(**marker, primary_tag_id=primary, tag_ids=others)
+
+    other = client.create_tag(target.name("Other")).id
+    performer = str(client.create_performer(target.name("Ada")).id)
+    studio = str(client.create_studio(target.name("Studio")).id)
+
+    assert {
+        used("S", lambda i: client.bulk_update_scenes([scene.id], add_tag_ids=[i])),
+        used("P", of_marker),
+        used("M", lambda i: of_marker(other, i)),
+        used("A", lambda i: target.ask(TAG_PERFORMER, row=performer, tag=str(i))),
+        used("B", lambda i: target.ask(TAG_STUDIO, row=studio, tag=str(i))),
+    } == {"scenes: 1", "scene_markers: 1", "performers: 1", "studios: 1"}
 
 
 def test_tag_names_are_unique(target: Target) -> None:
