@@ -1,14 +1,17 @@
 """Where mapped tasks run: threads, processes, a Dask or a Ray cluster, by setting."""
 
 import importlib
+import logging
 import os
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import BrokenExecutor
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from functools import partial
-from itertools import islice
 from queue import SimpleQueue
 from typing import Any
+from uuid import UUID
 
 from prefect import Task
 from prefect.context import FlowRunContext
@@ -23,10 +26,13 @@ from prefect.task_runners import (
 from stashhog_core.db.locks import is_held, job_lock
 from stashhog_core.db.open import open_database
 from stashhog_core.db.session import Database
-from stashhog_core.errors import ConfigurationError, TransientError
+from stashhog_core.errors import ConfigurationError, JobError, TransientError
 from stashhog_core.library.pool import stand_apart
 from stashhog_core.settings import RunnerSettings, get_settings
+from tasks._prefect_api import crash_task_runs, display
 from tasks._progress import stop_mapped_tasks
+
+logger = logging.getLogger("stashhog_core.runners")
 
 # Prefect kills a cancelled run after 30 seconds.
 _STOP_SECONDS = 5.0
@@ -118,12 +124,9 @@ def mapper(parallel: int) -> Iterator["Mapper"]:
     Raises:
         ConfigurationError: The runner's package is not installed.
     """
-    runner = task_runner(parallel)
-    is_here = isinstance(runner, ThreadPoolTaskRunner)
-    opened = Mapper(runner, parallel)
-    with runner:
+    with closing(Mapper(parallel)) as opened:
         try:
-            with nullcontext() if is_here else _announced_as_alive():
+            with nullcontext() if opened.is_here else _announced_as_alive():
                 yield opened
         except BaseException:
             stop_mapped_tasks()
@@ -143,13 +146,23 @@ def mapped(
 class Mapper:
     """Runs tasks side by side, never more than so many at a time.
 
-    The bound holds whatever the size of the cluster.
+    The bound holds whatever the size of the cluster. A process pool breaks as a whole
+    when one of its processes dies; that says nothing about the calls in the others, so
+    the pool is opened anew. The calls that were under way are then tried once more,
+    one at a time: one that ends its process again has failed, and no other with it.
     """
 
-    def __init__(self, runner: TaskRunner[Any], parallel: int) -> None:
-        self._runner = runner
+    def __init__(self, parallel: int) -> None:
         self._parallel = parallel
         self._under_way: dict[int, PrefectFuture[Any]] = {}
+        self._crashed: list[UUID] = []
+        self._opened = ExitStack()
+        self._runner = self._opened.enter_context(task_runner(parallel))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the tasks run in this process."""
+        return isinstance(self._runner, ThreadPoolTaskRunner)
 
     def map(self, task: Task[Any, Any], calls: Sequence[Call]) -> Iterator[Any]:
         """Start a task once for each of `calls`; return their outcomes, in order.
@@ -160,21 +173,53 @@ class Mapper:
             TransientError: The cluster does not answer.
         """
         ended: SimpleQueue[int] = SimpleQueue()
-        waiting = enumerate(calls)
+        waiting = deque(range(len(calls)))
+        # Their processes died, or another one's death took them along.
+        suspects: deque[int] = deque()
+        lost: list[int] = []
+        found: dict[int, Any] = {}
 
         def fill() -> None:
-            for number, call in islice(waiting, self._parallel - len(self._under_way)):
-                future = self._submit(task, call)
-                self._under_way[number] = future
-                future.add_done_callback(partial(_note, ended, number))
+            if suspects:
+                if not self._under_way:
+                    start(suspects[0])
+                return
+            while waiting and len(self._under_way) < self._parallel:
+                start(waiting.popleft())
+
+        def start(number: int) -> None:
+            future = self._submit(task, calls[number])
+            self._under_way[number] = future
+            future.add_done_callback(partial(_note, ended, number))
+
+        def take(number: int) -> None:
+            future = self._under_way.pop(number)
+            was_alone = bool(suspects)
+            if was_alone:
+                suspects.popleft()
+            try:
+                found[number] = future.result(raise_on_failure=False)
+            except BrokenExecutor:
+                self._crashed.append(future.task_run_id)
+                if was_alone:
+                    found[number] = _ended_its_process()
+                    self._reopen()
+                else:
+                    lost.append(number)
+            except Exception as error:  # noqa: BLE001 - such as a worker that is gone
+                self._crashed.append(future.task_run_id)
+                found[number] = error
+            if lost and not self._under_way:
+                self._reopen()
+                suspects.extend(sorted(lost))
+                lost.clear()
+            if not lost:
+                fill()
 
         def outcomes() -> Iterator[Any]:
-            found: dict[int, Any] = {}
             for number in range(len(calls)):
                 while number not in found:
-                    one = ended.get()
-                    found[one] = _outcome(self._under_way.pop(one))
-                    fill()
+                    take(ended.get())
                 yield found.pop(number)
 
         fill()
@@ -184,7 +229,24 @@ class Mapper:
         """Wait until the calls under way have ended, but no longer than this."""
         deadline = time.monotonic() + seconds
         for future in self._under_way.values():
-            future.wait(max(0, deadline - time.monotonic()))
+            # What a call ends with is of no interest any more.
+            with suppress(Exception):
+                future.wait(max(0, deadline - time.monotonic()))
+
+    def close(self) -> None:
+        """Close the runner; show as crashed the task runs that could not say so."""
+        try:
+            self._opened.close()
+        finally:
+            if self._crashed:
+                with display("that tasks have crashed"):
+                    crash_task_runs(self._crashed)
+
+    def _reopen(self) -> None:
+        logger.warning("A process that ran mapped tasks has died; starting new ones")
+        self._opened.close()
+        self._opened = ExitStack()
+        self._runner = self._opened.enter_context(task_runner(self._parallel))
 
     def _submit(self, task: Task[Any, Any], call: Call) -> PrefectFuture[Any]:
         try:
@@ -203,11 +265,12 @@ def _note(ended: SimpleQueue[int], number: int, _: PrefectFuture[Any]) -> None:
     ended.put(number)
 
 
-def _outcome(future: PrefectFuture[Any]) -> Any:
-    try:
-        return future.result(raise_on_failure=False)
-    except Exception as error:  # noqa: BLE001 - such as a worker that died
-        return error
+def _ended_its_process() -> JobError:
+    return JobError(
+        "The process of this task died twice",
+        remedy="look in the system's log for a lack of memory, and run fewer tasks at "
+        "a time or choose another STASHHOG_RUNNER__KIND",
+    )
 
 
 class MapperAlive:

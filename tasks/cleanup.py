@@ -12,6 +12,7 @@ from stashhog_core.db.locks import job_lock
 from stashhog_core.params import CleanupParams
 from tasks._prefect_history import (
     crash_dead_runs,
+    crash_left_tasks,
     forget_old_results,
     forget_old_runs,
 )
@@ -25,6 +26,7 @@ def cleanup(params: CleanupParams) -> CleanupResult:
     with open_job("cleanup") as job, job_lock(job.database, "cleanup"):
         if not params.dry_run:
             crash_dead_runs(findings)
+            crash_left_tasks(findings, now=now)
         clean_up(
             job.settings,
             job.database,

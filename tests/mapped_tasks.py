@@ -1,6 +1,7 @@
 """Tasks for the tests of the runners; in a module that other processes can import."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,31 @@ def halve(number: int) -> tuple[int, int]:
 def halve_all(numbers: list[int], parallel: int = 2) -> list[object]:
     with mapped(halve, [{"number": n} for n in numbers], parallel) as outcomes:
         return list(outcomes)
+
+
+@task(cache_policy=NO_CACHE)
+def halve_or_die(number: int, deadly: int, folder: str, *, always: bool) -> int:
+    """Return half of a number; `deadly` kills the process, the first time or always."""
+    died = Path(folder) / "died"
+    if number == deadly and (always or not died.exists()):
+        died.touch()
+        # As the kernel does where memory is out.
+        os.kill(os.getpid(), signal.SIGKILL)
+    (Path(folder) / f"halved-{number}").touch()
+    return number // 2
+
+
+@flow
+def halve_and_die(
+    numbers: list[int], deadly: int, folder: str, *, always: bool
+) -> list[object]:
+    """Return the outcomes, wrapped: a flow that returns exceptions has failed."""
+    calls = [
+        {"number": n, "deadly": deadly, "folder": folder, "always": always}
+        for n in numbers
+    ]
+    with mapped(halve_or_die, calls, 3) as outcomes:
+        return [repr(o) if isinstance(o, Exception) else o for o in outcomes]
 
 
 @task(cache_policy=NO_CACHE)

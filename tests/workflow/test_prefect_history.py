@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from prefect import Task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.events.filters import (
@@ -29,6 +30,7 @@ from stashhog_core.settings import get_settings
 from tasks import _queue
 from tasks._prefect_history import (
     crash_dead_runs,
+    crash_left_tasks,
     forget_old_results,
     forget_old_runs,
 )
@@ -115,6 +117,28 @@ def test_runs_of_other_projects_stay(prefect_api: str) -> None:
     forget(LATER)
 
     assert state_of(run.id) == "Completed"
+
+
+def test_a_task_does_not_run_on_when_its_run_has_ended(deployment: UUID) -> None:
+    """Its process was killed: Prefect shows it as crashed; tasks of others go on."""
+    ended, going = a_run(deployment, Completed()), a_run(deployment, Running())
+    with get_client(sync_client=True) as client:
+        left, working = (
+            client.create_task_run(
+                Task(fn=lambda: None, name="left"), run, str(uuid4()), state=Running()
+            ).id
+            for run in (ended, going)
+        )
+    now, later = Findings(), Findings()
+
+    # Prefect may not have written down yet how the task has ended.
+    crash_left_tasks(now, now=datetime.now(UTC))
+    crash_left_tasks(later, now=datetime.now(UTC) + timedelta(minutes=10))
+
+    with get_client(sync_client=True) as client:
+        states = [client.read_task_run(id_).state_name for id_ in (left, working)]
+    assert states == ["Crashed", "Running"]
+    assert (now.settled, later.settled) == ({}, {"task in Prefect": 1})
 
 
 def heartbeats_of(resource: str) -> EventFilter:

@@ -23,10 +23,12 @@ from tests.mapped_tasks import (
     count_all,
     halve,
     halve_all,
+    halve_and_die,
     wait_for,
     work_and_be_interrupted,
 )
 from tests.services import Services
+from tests.task_runs import ended_tasks
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("threads", "processes", "dask")
@@ -84,6 +86,42 @@ def test_interrupted_run_stops_its_tasks(use: Any, tmp_path: Path, kind: str) ->
 
     names = {path.name for path in tmp_path.glob("st*-*")}
     assert names == {"started-0", "started-1", "stopped-0", "stopped-1"}
+
+
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_a_process_that_dies_once_costs_no_call(
+    use: Any, tmp_path: Path, kind: str
+) -> None:
+    """What happened to the pool says nothing about the calls: all of them come."""
+    use(kind)
+
+    outcomes = halve_and_die(
+        [0, 2, 4, 6, 8, 10], deadly=6, folder=str(tmp_path), always=False
+    )
+
+    assert outcomes == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_call_that_ends_its_process_twice_is_the_only_one_that_fails(
+    use: Any, tmp_path: Path
+) -> None:
+    """Its neighbours are tried again alone, and Prefect shows nothing as running."""
+    use("processes")
+
+    state: Any = halve_and_die(
+        [0, 2, 4, 6, 8, 10],
+        deadly=6,
+        folder=str(tmp_path),
+        always=True,
+        return_state=True,
+    )
+
+    outcomes = state.result()
+    (failed,) = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    assert "The process of this task died twice" in failed
+    assert [o for o in outcomes if o != failed] == [0, 1, 2, 4, 5]
+    run_id = str(state.state_details.flow_run_id)
+    assert {run.state_name for run in ended_tasks(run_id)} <= {"Crashed", "Completed"}
 
 
 def start_run(folder: Path) -> subprocess.Popen[bytes]:
