@@ -4,8 +4,40 @@ import ctypes
 import os
 import signal
 import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from stashhog_core.library.examine import Outcome, Request, Wanted, examine
+
+
+class Unpicklable(Exception):  # noqa: N818 - a name for a test
+    """An error that can be pickled, but not made again from its pickle."""
+
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class EndsReaders(Wanted):
+    """A wish that ends readers before they have taken a file: so many of them."""
+
+    how: int = signal.SIGKILL
+    most: int = 1_000_000
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _end_reader, (self.folder, self.how, self.most)
+
+
+def _end_reader(folder: Path, how: int, most: int) -> Wanted:
+    folder.mkdir(exist_ok=True)
+    for number in range(most):
+        try:
+            (folder / f"{number}.ended").touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        os.kill(os.getpid(), how)
+    return Wanted(folder)
 
 
 def look(request: Request, wanted: Wanted) -> Outcome:
@@ -18,6 +50,12 @@ def look(request: Request, wanted: Wanted) -> Outcome:
     if "hog" in request.path:
         held = bytearray(64 * 2**30)
         held[0] = 1
+    once = Path(request.path).with_suffix(".once")
+    if "fainting" in request.path and not once.exists():
+        once.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "unpicklable" in request.path:
+        raise Unpicklable(reason="it travels badly")
     if "told" in request.path:
         os.kill(os.getpid(), signal.SIGTERM)
     if "raise" in request.path:

@@ -94,3 +94,38 @@ def write_song(path: Path, *, cover: bool) -> Path:
         container.mux(sound.encode(silence))
         container.mux(sound.encode(None))
     return path
+
+
+def write_film(path: Path, *, silent_seconds: int = 0, codec: str = "libx264") -> Path:
+    """Write two seconds of pictures with sound; the sound begins earlier if wanted.
+
+    Args:
+        path: The file; its extension says the container.
+        silent_seconds: Seconds of sound before the first picture.
+        codec: Encoder of the pictures.
+    """
+    with av.open(str(path), "w") as container:
+        film = container.add_stream(codec, rate=10)
+        film.width, film.height, film.pix_fmt = 160, 120, "yuv420p"
+        if codec == "libx264":
+            film.options = {"preset": "ultrafast"}
+        sound = container.add_stream("aac", rate=44100, layout="mono")
+        packets = []
+        for number in range(20):
+            picture = np.full((120, 160, 3), number * 10, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number + silent_seconds * 10
+            packets += film.encode(frame)
+        packets += film.encode(None)
+        for number in range((silent_seconds + 2) * 44100 // 1024):
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+            )
+            silence.sample_rate, silence.pts = 44100, number * 1024
+            packets += sound.encode(silence)
+        packets += sound.encode(None)
+        # Muxers of streams take packets in the order of time.
+        packets.sort(key=lambda packet: float((packet.dts or 0) * packet.time_base))
+        for packet in packets:
+            container.mux(packet)
+    return path

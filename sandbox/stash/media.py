@@ -49,6 +49,8 @@ def probe(path: Path) -> VideoFacts:
         if not container.streams.video:
             raise MediaError(f"no video stream in {path}")
         video = container.streams.video[0]
+        if video.codec_context is None:
+            raise MediaError(f"no decoder for the picture of {path}")
         if not video.width or not video.height:
             raise MediaError(f"no picture size in {path}")
         audio = container.streams.audio[0] if container.streams.audio else None
@@ -56,7 +58,12 @@ def probe(path: Path) -> VideoFacts:
             duration=round(_duration(container), 2),
             format=_format(container.format.name, path),
             video_codec=video.codec_context.codec.canonical_name,
-            audio_codec=audio.codec_context.codec.canonical_name if audio else "",
+            audio_codec=(
+                audio.codec_context.codec.canonical_name
+                # A stream without a decoder has no context.
+                if audio and audio.codec_context
+                else ""
+            ),
             width=video.width,
             height=video.height,
             frame_rate=round(float(video.average_rate or video.base_rate or 0), 2),

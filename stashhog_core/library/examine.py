@@ -1,8 +1,10 @@
 """Looking into one file: runs in a worker process that may crash or be killed."""
 
+import logging
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +24,11 @@ from stashhog_core.media.probe import UNREADABLE
 from stashhog_core.media.sprites import sprite_sheet
 
 OUT_OF_MEMORY = "Reading it takes more memory than is allowed"
-Verdict = Literal["video", "same", "unreadable", "vanished", "unsettled", "interrupted"]
+logger = logging.getLogger(__name__)
+
+Verdict = Literal[
+    "video", "same", "unreadable", "vanished", "unsettled", "interrupted", "failed"
+]
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ class Outcome:
 
     Verdicts: video; same (it has a known hash); unreadable (with the problem); vanished
     before it was opened; unsettled: it changed while it was read, so nothing is kept;
-    interrupted: its reader was told to end, for which the file is not to blame.
+    interrupted: its reader was ended, for which the file is not to blame; failed: the
+    system refused to read it (with the problem), which says nothing of its content.
     """
 
     id: int
@@ -84,11 +91,12 @@ def examine(request: Request, wanted: Wanted) -> Outcome:
     except FileNotFoundError:
         return Outcome(request.id, request.path, "vanished")
     except OSError as error:
-        return _unreadable(request, f"It cannot be opened: {error.strerror}")
+        return _failed(request, f"It cannot be opened: {error.strerror}")
     try:
         return _examine_open(request, wanted, descriptor)
     except OSError as error:
-        return _unreadable(request, f"It cannot be read: {error.strerror}")
+        where = f" ({error.filename})" if error.filename else ""
+        return _failed(request, f"It cannot be read: {error.strerror}{where}")
     except MemoryError:
         return _unreadable(request, OUT_OF_MEMORY)
     finally:
@@ -127,26 +135,20 @@ def _read(request: Request, wanted: Wanted, descriptor: int, content: str) -> Ou
         facts = read_facts(container, stream, request.size_bytes)
         duration = facts.duration_seconds
         if wanted.thumbnails:
-            try:
+            with _or_warning("thumbnail", request, warnings):
                 picture = thumbnail(container, stream, duration)
                 made["thumbnail_path"] = artwork.keep_thumbnail(picture.jpeg)
                 made["rotation"] = picture.rotation
-            except (ItemError, FFmpegError, ValueError, OSError) as error:
-                warnings.append(f"No thumbnail: {reason(error)}")
         else:
-            with suppress(ItemError, FFmpegError, ValueError):
+            with _or_warning("rotation", request, []):
                 made["rotation"] = rotation_of(container, stream)
         if wanted.phashes:
-            try:
+            with _or_warning("perceptual hash", request, warnings):
                 made["phash"] = signed(phash(container, stream, duration))
-            except (ItemError, FFmpegError, ValueError) as error:
-                warnings.append(f"No perceptual hash: {reason(error)}")
         if wanted.sprites:
-            try:
+            with _or_warning("sprites", request, warnings):
                 sheet = sprite_sheet(container, stream, duration)
                 made["sprite_path"] = artwork.keep_sprites(sheet)
-            except (ItemError, FFmpegError, ValueError, OSError) as error:
-                warnings.append(f"No sprites: {reason(error)}")
     return Outcome(
         request.id,
         request.path,
@@ -158,8 +160,29 @@ def _read(request: Request, wanted: Wanted, descriptor: int, content: str) -> Ou
     )
 
 
+@contextmanager
+def _or_warning(what: str, request: Request, warnings: list[str]) -> Iterator[None]:
+    """Turn the failure to make a picture into a warning: the file's facts are kept.
+
+    A picture that cannot be written is no property of the file, and is passed on.
+    """
+    try:
+        yield
+    except (ItemError, FFmpegError, ValueError) as error:
+        warnings.append(f"No {what}: {reason(error)}")
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        logger.exception("Making the %s of %s failed", what, request.path)
+        warnings.append(f"No {what}: {type(error).__name__}: {error}")
+
+
 def _key(facts: os.stat_result) -> tuple[int, int, int]:
     return signed(facts.st_ino), facts.st_size, signed(facts.st_mtime_ns)
+
+
+def _failed(request: Request, problem: str) -> Outcome:
+    return Outcome(request.id, request.path, "failed", problem=problem)
 
 
 def _unreadable(request: Request, problem: str, content: str | None = None) -> Outcome:

@@ -15,6 +15,8 @@ from stashhog_core.results import ItemFailure
 
 MOST_LISTED = 500
 BATCH = 300
+LEFT_TO_THE_NEXT_SCAN = ("unsettled", "interrupted", "failed")
+"""Verdicts that say nothing of a file; a second pass does not try it again."""
 
 _BATCH_SECONDS = 5.0
 
@@ -90,6 +92,7 @@ class Looker:
         self._deadline = deadline
         self._counts = counts
         self._new_ids: set[int] = set()
+        self._left_ids: set[int] = set()
 
     def look(self, pending: int, passes: int) -> bool:
         """Look into all pending files; tell whether it came to its end in time.
@@ -143,6 +146,8 @@ class Looker:
         counts = self._counts
         counts.moved += self._index.store(batch) if batch else 0
         for outcome in batch:
+            if outcome.verdict in LEFT_TO_THE_NEXT_SCAN:
+                self._left_ids.add(outcome.id)
             was_new = outcome.id in self._new_ids
             self._new_ids.discard(outcome.id)
             if outcome.verdict == "video":
@@ -153,19 +158,25 @@ class Looker:
             elif outcome.verdict == "unreadable":
                 counts.unreadable += 1
                 counts.failed(outcome.path, outcome.problem or "")
+            elif outcome.verdict == "failed":
+                counts.failed(
+                    outcome.path, f"{outcome.problem}; the next scan tries again"
+                )
             elif outcome.verdict == "unsettled":
                 counts.failed(
                     outcome.path, "It changed while it was read; the next scan reads it"
                 )
             elif outcome.verdict == "interrupted":
                 counts.failed(
-                    outcome.path, "Its reader was told to end; the next scan reads it"
+                    outcome.path, "Its reader was ended; the next scan reads it"
                 )
             for warning in outcome.warnings:
                 counts.warn(outcome.path, warning)
 
     def _noting_new(self, requests: Iterable[Request]) -> Iterator[Request]:
         for request in requests:
+            if request.id in self._left_ids:
+                continue
             if request.is_new:
                 self._new_ids.add(request.id)
             yield request

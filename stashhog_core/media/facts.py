@@ -11,7 +11,12 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from stashhog_core.media.opening import header_duration, measured_duration
+from stashhog_core.media.opening import (
+    codec_name,
+    has_decoder,
+    header_duration,
+    measured_duration,
+)
 
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 _DOLBY_TAGS = ("dvh1", "dvhe", "dva1", "dvav", "dav1")
@@ -23,7 +28,7 @@ _LONGEST_TEXT = 500
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """Facts of a video file; None where it does not say.
+    """Facts of a video file; None where it does not say, or no decoder here knows it.
 
     Width and height are those of the stored picture, before rotation; `pixel_aspect`
     is the width of a pixel for a height of 1. `streams` are all of them, cover art
@@ -33,10 +38,10 @@ class VideoFacts:
     container: str
     duration_seconds: float | None
     bit_rate: int | None
-    video_codec: str
+    video_codec: str | None
     profile: str | None
-    width: int
-    height: int
+    width: int | None
+    height: int | None
     pixel_aspect: float | None
     frame_rate: float | None
     real_frame_rate: float | None
@@ -56,8 +61,9 @@ def read_facts(
     duration = header_duration(container, stream)
     if duration is None:
         duration = measured_duration(container, stream)
-    codec = stream.codec_context
+    codec = stream.codec_context if has_decoder(stream) else None
     sounds = container.streams.audio
+    sound = sounds[0] if sounds else None
     bit_rate = container.bit_rate or None
     if bit_rate is None and duration:
         bit_rate = int(size_bytes * 8 / duration)
@@ -65,16 +71,16 @@ def read_facts(
         container=container.format.name,
         duration_seconds=duration if duration and math.isfinite(duration) else None,
         bit_rate=bit_rate if bit_rate and 0 < bit_rate < 2**62 else None,
-        video_codec=codec.name,
-        profile=_text(codec.profile),
-        width=codec.width,
-        height=codec.height,
+        video_codec=codec_name(stream),
+        profile=_text(stream.profile),
+        width=(codec.width or None) if codec else None,
+        height=(codec.height or None) if codec else None,
         pixel_aspect=_ratio(stream.sample_aspect_ratio),
         frame_rate=_ratio(stream.average_rate),
         real_frame_rate=_ratio(stream.base_rate),
         hdr=_hdr(stream),
-        audio_codec=sounds[0].codec_context.name if sounds else None,
-        audio_channels=sounds[0].codec_context.channels if sounds else None,
+        audio_codec=codec_name(sound) if sound else None,
+        audio_channels=sound.channels if sound and has_decoder(sound) else None,
         created=_created(container.metadata),
         streams=tuple(_streams(container)),
         subtitles=tuple(
@@ -98,6 +104,8 @@ def _text(value: object) -> str | None:
 
 
 def _hdr(stream: VideoStream) -> str | None:
+    if not has_decoder(stream):
+        return None
     codec = stream.codec_context
     if str(codec.codec_tag).lower() in _DOLBY_TAGS:
         return "Dolby Vision"
@@ -106,11 +114,11 @@ def _hdr(stream: VideoStream) -> str | None:
 
 def _streams(container: InputContainer) -> Iterator[dict[str, Any]]:
     for stream in list(container.streams)[:_MOST_LISTED]:
-        codec = getattr(stream, "codec_context", None)
+        codec: Any = stream.codec_context if has_decoder(stream) else None
         facts: dict[str, Any] = {
             "index": stream.index,
             "type": stream.type,
-            "codec": codec.name if codec else None,
+            "codec": codec_name(stream),
             "language": _text(stream.language),
             "title": _text(stream.metadata.get("title")),
             "default": bool(stream.disposition & Disposition.default),

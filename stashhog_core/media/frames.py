@@ -17,6 +17,7 @@ from stashhog_core.media.opening import (
     MOST_PIXELS,
     header_duration,
     open_video,
+    picture_decoder,
     picture_stream,
     reason,
 )
@@ -113,12 +114,12 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 stream = picture_stream(container)
             except ItemError as error:
                 raise ItemError("The file has no video stream", str(path)) from error
-            codec = stream.codec_context
-            if codec.width * codec.height > MOST_PIXELS:
+            try:
+                codec = picture_decoder(stream)
+            except ItemError as error:
                 raise ItemError(
-                    f"Its pictures are too large ({codec.width}x{codec.height})",
-                    where=str(path),
-                )
+                    f"The video cannot be read ({error})", where=str(path)
+                ) from error
             codec.options = {"max_pixels": str(MOST_PIXELS)}
             codec.skip_frame = "NONKEY"
             yield container, stream

@@ -1,13 +1,14 @@
 """Opening a video file that nobody vouches for."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 import av
 import av.error
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from stashhog_core.errors import ItemError
@@ -35,11 +36,17 @@ _OPTIONS = {
     "probesize": "5000000",
     "analyzeduration": "5000000",
 }
+# Recordings and streams may begin with half a minute of sound alone. A format without
+# a table of contents then says nothing of its picture before that.
+_LONGER = {"probesize": "100000000", "analyzeduration": "120000000"}
 
 
 @contextmanager
 def open_video(address: str) -> Iterator[InputContainer]:
     """Open a file; its metadata need not be valid UTF-8.
+
+    A file whose beginning shows no picture, or not how large it is, is opened once more
+    and read further.
 
     Args:
         address: A path, or `/dev/fd/N` for an open file: that form also reaches names
@@ -48,26 +55,84 @@ def open_video(address: str) -> Iterator[InputContainer]:
     Raises:
         FFmpegError, OSError, ValueError: It cannot be opened.
     """
-    with av.open(
+    with ExitStack() as opened:
+        container = opened.enter_context(_open(address, _OPTIONS))
+        if not _shows_picture(container):
+            opened.close()
+            container = opened.enter_context(_open(address, {**_OPTIONS, **_LONGER}))
+        yield container
+
+
+def _open(address: str, options: Mapping[str, str]) -> InputContainer:
+    return av.open(
         address,
         mode="r",
         timeout=OPEN_TIMEOUT_SECONDS,
         metadata_errors="replace",
-        options=dict(_OPTIONS),
-    ) as container:
-        yield container
+        options=dict(options),
+    )
+
+
+def _shows_picture(container: InputContainer) -> bool:
+    try:
+        stream = picture_stream(container)
+    except ItemError:
+        return False
+    return not has_decoder(stream) or bool(stream.width and stream.height)
 
 
 def picture_stream(container: InputContainer) -> VideoStream:
     """Return the first video stream that is not cover art.
 
+    A stream that can be decoded comes before one that cannot.
+
     Raises:
         ItemError: There is none.
     """
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    raise ItemError("no picture in it")
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+    ]
+    if not streams:
+        raise ItemError("no picture in it")
+    return next(filter(has_decoder, streams), streams[0])
+
+
+def has_decoder(stream: Stream) -> bool:
+    """Tell whether the stream can be decoded here.
+
+    PyAV gives a stream whose format its FFmpeg does not know, or cannot decode, no
+    codec context at all, whatever its types say. All that is asked of the context,
+    width and height included, must ask this first.
+    """
+    return getattr(stream, "codec_context", None) is not None
+
+
+def codec_name(stream: Stream) -> str | None:
+    """Return the name of the stream's format, such as `av1`; None: it is unknown here.
+
+    The context's own name is that of the decoder, such as `libdav1d`.
+    """
+    if not has_decoder(stream):
+        return None
+    return str(stream.codec_context.codec.canonical_name)
+
+
+def picture_decoder(stream: VideoStream) -> VideoCodecContext:
+    """Return the decoder of pictures.
+
+    Raises:
+        ItemError: There is none here, or the pictures are too large to be decoded.
+    """
+    if not has_decoder(stream):
+        raise ItemError("no decoder here knows the format of its pictures")
+    codec = stream.codec_context
+    if codec.width * codec.height > MOST_PIXELS:
+        raise ItemError(
+            f"its pictures of {codec.width}x{codec.height} are too large to be decoded"
+        )
+    return codec
 
 
 def reason(error: Exception) -> str:

@@ -15,7 +15,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from stashhog_core.errors import ItemError
-from stashhog_core.media.opening import MOST_PIXELS
+from stashhog_core.media.opening import MOST_PIXELS, picture_decoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,11 +48,9 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
     """Set the stream's decoder up for a few pictures of a file nobody vouches for.
 
     Raises:
-        ItemError: Its pictures are too large to be decoded.
+        ItemError: There is none here, or its pictures are too large to be decoded.
     """
-    codec = stream.codec_context
-    if codec.width * codec.height > MOST_PIXELS:
-        raise ItemError(f"pictures of {codec.width}x{codec.height} are not decoded")
+    codec = picture_decoder(stream)
     if codec.is_open:
         return codec
     # Starting threads costs more than they save on a picture or two; files are
@@ -98,7 +96,7 @@ def rotation_of(container: InputContainer, stream: VideoStream) -> int | None:
     Headers tell the decoder only: a picture must be decoded. None: none can be.
 
     Raises:
-        ItemError: Its pictures are too large to be decoded.
+        ItemError: Its pictures cannot be decoded here, or are too large for it.
     """
     decoder_of(stream)
     frame = _next_keyframe(container, stream, 0.0)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from stashhog_core.db.session import Database
+from stashhog_core.errors import JobError
 from stashhog_core.library import job as scan_job
 from stashhog_core.library import looking
 from stashhog_core.library.examine import Request, Wanted
@@ -23,7 +25,7 @@ from stashhog_core.library.pool import ExaminerPool
 from stashhog_core.progress import Progress
 from tests import poisoned
 from tests.library_files import Library
-from tests.sample_video import write_video
+from tests.sample_video import write_film, write_video
 
 pytestmark = pytest.mark.slow
 
@@ -39,11 +41,13 @@ def library(tmp_path: Path, database: Database) -> Library:
 
 def workers() -> list[psutil.Process]:
     """Return the processes of pools that are alive."""
-    return [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "spawn_main" in " ".join(child.cmdline())
-    ]
+    alive = []
+    for child in psutil.Process().children(recursive=True):
+        # One that has just ended has no command line.
+        with suppress(psutil.NoSuchProcess):
+            if "spawn_main" in " ".join(child.cmdline()):
+                alive.append(child)
+    return alive
 
 
 def request(path: Path, number: int = 1) -> Request:
@@ -153,7 +157,7 @@ def test_huge_pictures_are_not_decoded(library: Library) -> None:
     row = library.rows()["bomb.avi"]
     assert (row.state, row.width, row.thumbnail_path) == ("ok", 16000, None)
     assert [Path(warning.item).name for warning in result.warnings] == ["bomb.avi"]
-    assert "not decoded" in result.warnings[0].reason
+    assert "too large" in result.warnings[0].reason
     assert result.status == "completed"
 
 
@@ -178,7 +182,10 @@ open(sys.argv[1], "wb").write(data)
 def test_file_that_kills_its_reader_is_remembered(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Crash, hang, memory, error: the file is noted and not tried until it changes."""
+    """Crash, hang, memory: the file is noted and not tried until it changes.
+
+    An error that nobody foresaw may be of the program: such a file is tried again.
+    """
     names = ["crash.mp4", "hang.mp4", "hog.mp4", "raise.mp4"]
     for number, name in enumerate([*names, "a.mp4", "z.mp4"]):
         library.video(name, number)
@@ -200,8 +207,8 @@ def test_file_that_kills_its_reader_is_remembered(
     assert "memory" in reasons["hog.mp4"]
     assert "of all things" in reasons["raise.mp4"]
     assert first.new == 2
-    assert (second.skipped, second.error_count) == (6, 0)
-    assert (third.unreadable, third.skipped) == (1, 5)
+    assert (second.skipped, second.error_count, second.pending) == (5, 1, 1)
+    assert (third.unreadable, third.skipped, third.pending) == (1, 4, 1)
     assert workers() == []
 
 
@@ -222,6 +229,104 @@ def test_file_whose_reader_was_told_to_end_is_not_to_blame(
     assert (first.new, first.unreadable, first.pending) == (1, 0, 1)
     assert {Path(error.item).name for error in first.errors} == {"told.mp4"}
     assert (second.new, second.skipped, second.error_count) == (1, 1, 0)
+
+
+def test_file_is_blamed_at_the_second_end_only(tmp_path: Path) -> None:
+    """A reader that died once, killed by whatever, proves nothing: it is read again."""
+    video = write_video(tmp_path / "fainting.mp4")
+    with ExaminerPool(Wanted(tmp_path), 1, look=poisoned.look) as pool:
+        (outcome,) = pool.examine([request(video)], lambda: None)
+
+    assert video.with_suffix(".once").exists()
+    assert outcome.verdict == "video"
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("when", ["idle", "starting"])
+def test_what_happens_to_the_pool_says_nothing_of_a_file(
+    tmp_path: Path, how: signal.Signals, when: str
+) -> None:
+    """Readers that end while they read no file break the pool: a new one reads all.
+
+    A service manager that signals a whole group ends idle and starting readers.
+    """
+    videos = [write_video(tmp_path / f"{n}.mp4", seconds=0.5) for n in range(6)]
+    requests = [request(path, number) for number, path in enumerate(videos)]
+    art = tmp_path / "art"
+    ending = poisoned.EndsReaders(art, how=how, most=2)
+    with ExaminerPool(Wanted(art) if when == "idle" else ending, 2) as pool:
+        outcomes = list(pool.examine(requests[:1], lambda: None))
+        for reader in workers() if when == "idle" else ():
+            reader.send_signal(how)
+        outcomes += pool.examine(requests[1:], lambda: None)
+
+    assert len(list(art.glob("*.ended"))) == (0 if when == "idle" else 2)
+    assert [(o.id, o.verdict) for o in outcomes] == [(n, "video") for n in range(6)]
+    assert workers() == []
+
+
+def test_error_that_cannot_travel_is_one_files(tmp_path: Path) -> None:
+    """An exception that does not survive pickling leaves the other files alone."""
+    names = ["a.mp4", "unpicklable.mp4", "z.mp4"]
+    videos = [write_video(tmp_path / name, seconds=0.5) for name in names]
+    requests = [request(path, number) for number, path in enumerate(videos)]
+    with ExaminerPool(Wanted(tmp_path / "art"), 1, look=poisoned.look) as pool:
+        outcomes = list(pool.examine(requests, lambda: None))
+
+    assert [o.verdict for o in outcomes] == ["video", "failed", "video"]
+    assert "it travels badly" in (outcomes[1].problem or "")
+
+
+def test_pools_that_always_break_end_the_scan(tmp_path: Path) -> None:
+    """Where no reader can live, the job fails in words and blames no file."""
+    videos = [write_video(tmp_path / f"{n}.mp4", seconds=0.5) for n in range(6)]
+    requests = [request(path, number) for number, path in enumerate(videos)]
+    outcomes = []
+
+    with (
+        ExaminerPool(poisoned.EndsReaders(tmp_path), 1) as pool,
+        pytest.raises(JobError, match="end again and again"),
+    ):
+        outcomes.extend(pool.examine(requests, lambda: None))
+
+    assert {outcome.verdict for outcome in outcomes} <= {"interrupted"}
+    assert workers() == []
+
+
+def test_what_the_system_refuses_is_not_remembered(library: Library) -> None:
+    """A full or broken disk under the pictures is no fault of a video's content."""
+    library.video("a.mp4", 1)
+    library.home.mkdir()
+    in_the_way = library.home / "library"
+    in_the_way.write_text("no folder")
+
+    first = library.scan()
+    in_the_way.unlink()
+    second = library.scan()
+
+    assert (first.new, first.unreadable, first.pending) == (0, 0, 1)
+    assert first.error_count == 1
+    assert "the next scan tries again" in first.errors[0].reason
+    assert (second.new, second.error_count) == (1, 0)
+    assert library.rows()["a.mp4"].thumbnail_path is not None
+
+
+def test_streams_without_a_decoder_are_indexed(library: Library) -> None:
+    """Sound or a picture that nothing here can decode leaves the rest of the facts."""
+    for name, old, new in (("a", b"mp4a", b"mhm1"), ("b", b"avc1", b"dav1")):
+        film = write_film(library.folder / f"{name}.mp4")
+        film.write_bytes(film.read_bytes().replace(old, new))
+
+    first = library.scan(phashes=True, sprites=True)
+    second = library.scan(phashes=True, sprites=True)
+
+    rows = library.rows()
+    assert (first.new, first.error_count) == (2, 0)
+    assert {row.state for row in rows.values()} == {"ok"}
+    assert rows["a.mp4"].thumbnail_path is not None
+    assert (rows["b.mp4"].width, rows["b.mp4"].video_codec) == (None, None)
+    assert "no decoder" in (rows["b.mp4"].problem or "")
+    assert second.skipped == 2
 
 
 def test_readers_are_no_part_of_the_scans_group(tmp_path: Path) -> None:
