@@ -20,8 +20,7 @@ from stashhog_core.stash.payloads import (
     Performer,
     Ref,
     Scene,
-    SceneFileStamp,
-    SceneRelations,
+    SceneFiles,
     SceneStamp,
     Studio,
     Tag,
@@ -97,41 +96,17 @@ class FakeStash:
         for start in range(0, len(rows), 3):
             yield rows[start : start + 3]
 
-    def scene_file_stamps(self, changed_since: str) -> list[SceneFileStamp]:
+    def scene_file_stamps(self, changed_since: str) -> list[SceneFiles]:
         self.requests.append("scene_file_stamps")
         return [
             msgspec.convert(
                 {"id": scene.id, "files": scene.files},
-                SceneFileStamp,
+                SceneFiles,
                 from_attributes=True,
             )
             for scene in self.scene_rows.values()
             if any(self.file_times[file.id] > changed_since for file in scene.files)
         ]
-
-    def scene_relations(self) -> Iterator[list[SceneRelations]]:
-        self.requests.append("scene_relations")
-        rows = [
-            msgspec.convert(
-                {
-                    "id": scene.id,
-                    "files": scene.files,
-                    "tags": scene.tags,
-                    "performers": scene.performers,
-                    "studio": scene.studio,
-                    "scene_markers": refs(*(m.id for m in scene.scene_markers)),
-                    "groups": scene.groups,
-                    "galleries": scene.galleries,
-                    "play_count": scene.play_count,
-                    "o_counter": scene.o_counter,
-                },
-                SceneRelations,
-                from_attributes=True,
-            )
-            for _, scene in sorted(self.scene_rows.items())
-        ]
-        for start in range(0, len(rows), 3):
-            yield rows[start : start + 3]
 
     def count_scenes(self) -> int:
         self.requests.append("count_scenes")

@@ -18,10 +18,9 @@ from stashhog_core.stash.payloads import (
     Performer,
     Ref,
     Scene,
-    SceneFileStamp,
+    SceneFiles,
     SceneMedia,
     ScenePaths,
-    SceneRelations,
     SceneStamp,
     Studio,
     Tag,
@@ -58,7 +57,7 @@ class Library(Payload, frozen=True, kw_only=True):
     tags: Rows[Tag]
     performers: Rows[Performer]
     studios: Rows[Studio]
-    files: Rows[SceneFileStamp]
+    files: Rows[SceneFiles]
 
 
 class NewestScenes(Payload, frozen=True, kw_only=True):
@@ -151,13 +150,16 @@ STUDIO_FIELDS = (
     "ignore_auto_tag stash_ids{endpoint stash_id}"
 )
 MARKER_FIELDS = "id title seconds end_seconds primary_tag{id} tags{id} updated_at"
+FILE_FIELDS = (
+    "id path size mod_time duration format width height frame_rate bit_rate "
+    "video_codec audio_codec"
+)
 SCENE_FIELDS = (
     "id title code details director urls date rating100 organized play_count "
     "o_counter interactive interactive_speed created_at updated_at studio{id} "
     "performers{id} tags{id} groups{group{id} scene_index} galleries{id} "
     "stash_ids{endpoint stash_id} captions{language_code caption_type} "
-    "files{id path size mod_time duration format width height frame_rate bit_rate "
-    "video_codec audio_codec fingerprints{type value}} "
+    f"files{{{FILE_FIELDS} fingerprints{{type value}}}} "
     f"scene_markers{{{MARKER_FIELDS}}}"
 )
 MEDIA_FIELDS = (
@@ -246,7 +248,7 @@ def _everything(field_name: str, rows: str, fields: str) -> str:
 _CHANGED_FILES = (
     'findScenes(filter:{per_page:-1,sort:"id",direction:ASC},scene_filter:'
     "{files_filter:{updated_at:{value:$since,modifier:GREATER_THAN}}})"
-    "{rows:scenes{id files{id path size mod_time}}}"
+    f"{{rows:scenes{{id files{{{FILE_FIELDS}}}}}}}"
 )
 # They know no "greater than" of their id, so their pages go by number.
 _MARKERS = (
@@ -274,16 +276,6 @@ NEWEST_SCENE = Operation(
 )
 SCENE_STAMPS = Operation(
     "SceneStamps", _scene_page("SceneStamps", "id updated_at"), Rows[SceneStamp]
-)
-SCENE_RELATIONS = Operation(
-    "SceneRelations",
-    _scene_page(
-        "SceneRelations",
-        "id files{id fingerprints{type value}} tags{id} performers{id} studio{id} "
-        "scene_markers{id} groups{group{id} scene_index} galleries{id} "
-        "play_count o_counter",
-    ),
-    Rows[SceneRelations],
 )
 SCENE_PAGE = Operation("ScenePage", _scene_page("ScenePage", SCENE_FIELDS), Rows[Scene])
 SCENES = Operation("Scenes", _scenes_by_id("Scenes", SCENE_FIELDS), Rows[Scene])

@@ -82,22 +82,6 @@ class MarkerStamp(Payload, frozen=True, kw_only=True):
     scene: Ref
 
 
-class FileStamp(Payload, frozen=True, kw_only=True):
-    """What shows that a file was moved or replaced."""
-
-    id: int
-    path: str
-    size: int
-    mod_time: str
-
-
-class SceneFileStamp(Payload, frozen=True, kw_only=True):
-    """A scene and its files, as stamps."""
-
-    id: int
-    files: tuple[FileStamp, ...]
-
-
 class StashBoxId(Payload, frozen=True, kw_only=True, order=True):
     """An id of a scene, performer or studio on a stash-box."""
 
@@ -112,22 +96,10 @@ class Fingerprint(Payload, frozen=True, kw_only=True, order=True):
     value: str
 
 
-class RelatedFile(Payload, frozen=True, kw_only=True, order=True):
-    """A file of a scene, with its hashes alone."""
+class FileFacts(Payload, frozen=True, kw_only=True, order=True):
+    """A file of a scene, without its hashes."""
 
     id: int
-    fingerprints: tuple[Fingerprint, ...]
-
-    def __post_init__(self) -> None:
-        """Give the lists an order."""
-        if len(self.fingerprints) > 1:
-            ordered = tuple(sorted(self.fingerprints))
-            msgspec.structs.force_setattr(self, "fingerprints", ordered)
-
-
-class VideoFile(RelatedFile, frozen=True, kw_only=True, order=True):
-    """A file of a scene."""
-
     path: str
     size: int
     mod_time: str
@@ -141,37 +113,30 @@ class VideoFile(RelatedFile, frozen=True, kw_only=True, order=True):
     audio_codec: str
 
 
+class VideoFile(FileFacts, frozen=True, kw_only=True, order=True):
+    """A file of a scene."""
+
+    fingerprints: tuple[Fingerprint, ...]
+
+    def __post_init__(self) -> None:
+        """Give the lists an order."""
+        if len(self.fingerprints) > 1:
+            ordered = tuple(sorted(self.fingerprints))
+            msgspec.structs.force_setattr(self, "fingerprints", ordered)
+
+
+class SceneFiles(Payload, frozen=True, kw_only=True):
+    """A scene and its files."""
+
+    id: int
+    files: tuple[FileFacts, ...]
+
+
 class GroupRef(Payload, frozen=True, kw_only=True, order=True):
     """A group a scene is in, and its place there."""
 
     group: Ref
     scene_index: int | None = None
-
-
-def _sort_secondary_files(row: Payload, files: tuple[RelatedFile, ...]) -> None:
-    """Sort the files of a scene, of which the first one is the primary file."""
-    if len(files) > 2:
-        ordered = (files[0], *sorted(files[1:]))
-        msgspec.structs.force_setattr(row, "files", ordered)
-
-
-class SceneRelations(Payload, frozen=True, kw_only=True):
-    """A row of the deep manifest: what can change and moves no time of change."""
-
-    id: int
-    files: tuple[RelatedFile, ...]
-    tags: tuple[Ref, ...]
-    performers: tuple[Ref, ...]
-    studio: Ref | None
-    scene_markers: tuple[Ref, ...]
-    groups: tuple[GroupRef, ...]
-    galleries: tuple[Ref, ...]
-    play_count: int | None
-    o_counter: int | None
-
-    def __post_init__(self) -> None:
-        """Give the files an order; the primary file stays the first one."""
-        _sort_secondary_files(self, self.files)
 
 
 class Caption(Payload, frozen=True, kw_only=True, order=True):
@@ -241,7 +206,10 @@ class Scene(Payload, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Give the lists an order; the primary file stays the first one."""
         _SCENE_LISTS.sort(self)
-        _sort_secondary_files(self, self.files)
+        if len(self.files) > 2:
+            primary, *others = self.files
+            files = (primary, *sorted(others))
+            msgspec.structs.force_setattr(self, "files", files)
 
 
 class MediaPaths(Payload, frozen=True, kw_only=True):
@@ -467,7 +435,7 @@ class Library:
     tags: Sequence[Tag]
     performers: Sequence[Performer]
     studios: Sequence[Studio]
-    files: Sequence[SceneFileStamp]
+    files: Sequence[SceneFiles]
 
 
 class GraphQLError(Payload, frozen=True, kw_only=True):

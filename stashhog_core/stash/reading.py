@@ -16,7 +16,6 @@ from stashhog_core.stash.payloads import (
     Performer,
     Scene,
     SceneMedia,
-    SceneRelations,
     SceneStamp,
     Studio,
     Tag,
@@ -25,7 +24,7 @@ from stashhog_core.stash.payloads import (
 from stashhog_core.stash.transport import RETRY_DELAYS_SECONDS, Transport
 
 T = TypeVar("T")
-Keyed = TypeVar("Keyed", Scene, SceneMedia, SceneRelations, SceneStamp)
+Keyed = TypeVar("Keyed", Scene, SceneMedia, SceneStamp)
 
 IDS_PER_QUERY = 1000
 """Scenes asked for at a time when they are named by id."""
@@ -115,16 +114,6 @@ class StashReader:
     def scene_stamps(self, page_size: int = 5000) -> Iterator[Sequence[SceneStamp]]:
         """Yield id and time of change of every scene, page by page, by rising id."""
         return self._pages_by_id(d.SCENE_STAMPS, page_size)
-
-    def scene_relations(
-        self, page_size: int = 1000
-    ) -> Iterator[Sequence[SceneRelations]]:
-        """Yield the ids of all that belongs to every scene, page by page, by rising id.
-
-        The order of the tags, performers and markers of a scene means nothing; the
-        first file is the primary one.
-        """
-        return self._pages_by_id(d.SCENE_RELATIONS, page_size)
 
     def marker_stamps(self, page_size: int = 5000) -> Iterator[MarkerStamp]:
         """Yield id, time of change and scene of every marker, by rising id."""

@@ -3,8 +3,7 @@
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -81,8 +80,8 @@ None: it is to be fetched, whatever Stash says.
 LocalMarkers = Mapping[int, tuple[int, str]]
 """Marker id → its scene and Stash's time of its last change."""
 
-FileFacts = frozenset[tuple[int, str, int, datetime | None]]
-"""Id, path, size and time of each file of a scene."""
+FileFacts = frozenset[tuple[Any, ...]]
+"""The rows of the files of a scene, without their hashes and without their order."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ class SceneDifference:
     marker: set[int] = field(default_factory=set)
     file: set[int] = field(default_factory=set)
     entity: set[int] = field(default_factory=set)
-    relation: set[int] = field(default_factory=set)
-    """Found by the deep look alone: what belongs to them, hashes, or counters."""
+    deep: set[int] = field(default_factory=set)
+    """Found by the deep look alone: some field of theirs, or of what they have."""
     returned: set[int] = field(default_factory=set)
     vanished: set[int] = field(default_factory=set)
     """Gone from Stash since the last run; nothing to fetch."""
@@ -111,7 +110,7 @@ class SceneDifference:
             | self.marker
             | self.file
             | self.entity
-            | self.relation
+            | self.deep
             | self.returned
         )
 
@@ -143,7 +142,7 @@ class SceneDifference:
             "marker",
             "file",
             "entity",
-            "relation",
+            "deep",
             "vanished",
         ):
             ids: set[int] = getattr(self, reason)

@@ -1,6 +1,16 @@
-"""What the mirror holds of scenes, as the rows that their payloads are turned into."""
+"""What the mirror holds of scenes, as the rows that their payloads are turned into.
 
-from collections.abc import Callable, Mapping, Sequence
+And what of it differs from Stash.
+"""
+
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +29,7 @@ from stashhog_core.db.models import (
 from stashhog_core.db.reading import THESE, read_these
 from stashhog_core.stash import payloads
 from stashhog_core.sync import rows
+from stashhog_core.sync.local_edits import edits_of, with_edits
 from stashhog_core.sync.rows import Row
 
 
@@ -85,3 +96,70 @@ def mirrored_children(
     A further tag of a marker is followed by the marker's scene.
     """
     return read_these(session, _OF_SCENES[name], scene_ids)
+
+
+def scene_differences(
+    session: Session, scenes: Sequence[payloads.Scene]
+) -> Iterator[tuple[int, str, Any, Any]]:
+    """Yield scene, field, Stash's value and the mirror's for all that differs.
+
+    Local edits count as right.
+    """
+    ids = [scene.id for scene in scenes]
+    edits = edits_of(session, ids)
+    scenes = [with_edits(scene, edits[scene.id]) for scene in scenes]
+    mirrored = mirrored_scenes(session, ids)
+    for scene in scenes:
+        if scene.id not in mirrored:
+            yield scene.id, "scene", "it", None
+            continue
+        for found in differing_fields(
+            rows.SCENE_COLUMNS, rows.scene_row(scene), mirrored[scene.id][:-1]
+        ):
+            yield scene.id, *found
+    for name, table in CHILDREN.items():
+        theirs = [row for scene in scenes for row in table.rows_of(scene)]
+        mine = mirrored_children(session, name, ids)
+        yield from _row_differences(name, theirs, mine, table.scene, mirrored)
+    theirs = [row for scene in scenes for row in rows.marker_tag_rows(scene)]
+    mine = mirrored_children(session, MARKER_TAGS, ids)
+    yield from _row_differences(MARKER_TAGS, theirs, mine, -1, mirrored)
+
+
+def _row_differences(
+    name: str,
+    theirs: Iterable[rows.Row],
+    mine: Iterable[rows.Row],
+    scene: int,
+    mirrored: Collection[int],
+) -> Iterator[tuple[int, str, Any, Any]]:
+    """Yield each mirrored scene whose rows of one table differ, and which do.
+
+    Args:
+        name: The table.
+        theirs: The rows of Stash's scenes.
+        mine: The mirror's.
+        scene: Which column names the scene.
+        mirrored: Scenes that the mirror has.
+    """
+    here, there = set(mine), set(theirs)
+    lacking, surplus = grouped(there - here, scene), grouped(here - there, scene)
+    for id_ in (lacking.keys() | surplus.keys()).intersection(mirrored):
+        yield id_, name, lacking.get(id_, set()), surplus.get(id_, set())
+
+
+def grouped(found: Iterable[rows.Row], column: int) -> dict[int, set[rows.Row]]:
+    """Return the rows by the id in one of their columns."""
+    groups: dict[int, set[rows.Row]] = {}
+    for row in found:
+        groups.setdefault(row[column], set()).add(row)
+    return groups
+
+
+def differing_fields(
+    columns: Sequence[str], theirs: rows.Row, mine: rows.Row
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, Stash's value and the mirror's of the fields that differ."""
+    for name, stash_value, own_value in zip(columns, theirs, mine, strict=True):
+        if stash_value != own_value:
+            yield name, stash_value, own_value

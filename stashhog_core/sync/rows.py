@@ -4,14 +4,13 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from stashhog_core.stash.payloads import (
-    FileStamp,
     Performer,
     Ref,
     Scene,
+    SceneFiles,
     StashBoxId,
     Studio,
     Tag,
-    VideoFile,
 )
 from stashhog_core.sync.difference import FileFacts
 from stashhog_core.sync.times import parse_stash_time
@@ -191,7 +190,7 @@ def scene_row(scene: Scene) -> Row:
     )
 
 
-def file_rows(scene: Scene) -> list[Row]:
+def file_rows(scene: Scene | SceneFiles) -> list[Row]:
     """Return the rows of the scene's files, the primary one at position 0."""
     files = {file.id: file for file in scene.files}
     return [
@@ -285,12 +284,14 @@ def primary_oshash(scene: Scene) -> str | None:
     return values.get("oshash")
 
 
-def file_facts(files: Iterable[FileStamp | VideoFile]) -> FileFacts:
-    """Return what shows that a file was moved or replaced, as it is mirrored."""
-    return frozenset(
-        (file.id, plain_text(file.path), file.size, parse_stash_time(file.mod_time))
-        for file in files
-    )
+def file_facts(scene: SceneFiles) -> FileFacts:
+    """Return what shows that a file of a scene is another, or was scanned anew."""
+    return frozenset(without_position(row) for row in file_rows(scene))
+
+
+def without_position(row: Row) -> Row:
+    """Return the row of a file without its place among the scene's files."""
+    return row[:2] + row[3:]
 
 
 def plain_text(value: str | None) -> str:

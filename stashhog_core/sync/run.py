@@ -11,7 +11,7 @@ from stashhog_core.errors import JobCancelled, StashHogError
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, SyncResult
-from stashhog_core.sync.deep import scenes_of_changed_relations
+from stashhog_core.sync.deep import scenes_that_differ
 from stashhog_core.sync.difference import (
     EntityDifference,
     SceneDifference,
@@ -128,7 +128,7 @@ class Run:
                 entities[kind] = found = compare_entities(listing.names(), mine)
                 touched |= scenes_of_entities(session, kind, found.touches_scenes)
         if self._params.deep:
-            touched.update(scenes_of_changed_relations(self._stash, self._database))
+            touched.update(scenes_that_differ(self._stash, self._database))
         self._mark(touched, entities)
         trusting = not first and not self._params.deep
         self._loader = self._new_loader(newest, trusting=trusting)

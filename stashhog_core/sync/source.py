@@ -8,7 +8,6 @@ from stashhog_core.stash.payloads import (
     MarkerStamp,
     Performer,
     Scene,
-    SceneRelations,
     SceneStamp,
     Studio,
     Tag,
@@ -41,10 +40,6 @@ class Source(Protocol):
 
     def marker_stamps(self) -> Iterator[MarkerStamp]:
         """Yield id, time of change and scene of every marker, by rising id."""
-        ...
-
-    def scene_relations(self) -> Iterator[Sequence[SceneRelations]]:
-        """Yield the ids of all that belongs to every scene, by rising id."""
         ...
 
     def count_scenes(self) -> int:

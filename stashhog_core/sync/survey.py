@@ -1,19 +1,16 @@
 """Looking at Stash and at the mirror, cheaply, to learn what differs."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.models import SceneFile
-from stashhog_core.db.reading import any_of
 from stashhog_core.db.session import Database
 from stashhog_core.stash.payloads import Library
-from stashhog_core.sync.deep import scenes_of_changed_relations
+from stashhog_core.sync.deep import scenes_that_differ
 from stashhog_core.sync.difference import (
     EntityDifference,
     FileFacts,
@@ -41,7 +38,8 @@ from stashhog_core.sync.everything import (
     windows,
 )
 from stashhog_core.sync.history import last_look
-from stashhog_core.sync.rows import file_facts
+from stashhog_core.sync.mirrored import mirrored_children
+from stashhog_core.sync.rows import Row, file_facts, without_position
 from stashhog_core.sync.source import Source
 from stashhog_core.sync.times import text_surely_before
 
@@ -111,7 +109,7 @@ class Survey:
     @property
     def touched(self) -> set[int]:
         """Scenes that are to be fetched, though their own time did not move."""
-        return self.scenes.entity | self.scenes.file | self.scenes.relation
+        return self.scenes.entity | self.scenes.file | self.scenes.deep
 
     def compare_entities(self, database: Database) -> None:
         """Compare tags, performers and studios, and find the scenes that follow."""
@@ -129,7 +127,7 @@ class Survey:
     def compare_files(self, database: Database) -> None:
         """Find the scenes of files that were moved or replaced."""
         if self._library.files:
-            files = {scene.id: file_facts(scene.files) for scene in self._library.files}
+            files = {scene.id: file_facts(scene) for scene in self._library.files}
             with database.transaction() as session:
                 mine = _local_files(session, files)
             self.scenes.file.update(scenes_of_changed_files(files, mine))
@@ -148,7 +146,7 @@ class Survey:
             self.total += len(page)
             latest = max([stamp.updated_at for stamp in page], default="")
             self.newest_text = max(self.newest_text, latest)
-        for reason in (self.scenes.entity, self.scenes.file, self.scenes.relation):
+        for reason in (self.scenes.entity, self.scenes.file, self.scenes.deep):
             reason.difference_update(self._gone)
         return self.scenes.to_fetch
 
@@ -190,7 +188,7 @@ def begin_survey(
     Args:
         stash: The Stash server.
         database: The mirror.
-        deep: Also compare the relations of every scene, one by one.
+        deep: Also compare every field of every scene.
     """
     with database.transaction() as session:
         baseline, known = last_look(session)
@@ -204,8 +202,7 @@ def begin_survey(
         survey.compare_entities(database)
         survey.compare_files(database)
         if deep:
-            relations = scenes_of_changed_relations(stash, database)
-            survey.scenes.relation.update(relations)
+            survey.scenes.deep.update(scenes_that_differ(stash, database))
         yield survey
 
 
@@ -262,17 +259,8 @@ class _Looked:
         return self._known == tuple(self.digests)
 
 
-def _local_files(
-    session: Session, scene_ids: Mapping[int, FileFacts]
-) -> dict[int, FileFacts]:
-    query = select(
-        SceneFile.scene_id,
-        SceneFile.file_id,
-        SceneFile.path,
-        SceneFile.size_bytes,
-        SceneFile.mod_time,
-    ).where(SceneFile.scene_id == any_of(scene_ids))
-    found: dict[int, FileFacts] = {}
-    for scene_id, id_, path, size, time in session.execute(query):
-        found[scene_id] = found.get(scene_id, frozenset()) | {(id_, path, size, time)}
-    return found
+def _local_files(session: Session, scene_ids: Iterable[int]) -> dict[int, FileFacts]:
+    found: dict[int, set[Row]] = {}
+    for row in mirrored_children(session, "files", list(scene_ids)):
+        found.setdefault(row[0], set()).add(without_position(row))
+    return {scene_id: frozenset(rows) for scene_id, rows in found.items()}

@@ -3,8 +3,6 @@
 import logging
 from collections.abc import (
     Callable,
-    Collection,
-    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -29,15 +27,12 @@ from stashhog_core.db.session import Database
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, VerifyMirrorResult
-from stashhog_core.stash import payloads
 from stashhog_core.sync import rows
 from stashhog_core.sync.job import JOB
-from stashhog_core.sync.local_edits import edits_of, with_edits
 from stashhog_core.sync.mirrored import (
-    CHILDREN,
-    MARKER_TAGS,
-    mirrored_children,
-    mirrored_scenes,
+    differing_fields,
+    grouped,
+    scene_differences,
 )
 from stashhog_core.sync.source import Source
 
@@ -127,7 +122,7 @@ def _verify(
         page = ids[start : start + _PAGE_SIZE]
         scenes, absent = stash.scenes(page)
         with database.transaction() as session:
-            found = list(_scene_differences(session, scenes))
+            found = list(scene_differences(session, scenes))
             found += [(id_, "scene", None, "it") for id_ in absent]
             different.update(id_ for id_, *_ in found)
             forget_hashes(session, {id_ for id_, *_ in found})
@@ -221,9 +216,9 @@ def _entity_differences(
             else:
                 yield from (
                     (kind, entity.id, *found)
-                    for found in _fields(columns, row_of(entity), row)
+                    for found in differing_fields(columns, row_of(entity), row)
                 )
-    parents = _grouped(_select(session, TagParent, ("tag_id", "parent_id")), 0)
+    parents = grouped(_select(session, TagParent, ("tag_id", "parent_id")), 0)
     for tag in listings["tag"]:
         theirs = set(rows.tag_parent_rows(tag))
         mine = parents.get(tag.id, set())
@@ -231,72 +226,9 @@ def _entity_differences(
             yield "tag", tag.id, "parents", theirs - mine, mine - theirs
 
 
-def _scene_differences(
-    session: Session, scenes: Sequence[payloads.Scene]
-) -> Iterator[tuple[int, str, Any, Any]]:
-    """Yield scene, field, Stash's value and the mirror's for all that differs."""
-    ids = [scene.id for scene in scenes]
-    edits = edits_of(session, ids)
-    scenes = [with_edits(scene, edits[scene.id]) for scene in scenes]
-    mirrored = mirrored_scenes(session, ids)
-    for scene in scenes:
-        if scene.id not in mirrored:
-            yield scene.id, "scene", "it", None
-            continue
-        for found in _fields(
-            rows.SCENE_COLUMNS, rows.scene_row(scene), mirrored[scene.id][:-1]
-        ):
-            yield scene.id, *found
-    for name, table in CHILDREN.items():
-        theirs = [row for scene in scenes for row in table.rows_of(scene)]
-        mine = mirrored_children(session, name, ids)
-        yield from _row_differences(name, theirs, mine, table.scene, mirrored)
-    theirs = [row for scene in scenes for row in rows.marker_tag_rows(scene)]
-    mine = mirrored_children(session, MARKER_TAGS, ids)
-    yield from _row_differences(MARKER_TAGS, theirs, mine, -1, mirrored)
-
-
-def _row_differences(
-    name: str,
-    theirs: Iterable[rows.Row],
-    mine: Iterable[rows.Row],
-    scene: int,
-    mirrored: Collection[int],
-) -> Iterator[tuple[int, str, Any, Any]]:
-    """Yield each mirrored scene whose rows of one table differ, and which do.
-
-    Args:
-        name: The table.
-        theirs: The rows of Stash's scenes.
-        mine: The mirror's.
-        scene: Which column names the scene.
-        mirrored: Scenes that the mirror has.
-    """
-    here, there = set(mine), set(theirs)
-    lacking, surplus = _grouped(there - here, scene), _grouped(here - there, scene)
-    for id_ in (lacking.keys() | surplus.keys()).intersection(mirrored):
-        yield id_, name, lacking.get(id_, set()), surplus.get(id_, set())
-
-
-def _grouped(found: Iterable[rows.Row], column: int) -> dict[int, set[rows.Row]]:
-    """Return the rows by the id in one of their columns."""
-    groups: dict[int, set[rows.Row]] = {}
-    for row in found:
-        groups.setdefault(row[column], set()).add(row)
-    return groups
-
-
 def _select(session: Session, model: Any, columns: Sequence[str]) -> list[rows.Row]:
     query = select(*(getattr(model, name) for name in columns))
     return [tuple(row) for row in session.execute(query)]
-
-
-def _fields(
-    columns: Sequence[str], theirs: rows.Row, mine: rows.Row
-) -> Iterator[tuple[str, Any, Any]]:
-    for name, stash_value, own_value in zip(columns, theirs, mine, strict=True):
-        if stash_value != own_value:
-            yield name, stash_value, own_value
 
 
 def _in_words(difference: Difference) -> ItemFailure:

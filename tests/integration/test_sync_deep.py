@@ -6,11 +6,11 @@ import msgspec
 import pytest
 from sqlalchemy import delete, update
 
-from stashhog_core.db.models import Scene, SceneFingerprint
+from stashhog_core.db.models import Scene, SceneFile, SceneFingerprint
 from stashhog_core.db.session import Database
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
-from stashhog_core.stash.payloads import Fingerprint, GroupRef, Ref
+from stashhog_core.stash.payloads import Caption, Fingerprint, GroupRef, Ref
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.verify import verify_mirror
 from tests.fake_stash import FakeStash, refs
@@ -20,6 +20,9 @@ pytestmark = pytest.mark.slow
 
 GROUPS = (GroupRef(group=Ref(id=1), scene_index=2), GroupRef(group=Ref(id=3)))
 OTHER_PLACE = (GROUPS[0], GroupRef(group=Ref(id=3), scene_index=1))
+
+LONG_AGO = "2000-01-01T00:00:00Z"
+"""Before every baseline: a file of that time was not scanned anew."""
 
 
 @pytest.fixture
@@ -51,16 +54,77 @@ def is_right(stash: FakeStash, database: Database) -> bool:
         pytest.param({"galleries": refs(4)}, id="gallery"),
         pytest.param({"play_count": 2}, id="play_count"),
         pytest.param({"o_counter": None}, id="o_counter"),
+        pytest.param(
+            {"captions": (Caption(language_code="en", caption_type="srt"),)},
+            id="caption",
+        ),
+        pytest.param({"interactive": True}, id="interactive"),
+        pytest.param({"interactive_speed": 80}, id="interactive_speed"),
+        pytest.param({"title": "restored from a backup"}, id="title"),
+        pytest.param({"urls": ("https://example.invalid",)}, id="urls"),
     ],
 )
 def test_silent_change_is_found(
     stash: FakeStash, database: Database, fields: dict[str, Any]
 ) -> None:
-    """Groups, galleries and counters are compared one by one."""
+    """Every field of a scene is compared, whether or not a time of change moved."""
     stash.change_silently(min(stash.scene_rows), **fields)
 
     assert pending_scenes(stash, database).count == 0
     assert run(stash, database, deep=True) == 1
+    assert run(stash, database, deep=True) == 0
+    assert is_right(stash, database)
+
+
+FILE_FIELDS = [
+    pytest.param({"duration": 99.5}, id="duration"),
+    pytest.param({"format": "matroska"}, id="format"),
+    pytest.param({"video_codec": "hevc"}, id="video codec"),
+    pytest.param({"audio_codec": ""}, id="audio codec"),
+    pytest.param({"width": 640, "height": 360}, id="size of the picture"),
+    pytest.param({"frame_rate": 50.0, "bit_rate": 1}, id="rates"),
+]
+
+
+@pytest.mark.parametrize("fields", FILE_FIELDS)
+def test_silent_change_of_a_file_is_found(
+    stash: FakeStash, database: Database, fields: dict[str, Any]
+) -> None:
+    """Every field of a file is compared, though no time moved."""
+    scene = stash.scene_rows[min(stash.scene_rows)]
+    file = msgspec.structs.replace(scene.files[0], **fields)
+    stash.change_silently(scene.id, files=(file,))
+    stash.file_times = dict.fromkeys(stash.file_times, LONG_AGO)
+
+    assert pending_scenes(stash, database).count == 0
+    assert run(stash, database, deep=True) == 1
+    assert is_right(stash, database)
+
+
+@pytest.mark.parametrize("fields", FILE_FIELDS)
+def test_file_scanned_anew_is_found_by_its_time(
+    stash: FakeStash, database: Database, fields: dict[str, Any]
+) -> None:
+    """Where a scan moves the file's time of change, no deep look is needed."""
+    stash.replace_file(min(stash.scene_rows), **fields)
+
+    assert pending_scenes(stash, database).reasons == {"file": 1}
+    assert run(stash, database) == 1
+    assert pending_scenes(stash, database).count == 0
+    assert is_right(stash, database)
+
+
+def test_scene_at_which_stash_fails_holds_nobody_back(
+    stash: FakeStash, database: Database
+) -> None:
+    """The deep look goes on past a page that Stash does not answer."""
+    first, second = sorted(stash.scene_rows)
+    stash.broken_scenes.add(first)
+    stash.change_silently(second, interactive=True)
+    result = mirror(stash, database, deep=True)
+
+    assert (result.updated, result.failed) == (1, 1)
+    stash.broken_scenes.clear()
     assert run(stash, database, deep=True) == 0
     assert is_right(stash, database)
 
@@ -91,6 +155,9 @@ def test_fingerprint_is_found(
         pytest.param(update(Scene).values(groups=[]), id="groups"),
         pytest.param(update(Scene).values(galleries=[{"id": 9}]), id="galleries"),
         pytest.param(update(Scene).values(play_count=7), id="play_count"),
+        pytest.param(update(Scene).values(captions=[{}]), id="captions"),
+        pytest.param(update(Scene).values(title="wrong"), id="title"),
+        pytest.param(update(SceneFile).values(video_codec="x"), id="codec"),
     ],
 )
 def test_damage_on_our_side_is_found(

@@ -42,7 +42,7 @@ from stashhog_core.results import SyncResult
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.follow import JobKey, follow
-from stashhog_core.sync.deep import scenes_of_changed_relations
+from stashhog_core.sync.deep import scenes_that_differ
 from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.loader import SETTLE_SECONDS
 from stashhog_core.sync.verify import verify_mirror
@@ -83,9 +83,9 @@ class Site:
         assert not answer.get("errors"), answer
         return list(answer["data"].values())
 
-    def scan(self) -> None:
+    def scan(self, *, rescan: bool = False) -> None:
         """Scan our folder to the end."""
-        job_id = self.client.start_scan({"paths": [str(self.folder)], "rescan": False})
+        job_id = self.client.start_scan({"paths": [str(self.folder)], "rescan": rescan})
         self._wait_for(job_id)
 
     def clean(self) -> None:
@@ -176,7 +176,7 @@ class Site:
     def assert_mirror_is_right(self) -> None:
         """Nothing is pending, and fetching everything finds nothing to change."""
         pending = pending_scenes(self.client, self.database)
-        assert list(scenes_of_changed_relations(self.client, self.database)) == []
+        assert list(scenes_that_differ(self.client, self.database)) == []
         deep = self.sync(deep=True)
         full = self.sync(force=True)
         params = VerifyMirrorParams(scenes=100)
@@ -377,6 +377,54 @@ def test_lists_without_an_order_differ_in_nothing(site: Site) -> None:
 
     assert len(site.paths(scene)) == 7
     assert site.paths(scene)[0] == str(path)
+    site.assert_mirror_is_right()
+
+
+def test_subtitles_and_scripts_that_come_and_go(site: Site) -> None:
+    """Captions and funscripts found by a later scan reach the mirror.
+
+    Stash moves no time of change for either: they are for the deep look.
+    """
+    path = site.add_video("video.mp4")
+    caption = path.with_suffix(".en.srt")
+    script = path.with_suffix(".funscript")
+    site.sync()
+    scene = site.scene_at(path)
+    mine = select(Scene.interactive, Scene.captions).where(Scene.id == scene)
+    caption.write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
+    script.write_text('{"version":"1.0","actions":[{"at":0,"pos":0}]}')
+    site.scan()
+    site.sync(deep=True)
+    english = {"language_code": "en", "caption_type": "srt"}
+    assert site.values(mine) == [(True, [english])]
+    site.assert_mirror_is_right()
+
+    caption.unlink()
+    script.unlink()
+    site.scan()
+    site.sync(deep=True)
+    assert site.values(mine) == [(False, [])]
+    site.assert_mirror_is_right()
+
+
+def test_file_that_is_scanned_anew_is_noticed(site: Site) -> None:
+    """What a forced scan reads otherwise is seen by the next sync, not only nightly."""
+    path = site.add_video("video.mp4")
+    site.sync()
+    modified = path.stat().st_mtime_ns
+    size = path.stat().st_size
+    write_video(path, seconds=1, seed=zlib.crc32(bytes(path)) + 1, width=160, height=80)
+    assert path.stat().st_size < size
+    path.write_bytes(path.read_bytes().ljust(size, b"\0"))
+    os.utime(path, ns=(modified, modified))
+    site.scan()
+    assert site.pending() == {}
+
+    site.scan(rescan=True)
+    assert site.pending() == {"file": 1}
+    site.sync()
+    sizes = select(SceneFile.width, SceneFile.height).where(SceneFile.path == str(path))
+    assert site.values(sizes) == [(160, 80)]
     site.assert_mirror_is_right()
 
 

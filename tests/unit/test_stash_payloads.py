@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stashhog_core.stash.payloads import Performer, Scene, SceneRelations, Studio, Tag
+from stashhog_core.stash.payloads import Performer, Scene, Studio, Tag
 from stashhog_core.sync.hashes import content_hash
 from stashhog_core.sync.rows import file_rows, scene_row
 from tests.fake_stash import FakeStash, refs
@@ -105,13 +105,3 @@ def test_order_of_aliases_means_nothing(chance: Random) -> None:
             msgspec.convert(row, kind) for row in (wire, shuffled(wire, chance))
         )
         assert one == other
-
-
-@given(st.randoms(use_true_random=False))
-def test_order_of_files_means_nothing_in_the_deep_listing(chance: Random) -> None:
-    """Secondary files and the hashes of a file come in any order."""
-    wire = {**whole_scene(), "studio": None}
-    one = msgspec.convert(wire, SceneRelations)
-    other = msgspec.convert(shuffled(wire, chance), SceneRelations)
-
-    assert other.files == one.files

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from stashhog_core.stash.payloads import Fingerprint, Scene
+from stashhog_core.stash.payloads import Fingerprint, Scene, SceneFiles
 from stashhog_core.sync.rows import (
     FILE_COLUMNS,
     SCENE_COLUMNS,
@@ -107,6 +107,19 @@ def test_file_facts_ignore_how_a_time_is_written() -> None:
     file = make_scene().files[0]
     elsewhere = msgspec.structs.replace(file, mod_time="2025-06-01T15:30:00.5+05:30")
     later = msgspec.structs.replace(file, mod_time="2025-06-01T15:30:01.5+05:30")
+    one, same, other = (
+        file_facts(SceneFiles(id=1, files=(f,))) for f in (file, elsewhere, later)
+    )
 
-    assert file_facts([file]) == file_facts([elsewhere])
-    assert file_facts([file]) != file_facts([later])
+    assert one == same
+    assert one != other
+
+
+def test_file_facts_ignore_the_order_of_files() -> None:
+    """Which file is the primary one moves the time of change of the scene itself."""
+    stash = FakeStash()
+    first, second = stash.new_file("/a"), stash.new_file("/b")
+
+    assert file_facts(SceneFiles(id=1, files=(first, second))) == file_facts(
+        SceneFiles(id=1, files=(second, first))
+    )
