@@ -31,6 +31,7 @@ _COUNTS: dict[Step, tuple[tuple[str, str, str], ...]] = {
     "process_downloads": (
         ("synced_items", "item placed", "items placed"),
         ("files_linked", "file linked", "files linked"),
+        ("files_cloned", "file cloned", "files cloned"),
         ("files_copied", "file copied", "files copied"),
         ("removed_items", "torrent removed", "torrents removed"),
         ("failed_items", "failed", "failed"),

@@ -53,10 +53,18 @@ class DownloadsResult(Result):
     failed_items: int = 0
     files: int = Field(default=0, description="Files newly in the library.")
     files_linked: int = 0
+    files_cloned: int = Field(
+        default=0, description="Files that share their blocks with the download."
+    )
     files_copied: int = 0
     files_skipped: int = 0
     bytes_linked: int = 0
+    bytes_cloned: int = 0
     bytes_copied: int = 0
+    why_no_links: tuple[str, ...] = Field(
+        default=(),
+        description="Why files were cloned or copied where hard links were asked for.",
+    )
     awaiting_scan: int = Field(
         default=0,
         description="Files placed, now or earlier, that no scan has followed yet.",

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from stashhog_core.downloads.files import CANNOT_LINK, is_same_inode
+from stashhog_core.downloads import content
+from stashhog_core.downloads.files import CANNOT_LINK, is_same_inode, opened
 from stashhog_core.downloads.names import printable
 from stashhog_core.errors import ItemError
 
@@ -25,6 +26,7 @@ TEMPORARY = re.compile(r"\.stashhog-[0-9a-f]{16}\.part")
 """Names of files that exist only while something is placed or tried."""
 
 MOUNTS = Path("/proc/self/mountinfo")
+_PROTECTED = Path("/proc/sys/fs/protected_hardlinks")
 _UNIONS = {"overlay", "aufs", "unionfs", "fuse.mergerfs", "fuse.unionfs"}
 """File systems that choose for each new file which of several folders it goes to."""
 
@@ -60,11 +62,26 @@ def temporary_name() -> str:
 @contextlib.contextmanager
 def open_folder(path: str | Path) -> Iterator[int]:
     """Yield an open folder."""
-    opened = os.open(path, _FOLDER)
+    folder = os.open(path, _FOLDER)
     try:
-        yield opened
+        yield folder
     finally:
-        os.close(opened)
+        os.close(folder)
+
+
+def remove_temporary(path: Path) -> None:
+    """Remove what a killed run left: a file, or a folder with such files.
+
+    Raises:
+        OSError: It cannot be removed, or holds something else.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    for child in path.iterdir():
+        if TEMPORARY.fullmatch(child.name):
+            child.unlink()
+    path.rmdir()
 
 
 def mount_of(path: Path) -> Mount | None:
@@ -96,7 +113,7 @@ def overlap(library: Path, downloads: Path) -> Overlap | None:
         return "library inside"
     if downloads.is_relative_to(library):
         return "downloads inside"
-    with open_folder(library) as opened, _probe(opened) as name:
+    with open_folder(library) as there, _probe(there) as name:
         if os.path.lexists(downloads / name):
             return "same"
         if any(os.path.lexists(parent / name) for parent in downloads.parents):
@@ -115,7 +132,7 @@ def overlap(library: Path, downloads: Path) -> Overlap | None:
             return found
     by_mount = _path_below(downloads, library)
     if by_mount is not None and (library / by_mount).is_dir():
-        with open_folder(library / by_mount) as opened, _probe(opened) as name:
+        with open_folder(library / by_mount) as there, _probe(there) as name:
             if os.path.lexists(downloads / name):
                 return "downloads inside"
     return None
@@ -194,6 +211,135 @@ def survives(
         return False
     with _probe(folder, like=name) as probe:
         return not any(os.path.lexists(f"{other}/{probe}") for other in folders)
+
+
+def link_error(source: str, folder: int) -> OSError | None:
+    """Try to hard-link a file into an open folder; return what refused it, or None.
+
+    Nothing remains; the file's ctime moves.
+
+    Raises:
+        OSError: The link failed for another reason than that none is possible.
+    """
+    name = temporary_name()
+    try:
+        os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in CANNOT_LINK:
+            raise
+        return error
+    os.unlink(name, dir_fd=folder)
+    return None
+
+
+def can_clone(source: str, folder: int) -> bool:
+    """Try whether a file in an open folder can share the blocks of `source`.
+
+    Raises:
+        OSError: The folder cannot be written to, the file cannot be read.
+    """
+    with opened(source) as mine, _probe(folder) as name:
+        target = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            return content.clone(mine, target)
+        finally:
+            os.close(target)
+
+
+@contextlib.contextmanager
+def trial_folder(folder: int) -> Iterator[int]:
+    """Yield a new folder, open, that is in an open folder for a moment."""
+    name = temporary_name()
+    os.mkdir(name, dir_fd=folder)
+    try:
+        new = os.open(name, _FOLDER, dir_fd=folder)
+        try:
+            yield new
+        finally:
+            os.close(new)
+    finally:
+        os.rmdir(name, dir_fd=folder)
+
+
+def why_no_link(error: OSError, source: str, folder: Path) -> str:
+    """Return why a file cannot be hard-linked into a folder, naming the mounts.
+
+    Args:
+        error: What refused the link.
+        source: The file.
+        folder: An existing folder, or the one that holds it if it is new.
+    """
+    if error.errno == errno.EMLINK:
+        return "the file has as many names as its file system allows"
+    there = Path(source).parent.resolve()
+    folder = folder.resolve()
+    mine, other = mount_of(there), mount_of(folder)
+    if mine is None or other is None:
+        return str(error.strerror)
+    if error.errno == errno.EXDEV:
+        return _why_apart(there, mine, folder, other)
+    if error.errno == errno.EPERM and (owner := _protected_owner(source)) is not None:
+        return (
+            f"the file belongs to the account with number {owner}, and the kernel "
+            "setting fs.protected_hardlinks allows links to the files of others only "
+            "if they can be read and written"
+        )
+    if error.errno == errno.EPERM and _has_links(folder):
+        return f"{error.strerror}, perhaps since the file is marked as immutable"
+    return f"{_shown(other)} has no hard links"
+
+
+def _why_apart(there: Path, mine: Mount, folder: Path, other: Mount) -> str:
+    if mine.device != other.device:
+        return f"{_shown(mine)} and {_shown(other)} are different file systems"
+    if mine.point != other.point:
+        return (
+            f"{printable(mine.point)} and {printable(other.point)} are two mounts of "
+            f"one file system ({printable(f'{mine.kind} on {mine.source}')}), and no "
+            "link leads from one mount to another; mount one folder that holds both"
+        )
+    if mine.kind == "fuse.mergerfs":
+        return (
+            f"{_shown(mine)} keeps the file on another disk than the folder; see "
+            "mergerfs in docs/downloads.md"
+        )
+    tops = _top(there), _top(folder)
+    if tops[0] != tops[1]:
+        first, second = (printable(str(top)) for top in tops)
+        return f"{first} and {second} are different subvolumes of {_shown(mine)}"
+    return f"{_shown(mine)} allows none between the two folders (a project quota?)"
+
+
+def _shown(mount: Mount) -> str:
+    return printable(f"{mount.point} ({mount.kind} on {mount.source})")
+
+
+def _top(folder: Path) -> Path:
+    """Return the highest folder above `folder` that has the same device number."""
+    device = folder.stat().st_dev
+    while folder.parent != folder and folder.parent.stat().st_dev == device:
+        folder = folder.parent
+    return folder
+
+
+def _protected_owner(source: str) -> int | None:
+    """Return the owner of a file that only its owner may link; None: it is no such."""
+    try:
+        is_on = _PROTECTED.read_text().strip() != "0"
+        status = os.stat(source)  # noqa: PTH116
+    except OSError:
+        return None
+    # The kernel asks for the effective account; access() alone asks for the real one.
+    if not is_on or status.st_uid == os.geteuid() or os.geteuid() == 0:
+        return None
+    if os.access(source, os.R_OK | os.W_OK, effective_ids=True):
+        return None
+    return status.st_uid
+
+
+def _has_links(folder: Path) -> bool:
+    with open_folder(folder) as there, _probe(there) as name:
+        return link_error(str(folder / name), there) is None
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """What placing a file can come to, the same for a dry run."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ItemError
 from stashhog_core.hashing import oshash
 
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
 Names = tuple[str, ...]
 """A file's or folder's place below the library root."""
 
@@ -23,12 +26,14 @@ class OutOfSpaceError(ItemError):
 class Placed(NamedTuple):
     """Where a file is in the library, and how it got there.
 
-    `is_new` is False when it had been there, linked or equal, before.
+    `is_new` is False when it had been there, linked or equal, before. `why_no_link`
+    says why it is no hard link although the policy asks for one first.
     """
 
     path: str
     method: Method
     is_new: bool
+    why_no_link: str | None = None
 
 
 def candidates(file: SourceFile, name: str) -> Iterator[str]:
@@ -68,13 +73,21 @@ def check_space(
         )
 
 
+def cannot_place(error: OSError, names: Names) -> ItemError:
+    """Return the error of a file that the system lets nobody place."""
+    kind = OutOfSpaceError if error.errno in _NO_SPACE else ItemError
+    return kind(
+        f"It cannot be placed: {error.strerror}", where=printable("/".join(names))
+    )
+
+
 def cannot_link(name: str, reason: str) -> ItemError:
     """Return the error of a link that cannot be made where nothing else will do."""
     return ItemError(
         f"It cannot be hard-linked: {reason}",
         where=printable(name),
-        remedy="put downloads and library on one file system, or let it be copied "
-        "with STASHHOG_DOWNLOADS__PLACE=hardlink_or_copy",
+        remedy="put downloads and library on one mount of one file system, or let "
+        "files be cloned or copied with STASHHOG_DOWNLOADS__PLACE=hardlink_or_copy",
     )
 
 

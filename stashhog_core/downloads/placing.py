@@ -20,15 +20,21 @@ from stashhog_core.downloads.files import (
     opened,
     publish,
 )
-from stashhog_core.downloads.filesystems import TEMPORARY, survives, temporary_name
+from stashhog_core.downloads.filesystems import (
+    TEMPORARY,
+    remove_temporary,
+    survives,
+    temporary_name,
+    why_no_link,
+)
 from stashhog_core.downloads.names import printable
 from stashhog_core.downloads.outcome import (
     Names,
-    OutOfSpaceError,
     Placed,
     all_taken,
     candidates,
     cannot_link,
+    cannot_place,
     changed,
     check_space,
     no_folder,
@@ -36,12 +42,11 @@ from stashhog_core.downloads.outcome import (
     regular,
 )
 from stashhog_core.downloads.sources import SourceFile
-from stashhog_core.errors import ItemError, JobError
+from stashhog_core.errors import JobError
 from stashhog_core.settings import PlacePolicy
 
 _log = logging.getLogger(__name__)
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 # Far below the usual limit of 1,024 open files of a process.
 _OPEN_FOLDERS = 128
 
@@ -109,6 +114,7 @@ class Library:
         self.before_copy: Callable[[], None] = lambda: None
         self._folders: dict[Names, int] = {}
         self._created: set[Names] = set()
+        self._whys: dict[tuple[int | None, str, str], str] = {}
 
     def place(self, file: SourceFile, names: Names) -> Placed:
         """Bring `file` to `names` below the root, or beside it if another has the name.
@@ -121,11 +127,7 @@ class Library:
             return self._place(file, names)
         except OSError as error:
             self._drop_empty(names[:-1])
-            kind = OutOfSpaceError if error.errno in _NO_SPACE else ItemError
-            raise kind(
-                f"It cannot be placed: {error.strerror}",
-                where=printable("/".join(names)),
-            ) from error
+            raise cannot_place(error, names) from error
         except BaseException:
             self._drop_empty(names[:-1])
             raise
@@ -176,7 +178,7 @@ class Library:
                 continue
             for path in left:
                 try:
-                    Path(path).unlink()
+                    remove_temporary(Path(path))
                     removed += 1
                 except OSError as error:
                     _log.warning("%s cannot be removed: %s", path, error.strerror)
@@ -184,37 +186,50 @@ class Library:
 
     def _place(self, file: SourceFile, names: Names) -> Placed:
         folder = self._folder(names[:-1])
+        path = "/".join((self._root, *names[:-1]))
         for name in candidates(file, names[-1]):
-            placed = self._try_name(file, folder, name)
+            placed = self._try_name(file, folder, path, name)
             if placed is not None:
-                path = "/".join((self._root, *names[:-1], name))
-                return Placed(path, *placed)
+                return placed
         raise all_taken(names)
 
     def _try_name(
-        self, file: SourceFile, folder: int, name: str
-    ) -> tuple[Method, bool] | None:
+        self, file: SourceFile, folder: int, folder_path: str, name: str
+    ) -> Placed | None:
         """Place the file under this name; None if another file has it."""
+        path = f"{folder_path}/{name}"
+        why = None
         if self._links:
             try:
-                return self._link(file, folder, name)
+                self._link(file, folder, name)
+                return Placed(path, "link", is_new=True)
             except FileExistsError:
-                return self._compare(file, folder, name)
+                return self._compare(file, folder, path)
             except OSError as error:
                 if error.errno not in CANNOT_LINK:
                     raise
+                why = self._why(error, file, folder_path)
                 if self._policy == "hardlink":
-                    if found := self._compare(file, folder, name):
+                    if found := self._compare(file, folder, path):
                         return found
-                    raise cannot_link(name, str(error.strerror)) from error
+                    raise cannot_link(name, why) from error
         if lstat(folder, name) is not None:
-            return self._compare(file, folder, name)
+            return self._compare(file, folder, path)
         try:
-            return self._copy(file, regular(file), folder, name), True
+            method = self._copy(file, regular(file), folder, name)
         except FileExistsError:
-            return self._compare(file, folder, name)
+            return self._compare(file, folder, path)
+        return Placed(path, method, is_new=True, why_no_link=why)
 
-    def _link(self, file: SourceFile, folder: int, name: str) -> tuple[Method, bool]:
+    def _why(self, error: OSError, file: SourceFile, folder: str) -> str:
+        """Return why a link was refused; asked once for all files of a folder."""
+        key = (error.errno, os.path.dirname(file.path), folder)  # noqa: PTH120
+        if key not in self._whys:
+            path = os.fspath(file.path)
+            self._whys[key] = why_no_link(error, path, Path(folder))
+        return self._whys[key]
+
+    def _link(self, file: SourceFile, folder: int, name: str) -> None:
         # A link is whole from its first moment and never replaces: it needs no
         # temporary name. What it was made of is looked at last, when it cannot become
         # something else any more.
@@ -223,12 +238,10 @@ class Library:
         if not stat.S_ISREG(there.st_mode) or there.st_size != file.size_bytes:
             os.unlink(name, dir_fd=folder)
             raise changed(file)
-        return "link", True
 
-    def _compare(
-        self, file: SourceFile, folder: int, name: str
-    ) -> tuple[Method, bool] | None:
+    def _compare(self, file: SourceFile, folder: int, path: str) -> Placed | None:
         """Return how the file is already there under this name; None if it is not."""
+        name = os.path.basename(path)  # noqa: PTH119 - one of thousands
         status = regular(file)
         there = lstat(folder, name)
         if there is None:
@@ -243,7 +256,7 @@ class Library:
             method = "existing"
         if not survives(status, [os.path.dirname(file.path)], name, folder):  # noqa: PTH120
             raise one_folder(file)
-        return method, False
+        return Placed(path, method, is_new=False)
 
     def _copy(
         self, file: SourceFile, status: os.stat_result, folder: int, name: str
@@ -284,7 +297,7 @@ class Library:
     def _fill(
         self, source: int, target: int, status: os.stat_result, folder: int
     ) -> Method:
-        if self._policy == "reflink" and content.clone(source, target):
+        if self._policy != "copy" and content.clone(source, target):
             return "reflink"
         space = os.fstatvfs(folder)
         free = space.f_bavail * space.f_frsize

@@ -3,18 +3,30 @@
 import os
 import stat
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 from stashhog_core.downloads import content
 from stashhog_core.downloads.content import Method
 from stashhog_core.downloads.files import is_same_inode, may_be_equal, opened
-from stashhog_core.downloads.filesystems import open_folder, survives
+from stashhog_core.downloads.filesystems import (
+    Mount,
+    can_clone,
+    link_error,
+    mount_of,
+    open_folder,
+    survives,
+    trial_folder,
+    why_no_link,
+)
 from stashhog_core.downloads.outcome import (
     Names,
     Placed,
     all_taken,
     candidates,
     cannot_link,
+    cannot_place,
     check_space,
     no_folder,
     one_folder,
@@ -27,8 +39,8 @@ from stashhog_core.settings import PlacePolicy
 class Preview:
     """Says what `Library.place` would do, and changes nothing.
 
-    Whether a file system can clone files shows only when it is tried: with the policy
-    `reflink` the answer is that it can.
+    Whether a link or a clone is possible shows only when it is tried: for a moment a
+    link to one of the files, or a clone of it, is in the library under a hidden name.
 
     Args:
         root: The library root, links resolved.
@@ -46,8 +58,11 @@ class Preview:
     ) -> None:
         self._root = root
         self._policy = policy
+        self._links = policy.startswith("hardlink")
         self._reserve_bytes = reserve_bytes
         self._checkpoint = checkpoint
+        self._trials: dict[tuple[object, ...], _Trial] = {}
+        self._mounts: dict[str, Mount | None] = {}
         # What would have been placed by now: files by their target, and copied bytes.
         self._placed: dict[str, SourceFile] = {}
         self._copied_bytes = 0
@@ -59,22 +74,28 @@ class Preview:
             OutOfSpaceError: There would be no room.
             ItemError: It could not be placed.
         """
+        try:
+            return self._place(file, names)
+        except OSError as error:
+            raise cannot_place(error, names) from error
+
+    def _place(self, file: SourceFile, names: Names) -> Placed:
         status = regular(file)
-        folder, device = self._folder(names[:-1])
+        folder, existing = self._folder(names[:-1])
         for name in candidates(file, names[-1]):
             target = os.path.join(folder, name)  # noqa: PTH118 - one of thousands
             there = self._placed[target].path if target in self._placed else target
             try:
                 status_there = os.lstat(there)
             except (FileNotFoundError, NotADirectoryError):
-                method = self._method(status, device, name)
+                method, why = self._method(file, status, target, existing)
                 self._placed[target] = file
-                return Placed(target, method, is_new=True)
-            existing = self._existing(file, status, status_there, there)
-            if existing is not None:
+                return Placed(target, method, is_new=True, why_no_link=why)
+            found = self._existing(file, status, status_there, there)
+            if found is not None:
                 if there == target:
                     self._check_own_name(file, status, folder, name)
-                return Placed(target, existing, is_new=False)
+                return Placed(target, found, is_new=False)
         raise all_taken(names)
 
     def _existing(
@@ -100,31 +121,76 @@ class Preview:
             if not survives(status, [os.path.dirname(file.path)], name, opened):  # noqa: PTH120
                 raise one_folder(file)
 
-    def _folder(self, names: Names) -> tuple[str, int]:
-        """Return a folder of the library, and the device of what there is of it."""
+    def _folder(self, names: Names) -> tuple[str, str]:
+        """Return a folder of the library, and what there is of it."""
         path = str(self._root)
-        device = os.stat(path).st_dev  # noqa: PTH116 - one of thousands
         for depth, name in enumerate(names, start=1):
-            path = f"{path}/{name}"
+            deeper = f"{path}/{name}"
             try:
-                status = os.lstat(path)
+                status = os.lstat(deeper)
             except FileNotFoundError:
-                return "/".join((str(self._root), *names)), device
+                return "/".join((str(self._root), *names)), path
             if not stat.S_ISDIR(status.st_mode):
                 raise no_folder(names[:depth])
-            device = status.st_dev
-        return path, device
+            path = deeper
+        return path, path
 
-    def _method(self, status: os.stat_result, device: int, name: str) -> Method:
-        if self._policy.startswith("hardlink"):
-            if status.st_dev == device:
-                return "link"
+    def _method(
+        self, file: SourceFile, status: os.stat_result, target: str, existing: str
+    ) -> tuple[Method, str | None]:
+        """Return how a file would be placed, and why not as a link."""
+        why = None
+        if self._policy != "copy":
+            folder, name = os.path.split(target)
+            trial = self._try(file, status, existing, is_new=folder != existing)
+            if trial.error is None and self._links:
+                return "link", None
+            if trial.error is not None:
+                why = why_no_link(trial.error, os.fspath(file.path), Path(existing))
             if self._policy == "hardlink":
-                raise cannot_link(name, "Invalid cross-device link")
-        if self._policy == "reflink":
-            return "reflink"
-        space = os.statvfs(self._root)
+                raise cannot_link(name, why or "")
+            if trial.clones:
+                return "reflink", why
+        space = os.statvfs(existing)
         free = space.f_bavail * space.f_frsize - self._copied_bytes
         check_space(free, status.st_size, self._reserve_bytes, str(self._root))
         self._copied_bytes += status.st_size
-        return "copy"
+        return "copy", why
+
+    def _try(
+        self, file: SourceFile, status: os.stat_result, existing: str, *, is_new: bool
+    ) -> "_Trial":
+        """Try to link and to clone a file, once for all files that are alike.
+
+        A pool of folders may answer otherwise for each folder, and for a new one.
+        """
+        source = os.fspath(file.path)
+        folder = os.path.dirname(source)  # noqa: PTH120 - one of thousands
+        mounts = self._mount(folder), self._mount(existing)
+        devices = status.st_dev, os.stat(existing).st_dev  # noqa: PTH116
+        alike: tuple[object, ...] = (status.st_uid, status.st_mode, status.st_nlink)
+        if any(mount is None or mount.kind.startswith("fuse") for mount in mounts):
+            alike = (*alike, folder, existing, is_new)
+        key = (*mounts, *devices, *alike)
+        if key not in self._trials:
+            with (
+                open_folder(existing) as there,
+                trial_folder(there) if is_new else nullcontext(there) as tried,
+            ):
+                error = link_error(source, tried) if self._links else None
+                is_linked = self._links and error is None
+                clones = not is_linked and can_clone(source, tried)
+            self._trials[key] = _Trial(error, clones)
+        return self._trials[key]
+
+    def _mount(self, folder: str) -> Mount | None:
+        if folder not in self._mounts:
+            self._mounts[folder] = mount_of(Path(folder).resolve())
+        return self._mounts[folder]
+
+
+class _Trial(NamedTuple):
+    """What refused a link, and whether a clone is possible where no link was made."""
+
+    error: OSError | None
+    clones: bool

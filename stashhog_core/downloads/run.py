@@ -33,6 +33,9 @@ _FILES_AT_ONCE = 2500
 _RECORD_INTERVAL_SECONDS = 2.0
 _REPORT_INTERVAL_SECONDS = 0.5
 _SHOWN_PATHS = 100
+_REASONS = 10
+"""Reasons for links that are not possible: a few mounts make few of them."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -43,10 +46,13 @@ class _Counts:
     skipped: int = 0
     failed: int = 0
     files_linked: int = 0
+    files_cloned: int = 0
     files_copied: int = 0
     files_skipped: int = 0
     bytes_linked: int = 0
+    bytes_cloned: int = 0
     bytes_copied: int = 0
+    why_no_links: list[str] = field(default_factory=list)
     placed_paths: list[str] = field(default_factory=list)
     errors: list[ItemFailure] = field(default_factory=list)
 
@@ -56,11 +62,19 @@ class _Counts:
             self.placed_paths.append(printable(placed.path))
         if not placed.is_new:
             return
+        why = placed.why_no_link
+        if why and why not in self.why_no_links and len(self.why_no_links) < _REASONS:
+            _log.info(
+                "Files are cloned or copied, for no hard link is possible: %s", why
+            )
+            self.why_no_links.append(why)
         if placed.method == "copy":
             self.files_copied += 1
             self.bytes_copied += size_bytes
+        elif placed.method == "reflink":
+            self.files_cloned += 1
+            self.bytes_cloned += size_bytes
         else:
-            # A reflink takes no space either.
             self.files_linked += 1
             self.bytes_linked += size_bytes
 
@@ -185,11 +199,14 @@ class Run:
             synced_items=counts.synced,
             skipped_items=counts.skipped + done,
             failed_items=counts.failed,
-            files=counts.files_linked + counts.files_copied,
+            files=counts.files_linked + counts.files_cloned + counts.files_copied,
             files_linked=counts.files_linked,
+            files_cloned=counts.files_cloned,
             files_copied=counts.files_copied,
             files_skipped=counts.files_skipped,
             bytes_linked=counts.bytes_linked,
+            bytes_cloned=counts.bytes_cloned,
+            why_no_links=tuple(counts.why_no_links),
             bytes_copied=counts.bytes_copied,
             awaiting_scan=awaiting_scan(self._database),
             placed_paths=tuple(counts.placed_paths),

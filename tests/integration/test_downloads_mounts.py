@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.ledger import Record
-from tests.mounted import run_mounted
+from tests.mounted import has_mounts, run_mounted
 
 _RUN = """
 import json, sys
@@ -61,6 +62,7 @@ print(json.dumps({
     "removed": cleaned.removed, "kept": [failure.reason for failure in cleaned.kept]
 }))
 """
+pytestmark = pytest.mark.slow
 DATA = b"film" * 1000
 
 
@@ -130,6 +132,47 @@ def test_one_folder_under_two_names_is_refused_before_anything_is_placed(
     assert what in refused["text"]
     assert sorted(disk.rglob("*")) == before
     assert film.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("place", ["hardlink", "hardlink_or_copy"])
+def test_two_mounts_of_a_file_system_have_no_links_and_the_dry_run_says_so(
+    place: str, disk: Path, run: Callable[..., dict[str, Any]]
+) -> None:
+    """Their device numbers are equal; only trying tells, and the mounts are named."""
+    for name in ("in", "library"):
+        (disk / name).mkdir()
+    (disk / "in" / "film.mp4").write_bytes(DATA)
+
+    folders = disk / "in", disk / "library"
+    dry = run(*folders, dry_run=True, place=place)
+    unchanged = not list((disk / "library").iterdir())
+    real = run(*folders, place=place)
+
+    said = [_said(dry, "dry"), _said(real, "real")]
+    assert unchanged
+    assert said[0] == said[1]
+    if has_mounts():
+        assert "two mounts of one file system" in str(said)
+        assert "NAMES/downloads and NAMES/library" in str(said)
+        assert real["files_linked"] == 0
+        assert real["files_copied"] + real["files_cloned"] == (place != "hardlink")
+    else:
+        assert real["files_linked"] == 1
+
+
+def _said(result: dict[str, Any], names: str) -> str:
+    """What a run said of its one file; the two have mounts of their own."""
+    shown = {
+        name: result[name]
+        for name in (
+            "files_linked",
+            "files_cloned",
+            "files_copied",
+            "why_no_links",
+            "errors",
+        )
+    }
+    return re.sub(rf"/[^ ]*/{names}\b", "NAMES", json.dumps(shown))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ItemError, JobCancelled
 from stashhog_core.settings import PlacePolicy
 
+OTHER = f".stashhog-{'2' * 16}.part"
 POLICIES: list[PlacePolicy] = ["hardlink", "hardlink_or_copy", "reflink", "copy"]
 
 
@@ -237,10 +239,15 @@ def test_what_cannot_be_cloned_is_copied(
     assert _tree(root) == {"film.mp4": file.path.read_bytes()}
 
 
+@pytest.mark.parametrize("policy", ["reflink", "hardlink_or_copy"])
 def test_a_clone_needs_no_room(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    policy: PlacePolicy, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the file system can clone, no space is asked for and nothing is copied."""
+    """Where the file system can clone, no space is asked for and nothing is copied.
+
+    So a clone is tried also where a link was wanted and is refused: between subvolumes
+    of btrfs and bind mounts of XFS it is free.
+    """
     file = _source(tmp_path / "in" / "film.mp4")
 
     def ioctl(target: int, request: int, source: int) -> int:
@@ -249,12 +256,34 @@ def test_a_clone_needs_no_room(
         os.sendfile(target, source, 0, file.size_bytes)
         return 0
 
+    real_link = os.link
+
+    def link(source: Any, target: Any, **options: Any) -> None:
+        if source == file.path:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real_link(source, target, **options)
+
     monkeypatch.setattr(content.fcntl, "ioctl", ioctl)
-    with closing(_library(root, "reflink", reserve_bytes=2**60)) as library:
+    monkeypatch.setattr(os, "link", link)
+    with closing(_library(root, policy, reserve_bytes=2**60)) as library:
         placed = library.place(file, ("film.mp4",))
 
     assert (placed.method, placed.is_new) == ("reflink", True)
     assert _tree(root) == {"film.mp4": file.path.read_bytes()}
+
+
+def test_the_policy_copy_asks_for_no_clone(
+    copying: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the only one that does not; the kernel may still share blocks."""
+
+    def ioctl(*_: object) -> None:
+        raise AssertionError("a clone was tried")
+
+    monkeypatch.setattr(content.fcntl, "ioctl", ioctl)
+    placed = copying.place(_source(tmp_path / "in" / "film.mp4"), ("film.mp4",))
+
+    assert placed.method == "copy"
 
 
 def test_a_failing_clone_is_the_files_error(
@@ -464,16 +493,27 @@ def test_a_cancelled_copy_leaves_no_trace(root: Path, tmp_path: Path) -> None:
 
 
 def test_what_killed_runs_left_is_removed(linking: Library, root: Path) -> None:
-    """Only our own temporary files go, in the root and in the folders named."""
+    """Only our own temporary files go, in the root and in the folders named.
+
+    A trial of a new folder may have left a folder; one that holds more stays.
+    """
     left = f".stashhog-{'0' * 16}.part"
     (root / "Film").mkdir()
-    kept = [root / "film.mp4", root / ".stashhog-x.part", root / "Film" / "a.part"]
-    for path in [*kept, root / left, root / "Film" / left]:
+    for folder, name in ((f".stashhog-{'1' * 16}.part", left), (OTHER, "film.mp4")):
+        (root / folder).mkdir()
+        (root / folder / name).write_bytes(b"x")
+    kept = [
+        root / OTHER / "film.mp4",
+        root / "film.mp4",
+        root / ".stashhog-x.part",
+        root / "Film" / "a.part",
+    ]
+    for path in [*kept[1:], root / left, root / "Film" / left]:
         path.write_bytes(b"x")
 
     removed = linking.clean([root / "Film", root / "none", root.parent])
 
-    assert removed == 2
+    assert removed == 3
     assert sorted(path for path in root.rglob("*") if path.is_file()) == sorted(kept)
 
 

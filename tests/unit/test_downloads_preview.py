@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stashhog_core.downloads import content
 from stashhog_core.downloads.outcome import Names, Placed
 from stashhog_core.downloads.placing import Library
 from stashhog_core.downloads.preview import Preview
@@ -108,22 +109,72 @@ def test_a_preview_knows_that_space_runs_out(root: Path, tmp_path: Path) -> None
     assert outcomes[-1].startswith("OutOfSpaceError")
 
 
-def test_another_file_system_is_foretold(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("clones", [True, False], ids=["clones", "no clones"])
+@pytest.mark.parametrize("policy", [*POLICIES, "reflink"])
+@pytest.mark.parametrize(
+    "code", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP]
+)
+def test_a_link_that_is_not_possible_is_foretold(
+    code: int,
+    policy: PlacePolicy,
+    clones: bool,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`hardlink` would stop there, `hardlink_or_copy` would copy."""
-    data = tmp_path / "film.mp4"
-    data.write_bytes(b"film")
-    file = SourceFile("film.mp4", data, 4)
-    real = os.lstat(data)
-    other = os.stat_result(
-        (real.st_mode, real.st_ino, real.st_dev + 1, *tuple(real)[3:])
-    )
-    monkeypatch.setattr("stashhog_core.downloads.preview.regular", lambda file: other)
+    """By really trying: a clone, a copy or a refusal, with the reason of the run."""
+    (root / "there").mkdir()
+    work: Work = []
+    for names in (("film.mp4",), ("there", "film.mp4"), ("new", "deep", "film.mp4")):
+        path = tmp_path / "in" / "-".join(names)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes("-".join(names).encode())
+        work.append((SourceFile(path.name, path, path.stat().st_size), names))
 
-    with pytest.raises(ItemError, match=os.strerror(errno.EXDEV)):
-        Preview(root, "hardlink", 0, lambda: None).place(file, ("film.mp4",))
-    placed = Preview(root, "hardlink_or_copy", 0, lambda: None).place(
-        file, ("film.mp4",)
+    def link(*args: object, **options: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    def ioctl(target: int, request: int, source: int) -> int:
+        if not clones:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        # The kernel shares the blocks; what is seen is the same.
+        os.sendfile(target, source, 0, 1000)
+        return 0
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(content.fcntl, "ioctl", ioctl)
+    before = _tree(root)
+    foretold = list(_outcome(Preview(root, policy, 0, lambda: None).place, work))
+    unchanged = _tree(root) == before
+    with closing(Library(root, policy, 0, lambda: None)) as library:
+        done = list(_outcome(library.place, work))
+
+    assert foretold == done
+    assert unchanged
+    method = "reflink" if clones and policy != "copy" else "copy"
+    refused = policy == "hardlink"
+    assert all((f"'{method}'" in outcome) != refused for outcome in done)
+    says_why = policy == "hardlink_or_copy"
+    assert all(("why_no_link='" in outcome) == says_why for outcome in done)
+
+
+def test_a_trial_moves_nothing_but_one_files_ctime(root: Path, tmp_path: Path) -> None:
+    """Files that are alike are tried once; nothing new is beside the downloads."""
+    work: Work = []
+    for number in range(5):
+        path = tmp_path / "in" / f"{number}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes([number]))
+        work.append((SourceFile(path.name, path, 1), (f"{number}", path.name)))
+    before = {path: path.stat() for path in (tmp_path / "in").iterdir()}
+
+    outcomes = list(
+        _outcome(Preview(root, "hardlink_or_copy", 0, lambda: None).place, work)
     )
-    assert placed.method == "copy"
+
+    assert all("'link'" in outcome for outcome in outcomes)
+    after = {path: path.stat() for path in (tmp_path / "in").iterdir()}
+    assert before.keys() == after.keys()
+    moved = [path for path in before if before[path].st_ctime != after[path].st_ctime]
+    assert len(moved) <= 1
+    assert all(before[p].st_mtime == after[p].st_mtime for p in before)
