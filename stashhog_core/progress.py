@@ -1,12 +1,42 @@
 """Telling how far a job is, and learning that it should stop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 from stashhog_core.errors import JobCancelled
 
 Sink = Callable[[float | None, str], None]
 """Takes a fraction (0.0-1.0, None when unknown) and what is being done now."""
+
+
+_askers: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("askers", default=())
+
+
+@contextmanager
+def asking_before_writes(ask: Callable[[], None]) -> Iterator[None]:
+    """Have `ask` called before each write of the block that leaves the database.
+
+    Args:
+        ask: Returns if the job may still write, and raises if not.
+    """
+    _askers.set((*_askers.get(), ask))
+    try:
+        yield
+    finally:
+        # Not reset to what was: blocks may end in another order than they began.
+        _askers.set(tuple(other for other in _askers.get() if other is not ask))
+
+
+def before_write() -> None:
+    """Return if this job may still write to files and other servers.
+
+    Raises:
+        TransientError: Its lock was lost, and another run may have begun.
+    """
+    for ask in _askers.get():
+        ask()
 
 
 class Stop(Protocol):

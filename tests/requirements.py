@@ -13,6 +13,7 @@ PROGRAMS = {
     "qbittorrent-nox": "qbittorrent-nox",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "pgbouncer": "pgbouncer",
 }
 """Program → the Debian package that has it."""
 

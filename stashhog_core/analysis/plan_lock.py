@@ -5,9 +5,8 @@ The database frees the lock when its holder ends, however it ended.
 
 from contextlib import AbstractContextManager
 
-from stashhog_core.db.locks import job_lock
+from stashhog_core.db.locks import is_held, job_lock
 from stashhog_core.db.session import Database
-from stashhog_core.errors import TransientError
 
 
 def plan_lock(database: Database, plan_id: int) -> AbstractContextManager[None]:
@@ -16,13 +15,13 @@ def plan_lock(database: Database, plan_id: int) -> AbstractContextManager[None]:
     Raises:
         TransientError: Another run holds it.
     """
-    return job_lock(database, f"plan {plan_id}")
+    return job_lock(database, _name(plan_id))
 
 
 def is_worked_on(database: Database, plan_id: int) -> bool:
     """Tell whether a living run holds a plan."""
-    try:
-        with plan_lock(database, plan_id):
-            return False
-    except TransientError:
-        return True
+    return is_held(database, _name(plan_id))
+
+
+def _name(plan_id: int) -> str:
+    return f"plan {plan_id}"

@@ -5,7 +5,7 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from stashhog_core.db.session import Database
-from stashhog_core.errors import ConfigurationError
+from stashhog_core.errors import ConfigurationError, TransientError
 
 
 def database_beside(database: Database, suffix: str) -> str:
@@ -19,7 +19,7 @@ def database_beside(database: Database, suffix: str) -> str:
     url = make_url(database.connection_string)
     name = f"{url.database}_{suffix}"
     try:
-        with psycopg.connect(database.connection_string, autocommit=True) as connection:
+        with database.connect() as connection:
             found = connection.execute(
                 "SELECT 1 FROM pg_database WHERE datname = %s", [name]
             ).fetchone()
@@ -28,6 +28,8 @@ def database_beside(database: Database, suffix: str) -> str:
                 connection.execute(statement)
     except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
         pass  # Another process was first.
+    except TransientError as error:
+        raise ConfigurationError(*error.args) from error
     except psycopg.Error as error:
         raise ConfigurationError(
             f"The database {name} cannot be made",

@@ -1,29 +1,53 @@
-"""One run of a job at a time, across all processes and machines on one database."""
+"""One run of a job at a time, across all processes and machines on one database.
+
+A lock is PostgreSQL's own, held by a connection. The database frees it when that
+connection ends: when its holder dies, but also when the server is restarted. So each
+holder also has a token, which the next holder replaces. Every transaction of the job
+begins by looking whether token and lock are still its own, under a second lock that the
+next holder waits for. A lock that was lost is taken again if nobody had it meanwhile;
+otherwise the job stops before it writes anything more.
+"""
 
 import hashlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 
-from stashhog_core.db.session import APPLICATION, Database
-from stashhog_core.errors import TransientError
+from stashhog_core.db.session import APPLICATION, Claim, Database, claiming
+from stashhog_core.errors import ConfigurationError, TransientError
+from stashhog_core.progress import asking_before_writes
 
 _WORD = 2**32
 _LONGEST_NAME_BYTES = 63
 _PAUSE_SECONDS = 0.1
+# How long a connection that was cut may take to free its lock.
+_CUT_SECONDS = 5.0
+# How long the last transaction of a holder that lost the lock may take.
+_FENCE_SECONDS = 60.0
+_POOLER_TRIES = 3
 _TRY = "SELECT pg_try_advisory_lock(%s)"
-_HOLDER = (
-    "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
-    "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
+_TOKEN = "SELECT token FROM job_lock WHERE name = %s"  # noqa: S105 - no password
+_RENEW = (
+    "INSERT INTO job_lock (name) VALUES (%s) ON CONFLICT (name) "
+    "DO UPDATE SET token = nextval(pg_get_serial_sequence('job_lock', 'token')) "
+    "RETURNING token"
+)
+_HELD = (
+    "FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
     "AND l.database = "
     "(SELECT oid FROM pg_database WHERE datname = current_database()) "
-    "AND l.classid = %s::bigint::oid AND l.objid = %s::bigint::oid"
+    "AND l.classid = {word}::bigint::oid AND l.objid = {rest}::bigint::oid"
 )
+_HOLDER = _HELD.replace(
+    "FROM pg_locks l", "FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+).format(word="%s", rest="%s")
 
 
 @contextmanager
@@ -42,45 +66,183 @@ def job_lock(
     whenever its holder ends or dies. A machine that vanished without a word frees
     its locks after about a minute.
 
+    In the block, transactions on this database and writes to other servers raise
+    TransientError once another run may have begun, see the module.
+
     Raises:
         TransientError: Another run holds it (says which), or the database is away.
+        ConfigurationError: A connection pooler makes locks worthless.
     """
-    key = _key(name)
+    lock = _Lock(database, name)
     try:
-        connection = psycopg.connect(
-            database.connection_string,
-            autocommit=True,
-            application_name=_holder_name(name),
-        )
-    except psycopg.OperationalError as error:
-        raise TransientError(
-            "The database did not answer",
-            where=database.address,
-            remedy=f"start it, or check STASHHOG_DATABASE__URL ({error})",
-        ) from error
-    # Closing the connection frees the lock, even when the server is gone.
-    with connection:
-        for setting in ("idle = 30", "interval = 10", "count = 3"):
-            connection.execute(f"SET tcp_keepalives_{setting}")
-        deadline = time.monotonic() + wait_seconds
-        while not (held := _is_true(connection, _TRY, key)):
-            if time.monotonic() >= deadline:
-                break
-            checkpoint()
-            time.sleep(_PAUSE_SECONDS)
-        if not held:
-            raise TransientError(
-                f"Another run of {name} is under way",
-                where=_describe_holder(connection, key),
-                remedy="wait for it to end, or cancel it",
-            )
-        try:
+        lock.take(wait_seconds, checkpoint)
+        claim = Claim(database.connection_string, lock.make_sure)
+        with claiming(claim), asking_before_writes(lock.ask):
             yield
-        finally:
-            # The server sees the end of a connection a moment later: too late for a
-            # run that starts at once.
-            with suppress(psycopg.OperationalError):
-                connection.execute("SELECT pg_advisory_unlock(%s)", [key])
+    finally:
+        lock.free()
+
+
+class _Lock:
+    """The lock of one job."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database = database
+        self._name = name
+        self._key = _key(f"job {name}")
+        self._fence = _key(f"fence {name}")
+        self._token = 0
+        self._backend = 0
+        self._one_at_a_time = threading.Lock()
+        self._connection = self._connect()
+
+    def _connect(self) -> psycopg.Connection:
+        return self._database.connect(application_name=_holder_name(self._name))
+
+    def take(self, wait_seconds: float, checkpoint: Callable[[], None]) -> None:
+        """Take the lock, then wait until a holder that lost it writes no more."""
+        with self._database.translated():
+            self._refuse_pooler()
+            for setting in ("idle = 30", "interval = 10", "count = 3"):
+                self._connection.execute(f"SET tcp_keepalives_{setting}")
+            deadline = time.monotonic() + wait_seconds
+            while not _value(self._connection, _TRY, self._key):
+                if time.monotonic() >= deadline:
+                    raise TransientError(
+                        f"Another run of {self._name} is under way",
+                        where=_describe_holder(self._connection, self._key),
+                        remedy="wait for it to end, or cancel it",
+                    )
+                checkpoint()
+                time.sleep(_PAUSE_SECONDS)
+            self._token = _value(self._connection, _RENEW, self._name)
+            deadline = time.monotonic() + max(wait_seconds, _FENCE_SECONDS)
+            wait = "SELECT pg_try_advisory_xact_lock(%s)"
+            while not _value(self._connection, wait, self._fence):
+                if time.monotonic() >= deadline:
+                    raise TransientError(
+                        f"An earlier run of {self._name} still stores something",
+                        where=self._database.address,
+                        remedy="wait for it to end, or cancel it",
+                    )
+                checkpoint()
+                time.sleep(_PAUSE_SECONDS)
+
+    def free(self) -> None:
+        """Give the lock back; closing the connection would do so a moment later."""
+        # Closing frees it even when the server is gone.
+        with suppress(psycopg.Error), self._connection as connection:
+            if not self._token:
+                return
+            connection.execute(
+                "DELETE FROM job_lock WHERE name = %s AND token = %s",
+                [self._name, self._token],
+            )
+            connection.execute("SELECT pg_advisory_unlock(%s)", [self._key])
+
+    def make_sure(self, cursor: "psycopg.Cursor[Any]") -> None:
+        """Keep the next holder waiting until this transaction ends, or raise.
+
+        Raises:
+            TransientError: Another run may have begun.
+        """
+        held = _HELD.format(word=self._key % 2**64 // _WORD, rest=self._key % _WORD)
+        name = self._name.replace("'", "''")
+        # One trip to the server. The second statement sees what was stored before the
+        # first one was through.
+        cursor.execute(
+            f"SELECT pg_advisory_xact_lock_shared({self._fence}); "  # noqa: S608 - ours
+            f"SELECT (SELECT token FROM job_lock WHERE name = '{name}'), "
+            f"EXISTS (SELECT {held} AND l.pid = {self._backend})",
+            prepare=False,
+        )
+        cursor.nextset()
+        token, is_held = cursor.fetchone() or (None, False)
+        if token != self._token:
+            raise self._lost()
+        if not is_held:
+            self._take_again()
+
+    def ask(self) -> None:
+        """Look whether the lock is held; take it again if nobody had it meanwhile.
+
+        Raises:
+            TransientError: Another run may have begun, or the database is away.
+        """
+        with self._database.translated():
+            if not self._is_held():
+                self._take_again()
+
+    def _is_held(self) -> bool:
+        """Tell whether the connection lives; raise if somebody else has the lock."""
+        try:
+            token = _value(self._connection, _TOKEN, self._name)
+        except psycopg.OperationalError:
+            return False
+        if token != self._token:
+            raise self._lost()
+        return True
+
+    def _take_again(self) -> None:
+        with self._one_at_a_time:
+            if self._is_held():
+                return
+            self._connection.close()
+            self._connection = self._connect()
+            deadline = time.monotonic() + _CUT_SECONDS
+            while True:
+                taken = _value(self._connection, _TRY, self._key)
+                # Looked at last: who has the lock replaces the token before all else.
+                token = _value(self._connection, _TOKEN, self._name)
+                if token != self._token or time.monotonic() >= deadline:
+                    self._connection.close()
+                    raise self._lost()
+                if taken:
+                    break
+                time.sleep(_PAUSE_SECONDS)
+            self._backend = _value(self._connection, "SELECT pg_backend_pid()")
+
+    def _lost(self) -> TransientError:
+        return TransientError(
+            f"The lock of {self._name} was lost, and another run may have begun",
+            where=self._database.address,
+            remedy="nothing more is written; what is left is done by the next run",
+        )
+
+    def _refuse_pooler(self) -> None:
+        """Make sure that this connection stays with one backend.
+
+        A pooler that hands a backend to one client after the other (PgBouncer's
+        `pool_mode = transaction`) lets all of them share a lock. PostgreSQL itself
+        tells the backend's number when connecting; where that is another one,
+        something stands in between, and it is tried out what that does.
+
+        Raises:
+            ConfigurationError: Locks would be worthless.
+        """
+        self._backend = _value(self._connection, "SELECT pg_backend_pid()")
+        if self._backend == self._connection.info.backend_pid:
+            return
+        refused = ConfigurationError(
+            "A connection pooler shares backends between clients, so no lock holds",
+            where=self._database.address,
+            remedy="set pool_mode = session for this database in PgBouncer, or let "
+            "STASHHOG_DATABASE__URL name PostgreSQL itself",
+        )
+        for _ in range(_POOLER_TRIES):
+            # A transaction of another connection gets the backend that this one
+            # seemed to have, or this one gets another while it lasts.
+            with self._database.connect() as other:
+                try:
+                    with other.transaction():
+                        theirs = _value(other, "SELECT pg_backend_pid()")
+                        if theirs == self._backend:
+                            raise refused
+                        mine = _value(self._connection, "SELECT pg_backend_pid()")
+                        if mine != self._backend:
+                            raise refused
+                except psycopg.errors.ProtocolViolation as error:
+                    raise refused from error
 
 
 def is_held(database: Database, name: str) -> bool:
@@ -89,7 +251,7 @@ def is_held(database: Database, name: str) -> bool:
     Raises:
         TransientError: The database is away.
     """
-    key = _key(name)
+    key = _key(f"job {name}")
     with database.transaction() as session:
         found = session.connection().exec_driver_sql(
             f"SELECT EXISTS (SELECT {_HOLDER})",
@@ -99,7 +261,7 @@ def is_held(database: Database, name: str) -> bool:
 
 
 def _key(name: str) -> int:
-    digest = hashlib.blake2b(f"job {name}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
 
 
@@ -109,9 +271,10 @@ def _holder_name(name: str) -> str:
     return text.encode("ascii", "replace")[:_LONGEST_NAME_BYTES].decode()
 
 
-def _is_true(connection: psycopg.Connection, query: str, key: int) -> bool:
-    row = connection.execute(query, [key]).fetchone()
-    return row is not None and bool(row[0])
+def _value(connection: psycopg.Connection, query: str, *values: Any) -> Any:
+    """Return the only value of the first row; None if there is no row."""
+    row = connection.execute(query, values).fetchone()
+    return row[0] if row else None
 
 
 def _describe_holder(connection: psycopg.Connection, key: int) -> str:

@@ -43,6 +43,7 @@ from stashhog_core.downloads.outcome import (
 )
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import JobError
+from stashhog_core.progress import before_write
 from stashhog_core.settings import PlacePolicy
 
 _log = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ class Library:
             OutOfSpaceError: There is no room.
             ItemError: This file cannot be placed; nothing of it remains.
         """
+        before_write()
         try:
             return self._place(file, names)
         except OSError as error:
@@ -288,6 +290,8 @@ class Library:
                     os.fsync(target)
                 finally:
                     os.close(target)
+                # Copying may have taken hours.
+                before_write()
                 publish(folder, temporary, name)
             finally:
                 with contextlib.suppress(FileNotFoundError):

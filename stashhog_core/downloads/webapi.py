@@ -17,6 +17,7 @@ from qbittorrentapi.exceptions import (
 )
 
 from stashhog_core.errors import ConfigurationError, ItemError, TransientError
+from stashhog_core.progress import before_write
 from stashhog_core.settings import QBittorrentSettings
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
@@ -135,6 +136,7 @@ class WebApi:
         Raises:
             TransientError: The server is away.
         """
+        before_write()
         # `pause` before 5.0, `stop` since; the client asks for the version.
         self._ask(lambda: self._client.torrents_stop(info_hash))
         self._ask(lambda: self._client.torrents_delete(with_files, info_hash))
@@ -196,6 +198,7 @@ class WebApi:
         hashes = list(hashes)
         for start in range(0, len(hashes), _HASHES_AT_ONCE):
             some = hashes[start : start + _HASHES_AT_ONCE]
+            before_write()
             try:
                 self._ask(lambda some=some: call(some))  # type: ignore[misc]
             except ItemError:

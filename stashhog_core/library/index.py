@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 from stashhog_core.db.session import Database
-from stashhog_core.errors import TransientError
 from stashhog_core.library import statements
 from stashhog_core.library.examine import Outcome, Request, Wanted
 from stashhog_core.library.names import to_text
@@ -47,8 +45,12 @@ class Index:
     """
 
     def __init__(
-        self, connection: "psycopg.Connection[Any]", paths: tuple[str, str]
+        self,
+        database: Database,
+        connection: "psycopg.Connection[Any]",
+        paths: tuple[str, str],
     ) -> None:
+        self._database = database
         self._connection = connection
         self._range = {"low": paths[0], "high": paths[1]}
 
@@ -111,7 +113,7 @@ class Index:
         still there, that is, some file was listed on it or is still where it was.
         Files that lack something `wanted` are to be opened, too.
         """
-        with self._connection.transaction():
+        with self._writing():
             options = {
                 "thumbnails": wanted.thumbnails,
                 "sprites": wanted.sprites,
@@ -158,9 +160,11 @@ class Index:
             statements.PERHAPS_MOVED_HERE, {**self._range, "most": _MOST_MOVED}
         ).fetchall()
         gone = [file_id for file_id, path, device in rows if is_gone(path, device)]
-        return self._connection.execute(
-            "UPDATE library_file SET missing_since = now() WHERE id = ANY(%s)", [gone]
-        ).rowcount
+        with self._writing():
+            return self._connection.execute(
+                "UPDATE library_file SET missing_since = now() WHERE id = ANY(%s)",
+                [gone],
+            ).rowcount
 
     def count_pending(self) -> int:
         """Return how many files are to be opened."""
@@ -193,7 +197,7 @@ class Index:
         """
         found = [_found_row(o) for o in outcomes if o.verdict in _SETTLED]
         vanished = [o.id for o in outcomes if o.verdict == "vanished"]
-        with self._connection.transaction(), self._connection.cursor() as cursor:
+        with self._writing(), self._connection.cursor() as cursor:
             cursor.execute(
                 f"CREATE TEMP TABLE found ({statements.FOUND}) ON COMMIT DROP"
             )
@@ -240,11 +244,12 @@ class Index:
 
     def remove_gone(self, before: datetime) -> int:
         """Remove what was missing before, and is proved to be so again."""
-        return self._connection.execute(
-            "DELETE FROM library_file WHERE id IN (SELECT id FROM gone) "
-            "AND missing_since < %s",
-            [before],
-        ).rowcount
+        with self._writing():
+            return self._connection.execute(
+                "DELETE FROM library_file WHERE id IN (SELECT id FROM gone) "
+                "AND missing_since < %s",
+                [before],
+            ).rowcount
 
     def count_missing(self) -> int:
         """Return how many files of the folder are marked as missing."""
@@ -283,6 +288,13 @@ class Index:
         ).fetchall()
         return {row[0] for row in rows}
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Begin a transaction, unless another scan may have begun meanwhile."""
+        with self._connection.transaction():
+            self._database.make_sure(self._connection)
+            yield
+
     def _one(self, query: str) -> Any:
         row = self._connection.execute(query, self._range).fetchone()
         return row[0] if row else None
@@ -302,17 +314,8 @@ def open_index(
     Raises:
         TransientError: The database is away.
     """
-    try:
-        with psycopg.connect(
-            database.connection_string, autocommit=True, row_factory=tuple_row
-        ) as connection:
-            yield Index(connection, paths or _below(folder))
-    except psycopg.OperationalError as error:
-        raise TransientError(
-            "The database did not answer",
-            where=database.address,
-            remedy="start it, or check STASHHOG_DATABASE__URL",
-        ) from error
+    with database.translated(), database.connect() as connection:
+        yield Index(database, connection, paths or _below(folder))
 
 
 def _below(folder: Path) -> tuple[str, str]:

@@ -107,7 +107,8 @@ class Configuration(Payload, frozen=True, kw_only=True):
 class Operation(Generic[T]):
     """A document, the type of its answer, and whether it may be sent twice.
 
-    With `whole`, the answer is all the data that comes back.
+    With `whole`, the answer is all the data that comes back. One that `stops` a job is
+    no write: whoever leaves may send it.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Operation(Generic[T]):
     shape: type[T]
     reads: bool = True
     whole: bool = False
+    stops: bool = False
     _decoder: "msgspec.json.Decoder[Envelope[Any]]" = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -201,7 +203,11 @@ START_GENERATE = Operation(
     reads=False,
 )
 STOP_JOB = Operation(
-    "StopJob", "mutation StopJob($id:ID!){answer:stopJob(job_id:$id)}", bool, False
+    "StopJob",
+    "mutation StopJob($id:ID!){answer:stopJob(job_id:$id)}",
+    bool,
+    reads=False,
+    stops=True,
 )
 
 JOBS_SUBSCRIBE = "subscription JobsSubscribe{answer:jobsSubscribe{type job{id}}}"

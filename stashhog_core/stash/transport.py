@@ -21,6 +21,7 @@ from stashhog_core.errors import (
     UnreadableError,
 )
 from stashhog_core.http_errors import fault, is_loopback
+from stashhog_core.progress import before_write
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.documents import Operation
 from stashhog_core.stash.payloads import GraphQLError
@@ -105,7 +106,8 @@ class Transport:
 
         Raises:
             ConfigurationError: The key is wrong, or Stash refuses this client.
-            TransientError: Stash did not answer, or is overloaded.
+            TransientError: Stash did not answer, or is overloaded; or the lock of this
+                job was lost, and nothing was sent.
             RefusedError: Stash answered with an error.
             UnreadableError: The answer is none of a Stash server.
         """
@@ -122,6 +124,8 @@ class Transport:
 
         if operation.reads and timeout_seconds is None:
             return self._again(operation.name, post)
+        if not (operation.reads or operation.stops):
+            before_write()
         return post()
 
     def media_exists(self, url_path: str) -> bool:

@@ -1,16 +1,33 @@
 """One run of a job at a time."""
 
+import getpass
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
+import httpx
+import psutil
 import pytest
+from sqlalchemy import make_url, text
 
+from stashhog_core.db.embedded import start_embedded
 from stashhog_core.db.locks import is_held, job_lock
+from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
-from stashhog_core.errors import JobCancelled, TransientError
+from stashhog_core.downloads.placing import Library
+from stashhog_core.downloads.sources import SourceFile
+from stashhog_core.errors import ConfigurationError, JobCancelled, TransientError
+from stashhog_core.settings import StashSettings
+from stashhog_core.stash.client import StashClient
 
 HOLDER = """
 import sys, time
@@ -98,3 +115,265 @@ def test_others_can_tell_whether_a_lock_is_held(database: Database) -> None:
     after = is_held(database, "work")
 
     assert (before, meanwhile, after) == (False, (True, False), False)
+
+
+def cut_lock(database: Database, name: str) -> None:
+    """End the connection that holds a lock, as a restart of the server does."""
+    with database.connect() as connection:
+        ended = connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE application_name LIKE %s",
+            [f"stashhog {name}, %"],
+        ).fetchall()
+    assert ended == [(True,)]
+
+
+def elsewhere(work: Callable[[], None]) -> None:
+    """Do something in a thread of its own, which has none of our locks."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    if errors:
+        raise errors[0]
+
+
+def store(database: Database, scene_id: int) -> None:
+    with database.transaction() as session:
+        session.execute(text("INSERT INTO scene (id) VALUES (:id)"), {"id": scene_id})
+
+
+def stored(database: Database) -> list[int]:
+    with database.transaction() as session:
+        return list(session.scalars(text("SELECT id FROM scene ORDER BY id")))
+
+
+def token(database: Database) -> int:
+    with database.connect() as connection:
+        row = connection.execute("SELECT token FROM job_lock").fetchone()
+    return row[0] if row else 0
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["at work", "done"])
+def test_who_lost_a_lock_writes_nothing_more(
+    database: Database, tmp_path: Path, *, stays: bool
+) -> None:
+    """Once another run has had the lock, nothing of the first one is written.
+
+    Neither to the database, nor to Stash, nor to the library, whether the other run
+    is still at work or done. Asking Stash to stop a job is no write.
+    """
+    requests: list[bytes] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request.content)
+        return httpx.Response(200, json={"data": {"answer": True}})
+
+    video = tmp_path / "video.mp4"
+    video.write_bytes(b"video")
+    library = Library(tmp_path / "library", "hardlink_or_copy", 0, lambda: None)
+    library.root.mkdir()
+    stash = StashClient(
+        StashSettings(url="http://stash"), transport=httpx.MockTransport(answer)
+    )
+    with ExitStack() as other, job_lock(database, "work"):
+        store(database, 1)
+        cut_lock(database, "work")
+
+        def take_over() -> None:
+            other.enter_context(job_lock(database, "work"))
+            store(database, 2)
+            if not stays:
+                other.close()
+
+        elsewhere(take_over)
+
+        lost = "The lock of work was lost, and another run may have begun"
+        with pytest.raises(TransientError, match=lost):
+            store(database, 3)
+        with pytest.raises(TransientError, match=lost):
+            stash.update_scene(1, {"title": "lost"})
+        file = SourceFile(str(video), "video.mp4", 5)
+        with pytest.raises(TransientError, match=lost):
+            library.place(file, ("video.mp4",))
+        stash.stop_job(7)
+
+    assert stored(database) == [1, 2]
+    assert [b"StopJob" in request for request in requests] == [True]
+    assert not list(library.root.iterdir())
+
+
+def test_a_lock_that_nobody_had_meanwhile_is_taken_again(database: Database) -> None:
+    """A job whose lock's connection was cut goes on, and still keeps others out."""
+    with job_lock(database, "work"):
+        cut_lock(database, "work")
+        store(database, 1)
+
+        assert is_held(database, "work")
+        with (
+            pytest.raises(TransientError, match="Another run of work"),
+            job_lock(database, "work"),
+        ):
+            pytest.fail("two hold it")
+
+    assert stored(database) == [1]
+    assert not is_held(database, "work")
+
+
+def test_the_next_holder_waits_for_what_is_being_stored(database: Database) -> None:
+    """A transaction of a job that lost its lock ends before the next run begins."""
+    order: list[str] = []
+
+    def take_over() -> None:
+        with job_lock(database, "work"):
+            order.append(f"begun with {stored(database)}")
+
+    next_run = threading.Thread(target=take_over)
+    with job_lock(database, "work"):
+        before = token(database)
+        with database.transaction() as session:
+            session.execute(text("INSERT INTO scene (id) VALUES (1)"))
+            cut_lock(database, "work")
+            next_run.start()
+            while token(database) == before:
+                time.sleep(0.01)
+            order.append("stored")
+        next_run.join(30)
+
+    assert order == ["stored", "begun with [1]"]
+
+
+def test_locks_are_lost_one_by_one(database: Database) -> None:
+    """Who lost one lock stops; another job of the same process goes on."""
+    with ExitStack() as other, job_lock(database, "one"):
+        cut_lock(database, "one")
+        elsewhere(lambda: other.enter_context(job_lock(database, "one")))
+        with pytest.raises(TransientError, match="The lock of one was lost"):
+            store(database, 1)
+
+        def second() -> None:
+            with job_lock(database, "two"):
+                store(database, 2)
+
+        elsewhere(second)
+    store(database, 3)
+
+    assert stored(database) == [2, 3]
+
+
+@pytest.mark.slow
+def test_a_job_outlives_a_restart_of_the_server(home: Path) -> None:
+    """After PostgreSQL has crashed and come back, the job still is the only one."""
+    database = Database(start_embedded(home))
+    migrate(database)
+    with job_lock(database, "work"):
+        pid = int((home / "postgres/postmaster.pid").read_text().splitlines()[0])
+        server = psutil.Process(pid)
+        for process in [server, *server.children()]:
+            process.send_signal(signal.SIGKILL)
+        psutil.wait_procs([server], timeout=10)
+        start_embedded(home)
+
+        store(database, 1)
+        with (
+            pytest.raises(TransientError, match="Another run of work"),
+            job_lock(database, "work"),
+        ):
+            pytest.fail("two hold it")
+    assert stored(database) == [1]
+    database.close()
+
+
+@contextmanager
+def pgbouncer(url: str, settings: str) -> Iterator[Database]:
+    """Yield a database as it is reached through PgBouncer."""
+    program = shutil.which("pgbouncer")
+    if program is None:
+        pytest.skip("pgbouncer is not installed")
+    server = make_url(url)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        configuration = Path(folder) / "pgbouncer.ini"
+        configuration.write_text(
+            f"[databases]\n{server.database} = user=postgres "
+            f"host={server.query['host']}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
+            f"unix_socket_dir =\nauth_type = any\n{settings}\n"
+        )
+        # It does not run as root; PostgreSQL's account may enter its socket's folder.
+        account = Path(str(server.query["host"])).stat().st_uid
+        demote = (lambda: os.setuid(account)) if getpass.getuser() == "root" else None
+        process = subprocess.Popen(
+            [program, str(configuration)],
+            stderr=subprocess.PIPE,
+            preexec_fn=demote,
+            text=True,
+        )
+        assert process.stderr is not None
+        with process.stderr:
+            for line in process.stderr:
+                if "process up" in line:
+                    break
+            database = Database(
+                f"postgresql://postgres@127.0.0.1:{port}/{server.database}"
+            )
+            try:
+                yield database
+            finally:
+                database.close()
+                process.kill()
+                process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 20])
+def test_a_pooler_that_shares_backends_is_refused(database_url: str, size: int) -> None:
+    """Behind PgBouncer in transaction mode no lock is granted at all."""
+    with (
+        pgbouncer(
+            database_url,
+            f"pool_mode = transaction\ndefault_pool_size = {size}\n"
+            "ignore_startup_parameters = options",
+        ) as database,
+        pytest.raises(ConfigurationError, match=r"pool_mode = session.*names? Postgre"),
+        job_lock(database, "work"),
+    ):
+        pytest.fail("it was granted")
+
+
+@pytest.mark.slow
+def test_a_pooler_that_keeps_backends_is_used(database_url: str) -> None:
+    """Behind PgBouncer in session mode locks hold, and sessions are set up as ours."""
+    with pgbouncer(
+        database_url, "pool_mode = session\nignore_startup_parameters = options"
+    ) as database:
+        with job_lock(database, "work"):
+            with (
+                pytest.raises(TransientError, match="Another run of work"),
+                job_lock(database, "work"),
+            ):
+                pytest.fail("two hold it")
+            with database.transaction() as session:
+                zone = session.scalar(text("SELECT current_setting('TimeZone')"))
+        assert zone == "UTC"
+
+
+@pytest.mark.slow
+def test_a_pooler_that_refuses_options_is_named(database_url: str) -> None:
+    """PgBouncer's default is no outage: the error names the setting that mends it."""
+    with (
+        pgbouncer(database_url, "pool_mode = session") as database,
+        pytest.raises(ConfigurationError, match="ignore_startup_parameters"),
+    ):
+        store(database, 1)

@@ -12,7 +12,6 @@ from sqlalchemy import text
 
 from flows.process_new_scenes import process_new_scenes
 from flows.sync import sync
-from stashhog_core.db.locks import job_lock
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
 from tasks import sync as sync_task
@@ -97,13 +96,11 @@ def test_a_restarted_database_keeps_nobody_out(
     services: Services, database: Database
 ) -> None:
     """All connections end, and the locks with them; the next runs are as ever."""
-    holder = Database(database.connection_string)
-    with job_lock(holder, "sync"):
+    with another_run(database, "sync"):
         assert len(locks(database)) == 1
         end_all_connections(database)
         wait_until(lambda: locks(database) == [], "the end of the lock")
         state: Any = sync(return_state=True)
-    holder.close()
 
     assert state.name == "Completed"
     assert locks(database) == []

@@ -10,6 +10,7 @@ from stashhog_core.db.models.analysis import (
 from stashhog_core.db.models.columns import Base
 from stashhog_core.db.models.downloads import DownloadItem
 from stashhog_core.db.models.jobs import (
+    JobLock,
     JobReport,
     MediaCheck,
     StashJob,
@@ -41,6 +42,7 @@ __all__ = [
     "TaggerResult",
     "Base",
     "DownloadItem",
+    "JobLock",
     "JobReport",
     "MediaCheck",
     "StashJob",

@@ -1,6 +1,6 @@
 """The history of jobs."""
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Text, text
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -15,6 +15,15 @@ from stashhog_core.db.models.columns import (
     StashId,
     Words,
 )
+
+
+class JobLock(Base):
+    """Who holds the lock of a job: each holder has a token that nobody had before."""
+
+    __tablename__ = "job_lock"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    token: Mapped[int] = mapped_column(BigInteger, Identity())
 
 
 class SyncRun(Base):
