@@ -40,12 +40,18 @@ def check_library_root(settings: Settings, *, dry_run: bool) -> Path:
         # Asking for the permission is not enough: root has all, and a file system
         # that is mounted read-only is found out by writing only.
         trial = root / temporary_name()
-        group = access_of(settings.downloads).group
+        access = access_of(settings.downloads)
         try:
             trial.touch(exist_ok=False)
             try:
-                if group is not None:
-                    _try_group(trial, group)
+                if access.group is not None:
+                    _try_group(trial, access.group)
+                for name, mode in (
+                    ("FILE_MODE", access.file_mode),
+                    ("FOLDER_MODE", access.folder_mode),
+                ):
+                    if mode is not None:
+                        _try_mode(trial, mode, f"STASHHOG_DOWNLOADS__{name}")
             finally:
                 trial.unlink()
         except OSError as error:
@@ -125,6 +131,18 @@ def _try_group(trial: Path, group: int) -> None:
             "Files of the library cannot be given to the group that is set",
             where=str(group),
             remedy=f"{error.strerror}; be a member of it, or correct {_GROUP_VARIABLE}",
+        ) from error
+
+
+def _try_mode(trial: Path, mode: int, variable: str) -> None:
+    try:
+        trial.chmod(mode)
+    except OSError as error:
+        raise ConfigurationError(
+            "What is new in the library cannot be given the permissions that are set",
+            where=f"{variable}={mode:o}",
+            remedy=f"{error.strerror}; unset {variable}, and set permissions where the "
+            "library is mounted",
         ) from error
 
 

@@ -10,6 +10,7 @@ written to.
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -19,17 +20,30 @@ from typing import Literal, NamedTuple
 
 from stashhog_core.downloads import content
 from stashhog_core.downloads.files import CANNOT_LINK, is_same_inode, opened
-from stashhog_core.downloads.names import printable
+from stashhog_core.downloads.names import (
+    LONGEST_NAME_BYTES,
+    printable,
+    with_mark,
+)
 from stashhog_core.errors import ItemError
 
-TEMPORARY = re.compile(r"\.stashhog-[0-9a-f]{16}\.part")
+TEMPORARY = re.compile(r"\.stashhog-[0-9a-f]{16}.?\.part[. ]?", re.DOTALL)
 """Names of files that exist only while something is placed or tried."""
 
 MOUNTS = Path("/proc/self/mountinfo")
 _PROTECTED = Path("/proc/sys/fs/protected_hardlinks")
+NAME_REFUSED = {errno.EINVAL, errno.ENOENT, errno.EILSEQ, errno.EPROTO}
+"""Error numbers of a name that a file system cannot hold, and of other things."""
+
+# What Windows has no names with, and bytes that are no UTF-8.
+_ODD = {*'"*:<>?\\|', *map(chr, range(0xDC80, 0xDD00))}
+_ODD_AT_THE_END = (".", " ")
+# Letters: no file system of today has a lower limit (eCryptfs allows 143 bytes).
+_SHORT = 35
 _UNIONS = {"overlay", "aufs", "unionfs", "fuse.mergerfs", "fuse.unionfs"}
 """File systems that choose for each new file which of several folders it goes to."""
 
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 Overlap = Literal["same", "library inside", "downloads inside"]
@@ -54,9 +68,14 @@ class Mount(NamedTuple):
     source: str
 
 
-def temporary_name() -> str:
-    """Return a new name that `TEMPORARY` matches."""
-    return f".stashhog-{secrets.token_hex(8)}.part"
+def temporary_name(inside: str = "", last: str = "") -> str:
+    """Return a new name that `TEMPORARY` matches.
+
+    Args:
+        inside: A character that it is to hold.
+        last: A dot or space that it is to end with.
+    """
+    return f".stashhog-{secrets.token_hex(8)}{inside}.part{last}"
 
 
 @contextlib.contextmanager
@@ -70,7 +89,7 @@ def open_folder(path: str | Path) -> Iterator[int]:
 
 
 def remove_temporary(path: Path) -> None:
-    """Remove what a killed run left: a file, or a folder with such files.
+    """Remove what a killed run left: a file, or a folder with such files or empty ones.
 
     Raises:
         OSError: It cannot be removed, or holds something else.
@@ -79,7 +98,7 @@ def remove_temporary(path: Path) -> None:
         path.unlink()
         return
     for child in path.iterdir():
-        if TEMPORARY.fullmatch(child.name):
+        if TEMPORARY.fullmatch(child.name) or child.lstat().st_size == 0:
             child.unlink()
     path.rmdir()
 
@@ -211,6 +230,92 @@ def survives(
         return False
     with _probe(folder, like=name) as probe:
         return not any(os.path.lexists(f"{other}/{probe}") for other in folders)
+
+
+def refused_characters(folder: int, name: str) -> str:
+    """Return the characters of a name that an open folder's file system refuses.
+
+    Only those of `odd_characters` are tried. Nothing remains.
+    """
+    return "".join(
+        character
+        for character in odd_characters(name)
+        if not _can_be_made(
+            folder,
+            temporary_name(last=character)
+            if character in _ODD_AT_THE_END
+            else temporary_name(inside=character),
+        )
+    )
+
+
+def odd_characters(name: str) -> str:
+    """Return the characters of a name that some file systems refuse.
+
+    The last one may be a dot or a space that the name ends with.
+    """
+    found = "".join(sorted(_ODD.intersection(name)))
+    return found + name[-1] if name.endswith(_ODD_AT_THE_END) else found
+
+
+def _can_be_made(folder: int, name: str) -> bool:
+    try:
+        os.close(os.open(name, _NEW_FILE, 0o600, dir_fd=folder))
+    except OSError as error:
+        if error.errno not in NAME_REFUSED:
+            raise
+        return False
+    os.unlink(name, dir_fd=folder)
+    return True
+
+
+def longest_name_bytes(folder: int) -> int:
+    """Return how long a name in a folder may be; some allow longer ones."""
+    # FAT counts letters, and reports six bytes for each.
+    return min(os.fstatvfs(folder).f_namemax or LONGEST_NAME_BYTES, LONGEST_NAME_BYTES)
+
+
+def check_name_fits(folder: int, name: str) -> None:
+    """Return if a name can be had in an open folder; common names are not tried.
+
+    A trial is made with the very name, in a folder of its own: what a lookup answers
+    does not tell what a creation does.
+
+    Raises:
+        OSError: It cannot be had, or the folder cannot be written to.
+    """
+    is_long = len(os.fsencode(name)) > longest_name_bytes(folder)
+    if is_long or odd_characters(name):
+        with trial_folder(folder) as there:
+            os.close(os.open(name, _NEW_FILE, 0o600, dir_fd=there))
+            os.unlink(name, dir_fd=there)
+
+
+def fit_folders(root: Path, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of folders below the library root, long ones cut.
+
+    A mark of the whole name keeps two apart that begin alike.
+    """
+    return tuple(
+        _cut(root, name) if len(name) > _SHORT and _is_too_long(root, name) else name
+        for name in names
+    )
+
+
+def _is_too_long(folder: Path, name: str) -> bool:
+    try:
+        with open_folder(folder) as there:
+            check_name_fits(there, name)
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
+
+
+def _cut(root: Path, name: str) -> str:
+    with open_folder(root) as there:
+        longest = longest_name_bytes(there)
+    mark = hashlib.blake2b(os.fsencode(name), digest_size=4).hexdigest()
+    return with_mark(name, mark, longest)
 
 
 def link_error(source: str, folder: int) -> OSError | None:
@@ -353,8 +458,7 @@ def _probe(folder: int, like: str | None = None) -> Iterator[str]:
     """
     name = temporary_name()
     if like is None or not _is_linked(folder, like, name):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        os.close(os.open(name, flags, 0o600, dir_fd=folder))
+        os.close(os.open(name, _NEW_FILE, 0o600, dir_fd=folder))
     try:
         yield name
     finally:

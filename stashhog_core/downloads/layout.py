@@ -1,9 +1,10 @@
 """Where in the library a download goes."""
 
-from stashhog_core.downloads.names import check_name, split_names
+import os
+
+from stashhog_core.downloads.names import LONGEST_NAME_BYTES, check_name, split_names
 from stashhog_core.downloads.outcome import Names
 from stashhog_core.downloads.sources import Entry
-from stashhog_core.errors import ItemError
 
 
 class Layout:
@@ -43,8 +44,7 @@ class Layout:
         stem, dot, extension = file_name.rpartition(".")
         if stem and not name.casefold().endswith(f"{dot}{extension}".casefold()):
             name = f"{name}{dot}{extension}"
-        try:
-            return (*folders, check_name(name))
-        except ItemError:
-            # Too long with the extension: its own name fits.
-            return (*folders, check_name(file_name))
+        if len(os.fsencode(name)) > LONGEST_NAME_BYTES:
+            # Too long with the extension: its own name may fit.
+            name = file_name
+        return (*folders, check_name(name))

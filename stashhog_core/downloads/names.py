@@ -14,12 +14,14 @@ _ESCAPED_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
 def check_name(name: str) -> str:
     """Return `name` if it can name one file or folder; it is never changed.
 
+    How long a name may be differs: where it is placed, it is cut.
+
     Raises:
-        ItemError: It is empty, `.`, `..`, holds a slash or a control character (a line
-            break would forge lines in logs and lists), or is too long.
+        ItemError: It is empty, `.`, `..`, or holds a slash or a control character (a
+            line break would forge lines in logs and lists).
     """
     is_plain = name.isascii() and name.isprintable() and "/" not in name
-    if is_plain and name.strip(".") and len(name) <= LONGEST_NAME_BYTES:
+    if is_plain and name.strip("."):
         # Nearly all names: no need to look closer.
         return name
     if name in {"", ".", ".."} or "/" in name:
@@ -27,15 +29,11 @@ def check_name(name: str) -> str:
     if not name.isprintable() and any(map(_is_control, name)):
         raise ItemError("The name holds a control character", where=printable(name))
     try:
-        length = len(os.fsencode(name))
+        os.fsencode(name)
     except UnicodeEncodeError as error:
         raise ItemError(
             "The name holds half a character", where=printable(name)
         ) from error
-    if length > LONGEST_NAME_BYTES:
-        raise ItemError(
-            f"The name is longer than {LONGEST_NAME_BYTES} bytes", where=printable(name)
-        )
     return name
 
 
@@ -48,13 +46,13 @@ def split_names(relative_path: str) -> tuple[str, ...]:
     return tuple([check_name(name) for name in relative_path.split("/")])
 
 
-def with_mark(name: str, mark: str) -> str:
+def with_mark(name: str, mark: str, longest_bytes: int = LONGEST_NAME_BYTES) -> str:
     """Return `name` with `.mark` before its extension, cut to the longest length."""
     stem, extension = os.path.splitext(name)  # noqa: PTH122 - a name, not a path
     if len(os.fsencode(extension)) > _LONGEST_EXTENSION_BYTES:
         stem, extension = name, ""
     tail = f".{mark}{extension}"
-    kept = os.fsencode(stem)[: LONGEST_NAME_BYTES - len(os.fsencode(tail))]
+    kept = os.fsencode(stem)[: longest_bytes - len(os.fsencode(tail))]
     # A cut inside a character would make a name that is not UTF-8 out of one that is.
     return (kept.decode("utf-8", "ignore") if _is_utf8(stem) else os.fsdecode(kept)) + (
         tail

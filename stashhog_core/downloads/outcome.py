@@ -3,11 +3,12 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from stashhog_core.downloads.content import Method
+from stashhog_core.downloads.filesystems import NAME_REFUSED, refused_characters
 from stashhog_core.downloads.names import printable, with_mark
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ItemError
@@ -36,12 +37,22 @@ class Placed(NamedTuple):
     why_no_link: str | None = None
 
 
-def candidates(file: SourceFile, name: str) -> Iterator[str]:
-    """Yield the names a file may get: its own, then ones marked by its content."""
+class NameRefusedError(ItemError):
+    """The library's file system cannot hold the name; trying again cannot help."""
+
+
+def candidates(
+    file: SourceFile, name: str, longest_bytes: Callable[[], int]
+) -> Iterator[str]:
+    """Yield the names a file may get: its own, then ones marked by its content.
+
+    Those with a mark are cut to the longest length that a name can have there.
+    """
     yield name
     mark = oshash(Path(file.path))
-    yield with_mark(name, mark[:8])
-    yield with_mark(name, mark)
+    longest = longest_bytes()
+    yield with_mark(name, mark[:8], longest)
+    yield with_mark(name, mark, longest)
 
 
 def regular(file: SourceFile) -> os.stat_result:
@@ -88,6 +99,28 @@ def cannot_link(name: str, reason: str) -> ItemError:
         where=printable(name),
         remedy="put downloads and library on one mount of one file system, or let "
         "files be cloned or copied with STASHHOG_DOWNLOADS__PLACE=hardlink_or_copy",
+    )
+
+
+def refusal(error: OSError, folder: int, name: str) -> ItemError | OSError:
+    """Return the error of a name that an open folder cannot hold, or `error` itself.
+
+    Args:
+        error: What the system answered when the name was to be made.
+        folder: The folder.
+        name: The name.
+    """
+    if error.errno not in NAME_REFUSED:
+        return error
+    characters = refused_characters(folder, name)
+    if not characters:
+        return error
+    shown = " ".join(printable(character) for character in characters)
+    return NameRefusedError(
+        "The library's file system cannot hold the name, since it refuses "
+        f"'{shown}' in names",
+        where=printable(name),
+        remedy="rename the download or its file, then ask for it again",
     )
 
 

@@ -5,8 +5,9 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stashhog_core.downloads import content
@@ -22,6 +23,8 @@ from stashhog_core.downloads.files import (
 )
 from stashhog_core.downloads.filesystems import (
     TEMPORARY,
+    check_name_fits,
+    longest_name_bytes,
     remove_temporary,
     survives,
     temporary_name,
@@ -39,6 +42,7 @@ from stashhog_core.downloads.outcome import (
     check_space,
     no_folder,
     one_folder,
+    refusal,
     regular,
 )
 from stashhog_core.downloads.sources import SourceFile
@@ -48,6 +52,13 @@ from stashhog_core.settings import PlacePolicy
 
 _log = logging.getLogger(__name__)
 
+_NOT_ALLOWED = {
+    errno.EPERM,
+    errno.EACCES,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+}
 # Far below the usual limit of 1,024 open files of a process.
 _OPEN_FOLDERS = 128
 
@@ -189,10 +200,20 @@ class Library:
     def _place(self, file: SourceFile, names: Names) -> Placed:
         folder = self._folder(names[:-1])
         path = "/".join((self._root, *names[:-1]))
-        for name in candidates(file, names[-1]):
-            placed = self._try_name(file, folder, path, name)
+        longest = partial(longest_name_bytes, folder)
+        too_long = None
+        for name in candidates(file, names[-1], longest):
+            try:
+                placed = self._try_name(file, folder, path, name)
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise refusal(error, folder, name) from error
+                too_long = error
+                continue
             if placed is not None:
                 return placed
+        if too_long is not None:
+            raise too_long
         raise all_taken(names)
 
     def _try_name(
@@ -217,6 +238,8 @@ class Library:
                     raise cannot_link(name, why) from error
         if lstat(folder, name) is not None:
             return self._compare(file, folder, path)
+        # Before the bytes are copied.
+        check_name_fits(folder, name)
         try:
             method = self._copy(file, regular(file), folder, name)
         except FileExistsError:
@@ -282,11 +305,8 @@ class Library:
                     written = os.fstat(target).st_size
                     if not is_unchanged(status, after) or written != status.st_size:
                         raise changed(file)
-                    mode = self._access.file_mode
-                    if mode is None:
-                        mode = stat.S_IMODE(status.st_mode) & 0o777 | 0o600
-                    self._access.grant(target, mode)
-                    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+                    self._access.grant(target, self._access.file_mode)
+                    self._resemble(target, status)
                     os.fsync(target)
                 finally:
                     os.close(target)
@@ -297,6 +317,18 @@ class Library:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=folder)
         return method
+
+    def _resemble(self, target: int, status: os.stat_result) -> None:
+        """Give a copy the times and, unless others are set, the permissions of a file.
+
+        Nobody asked for these, and a mount that belongs to somebody else (exFAT, CIFS)
+        allows neither, though it lets everybody write.
+        """
+        if self._access.file_mode is None:
+            with _tolerating_refusal():
+                os.fchmod(target, stat.S_IMODE(status.st_mode) & 0o777 | 0o600)
+        with _tolerating_refusal():
+            os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def _fill(
         self, source: int, target: int, status: os.stat_result, folder: int
@@ -331,7 +363,10 @@ class Library:
     def _open_or_create(self, parent: int, names: Names, flags: int) -> int:
         with contextlib.suppress(FileNotFoundError):
             return os.open(names[-1], flags, dir_fd=parent)
-        os.mkdir(names[-1], dir_fd=parent)
+        try:
+            os.mkdir(names[-1], dir_fd=parent)
+        except OSError as error:
+            raise refusal(error, parent, names[-1]) from error
         self._created.add(names)
         opened = os.open(names[-1], flags, dir_fd=parent)
         try:
@@ -343,6 +378,9 @@ class Library:
 
     def _drop_empty(self, names: Names) -> None:
         """Remove the folders that were created for a file that did not come."""
+        while names and names not in self._created:
+            # A deeper one could not even be created.
+            names = names[:-1]
         while names in self._created:
             parent = self._folders.get(names[:-1])
             if parent is None:
@@ -362,3 +400,12 @@ class Library:
         while self._folders:
             os.close(self._folders.popitem()[1])
         self._created.clear()
+
+
+@contextlib.contextmanager
+def _tolerating_refusal() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NOT_ALLOWED:
+            raise

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.choose import SHORTEST_SECONDS, Choice, choose, is_video
-from stashhog_core.downloads.filesystems import Separation
+from stashhog_core.downloads.filesystems import Separation, fit_folders
 from stashhog_core.downloads.layout import Layout
 from stashhog_core.downloads.ledger import Known, Record
 from stashhog_core.downloads.names import printable, split_names
@@ -187,6 +187,7 @@ class Planner:
         except ItemError as error:
             plan.failures.append(Failure(record, str(error), is_final=True))
             return
+        names = (*fit_folders(self._library_root, names[:-1]), names[-1])
         plan.files.append(PlannedFile(file, record, names, is_video(file)))
 
     def target(self, names: Names) -> str:

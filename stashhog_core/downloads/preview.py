@@ -1,9 +1,11 @@
 """Foretelling what placing would do, for a dry run."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +15,9 @@ from stashhog_core.downloads.files import is_same_inode, may_be_equal, opened
 from stashhog_core.downloads.filesystems import (
     Mount,
     can_clone,
+    check_name_fits,
     link_error,
+    longest_name_bytes,
     mount_of,
     open_folder,
     survives,
@@ -30,6 +34,7 @@ from stashhog_core.downloads.outcome import (
     check_space,
     no_folder,
     one_folder,
+    refusal,
     regular,
 )
 from stashhog_core.downloads.sources import SourceFile
@@ -82,7 +87,37 @@ class Preview:
     def _place(self, file: SourceFile, names: Names) -> Placed:
         status = regular(file)
         folder, existing = self._folder(names[:-1])
-        for name in candidates(file, names[-1]):
+        depth = len(Path(existing).relative_to(self._root).parts)
+        with open_folder(existing) as opened:
+            for name in names[depth:-1]:
+                self._check_name(opened, name)
+            return self._place_in(file, status, folder, existing, opened, names[-1])
+
+    def _check_name(self, folder: int, name: str) -> None:
+        try:
+            check_name_fits(folder, name)
+        except OSError as error:
+            raise refusal(error, folder, name) from error
+
+    def _place_in(
+        self,
+        file: SourceFile,
+        status: os.stat_result,
+        folder: str,
+        existing: str,
+        opened_folder: int,
+        wanted: str,
+    ) -> Placed:
+        too_long = None
+        longest = partial(longest_name_bytes, opened_folder)
+        for name in candidates(file, wanted, longest):
+            try:
+                self._check_name(opened_folder, name)
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                too_long = error
+                continue
             target = os.path.join(folder, name)  # noqa: PTH118 - one of thousands
             there = self._placed[target].path if target in self._placed else target
             try:
@@ -96,7 +131,9 @@ class Preview:
                 if there == target:
                     self._check_own_name(file, status, folder, name)
                 return Placed(target, found, is_new=False)
-        raise all_taken(names)
+        if too_long is not None:
+            raise too_long
+        raise all_taken((*Path(folder).relative_to(self._root).parts, wanted))
 
     def _existing(
         self,

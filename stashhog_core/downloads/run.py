@@ -15,7 +15,7 @@ from stashhog_core.downloads import ledger
 from stashhog_core.downloads.clean_up import CleanedUp
 from stashhog_core.downloads.ledger import Record
 from stashhog_core.downloads.names import printable
-from stashhog_core.downloads.outcome import OutOfSpaceError, Placed
+from stashhog_core.downloads.outcome import NameRefusedError, OutOfSpaceError, Placed
 from stashhog_core.downloads.placing import Library
 from stashhog_core.downloads.planning import Failure, Plan, PlannedFile, Planner
 from stashhog_core.downloads.preview import Preview
@@ -284,6 +284,11 @@ class Run:
                 next_try_at=None,
             )
             self._unwritten.append(record)
+            return None
+        except NameRefusedError as error:
+            plan.has_failed = True
+            failure = Failure(file.record, str(error), is_final=True)
+            self._note(failure, printable(plan.entry.name))
             return None
         except (ItemError, OSError) as error:
             plan.has_failed = True

@@ -323,6 +323,62 @@ def test_a_group_that_cannot_be_given_is_refused_at_the_door(
     assert not list(library.iterdir())
 
 
+def test_permissions_that_cannot_be_given_are_refused_at_the_door(
+    run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a mount that belongs to somebody else: unset is the way, and works."""
+
+    def chmod(*args: object, **options: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chmod", chmod)
+    for name in ("file_mode", "folder_mode"):
+        with pytest.raises(ConfigurationError, match=name.upper()):
+            run(**{name: "775"})
+
+    assert run().status == "completed"
+    assert not list(library.iterdir())
+
+
+def test_a_name_that_the_library_cannot_hold_is_not_tried_again(
+    run: Run,
+    database: Database,
+    downloads: Path,
+    library: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others of its download come in; a dry run says the same."""
+    _video(downloads / "Film" / "good.mp4")
+    _video(downloads / "Film" / "part: 2.mp4", seed=1)
+    real_open, real_link = os.open, os.link
+
+    def refuse(name: object) -> None:
+        if str(name).startswith((".stashhog", "part:")) and ":" in str(name):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    def open_(path: Any, *args: Any, **options: Any) -> int:
+        refuse(path)
+        return real_open(path, *args, **options)
+
+    def link(source: Any, target: Any, **options: Any) -> None:
+        refuse(target)
+        real_link(source, target, **options)
+
+    monkeypatch.setattr(os, "open", open_)
+    monkeypatch.setattr(os, "link", link)
+    foretold = run(ProcessDownloadsParams(dry_run=True))
+    first = run()
+    _due_now(database)
+    second = run()
+
+    assert foretold.errors == first.errors
+    assert "refuses ':'" in first.errors[0].reason
+    assert first.errors[0].item == "Film/part: 2.mp4"
+    assert second.status == "completed"
+    assert _tree(library) == {"Film/good.mp4"}
+    assert _ledger(database)["Film:part: 2.mp4"].state == "blocked"
+
+
 def test_shortest_length_and_junk_are_as_set(
     run: Run, downloads: Path, library: Path
 ) -> None:

@@ -18,7 +18,7 @@ from stashhog_core.downloads.names import (
 from stashhog_core.errors import ItemError
 
 _FILE_NAMES = (
-    st.binary(min_size=1, max_size=255)
+    st.binary(min_size=1, max_size=300)
     .filter(lambda raw: not set(raw) & {*range(32), 127, ord("/")})
     .filter(lambda raw: raw not in {b".", b".."})
     .map(os.fsdecode)
@@ -38,8 +38,6 @@ _FILE_NAMES = (
         pytest.param("film\0.mp4", id="NUL"),
         pytest.param("film\n.mp4", id="line break"),
         pytest.param("film\x7f.mp4", id="delete"),
-        pytest.param("x" * 256, id="256 bytes"),
-        pytest.param("ä" * 128, id="256 bytes in 128 letters"),
         pytest.param("film\ud800.mp4", id="half a character"),
     ],
 )
@@ -68,7 +66,7 @@ def test_whatever_passes_stays_below_its_folder(path: str) -> None:
 
 @given(_FILE_NAMES)
 def test_every_other_file_name_passes_unchanged(name: str) -> None:
-    """Up to 255 bytes, UTF-8 or not."""
+    """UTF-8 or not, and however long: how long one may be, the target decides."""
     assert check_name(name) == name
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,9 +12,15 @@ from typing import Any
 import pytest
 
 from stashhog_core.downloads import content, placing
+from stashhog_core.downloads.filesystems import fit_folders
 from stashhog_core.downloads.names import printable
-from stashhog_core.downloads.outcome import OutOfSpaceError, Placed
-from stashhog_core.downloads.placing import Library
+from stashhog_core.downloads.outcome import (
+    NameRefusedError,
+    OutOfSpaceError,
+    Placed,
+)
+from stashhog_core.downloads.placing import Access, Library
+from stashhog_core.downloads.preview import Preview
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ItemError, JobCancelled
 from stashhog_core.settings import PlacePolicy
@@ -168,6 +175,112 @@ def test_odd_names_are_kept(
 
     assert os.listdir(root / "folder") == [name]  # noqa: PTH208 - names
     assert printable(name).encode()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("letter", ["x", "ä", "\udcff"])
+def test_names_that_are_too_long_are_cut(
+    letter: str, policy: PlacePolicy, root: Path, tmp_path: Path
+) -> None:
+    """Files get the mark of their content, folders that of their name.
+
+    Two that begin alike stay apart, and placing again changes nothing.
+    """
+    files = [
+        _source(tmp_path / "in" / f"{number}.mp4", b"film%d" % number)
+        for number in range(2)
+    ]
+    placed, again, foretold = [], [], []
+    with closing(_library(root, policy)) as library:
+        for number, file in enumerate(files):
+            folders = fit_folders(root, (f"{letter * 300}{number}", "short"))
+            names = (*folders, f"{letter * 300}{number}.mp4")
+            preview = Preview(root, policy, 0, lambda: None)
+            foretold.append(preview.place(file, names).path)
+            placed.append(library.place(file, names).path)
+            again.append(library.place(file, names))
+
+    assert foretold == placed == [one.path for one in again]
+    assert not any(one.is_new for one in again)
+    assert len({Path(path).parent.parent for path in placed}) == 2
+    for path, file in zip(placed, files, strict=True):
+        assert Path(path).read_bytes() == Path(file.path).read_bytes()
+        assert Path(path).parent.name == "short"
+        assert re.fullmatch(rf"{letter}+\.[0-9a-f]{{8}}\.mp4", Path(path).name)
+        folder = Path(path).parent.parent.name
+        assert re.fullmatch(rf"{letter}+\.[0-9a-f]{{8}}", folder)
+        assert 240 < len(os.fsencode(folder)) <= 255
+
+
+@pytest.fixture
+def no_colons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system as exFAT: names with a colon cannot be made or found."""
+    for call in ("open", "mkdir", "link", "rename"):
+        real = getattr(os, call)
+
+        def checked(*args: Any, real: Any = real, **options: Any) -> Any:
+            if any(":" in str(name).rpartition("/")[2] for name in args[:2]):
+                raise OSError(errno.ENOENT, "No such file or directory")
+            return real(*args, **options)
+
+        monkeypatch.setattr(os, call, checked)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Film", "a: b.mp4"),
+        ("Film: the return", "film.mp4"),
+        ("Film", "deep: er", "film.mp4"),
+    ],
+)
+def test_a_name_that_the_file_system_cannot_hold_is_said_to_be_that(
+    names: tuple[str, ...],
+    policy: PlacePolicy,
+    root: Path,
+    tmp_path: Path,
+    no_colons: None,
+) -> None:
+    """The character is named, before a byte is copied; the dry run says the same."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    with pytest.raises(NameRefusedError, match="refuses ':'") as foretold:
+        Preview(root, policy, 0, lambda: None).place(file, names)
+    with (
+        closing(_library(root, policy, reserve_bytes=2**60)) as library,
+        pytest.raises(NameRefusedError) as refused,
+    ):
+        library.place(file, names)
+
+    assert str(foretold.value) == str(refused.value)
+    assert not list(root.iterdir())
+
+
+def test_a_mount_of_somebody_else_takes_copies(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody may write there, but permissions and times cannot be set.
+
+    That is no error unless permissions were asked for.
+    """
+
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    file = _source(tmp_path / "in" / "film.mp4")
+    for call in ("fchmod", "fchown", "utime"):
+        monkeypatch.setattr(os, call, refuse)
+    with closing(_library(root, "copy")) as library:
+        placed = library.place(file, ("Film", "film.mp4"))
+    for access in (Access(file_mode=0o664), Access(group=os.getgid())):
+        with (
+            closing(Library(root, "copy", 0, lambda: None, access)) as library,
+            pytest.raises(ItemError, match="Operation not permitted"),
+        ):
+            library.place(file, ("Other", "film.mp4"))
+
+    assert placed.method == "copy"
+    assert _tree(root) == {"Film/film.mp4": Path(file.path).read_bytes()}
 
 
 def test_a_link_that_cannot_be_made_is_a_copy_or_a_refusal(
