@@ -29,10 +29,11 @@ _INSERT_CHANGES = text(
     "r.confidence, r.detector, r.evidence, r.state, r.approved_by "
     "FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(scene_id bigint, field text, "
     "action text, value_key text, base jsonb, proposed jsonb, confidence float8, "
-    "detector text, evidence jsonb, state text, approved_by text) "
+    "detector text, evidence jsonb, state text, approved_by text, place int) "
     # Analysing takes minutes: somebody may have turned a value down meanwhile.
     "WHERE NOT EXISTS (SELECT FROM review_memory m WHERE m.scene_id = r.scene_id "
     "AND m.field = r.field AND m.value_key = r.value_key AND m.detector = r.detector) "
+    "ORDER BY r.place "
     "ON CONFLICT (plan_id, scene_id, field, action, value_key) DO NOTHING "
     "RETURNING state"
 )
@@ -143,7 +144,12 @@ class PlanWriter:
             _INSERT_CHANGES,
             {
                 "plan_id": self.plan_id,
-                "rows": json.dumps([{**row, **self._decision(row)} for row in rows]),
+                "rows": json.dumps(
+                    [
+                        {**row, **self._decision(row), "place": place}
+                        for place, row in enumerate(rows)
+                    ]
+                ),
             },
         )
         return list(inserted.scalars())
