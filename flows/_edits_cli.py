@@ -17,7 +17,7 @@ from stashhog_core.errors import ConfigurationError, StashHogError
 from stashhog_core.report import counted
 from stashhog_core.settings import get_settings
 from stashhog_core.stash_params import MAX_ID
-from stashhog_core.validation import first_problem
+from stashhog_core.validation import first_problem, shown, typed_value
 
 edits_app = typer.Typer(
     help="Fields edited here, and not yet in Stash.", no_args_is_help=True
@@ -76,15 +76,8 @@ def set_fields(
     for pair in fields:
         name, separator, text = pair.partition("=")
         if not separator:
-            raise ConfigurationError(f"{pair!r} has no value", remedy="name=value")
-        try:
-            values[name] = json.loads(text)
-        except json.JSONDecodeError:
-            values[name] = text
-        if name in SceneEdit.model_fields and isinstance(
-            SceneEdit.model_fields[name].default, str
-        ):
-            values[name] = text
+            raise ConfigurationError(f"{shown(pair)} has no value", remedy="name=value")
+        values[name] = typed_value(SceneEdit, name, text, quoted=False)
     if unknown := values.keys() - SceneEdit.model_fields.keys():
         raise ConfigurationError(
             f"A scene has no field {', '.join(sorted(unknown))} to edit",
@@ -95,7 +88,7 @@ def set_fields(
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigurationError(
-            f"The field {first['loc'][0]} cannot be {first['input']!r}",
+            f"The field {first['loc'][0]} cannot be {shown(first['input'])}",
             remedy=first_problem(error),
         ) from error
     with _database() as database, database.transaction() as session:

@@ -5,7 +5,6 @@ Exit status: 0 done (also with errors in parts, which the report names), 1 faile
 """
 
 import difflib
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,7 +31,7 @@ from stashhog_core.errors import ConfigurationError, JobError, StashHogError
 from stashhog_core.params import JOB_PARAMS, JobParams
 from stashhog_core.report import counted
 from stashhog_core.settings import get_settings
-from stashhog_core.validation import first_problem
+from stashhog_core.validation import first_problem, shown, typed_value
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -291,22 +290,21 @@ def parse_parameters(job: str, pairs: list[str]) -> dict[str, Any]:
         name, separator, text = pair.partition("=")
         if not separator:
             raise ConfigurationError(
-                f"The parameter {pair!r} has no value", remedy="write it as name=value"
+                f"The parameter {shown(pair)} has no value",
+                remedy="write it as name=value",
             )
         if name not in known:
             raise ConfigurationError(
                 f"{job} has no parameter {name!r}", remedy=_nearest(name, known)
             )
-        try:
-            values[name] = json.loads(text)
-        except json.JSONDecodeError:
-            values[name] = text
+        values[name] = typed_value(model, name, text)
     try:
         model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigurationError(
-            f"The parameter {first['loc'][0]} of {job} cannot be {first['input']!r}",
+            f"The parameter {first['loc'][0]} of {job} cannot be "
+            f"{shown(first['input'])}",
             remedy=first_problem(error),
         ) from error
     return values

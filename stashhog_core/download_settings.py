@@ -2,11 +2,17 @@
 
 import string
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 
-from stashhog_core.stash_settings import Section
+from stashhog_core.stash_settings import Address, Section
 
 PlacePolicy = Literal["hardlink", "hardlink_or_copy", "reflink", "copy"]
 CleanUp = Literal["none", "remove_torrent", "remove_torrent_and_files"]
@@ -113,10 +119,17 @@ class DownloadSettings(Section):
         return layout
 
 
+def _with_scheme(address: Any) -> Any:
+    """Return an address with a scheme: qBittorrent's own texts leave it out."""
+    if isinstance(address, str) and address and "://" not in address:
+        return f"http://{address}"
+    return address
+
+
 class QBittorrentSettings(Section):
     """The qBittorrent Web API."""
 
-    url: str = Field(
+    url: Annotated[Address, BeforeValidator(_with_scheme)] = Field(
         default="http://localhost:8080", description="Address of qBittorrent's Web UI."
     )
     username: str = Field(default="admin", description="Web UI user.")

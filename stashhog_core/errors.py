@@ -15,6 +15,15 @@ Foreign exceptions become one of these once, at the edge where they arise.
 """
 
 
+def storable(text: str) -> str:
+    """Return a text that a database, a file and a terminal take.
+
+    What servers said is part of errors, and may hold halves of characters or the
+    character 0.
+    """
+    return text.encode(errors="replace").decode().replace("\0", "\ufffd")
+
+
 class StashHogError(Exception):
     """One sentence for the user: what happened, where, and how to mend it.
 
@@ -30,7 +39,7 @@ class StashHogError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.what} ({self.where})" if self.where else self.what
-        return f"{text}: {self.remedy}" if self.remedy else text
+        return storable(f"{text}: {self.remedy}" if self.remedy else text)
 
 
 class ConfigurationError(StashHogError):

@@ -234,7 +234,7 @@ def _require_json(variables: Mapping[str, str]) -> None:
             continue
         try:
             json.loads(variables[name])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigurationError(
                 f"The setting {name} is not JSON",
                 where=".env or environment",

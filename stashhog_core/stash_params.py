@@ -105,7 +105,11 @@ class StashGenerateParams(StashJobParams):
     )
     clip_previews: bool = Field(default=True, description="Previews of image clips.")
     image_thumbnails: bool = Field(default=True, description="Thumbnails of images.")
-    overwrite: bool = Field(default=False, description="Replace existing media.")
+    overwrite: bool = Field(
+        default=False,
+        description="Replace existing media. A cover whose file was removed from "
+        "Stash's disk is only made again with this option.",
+    )
     incremental: bool = Field(
         default=False,
         description="Mark the scenes proven complete, though others lack media; "

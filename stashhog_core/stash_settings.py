@@ -16,12 +16,22 @@ from pydantic import (
 
 
 def _address(text: str) -> str:
-    if not re.match(r"^https?://[^/\s]+(/.*)?$", text):
+    """Return an address that every client can take apart and look up."""
+    try:
+        parts = urlsplit(text)
+        # A port that is no number or too large raises; so does a host that no name
+        # service knows how to spell.
+        is_one = parts.port != 0 and bool((parts.hostname or "").encode("idna"))
+    except ValueError:
+        is_one = False
+    if not (is_one and _ADDRESS.match(text) and text.isprintable()):
         raise ValueError("write it like http://localhost:9999")
     return text
 
 
+_ADDRESS = re.compile(r"^https?://[^/\s]+(/.*)?$")
 Address = Annotated[str, AfterValidator(_address)]
+"""An address of a service: scheme, host, perhaps a port and a path."""
 
 
 class Section(BaseModel):

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from stashhog_core.stash_settings import Section
+from stashhog_core.stash_settings import Address, Section
 
 
 class TaggerSettings(Section):
@@ -42,7 +42,7 @@ class TaggerSettings(Section):
 class AiServerSettings(TaggerSettings):
     """The AI tagging server."""
 
-    url: str | None = Field(
+    url: Address | None = Field(
         default=None,
         description="Address of the AI server; none: your ONNX model looks at videos, "
         "else title cards are read.",
@@ -129,7 +129,7 @@ class OnnxSettings(TaggerSettings):
 class TextModelSettings(Section):
     """A text model behind any endpoint that speaks OpenAI's interface."""
 
-    base_url: str | None = Field(
+    base_url: Address | None = Field(
         default=None,
         description="Its address, such as http://localhost:11434/v1; none: no text "
         "model is asked.",

@@ -172,7 +172,7 @@ def _last(span: _Raw) -> float:
 def _decoded(text: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(text, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         shown = text[:_SHOWN_CHARACTERS].decode(errors="replace")
         raise ItemError(
             f"The AI server's answer cannot be read ({error}): {shown}"

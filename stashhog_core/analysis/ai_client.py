@@ -247,6 +247,6 @@ def _model_set(health: httpx.Response) -> str:
             for pipeline in pipelines
             for model in pipeline["ai_models"]
         }
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
     return ",".join(sorted(models))

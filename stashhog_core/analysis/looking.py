@@ -1,7 +1,9 @@
 """Looking at scenes, several at a time where the reader can, in their order."""
 
+import json
 import logging
 import queue
+import re
 import threading
 import time
 from collections import deque
@@ -12,7 +14,7 @@ from typing import Any
 
 from stashhog_core.analysis.reader import SceneReader
 from stashhog_core.analysis.scenes import SceneFacts
-from stashhog_core.errors import ItemError, StashHogError
+from stashhog_core.errors import ItemError, StashHogError, storable
 from stashhog_core.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -67,28 +69,50 @@ def look_at(
 
 
 def _look(reader: SceneReader, scene: SceneFacts, known: Known) -> Looked:
-    if known is not None and reader.is_complete(known):
-        return Looked(scene, known)
     started = time.monotonic()
     output, failure = None, None
     try:
+        if known is not None and reader.is_complete(known):
+            return Looked(scene, known)
         if known is not None:
             output = reader.look_again(scene, known)
         else:
             output = reader.look(scene)
+        _require_storable(output)
     except ItemError as error:
-        failure = str(error)
+        output, failure = None, str(error)
     except StashHogError:
         raise
     except Exception as error:
         logger.exception("Looking at scene %d failed", scene.id)
-        failure = unexpected(error)
+        output, failure = None, unexpected(error)
     return Looked(scene, output, True, failure, time.monotonic() - started)
+
+
+def _require_storable(output: Known) -> None:
+    """Make sure that the database takes what a model answered.
+
+    Outputs of many scenes are stored in one statement: one that is refused would take
+    all the others with it.
+
+    Raises:
+        ItemError: It holds the character 0, half a character, or no number.
+    """
+    try:
+        text = json.dumps(output, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ItemError(f"The answer cannot be stored ({error})") from error
+    if _ZERO.search(text):
+        raise ItemError("The answer cannot be stored (it holds the character 0)")
+
+
+# Not where the backslash itself is one of the text.
+_ZERO = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def unexpected(error: Exception) -> str:
     """Word an error that nobody foresaw; it is one scene's, and the others go on."""
-    return f"unexpected {type(error).__name__}: {error}"
+    return storable(f"unexpected {type(error).__name__}: {error}")
 
 
 def _result(future: Future[Looked], progress: Progress) -> Looked:

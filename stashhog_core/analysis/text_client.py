@@ -105,7 +105,7 @@ class TextClient:
             )
         except openai.OpenAIError as error:
             raise self._translated(error) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ItemError(
                 f"The text model's answer cannot be read ({error})"
             ) from error

@@ -219,7 +219,7 @@ def _read(
     """
     try:
         answer = msgspec.json.decode(text, type=dict[str, list[_Found]])
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ItemError(
             f"The text model's answer cannot be read ({error}): "
             f"{text[:_SHOWN_CHARACTERS]}"

@@ -67,7 +67,7 @@ class WebApi:
             TransientError: It is away; never an empty list.
         """
         torrents = self._ask(lambda: self._client.torrents_info(category=category))
-        if not isinstance(torrents, list):
+        if not _is_rows(torrents) or not all("hash" in row for row in torrents):
             raise self._no_qbittorrent()
         return sorted(torrents, key=lambda torrent: str(torrent["hash"]))
 
@@ -79,6 +79,8 @@ class WebApi:
             TransientError: The server is away.
         """
         files = self._ask(lambda: self._client.torrents_files(torrent_hash=info_hash))
+        if not _is_rows(files):
+            raise self._no_qbittorrent()
         return list(files)
 
     def has_tags(self) -> bool:
@@ -188,7 +190,7 @@ class WebApi:
                 where=self._address,
                 remedy="check STASHHOG_QBITTORRENT__PASSWORD",
             ) from error
-        except (APIError, ValueError) as error:
+        except (APIError, ValueError, RecursionError) as error:
             # ValueError: an answer that is not JSON, as of a server that stops halfway.
             raise self._failing(error) from error
 
@@ -220,3 +222,8 @@ class WebApi:
             where=self._address,
             remedy="correct STASHHOG_QBITTORRENT__URL",
         )
+
+
+def _is_rows(answer: Any) -> bool:
+    """Tell whether an answer is a list of objects, as every list of qBittorrent is."""
+    return isinstance(answer, list) and all(isinstance(row, dict) for row in answer)

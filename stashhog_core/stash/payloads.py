@@ -11,9 +11,12 @@ the first file of a scene is the primary one; both are kept.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What Stash numbers its rows with; a larger number is none of its own."""
 
 JobStatus = Literal["READY", "RUNNING", "FINISHED", "STOPPING", "CANCELLED", "FAILED"]
 
@@ -47,13 +50,13 @@ class _Unordered:
 class Ref(Payload, frozen=True, kw_only=True, order=True):
     """A related row."""
 
-    id: int
+    id: Id
 
 
 class Job(Payload, frozen=True, kw_only=True):
     """A job of the server. `progress` is None while Stash cannot tell."""
 
-    id: int
+    id: Id
     status: JobStatus
     description: str = ""
     sub_tasks: tuple[str, ...] | None = msgspec.field(name="subTasks", default=None)
@@ -70,14 +73,14 @@ class Job(Payload, frozen=True, kw_only=True):
 class SceneStamp(Payload, frozen=True, kw_only=True):
     """A row of the light manifest."""
 
-    id: int
+    id: Id
     updated_at: str
 
 
 class MarkerStamp(Payload, frozen=True, kw_only=True):
     """A marker in the light manifest."""
 
-    id: int
+    id: Id
     updated_at: str
     scene: Ref
 
@@ -99,7 +102,7 @@ class Fingerprint(Payload, frozen=True, kw_only=True, order=True):
 class FileFacts(Payload, frozen=True, kw_only=True, order=True):
     """A file of a scene, without its hashes."""
 
-    id: int
+    id: Id
     path: str
     size: int
     mod_time: str
@@ -128,7 +131,7 @@ class VideoFile(FileFacts, frozen=True, kw_only=True, order=True):
 class SceneFiles(Payload, frozen=True, kw_only=True):
     """A scene and its files."""
 
-    id: int
+    id: Id
     files: tuple[FileFacts, ...]
 
 
@@ -149,7 +152,7 @@ class Caption(Payload, frozen=True, kw_only=True, order=True):
 class Marker(Payload, frozen=True, kw_only=True, order=True):
     """A marker of a scene."""
 
-    id: int
+    id: Id
     title: str
     seconds: float
     end_seconds: float | None
@@ -178,7 +181,7 @@ _SCENE_LISTS = _Unordered(
 class Scene(Payload, frozen=True, kw_only=True):
     """A scene with all it has. `files[0]` is the primary file; there may be none."""
 
-    id: int
+    id: Id
     title: str | None
     code: str | None
     details: str | None
@@ -225,7 +228,7 @@ class MediaPaths(Payload, frozen=True, kw_only=True):
 class MarkerMedia(Payload, frozen=True, kw_only=True):
     """A marker and where Stash serves its media, made or not."""
 
-    id: int
+    id: Id
     seconds: float
     stream: str
     preview: str
@@ -241,7 +244,7 @@ class HashedFile(Payload, frozen=True, kw_only=True):
 class SceneMedia(Payload, frozen=True, kw_only=True):
     """A scene and the places of its media, which depend on its first file."""
 
-    id: int
+    id: Id
     paths: MediaPaths
     files: tuple[HashedFile, ...] = ()
     scene_markers: tuple[MarkerMedia, ...] = ()
@@ -269,7 +272,7 @@ class PathStamp(Payload, frozen=True, kw_only=True):
 class ScenePaths(Payload, frozen=True, kw_only=True):
     """A scene and where its files lie."""
 
-    id: int
+    id: Id
     files: tuple[PathStamp, ...]
 
 
@@ -279,7 +282,7 @@ _TAG_LISTS = _Unordered("aliases", "parents")
 class Tag(Payload, frozen=True, kw_only=True):
     """A tag."""
 
-    id: int
+    id: Id
     name: str
     sort_name: str | None = None
     description: str | None = None
@@ -333,7 +336,7 @@ class TagUse:
         additions: Field → value: uses, and what somebody has added.
     """
 
-    id: int
+    id: Id
     name: str
     additions: Mapping[str, Any]
 
@@ -375,7 +378,7 @@ _PERFORMER_LISTS = _Unordered("alias_list", "stash_ids")
 class Performer(Payload, frozen=True, kw_only=True):
     """A performer."""
 
-    id: int
+    id: Id
     name: str
     disambiguation: str | None = None
     alias_list: tuple[str, ...] = ()
@@ -400,7 +403,7 @@ _STUDIO_LISTS = _Unordered("aliases", "stash_ids")
 class Studio(Payload, frozen=True, kw_only=True):
     """A studio."""
 
-    id: int
+    id: Id
     name: str
     aliases: tuple[str, ...] = ()
     parent_studio: Ref | None = None

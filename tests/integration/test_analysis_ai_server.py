@@ -256,6 +256,20 @@ def test_outage_in_the_middle_keeps_what_was_done(
             "cannot be",
             id="nan",
         ),
+        pytest.param(Response(b'{"result":"\xff"}'), "cannot be read", id="no utf-8"),
+        pytest.param(
+            JSONResponse(
+                {
+                    "result": {
+                        "json_result": '{"timespans":{"\\u0000":{}}}',
+                        "video_tag_info": {},
+                    }
+                }
+            ),
+            "cannot be stored",
+            id="character 0",
+        ),
+        pytest.param(PlainTextResponse("no\0thing", 400), "no\ufffdthing", id="words"),
     ],
 )
 def test_bad_answer_is_the_scenes_error(

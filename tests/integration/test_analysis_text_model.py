@@ -230,6 +230,12 @@ def test_it_is_asked_only_for_names(ai: TextStandIn, scenes: Database) -> None:
         pytest.param(completion('{"tags": [{"na'), "cannot be read", id="half-json"),
         pytest.param(completion('{"tags": "Beach"}'), "cannot be read", id="form"),
         pytest.param(completion("Beach, surely!"), "cannot be read", id="prose"),
+        pytest.param(completion("[" * 100_000), "cannot be read", id="nested"),
+        pytest.param(
+            completion('{"tags": [{"name": "\\u0000", "quote": "", "confidence": 1}]}'),
+            "cannot be stored",
+            id="character 0",
+        ),
         pytest.param(
             completion('{"tags": []}', finish_reason="length"), "cut off", id="length"
         ),
@@ -264,6 +270,11 @@ def test_bad_answer_is_that_scenes_error(
             PlainTextResponse('{"choices": [{"mess', media_type="application/json"),
             "cannot be read",
             id="half-body",
+        ),
+        pytest.param(
+            Response(b'{"choices": "\xff"}', media_type="application/json"),
+            "cannot be read",
+            id="no-utf-8",
         ),
         pytest.param(
             JSONResponse({"error": {"message": "too long"}}, 400), "too long", id="400"

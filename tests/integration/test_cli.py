@@ -69,6 +69,22 @@ def stashhog(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
             id="empty-is-everything",
         ),
         pytest.param(["apply_plan"], "plan_id", id="required"),
+        pytest.param(
+            ["apply_plan", "-p", f"plan_id={'9' * 5000}"], "plan_id", id="5,000 digits"
+        ),
+        pytest.param(
+            ["apply_plan", "-p", f"plan_id={'9' * 50}"], "plan_id", id="50 digits"
+        ),
+        pytest.param(
+            ["sync", "-p", f"scene_ids={'[' * 99_999}"],
+            "scene_ids of sync cannot be '[[[",
+            id="nested deeply",
+        ),
+        pytest.param(
+            ["sync", "-p", f"scene_ids={'[' * 500}1{']' * 500}"],
+            "scene_ids of sync",
+            id="nested",
+        ),
     ],
 )
 def test_bad_parameters_are_refused_in_one_sentence(
@@ -84,6 +100,7 @@ def test_bad_parameters_are_refused_in_one_sentence(
     assert status == 2
     assert words in said
     assert len(said.splitlines()) == 1
+    assert len(said) < 300
 
 
 def test_field_that_a_scene_has_not_is_refused(

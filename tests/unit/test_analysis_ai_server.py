@@ -145,6 +145,14 @@ def test_raw_output_is_enough_to_propose_again() -> None:
         pytest.param(httpx.Response(307, headers={"location": "/x"}), id="redirect"),
         pytest.param(httpx.Response(200, text="<html>hello</html>"), id="html"),
         pytest.param(httpx.Response(200, text='{"result": {"json_re'), id="half"),
+        pytest.param(
+            httpx.Response(200, content=b'{"result":{"json_result":"\xff"}}'),
+            id="no UTF-8",
+        ),
+        pytest.param(
+            httpx.Response(200, content=b'{"result":' + b"[" * 100_000),
+            id="nested deeply",
+        ),
         pytest.param(httpx.Response(200, json={"result": None}), id="no result"),
         pytest.param(
             httpx.Response(
@@ -171,6 +179,18 @@ def test_bad_answer_is_that_scenes_error(response: httpx.Response) -> None:
     """One video the server cannot do stops no other one."""
     with pytest.raises(ItemError, match="AI server"):
         server(response).look(SCENE)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b"{"])
+def test_health_that_cannot_be_read_says_nothing_of_the_models(content: bytes) -> None:
+    """The server is there all the same, and is asked."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, content=content)
+        return httpx.Response(200, json=answer(INFO))
+
+    assert ai_server(handle).look(SCENE)["model_set"] == ""
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

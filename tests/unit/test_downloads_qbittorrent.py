@@ -23,7 +23,7 @@ from stashhog_core.errors import (
 from stashhog_core.progress import Progress
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings
 
-Answer = tuple[int, str]
+Answer = tuple[int, str | bytes]
 
 
 class Server:
@@ -52,11 +52,12 @@ class Server:
                     self.close_connection = True
                     return
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(text.encode())))
+                body_ = text if isinstance(text, bytes) else text.encode()
+                self.send_header("Content-Length", str(len(body_)))
                 if name == "auth/login":
                     self.send_header("Set-Cookie", "SID=1; path=/")
                 self.end_headers()
-                self.wfile.write(text.encode())
+                self.wfile.write(body_)
 
             do_GET = do_HEAD = do_POST  # noqa: N815 - names of the base class
 
@@ -698,7 +699,11 @@ def test_a_server_that_is_not_there_names_its_setting() -> None:
         pytest.param((500, "oops"), TransientError, id="500"),
         pytest.param((0, ""), TransientError, id="hangs up halfway"),
         pytest.param((200, "[{"), TransientError, id="half an answer"),
+        pytest.param((200, b'[{"hash": "\xff'), TransientError, id="no UTF-8"),
+        pytest.param((200, "[" * 100_000), TransientError, id="nested deeply"),
         pytest.param((200, "{}"), ConfigurationError, id="another answer"),
+        pytest.param((200, "[1]"), ConfigurationError, id="numbers"),
+        pytest.param((200, "[{}]"), ConfigurationError, id="no torrents"),
         pytest.param((403, "Forbidden"), ConfigurationError, id="login lost"),
     ],
 )

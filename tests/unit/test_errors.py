@@ -26,6 +26,13 @@ def test_errors_survive_pickling(kind: type[StashHogError]) -> None:
     assert (copy.what, copy.where, copy.remedy) == ("It broke", "here", "mend it")
 
 
+def test_errors_can_be_stored() -> None:
+    """A server's words may hold what neither database nor terminal takes."""
+    error = StashHogError("It said 'a\0b'", where="\udcff")
+
+    assert str(error) == "It said 'a\ufffdb' (?)"
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_only_transient_errors_are_retried(kind: type[StashHogError]) -> None:
     """Doing it again may help after a transient error, and after no other."""

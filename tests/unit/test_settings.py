@@ -52,6 +52,30 @@ def test_unknown_variable_names_the_nearest(
         pytest.param("STASHHOG_ANALYSIS__BATCH_SIZE", "-1", id="negative"),
         pytest.param("STASHHOG_ANALYSIS__BATCH_SIZE", "many", id="not-a-number"),
         pytest.param("STASHHOG_STASH__URL", "localhost:9999", id="no-scheme"),
+        *(
+            pytest.param(f"STASHHOG_{name}", address, id=f"{name}={address}")
+            for name in (
+                "STASH__URL",
+                "STASH__PUBLIC_URL",
+                "AI_SERVER__URL",
+                "TEXT_MODEL__BASE_URL",
+                "QBITTORRENT__URL",
+            )
+            for address in (
+                "http://host:port",
+                "http://host:99999",
+                "http://host:0",
+                "http://host:80:80",
+                "http://[::1",
+                "http://.a..b",
+                f"http://{'a' * 70}",
+                "http://ho st",
+                "http://host\x01",
+                "ftp://host",
+                "http://",
+            )
+        ),
+        pytest.param("STASHHOG_STASH__PATH_MAP", "[" * 99_999, id="nested-deeply"),
         pytest.param("STASHHOG_DOWNLOADS__PLACE", "move", id="unknown-choice"),
         pytest.param("STASHHOG_DOWNLOADS__LAYOUT", "/{name}", id="absolute-layout"),
         pytest.param("STASHHOG_DOWNLOADS__LAYOUT", "../{name}", id="layout-upwards"),
@@ -76,6 +100,24 @@ def test_bad_value_is_one_sentence_that_names_the_variable(
         get_settings()
 
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("http://my_stash:9999/stash/", "http://my_stash:9999/stash/"),
+        ("https://[::1]:8080", "https://[::1]:8080"),
+        ("http://bücher.example", "http://bücher.example"),
+        ("localhost:8080", "http://localhost:8080"),
+    ],
+)
+def test_address_is_taken_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, given: str, address: str
+) -> None:
+    """With underscores, IPv6 and any script; that of qBittorrent needs no http."""
+    monkeypatch.setenv("STASHHOG_QBITTORRENT__URL", given)
+
+    assert get_settings().qbittorrent.url == address
 
 
 def test_json_that_cannot_be_read_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -585,3 +585,15 @@ def test_page_in_place_of_media() -> None:
 def _media(scene_id: str) -> dict[str, Any]:
     kinds = ("screenshot", "preview", "webp", "sprite", "vtt")
     return {"id": scene_id, "paths": dict.fromkeys(kinds, "/x")}
+
+
+@pytest.mark.parametrize("number", [str(2**63), "9" * 30, "9" * 5000, "-1"])
+def test_id_that_no_stash_gives_is_an_answer_in_an_unknown_form(number: str) -> None:
+    """The database could not hold it, be it of a row or of a marker's scene."""
+    tag = {"rows": [{"id": number, "name": "x"}]}
+    marker = {"rows": [{"id": "1", "updated_at": "", "scene": {"id": number}}]}
+
+    with pytest.raises(UnreadableError, match="form that is not known"):
+        make_client(Script(answer(tag))).tags()
+    with pytest.raises(UnreadableError, match="form that is not known"):
+        list(make_client(Script(answer(marker))).marker_stamps())

@@ -1,9 +1,14 @@
 """What pydantic finds wrong, in words."""
 
+from typing import Any
+
 import pytest
 from pydantic import BaseModel, ValidationError, field_validator
 
-from stashhog_core.validation import first_problem
+from stashhog_core.params import AnalysisParams, JobParams, ReviewPlanParams
+from stashhog_core.stash_params import StashScanParams
+from stashhog_core.sync.scene_edit import SceneEdit
+from stashhog_core.validation import first_problem, shown, typed_value
 
 
 class Film(BaseModel):
@@ -31,3 +36,53 @@ def test_first_problem_is_said_as_it_is(values: dict[str, str], expected: str) -
         Film.model_validate(values)
 
     assert first_problem(caught.value).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "text", "value"),
+    [
+        (SceneEdit, "date", "2021", "2021"),
+        (SceneEdit, "date", "null", None),
+        (SceneEdit, "title", "2021", "2021"),
+        (SceneEdit, "title", "null", "null"),
+        (SceneEdit, "title", '"quoted"', '"quoted"'),
+        (SceneEdit, "rating100", "80", 80),
+        (SceneEdit, "rating100", "null", None),
+        (SceneEdit, "tag_ids", "[1, 2]", [1, 2]),
+        (SceneEdit, "organized", "true", True),
+        (SceneEdit, "rating100", "9" * 5000, "9" * 5000),
+        (SceneEdit, "tag_ids", "[" * 99_999, "[" * 99_999),
+        (SceneEdit, "unknown", "1", 1),
+    ],
+)
+def test_field_that_takes_a_text_gets_one(
+    model: type[BaseModel], name: str, text: str, value: Any
+) -> None:
+    """`date=2021` is no number; what looks like JSON is some where that is wanted."""
+    assert typed_value(model, name, text, quoted=False) == value
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "text", "value"),
+    [
+        (AnalysisParams, "tag", "2160", "2160"),
+        (AnalysisParams, "query", '"2021"', "2021"),
+        (AnalysisParams, "limit", "5", 5),
+        (ReviewPlanParams, "value", "true", "true"),
+        (ReviewPlanParams, "decision", '"accept"', "accept"),
+        (StashScanParams, "paths", '["/a"]', ["/a"]),
+        (StashScanParams, "minModTime", "2021", "2021"),
+    ],
+)
+def test_text_of_a_parameter_may_be_quoted(
+    model: type[JobParams], name: str, text: str, value: Any
+) -> None:
+    """As JSON it needs quotation marks, and in a terminal it does not."""
+    assert typed_value(model, name, text) == value
+
+
+def test_long_values_are_cut() -> None:
+    """An error is a sentence, also about a number that Python does not print."""
+    assert shown(7) == "7"
+    assert len(shown("x" * 10_000)) == 60
+    assert shown(10**5000) == "that value"
