@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from stashhog_core.report import counted, failures, job_markdown, step_rows
+from stashhog_core.report import counted, failures, job_markdown, step_rows, unmakeable
 from stashhog_core.results import Result, WorkflowReport
 
 _COLOURS = {
@@ -81,6 +81,13 @@ def print_result(console: Console, job: str, state: str, result: Result) -> None
         console.print(changes)
     for line in failures(result):
         console.print(f"[yellow]![/] {escape(line)}", highlight=False, soft_wrap=True)
+    generated = result.steps.stash_generate
+    for line in unmakeable((generated.result if generated else None) or {}):
+        console.print(
+            f"[dim]Stash cannot make: {escape(line)}[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
     summary = result.summary
     console.print(
         f"[bold {_COLOURS.get(state, 'white')}]{state}[/]: "

@@ -10,9 +10,26 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stashhog_core.db.generated import mark_generated, unmark_generated
-from stashhog_core.db.media_checks import Checked, complete_keys, store_checks
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.generated import (
+    mark_generated,
+    media_is_made_of,
+    unmark_generated,
+)
+from stashhog_core.db.media_checks import (
+    Checked,
+    complete_keys,
+    incomplete_checks,
+    store_checks,
+)
 from stashhog_core.db.session import Database
+from stashhog_core.db.unmakeable_media import (
+    Unmakeable,
+    forget_unmakeable,
+    has_unmakeable,
+    unmakeable_of,
+)
 from stashhog_core.params import CheckStashGenerateParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import CheckStashGenerateResult, ItemFailure
@@ -20,11 +37,15 @@ from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.media_check import Lacking, find_lacking, kinds_asked
 from stashhog_core.stash.payloads import SceneMedia
+from stashhog_core.unmakeable import worded
 
 logger = logging.getLogger(__name__)
 
 SAMPLES_SHOWN = 20
 """Incomplete scenes that the result describes."""
+
+UNMAKEABLE_SHOWN = 500
+"""Scenes with media that Stash cannot make which the result lists."""
 
 NEEDED_FOR_MARK = frozenset({"cover", "preview", "sprite", "vtt", "phash"})
 """A check that does not look for all of these proves no scene complete."""
@@ -41,12 +62,14 @@ def check_generate(
     *,
     settings: StashSettings,
 ) -> CheckStashGenerateResult:
-    """Look which scenes lack media; correct the flag `generated` by what is proven.
+    """Check which scenes lack media; correct the flag `generated` by what is proven.
 
     Incomplete scenes lose the flag, and a targeted generate can be started for them;
-    complete ones get it if everything a scene needs was looked for. Scenes are stored
-    page by page, so that a run that breaks off has not looked in vain. Of a further
-    server, whose scenes are not those of the mirror, nothing is stored.
+    complete ones get it if everything a scene needs was looked for, and if the mirror
+    has no newer file or marker. Scenes are stored page by page, so that a run that
+    breaks off has not looked in vain. What Stash has proved unable to make is counted
+    apart, and looked for again only with `params.recheck` or after a change. Of a
+    further server, whose scenes are not those of the mirror, nothing is stored.
 
     Args:
         stash: The server that `params.server` names.
@@ -60,15 +83,18 @@ def check_generate(
     """
     kinds = kinds_asked(params)
     is_mirrored = params.server is None
-    known: Mapping[int, int] = {}
-    if is_mirrored and not params.recheck:
-        with database.transaction() as session:
-            known = complete_keys(session)
+    memory = _Memory(stash, database, params) if is_mirrored else None
     total = len(params.scene_ids) if params.scene_ids else stash.count_scenes()
     found = _Found()
     for media in _pages(stash, params.scene_ids, found):
         keys = {scene.id: _key(scene, kinds) for scene in media}
-        changed = [scene for scene in media if known.get(scene.id) != keys[scene.id]]
+        known, settled = memory.of(keys) if memory else ({}, {})
+        changed = [
+            scene
+            for scene in media
+            if scene.id not in settled
+            and (memory is None or memory.complete.get(scene.id) != keys[scene.id])
+        ]
         bar = progress.within(found.seen / total, min(1.0, _after(found, media, total)))
         lacking = find_lacking(
             stash,
@@ -78,15 +104,25 @@ def check_generate(
             label=f"{_LABEL}: {found.seen}/{total} scenes: looks",
             at_a_time=settings.probes_at_a_time,
         )
-        found.add(media, changed, lacking)
-        if not is_mirrored:
+        unmakeable = settled | {
+            scene_id: known[scene_id]
+            for scene_id, scene in lacking.items()
+            if scene_id in known and known[scene_id].explains(scene.kinds)
+        }
+        found.add(media, changed, lacking, unmakeable)
+        if memory is None:
             continue
-        complete = [scene.id for scene in media if scene.id not in lacking]
+        complete = [s for s in media if s.id not in lacking and s.id not in settled]
+        # Something is missing that Stash has made before: it is to be asked again.
+        surprises = [i for i in lacking if i in known and i not in unmakeable]
         with database.transaction() as session:
             store_checks(session, _findings(changed, keys, lacking))
             found.unmarked += len(unmark_generated(session, list(lacking)))
+            forget_unmakeable(session, surprises)
             if kinds >= NEEDED_FOR_MARK:
-                found.marked += len(mark_generated(session, complete))
+                ids = _still_the_same(session, complete)
+                found.marked += len(mark_generated(session, ids))
+                forget_unmakeable(session, [i for i in ids if i in known])
     progress.update(1.0, f"{_LABEL}: Completed")
     logger.info(
         "Looked at %d scenes, %d of them lack media; %d were unchanged",
@@ -94,7 +130,48 @@ def check_generate(
         len(found.incomplete),
         found.seen - found.looked_at,
     )
+    if found.unmakeable:
+        logger.info(
+            "%d scenes have media that Stash cannot make", len(found.unmakeable)
+        )
     return found.result()
+
+
+class _Memory:
+    """What earlier checks found of the mirrored server, and what Stash cannot make."""
+
+    def __init__(
+        self, stash: StashClient, database: Database, params: CheckStashGenerateParams
+    ) -> None:
+        self._database = database
+        self.complete: Mapping[int, int] = {}
+        self._incomplete: Mapping[int, Checked] = {}
+        with database.transaction() as session:
+            if not params.recheck:
+                self.complete = complete_keys(session)
+                self._incomplete = incomplete_checks(session)
+            self._is_needed = has_unmakeable(session)
+        self._version = stash.version() if self._is_needed else ""
+
+    def of(
+        self, keys: Mapping[int, int]
+    ) -> tuple[dict[int, Unmakeable], dict[int, Unmakeable]]:
+        """Return what Stash cannot make of scenes, and those not to be looked at again.
+
+        Those are as they were when nothing else was missing of them.
+        """
+        if not self._is_needed:
+            return {}, {}
+        with self._database.transaction() as session:
+            known = unmakeable_of(session, keys, self._version)
+        settled = {
+            scene_id: found
+            for scene_id, found in known.items()
+            if (last := self._incomplete.get(scene_id)) is not None
+            and last.key == keys[scene_id]
+            and found.explains(last.missing)
+        }
+        return known, settled
 
 
 @dataclass
@@ -104,17 +181,20 @@ class _Found:
     marked: int = 0
     unmarked: int = 0
     incomplete: dict[int, Lacking] = field(default_factory=dict)
+    unmakeable: dict[int, Unmakeable] = field(default_factory=dict)
     gone: list[int] = field(default_factory=list)
 
     def add(
         self,
         media: Sequence[SceneMedia],
         changed: Sequence[SceneMedia],
-        lacking: dict[int, Lacking],
+        lacking: Mapping[int, Lacking],
+        unmakeable: Mapping[int, Unmakeable],
     ) -> None:
         self.seen += len(media)
         self.looked_at += len(changed)
-        self.incomplete |= lacking
+        self.unmakeable |= unmakeable
+        self.incomplete |= {k: v for k, v in lacking.items() if k not in unmakeable}
 
     def result(self) -> CheckStashGenerateResult:
         missing = Counter(
@@ -125,8 +205,13 @@ class _Found:
             status="completed_with_errors" if self.gone else "completed",
             scenes_checked=self.looked_at,
             scenes_unchanged=self.seen - self.looked_at,
-            scenes_complete=self.seen - len(self.incomplete),
+            scenes_complete=self.seen - len(self.incomplete) - len(self.unmakeable),
             scenes_incomplete=len(self.incomplete),
+            scenes_unmakeable=len(self.unmakeable),
+            unmakeable=tuple(
+                ItemFailure(item=f"scene {i}", reason=worded(of.missing, of.reason))
+                for i, of in sorted(self.unmakeable.items())[:UNMAKEABLE_SHOWN]
+            ),
             missing=dict(sorted(missing.items())),
             marked=self.marked,
             unmarked=self.unmarked,
@@ -172,6 +257,24 @@ def _findings(
     for scene in changed:
         kinds = lacking[scene.id].kinds if scene.id in lacking else ()
         yield Checked(scene.id, keys[scene.id], tuple(kinds))
+
+
+def _still_the_same(session: Session, scenes: Sequence[SceneMedia]) -> list[int]:
+    """Return the scenes of which the mirror has no file or marker not looked at here.
+
+    A sync may have stored a marker after the page was listed.
+    """
+    mirrored = media_is_made_of(session, [scene.id for scene in scenes])
+    same = []
+    for scene in scenes:
+        oshash, markers = mirrored.get(scene.id, (None, frozenset()))
+        hashes = {f.value for file in scene.files[:1] for f in file.fingerprints}
+        looked_at = {(marker.id, marker.seconds) for marker in scene.scene_markers}
+        if markers <= looked_at and (oshash is None or oshash in hashes):
+            same.append(scene.id)
+    if changed := len(scenes) - len(same):
+        logger.info("%d scenes changed meanwhile: left to the next check", changed)
+    return same
 
 
 def _key(scene: SceneMedia, kinds: frozenset[str]) -> int:

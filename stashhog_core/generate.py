@@ -1,12 +1,14 @@
 """Having Stash generate media for scenes: the job `stash_generate`.
 
 Stash reports success whatever became of the single scenes. So the flag `generated` is
-set only after looking, and by default for all scenes of the run or for none; never for
-a scene that got another file or other markers while the job was running.
+set only after checking, for the scenes that are complete, once all jobs of the run have
+ended well; never for a scene that got another file or other markers while the job was
+running. What Stash cannot make of a file is remembered and not asked for again.
 """
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -16,8 +18,17 @@ from stashhog_core.db.generated import (
     scenes_not_generated,
 )
 from stashhog_core.db.manifest import forget_hashes
+from stashhog_core.db.media_checks import incomplete_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.db.stash_jobs import close_job
+from stashhog_core.db.unmakeable_media import (
+    Failed,
+    Unmakeable,
+    forget_unmakeable,
+    has_unmakeable,
+    note_unmakeable,
+    unmakeable_of,
+)
 from stashhog_core.errors import JobCancelled, StashHogError, TransientError
 from stashhog_core.generate_notes import asked_of, basis_of, to_note
 from stashhog_core.generate_plan import (
@@ -45,6 +56,7 @@ from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.media_check import Lacking, find_lacking, kinds_asked
 from stashhog_core.stash.payloads import Job
+from stashhog_core.unmakeable import why_failed, worded
 
 logger = logging.getLogger(__name__)
 
@@ -74,10 +86,15 @@ def generate(
 ) -> StashGenerateResult:
     """Have Stash generate media, then mark the scenes that lacked it.
 
-    All or nothing: an error, a cancellation or one scene whose media is missing
-    afterwards leaves every `generated` flag as it was. With `params.incremental` the
-    scenes that are proven complete are marked, whatever the others lack, after each
-    server job. Cancelling stops the job on the server.
+    All or nothing, as far as Stash's jobs go: an error or a cancellation leaves every
+    `generated` flag as it was. Once they have ended well, the scenes that are complete
+    are marked, whatever the others lack; with `settings.all_or_nothing` only if no
+    scene lacks anything. With `params.incremental` they are marked after each job.
+    Cancelling stops the job on the server.
+
+    What Stash cannot make of a scene's file is an error of the run that finds it out.
+    Later runs do not ask for it again until the file or Stash's version changes, unless
+    the scene is named or `params.retry_unmakeable` is set.
 
     Args:
         stash: The server that `params.server` names.
@@ -96,7 +113,7 @@ def generate(
         TransientError: Stash was away for too long, scenes vanished meanwhile, or
             another run is at it.
     """
-    start_time = datetime.now(UTC)
+    start_time, began = datetime.now(UTC), time.monotonic()
     logger.info("Starting Stash generate job %s", run_id)
     params = with_profile(params, settings)
     server = params.server or ""
@@ -115,6 +132,7 @@ def generate(
         progress.update(1.0, f"{_LABEL}: Completed")
     else:
         logger.info("No scenes to generate for: no Stash job is started")
+    unmakeable = sorted(run.unmakeable.items())
     return StashGenerateResult(
         job_id=run_id,
         stash_job_id=str(run.job_ids[-1]) if run.job_ids else None,
@@ -124,8 +142,58 @@ def generate(
         scenes_updated=tuple(str(scene_id) for scene_id in run.marked),
         start_time=start_time,
         end_time=datetime.now(UTC),
+        duration_seconds=round(time.monotonic() - began, 3),
+        scenes_processed=run.processed,
+        success_rate=run.share(run.checked - run.incomplete),
+        failure_rate=run.share(run.incomplete),
+        unmakeable_count=len(unmakeable),
+        unmakeable=tuple(
+            ItemFailure(item=f"scene {i}", reason=worded(of.missing, of.reason))
+            for i, of in unmakeable[:ERRORS_SHOWN]
+        ),
         errors=tuple(run.failures),
     )
+
+
+def scenes_to_generate(
+    stash: StashClient,
+    database: Database,
+    params: StashGenerateParams,
+    settings: StashSettings,
+) -> tuple[list[int], dict[int, Unmakeable]]:
+    """Return the scenes without media, and apart those not to be asked for again.
+
+    Named scenes are all asked for: somebody wants them made.
+    """
+    with database.transaction() as session:
+        lacking = scenes_not_generated(session, params.scene_ids)
+        is_asked_again = params.scene_ids is not None or params.retry_unmakeable
+        if is_asked_again or settings.all_or_nothing or not has_unmakeable(session):
+            return lacking, {}
+    version = stash.version()
+    with database.transaction() as session:
+        known = unmakeable_of(session, lacking, version)
+        missing = incomplete_scenes(session) if params.only_missing else {}
+    kinds = kinds_asked(params)
+    settled = {
+        scene_id: found
+        for scene_id, found in known.items()
+        if (
+            found.explains(missing.get(scene_id, ()))
+            if params.only_missing
+            else found.covers(kinds)
+        )
+    }
+    return [scene_id for scene_id in lacking if scene_id not in settled], settled
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """A server job that is over: what it was asked for, and what is lacking."""
+
+    server_job: ServerJob
+    kinds: frozenset[str]
+    lacking: Mapping[int, Lacking]
 
 
 @dataclass
@@ -141,9 +209,16 @@ class _Run:
     job_ids: list[int] = field(default_factory=list)
     marked: list[int] = field(default_factory=list)
     failures: list[ItemFailure] = field(default_factory=list)
+    unmakeable: dict[int, Unmakeable] = field(default_factory=dict)
+    processed: int = 0
+    checked: int = 0
+    incomplete: int = 0
     # Of jobs that are over, until all are judged together.
-    _done: list[ServerJob] = field(default_factory=list)
-    _lacking: dict[int, Lacking] = field(default_factory=dict)
+    _done: list[_Outcome] = field(default_factory=list)
+
+    def share(self, scenes: int) -> float | None:
+        """Return the share that these are of the checked scenes; None: of none."""
+        return round(scenes / self.checked, 4) if self.checked else None
 
     def carry_out(self, progress: Progress) -> None:
         """Follow what was left, then start and follow what is still to be done."""
@@ -192,9 +267,17 @@ class _Run:
         params, stash = self.params, self.stash
         tracked: list[int] = []
         if params.server is None and (params.scene_ids or not params.marker_ids):
-            with self.database.transaction() as session:
-                tracked = scenes_not_generated(session, params.scene_ids)
-            logger.info("Found %d scenes without generated attribute", len(tracked))
+            tracked, self.unmakeable = scenes_to_generate(
+                stash, self.database, params, self.settings
+            )
+            lacking = len(tracked) + len(self.unmakeable)
+            logger.info("Found %d scenes without generated attribute", lacking)
+            if self.unmakeable:
+                logger.info(
+                    "%d of them have media that Stash cannot make: these are not asked "
+                    "for again",
+                    len(self.unmakeable),
+                )
         if params.scene_ids is not None:
             wanted = list(dict.fromkeys(params.scene_ids))
         elif params.server is not None and not params.marker_ids:
@@ -261,8 +344,12 @@ class _Run:
         self._check_not_dropped(server_job, job)
         params = asked_of(server_job) or self.params
         self._expect_phashes(sent or server_job.scene_ids, params)
-        self._look(server_job.scene_ids, params, progress.within(_SERVER_SHARE, 1.0))
-        self._done.append(server_job)
+        self.processed += len(sent or server_job.scene_ids)
+        kinds = kinds_asked(params)
+        lacking = self._look(
+            server_job.scene_ids, params, kinds, progress.within(_SERVER_SHARE, 1.0)
+        )
+        self._done.append(_Outcome(server_job, kinds, lacking))
         if params.incremental:
             self._judge(incremental=True)
 
@@ -314,31 +401,53 @@ class _Run:
         self,
         scene_ids: Sequence[int],
         params: StashGenerateParams,
+        kinds: frozenset[str],
         progress: Progress,
-    ) -> None:
-        """Note what media is missing after all, of a sample or of all scenes."""
+    ) -> dict[int, Lacking]:
+        """Return what media is missing after all, of a sample or of all scenes.
+
+        A sample in which nothing is missing stands for all.
+        """
         sample: Sequence[int] = ()
         if params.incremental or self.settings.verify == "all":
             sample = scene_ids
         elif self.settings.verify == "sample":
             sample = _spread(scene_ids, self.settings.verify_sample_size)
-        kinds = kinds_asked(params)
-        for first in range(0, len(sample), LOOKED_AT_TOGETHER):
-            end = min(first + LOOKED_AT_TOGETHER, len(sample))
-            media, gone = self.stash.scene_media(sample[first:end])
-            self._lacking |= find_lacking(
+        others = set(scene_ids).difference(sample) if sample else set()
+        bar = progress.within(0.0, 0.5) if others else progress
+        lacking = self._lacking_of(sample, kinds, bar)
+        if lacking and others and not self._is_strict(params.incremental):
+            rest = [scene_id for scene_id in scene_ids if scene_id in others]
+            lacking |= self._lacking_of(rest, kinds, progress.within(0.5, 1.0))
+        if params.marker_ids and self.settings.verify != "none":
+            self._look_at_markers(params.marker_ids, kinds & _MARKER_KINDS, progress)
+        return dict(sorted(lacking.items()))
+
+    def _is_strict(self, incremental: bool) -> bool:
+        return self.settings.all_or_nothing and not incremental
+
+    def _lacking_of(
+        self, scene_ids: Sequence[int], kinds: frozenset[str], progress: Progress
+    ) -> dict[int, Lacking]:
+        lacking: dict[int, Lacking] = {}
+        total = len(scene_ids)
+        for first in range(0, total, LOOKED_AT_TOGETHER):
+            end = min(first + LOOKED_AT_TOGETHER, total)
+            media, gone = self.stash.scene_media(scene_ids[first:end])
+            lacking |= find_lacking(
                 self.stash,
                 media,
                 kinds,
-                progress.within(first / len(sample), end / len(sample)),
-                label=f"{_LABEL}: Checking media of {end}/{len(sample)} scenes: looks"
-                if len(sample) > LOOKED_AT_TOGETHER
+                progress.within(first / total, end / total),
+                label=f"{_LABEL}: Checking media of {end}/{total} scenes: looks"
+                if total > LOOKED_AT_TOGETHER
                 else f"{_LABEL}: Checking media",
                 at_a_time=self.settings.probes_at_a_time,
             )
-            self._lacking |= {scene_id: Lacking(["scene"]) for scene_id in gone}
-        if params.marker_ids and self.settings.verify != "none":
-            self._look_at_markers(params.marker_ids, kinds & _MARKER_KINDS, progress)
+            lacking |= {scene_id: Lacking(["scene"]) for scene_id in gone}
+        self.checked += total
+        self.incomplete += len(lacking)
+        return lacking
 
     def _look_at_markers(
         self, marker_ids: Sequence[int], kinds: frozenset[str], progress: Progress
@@ -367,24 +476,74 @@ class _Run:
         ]
 
     def _judge(self, *, incremental: bool = False) -> None:
-        """Mark the scenes of the jobs that are over, all or none or the proven ones."""
-        if not self._done:
+        """Mark the complete scenes of the jobs that are over.
+
+        What Stash cannot make of the others is stored together with the marks.
+        """
+        done, self._done = self._done, []
+        if not done:
             return
-        lacking, rows = self._lacking, [job.row_id for job in self._done]
-        tracked = [scene_id for job in self._done for scene_id in job.scene_ids]
-        if incremental:
-            tracked = [scene_id for scene_id in tracked if scene_id not in lacking]
-        elif lacking:
+        lacking = {k: v for outcome in done for k, v in outcome.lacking.items()}
+        tracked = [i for outcome in done for i in outcome.server_job.scene_ids]
+        reasons: dict[int, str] = {}
+        failed: dict[int, Failed] = {}
+        version = ""
+        if lacking and self._is_strict(incremental):
             logger.warning(
                 "%d scenes lack media that was asked for: none is marked", len(lacking)
             )
             tracked = []
-        basis = {k: v for job in self._done for k, v in basis_of(job).items()}
+        elif lacking:
+            version = self.stash.version()
+            self._set_apart_known(lacking, version)
+            for outcome in done:
+                new = {k: v for k, v in outcome.lacking.items() if k in lacking}
+                why, those = self._why_failed(outcome, new)
+                reasons |= why
+                failed |= those
+        at_fault = {i for outcome in done for i in outcome.lacking}
+        complete = [scene_id for scene_id in tracked if scene_id not in at_fault]
+        rows = [outcome.server_job.row_id for outcome in done]
+        basis = {k: v for o in done for k, v in basis_of(o.server_job).items()}
         with self.database.transaction() as session:
-            self.marked += mark_generated(session, tracked, job_rows=rows, basis=basis)
+            self.marked += mark_generated(session, complete, job_rows=rows, basis=basis)
+            given_up = note_unmakeable(session, version, list(failed.values()))
+            if has_unmakeable(session):
+                forget_unmakeable(session, complete)
+        self.unmakeable |= {
+            scene_id: failure.found
+            for scene_id, failure in failed.items()
+            if failure.content in given_up
+        }
         self.marked.sort()
-        self.failures += _as_failures(lacking)
-        self._done, self._lacking = [], {}
+        self.failures += _as_failures(lacking, reasons)
+
+    def _set_apart_known(self, lacking: dict[int, Lacking], version: str) -> None:
+        """Take those out that lack only what Stash could not make before."""
+        with self.database.transaction() as session:
+            known = unmakeable_of(session, lacking, version)
+        for scene_id, found in known.items():
+            if found.explains(lacking[scene_id].kinds):
+                self.unmakeable[scene_id] = found
+                del lacking[scene_id]
+
+    def _why_failed(
+        self, outcome: _Outcome, lacking: Mapping[int, Lacking]
+    ) -> tuple[dict[int, str], dict[int, Failed]]:
+        there = {k: v for k, v in lacking.items() if v.kinds != ["scene"]}
+        if not there:
+            return {}, {}
+        job = outcome.server_job
+        return why_failed(
+            self.stash,
+            self.database,
+            there,
+            asked=outcome.kinds,
+            basis=basis_of(job),
+            total=len(job.scene_ids),
+            since=job.key.add_time,
+            at_a_time=self.settings.probes_at_a_time,
+        )
 
 
 def _spread(scene_ids: Sequence[int], size: int) -> Sequence[int]:
@@ -395,10 +554,15 @@ def _spread(scene_ids: Sequence[int], size: int) -> Sequence[int]:
     return [scene_ids[i * total // size] for i in range(size)]
 
 
-def _as_failures(lacking: dict[int, Lacking]) -> list[ItemFailure]:
+def _as_failures(
+    lacking: Mapping[int, Lacking], reasons: Mapping[int, str]
+) -> list[ItemFailure]:
     shown = sorted(lacking.items())[:ERRORS_SHOWN]
     failures = [
-        ItemFailure(item=f"scene {scene_id}", reason=f"lacks {', '.join(scene.kinds)}")
+        ItemFailure(
+            item=f"scene {scene_id}",
+            reason=worded(scene.kinds, reasons.get(scene_id, "")),
+        )
         for scene_id, scene in shown
     ]
     if more := len(lacking) - len(shown):

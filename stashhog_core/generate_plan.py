@@ -43,6 +43,7 @@ _NOT_FOR_STASH = {
     "scene_ids",
     "marker_ids",
     "incremental",
+    "retry_unmakeable",
     "profile",
     "only_missing",
     "chunk_size",

@@ -45,6 +45,11 @@ _COUNTS: dict[Step, tuple[tuple[str, str, str], ...]] = {
     ),
     "stash_generate": (
         ("scenes_updated_count", "scene generated", "scenes generated"),
+        (
+            "unmakeable_count",
+            "scene with media that Stash cannot make",
+            "scenes with media that Stash cannot make",
+        ),
     ),
 }
 _COUNTS["final_incremental_sync"] = _COUNTS["incremental_sync"]
@@ -57,6 +62,11 @@ _NOTHING: dict[Step, str] = {
 }
 _NOTHING["final_incremental_sync"] = _NOTHING["incremental_sync"]
 _COUNTED_FAILURES = ("failed_items", "failed")
+UNMAKEABLE_HINT = (
+    "Stash is not asked for this media again until the file or Stash's version "
+    "changes, or until a run sets `retryUnmakeable`."
+)
+"""What is said above the list of scenes with media that Stash cannot make."""
 
 
 def state_name(status: str) -> str:
@@ -257,6 +267,8 @@ def to_markdown(
     ]
     if troubles := list(failures(report)):
         lines += ["", "## Needs attention", "", *(f"- {line}" for line in troubles)]
+    generated = report.steps.stash_generate
+    lines += _unmakeable((generated.result if generated else None) or {})
     if report.steps.analysis_batches:
         lines += [
             "",
@@ -312,20 +324,39 @@ def job_markdown(job: str, result: Result) -> str:
         f"| {name.replace('_', ' ')} | {cell(_short(value))} |"
         for name, value in values.items()
         if value not in (None, [], {}, "")
-        and name not in {"status", "errors", "held", "deferred"}
+        and name not in {"status", "errors", "held", "deferred", "unmakeable"}
     )
     lines = [f"# {job}: {status}", "", "| | |", "|---|---|", *rows]
     troubles = [f"- {put_off(result)}"] if put_off(result) else []
     troubles += [f"- {e['item']}: {e['reason']}" for e in values.get("errors", ())]
     if troubles:
         lines += ["", "## Needs attention", "", *troubles]
+    lines += _unmakeable(values)
     return "\n".join(lines) + "\n"
+
+
+def unmakeable(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each scene of a result with media that Stash cannot make."""
+    shown = values.get("unmakeable", ())
+    for scene in shown:
+        yield f"{scene['item']}: {scene['reason']}"
+    if (more := (values.get("unmakeable_count") or len(shown)) - len(shown)) > 0:
+        yield counted(more, "more scene", "more scenes")
+
+
+def _unmakeable(values: Mapping[str, Any]) -> list[str]:
+    lines = [f"- {line}" for line in unmakeable(values)]
+    if not lines:
+        return []
+    return ["", "## Media that Stash cannot make", "", UNMAKEABLE_HINT, "", *lines]
 
 
 def _short(value: object) -> str:
     if isinstance(value, list):
-        shown = ", ".join(str(item) for item in value[:20])
+        shown = ", ".join(_short(item) for item in value[:20])
         return f"{shown} … ({len(value)} in all)" if len(value) > 20 else shown
+    if isinstance(value, dict) and value.keys() == {"item", "reason"}:
+        return f"{value['item']}: {value['reason']}"
     if isinstance(value, dict):
         return ", ".join(f"{_spaced(name)} {_short(of)}" for name, of in value.items())
     return str(value)

@@ -274,6 +274,27 @@ class StashGenerateResult(Result):
     scenes_updated: tuple[str, ...] = ()
     start_time: datetime
     end_time: datetime
+    duration_seconds: float = Field(
+        default=0, description="Time of the whole run, its waits included."
+    )
+    scenes_processed: int = Field(
+        default=0, description="Scenes that Stash was asked to make media for."
+    )
+    success_rate: float | None = Field(
+        default=None,
+        description="Share of the checked scenes that have all media that was asked "
+        "for; none: no scene was checked.",
+    )
+    failure_rate: float | None = Field(
+        default=None, description="Share of the checked scenes that lack media."
+    )
+    unmakeable_count: int = Field(
+        default=0,
+        description="Scenes with media that Stash cannot make; not asked for again.",
+    )
+    unmakeable: tuple[ItemFailure, ...] = Field(
+        default=(), description="The first 500 of them, and why."
+    )
     gave_way: bool = Field(
         default=False, description="Stopped for a scan; what was made by then stays."
     )
@@ -290,6 +311,14 @@ class CheckStashGenerateResult(Result):
     )
     scenes_complete: int = 0
     scenes_incomplete: int = 0
+    scenes_unmakeable: int = Field(
+        default=0,
+        description="Scenes that lack nothing but what Stash cannot make of their "
+        "file; none of the incomplete ones.",
+    )
+    unmakeable: tuple[ItemFailure, ...] = Field(
+        default=(), description="The first 500 of them, and why."
+    )
     missing: dict[str, int] = Field(
         default_factory=dict, description="Scenes that lack each kind of media."
     )

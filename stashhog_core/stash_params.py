@@ -112,8 +112,14 @@ class StashGenerateParams(StashJobParams):
     )
     incremental: bool = Field(
         default=False,
-        description="Mark the scenes proven complete, though others lack media; "
-        "otherwise all are marked or none.",
+        description="Check every scene, and mark the complete ones, after each Stash "
+        "job. Otherwise scenes are marked once all Stash jobs of the run have ended "
+        "well.",
+    )
+    retry_unmakeable: bool = Field(
+        default=False,
+        description="Also ask again for media that Stash could not make of the same "
+        "file before.",
     )
     preview_segments: int = Field(default=12, ge=1, description="Preview segments.")
     preview_segment_duration: float = Field(

@@ -114,11 +114,18 @@ class StashSettings(Section):
     )
     verify: Literal["none", "sample", "all"] = Field(
         default="sample",
-        description="Which scenes' media is looked at before any is marked as "
-        "generated: none, sample or all.",
+        description="Which scenes are checked for their media before they are marked "
+        "as generated: none, sample or all. If a scene of the sample lacks media, all "
+        "are checked.",
     )
     verify_sample_size: int = Field(
         default=200, ge=1, description="Scenes in the sample that is looked at."
+    )
+    all_or_nothing: bool = Field(
+        default=False,
+        description="Mark the scenes of a generate run only if none of them lacks "
+        "media. Otherwise complete scenes are marked, and what Stash cannot make of a "
+        "file is remembered and not asked for again.",
     )
     probes_at_a_time: int = Field(
         default=8, ge=1, le=64, description="Looks at media under way at a time."

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from stashhog_core.db.generated import scenes_not_generated
 from stashhog_core.errors import JobCancelled
-from stashhog_core.generate import generate
+from stashhog_core.generate import generate, scenes_to_generate
+from stashhog_core.generate_plan import with_profile
 from stashhog_core.giving_way import giving_way, waiting_scan
 from stashhog_core.params import StashGenerateParams
+from stashhog_core.report import counted
 from stashhog_core.results import StashGenerateResult
 from stashhog_core.stash.servers import server_settings
 from tasks._impacted import show_impacted_scenes
@@ -27,6 +28,9 @@ URGENT = (
 """Flows that this one gives way to: they use Stash, or lead to a scan."""
 
 NOTHING_LACKING = "Skipped - No scenes without generated media"
+NOTHING_MAKEABLE = (
+    "Skipped - No scenes without generated media, but for %s that Stash cannot make"
+)
 GAVE_WAY = "Skipped - Gave way to a scan in Stash; what was generated stays"
 
 
@@ -43,8 +47,15 @@ def in_the_way(params: StashGenerateParams) -> str | None:
             return f"Skipped - {others[0].name} goes first"
         if params.server or params.scene_ids or params.marker_ids:
             return None
-        with job.database.transaction() as session:
-            return None if scenes_not_generated(session) else NOTHING_LACKING
+        settings = job.settings.stash
+        to_do, unmakeable = scenes_to_generate(
+            stash, job.database, with_profile(params, settings), settings
+        )
+        if to_do:
+            return None
+        if unmakeable:
+            return NOTHING_MAKEABLE % counted(len(unmakeable), "scene", "scenes")
+        return NOTHING_LACKING
 
 
 @task(name="auto_stash_generate", **JOB_TASK)

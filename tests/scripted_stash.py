@@ -44,6 +44,9 @@ class ScriptedStash:
     # Settings that differ from those below.
     changes: dict[str, Any] = field(default_factory=dict)
     probes: int = 0
+    version: str = "v0.30.1"
+    # Errors in its log, the newest first.
+    log: list[str] = field(default_factory=list)
     add_time: str = ADD_TIME
 
     @property
@@ -67,8 +70,10 @@ class ScriptedStash:
             _, what, id_, kind = request.url.path.split("/")
             lacking = self.lacking if what == "scene" else self.lacking_markers
             missing = kind in lacking.get(int(id_), ())
-            self.probes += 1
-            self.on_probe()
+            # The file itself is no media: Stash serves it where it can read it.
+            if (what, kind) != ("scene", "stream"):
+                self.probes += 1
+                self.on_probe()
             return httpx.Response(404) if missing else httpx.Response(206, content=b"x")
         sent = json.loads(request.content)
         answer = self._answer(sent["operationName"], sent["variables"])
@@ -114,6 +119,13 @@ class ScriptedStash:
                         for i, scene in self.markers.items()
                     ]
                 }
+            case "Version":
+                return {"version": self.version}
+            case "RecentLog":
+                return [
+                    {"time": "", "level": "Error", "message": message}
+                    for message in self.log
+                ]
             case "ScenesAt":
                 found = {variables["path"]} & self.files
                 return {"rows": [{"id": "1", "files": [{"path": p}]} for p in found]}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -72,7 +73,12 @@ def probe(path: Path) -> VideoFacts:
 
 
 def write_cover(video: Path, target: Path) -> None:
-    """Write one frame of `video` as a JPEG."""
+    """Write one frame of `video` as a JPEG.
+
+    As in Stash, a clip of a single frame gets none.
+    """
+    if _is_one_frame(video):
+        raise MediaError("exit status 234")
     frame = _sampled(video, 1, COVER_WIDTH)[0]
     with _whole(target) as part:
         frame.save(part, "JPEG", quality=80)
@@ -97,7 +103,14 @@ def write_preview(video: Path, target: Path, segments: int) -> None:
 
 
 def write_image_preview(video: Path, target: Path) -> None:
-    """Write a short animated WebP."""
+    """Write a short animated WebP.
+
+    Of a clip of a single frame, Stash's ffmpeg leaves a file with nothing in it.
+    """
+    if _is_one_frame(video):
+        with _whole(target) as part:
+            part.write_bytes(b"RIFF\0\0\0\0")
+        return
     frames = _sampled(video, 6, _THUMB_WIDTH)
     with _whole(target) as part:
         frames[0].save(
@@ -224,6 +237,13 @@ def _frames_by_seeking(
         if frame is not None:
             images.append(_image(frame, width))
     return images
+
+
+def _is_one_frame(path: Path) -> bool:
+    with _opened(path) as container:
+        packets = container.demux(container.streams.video[0])
+        # The last packet of all is an empty one.
+        return sum(1 for packet in islice(packets, 3) if packet.size) == 1
 
 
 def _seek(container: av.container.InputContainer, seconds: float) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     BindParameter,
+    ColumnElement,
     any_,
     func,
     literal,
@@ -69,6 +70,14 @@ def media_basis(session: Session, scene_ids: Sequence[int]) -> dict[int, int]:
 
     That is the content of its primary file and the times of its markers.
     """
+    rows = session.execute(
+        select(Scene.id, basis_of_media()).where(Scene.id == any_(_id_array(scene_ids)))
+    )
+    return dict(rows.tuples().all())
+
+
+def basis_of_media() -> ColumnElement[int]:
+    """Return what `media_basis` does, for the `Scene` of the query around it."""
     marker = func.concat_ws("-", Marker.id, Marker.seconds, Marker.end_seconds)
     markers = (
         select(func.string_agg(marker, aggregate_order_by(literal(","), Marker.id)))
@@ -76,11 +85,33 @@ def media_basis(session: Session, scene_ids: Sequence[int]) -> dict[int, int]:
         .correlate(Scene)
         .scalar_subquery()
     )
-    basis = func.hashtextextended(func.concat_ws(":", primary_oshash(), markers), 0)
-    rows = session.execute(
-        select(Scene.id, basis).where(Scene.id == any_(_id_array(scene_ids)))
+    # Scenes whose content is not known have nothing in common.
+    file = func.coalesce(primary_oshash(), func.concat("scene ", Scene.id))
+    return func.hashtextextended(func.concat_ws(":", file, markers), 0)
+
+
+def media_is_made_of(
+    session: Session, scene_ids: Sequence[int]
+) -> dict[int, tuple[str | None, frozenset[tuple[int, float]]]]:
+    """Return the hash of each scene's primary file, and ids and times of its markers.
+
+    The rows are held: who replaces a file or a marker waits for this transaction.
+    """
+    hold_scenes(session, scene_ids)
+    hashes = session.execute(
+        select(Scene.id, primary_oshash()).where(Scene.id == any_(_id_array(scene_ids)))
     )
-    return dict(rows.tuples().all())
+    markers: dict[int, set[tuple[int, float]]] = {}
+    for marker_id, scene_id, seconds in session.execute(
+        select(Marker.id, Marker.scene_id, Marker.seconds).where(
+            Marker.scene_id == any_(_id_array(scene_ids))
+        )
+    ):
+        markers.setdefault(scene_id, set()).add((marker_id, seconds))
+    return {
+        scene_id: (oshash, frozenset(markers.get(scene_id, ())))
+        for scene_id, oshash in hashes
+    }
 
 
 def mirrored_phashes(

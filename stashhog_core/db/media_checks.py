@@ -31,10 +31,18 @@ def complete_keys(session: Session) -> dict[int, int]:
 
 def incomplete_scenes(session: Session) -> Mapping[int, Sequence[str]]:
     """Return what is missing of each scene that was found incomplete."""
-    query = select(MediaCheck.scene_id, MediaCheck.missing).where(
+    return {i: list(check.missing) for i, check in incomplete_checks(session).items()}
+
+
+def incomplete_checks(session: Session) -> dict[int, Checked]:
+    """Return the last finding of each scene that was found incomplete."""
+    query = select(MediaCheck.scene_id, MediaCheck.key, MediaCheck.missing).where(
         MediaCheck.missing != literal([], MediaCheck.missing.type)
     )
-    return {row.scene_id: row.missing for row in session.execute(query)}
+    return {
+        row.scene_id: Checked(row.scene_id, row.key, tuple(row.missing))
+        for row in session.execute(query)
+    }
 
 
 def store_checks(session: Session, checks: Iterable[Checked]) -> None:

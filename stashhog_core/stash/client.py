@@ -9,7 +9,7 @@ from typing import Any
 
 from stashhog_core.errors import ConfigurationError, JobError, TransientError
 from stashhog_core.stash import documents as d
-from stashhog_core.stash.payloads import Job, Performer, Studio, Tag
+from stashhog_core.stash.payloads import Job, LogEntry, Performer, Studio, Tag
 from stashhog_core.stash.reading import StashReader, wire_ids
 
 SCALAR_FIELDS = frozenset(
@@ -71,6 +71,11 @@ class StashClient(StashReader):
         """Return the folders of Stash's library, as Stash names them."""
         stashes = self._one(d.LIBRARY_ROOTS).general.stashes
         return [folder.path for folder in stashes]
+
+    def recent_log(self) -> list[LogEntry]:
+        """Return the last lines of Stash's log, the newest first: about 30."""
+        lines = self._transport.send(d.RECENT_LOG)
+        return list(lines or ())
 
     # --- its jobs --------------------------------------------------------------------
 

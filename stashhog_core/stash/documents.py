@@ -13,6 +13,7 @@ import msgspec
 from stashhog_core.stash.payloads import (
     GraphQLError,
     Job,
+    LogEntry,
     MarkerStamp,
     Payload,
     Performer,
@@ -180,6 +181,11 @@ LIBRARY_ROOTS = Operation(
     "LibraryRoots",
     "query LibraryRoots{answer:configuration{general{stashes{path}}}}",
     Configuration,
+)
+RECENT_LOG = Operation(
+    "RecentLog",
+    "query RecentLog{answer:logs{time level message}}",
+    tuple[LogEntry, ...],
 )
 FIND_JOB = Operation(
     "FindJob",

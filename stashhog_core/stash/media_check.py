@@ -38,6 +38,8 @@ _SCENE_ADDRESSES = {
     "sprite": "sprite",
     "vtt": "vtt",
 }
+SCENE_KINDS = frozenset({*_SCENE_ADDRESSES, "phash"})
+"""The kinds of media that a scene has, with or without markers."""
 
 
 @dataclass

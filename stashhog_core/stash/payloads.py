@@ -263,6 +263,14 @@ class JobEvent(Payload, frozen=True, kw_only=True):
     job: Ref
 
 
+class LogEntry(Payload, frozen=True, kw_only=True):
+    """A line of Stash's log; its level is Trace, Debug, Info, Warning or Error."""
+
+    time: str = ""
+    level: str
+    message: str
+
+
 class PathStamp(Payload, frozen=True, kw_only=True):
     """A file's place."""
 

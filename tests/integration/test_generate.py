@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import event, func, insert, select, update
 
-from stashhog_core.db.models import Scene, SceneFingerprint, StashJob
+from stashhog_core.db.models import Scene, SceneFile, SceneFingerprint, StashJob
 from stashhog_core.db.session import Database
 from stashhog_core.db.stash_jobs import record_job
 from stashhog_core.errors import (
@@ -50,6 +50,11 @@ def stash(monkeypatch: pytest.MonkeyPatch) -> ScriptedStash:
 def add_scenes(database: Database, *ids: int, generated: bool = False) -> None:
     with database.transaction() as session:
         session.add_all(Scene(id=id_, generated=generated) for id_ in ids)
+        session.flush()
+        session.add_all(
+            SceneFile(scene_id=id_, file_id=id_, position=0, path=f"/data/{id_}.mp4")
+            for id_ in ids
+        )
 
 
 def marked(database: Database) -> list[int]:
@@ -243,18 +248,34 @@ def test_progress_is_the_servers(stash: ScriptedStash, database: Database) -> No
         ("vtt", "vtt"),
     ],
 )
-def test_one_unproven_scene_marks_none(
-    stash: ScriptedStash, database: Database, kind: str, words: str
+@pytest.mark.parametrize(
+    ("all_or_nothing", "complete"),
+    [
+        pytest.param(False, [1, 3], id="complete-ones"),
+        pytest.param(True, [], id="all-or-nothing"),
+    ],
+)
+def test_scene_that_lacks_media_is_not_marked(
+    stash: ScriptedStash,
+    database: Database,
+    kind: str,
+    words: str,
+    all_or_nothing: bool,
+    complete: list[int],
 ) -> None:
-    """Stash says FINISHED, but one scene lacks media: nothing is marked."""
+    """Stash says FINISHED, but a scene lacks media: only complete ones are marked.
+
+    By the strict setting, none is.
+    """
     add_scenes(database, 1, 2, 3)
     stash.lacking = {2: {kind}}
+    stash.changes = {"all_or_nothing": all_or_nothing}
 
     result = run(stash, database)
 
-    assert marked(database) == []
+    assert marked(database) == complete
     assert result.status == "completed_with_errors"
-    assert result.scenes_updated_count == 0
+    assert result.scenes_updated == tuple(map(str, complete))
     assert [(error.item, error.reason) for error in result.errors] == [
         ("scene 2", f"lacks {words}")
     ]
@@ -295,15 +316,25 @@ def test_only_what_was_asked_for_is_looked_for(
 
 
 @pytest.mark.parametrize(
-    ("incremental", "looked_at"), [(False, SAMPLE_SIZE), (True, 3 * SAMPLE_SIZE)]
+    ("incremental", "all_or_nothing", "looked_at"),
+    [
+        pytest.param(False, True, SAMPLE_SIZE, id="one-says-it-of-all"),
+        pytest.param(False, False, 3 * SAMPLE_SIZE, id="each-for-itself"),
+        pytest.param(True, True, 3 * SAMPLE_SIZE, id="incremental"),
+    ],
 )
-def test_sample(
-    stash: ScriptedStash, database: Database, incremental: bool, looked_at: int
+def test_sample_that_lacks_media(
+    stash: ScriptedStash,
+    database: Database,
+    incremental: bool,
+    all_or_nothing: bool,
+    looked_at: int,
 ) -> None:
-    """A sample over all scenes is looked at, or every one to mark them singly."""
+    """If a scene of the sample lacks media, all are looked at, to mark them singly."""
     ids = range(1, 3 * SAMPLE_SIZE + 1)
     stash.scenes = set(ids)
     stash.lacking = {scene_id: {"preview"} for scene_id in ids}
+    stash.changes = {"all_or_nothing": all_or_nothing}
     add_scenes(database, *ids)
 
     result = run(stash, database, incremental=incremental)
@@ -827,7 +858,7 @@ def test_phash_arrives_with_the_next_sync(
 
 @pytest.mark.slow
 def test_cost_of_100_000_scenes(stash: ScriptedStash, database: Database) -> None:
-    """A run over 100,000 scenes takes 9 statements, and less than 200 MB."""
+    """A run over 100,000 scenes takes 11 statements, and less than 200 MB."""
     ids = range(1, 100_001)
     stash.scenes = set(ids)
     with database.transaction() as session:
@@ -847,5 +878,5 @@ def test_cost_of_100_000_scenes(stash: ScriptedStash, database: Database) -> Non
     event.remove(database.engine, "before_cursor_execute", count)
 
     assert result.scenes_updated_count == len(ids)
-    assert len(statements) <= 9
+    assert len(statements) <= 11
     assert peak_bytes < 200_000_000

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.sample_video import write_video
 from tests.stash_requests import ALL_MEDIA, Stash
 
 pytestmark = pytest.mark.slow
@@ -153,3 +154,23 @@ def test_empty_media_are_served(stash: Stash, two_videos: tuple[Path, Path]) -> 
     )
 
     assert (got.status_code, got.headers["content-length"]) == (200, "0")
+
+
+def test_very_short_clips_never_get_everything(stash: Stash) -> None:
+    """A single frame gets no cover, no phash, and an animation with nothing in it.
+
+    As often as it is asked for; the job ends well.
+    """
+    write_video(stash.server.library / "blink.mp4", seconds=0.1)
+    stash.scan()
+
+    jobs = [stash.generate(**ALL_MEDIA) for _ in range(2)]
+
+    (scene,) = stash.scenes()
+    got = {name: httpx.get(url) for name, url in scene["paths"].items()}
+    answer = stash.ask('{findScenes(scene_filter:{is_missing:"phash"}){count}}')
+    assert [(job["status"], job["progress"]) for job in jobs] == [("FINISHED", 1)] * 2
+    assert answer["data"]["findScenes"]["count"] == 1
+    assert got["screenshot"].headers["content-type"] == "image/svg+xml"
+    assert len(got["webp"].content) == 8
+    assert {got[name].status_code for name in ("preview", "sprite", "vtt")} == {200}

@@ -142,7 +142,7 @@ def test_generate_whole(
 
 
 @pytest.mark.parametrize(
-    ("incremental", "expected"), [(False, 0), (True, 1)], ids=["all", "each"]
+    ("all_or_nothing", "expected"), [(True, 0), (False, 1)], ids=["all", "each"]
 )
 def test_failed_item(
     stand_in: StandIn,
@@ -150,13 +150,14 @@ def test_failed_item(
     database: Database,
     settings: StashSettings,
     scene_ids: list[int],
-    incremental: bool,
+    all_or_nothing: bool,
     expected: int,
 ) -> None:
     """Stash says FINISHED though one item failed: the run notices."""
     stand_in.faults.failing_items.add("1.mp4")
+    settings = settings.model_copy(update={"all_or_nothing": all_or_nothing})
 
-    result = run(stash, database, settings, incremental=incremental)
+    result = run(stash, database, settings)
 
     assert result.status == "completed_with_errors"
     assert len(result.errors) == 1

@@ -34,6 +34,7 @@ def test_generate_has_the_seeds_names_and_defaults() -> None:
         "incremental",
         "profile",
         "only_missing",
+        "retry_unmakeable",
         "chunk_size",
         "order",
         "when_idle",

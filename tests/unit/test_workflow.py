@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from flows._terminal import print_result
 from stashhog_core.errors import JobError
 from stashhog_core.report import (
     failures,
@@ -288,6 +290,12 @@ FAILURE = (ItemFailure(item="scene 2", reason="lacks sprite"),)
             id="generate-could-in-part",
         ),
         pytest.param(
+            "stash_generate",
+            generated(unmakeable_count=1, unmakeable=FAILURE),
+            "1 scene with media that Stash cannot make",
+            id="generate-cannot",
+        ),
+        pytest.param(
             "process_downloads",
             DownloadsResult(status="completed"),
             "no new items",
@@ -345,6 +353,27 @@ def test_nothing_to_do_is_said_only_if_nothing_went_wrong(
     ((_, _, what, _),) = step_rows(recorder.report())
 
     assert what == words
+
+
+def test_media_that_stash_cannot_make_is_listed() -> None:
+    """It is no error: the run is completed, and each scene is named with the reason."""
+    recorder = Recorder("run")
+    result = generated(unmakeable_count=501, unmakeable=FAILURE * 500)
+    recorder.completed("stash_generate", result, 1)
+    report = recorder.report()
+    console = Console(record=True, width=100)
+
+    print_result(console, "process_new_scenes", "Completed", report)
+    shown = console.export_text()
+    markdown = to_markdown(report)
+
+    assert (report.status, report.summary.total_errors) == ("completed", 0)
+    assert "Stash cannot make: scene 2: lacks sprite" in shown
+    assert "Stash cannot make: 1 more scene" in shown
+    assert "## Media that Stash cannot make" in markdown
+    assert "- scene 2: lacks sprite" in markdown
+    assert "- 1 more scene" in markdown
+    assert "## Needs attention" not in markdown
 
 
 def test_batches_that_failed_are_counted_beside_what_was_analyzed() -> None:

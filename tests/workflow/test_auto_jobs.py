@@ -219,6 +219,26 @@ def test_what_lacks_media_is_generated_by_schedule(
     )
 
 
+def test_what_stash_cannot_make_starts_no_scheduled_run(
+    services: Services, stash: StashClient, database: Database
+) -> None:
+    """Found out once, as an error; then the schedule has nothing to do for it."""
+    write_video(services.library / "blink.mp4", seconds=0.1)
+    stash_scan(scanGeneratePhashes=False)
+    sync()
+
+    found_out = auto_stash_generate(return_state=True)
+    nothing = auto_stash_generate(return_state=True)
+
+    assert found_out.name == "CompletedWithErrors"
+    assert found_out.result().unmakeable_count == 1
+    assert (nothing.name, nothing.message) == (
+        "Skipped",
+        "Skipped - No scenes without generated media, but for 1 scene that Stash "
+        "cannot make",
+    )
+
+
 def test_it_does_not_begin_while_something_goes_first(
     services: Services, stash: StashClient, videos: list[int]
 ) -> None:

@@ -16,6 +16,7 @@ from stashhog_core.db.models.jobs import (
     StashJob,
     SyncIssue,
     SyncRun,
+    UnmakeableMedia,
 )
 from stashhog_core.db.models.library import PENDING_STATES, LibraryFile
 from stashhog_core.db.models.mirror import (
@@ -48,6 +49,7 @@ __all__ = [
     "StashJob",
     "SyncIssue",
     "SyncRun",
+    "UnmakeableMedia",
     "PENDING_STATES",
     "LibraryFile",
     "Manifest",

@@ -8,6 +8,7 @@ from stashhog_core.db.models.columns import (
     Base,
     Count,
     Facts,
+    Flag,
     Moment,
     Names,
     Now,
@@ -109,6 +110,28 @@ class MediaCheck(Base):
             postgresql_where=text("missing <> '{}'::text[]"),
         ),
     )
+
+
+class UnmakeableMedia(Base):
+    """Media that Stash could not make, by the content that it would be made of.
+
+    `content` is what `media_basis` tells of a scene, so that another file or other
+    markers are asked for again; so is everything when Stash's version changes. `asked`
+    and `missing` are kinds of media. Only what is given up is not asked for again.
+    """
+
+    __tablename__ = "unmakeable_media"
+
+    content: Mapped[int] = mapped_column(
+        BigInteger, primary_key=True, autoincrement=False
+    )
+    stash_version: Mapped[Words]
+    asked: Mapped[Names]
+    missing: Mapped[Names]
+    reason: Mapped[Words]
+    tries: Mapped[Count]
+    given_up: Mapped[Flag]
+    noted_at: Mapped[Now]
 
 
 class JobReport(Base):
