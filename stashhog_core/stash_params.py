@@ -1,8 +1,8 @@
 """What the jobs of the Stash server can be asked to do, by Stash's own names."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
 MAX_ID = 2**63 - 1
@@ -21,6 +21,20 @@ class JobParams(BaseModel):
     """Base of all job parameters: frozen, no unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _is_storable(cls, value: Any) -> Any:
+        if _holds_zero(value):
+            raise ValueError("a text cannot hold the character 0")
+        return value
+
+
+def _holds_zero(value: Any) -> bool:
+    """Tell whether a text, or one in a list, holds what the database refuses."""
+    if isinstance(value, str):
+        return "\0" in value
+    return isinstance(value, list | tuple) and any(map(_holds_zero, value))
 
 
 class StashJobParams(JobParams):

@@ -24,7 +24,15 @@ logger = logging.getLogger(__name__)
 
 _PROTOCOL = Subprotocol("graphql-transport-ws")
 _CONNECT_SECONDS = 5.0
-_FAULTS = (OSError, WebSocketException, msgspec.DecodeError, EOFError, RuntimeError)
+_FAULTS = (
+    OSError,
+    WebSocketException,
+    msgspec.DecodeError,
+    EOFError,
+    RuntimeError,
+    # Bytes that are no UTF-8.
+    ValueError,
+)
 
 
 class _Message(Payload, frozen=True, kw_only=True):

@@ -3,8 +3,12 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
+from websockets.typing import Subprotocol
 
 from sandbox.stash.jobs import Job
 from sandbox.stash.server import StandIn
@@ -142,3 +146,26 @@ def test_connection_that_breaks(
         stand_in.restart()
 
         assert not watch.wait(0.5)
+
+
+@pytest.mark.parametrize(
+    "said", [b'{"type":"\xff"}', b"[" * 100_000, b"{", "no JSON", ""]
+)
+def test_news_that_cannot_be_read(said: bytes | str) -> None:
+    """Whatever answers there: the watch falls silent, and its thread ends well."""
+
+    def answer(connection: ServerConnection) -> None:
+        connection.recv()
+        connection.send(said)
+        with suppress(ConnectionClosed):
+            connection.recv()
+
+    with serve(
+        answer, "127.0.0.1", 0, subprotocols=[Subprotocol("graphql-transport-ws")]
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.socket.getsockname()[1]
+        with JobWatch(StashSettings(url=f"http://127.0.0.1:{port}"), 1) as watch:
+            assert not watch.wait(0.3)
+            assert not watch.listening.is_set()
+        server.shutdown()

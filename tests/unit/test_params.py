@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from stashhog_core.params import (
     AnalysisParams,
+    JobParams,
     StashGenerateParams,
     StashScanParams,
     SyncParams,
@@ -89,4 +90,21 @@ def test_generate_has_the_seeds_names_and_defaults() -> None:
 def test_bad_input_is_refused(model: type, values: dict[str, object]) -> None:
     """What Stash would take silently and wrongly never reaches it."""
     with pytest.raises(ValidationError):
+        model(**values)
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        (AnalysisParams, {"query": "a\0b"}),
+        (AnalysisParams, {"plan_name": "\0"}),
+        (StashScanParams, {"paths": ("/data", "/da\0ta")}),
+        (UndoParams, {"detector": "\0"}),
+    ],
+)
+def test_text_that_no_database_holds_is_refused(
+    model: type[JobParams], values: dict[str, object]
+) -> None:
+    """In every parameter of every job: at the door, not in the middle of a run."""
+    with pytest.raises(ValidationError, match="cannot hold the character 0"):
         model(**values)
