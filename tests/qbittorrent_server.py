@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 import pytest
 import qbittorrentapi
 import torf
+
+from tests.ports import free_port
 
 PROGRAM = os.environ.get("STASHHOG_TEST_QBITTORRENT", "qbittorrent-nox")
 USERNAME = "admin"
@@ -118,9 +119,7 @@ def running_qbittorrent(profile: Path) -> Iterator[QBittorrentServer]:
         if os.environ.get("CI"):
             pytest.fail(f"{PROGRAM} is not installed, and nothing is left out in CI")
         pytest.skip(f"{PROGRAM} is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = profile / "qBittorrent" / "config" / "qBittorrent.conf"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(

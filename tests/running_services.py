@@ -15,9 +15,9 @@ from typing import Any
 
 import httpx
 
-from sandbox.run import free_port
 from sandbox.samples import seed_library
 from sandbox.stash.server import StandIn
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

@@ -15,9 +15,9 @@ from flows._service_state import record, running
 from flows._service_status import Part, status
 from flows._services import up
 from flows._supervisor import POOL
-from sandbox.run import free_port
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings, get_settings
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -66,6 +66,25 @@ def test_modules_stay_readable() -> None:
     assert large == []
 
 
+def test_chance_is_seeded() -> None:
+    """Tests draw from a generator of their own, so that a failure can be repeated.
+
+    It also means that no strategy of hypothesis uses the shared one.
+    """
+    shared = re.compile(
+        r"(?<![\w.])random\.(random|uniform|choices?|sample|shuffle|seed|rand\w+|get\w+)\("
+        r"|from random import (?!Random$)",
+        re.MULTILINE,
+    )
+    users = [
+        path.name
+        for path in (ROOT / "tests").rglob("*.py")
+        if shared.search(path.read_text()) and path != Path(__file__)
+    ]
+
+    assert users == []
+
+
 def test_imports_run_one_way() -> None:
     """Flows → tasks → core, and the core does not know Prefect."""
     checked = subprocess.run(

@@ -26,6 +26,7 @@ from stashhog_core.db.embedded import start_embedded
 from stashhog_core.settings import get_settings
 from tests.conftest import postgres_home
 from tests.deployed import Runner
+from tests.ports import free_port
 from tests.running_services import RunningServices, prepared_services
 from tests.services import Services
 
@@ -48,7 +49,7 @@ def prefect_api(
             PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
         }
     ):
-        server = SubprocessASGIServer()
+        server = SubprocessASGIServer(port=free_port())
         server.start(timeout=120)
         with temporary_settings({PREFECT_API_URL: server.api_url}):
             yield server.api_url

@@ -17,8 +17,8 @@ from flows.auto_stash_sync import auto_stash_sync
 from flows.cli import app
 from flows.process_downloads import process_downloads
 from flows.sync import sync
-from sandbox.run import free_port
 from stashhog_core.errors import ConfigurationError, TransientError
+from tests.ports import free_port
 from tests.registered import register, runs_of
 
 pytestmark = pytest.mark.slow
