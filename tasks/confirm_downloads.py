@@ -1,9 +1,11 @@
 """Close the loop: a download is done when Stash has it."""
 
+from functools import partial
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from stashhog_core.downloads.job import confirm_seen
+from stashhog_core.downloads.job import ask_scan_rules, confirm_seen
 from stashhog_core.paths import PathMap
 from stashhog_core.results import ItemFailure
 from tasks._runtime import READ_TASK, open_job
@@ -13,4 +15,7 @@ from tasks._runtime import READ_TASK, open_job
 def confirm_downloads() -> list[ItemFailure]:
     """Mark the placed files that the mirror has; return those it lacks, and why."""
     with open_job("confirm_downloads") as job:
-        return confirm_seen(job.database, PathMap(job.settings.stash.path_map))
+        stash = job.settings.stash
+        return confirm_seen(
+            job.database, PathMap(stash.path_map), partial(ask_scan_rules, stash)
+        )

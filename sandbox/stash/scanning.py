@@ -16,10 +16,14 @@ from sandbox.stash.media import MediaError, VideoFacts, probe
 from sandbox.stash.outputs import Outputs
 from stashhog_core.hashing import oshash
 
-_VIDEO_SUFFIXES = frozenset(
-    {".m4v", ".mp4", ".mov", ".wmv", ".avi", ".mpg", ".mpeg", ".rmvb", ".rm"}
-    | {".flv", ".asf", ".mkv", ".webm", ".f4v", ".ts", ".m2ts", ".3gp"}
+# fmt: off
+# What Stash takes unless it is told otherwise.
+VIDEO_EXTENSIONS = (
+    "m4v", "mp4", "mov", "wmv", "avi", "mpg", "mpeg", "rmvb", "rm", "flv", "asf",
+    "mkv", "webm", "f4v",
 )
+# fmt: on
+_VIDEO_SUFFIXES = frozenset(f".{extension}" for extension in VIDEO_EXTENSIONS)
 _CAPTION_SUFFIXES = (".srt", ".vtt")
 _GENERATE_FLAGS = {
     "scanGenerateCovers": "covers",

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import islice
 
 from stashhog_core.db.locks import job_lock
@@ -17,6 +18,7 @@ from stashhog_core.downloads.configuration import (
 from stashhog_core.downloads.placing import Library
 from stashhog_core.downloads.run import Run
 from stashhog_core.downloads.seen import (
+    ask_scan_rules,
     awaiting_scan,
     confirm_seen,
     mark_scanned,
@@ -29,7 +31,13 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import Settings
 
-__all__ = ["awaiting_scan", "confirm_seen", "mark_scanned", "process_downloads"]
+__all__ = [
+    "ask_scan_rules",
+    "awaiting_scan",
+    "confirm_seen",
+    "mark_scanned",
+    "process_downloads",
+]
 
 LOCK = "process_downloads"
 """Name of the lock that only one run at a time can hold."""
@@ -105,7 +113,12 @@ def process_downloads(
         else:
             # Scans and syncs may have run on their own since the last run.
             path_map = PathMap(settings.stash.path_map)
-            unseen = confirm_seen(database, path_map, scanned_only=True)
+            unseen = confirm_seen(
+                database,
+                path_map,
+                partial(ask_scan_rules, settings.stash),
+                scanned_only=True,
+            )
         progress.update(1.0, f"Downloads {total}/{total}")
         if listing.unfinished:
             _log.info("%d downloads are not finished yet", listing.unfinished)

@@ -1,23 +1,33 @@
 """Closing the loop: a download is done only when Stash has it."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.ledger import UnseenVideo
 from stashhog_core.downloads.names import from_printable
-from stashhog_core.errors import ItemError
+from stashhog_core.errors import (
+    ConfigurationError,
+    ItemError,
+    JobError,
+    TransientError,
+)
 from stashhog_core.media.probe import UNREADABLE, probe
-from stashhog_core.paths import PathMap
+from stashhog_core.paths import PathMap, is_below
 from stashhog_core.results import ItemFailure
+from stashhog_core.settings import StashSettings
+from stashhog_core.stash.client import StashClient
+from stashhog_core.stash.documents import ScanRules
 
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
 _NOT_SCANNED = "No scan of Stash has followed yet"
 _GONE = "It has left the library before Stash had it"
+_LEFT_OUT = "Stash's scan leaves it out"
 _NOT_TAKEN = (
     "Stash has scanned since, but its mirror does not have it: if a sync has followed, "
     "its folder must lie in a library path of Stash and in STASHHOG_STASH__SCAN_PATHS"
@@ -47,7 +57,11 @@ def awaiting_scan(database: Database) -> int:
 
 
 def confirm_seen(
-    database: Database, path_map: PathMap, *, scanned_only: bool = False
+    database: Database,
+    path_map: PathMap,
+    scan_rules: Callable[[], ScanRules | None] = lambda: None,
+    *,
+    scanned_only: bool = False,
 ) -> list[ItemFailure]:
     """Look up every placed video in the mirror of Stash, by path and by oshash.
 
@@ -57,6 +71,8 @@ def confirm_seen(
     Args:
         database: The database, perhaps just synced.
         path_map: Stash's path prefixes to the local ones.
+        scan_rules: Returns what Stash's scan takes, None if it does not answer; called
+            only if a video is missed.
         scanned_only: Only videos that a scan has followed. A scan is still to come for
             the others, even if Stash has the same bytes elsewhere.
 
@@ -68,6 +84,7 @@ def confirm_seen(
     if scanned_only:
         videos = [video for video in videos if video.state == "scanned"]
     unseen = []
+    rules: ScanRules | None = None
     for portion in _portions(videos):
         with database.transaction() as session:
             seen = ledger.mark_seen(
@@ -76,8 +93,13 @@ def confirm_seen(
                 [path_map.to_remote(video.target_path) for video in portion],
             )
         missed = [video for video in portion if video.id not in seen]
+        if rules is None and any(video.state == "scanned" for video in missed):
+            rules = scan_rules()
         # Files are looked into between the transactions.
-        reasons = {video.id: _reason(video) for video in missed}
+        reasons = {
+            video.id: _reason(video, path_map.to_remote(video.target_path), rules)
+            for video in missed
+        }
         scanned = {
             video.id: reasons[video.id] for video in missed if video.state == "scanned"
         }
@@ -105,24 +127,74 @@ def still_unseen(database: Database) -> list[ItemFailure]:
     ]
 
 
-def _reason(video: UnseenVideo) -> str:
+def ask_scan_rules(settings: StashSettings) -> ScanRules | None:
+    """Ask Stash what its scan takes; None if it does not answer at once."""
+    try:
+        with StashClient(settings, retry_delays_seconds=()) as stash:
+            return stash.scan_rules()
+    except (ConfigurationError, TransientError, JobError) as error:
+        _log.info("Stash does not say which files its scan takes: %s", error)
+        return None
+
+
+def _reason(video: UnseenVideo, stash_path: str, rules: ScanRules | None) -> str:
     if video.state == "placed":
         return _NOT_SCANNED
-    if video.reason is not None and video.reason.startswith(UNREADABLE):
-        return video.reason
+    known = video.reason or ""
+    if known.startswith(UNREADABLE):
+        return known
     path = from_printable(video.target_path)
-    if not path.exists():
-        # Perhaps the library is not mounted now: it is looked for again.
-        return _GONE
-    if video.reason == _NOT_TAKEN:
-        return video.reason
     try:
+        if not path.exists():
+            # Perhaps the library is not mounted now: it is looked for again.
+            return _GONE
+        if rules is not None and (why := why_left_out(stash_path, rules)) is not None:
+            return f"{_LEFT_OUT}: {why}"
+        is_told = rules is None and known.startswith(_LEFT_OUT)
+        if is_told or known == _NOT_TAKEN:
+            return known
         probe(path)
     except ItemError as error:
         return str(error)
     except Exception:  # noqa: BLE001 - what we cannot read, Stash perhaps can
         _log.exception("%s cannot be read", path)
     return _NOT_TAKEN
+
+
+def why_left_out(stash_path: str, rules: ScanRules) -> str | None:
+    """Return why a scan of Stash leaves a video out; None: nothing speaks against it.
+
+    Args:
+        stash_path: The video, as Stash names it.
+        rules: What Stash's scan takes.
+    """
+    folders = [folder for folder in rules.stashes if is_below(stash_path, folder.path)]
+    if not folders:
+        known = ", ".join(folder.path for folder in rules.stashes) or "none"
+        return (
+            f"its folder is in none of Stash's library paths ({known}): add it there, "
+            "or correct STASHHOG_STASH__PATH_MAP"
+        )
+    _, dot, extension = stash_path.rpartition(".")
+    if not dot or extension.casefold() not in map(str.casefold, rules.video_extensions):
+        return (
+            f".{extension} is not among the video extensions in Stash's settings "
+            "(Library): add it there and scan again"
+        )
+    if all(folder.exclude_video for folder in folders):
+        return f"the library path {folders[0].path} of Stash leaves videos out"
+    for pattern in rules.excludes:
+        if _matches(pattern, stash_path):
+            return f"it matches {pattern!r}, one of Stash's patterns for exclusion"
+    return None
+
+
+def _matches(pattern: str, path: str) -> bool:
+    try:
+        return bool(pattern.strip()) and re.search(pattern, path, re.I) is not None
+    except re.error:
+        # Go knows expressions that Python does not.
+        return False
 
 
 def _portions(videos: Sequence[UnseenVideo]) -> Iterator[Sequence[UnseenVideo]]:

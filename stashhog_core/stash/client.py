@@ -77,6 +77,10 @@ class StashClient(StashReader):
         lines = self._transport.send(d.RECENT_LOG)
         return list(lines or ())
 
+    def scan_rules(self) -> d.ScanRules:
+        """Return which files Stash's scan takes as videos."""
+        return self._one(d.SCAN_RULES).general
+
     # --- its jobs --------------------------------------------------------------------
 
     def start_scan(self, scan_input: Mapping[str, Any]) -> int:

@@ -104,6 +104,33 @@ class Configuration(Payload, frozen=True, kw_only=True):
     general: General
 
 
+class ScanFolder(Payload, frozen=True, kw_only=True, rename="camel"):
+    """A folder of Stash's library, and whether its videos are left out."""
+
+    path: str
+    exclude_video: bool = False
+
+
+class ScanRules(Payload, frozen=True, kw_only=True, rename="camel"):
+    """Which files a scan takes as videos.
+
+    Attributes:
+        stashes: The folders that are scanned.
+        video_extensions: Without dots; letter case does not matter.
+        excludes: Regular expressions (of Go) for paths that are left out.
+    """
+
+    stashes: tuple[ScanFolder, ...]
+    video_extensions: tuple[str, ...]
+    excludes: tuple[str, ...] = ()
+
+
+class ScanConfiguration(Payload, frozen=True, kw_only=True):
+    """The part of Stash's configuration that scans follow."""
+
+    general: ScanRules
+
+
 @dataclass(frozen=True)
 class Operation(Generic[T]):
     """A document, the type of its answer, and whether it may be sent twice.
@@ -186,6 +213,12 @@ RECENT_LOG = Operation(
     "RecentLog",
     "query RecentLog{answer:logs{time level message}}",
     tuple[LogEntry, ...],
+)
+SCAN_RULES = Operation(
+    "ScanRules",
+    "query ScanRules{answer:configuration{general{stashes{path excludeVideo} "
+    "videoExtensions excludes}}}",
+    ScanConfiguration,
 )
 FIND_JOB = Operation(
     "FindJob",

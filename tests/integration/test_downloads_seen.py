@@ -1,24 +1,29 @@
 """From placed to seen in Stash."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from sandbox.stash.server import StandIn
 from stashhog_core.db.models import DownloadItem, Scene, SceneFile, SceneFingerprint
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.job import (
+    ask_scan_rules,
     awaiting_scan,
     confirm_seen,
     mark_scanned,
     process_downloads,
 )
+from stashhog_core.downloads.seen import why_left_out
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import DownloadSettings, Settings, StashSettings
+from stashhog_core.stash.documents import ScanFolder, ScanRules
 from tests.sample_video import write_video
 
 
@@ -62,8 +67,10 @@ class House:
         with self.database.transaction() as session:
             return session.scalars(query).one()
 
-    def unseen(self) -> dict[str, str]:
-        failures = confirm_seen(self.database, self.path_map)
+    def unseen(
+        self, rules: Callable[[], ScanRules | None] = lambda: None
+    ) -> dict[str, str]:
+        failures = confirm_seen(self.database, self.path_map, rules)
         return {Path(failure.item).name: failure.reason for failure in failures}
 
 
@@ -187,3 +194,81 @@ def test_a_video_that_left_the_library_is_told(house: House) -> None:
 
     assert "has left the library" in house.unseen()["b.mp4"]
     assert house.row("b.mp4").state == "scanned"
+
+
+RULES = ScanRules(
+    stashes=(
+        ScanFolder(path="/data"),
+        ScanFolder(path="/data/pictures", exclude_video=True),
+        ScanFolder(path="/pictures", exclude_video=True),
+        ScanFolder(path="D:\\Films"),
+    ),
+    video_extensions=("mp4", "MKV"),
+    excludes=("/sample/", "trailer\\.[a-z0-9]+$", "(?U)only Go knows", ""),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/data/film.mp4", None),
+        ("/data/film.MP4", None),
+        ("/data/pictures/film.mkv", None),
+        ("D:\\Films\\film.mp4", None),
+        ("/data/film.ts", ".ts is not among the video extensions"),
+        ("/data/film.m2ts", ".m2ts is not among"),
+        ("/pictures/film.mp4", "leaves videos out"),
+        ("/database/film.mp4", "in none of Stash's library paths (/data, "),
+        ("/data/Sample/film.mp4", "'/sample/'"),
+        ("/data/Film-TRAILER.mp4", "patterns for exclusion"),
+    ],
+)
+def test_what_stashs_scan_leaves_out_is_known_from_its_settings(
+    path: str, why: str | None
+) -> None:
+    """Folders, extensions and patterns, in whatever letter case, as Stash does it."""
+    found = why_left_out(path, RULES)
+
+    assert (found is None) == (why is None)
+    assert (why or "") in (found or "")
+
+
+def test_stash_is_asked_why_it_has_not_a_video(
+    database: Database, tmp_path: Path, stand_in: StandIn
+) -> None:
+    """A transport stream is no video to Stash unless it is told so.
+
+    The reason stays when Stash does not answer, goes when its settings change, and
+    Stash is not asked while nothing is missed.
+    """
+    house = House(database, tmp_path)
+    write_video(house.downloads / "a.ts", seconds=1, width=40, height=40)
+    house.run()
+    house.path_map = PathMap({str(stand_in.library): str(house.library)})
+    settings = StashSettings(url=stand_in.url)
+    asked = []
+
+    def ask() -> ScanRules | None:
+        asked.append(1)
+        return ask_scan_rules(settings)
+
+    before = house.unseen(ask)
+    asked_before = len(asked)
+    mark_scanned(database)
+    told = house.unseen(ask)
+    silent = house.unseen(lambda: ask_scan_rules(StashSettings(url=None)))
+    without = house.run().unseen
+    rules = ScanRules(
+        stashes=(ScanFolder(path=str(stand_in.library)),), video_extensions=("ts",)
+    )
+    changed = house.unseen(lambda: rules)
+    house.stash_has(1, f"{stand_in.library}/a.ts")
+
+    assert "No scan" in before["a.ts"]
+    assert asked_before == 0
+    assert "Stash's scan leaves it out: .ts is not among" in told["a.ts"]
+    assert silent == told
+    assert without[0].reason == told["a.ts"]
+    assert "STASHHOG_STASH__SCAN_PATHS" in changed["a.ts"]
+    assert house.unseen(ask) == {}
+    assert len(asked) == 1

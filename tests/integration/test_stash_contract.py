@@ -195,6 +195,17 @@ def test_ready_and_its_version(target: Target) -> None:
     assert str(target.library) in target.client.library_roots()
 
 
+def test_what_its_scan_takes(target: Target) -> None:
+    """Without settings of its own: no transport streams, and nothing is excluded."""
+    rules = target.client.scan_rules()
+
+    folders = {folder.path: folder.exclude_video for folder in rules.stashes}
+    assert folders[str(target.library)] is False
+    assert {"mp4", "mkv", "webm", "f4v"} <= set(rules.video_extensions)
+    assert {"ts", "m2ts", "vob"}.isdisjoint(rules.video_extensions)
+    assert rules.excludes == ()
+
+
 def test_wrong_key_is_refused(target: Target) -> None:
     """A key Stash does not know is refused, even by one that asks for none."""
     wrong = target.settings.model_copy(update={"api_key": SecretStr("wrong")})
