@@ -1,10 +1,23 @@
-"""Translating paths between machines that mount the same files elsewhere."""
+"""Paths: which are hidden, and where another machine mounts the same files."""
 
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 _WINDOWS = re.compile(r"[A-Za-z]:($|[\\/])|\\\\")
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder of this name is hidden.
+
+    Two or more dots begin a title, such as `...And Justice.mp4`.
+    """
+    return name.startswith(".") and not name.startswith("..")
+
+
+def is_in_hidden(path: str) -> bool:
+    """Tell whether any part of a path (with `/`) is hidden."""
+    return "." in path and any(map(is_hidden, path.split("/")))
 
 
 class _Prefix(NamedTuple):

@@ -65,6 +65,10 @@ class DownloadsResult(Result):
         default=(),
         description="Why files were cloned or copied where hard links were asked for.",
     )
+    waiting: tuple[ItemFailure, ...] = Field(
+        default=(),
+        description="First 100 downloads that another program seems to be at work on.",
+    )
     awaiting_scan: int = Field(
         default=0,
         description="Files placed, now or earlier, that no scan has followed yet.",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stashhog_core.downloads.sources import SourceFile
+from stashhog_core.paths import is_in_hidden
 
 SHORTEST_SECONDS = 30.0
 
@@ -113,7 +114,7 @@ def _is_short(
 
 
 def _is_junk(path: str, patterns: Sequence[str]) -> bool:
-    if path.startswith(".") or "/." in path:
+    if is_in_hidden(path):
         return True
     names = path.split("/")
     if not _JUNK_FOLDERS.isdisjoint(names):

@@ -1,6 +1,7 @@
 """The watch folder as a source of finished downloads."""
 
 import hashlib
+import logging
 import os
 import stat
 import time
@@ -16,25 +17,21 @@ from stashhog_core.downloads.sources import (
     Problem,
     SourceFile,
 )
-from stashhog_core.errors import ItemError, TransientError
+from stashhog_core.downloads.unfinished import (
+    bases_of_parts,
+    is_written_to,
+    named_unfinished,
+    part_beside,
+)
+from stashhog_core.errors import ItemError, TransientError, unexpected
+from stashhog_core.paths import is_hidden, is_in_hidden
 from stashhog_core.progress import Progress
 
-_UNFINISHED_SUFFIXES = (
-    ".part",
-    ".partial",
-    ".!qb",
-    ".!ut",
-    ".crdownload",
-    ".aria2",
-    ".filepart",
-    ".download",
-    ".opdownload",
-    ".ytdl",
-)
-_UNPACKING_PREFIX = "_unpack_"
 _CANCEL_CHECK_SECONDS = 0.2
 _FILES_KEPT = 10_000
 """Files that are remembered from the last look, so that memory stays flat."""
+
+_log = logging.getLogger(__name__)
 
 Walked = tuple[str, os.stat_result]
 """A path below an entry (empty: the entry), and the status of what it is."""
@@ -42,10 +39,14 @@ Walked = tuple[str, os.stat_result]
 
 @dataclass(frozen=True)
 class _Look:
-    """What one look at an entry saw; two equal looks mean that it rests."""
+    """What one look at an entry saw; two equal looks mean that it rests.
 
-    newest_mtime: float
+    `unfinished` says why it cannot be finished, however long it rests.
+    """
+
+    newest_change: float
     digest: bytes
+    unfinished: str | None = None
 
 
 class WatchFolder:
@@ -54,7 +55,8 @@ class WatchFolder:
     Args:
         folder: The folder; entries lie directly below it.
         settle_seconds: An entry is finished when all sizes and times were equal in two
-            looks so far apart. Times older than that stand for the first look.
+            looks so far apart. Times older than that stand for the first look; those
+            of the last write and of the last change of any kind (ctime) both count.
     """
 
     kind = "folder"
@@ -67,36 +69,39 @@ class WatchFolder:
 
     def finished(self, progress: Progress) -> Listing:
         """List the entries that rest; waits once for those that are young."""
-        names = self._names()
+        names, waiting = self._names()
         looks: dict[str, _Look] = {}
         problems = []
-        unfinished = 0
         for name in names:
             progress.checkpoint()
             try:
                 look = self._look(name)
             except OSError as error:
-                problems.append(_unreadable(name, error))
+                problems.append(_unreadable(name, str(error.strerror)))
                 continue
-            if look is None:
-                unfinished += 1
+            except Exception as error:  # noqa: BLE001 - it stays this entry's error
+                _log.exception("%s cannot be looked at", name)
+                problems.append(_unreadable(name, unexpected(error)))
+                continue
+            if look.unfinished is not None:
+                waiting.append(Problem(name, look.unfinished, printable(name)))
             else:
                 looks[name] = look
         settled_before = time.time() - self._settle_seconds
         young = [
-            name for name, look in looks.items() if look.newest_mtime > settled_before
+            name for name, look in looks.items() if look.newest_change > settled_before
         ]
         if young:
             self._wait(progress, len(young))
         for name in young:
             try:
-                look = self._look(name)
+                again = self._look(name)
             except OSError:
                 # It is being moved away or renamed: the next run looks again.
-                look = None
-            if look != looks[name]:
+                again = None
+            if again != looks[name]:
                 del looks[name]
-                unfinished += 1
+                waiting.append(Problem(name, "It is still changing", printable(name)))
         entries = tuple(
             Entry(
                 key=printable(name),
@@ -106,7 +111,12 @@ class WatchFolder:
             )
             for name in looks
         )
-        return Listing(entries, tuple(problems), unfinished=unfinished)
+        return Listing(
+            entries,
+            tuple(problems),
+            unfinished=len(waiting),
+            waiting=tuple(waiting),
+        )
 
     def files(self, entry: Entry) -> EntryFiles:
         """List the files of an entry, in the order of their paths."""
@@ -119,6 +129,13 @@ class WatchFolder:
             raise ItemError(
                 f"It cannot be read: {error.strerror}", where=printable(entry.name)
             ) from error
+
+    def why_unfinished(self, files: Sequence[SourceFile]) -> str | None:
+        """Return why files that rest are not finished: somebody writes to one."""
+        for file in files:
+            if is_written_to(file.path):
+                return f"A program has it open for writing: {file.relative_path}"
+        return None
 
     def mark_done(self, entries: Sequence[Entry]) -> None:
         """Do nothing: the ledger alone knows; the folder is never written to."""
@@ -135,31 +152,40 @@ class WatchFolder:
     def close(self) -> None:
         """Do nothing: nothing is open."""
 
-    def _names(self) -> list[str]:
+    def _names(self) -> tuple[list[str], list[Problem]]:
+        """Return the names of the entries, and those that are not finished."""
         try:
-            names = set(os.listdir(self._folder))  # noqa: PTH208 - names, not paths
+            names = sorted(os.listdir(self._folder))  # noqa: PTH208 - names, not paths
         except OSError as error:
             raise TransientError(
                 "The download folder cannot be read",
                 where=printable(str(self._folder)),
                 remedy=f"{error.strerror}; see STASHHOG_DOWNLOADS__FOLDER",
             ) from error
-        return sorted(name for name in names if not _is_left_alone(name, names))
+        parts = bases_of_parts(names)
+        finished, waiting = [], []
+        for name in names:
+            if is_hidden(name):
+                continue
+            why = named_unfinished(name) or part_beside(name, parts)
+            if why is None:
+                finished.append(name)
+            else:
+                waiting.append(Problem(name, printable(why), printable(name)))
+        return finished, waiting
 
-    def _look(self, name: str) -> _Look | None:
-        """Look at an entry and all below it; None: something in it is on its way."""
+    def _look(self, name: str) -> _Look:
+        """Look at an entry and all below it."""
         seen = []
         newest = 0
         location = self._folder / name
         walked = list(_walk(location))
         for path, status in walked:
-            folded = path.casefold()
-            if folded.endswith(_UNFINISHED_SUFFIXES) or (
-                _UNPACKING_PREFIX in folded
-                and folded.rpartition("/")[2].startswith(_UNPACKING_PREFIX)
-            ):
-                return None
-            changed = status.st_mtime_ns
+            if path and (why := named_unfinished(path.rpartition("/")[2])):
+                return _Look(0, b"", printable(why))
+            # The time of the last change of whatever kind: a program may give a file
+            # an old time while it still writes to it.
+            changed = max(status.st_mtime_ns, status.st_ctime_ns)
             newest = max(newest, changed)
             seen.append(f"{path}\0{status.st_size}\0{changed}\0")
         digest = hashlib.blake2b(os.fsencode("".join(seen)), digest_size=16)
@@ -196,15 +222,15 @@ def _files_of(walked: Iterable[Walked], location: Path, boundary: Path) -> Entry
     for relative, status in walked:
         path = f"{base}/{relative}" if relative else base
         name = relative or location.name
-        if relative.startswith(".") or "/." in relative:
+        if is_in_hidden(relative):
             continue
         if stat.S_ISREG(status.st_mode):
-            files.append(SourceFile(name, path, status.st_size))
+            files.append(SourceFile(name, path, status.st_size, status.st_mtime_ns))
         elif stat.S_ISDIR(status.st_mode):
             is_folder = is_folder or not relative
         elif not stat.S_ISLNK(status.st_mode):
             problems.append(Problem(name, "It is no regular file"))
-        elif not Path(path).resolve().is_relative_to(boundary):
+        elif not Path(os.path.realpath(path)).is_relative_to(boundary):
             problems.append(
                 Problem(name, "It is a symbolic link that points outside the downloads")
             )
@@ -237,24 +263,9 @@ def _walk(location: Path) -> Iterator[Walked]:
             os.close(opened)
 
 
-def _is_left_alone(name: str, siblings: set[str]) -> bool:
-    """Tell whether a name of the watch folder is hidden or still being written.
-
-    Browsers and download tools write beside a file that has its final name already
-    (`film.mp4` and `film.mp4.part`, `film.mp4.aria2`).
-    """
-    folded = name.casefold()
-    return (
-        name.startswith(".")
-        or folded.startswith(_UNPACKING_PREFIX)
-        or folded.endswith(_UNFINISHED_SUFFIXES)
-        or any(name + suffix in siblings for suffix in _UNFINISHED_SUFFIXES)
-    )
-
-
 def _name(child: "os.DirEntry[str]") -> str:
     return child.name
 
 
-def _unreadable(name: str, error: OSError) -> Problem:
-    return Problem(name, f"It cannot be read: {error.strerror}", printable(name))
+def _unreadable(name: str, why: str) -> Problem:
+    return Problem(name, f"It cannot be read: {why}", printable(name))

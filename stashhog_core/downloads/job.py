@@ -94,6 +94,7 @@ def process_downloads(
         run = Run(settings, database, params, source, library)
         bar = progress.within(0.05, 0.95)
         run.report_problems(listing.problems)
+        run.report_waiting(listing.waiting)
         told = run.tell_again(listing.untold)
         total = len(listing.entries)
         done = 0

@@ -1,5 +1,6 @@
 """What is to be done for one download, given what the ledger knows of it."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,8 @@ from stashhog_core.settings import DownloadSettings
 
 _NEEDS_UNPACKING = "It needs unpacking"
 _NOTHING_TO_TAKE = "It holds no video, picture or subtitle"
+
+_log = logging.getLogger(__name__)
 
 
 class PlannedFile(NamedTuple):
@@ -59,6 +62,7 @@ class Plan:
         is_held: Something in it waits for its next try, or was given up.
         had_trouble: The ledger holds a row for the entry as a whole.
         has_failed: Something of it failed in this run.
+        waiting: Why it is not finished yet, so that nothing of it is placed.
     """
 
     entry: Entry
@@ -72,6 +76,7 @@ class Plan:
     is_held: bool = False
     had_trouble: bool = False
     has_failed: bool = False
+    waiting: str | None = None
 
 
 class Planner:
@@ -137,6 +142,21 @@ class Planner:
             self._add_file(plan, known, file, folder)
         self._add_left_out(plan, known, choice, anything=bool(listed.problems))
         plan.has_failed = plan.has_failed or bool(plan.failures)
+        try:
+            waiting = self._source.why_unfinished([file.file for file in plan.files])
+        except OSError:
+            # Placing says which file it is.
+            waiting = None
+        if waiting is not None:
+            return Plan(
+                entry, is_held=True, had_trouble=plan.had_trouble, waiting=waiting
+            )
+        return plan
+
+    def fail(self, entry: Entry, known: Known, reason: str) -> Plan:
+        """Return the plan of an entry that cannot be planned."""
+        plan = Plan(entry, had_trouble=ledger.WHOLE_ENTRY in known)
+        self._add_failure(plan, known, ledger.WHOLE_ENTRY, reason)
         return plan
 
     def _list(self, entry: Entry) -> EntryFiles:
@@ -158,6 +178,9 @@ class Planner:
             try:
                 return probe(Path(file.path)).duration_seconds
             except ItemError:
+                return None
+            except Exception:  # noqa: BLE001 - it stays this file's error
+                _log.exception("The length of %s is not known", file.relative_path)
                 return None
 
         return duration_seconds

@@ -124,6 +124,9 @@ class QBittorrent:
         )
         return EntryFiles(is_folder, tuple(files), tuple(problems), unwanted)
 
+    def why_unfinished(self, files: Sequence[SourceFile]) -> str | None:
+        """Return None: qBittorrent says what is finished."""
+
     def mark_done(self, entries: Sequence[Entry]) -> None:
         """Tag torrents as done, and take the tag of failure from them."""
         keys = [entry.key for entry in entries]

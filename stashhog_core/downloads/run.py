@@ -55,6 +55,7 @@ class _Counts:
     why_no_links: list[str] = field(default_factory=list)
     placed_paths: list[str] = field(default_factory=list)
     errors: list[ItemFailure] = field(default_factory=list)
+    waiting: list[ItemFailure] = field(default_factory=list)
 
     def add(self, placed: Placed, size_bytes: int) -> None:
         """Count a file that is in the library."""
@@ -141,6 +142,11 @@ class Run:
         if not self._dry_run:
             self._source.mark_failed(failed)
 
+    def report_waiting(self, problems: Iterable[Problem]) -> None:
+        """Report entries that other programs seem to be at work on."""
+        for problem in problems:
+            self._wait_for(printable(problem.name), problem.reason)
+
     def tell_again(self, entries: Sequence[Entry]) -> int:
         """Tell the source of what is in the library, if the ledger says that it is.
 
@@ -162,12 +168,23 @@ class Run:
         plans: list[Plan] = []
         for number, entry in enumerate(entries, start=done + 1):
             progress.checkpoint()
-            plans.append(self._planner.plan(entry, known[entry.key]))
+            plans.append(self._plan(entry, known[entry.key]))
             # As many at a time that memory stays flat.
             if sum(len(plan.files) for plan in plans) >= _FILES_AT_ONCE:
                 self._carry_out(plans, progress, number - len(plans), total)
                 plans = []
         self._carry_out(plans, progress, done + len(entries) - len(plans), total)
+
+    def _plan(self, entry: Entry, known: ledger.Known) -> Plan:
+        try:
+            return self._planner.plan(entry, known)
+        except (StashHogError, SQLAlchemyError, psycopg.Error):
+            # A stop, the source or the database: no fault of this entry.
+            raise
+        except Exception as error:  # noqa: BLE001 - it stays this entry's error
+            _log.exception("%s cannot be looked at", printable(entry.name))
+            reason = f"It cannot be looked at: {unexpected(error)}"
+            return self._planner.fail(entry, known, reason)
 
     def _carry_out(
         self, plans: Sequence[Plan], progress: Progress, done: int, total: int
@@ -207,6 +224,7 @@ class Run:
             bytes_linked=counts.bytes_linked,
             bytes_cloned=counts.bytes_cloned,
             why_no_links=tuple(counts.why_no_links),
+            waiting=tuple(counts.waiting[:_SHOWN_PATHS]),
             bytes_copied=counts.bytes_copied,
             awaiting_scan=awaiting_scan(self._database),
             placed_paths=tuple(counts.placed_paths),
@@ -352,6 +370,8 @@ class Run:
                     failed.append(plan.entry.key)
             elif plan.is_held:
                 self._counts.skipped += 1
+                if plan.waiting is not None:
+                    self._wait_for(printable(plan.entry.name), plan.waiting)
             else:
                 if plan.files:
                     self._counts.synced += 1
@@ -375,6 +395,10 @@ class Run:
             reason = f"{reason} (given up after {failed.tries} tries)"
         self._error(item, reason)
         self._unwritten.append(failed)
+
+    def _wait_for(self, item: str, reason: str) -> None:
+        _log.info("%s is not finished: %s", item, reason)
+        self._counts.waiting.append(ItemFailure(item=item, reason=reason))
 
     def _error(self, item: str, reason: str) -> None:
         _log.warning("%s: %s", item, reason)

@@ -34,11 +34,15 @@ class Entry:
 
 
 class SourceFile(NamedTuple):
-    """A file of an entry; `relative_path` is below the entry, with `/`."""
+    """A file of an entry; `relative_path` is below the entry, with `/`.
+
+    `mtime_ns` is 0 where nothing is known of it.
+    """
 
     relative_path: str
     path: str | os.PathLike[str]
     size_bytes: int
+    mtime_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class Listing:
         removable: Those of the done ones that the source would not miss.
         untold: Perhaps in the library, though the source does not know them as done:
             an earlier run could not tell it to the end. The ledger knows.
+        waiting: Those of the unfinished ones that may need somebody's help, and why.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -73,6 +78,7 @@ class Listing:
     unfinished: int = 0
     removable: tuple[Entry, ...] = ()
     untold: tuple[Entry, ...] = ()
+    waiting: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,13 @@ class Source(Protocol):
         Raises:
             ItemError: The entry as a whole cannot be taken.
             TransientError: The source is away.
+        """
+
+    def why_unfinished(self, files: Sequence[SourceFile]) -> str | None:
+        """Return why files that were listed are not finished yet; None: they are.
+
+        Raises:
+            OSError: A file cannot be read.
         """
 
     def mark_done(self, entries: Sequence[Entry]) -> None:

@@ -154,6 +154,46 @@ def test_a_corrupt_video_is_reported_once_and_stops_nothing(
     assert reason == first.errors[0].reason
 
 
+def test_an_error_that_nobody_foresaw_stays_that_of_its_download(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """Python raises RuntimeError for a link to itself; the other download comes in."""
+    (downloads / "a loop.mp4").symlink_to("a loop.mp4")
+    _video(downloads / "film.mp4")
+
+    result = run()
+
+    assert _tree(library) == {"film.mp4"}
+    assert (result.synced_items, result.failed_items) == (1, 1)
+    assert [error.item for error in result.errors] == ["a loop.mp4"]
+    assert "RuntimeError" in result.errors[0].reason
+    assert _ledger(database)["a loop.mp4:"].state == "failed"
+
+
+def test_a_download_that_somebody_writes_to_waits_as_a_whole(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """Nothing of it is placed or recorded, the result names it; later all comes in."""
+    _video(downloads / "Film" / "a.mp4")
+    half = _video(downloads / "Film" / "b.mp4", seed=1)
+
+    with half.open("ab"):
+        first = run(place="copy")
+    nothing = not _tree(library) and not _ledger(database)
+    second = run(place="copy")
+
+    assert nothing
+    assert (first.status, first.skipped_items, first.synced_items) == (
+        "completed",
+        1,
+        0,
+    )
+    assert [waiting.item for waiting in first.waiting] == ["Film"]
+    assert "b.mp4" in first.waiting[0].reason
+    assert (second.synced_items, second.waiting) == (1, ())
+    assert _tree(library) == {"Film/a.mp4", "Film/b.mp4"}
+
+
 def test_archives_are_told_and_their_content_is_taken_later(
     run: Run, downloads: Path, library: Path
 ) -> None:

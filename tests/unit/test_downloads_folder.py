@@ -1,6 +1,8 @@
 """The watch folder as a source."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -46,12 +48,17 @@ def _files(source: WatchFolder, name: str) -> EntryFiles:
     return source.files(next(e for e in listing.entries if e.name == name))
 
 
-def test_entries_that_rest_are_finished_at_once(downloads: Path) -> None:
+def test_entries_that_rest_are_finished_at_once(
+    downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Times older than the settle time stand for the first look: no waiting."""
     _write(downloads / "b.mp4")
     _write(downloads / "a" / "film.mp4")
     _age(downloads / "a")
     started = time.monotonic()
+    # The time of the last change (ctime) cannot be set: the clock is.
+    tomorrow = time.time() + 86_400
+    monkeypatch.setattr(folder.time, "time", lambda: tomorrow)
 
     listing = WatchFolder(downloads, 60).finished(Progress())
 
@@ -102,35 +109,145 @@ def test_an_entry_that_changes_between_two_looks_is_not_finished(
     assert listing.unfinished == 1
 
 
+def test_a_file_with_an_old_time_that_changed_just_now_is_looked_at_twice(
+    downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program may set an old mtime while it writes; the ctime tells."""
+    film = _write(downloads / "film.mp4")
+
+    def sleep(seconds: float) -> None:
+        with film.open("ab") as file:
+            file.write(b"more")
+        _age(film)
+        threading.Event().wait(seconds)
+
+    monkeypatch.setattr(folder.time, "sleep", sleep)
+    listing = WatchFolder(downloads, 0.3).finished(Progress())
+
+    assert not listing.entries
+    assert [(p.name, p.reason) for p in listing.waiting] == [
+        ("film.mp4", "It is still changing")
+    ]
+
+
+def test_a_file_that_is_open_for_writing_is_not_finished(downloads: Path) -> None:
+    """However long it rests, in whichever program; readers do not count."""
+    _write(downloads / "film.mp4")
+    source = WatchFolder(downloads, 0)
+    files = _files(source, "film.mp4").files
+    script = (
+        "import sys; f = open(sys.argv[1], sys.argv[2]); print(flush=True); input()"
+    )
+    told = {}
+    for mode in ("rb", "ab"):
+        with subprocess.Popen(
+            [sys.executable, "-c", script, str(downloads / "film.mp4"), mode],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as program:
+            assert program.stdin is not None
+            assert program.stdout is not None
+            program.stdout.readline()
+            told[mode] = source.why_unfinished(files)
+            program.stdin.close()
+
+    assert told["rb"] is None
+    assert "open for writing: film.mp4" in str(told["ab"])
+    assert source.why_unfinished(files) is None
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        ".hidden.mp4",
         "film.mp4.part",
         "film.mp4.!qB",
+        "film.mp4.!uT",
+        "film.mp4.bc!",
         "film.mp4.crdownload",
+        "film.tmp",
+        "film.mp4.part-Frag12",
         "_UNPACK_film",
         "_unpack_film.mp4",
+        "_unpack",
+        "_FAILED_film",
+        "__ADMIN__",
+        "__incomplete",
+        "__incomplete_film",
+        "film_unpackerred",
     ],
 )
 def test_what_is_still_being_written_is_no_entry(downloads: Path, name: str) -> None:
-    """Names that download tools give to what is not whole."""
+    """Names that download tools give to what is not whole; the listing says so."""
     _write(downloads / name)
 
-    assert not WatchFolder(downloads, 0).finished(Progress()).entries
+    listing = WatchFolder(downloads, 0).finished(Progress())
+
+    assert not listing.entries
+    assert [problem.name for problem in listing.waiting] == [name]
+    assert name in listing.waiting[0].reason
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_failed.mp4",
+        "unpack_.mp4",
+        "the_unpackerred.mp4",
+        "part.mp4",
+        "film.part.mp4",
+        "incomplete",
+        "__in.mp4",
+    ],
+)
+def test_a_title_that_only_sounds_unfinished_is_an_entry(
+    downloads: Path, name: str
+) -> None:
+    """Only the names that programs really give count."""
+    _write(downloads / name)
+
+    assert _names(WatchFolder(downloads, 0).finished(Progress())) == [name]
+
+
+def test_names_that_begin_with_one_dot_are_hidden_with_two_they_are_titles(
+    downloads: Path,
+) -> None:
+    """Of entries, and of files and folders in them."""
+    _write(downloads / ".hidden.mp4")
+    _write(downloads / "...And Justice.mp4")
+    _write(downloads / "..a" / "...b" / "..c.mp4")
+    _write(downloads / "..a" / ".d" / "e.mp4")
+    source = WatchFolder(downloads, 0)
+
+    files = _files(source, "..a").files
+
+    assert _names(WatchFolder(downloads, 0).finished(Progress())) == [
+        "...And Justice.mp4",
+        "..a",
+    ]
+    assert [file.relative_path for file in files] == ["...b/..c.mp4"]
 
 
 def test_a_file_that_is_written_beside_its_name_is_not_finished(
     downloads: Path,
 ) -> None:
     """Firefox and aria2 keep the final name while they write beside it."""
-    for name in ("a.mp4", "a.mp4.part", "b.mp4", "b.mp4.aria2", "c.mp4"):
+    for name in ("a.mp4", "a.mp4.part", "b.mp4", "b.mp4.ARIA2", "c.mp4"):
+        _write(downloads / name)
+    for name in ("d.mp4", "d.tmp", "e.mp4", "e.mp4.bc!", "f.mp4", "f.mkv.part"):
         _write(downloads / name)
 
-    assert _names(WatchFolder(downloads, 0).finished(Progress())) == ["c.mp4"]
+    listing = WatchFolder(downloads, 0).finished(Progress())
+
+    assert _names(listing) == ["c.mp4", "f.mp4"]
+    why = {problem.name: problem.reason for problem in listing.waiting}
+    assert "b.mp4.ARIA2 lies beside it" in why["b.mp4"]
+    assert "d.tmp lies beside it" in why["d.mp4"]
 
 
-@pytest.mark.parametrize("name", ["film.mp4.part", "_UNPACK_x/film.mp4", "x.!qB"])
+@pytest.mark.parametrize(
+    "name",
+    ["film.mp4.part", "_UNPACK_x/film.mp4", "x.!qB", "_unpack/a.mp4", "__ADMIN__/a"],
+)
 def test_a_folder_with_something_unfinished_in_it_waits(
     downloads: Path, name: str
 ) -> None:
