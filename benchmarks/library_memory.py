@@ -28,6 +28,7 @@ def main(library: Path, home: Path, url: str, files: int) -> float:
         walk: Walk,
         _report: Any,
         checkpoint: Callable[[int], None],
+        **_options: Any,
     ) -> Iterator[bytes]:
         for start in range(0, files, _BLOCK):
             checkpoint(walk.files)

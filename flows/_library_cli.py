@@ -230,7 +230,7 @@ def _print_files(files: Any, *, as_json: bool) -> None:
             "" if length is None else f"{length:.0f} s",
             f"{file.width}x{file.height}" if file.width else "",
             file.video_codec or "",
-            "missing" if file.missing_since else file.state,
+            _state(file),
         )
     console.print(table)
     console.print(counted(len(files), "file", "files"))
@@ -244,6 +244,12 @@ def _facts(file: LibraryFile) -> dict[str, Any]:
         # As Stash writes it.
         facts["phash"] = f"{file.phash % 2**64:x}"
     return facts
+
+
+def _state(file: LibraryFile) -> str:
+    if file.missing_since:
+        return "missing"
+    return "out of reach" if file.unreachable_since else file.state
 
 
 def _size(size_bytes: int) -> str:

@@ -254,6 +254,12 @@ class DirectoryScanParams(JobParams):
     confirm_removals: bool = Field(
         default=False, description="Allow a run that was held for too many removals."
     )
+    forget_unreachable: bool = Field(
+        default=False,
+        description="Remove the files that are out of reach since an earlier scan: "
+        "those of a disk that never comes back. Files in a folder that cannot be read "
+        "stay in the index.",
+    )
 
 
 JOB_PARAMS: dict[str, type[JobParams]] = {

@@ -10,7 +10,7 @@ from tests import poisoned
 if __name__ == "__main__":
     path = Path(sys.argv[1])
     facts = path.stat()
-    hanging = Request(1, str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    hanging = Request(1, str(path), facts.st_size, facts.st_mtime_ns)
     with ExaminerPool(Wanted(path.parent), 1, look=poisoned.look) as pool:
         print("looking", flush=True)
         list(pool.examine([hanging], lambda: None))

@@ -11,7 +11,7 @@ from stashhog_core.settings import LibrarySettings, Settings
 
 if __name__ == "__main__":
     url, folder, home = sys.argv[1:]
-    scan_directory(
+    result = scan_directory(
         Settings(
             home=Path(home), library=LibrarySettings(allowed_scan_roots=(Path(folder),))
         ),
@@ -19,3 +19,4 @@ if __name__ == "__main__":
         DirectoryScanParams(path=folder, workers=2),
         Progress(lambda _, message: print(message, flush=True)),
     )
+    print(result.model_dump_json())

@@ -1,7 +1,7 @@
 """A folder to scan, and the settings that allow it."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from stashhog_core.db.models import LibraryFile
 from stashhog_core.db.session import Database
+from stashhog_core.library.file_systems import MountedFileSystems
 from stashhog_core.library.job import scan_directory
 from stashhog_core.library.parts import (
     Listed,
@@ -53,6 +54,17 @@ class InThreads:
             yield from pool.map(one, parts)
 
 
+@dataclass(frozen=True)
+class Assumed:
+    """File systems as a test wants them: identities by the place of their mount."""
+
+    at: Mapping[str, str]
+
+    def holding(self, path: str) -> str:
+        places = [p for p in self.at if Path(path).is_relative_to(p)]
+        return self.at[max(places, key=len)]
+
+
 @dataclass
 class Library:
     """A folder with videos and the index of it."""
@@ -62,6 +74,8 @@ class Library:
     database: Database
     clips: Path
     broken_parts: set[tuple[str, int]] = field(default_factory=set)
+    mounted: Mapping[str, str] | None = None
+    """Place below the folder → identity; None: what is really mounted."""
 
     @property
     def settings(self) -> Settings:
@@ -91,7 +105,13 @@ class Library:
             asked,
             progress or Progress(),
             nullcontext(InThreads(self, asked)) if asked.shards > 1 else None,
+            MountedFileSystems if self.mounted is None else self._assumed,
         )
+
+    def _assumed(self) -> Assumed:
+        assert self.mounted is not None
+        at = {str(self.folder / place): name for place, name in self.mounted.items()}
+        return Assumed({"/": "uuid:system", **at})
 
     def rows(self) -> dict[str, LibraryFile]:
         """Return the index by path below the folder."""

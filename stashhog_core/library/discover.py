@@ -6,6 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stashhog_core.library.file_systems import (
+    FileSystems,
+    LookUp,
+    MountedFileSystems,
+)
 from stashhog_core.library.names import to_text
 from stashhog_core.library.roots import is_inside
 
@@ -85,8 +90,9 @@ def list_videos(
     report: Report,
     checkpoint: Callable[[int], None],
     share: Share = ALL,
+    file_systems: LookUp = MountedFileSystems,
 ) -> Iterator[bytes]:
-    """Yield lines for COPY: path, device, inode, size, mtime_ns, ctime_ns.
+    """Yield lines for COPY: path, file system, inode, size, mtime_ns, ctime_ns.
 
     Links to folders are not followed: they make loops, and the same file twice. Links
     to files are, while they stay inside the allowed roots. What is no regular file is
@@ -100,11 +106,13 @@ def list_videos(
         checkpoint: Called with the number of files, at least once a folder and every
             few thousand files.
         share: Which folders to list.
+        file_systems: Looks which file systems are there.
     """
+    present = file_systems()
     lines: list[str] = []
     for current, folders in _folders(os.fspath(folder), share):
         checkpoint(walk.files)
-        look = _Folder(current, folders, allowed_roots, walk, report)
+        look = _Folder(current, folders, allowed_roots, walk, report, present)
         try:
             for block in look.videos(lines):
                 checkpoint(walk.files)
@@ -154,7 +162,9 @@ class _Folder:
         allowed_roots: Sequence[Path],
         walk: Walk,
         report: Report,
+        present: FileSystems,
     ) -> None:
+        self._present = present
         self._path = path
         self._prefix = path.rstrip("/") + "/"
         self._folders = folders
@@ -168,10 +178,11 @@ class _Folder:
         """Add the lines of the folder's files; yield blocks of them when it is full."""
         prefix = self._prefix
         odd = not _is_plain(prefix)
-        device, on_device = -1, ""
         # Below an open folder, looking at a file does not walk the path again.
         descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
+            device = os.fstat(descriptor).st_dev
+            here = between = self._column(self._path)
             with os.scandir(descriptor) as entries:
                 # Each step here is taken once a file: most of a scan is this loop.
                 for entry in entries:
@@ -189,9 +200,11 @@ class _Folder:
                         continue
                     if facts is None or (self._near_limit and not self._fits(name)):
                         continue
-                    if facts.st_dev != device:
-                        device = facts.st_dev
-                        on_device = f"\t{signed(device)}\t"
+                    if facts.st_dev == device:
+                        between = here
+                    else:
+                        # A link that leads elsewhere, or a file that is mounted here.
+                        between = self._column(os.path.realpath(prefix + name))
                     path = prefix + name
                     if odd or "\\" in name or not name.isprintable():
                         path = to_text(path).translate(_ESCAPES)
@@ -204,7 +217,7 @@ class _Folder:
                             signed(ctime),
                         )
                     lines.append(
-                        f"{path}{on_device}{inode}\t{facts.st_size}\t{mtime}\t{ctime}\n"
+                        f"{path}{between}{inode}\t{facts.st_size}\t{mtime}\t{ctime}\n"
                     )
                     if len(lines) == _BLOCK_LINES:
                         yield _encoded(lines, self._walk)
@@ -235,6 +248,9 @@ class _Folder:
         facts = _followed(path, self._roots)
         self._walk.links_skipped += facts is None
         return facts
+
+    def _column(self, path: str) -> str:
+        return f"\t{self._present.holding(path)}\t"
 
     def _fits(self, name: str) -> bool:
         if len(to_text(self._prefix + name).encode()) > LONGEST_PATH_BYTES:

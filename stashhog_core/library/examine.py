@@ -41,7 +41,6 @@ class Request:
 
     id: int
     path: str
-    inode: int
     size_bytes: int
     mtime_ns: int
     is_new: bool = True
@@ -107,7 +106,7 @@ def _examine_open(request: Request, wanted: Wanted, descriptor: int) -> Outcome:
     before = os.fstat(descriptor)
     if not stat.S_ISREG(before.st_mode):
         return _unreadable(request, "It is no regular file")
-    if _key(before) != (request.inode, request.size_bytes, request.mtime_ns):
+    if _key(before) != (request.size_bytes, request.mtime_ns):
         return Outcome(request.id, request.path, "unsettled")
     if not request.size_bytes:
         return _unreadable(request, "It is empty")
@@ -177,8 +176,9 @@ def _or_warning(what: str, request: Request, warnings: list[str]) -> Iterator[No
         warnings.append(f"No {what}: {type(error).__name__}: {error}")
 
 
-def _key(facts: os.stat_result) -> tuple[int, int, int]:
-    return signed(facts.st_ino), facts.st_size, signed(facts.st_mtime_ns)
+def _key(facts: os.stat_result) -> tuple[int, int]:
+    # No inode number: pools give one file another number each time it is opened.
+    return facts.st_size, signed(facts.st_mtime_ns)
 
 
 def _failed(request: Request, problem: str) -> Outcome:

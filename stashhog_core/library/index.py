@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from stashhog_core.db.session import Database
 from stashhog_core.library import statements
 from stashhog_core.library.examine import Outcome, Request, Wanted
+from stashhog_core.library.file_systems import NUMBERED
 from stashhog_core.library.names import to_text
 
 
@@ -23,7 +24,7 @@ class Difference:
     new: int
     changed: int
     missing: int
-    """Indexed files that were not seen; `away` are those not proved to be gone."""
+    """Indexed files that were not seen; `away` are those out of reach."""
 
     away: int
 
@@ -68,7 +69,7 @@ class Index:
             )
         else:
             self._connection.execute(
-                'CREATE TEMP TABLE listed (path text COLLATE "C", device bigint, '
+                'CREATE TEMP TABLE listed (path text COLLATE "C", file_system text, '
                 "inode bigint, size_bytes bigint, mtime_ns bigint, ctime_ns bigint)"
             )
         self._connection.execute(
@@ -105,13 +106,25 @@ class Index:
         """Empty the table that the parts list into."""
         self._connection.execute("TRUNCATE library_listing")
 
-    def compare(self, unknown: Sequence[str] | None, wanted: Wanted) -> Difference:
+    def compare(
+        self,
+        unknown: Sequence[str] | None,
+        wanted: Wanted,
+        is_gone: Callable[[str, str], bool],
+    ) -> Difference:
         """Bring the index's stat keys up to the listing; note what is to be opened.
 
         A file counts as missing only where the listing proves it: its path is not
-        below one of `unknown` (None: too many to tell), and the device it was on is
-        still there, that is, some file was listed on it or is still where it was.
-        Files that lack something `wanted` are to be opened, too.
+        below one of `unknown` (None: too many to tell), and the file system it was on
+        is still there: another file that the index has on it is where it was, or it is
+        known by more than a number and holds the place where the file was. Otherwise
+        the file is out of reach. Files that lack something `wanted` are to be opened,
+        too.
+
+        Args:
+            unknown: Paths of which the listing says nothing.
+            wanted: What is made of each file.
+            is_gone: Tells whether nothing is at a path, on a file system, any longer.
         """
         with self._writing():
             options = {
@@ -128,18 +141,13 @@ class Index:
                     "SELECT what, count(*) FROM difference GROUP BY what"
                 ).fetchall()
             )
+            is_proof = bool(counts.get("missing")) and unknown is not None
+            if is_proof:
+                # It compares with what the index had before.
+                self._connection.execute(statements.STILL_THERE, self._range)
             for statement in statements.TAKE_OVER if counts else ():
                 self._connection.execute(statement)
-            away = 0
-            if counts.get("missing") and unknown is not None:
-                with self._connection.cursor() as cursor:
-                    with cursor.copy("COPY unknown FROM STDIN") as copy:
-                        for path in unknown:
-                            copy.write_row((path,))
-                    cursor.execute(statements.FIND_GONE)
-                    cursor.execute(statements.MARK_MISSING)
-                    row = cursor.execute(statements.AWAY).fetchone()
-                    away = row[0] if row else 0
+            away = self._mark_missing(unknown or (), is_gone) if is_proof else 0
         return Difference(
             counts.get("new", 0),
             counts.get("changed", 0),
@@ -147,19 +155,43 @@ class Index:
             away,
         )
 
-    def mark_moved_away(self, is_gone: Callable[[str, int], bool]) -> int:
+    def _mark_missing(
+        self, unknown: Sequence[str], is_gone: Callable[[str, str], bool]
+    ) -> int:
+        """Mark what is gone, and what is out of reach; return how many are not gone.
+
+        File systems are looked at while the transaction is open: it is the scan's own,
+        and holds up only other scans.
+        """
+        with self._connection.cursor() as cursor:
+            with cursor.copy("COPY unknown FROM STDIN") as copy:
+                for path in unknown:
+                    copy.write_row((path,))
+            cursor.execute(statements.CANDIDATES)
+            cursor.execute(statements.FIND_GONE)
+            last = {"last": 0, "most": _MOST_MOVED, "numbered": NUMBERED}
+            while rows := cursor.execute(statements.UNPROVED, last).fetchall():
+                gone = [row[0] for row in rows if is_gone(row[1], row[2])]
+                cursor.execute("INSERT INTO gone SELECT unnest(%s::bigint[])", [gone])
+                last["last"] = rows[-1][0]
+            cursor.execute(statements.MARK_MISSING)
+            cursor.execute(statements.MARK_UNREACHABLE, {"numbered": NUMBERED})
+            away = cursor.execute(statements.AWAY).fetchone()
+            return away[0] if away else 0
+
+    def mark_moved_away(self, is_gone: Callable[[str, str], bool]) -> int:
         """Mark as missing what is gone from other folders and may have come here.
 
         It is of the size of a file that is new here. Those of the folder itself are
         the comparison's.
 
         Args:
-            is_gone: Tells whether nothing is at a path, on a device, any longer.
+            is_gone: Tells whether nothing is at a path, on a file system, any longer.
         """
         rows = self._connection.execute(
             statements.PERHAPS_MOVED_HERE, {**self._range, "most": _MOST_MOVED}
         ).fetchall()
-        gone = [file_id for file_id, path, device in rows if is_gone(path, device)]
+        gone = [file_id for file_id, path, where in rows if is_gone(path, where)]
         with self._writing():
             return self._connection.execute(
                 "UPDATE library_file SET missing_since = now() WHERE id = ANY(%s)",
@@ -181,16 +213,14 @@ class Index:
             rows = self._connection.execute(
                 statements.NEXT_PENDING, {**self._range, "last": last, "batch": batch}
             ).fetchall()
-            for file_id, path, inode, size, mtime, state, known in rows:
-                yield Request(
-                    file_id, path, inode, size, mtime, state == "new", tuple(known)
-                )
+            for file_id, path, size, mtime, state, known in rows:
+                yield Request(file_id, path, size, mtime, state == "new", tuple(known))
             if len(rows) < batch:
                 return
             last = rows[-1][0]
 
-    def store(self, outcomes: Iterable[Outcome]) -> int:
-        """Write what was found of files; return how many of them had moved.
+    def store(self, outcomes: Iterable[Outcome]) -> set[int]:
+        """Write what was found of files; return the ids of those that had moved.
 
         A new file with the hash and size of a missing one is that one: its row goes
         on under the new path.
@@ -212,18 +242,14 @@ class Index:
             cursor.execute(
                 "DELETE FROM library_file WHERE id IN (SELECT new_id FROM moved)"
             )
-            moved = cursor.execute(statements.MOVE_ROWS).rowcount
+            moved = {row[0] for row in cursor.execute(statements.MOVE_ROWS)}
             cursor.execute("DROP TABLE moved")
             cursor.execute(statements.STORE_SAME)
             cursor.execute(statements.STORE_FOUND)
-            # What was never opened leaves no trace; the rest is missing.
+            # What was never opened leaves no trace; of the rest the next scan knows
+            # more.
             cursor.execute(
                 "DELETE FROM library_file WHERE id = ANY(%s) AND state = 'new'",
-                [vanished],
-            )
-            cursor.execute(
-                "UPDATE library_file SET missing_since = now() "
-                "WHERE id = ANY(%s) AND missing_since IS NULL",
                 [vanished],
             )
         return moved
@@ -258,6 +284,15 @@ class Index:
             f"WHERE missing_since IS NOT NULL AND {statements.IN_RANGE}"
         )
         return count
+
+    def remove_unreachable(self, before: datetime) -> int:
+        """Remove what was out of reach before, and is again: somebody says so."""
+        with self._writing():
+            return self._connection.execute(
+                "DELETE FROM library_file "
+                f"WHERE unreachable_since < %(before)s AND {statements.IN_RANGE}",
+                {**self._range, "before": before},
+            ).rowcount
 
     def pending_ranges(self, parts: int) -> list[tuple[str, str]]:
         """Return ranges of paths that hold the same number of pending files each."""

@@ -13,6 +13,11 @@ from stashhog_core.db.locks import job_lock
 from stashhog_core.db.session import Database
 from stashhog_core.library.artwork import FOLDER, stored_artwork
 from stashhog_core.library.discover import Walk, list_videos
+from stashhog_core.library.file_systems import (
+    LookUp,
+    MountedFileSystems,
+    is_gone,
+)
 from stashhog_core.library.index import Index, open_index
 from stashhog_core.library.looking import BATCH, Counts, Looker, TimeIsUp
 from stashhog_core.library.parts import (
@@ -25,7 +30,6 @@ from stashhog_core.library.parts import (
     until_time_is_up,
     wanted_of,
 )
-from stashhog_core.library.proof import is_gone
 from stashhog_core.library.roots import real_roots, resolve_scan_folder
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.progress import Progress
@@ -50,6 +54,7 @@ def scan_directory(
     params: DirectoryScanParams,
     progress: Progress,
     fan_out: AbstractContextManager[FanOut] | None = None,
+    file_systems: LookUp = MountedFileSystems,
 ) -> DirectoryScanResult:
     """Bring the index of a folder up to date.
 
@@ -63,6 +68,7 @@ def scan_directory(
         progress: Told how far it is.
         fan_out: Runs the scan's parts side by side; left by an error, it stops those
             under way. None: the scan is done here, as one.
+        file_systems: Looks which file systems are there.
 
     Raises:
         ConfigurationError: The path is no folder, or must not be scanned.
@@ -75,7 +81,9 @@ def scan_directory(
         open_index(database, folder) as index,
         fan_out or nullcontext() as parts,
     ):
-        return _Scan(settings, params, progress, index, folder, parts).run()
+        return _Scan(
+            settings, params, progress, index, folder, parts, file_systems
+        ).run()
 
 
 class _Scan:
@@ -89,7 +97,9 @@ class _Scan:
         index: Index,
         folder: Path,
         fan_out: FanOut | None,
+        file_systems: LookUp,
     ) -> None:
+        self._file_systems = file_systems
         self._params = params
         self._progress = progress
         self._index = index
@@ -113,13 +123,19 @@ class _Scan:
         self._progress.update(_LISTED, f"{self._walk.files} video files listed")
         in_time = self._walk.finished
         complete = in_time and not self._lost_parts
+        # Looked up after the walk: what was unmounted meanwhile is not there.
+        present = self._file_systems()
+
+        def gone(path: str, file_system: str) -> bool:
+            return is_gone(path, file_system, present)
+
         difference = self._index.compare(
-            self._walk.unknown if complete else None, self._wanted
+            self._walk.unknown if complete else None, self._wanted, gone
         )
         if self._fan_out:
             self._index.forget_parts()
         if difference.new:
-            self._index.mark_moved_away(is_gone)
+            self._index.mark_moved_away(gone)
         pending = self._to_open = self._index.count_pending()
         logger.info(
             "%d video files in %s, %d to look into",
@@ -151,7 +167,12 @@ class _Scan:
                 self._progress.update(None, f"{files} video files listed")
 
         lines = list_videos(
-            self._folder, self._roots, self._walk, self._counts.failed, checkpoint
+            self._folder,
+            self._roots,
+            self._walk,
+            self._counts.failed,
+            checkpoint,
+            file_systems=self._file_systems,
         )
         self._index.add_listed(until_time_is_up(lines))
 
@@ -233,10 +254,15 @@ class _Scan:
             )
         else:
             self._removed = self._index.remove_gone(began)
+        if away and self._params.forget_unreachable:
+            forgotten = self._index.remove_unreachable(began)
+            self._removed += forgotten
+            away -= forgotten
         if away:
             unseen = (
                 f"{away} indexed files were not found, but nothing proves that they "
-                "are gone: their folder is empty, unreadable, or not mounted"
+                "are gone: their folder is empty, unreadable, or not mounted. If their "
+                "disk never comes back, run directory_scan with forget_unreachable=true"
             )
             held = self._held
             self._held = f"{held}. {unseen}" if held else unseen

@@ -15,7 +15,7 @@ from stashhog_core.results import ItemFailure
 
 MOST_LISTED = 500
 BATCH = 300
-LEFT_TO_THE_NEXT_SCAN = ("unsettled", "interrupted", "failed")
+LEFT_TO_THE_NEXT_SCAN = ("vanished", "unsettled", "interrupted", "failed")
 """Verdicts that say nothing of a file; a second pass does not try it again."""
 
 _BATCH_SECONDS = 5.0
@@ -144,13 +144,17 @@ class Looker:
 
     def _store(self, batch: list[Outcome]) -> None:
         counts = self._counts
-        counts.moved += self._index.store(batch) if batch else 0
+        moved = self._index.store(batch) if batch else set()
+        counts.moved += len(moved)
         for outcome in batch:
             if outcome.verdict in LEFT_TO_THE_NEXT_SCAN:
                 self._left_ids.add(outcome.id)
             was_new = outcome.id in self._new_ids
             self._new_ids.discard(outcome.id)
-            if outcome.verdict == "video":
+            if outcome.id in moved:
+                # It is counted as that, whatever was read of it on the way.
+                pass
+            elif outcome.verdict == "video":
                 counts.new += was_new
                 counts.updated += not was_new
             elif outcome.verdict == "same":

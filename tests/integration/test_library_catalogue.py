@@ -15,7 +15,7 @@ from stashhog_core.errors import ConfigurationError
 from stashhog_core.library.catalogue import similar_files
 from stashhog_core.settings import get_settings
 
-STAT = {"device": 1, "mtime_ns": 1, "ctime_ns": 1, "state": "ok"}
+STAT = {"file_system": "uuid:1", "mtime_ns": 1, "ctime_ns": 1, "state": "ok"}
 FILES: list[dict[str, Any]] = [
     {"path": "/v/a.mp4", "oshash": "aa", "size_bytes": 10, "phash": 0b1111},
     {"path": "/v/sub/copy of a.mp4", "oshash": "aa", "size_bytes": 10, "phash": 0b1111},

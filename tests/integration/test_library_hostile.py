@@ -52,9 +52,7 @@ def workers() -> list[psutil.Process]:
 
 def request(path: Path, number: int = 1) -> Request:
     facts = path.stat()
-    return Request(
-        number, to_text(str(path)), facts.st_ino, facts.st_size, facts.st_mtime_ns
-    )
+    return Request(number, to_text(str(path)), facts.st_size, facts.st_mtime_ns)
 
 
 def test_broken_content_is_unreadable_once(library: Library) -> None:

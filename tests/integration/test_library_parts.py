@@ -15,7 +15,7 @@ from tests.library_files import Library
 pytestmark = pytest.mark.slow
 
 OF_THE_FILE = (
-    "device",
+    "file_system",
     "inode",
     "size_bytes",
     "mtime_ns",

@@ -188,7 +188,7 @@ def test_unmounted_folder_did_not_move(library: Library) -> None:
     library.scan(path=str(library.folder / "one"))
     video.unlink()
     with library.database.transaction() as session:
-        session.execute(text("UPDATE library_file SET device = device + 1"))
+        session.execute(text("UPDATE library_file SET file_system = 'uuid:other'"))
     library.video("two/film.mp4", 1)
 
     result = library.scan(path=str(library.folder / "two"))
@@ -288,7 +288,10 @@ def test_other_device_means_unknown(library: Library) -> None:
     library.scan()
     with library.database.transaction() as session:
         session.execute(
-            text("UPDATE library_file SET device = 99 WHERE path LIKE '%/mounted/%'")
+            text(
+                "UPDATE library_file SET file_system = 'uuid:other' "
+                "WHERE path LIKE '%/mounted/%'"
+            )
         )
     mounted.unlink()
 
@@ -305,7 +308,7 @@ def test_renumbered_device_is_followed(library: Library) -> None:
     gone = library.video("b.mp4", 2)
     library.scan()
     with library.database.transaction() as session:
-        session.execute(text("UPDATE library_file SET device = 99"))
+        session.execute(text("UPDATE library_file SET file_system = 'device:99'"))
     gone.unlink()
 
     result = library.scan()
@@ -338,10 +341,10 @@ def test_unreadable_folder_means_unknown(
     library.scan()
     (library.folder / "locked").chmod(0)
 
-    def walk(*arguments: Any) -> Iterator[bytes]:
+    def walk(*arguments: Any, **options: Any) -> Iterator[bytes]:
         # Connecting to the database needs them here.
         with no_override_of_permissions():
-            yield from list_videos(*arguments)
+            yield from list_videos(*arguments, **options)
 
     monkeypatch.setattr(scan_job, "list_videos", walk)
     result = library.scan()

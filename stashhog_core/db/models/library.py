@@ -13,8 +13,10 @@ class LibraryFile(Base):
 
     States: new (never opened), changed (content may differ), touched (only its inode
     or change time differs), ok, unreadable (with the problem; not opened again until
-    the file changes). The first five numbers are its stat key; what does not fit into
-    63 bits is stored modulo 2**64. A phash is stored as a signed number.
+    the file changes). It is the same file as long as size and both times are the same;
+    what does not fit into 63 bits is stored modulo 2**64. A phash is stored as a signed
+    number. Missing: it is gone, which is proved. Unreachable: it was not seen, and
+    nothing proves that it is gone.
     """
 
     __tablename__ = "library_file"
@@ -23,7 +25,7 @@ class LibraryFile(Base):
     # In byte order, so that the files of a folder are one range. Bytes that are no
     # UTF-8 are written \xNN, and a backslash as two.
     path: Mapped[str] = mapped_column(Text(collation="C"), unique=True)
-    device: Mapped[int] = mapped_column(BigInteger)
+    file_system: Mapped[str] = mapped_column(Text)
     inode: Mapped[int] = mapped_column(BigInteger)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
@@ -55,6 +57,7 @@ class LibraryFile(Base):
     found_at: Mapped[Now]
     probed_at: Mapped[Moment | None]
     missing_since: Mapped[Moment | None]
+    unreachable_since: Mapped[Moment | None]
 
     __table_args__ = (
         Index("ix_library_file_oshash", "oshash"),
@@ -76,9 +79,10 @@ library_listing = Table(
     Base.metadata,
     Column("part", BigInteger, nullable=False),
     Column("path", Text(collation="C"), nullable=False),
+    Column("file_system", Text, nullable=False),
     *(
         Column(name, BigInteger, nullable=False)
-        for name in ("device", "inode", "size_bytes", "mtime_ns", "ctime_ns")
+        for name in ("inode", "size_bytes", "mtime_ns", "ctime_ns")
     ),
     prefixes=["UNLOGGED"],
 )
