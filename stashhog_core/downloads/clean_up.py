@@ -10,7 +10,11 @@ from stashhog_core.db.session import Database
 from stashhog_core.downloads import content, ledger
 from stashhog_core.downloads.choose import choose
 from stashhog_core.downloads.files import is_same_inode, may_be_equal, opened
-from stashhog_core.downloads.filesystems import open_folder, survives
+from stashhog_core.downloads.filesystems import (
+    open_folder,
+    remove_leftovers,
+    survives,
+)
 from stashhog_core.downloads.ledger import Known, Record
 from stashhog_core.downloads.names import from_printable, printable
 from stashhog_core.downloads.sources import Entry, Source, SourceFile
@@ -124,6 +128,7 @@ class _Check:
         self._junk_patterns = junk_patterns
         self._checkpoint = checkpoint
         self._everything = everything
+        self._swept: set[Path] = set()
 
     def check(self, entry: Entry, known: Known) -> None:
         """Return if `entry` can go.
@@ -168,7 +173,7 @@ class _Check:
                 "Its file in the library is gone or another one",
                 where=record.target_path,
             )
-        if not _has_own_name(file, target, folders):
+        if not self._has_own_name(file, target, folders):
             raise ItemError(
                 "Its file in the library is the download itself: the two folders are "
                 "one under two names",
@@ -190,14 +195,18 @@ class _Check:
         with opened(file.path) as first, opened(target) as second:
             return content.same(first, second, self._checkpoint)
 
-
-def _has_own_name(file: SourceFile, target: Path, folders: Collection[str]) -> bool:
-    """Tell whether the library keeps its file when the download's files are deleted."""
-    if os.path.realpath(file.path) == os.path.realpath(target):
-        # The probe must not be made in a download folder that is a link's target.
-        return False
-    with open_folder(target.parent) as folder:
-        return survives(os.lstat(file.path), folders, target.name, folder)
+    def _has_own_name(
+        self, file: SourceFile, target: Path, folders: Collection[str]
+    ) -> bool:
+        """Tell whether the library keeps its file when those of `folders` go."""
+        if os.path.realpath(file.path) == os.path.realpath(target):
+            # The probe must not be made in a download folder that is a link's target.
+            return False
+        with open_folder(target.parent) as folder:
+            if target.parent not in self._swept:
+                self._swept.add(target.parent)
+                remove_leftovers(folder)
+            return survives(os.lstat(file.path), folders, target.name, folder)
 
 
 def _missing(relative_path: str, reason: str | None) -> ItemError:

@@ -22,40 +22,34 @@ _OVERLAPS: dict[Overlap, str] = {
 }
 
 
-def check_library_root(settings: Settings, *, dry_run: bool) -> Path:
+def check_library_root(settings: Settings) -> Path:
     """Return the library root, links resolved, after making sure it can be used.
 
-    Args:
-        settings: All settings.
-        dry_run: Only ask for the permission; do not try to write.
+    A dry run tries it as well: a file is in the root for a moment.
 
     Raises:
         ConfigurationError: It is not set, missing, no folder, or cannot be written to.
     """
     root = _folder(settings.downloads.library_root, _ROOT_VARIABLE, "library folder")
-    if dry_run:
-        if not os.access(root, os.W_OK | os.X_OK):
-            raise _not_writable(root, "Permission denied, or mounted read-only")
-    else:
-        # Asking for the permission is not enough: root has all, and a file system
-        # that is mounted read-only is found out by writing only.
-        trial = root / temporary_name()
-        access = access_of(settings.downloads)
+    access = access_of(settings.downloads)
+    # Asking for the permission is not enough: root has all, and a file system that is
+    # mounted read-only is found out by writing only.
+    trial = root / temporary_name()
+    try:
+        trial.touch(exist_ok=False)
         try:
-            trial.touch(exist_ok=False)
-            try:
-                if access.group is not None:
-                    _try_group(trial, access.group)
-                for name, mode in (
-                    ("FILE_MODE", access.file_mode),
-                    ("FOLDER_MODE", access.folder_mode),
-                ):
-                    if mode is not None:
-                        _try_mode(trial, mode, f"STASHHOG_DOWNLOADS__{name}")
-            finally:
-                trial.unlink()
-        except OSError as error:
-            raise _not_writable(root, str(error.strerror)) from error
+            if access.group is not None:
+                _try_group(trial, access.group)
+            for name, mode in (
+                ("FILE_MODE", access.file_mode),
+                ("FOLDER_MODE", access.folder_mode),
+            ):
+                if mode is not None:
+                    _try_mode(trial, mode, f"STASHHOG_DOWNLOADS__{name}")
+        finally:
+            trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise _not_writable(root, str(error.strerror)) from error
     return root
 
 

@@ -11,6 +11,7 @@ written to.
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -26,6 +27,8 @@ from stashhog_core.downloads.names import (
     with_mark,
 )
 from stashhog_core.errors import ItemError
+
+_log = logging.getLogger(__name__)
 
 TEMPORARY = re.compile(r"\.stashhog-[0-9a-f]{16}.?\.part[. ]?", re.DOTALL)
 """Names of files that exist only while something is placed or tried."""
@@ -88,12 +91,24 @@ def open_folder(path: str | Path) -> Iterator[int]:
         os.close(folder)
 
 
-def remove_temporary(path: Path) -> None:
-    """Remove what a killed run left: a file, or a folder with such files or empty ones.
+def remove_leftovers(folder: int) -> int:
+    """Remove what killed runs left in an open folder; return how many that were.
 
-    Raises:
-        OSError: It cannot be removed, or holds something else.
+    Only one run at a time may place or try something, or it would lose its files.
     """
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if TEMPORARY.fullmatch(entry.name)]
+    removed = 0
+    for name in names:
+        try:
+            _remove_leftover(Path(f"/proc/self/fd/{folder}", name))
+            removed += 1
+        except OSError as error:
+            _log.warning("%s cannot be removed: %s", name, error.strerror)
+    return removed
+
+
+def _remove_leftover(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return

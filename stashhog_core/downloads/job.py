@@ -69,7 +69,7 @@ def process_downloads(
             way; what was placed is recorded.
         JobCancelled: A stop was asked for; what was placed is recorded.
     """
-    root = check_library_root(settings, dry_run=params.dry_run)
+    root = check_library_root(settings)
     with ExitStack() as stack:
         source = stack.enter_context(closing(open_source(settings, root)))
         stack.enter_context(job_lock(database, LOCK))

@@ -22,10 +22,10 @@ from stashhog_core.downloads.files import (
     publish,
 )
 from stashhog_core.downloads.filesystems import (
-    TEMPORARY,
     check_name_fits,
     longest_name_bytes,
-    remove_temporary,
+    open_folder,
+    remove_leftovers,
     survives,
     temporary_name,
     why_no_link,
@@ -126,6 +126,7 @@ class Library:
         self.before_copy: Callable[[], None] = lambda: None
         self._folders: dict[Names, int] = {}
         self._created: set[Names] = set()
+        self._swept: set[Names] = set()
         self._whys: dict[tuple[int | None, str, str], str] = {}
 
     def place(self, file: SourceFile, names: Names) -> Placed:
@@ -178,23 +179,10 @@ class Library:
         """
         removed = 0
         for folder in {self.root, *folders}:
-            try:
-                if not folder.resolve().is_relative_to(self.root):
-                    continue
-                with os.scandir(folder) as entries:
-                    left = [
-                        entry.path
-                        for entry in entries
-                        if TEMPORARY.fullmatch(entry.name)
-                    ]
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            for path in left:
-                try:
-                    remove_temporary(Path(path))
-                    removed += 1
-                except OSError as error:
-                    _log.warning("%s cannot be removed: %s", path, error.strerror)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                if folder.resolve().is_relative_to(self.root):
+                    with open_folder(folder) as opened:
+                        removed += remove_leftovers(opened)
         return removed
 
     def _place(self, file: SourceFile, names: Names) -> Placed:
@@ -362,7 +350,12 @@ class Library:
 
     def _open_or_create(self, parent: int, names: Names, flags: int) -> int:
         with contextlib.suppress(FileNotFoundError):
-            return os.open(names[-1], flags, dir_fd=parent)
+            opened = os.open(names[-1], flags, dir_fd=parent)
+            if names not in self._swept:
+                # A killed run or dry run was perhaps trying something in it.
+                self._swept.add(names)
+                remove_leftovers(opened)
+            return opened
         try:
             os.mkdir(names[-1], dir_fd=parent)
         except OSError as error:

@@ -335,6 +335,20 @@ def test_a_dry_run_removes_nothing_and_says_the_same(
     assert real.removed == ["Film a"]
 
 
+def test_the_probe_of_a_killed_run_goes(
+    place: Callable[..., Entry], clean: Clean, library: Path
+) -> None:
+    """A hidden second name would keep the space of a film that somebody deletes."""
+    entry = place()
+    left = library / "a" / f".stashhog-{'0' * 16}.part"
+    os.link(library / "a" / "film.mp4", left)
+
+    cleaned = clean(entry, clean_up_=WITH_FILES)
+
+    assert cleaned.removed == ["Film a"]
+    assert sorted(path.name for path in (library / "a").iterdir()) == sorted(FILES)
+
+
 def test_an_unforeseen_error_keeps_its_torrent_only(
     place: Callable[..., Entry], clean: Clean, source: MemorySource
 ) -> None:

@@ -157,3 +157,27 @@ def test_the_kernels_list_of_mounts_is_read(
     assert mount_of(Path("/mnt/ab")) == mount_of(Path("/"))
     mounts.unlink()
     assert mount_of(Path("/")) is None
+
+
+def test_a_folder_of_a_pool_is_the_same_as_one_of_its_disks(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mergerfs makes a probe on another disk, and says itself which folders it shows.
+
+    Its word counts only if the probe is in one of them: seen from a container, these
+    paths are those of other folders.
+    """
+    disks = [tmp_path / "disk1" / "films", tmp_path / "disk2" / "films"]
+    for disk in disks:
+        disk.mkdir(parents=True)
+    # The pool makes what is new on the second disk.
+    pool = tmp_path / "pool"
+    pool.symlink_to(tmp_path / "disk2")
+    told = b"\0".join(os.fsencode(disk) for disk in disks)
+    monkeypatch.setattr(os, "getxattr", lambda *_: told)
+
+    assert overlap(pool / "films", disks[0]) == "same"
+    assert overlap(pool / "films", disks[0].parent) == "library inside"
+    assert overlap(pool / "films", tmp_path / "disk3") is None
+    # The same paths, of which none holds the probe.
+    assert overlap(library, disks[0]) is None

@@ -630,6 +630,22 @@ def test_what_killed_runs_left_is_removed(linking: Library, root: Path) -> None:
     assert sorted(path for path in root.rglob("*") if path.is_file()) == sorted(kept)
 
 
+def test_what_a_killed_trial_left_goes_when_its_folder_is_used_again(
+    linking: Library, root: Path, tmp_path: Path
+) -> None:
+    """Trials of links leave no trace in the ledger, and may be in any folder."""
+    (root / "Film").mkdir()
+    file = _source(tmp_path / "in" / "film.mp4")
+    os.link(file.path, root / "Film" / OTHER)
+    trial = root / "Film" / f".stashhog-{'3' * 16}.part"
+    trial.mkdir()
+    (trial / "a: very odd name").touch()
+
+    linking.place(file, ("Film", "film.mp4"))
+
+    assert [path.name for path in (root / "Film").iterdir()] == ["film.mp4"]
+
+
 def test_bytes_are_copied_by_hand_where_the_kernel_cannot(
     copying: Library, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
