@@ -25,7 +25,7 @@ from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.documents import SCENE_FIELDS
+from stashhog_core.stash.documents import SCENE_FIELDS, plain
 from stashhog_core.sync.job import sync
 from stashhog_core.sync.loader import PAGE_SIZE
 
@@ -100,7 +100,7 @@ class Place:
         )
         page, wanted = 1, {"per_page": PAGE_SIZE, "sort": "id", "direction": "ASC"}
         while tools.find_scenes(
-            f={}, filter={**wanted, "page": page}, fragment=SCENE_FIELDS
+            f={}, filter={**wanted, "page": page}, fragment=plain(SCENE_FIELDS)
         ):
             page += 1
 

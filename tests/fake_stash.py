@@ -177,6 +177,8 @@ class FakeStash:
             bit_rate=5_000_000,
             video_codec="h264",
             audio_codec="aac",
+            created_at=self.text(),
+            updated_at=self.text(),
             fingerprints=(
                 Fingerprint(type="oshash", value=oshash or f"{id_:016x}"),
                 Fingerprint(type="phash", value=f"{id_:x}"),
@@ -204,8 +206,9 @@ class FakeStash:
     def replace_file(self, scene_id: int, **fields: Any) -> None:
         """Find the primary file changed, as a rescan does."""
         first, *others = self.scene_rows[scene_id].files
-        self.file_times[first.id] = self.tick()
-        changed = msgspec.structs.replace(first, **fields)
+        now = self.tick()
+        self.file_times[first.id] = now
+        changed = msgspec.structs.replace(first, updated_at=now, **fields)
         self.change_silently(scene_id, files=(changed, *others))
 
     def add_tag(self, name: str, **fields: Any) -> int:
@@ -279,7 +282,8 @@ class FakeStash:
             end_seconds=None,
             primary_tag=Ref(id=tag_id),
             tags=(),
-            updated_at=self.tick(),
+            created_at=self.tick(),
+            updated_at=self.text(),
         )
         markers = self.scene_rows[scene_id].scene_markers
         self.change_silently(scene_id, scene_markers=(*markers, marker))
@@ -321,6 +325,9 @@ _EMPTY_SCENE: dict[str, Any] = {
     "organized": False,
     "play_count": 0,
     "o_counter": 0,
+    "last_played_at": None,
+    "resume_time": 0,
+    "play_duration": 0,
     "interactive": False,
     "interactive_speed": None,
     "studio": None,

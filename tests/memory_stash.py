@@ -23,6 +23,9 @@ EMPTY = StashScene(
     organized=False,
     play_count=0,
     o_counter=0,
+    last_played_at=None,
+    resume_time=0,
+    play_duration=0,
     interactive=False,
     interactive_speed=None,
     created_at="",
@@ -138,6 +141,7 @@ class MemoryStash:
             end_seconds=end_seconds,
             primary_tag=Ref(id=primary_tag_id),
             tags=(),
+            created_at="",
             updated_at="",
         )
         self.edit(

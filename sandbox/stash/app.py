@@ -114,6 +114,7 @@ class _Graphql:
                 asked.get("query") or "",
                 asked.get("variables") or {},
                 asked.get("operationName"),
+                frozenset(self._site.faults.unknown_fields),
             )
         except RequestError as error:
             return _json({"errors": error.errors, "data": None}, refused, dialect)

@@ -33,7 +33,7 @@ from graphql import (
     validate,
 )
 from graphql.execution.values import VariableValues, get_directive_values
-from graphql.utilities import type_from_ast
+from graphql.utilities import print_schema, type_from_ast
 
 from sandbox.stash.errors import RequestError
 from sandbox.stash.rows import Selection
@@ -55,15 +55,20 @@ class Request:
         query: The document.
         variables: Its variables, as they came.
         operation_name: Which operation of the document; None if there is but one.
+        unknown: Fields, as `Type.field`, that are not to be known.
 
     Raises:
         RequestError: Nothing of it may run.
     """
 
     def __init__(
-        self, query: str, variables: Mapping[str, Any], operation_name: str | None
+        self,
+        query: str,
+        variables: Mapping[str, Any],
+        operation_name: str | None,
+        unknown: frozenset[str] = frozenset(),
     ) -> None:
-        document = parsed(query)
+        document = parsed(query, unknown)
         self.operation = _operation(document, operation_name)
         self.fragments = {
             node.name.value: node
@@ -167,8 +172,8 @@ class Request:
 
 
 @lru_cache(maxsize=256)
-def parsed(query: str) -> DocumentNode:
-    """Return the valid document of a text.
+def parsed(query: str, unknown: frozenset[str] = frozenset()) -> DocumentNode:
+    """Return the valid document of a text, which names none of the `unknown` fields.
 
     Raises:
         RequestError: It cannot be read, or asks for what there is not.
@@ -180,10 +185,24 @@ def parsed(query: str) -> DocumentNode:
         raise RequestError(
             [{**_located(error), "message": message, "extensions": _UNPARSABLE}]
         ) from error
-    errors = validate(SCHEMA, document)
+    errors = validate(_schema_without(unknown), document)
     if errors:
         raise RequestError([{**_located(e), "extensions": _INVALID} for e in errors])
     return document
+
+
+@lru_cache
+def _schema_without(unknown: frozenset[str]) -> GraphQLSchema:
+    """Return the schema of a server that lacks some fields."""
+    if not unknown:
+        return SCHEMA
+    schema = build_schema(print_schema(SCHEMA))
+    for name in unknown:
+        type_name, field_name = name.split(".")
+        kind = schema.type_map[type_name]
+        if isinstance(kind, GraphQLObjectType):
+            del kind.fields[field_name]
+    return schema
 
 
 def _located(error: GraphQLError) -> dict[str, Any]:
@@ -259,6 +278,10 @@ def _coerced_scalar(value: Any, kind: GraphQLScalarType, path: list[str | int]) 
     if kind.name == "Boolean":
         if not isinstance(value, bool):
             _refuse(f"cannot use {_kind_of(value)} as Boolean", path)
+        return value
+    if kind.name == "Map":
+        if not isinstance(value, dict):
+            _refuse(f"cannot use {_kind_of(value)} as Map", path)
         return value
     if kind.name in {"String", "ID", "Timestamp", "Time"}:
         if isinstance(value, dict | list):

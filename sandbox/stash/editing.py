@@ -114,6 +114,22 @@ def add_history(
     return {"count": len(history), "history": history}
 
 
+def save_activity(
+    library: Library,
+    scene_id: str,
+    resume_time: float | None = None,
+    playDuration: float | None = None,  # noqa: N803 - as the mutation has it
+) -> bool:
+    """Answer `sceneSaveActivity`; the scene's time of change stays."""
+    with library.transaction() as writer:
+        writer.run(
+            "UPDATE scenes SET resume_time = COALESCE(?, resume_time), "
+            "play_duration = play_duration + ? WHERE id = ?",
+            [resume_time, playDuration or 0, number(scene_id)],
+        )
+    return True
+
+
 def create_marker(library: Library, given: Input) -> OneRow:
     """Answer `sceneMarkerCreate`. Duplicates and any seconds are taken."""
     _check_seconds(given["seconds"], given.get("end_seconds"))

@@ -47,6 +47,9 @@ class Faults:
     """The order of secondary files, aliases and other lists that the real server does
     not sort changes with the number of rows asked for."""
 
+    unknown_fields: set[str] = field(default_factory=set)
+    """Fields, such as `Tag.stash_ids`, that an older server does not have."""
+
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._planned: list[Fault] = []
@@ -88,6 +91,7 @@ class Faults:
         self.item_seconds = type(self).item_seconds
         self.failing_items.clear()
         self.shuffled_lists = False
+        self.unknown_fields.clear()
 
     def next_for(self, fields: set[str]) -> Fault | None:
         """Return the trouble that hits a request with these root fields, once."""

@@ -26,6 +26,9 @@ _COLUMNS = {
         "height_cm",
         "weight",
         "measurements",
+        "fake_tits",
+        "penis_length",
+        "circumcised",
         "career_length",
         "tattoos",
         "piercings",
@@ -49,6 +52,8 @@ _NULLABLE = {
     "death_date",
     "height_cm",
     "weight",
+    "penis_length",
+    "circumcised",
     "rating100",
     "parent_id",
 }
@@ -87,6 +92,24 @@ def update(library: Library, kind: str, given: Input) -> OneRow:
         writer.update(f"{kind}s", [row_id], {**columns, "updated_at": writer.now})
         _replace_relations(writer, kind, row_id, given)
     return OneRow(kind.capitalize(), row_id)
+
+
+def create_plain(library: Library, table: str, given: Input) -> OneRow:
+    """Answer `groupCreate` and `galleryCreate`, which know no more than a name here."""
+    with library.transaction() as writer:
+        stamps = {"created_at": writer.now, "updated_at": writer.now}
+        row_id = writer.insert(table, {**given, **stamps})
+    return OneRow({"groups": "Group", "galleries": "Gallery"}[table], row_id)
+
+
+def rename_group(library: Library, given: Input) -> OneRow:
+    """Answer `groupUpdate`: its scenes' times of change stay as they are."""
+    row_id = number(given["id"], "converting id")
+    with library.transaction() as writer:
+        changes = {"name": given["name"], "updated_at": writer.now}
+        if not writer.update("groups", [row_id], changes):
+            raise ApiError(f"group with id {row_id} not found")
+    return OneRow("Group", row_id)
 
 
 def destroy(library: Library, kind: str, ids: Sequence[str]) -> bool:
@@ -209,6 +232,10 @@ def _replace_relations(writer: Writer, kind: str, row_id: int, given: Input) -> 
         writer.replace_list(f"{kind}_aliases", f"{kind}_id", row_id, names)
     if given.get("stash_ids") is not None:
         replace_stash_ids(writer, kind, row_id, given["stash_ids"])
+    if given.get("custom_fields") is not None:
+        _set_custom_fields(
+            writer, row_id, given["custom_fields"], is_new="id" not in given
+        )
     if kind != "tag":
         if given.get("urls") is not None:
             urls = numbered_urls(given["urls"])
@@ -225,6 +252,25 @@ def _replace_relations(writer: Writer, kind: str, row_id: int, given: Input) -> 
             rows = [{other: number(i)} for i in dict.fromkeys(given[name])]
             _check_no_cycle(writer.library, row_id, name, [r[other] for r in rows])
             writer.replace_list("tags_relations", own, row_id, rows)
+
+
+def _set_custom_fields(
+    writer: Writer, performer_id: int, given: Input, *, is_new: bool
+) -> None:
+    """Set them all, or some of them, of a performer that exists."""
+    if is_new:
+        fields = dict(given)
+    else:
+        known = writer.library.value(
+            "SELECT custom_fields FROM performers WHERE id = ?", [performer_id]
+        )
+        full = given.get("full")
+        fields = {**(json.loads(known) if full is None else full)}
+        fields |= given.get("partial") or {}
+        for name in given.get("remove") or ():
+            fields.pop(name, None)
+    kept = {name: value for name, value in fields.items() if value is not None}
+    writer.update("performers", [performer_id], {"custom_fields": json.dumps(kept)})
 
 
 def _check_no_cycle(

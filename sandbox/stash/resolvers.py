@@ -99,6 +99,14 @@ class Resolvers:
             "sceneAddO": lambda id, times=None: editing.add_history(
                 library, "scenes_o", id, times
             ),
+            "sceneSaveActivity": lambda id, **given: editing.save_activity(
+                library, id, **given
+            ),
+            "groupCreate": lambda input: naming.create_plain(library, "groups", input),
+            "groupUpdate": lambda input: naming.rename_group(library, input),
+            "galleryCreate": lambda input: naming.create_plain(
+                library, "galleries", input
+            ),
             "sceneMarkerCreate": lambda input: editing.create_marker(library, input),
             "sceneMarkerUpdate": lambda input: editing.update_marker(library, input),
             "sceneMarkerDestroy": lambda id: editing.destroy_markers(library, [id]),

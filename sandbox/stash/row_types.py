@@ -43,6 +43,10 @@ def _paths(base_url: str, row: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
+def _place(path: str | None) -> dict[str, Any] | None:
+    return None if path is None else {"path": path}
+
+
 def _count(table: str, column: str, owner: str) -> str:
     return f"(SELECT COUNT(*) FROM {table} WHERE {column} = {owner}.id)"
 
@@ -220,6 +224,8 @@ TYPES: dict[str, RowType] = {
             "scene_count": _count("performers_scenes", "performer_id", "performers"),
         },
         flags=frozenset({"favorite", "ignore_auto_tag"}),
+        floats=frozenset({"penis_length"}),
+        maps=frozenset({"custom_fields"}),
         relations={
             "alias_list": _aliases("performer_aliases", "performer_id"),
             "urls": _list("performer_urls", "performer_id", "url", "position"),
@@ -247,5 +253,15 @@ TYPES: dict[str, RowType] = {
         },
     ),
     "Group": RowType(table="groups"),
-    "Gallery": RowType(table="galleries"),
+    "Gallery": RowType(
+        table="galleries",
+        relations={
+            "folder": Built(("folder",), lambda _, row: _place(row[1])),
+            "files": Parts(
+                "SELECT id, archive FROM galleries "
+                f"WHERE id {_IN} AND archive IS NOT NULL",
+                {"path": ""},
+            ),
+        },
+    ),
 }

@@ -91,10 +91,13 @@ class Values:
 
 @dataclass(frozen=True)
 class Built:
-    """An object made from columns: `make(base url, row)` gives all its fields."""
+    """An object made from columns: `make(base url, row)` gives all its fields.
+
+    None: there is no such object.
+    """
 
     columns: tuple[str, ...]
-    make: Callable[[str, tuple[Any, ...]], dict[str, Any]]
+    make: Callable[[str, tuple[Any, ...]], dict[str, Any] | None]
 
 
 Relation = Links | Parent | Parts | Values | Built
@@ -109,6 +112,7 @@ class RowType:
         columns: Fields that are not simply a column of their name → SQL expression.
         flags: Fields that are booleans.
         floats: Fields that are floats; whole numbers are written without a point.
+        maps: Fields that are stored as JSON.
         relations: Fields with objects or lists.
     """
 
@@ -116,6 +120,7 @@ class RowType:
     columns: dict[str, str] = field(default_factory=dict)
     flags: frozenset[str] = frozenset()
     floats: frozenset[str] = frozenset()
+    maps: frozenset[str] = frozenset()
     relations: dict[str, Relation] = field(default_factory=dict)
 
 
@@ -183,6 +188,9 @@ class Reader:
             if name in row_type.flags:
                 for answer in result.values():
                     answer[key] = bool(answer[key])
+            elif name in row_type.maps:
+                for answer in result.values():
+                    answer[key] = json.loads(answer[key])
             elif name in row_type.floats:
                 for answer in result.values():
                     answer[key] = _short(answer[key])
@@ -320,8 +328,11 @@ class Reader:
             [wanted],
         )
         for row in rows:
-            whole = {"__typename": below.type_name}
-            whole |= relation.make(self._base_url, row)
+            made = relation.make(self._base_url, row)
+            if made is None:
+                result[row[0]][key] = None
+                continue
+            whole = {"__typename": below.type_name, **made}
             result[row[0]][key] = {
                 field_key: whole[name] for field_key, name, _ in below.fields
             }

@@ -48,6 +48,10 @@ CREATE TABLE performers (
     height_cm INTEGER,
     weight INTEGER,
     measurements TEXT NOT NULL DEFAULT '',
+    fake_tits TEXT NOT NULL DEFAULT '',
+    penis_length REAL,
+    circumcised TEXT,
+    custom_fields TEXT NOT NULL DEFAULT '{}',
     career_length TEXT NOT NULL DEFAULT '',
     tattoos TEXT NOT NULL DEFAULT '',
     piercings TEXT NOT NULL DEFAULT '',
@@ -162,6 +166,8 @@ CREATE TABLE groups_scenes (
 CREATE TABLE galleries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     title TEXT NOT NULL DEFAULT '',
+    folder TEXT,
+    archive TEXT,
     created_at DATETIME NOT NULL,
     updated_at DATETIME NOT NULL
 );

@@ -5,12 +5,15 @@ envelope fits all, and every operation states only the type of its answer. Those
 ask for several things at once are marked as `whole`.
 """
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from stashhog_core.stash.payloads import (
+    FileFacts,
     GraphQLError,
     Job,
     LogEntry,
@@ -26,9 +29,28 @@ from stashhog_core.stash.payloads import (
     Studio,
     Tag,
     TypeFields,
+    selection,
+    younger_fields,
 )
 
 T = TypeVar("T")
+
+
+_YOUNGER = re.compile("«(?P<name>[^=]*)=(?P<what>[^»]*)»")
+
+
+def plain(text: str, unknown: Collection[str] = ()) -> str:
+    """Return a document, or a part of one, without what a server does not know.
+
+    Args:
+        text: The document, made with `selection`.
+        unknown: Fields, as `Type.field`, of those that older servers lack.
+    """
+
+    def kept(found: re.Match[str]) -> str:
+        return "" if found["name"] in unknown else found["what"]
+
+    return _YOUNGER.sub(kept, text)
 
 
 class Answer(Payload, Generic[T], frozen=True, kw_only=True):
@@ -154,6 +176,10 @@ class Operation(Generic[T]):
         decoder = msgspec.json.Decoder(Envelope[data], strict=False)
         object.__setattr__(self, "_decoder", decoder)
 
+    def text_without(self, unknown: Collection[str] = ()) -> str:
+        """Return the document as it is sent: see `plain`."""
+        return plain(self.text, unknown)
+
     def decode(self, body: bytes) -> Envelope[Any]:
         """Return what came back.
 
@@ -168,30 +194,12 @@ class Operation(Generic[T]):
         return answer
 
 
-TAG_FIELDS = (
-    "id name sort_name description aliases favorite ignore_auto_tag parents{id}"
-)
-PERFORMER_FIELDS = (
-    "id name disambiguation alias_list gender birthdate country urls details "
-    "rating100 favorite ignore_auto_tag stash_ids{endpoint stash_id}"
-)
-STUDIO_FIELDS = (
-    "id name aliases parent_studio{id} urls details rating100 favorite "
-    "ignore_auto_tag stash_ids{endpoint stash_id}"
-)
-MARKER_FIELDS = "id title seconds end_seconds primary_tag{id} tags{id} updated_at"
-FILE_FIELDS = (
-    "id path size mod_time duration format width height frame_rate bit_rate "
-    "video_codec audio_codec"
-)
-SCENE_FIELDS = (
-    "id title code details director urls date rating100 organized play_count "
-    "o_counter interactive interactive_speed created_at updated_at studio{id} "
-    "performers{id} tags{id} groups{group{id} scene_index} galleries{id} "
-    "stash_ids{endpoint stash_id} captions{language_code caption_type} "
-    f"files{{{FILE_FIELDS} fingerprints{{type value}}}} "
-    f"scene_markers{{{MARKER_FIELDS}}}"
-)
+TAG_FIELDS = selection(Tag)
+PERFORMER_FIELDS = selection(Performer)
+STUDIO_FIELDS = selection(Studio)
+SCENE_FIELDS = selection(Scene)
+YOUNGER_FIELDS = younger_fields(Scene, Tag, Performer, Studio)
+"""What older servers do not know, as `Type.field` → the first version that does."""
 MEDIA_FIELDS = (
     "id paths{screenshot preview webp sprite vtt} files{fingerprints{type value}} "
     "scene_markers{id seconds stream preview screenshot}"
@@ -293,7 +301,7 @@ def _everything(field_name: str, rows: str, fields: str) -> str:
 _CHANGED_FILES = (
     'findScenes(filter:{per_page:-1,sort:"id",direction:ASC},scene_filter:'
     "{files_filter:{updated_at:{value:$since,modifier:GREATER_THAN}}})"
-    f"{{rows:scenes{{id files{{{FILE_FIELDS}}}}}}}"
+    f"{{rows:scenes{{id files{{{selection(FileFacts)}}}}}}}"
 )
 # They know no "greater than" of their id, so their pages go by number.
 _MARKERS = (

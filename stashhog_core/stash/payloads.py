@@ -11,7 +11,8 @@ the first file of a scene is the primary one; both are kept.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Any, Literal
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -27,6 +28,55 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     They refer to each other without cycles, so the collector need not look at them:
     with a page of scenes in hand it would do so all the time.
     """
+
+
+def _since(name: str, version: str) -> msgspec.Meta:
+    """Mark a field, `Type.field` in Stash's words, that older servers do not know."""
+    return msgspec.Meta(extra={"name": name, "since": version})
+
+
+def selection(kind: type[Payload]) -> str:
+    """Return the GraphQL selection of all fields that a payload has.
+
+    A field that older servers do not know stands between `«Type.field=` and `»`: see
+    `Operation.text_without`.
+    """
+    parts = []
+    for field in msgspec.structs.fields(kind):
+        below = _payload_in(field.type)
+        part = field.encode_name + (f"{{{selection(below)}}}" if below else "")
+        if younger := _youth(field.type):
+            part = f"«{younger['name']}={part}»"
+        parts.append(part)
+    return " ".join(parts)
+
+
+def younger_fields(*kinds: type[Payload]) -> dict[str, str]:
+    """Return the fields that older servers do not know → the first version that does.
+
+    Args:
+        kinds: The payloads, and all that they refer to.
+    """
+    found: dict[str, str] = {}
+    for kind in kinds:
+        for field in msgspec.structs.fields(kind):
+            if younger := _youth(field.type):
+                found[younger["name"]] = younger["since"]
+            if below := _payload_in(field.type):
+                found |= younger_fields(below)
+    return found
+
+
+def _payload_in(hint: Any) -> type[Payload] | None:
+    if isinstance(hint, type) and issubclass(hint, Payload):
+        return hint
+    found = (_payload_in(part) for part in get_args(hint))
+    return next((kind for kind in found if kind), None)
+
+
+def _youth(hint: Any) -> dict[str, Any] | None:
+    marks = (part for part in get_args(hint) if isinstance(part, msgspec.Meta))
+    return next((mark.extra for mark in marks if mark.extra), None)
 
 
 class _Unordered:
@@ -114,6 +164,8 @@ class FileFacts(Payload, frozen=True, kw_only=True, order=True):
     bit_rate: int
     video_codec: str
     audio_codec: str
+    created_at: str
+    updated_at: str
 
 
 class VideoFile(FileFacts, frozen=True, kw_only=True, order=True):
@@ -135,11 +187,40 @@ class SceneFiles(Payload, frozen=True, kw_only=True):
     files: tuple[FileFacts, ...]
 
 
+class Group(Payload, frozen=True, kw_only=True, order=True):
+    """A group of scenes, such as a film."""
+
+    id: Id
+    name: str
+
+
 class GroupRef(Payload, frozen=True, kw_only=True, order=True):
     """A group a scene is in, and its place there."""
 
-    group: Ref
+    group: Group
     scene_index: int | None = None
+
+
+class PathStamp(Payload, frozen=True, kw_only=True, order=True):
+    """Where a file or a folder lies."""
+
+    path: str
+
+
+class Gallery(Payload, frozen=True, kw_only=True, order=True):
+    """A gallery of pictures: of a folder, of an archive, or of neither."""
+
+    id: Id
+    title: str | None = None
+    folder: PathStamp | None = None
+    files: tuple[PathStamp, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What Stash shows for it: its title, else the name of where it lies."""
+        places = [self.folder, *self.files]
+        path = next((place.path for place in places if place), "")
+        return self.title or PurePath(path).name
 
 
 class Caption(Payload, frozen=True, kw_only=True, order=True):
@@ -155,9 +236,12 @@ class Marker(Payload, frozen=True, kw_only=True, order=True):
     id: Id
     title: str
     seconds: float
-    end_seconds: float | None
+    end_seconds: Annotated[float | None, _since("SceneMarker.end_seconds", "0.28")] = (
+        None
+    )
     primary_tag: Ref
     tags: tuple[Ref, ...]
+    created_at: str
     updated_at: str
 
     def __post_init__(self) -> None:
@@ -192,6 +276,9 @@ class Scene(Payload, frozen=True, kw_only=True):
     organized: bool
     play_count: int | None
     o_counter: int | None
+    last_played_at: str | None
+    resume_time: float | None
+    play_duration: float | None
     interactive: bool
     interactive_speed: int | None
     created_at: str
@@ -200,7 +287,7 @@ class Scene(Payload, frozen=True, kw_only=True):
     performers: tuple[Ref, ...]
     tags: tuple[Ref, ...]
     groups: tuple[GroupRef, ...]
-    galleries: tuple[Ref, ...]
+    galleries: tuple[Gallery, ...]
     stash_ids: tuple[StashBoxId, ...]
     captions: tuple[Caption, ...] | None
     files: tuple[VideoFile, ...]
@@ -271,12 +358,6 @@ class LogEntry(Payload, frozen=True, kw_only=True):
     message: str
 
 
-class PathStamp(Payload, frozen=True, kw_only=True):
-    """A file's place."""
-
-    path: str
-
-
 class ScenePaths(Payload, frozen=True, kw_only=True):
     """A scene and where its files lie."""
 
@@ -284,7 +365,7 @@ class ScenePaths(Payload, frozen=True, kw_only=True):
     files: tuple[PathStamp, ...]
 
 
-_TAG_LISTS = _Unordered("aliases", "parents")
+_TAG_LISTS = _Unordered("aliases", "stash_ids", "parents")
 
 
 class Tag(Payload, frozen=True, kw_only=True):
@@ -292,11 +373,14 @@ class Tag(Payload, frozen=True, kw_only=True):
 
     id: Id
     name: str
-    sort_name: str | None = None
+    sort_name: Annotated[str | None, _since("Tag.sort_name", "0.28")] = None
     description: str | None = None
     aliases: tuple[str, ...] = ()
     favorite: bool = False
     ignore_auto_tag: bool = False
+    stash_ids: Annotated[tuple[StashBoxId, ...], _since("Tag.stash_ids", "0.30")] = ()
+    created_at: str = ""
+    updated_at: str = ""
     parents: tuple[Ref, ...] = ()
 
     def __post_init__(self) -> None:
@@ -380,7 +464,7 @@ class TagUse:
 _OF_EVERY_TAG = frozenset({"id", "name", "created_at", "updated_at", "__typename"})
 
 
-_PERFORMER_LISTS = _Unordered("alias_list", "stash_ids")
+_PERFORMER_LISTS = _Unordered("alias_list", "stash_ids", "tags")
 
 
 class Performer(Payload, frozen=True, kw_only=True):
@@ -392,20 +476,39 @@ class Performer(Payload, frozen=True, kw_only=True):
     alias_list: tuple[str, ...] = ()
     gender: str | None = None
     birthdate: str | None = None
+    death_date: str | None = None
+    ethnicity: str | None = None
     country: str | None = None
+    eye_color: str | None = None
+    hair_color: str | None = None
+    height_cm: int | None = None
+    weight: int | None = None
+    measurements: str | None = None
+    fake_tits: str | None = None
+    penis_length: float | None = None
+    circumcised: str | None = None
+    career_length: str | None = None
+    tattoos: str | None = None
+    piercings: str | None = None
     urls: tuple[str, ...] | None = None
     details: str | None = None
     rating100: int | None = None
     favorite: bool = False
     ignore_auto_tag: bool = False
     stash_ids: tuple[StashBoxId, ...] = ()
+    custom_fields: Annotated[
+        dict[str, Any], _since("Performer.custom_fields", "0.28")
+    ] = {}
+    created_at: str = ""
+    updated_at: str = ""
+    tags: tuple[Ref, ...] = ()
 
     def __post_init__(self) -> None:
         """Give the lists an order."""
         _PERFORMER_LISTS.sort(self)
 
 
-_STUDIO_LISTS = _Unordered("aliases", "stash_ids")
+_STUDIO_LISTS = _Unordered("aliases", "stash_ids", "tags")
 
 
 class Studio(Payload, frozen=True, kw_only=True):
@@ -415,12 +518,15 @@ class Studio(Payload, frozen=True, kw_only=True):
     name: str
     aliases: tuple[str, ...] = ()
     parent_studio: Ref | None = None
-    urls: tuple[str, ...] | None = None
+    urls: Annotated[tuple[str, ...] | None, _since("Studio.urls", "0.30")] = None
     details: str | None = None
     rating100: int | None = None
     favorite: bool = False
     ignore_auto_tag: bool = False
     stash_ids: tuple[StashBoxId, ...] = ()
+    created_at: str = ""
+    updated_at: str = ""
+    tags: tuple[Ref, ...] = ()
 
     def __post_init__(self) -> None:
         """Give the lists an order."""

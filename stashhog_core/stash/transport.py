@@ -5,8 +5,9 @@ Stash has no body; GraphQL errors come with status 200; invalid documents with 4
 """
 
 import logging
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import httpx
@@ -23,7 +24,7 @@ from stashhog_core.errors import (
 from stashhog_core.http_errors import fault, is_loopback
 from stashhog_core.progress import before_write
 from stashhog_core.settings import StashSettings
-from stashhog_core.stash.documents import Operation
+from stashhog_core.stash.documents import YOUNGER_FIELDS, Operation
 from stashhog_core.stash.payloads import GraphQLError
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ _CONNECT_TIMEOUT_SECONDS = 10.0
 _PANIC = "Internal system error"
 # SQLite's words; the transaction has been rolled back.
 _LOCKED = ("database is locked", "database table is locked", "SQLITE_BUSY")
+_UNKNOWN = re.compile(r'Cannot query field "(?P<field>\w+)" on type "(?P<type>\w+)"')
 # Where a cover or a picture of a marker was never made, Stash serves one of these:
 # type and size.
 _PLACEHOLDERS = (("image/svg+xml", None), ("image/png", 1199))
@@ -61,6 +63,7 @@ class Transport:
             )
         self.timeout_seconds = settings.timeout_seconds
         self._retry_delays_seconds = retry_delays_seconds
+        self._unknown: frozenset[str] = frozenset()
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
         # Stash refuses any key it does not know, even where it asks for none.
         if settings.api_key and (key := settings.api_key.get_secret_value()):
@@ -111,16 +114,22 @@ class Transport:
             RefusedError: Stash answered with an error.
             UnreadableError: The answer is none of a Stash server.
         """
-        body = msgspec.json.encode(
-            {
-                "operationName": operation.name,
-                "query": operation.text,
-                "variables": variables or {},
-            }
-        )
 
         def post() -> T | None:
-            return self._post(operation, body, timeout_seconds)
+            unknown = self._unknown
+            body = {
+                "operationName": operation.name,
+                "query": operation.text_without(unknown),
+                "variables": variables or {},
+            }
+            try:
+                return self._post(operation, msgspec.json.encode(body), timeout_seconds)
+            except _UnknownFieldsError as error:
+                if error.names <= unknown:
+                    raise self._graphql_error(operation.name, error.errors) from None
+                # Stash checks a whole document before it does anything of it.
+                self._do_without(error.names)
+            return post()
 
         if operation.reads and timeout_seconds is None:
             return self._again(operation.name, post)
@@ -167,10 +176,22 @@ class Transport:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._no_stash(response) from error
         if envelope.errors:
+            if unknown := _unknown_fields(envelope.errors):
+                raise _UnknownFieldsError(unknown, envelope.errors)
             raise self._graphql_error(operation.name, envelope.errors)
         if envelope.data is None:
             raise self._no_stash(response)
         return operation.answer_of(envelope.data)
+
+    def _do_without(self, names: frozenset[str]) -> None:
+        """Leave out of all documents what this server does not know."""
+        for name in sorted(names - self._unknown):
+            logger.info(
+                "This Stash has no %s, which Stash %s and later have; it stays empty",
+                name,
+                YOUNGER_FIELDS[name],
+            )
+        self._unknown |= names
 
     def _probe(self, path: str) -> bool:
         try:
@@ -300,3 +321,21 @@ def _whole_size(response: httpx.Response) -> int | None:
     if not told and not is_part and "Content-Encoding" not in headers:
         told = headers.get("Content-Length", "")
     return int(told) if told.isdecimal() else None
+
+
+class _UnknownFieldsError(Exception):
+    """The server is too old for these fields, and can be asked without them."""
+
+    def __init__(self, names: frozenset[str], errors: tuple[GraphQLError, ...]) -> None:
+        super().__init__(names, errors)
+        self.names = names
+        self.errors = errors
+
+
+def _unknown_fields(errors: Sequence[GraphQLError]) -> frozenset[str]:
+    """Return the fields that older servers lack, if these errors are about no other."""
+    found = {
+        f"{told['type']}.{told['field']}" if told else ""
+        for told in (_UNKNOWN.match(error.message) for error in errors)
+    }
+    return frozenset(found) if found <= YOUNGER_FIELDS.keys() else frozenset()

@@ -15,7 +15,8 @@ Hash = int
 
 def row_hash(row: Payload) -> Hash:
     """Return the hash of all that a row holds."""
-    text = msgspec.json.encode(row)
+    # Custom fields come in any order.
+    text = msgspec.json.encode(row, order="deterministic")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
 
 

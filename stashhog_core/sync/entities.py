@@ -18,10 +18,12 @@ from stashhog_core.db.models import (
     Marker,
     MarkerTag,
     Performer,
+    PerformerTag,
     Scene,
     ScenePerformer,
     SceneTag,
     Studio,
+    StudioTag,
     Tag,
     TagParent,
 )
@@ -33,11 +35,13 @@ from stashhog_core.sync.rows import (
     PERFORMER_COLUMNS,
     STUDIO_COLUMNS,
     TAG_COLUMNS,
+    Row,
     performer_row,
     plain_text,
     studio_row,
     tag_parent_rows,
     tag_row,
+    tag_rows_of,
 )
 from stashhog_core.sync.source import Source
 
@@ -114,36 +118,70 @@ def store_entities(
     if not ids:
         return set()
     rows = [listing.rows[id_] for id_ in sorted(ids)]
-    if listing.kind == "tag":
-        changed = _store_tags(session, _of(rows, payloads.Tag))
-    elif listing.kind == "performer":
-        changed = _changed(
-            session,
-            Performer,
-            PERFORMER_COLUMNS,
-            [performer_row(row) for row in _of(rows, payloads.Performer)],
-        )
-    else:
-        changed = _store_studios(session, _of(rows, payloads.Studio))
+    changed = _STORES[listing.kind](session, rows)
+    for links in LINKS[listing.kind]:
+        changed |= _store_links(session, links, rows)
     note_entities(
         session, listing.kind, {row.id: listing.hashes[row.id] for row in rows}
     )
     return changed
 
 
-def _store_tags(session: Session, tags: Sequence[payloads.Tag]) -> set[int]:
-    changed = _changed(session, Tag, TAG_COLUMNS, [tag_row(tag) for tag in tags])
-    links = [link for tag in tags for link in tag_parent_rows(tag)]
-    store_stubs(session, "tag", {parent_id for _, parent_id in links})
+@dataclass(frozen=True)
+class Links:
+    """A table that gives the rows of a kind some tags.
+
+    Attributes:
+        name: What the tags are to the row.
+        model: The table.
+        column: Its column that names the row; the other one is a tag's.
+        rows_of: Makes the links of a row.
+    """
+
+    name: str
+    model: type[TagParent] | type[PerformerTag] | type[StudioTag]
+    column: str
+    rows_of: Callable[[Any], list[Row]]
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """The columns of what `rows_of` makes."""
+        return self.column, "parent_id" if self.model is TagParent else "tag_id"
+
+
+LINKS: Mapping[str, Sequence[Links]] = {
+    "tag": [Links("parents", TagParent, "tag_id", tag_parent_rows)],
+    "performer": [Links("tags", PerformerTag, "performer_id", tag_rows_of)],
+    "studio": [Links("tags", StudioTag, "studio_id", tag_rows_of)],
+}
+
+
+def _store_links(
+    session: Session, links: Links, rows: Sequence[EntityPayload]
+) -> set[int]:
+    """Make the links of these rows what they are in Stash; return the changed rows."""
+    wanted = [link for row in rows for link in links.rows_of(row)]
+    store_stubs(session, "tag", {tag_id for _, tag_id in wanted})
     moved = replace_children_returning(
         session,
-        TagParent,
-        "tag_id",
-        [tag.id for tag in tags],
-        ("tag_id", "parent_id"),
-        links,
+        links.model,
+        links.column,
+        [row.id for row in rows],
+        links.columns,
+        wanted,
     )
-    return changed | set(moved)
+    return set(moved)
+
+
+def _store_tags(session: Session, tags: Sequence[payloads.Tag]) -> set[int]:
+    return _changed(session, Tag, TAG_COLUMNS, [tag_row(tag) for tag in tags])
+
+
+def _store_performers(
+    session: Session, performers: Sequence[payloads.Performer]
+) -> set[int]:
+    rows = [performer_row(performer) for performer in performers]
+    return _changed(session, Performer, PERFORMER_COLUMNS, rows)
 
 
 def _store_studios(session: Session, studios: Sequence[payloads.Studio]) -> set[int]:
@@ -153,6 +191,13 @@ def _store_studios(session: Session, studios: Sequence[payloads.Studio]) -> set[
     return _changed(
         session, Studio, STUDIO_COLUMNS, [studio_row(studio) for studio in studios]
     )
+
+
+_STORES: Mapping[str, Callable[[Session, Sequence[Any]], set[int]]] = {
+    "tag": _store_tags,
+    "performer": _store_performers,
+    "studio": _store_studios,
+}
 
 
 def entity_ids(session: Session) -> dict[str, set[int]]:
@@ -212,8 +257,3 @@ def _changed(
 ) -> set[int]:
     keys = merge_rows_returning(session, model, columns, rows, "id")
     return {*keys.created, *keys.updated}
-
-
-def _of(rows: Sequence[EntityPayload], kind: type[Any]) -> list[Any]:
-    """Narrow rows to the type their listing holds."""
-    return [row for row in rows if isinstance(row, kind)]

@@ -11,7 +11,7 @@ from stashhog_core.db.models import Manifest
 from stashhog_core.stash import payloads
 from stashhog_core.sync.difference import Hash, row_hash
 
-_FORM = 2
+_FORM = 3
 """Goes into the hashes of scenes' content: raised when rows are made otherwise."""
 
 

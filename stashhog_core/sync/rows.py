@@ -17,6 +17,7 @@ from stashhog_core.sync.times import parse_stash_time
 
 Row = tuple[Any, ...]
 
+_STASH_TIMES = ("stash_created_at", "stash_updated_at")
 TAG_COLUMNS = (
     "id",
     "name",
@@ -25,6 +26,8 @@ TAG_COLUMNS = (
     "aliases",
     "favorite",
     "ignore_auto_tag",
+    "stash_ids",
+    *_STASH_TIMES,
     "missing_since",
 )
 PERFORMER_COLUMNS = (
@@ -34,13 +37,28 @@ PERFORMER_COLUMNS = (
     "aliases",
     "gender",
     "birthdate",
+    "death_date",
+    "ethnicity",
     "country",
+    "eye_color",
+    "hair_color",
+    "height_cm",
+    "weight",
+    "measurements",
+    "fake_tits",
+    "penis_length",
+    "circumcised",
+    "career_length",
+    "tattoos",
+    "piercings",
     "urls",
     "details",
     "rating100",
     "favorite",
     "ignore_auto_tag",
     "stash_ids",
+    "custom_fields",
+    *_STASH_TIMES,
     "missing_since",
 )
 STUDIO_COLUMNS = (
@@ -54,6 +72,7 @@ STUDIO_COLUMNS = (
     "favorite",
     "ignore_auto_tag",
     "stash_ids",
+    *_STASH_TIMES,
     "missing_since",
 )
 SCENE_COLUMNS = (
@@ -68,6 +87,9 @@ SCENE_COLUMNS = (
     "organized",
     "play_count",
     "o_counter",
+    "last_played_at",
+    "resume_time_seconds",
+    "play_duration_seconds",
     "interactive",
     "interactive_speed",
     "studio_id",
@@ -95,6 +117,7 @@ FILE_COLUMNS = (
     "bit_rate",
     "video_codec",
     "audio_codec",
+    *_STASH_TIMES,
 )
 FINGERPRINT_COLUMNS = ("scene_id", "file_id", "kind", "value")
 MARKER_COLUMNS = (
@@ -104,8 +127,11 @@ MARKER_COLUMNS = (
     "seconds",
     "end_seconds",
     "primary_tag_id",
+    "stash_created_at",
     "stash_updated_text",
 )
+MARKER_TIMES = 2
+"""The last so many columns of a marker say nothing of what it marks."""
 
 
 def tag_row(tag: Tag) -> Row:
@@ -118,6 +144,9 @@ def tag_row(tag: Tag) -> Row:
         _texts(tag.aliases),
         tag.favorite,
         tag.ignore_auto_tag,
+        _stash_ids(tag.stash_ids),
+        parse_stash_time(tag.created_at),
+        parse_stash_time(tag.updated_at),
         None,
     )
 
@@ -131,13 +160,29 @@ def performer_row(performer: Performer) -> Row:
         _texts(performer.alias_list),
         performer.gender,
         performer.birthdate,
+        performer.death_date,
+        plain_text(performer.ethnicity),
         plain_text(performer.country),
+        plain_text(performer.eye_color),
+        plain_text(performer.hair_color),
+        performer.height_cm,
+        performer.weight,
+        plain_text(performer.measurements),
+        plain_text(performer.fake_tits),
+        performer.penis_length,
+        performer.circumcised,
+        plain_text(performer.career_length),
+        plain_text(performer.tattoos),
+        plain_text(performer.piercings),
         _texts(performer.urls),
         plain_text(performer.details),
         performer.rating100,
         performer.favorite,
         performer.ignore_auto_tag,
         _stash_ids(performer.stash_ids),
+        _plain_json(performer.custom_fields),
+        parse_stash_time(performer.created_at),
+        parse_stash_time(performer.updated_at),
         None,
     )
 
@@ -155,6 +200,8 @@ def studio_row(studio: Studio) -> Row:
         studio.favorite,
         studio.ignore_auto_tag,
         _stash_ids(studio.stash_ids),
+        parse_stash_time(studio.created_at),
+        parse_stash_time(studio.updated_at),
         None,
     )
 
@@ -173,11 +220,24 @@ def scene_row(scene: Scene) -> Row:
         scene.organized,
         scene.play_count or 0,
         scene.o_counter or 0,
+        parse_stash_time(scene.last_played_at or ""),
+        scene.resume_time or 0.0,
+        scene.play_duration or 0.0,
         scene.interactive,
         scene.interactive_speed,
         scene.studio.id if scene.studio else None,
-        [{"id": g.group.id, "scene_index": g.scene_index} for g in scene.groups],
-        [{"id": gallery.id} for gallery in scene.galleries],
+        [
+            {
+                "id": place.group.id,
+                "name": plain_text(place.group.name),
+                "scene_index": place.scene_index,
+            }
+            for place in scene.groups
+        ],
+        [
+            {"id": gallery.id, "name": plain_text(gallery.name)}
+            for gallery in scene.galleries
+        ],
         _stash_ids(scene.stash_ids),
         [
             {"language_code": c.language_code, "caption_type": c.caption_type}
@@ -209,6 +269,8 @@ def file_rows(scene: Scene | SceneFiles) -> list[Row]:
             file.bit_rate,
             plain_text(file.video_codec),
             plain_text(file.audio_codec),
+            parse_stash_time(file.created_at),
+            parse_stash_time(file.updated_at),
         )
         for position, file in enumerate(files.values())
     ]
@@ -234,6 +296,7 @@ def marker_rows(scene: Scene) -> list[Row]:
             marker.seconds,
             marker.end_seconds,
             marker.primary_tag.id,
+            parse_stash_time(marker.created_at),
             marker.updated_at,
         )
         for marker in scene.scene_markers
@@ -262,6 +325,11 @@ def performer_link_rows(scene: Scene) -> list[Row]:
 def tag_parent_rows(tag: Tag) -> list[Row]:
     """Return the tags that `tag` lies under."""
     return [(tag.id, parent_id) for parent_id in _ids(tag.parents)]
+
+
+def tag_rows_of(owner: Performer | Studio) -> list[Row]:
+    """Return the tags of a performer or studio."""
+    return [(owner.id, tag_id) for tag_id in _ids(owner.tags)]
 
 
 def referenced_ids(scenes: Collection[Scene]) -> Mapping[str, set[int]]:
@@ -298,6 +366,17 @@ def plain_text(value: str | None) -> str:
     """Return a text as it is mirrored."""
     # PostgreSQL's text cannot hold a NUL; SQLite's, and so Stash's, can.
     return (value or "").replace("\0", "")
+
+
+def _plain_json(value: Any) -> Any:
+    """Return a value of JSON as it is mirrored: PostgreSQL's holds no NUL either."""
+    if isinstance(value, str):
+        return plain_text(value)
+    if isinstance(value, list):
+        return [_plain_json(item) for item in value]
+    if isinstance(value, dict):
+        return {plain_text(key): _plain_json(item) for key, item in value.items()}
+    return value
 
 
 def _texts(values: Iterable[str] | None) -> list[str]:

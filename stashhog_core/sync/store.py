@@ -35,6 +35,7 @@ from stashhog_core.sync.mirrored import (
     mirrored_scenes,
 )
 from stashhog_core.sync.rows import (
+    MARKER_TIMES,
     SCENE_COLUMNS,
     Row,
     marker_tag_rows,
@@ -233,13 +234,14 @@ def _with_other_markers(
 ) -> tuple[set[int], set[int]]:
     """Return scenes whose markers are stored otherwise, and of these: want other media.
 
-    A later time of change alone, as of a marker that we made ourselves, wants none.
+    Other times alone, as of a marker that we made ourselves, want none.
     """
     ids = [scene.id for scene in scenes]
     mine = set(mirrored_children(session, "markers", ids))
     theirs = set(_children("markers", scenes))
     column = CHILDREN["markers"].scene
-    other = {row[:-1] for row in mine} ^ {row[:-1] for row in theirs}
+    other = {row[:-MARKER_TIMES] for row in mine}
+    other ^= {row[:-MARKER_TIMES] for row in theirs}
     tags = set(mirrored_children(session, MARKER_TAGS, ids)) if mine else set()
     wanted = {row for scene in scenes for row in marker_tag_rows(scene)}
     remarked = {row[column] for row in other} | {row[-1] for row in tags ^ wanted}

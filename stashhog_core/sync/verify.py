@@ -21,13 +21,13 @@ from stashhog_core.db.models import (
     Scene,
     Studio,
     Tag,
-    TagParent,
 )
 from stashhog_core.db.session import Database
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, VerifyMirrorResult
 from stashhog_core.sync import rows
+from stashhog_core.sync.entities import LINKS
 from stashhog_core.sync.job import JOB
 from stashhog_core.sync.mirrored import (
     differing_fields,
@@ -218,12 +218,13 @@ def _entity_differences(
                     (kind, entity.id, *found)
                     for found in differing_fields(columns, row_of(entity), row)
                 )
-    parents = grouped(_select(session, TagParent, ("tag_id", "parent_id")), 0)
-    for tag in listings["tag"]:
-        theirs = set(rows.tag_parent_rows(tag))
-        mine = parents.get(tag.id, set())
-        if theirs != mine:
-            yield "tag", tag.id, "parents", theirs - mine, mine - theirs
+        for links in LINKS[kind]:
+            tagged = grouped(_select(session, links.model, links.columns), 0)
+            for entity in listings[kind]:
+                theirs = set(links.rows_of(entity))
+                mine = tagged.get(entity.id, set())
+                if theirs != mine:
+                    yield kind, entity.id, links.name, theirs - mine, mine - theirs
 
 
 def _select(session: Session, model: Any, columns: Sequence[str]) -> list[rows.Row]:

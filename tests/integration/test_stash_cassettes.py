@@ -118,7 +118,7 @@ def test_scan(play: Play, settings: StashSettings) -> None:
         assert (job_id, job.id, job.status, job.error) == (1, 1, "FINISHED", None)
         assert job.description == "Scanning..."
         assert job.progress == 1
-        assert job.add_time.startswith("2026-11-21T")
+        assert job.add_time.startswith("2026-11-28T")
         assert stash.find_job(424242) is None
         assert stash.job_queue() == []
 

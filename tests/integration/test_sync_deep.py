@@ -10,16 +10,25 @@ from stashhog_core.db.models import Scene, SceneFile, SceneFingerprint
 from stashhog_core.db.session import Database
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
-from stashhog_core.stash.payloads import Caption, Fingerprint, GroupRef, Ref
+from stashhog_core.stash.payloads import (
+    Caption,
+    Fingerprint,
+    Gallery,
+    Group,
+    GroupRef,
+)
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.verify import verify_mirror
-from tests.fake_stash import FakeStash, refs
+from tests.fake_stash import FakeStash
 from tests.mirroring import run as mirror
 
 pytestmark = pytest.mark.slow
 
-GROUPS = (GroupRef(group=Ref(id=1), scene_index=2), GroupRef(group=Ref(id=3)))
-OTHER_PLACE = (GROUPS[0], GroupRef(group=Ref(id=3), scene_index=1))
+FILM, SERIES = Group(id=1, name="film"), Group(id=3, name="series")
+GROUPS = (GroupRef(group=FILM, scene_index=2), GroupRef(group=SERIES))
+OTHER_PLACE = (GROUPS[0], GroupRef(group=SERIES, scene_index=1))
+OTHER_NAME = (GroupRef(group=Group(id=1, name="other"), scene_index=2), GROUPS[1])
+GALLERIES = (Gallery(id=4, title="four"), Gallery(id=5, title="five"))
 
 LONG_AGO = "2000-01-01T00:00:00Z"
 """Before every baseline: a file of that time was not scanned anew."""
@@ -30,7 +39,7 @@ def stash(database: Database) -> FakeStash:
     """A library of two scenes, all mirrored, and known to be."""
     stash = FakeStash()
     for _ in range(2):
-        stash.add_scene(groups=GROUPS, galleries=refs(5, 4), play_count=1, o_counter=1)
+        stash.add_scene(groups=GROUPS, galleries=GALLERIES, play_count=1, o_counter=1)
     run(stash, database)
     run(stash, database)
     return stash
@@ -51,7 +60,11 @@ def is_right(stash: FakeStash, database: Database) -> bool:
     [
         pytest.param({"groups": ()}, id="no group"),
         pytest.param({"groups": OTHER_PLACE}, id="place in a group"),
-        pytest.param({"galleries": refs(4)}, id="gallery"),
+        pytest.param({"groups": OTHER_NAME}, id="name of a group"),
+        pytest.param({"last_played_at": "2026-01-01T00:00:00Z"}, id="last_played_at"),
+        pytest.param({"resume_time": 7.5}, id="resume_time"),
+        pytest.param({"play_duration": 99.25}, id="play_duration"),
+        pytest.param({"galleries": GALLERIES[:1]}, id="gallery"),
         pytest.param({"play_count": 2}, id="play_count"),
         pytest.param({"o_counter": None}, id="o_counter"),
         pytest.param(

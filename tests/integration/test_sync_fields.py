@@ -11,10 +11,12 @@ from stashhog_core.db.models import (
     Marker,
     MarkerTag,
     Performer,
+    PerformerTag,
     Scene,
     SceneFile,
     SceneFingerprint,
     Studio,
+    StudioTag,
     Tag,
 )
 from stashhog_core.db.session import Database
@@ -37,11 +39,30 @@ SCENE: dict[str, Any] = {
     "o_counter": 2,
     "interactive": True,
     "interactive_speed": 120,
-    "groups": [{"group": {"id": 5}, "scene_index": 2}, {"group": {"id": 6}}],
-    "galleries": [{"id": 9}],
+    "last_played_at": "2024-07-01T10:00:00Z",
+    "resume_time": 61.25,
+    "play_duration": 3600.5,
+    "groups": [
+        {"group": {"id": 5, "name": "Film"}, "scene_index": 2},
+        {"group": {"id": 6, "name": "Series"}},
+    ],
+    "galleries": [
+        {"id": 7, "title": "Named", "folder": {"path": "/pictures/a"}},
+        {"id": 8, "title": "", "folder": {"path": "/pictures/b"}},
+        {"id": 9, "title": None, "files": [{"path": "/pictures/c.zip"}]},
+    ],
     "stash_ids": [BOX],
     "captions": [{"language_code": "de", "caption_type": "srt"}],
     "created_at": "2024-03-31T01:59:59+01:00",
+}
+PLAYED = {"last_played_at", "resume_time", "play_duration"}
+TIMES = {
+    "created_at": "2024-01-01T00:00:00+01:00",
+    "updated_at": "2024-02-01T00:00:00+01:00",
+}
+MIRRORED_TIMES = {
+    "stash_created_at": datetime(2023, 12, 31, 23, tzinfo=UTC),
+    "stash_updated_at": datetime(2024, 1, 31, 23, tzinfo=UTC),
 }
 PERFORMER: dict[str, Any] = {
     "name": "Who",
@@ -49,13 +70,27 @@ PERFORMER: dict[str, Any] = {
     "alias_list": ["She", "{a,b}"],
     "gender": "FEMALE",
     "birthdate": "1990-05-17",
+    "death_date": "2090",
+    "ethnicity": "Of one",
     "country": "DE",
+    "eye_color": "green",
+    "hair_color": "red",
+    "height_cm": 180,
+    "weight": 70,
+    "measurements": "90-60-90",
+    "fake_tits": "no",
+    "penis_length": 12.5,
+    "circumcised": "CUT",
+    "career_length": "2010 - 2020",
+    "tattoos": "a rose",
+    "piercings": "ears",
     "urls": ["https://who.invalid"],
     "details": "Said to be …",
     "rating100": 40,
     "favorite": True,
     "ignore_auto_tag": True,
     "stash_ids": [BOX],
+    "custom_fields": {"text": "a", "number": 1.5, "none": None, "list": [1, {"b": 2}]},
 }
 STUDIO: dict[str, Any] = {
     "name": "Studio",
@@ -74,6 +109,7 @@ TAG: dict[str, Any] = {
     "aliases": ["Tags"],
     "favorite": True,
     "ignore_auto_tag": True,
+    "stash_ids": [BOX],
 }
 
 
@@ -81,9 +117,11 @@ TAG: dict[str, Any] = {
 def stash() -> FakeStash:
     """A scene, a performer, a studio, a tag and a marker, all their fields set."""
     stash = FakeStash()
-    tag, further = stash.add_tag(**TAG), stash.add_tag("further")
-    who, parent = stash.add_performer(**PERFORMER), stash.add_studio("parent")
-    studio = stash.add_studio(**STUDIO, parent_studio=Ref(id=parent))
+    tag, further = stash.add_tag(**TAG, **TIMES), stash.add_tag("further")
+    who = stash.add_performer(**PERFORMER, **TIMES, tags=refs(tag, further))
+    parent = stash.add_studio("parent")
+    own = {"parent_studio": Ref(id=parent), "tags": refs(further)}
+    studio = stash.add_studio(**STUDIO, **TIMES, **own)
     first = msgspec.structs.replace(
         stash.new_file("/data/a\tb.mp4"), mod_time="2024-06-01T12:00:00.25+02:00"
     )
@@ -142,9 +180,20 @@ def test_scene(session_after: Any, stash: FakeStash) -> None:
 
     assert_has(
         mine,
-        SCENE
+        {name: value for name, value in SCENE.items() if name not in PLAYED}
         | {
-            "groups": [{"id": 5, "scene_index": 2}, {"id": 6, "scene_index": None}],
+            "groups": [
+                {"id": 5, "name": "Film", "scene_index": 2},
+                {"id": 6, "name": "Series", "scene_index": None},
+            ],
+            "galleries": [
+                {"id": 7, "name": "Named"},
+                {"id": 8, "name": "b"},
+                {"id": 9, "name": "c.zip"},
+            ],
+            "last_played_at": datetime(2024, 7, 1, 10, tzinfo=UTC),
+            "resume_time_seconds": 61.25,
+            "play_duration_seconds": 3600.5,
             "created_at": mine.created_at,
             "stash_created_at": datetime(2024, 3, 31, 0, 59, 59, tzinfo=UTC),
             "stash_updated_text": theirs.updated_at,
@@ -177,6 +226,8 @@ def test_files(session_after: Any, stash: FakeStash) -> None:
             "bit_rate": 5_000_000,
             "video_codec": "h264",
             "audio_codec": "aac",
+            "stash_created_at": datetime.fromisoformat(theirs.files[0].created_at),
+            "stash_updated_at": datetime.fromisoformat(theirs.files[0].updated_at),
         },
     )
     assert (second.position, second.path) == (1, "/data/second.mkv")
@@ -190,29 +241,44 @@ def test_files(session_after: Any, stash: FakeStash) -> None:
     }
 
 
-def test_marker(session_after: Any) -> None:
+def test_marker(session_after: Any, stash: FakeStash) -> None:
     """With its end, its primary tag and its further ones."""
     mine = session_after.scalars(select(Marker)).one()
+    (scene,) = stash.scene_rows.values()
 
     assert_has(
         mine,
-        {"title": "Marker", "seconds": 1.5, "end_seconds": 9.25, "primary_tag_id": 1},
+        {
+            "title": "Marker",
+            "seconds": 1.5,
+            "end_seconds": 9.25,
+            "primary_tag_id": 1,
+            "stash_created_at": datetime.fromisoformat(
+                scene.scene_markers[0].created_at
+            ),
+            "stash_updated_text": scene.scene_markers[0].updated_at,
+        },
     )
     assert session_after.scalars(select(MarkerTag.tag_id)).all() == [2]
 
 
 def test_performer(session_after: Any) -> None:
     """Its other names are called aliases, as those of tags and studios are."""
-    expected = PERFORMER | {"aliases": PERFORMER["alias_list"]}
+    expected = PERFORMER | MIRRORED_TIMES | {"aliases": PERFORMER["alias_list"]}
     del expected["alias_list"]
     assert_has(session_after.scalars(select(Performer)).one(), expected)
+    tags = select(PerformerTag.performer_id, PerformerTag.tag_id).order_by("tag_id")
+    assert session_after.execute(tags).all() == [(3, 1), (3, 2)]
 
 
 def test_studio(session_after: Any) -> None:
-    """With the studio it belongs to."""
-    assert_has(session_after.get(Studio, 5), STUDIO | {"parent_id": 4})
+    """With the studio it belongs to, and its tags."""
+    expected = STUDIO | MIRRORED_TIMES | {"parent_id": 4}
+    assert_has(session_after.get(Studio, 5), expected)
+    tags = select(StudioTag.studio_id, StudioTag.tag_id)
+    assert session_after.execute(tags).all() == [(5, 2)]
 
 
 def test_tag(session_after: Any) -> None:
     """With all but its parents, which are rows of their own."""
-    assert_has(session_after.get(Tag, 1), TAG)
+    assert_has(session_after.get(Tag, 1), TAG | MIRRORED_TIMES)

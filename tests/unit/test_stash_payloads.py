@@ -29,7 +29,10 @@ def whole_scene() -> dict[str, Any]:
         stash.add_marker(scene, tag)
     stash.edit_markers(scene, tags=refs(4, 5, 6))
     lists = {
-        "groups": [{"group": {"id": i}, "scene_index": None} for i in (7, 8, 9)],
+        "groups": [
+            {"group": {"id": i, "name": f"film {i}"}, "scene_index": None}
+            for i in (7, 8, 9)
+        ],
         "galleries": [{"id": i} for i in (7, 8, 9)],
         "captions": [
             {"language_code": code, "caption_type": kind}
@@ -96,8 +99,8 @@ def test_order_of_aliases_means_nothing(chance: Random) -> None:
     aliases = ["b", "a", "c"]
     rows: list[tuple[Any, dict[str, Any]]] = [
         (Tag, {**named, "aliases": aliases, "parents": [{"id": 3}, {"id": 2}]}),
-        (Performer, {**named, "alias_list": aliases}),
-        (Studio, {**named, "aliases": aliases}),
+        (Performer, {**named, "alias_list": aliases, "tags": [{"id": 3}, {"id": 2}]}),
+        (Studio, {**named, "aliases": aliases, "tags": [{"id": 3}, {"id": 2}]}),
     ]
 
     for kind, wire in rows:

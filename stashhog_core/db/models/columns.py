@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from sqlalchemy import (
     BigInteger,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     MetaData,
@@ -26,6 +27,7 @@ RowId = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True)]
 Words = Annotated[str, mapped_column(Text, server_default="")]
 Flag = Annotated[bool, mapped_column(server_default=text("false"))]
 Count = Annotated[int, mapped_column(BigInteger, server_default=text("0"))]
+Duration = Annotated[float, mapped_column(Double, server_default=text("0"))]
 Names = Annotated[
     list[str], mapped_column(ARRAY(Text), server_default=text("'{}'::text[]"))
 ]

@@ -6,6 +6,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from stashhog_core.db.models.columns import (
     Base,
     Count,
+    Duration,
+    Facts,
     Flag,
     Moment,
     Names,
@@ -34,6 +36,8 @@ class Studio(Base):
     favorite: Mapped[Flag]
     ignore_auto_tag: Mapped[Flag]
     stash_ids: Mapped[Records]
+    stash_created_at: Mapped[Moment | None]
+    stash_updated_at: Mapped[Moment | None]
     missing_since: Mapped[Moment | None]
 
 
@@ -48,13 +52,30 @@ class Performer(Base):
     aliases: Mapped[Names]
     gender: Mapped[str | None] = mapped_column(Text)
     birthdate: Mapped[str | None] = mapped_column(Text)
+    death_date: Mapped[str | None] = mapped_column(Text)
+    ethnicity: Mapped[Words]
     country: Mapped[Words]
+    eye_color: Mapped[Words]
+    hair_color: Mapped[Words]
+    height_cm: Mapped[int | None]
+    # In kilograms.
+    weight: Mapped[int | None]
+    measurements: Mapped[Words]
+    fake_tits: Mapped[Words]
+    penis_length: Mapped[float | None]
+    circumcised: Mapped[str | None] = mapped_column(Text)
+    career_length: Mapped[Words]
+    tattoos: Mapped[Words]
+    piercings: Mapped[Words]
     urls: Mapped[Names]
     details: Mapped[Words]
     rating100: Mapped[int | None]
     favorite: Mapped[Flag]
     ignore_auto_tag: Mapped[Flag]
     stash_ids: Mapped[Records]
+    custom_fields: Mapped[Facts]
+    stash_created_at: Mapped[Moment | None]
+    stash_updated_at: Mapped[Moment | None]
     missing_since: Mapped[Moment | None]
 
 
@@ -70,6 +91,9 @@ class Tag(Base):
     aliases: Mapped[Names]
     favorite: Mapped[Flag]
     ignore_auto_tag: Mapped[Flag]
+    stash_ids: Mapped[Records]
+    stash_created_at: Mapped[Moment | None]
+    stash_updated_at: Mapped[Moment | None]
     missing_since: Mapped[Moment | None]
 
     __table_args__ = (Index("ix_tag_name_lower", func.lower(text("name"))),)
@@ -85,6 +109,38 @@ class TagParent(Base):
     )
     parent_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("tag.id", ondelete="CASCADE"), primary_key=True
+    )
+
+
+class PerformerTag(Base):
+    """A tag of a performer."""
+
+    __tablename__ = "performer_tag"
+
+    performer_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("performer.id", ondelete="CASCADE"), primary_key=True
+    )
+    tag_id: Mapped[int] = mapped_column(
+        BigInteger,
+        ForeignKey("tag.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    )
+
+
+class StudioTag(Base):
+    """A tag of a studio."""
+
+    __tablename__ = "studio_tag"
+
+    studio_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("studio.id", ondelete="CASCADE"), primary_key=True
+    )
+    tag_id: Mapped[int] = mapped_column(
+        BigInteger,
+        ForeignKey("tag.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
     )
 
 
@@ -105,6 +161,9 @@ class Scene(Base):
     organized: Mapped[Flag]
     play_count: Mapped[Count]
     o_counter: Mapped[Count]
+    last_played_at: Mapped[Moment | None]
+    resume_time_seconds: Mapped[Duration]
+    play_duration_seconds: Mapped[Duration]
     interactive: Mapped[Flag]
     interactive_speed: Mapped[int | None]
     studio_id: Mapped[int | None] = mapped_column(
@@ -158,6 +217,8 @@ class SceneFile(Base):
     bit_rate: Mapped[int | None] = mapped_column(BigInteger)
     video_codec: Mapped[Words]
     audio_codec: Mapped[Words]
+    stash_created_at: Mapped[Moment | None]
+    stash_updated_at: Mapped[Moment | None]
 
 
 class SceneFingerprint(Base):
@@ -216,6 +277,7 @@ class Marker(Base):
     primary_tag_id: Mapped[int | None] = mapped_column(
         BigInteger, ForeignKey("tag.id", ondelete="SET NULL"), index=True
     )
+    stash_created_at: Mapped[Moment | None]
     stash_updated_text: Mapped[Words]
 
 
