@@ -12,7 +12,11 @@ from rich.table import Table
 
 from flows._run_here import console, open_session, print_json, run_here
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.report import counted, left_alone_in_words, review_in_words
+from stashhog_core.report import (
+    counted,
+    left_alone_in_words,
+    review_in_words,
+)
 from stashhog_core.settings import get_settings
 from stashhog_core.stash_params import MAX_ID
 from stashhog_core.validation import first_problem
@@ -24,6 +28,18 @@ app = typer.Typer(help="Plans of proposed changes.", no_args_is_help=True)
 
 Fields = Literal[
     "tags", "performers", "studio", "title", "details", "date", "code", "markers"
+]
+
+State = Literal[
+    "pending",
+    "approved",
+    "rejected",
+    "applied",
+    "already",
+    "conflict",
+    "skipped",
+    "failed",
+    "undone",
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -72,17 +88,24 @@ Again = Annotated[
 @app.command("list")
 def list_plans(
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    attention: Annotated[
+        bool,
+        typer.Option(
+            "--attention",
+            help="Only plans with failed changes, which Stash refused in several runs.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the plans, newest first."""
     from stashhog_core.analysis.plans import list_plans as read_plans
 
     with open_session() as session:
-        plans = read_plans(session, limit=limit)
+        plans = read_plans(session, limit=limit, attention=attention)
     if as_json:
         print_json([plan.model_dump(mode="json") for plan in plans])
         return
-    table = Table("Id", "Plan", "State", "Changes", "Applied", "Created")
+    table = Table("Id", "Plan", "State", "Changes", "Applied", "Failed", "Created")
     for plan in plans:
         table.add_row(
             str(plan.id),
@@ -90,6 +113,7 @@ def list_plans(
             plan.state,
             str(plan.changes),
             str(plan.applied),
+            str(plan.needs_attention or ""),
             f"{plan.created_at:%Y-%m-%d %H:%M} UTC",
         )
     console.print(table)
@@ -102,6 +126,9 @@ def show_plan(
         bool, typer.Option("--by-value", help="One row per value, not per change.")
     ] = False,
     field: FieldName = None,
+    state: Annotated[
+        State | None, typer.Option("--state", help="Only changes in this state.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the changes of a plan, with their evidence, and what it has cost."""
@@ -123,7 +150,9 @@ def show_plan(
         console.print(table)
         return
     with open_session() as session:
-        changes = plan_changes(session, plan_id, field=field)
+        changes = plan_changes(
+            session, plan_id, field=field, states=[state] if state else None
+        )
     if as_json:
         print_json([change.model_dump(mode="json") for change in changes])
         return
@@ -142,6 +171,7 @@ def show_plan(
 
 def _print_summary(plan: "PlanSummary") -> None:
     from stashhog_core.analysis.costs import costs_in_words
+    from stashhog_core.analysis.wording import attention_in_words
 
     facts = plan.facts
     words = f"Plan {plan.id}: {plan.name}, {plan.state}"
@@ -151,6 +181,12 @@ def _print_summary(plan: "PlanSummary") -> None:
     console.print(escape(words))
     if costs := costs_in_words(facts.get("costs", {})):
         console.print(f"Cost: {escape(costs)}")
+    if plan.needs_attention:
+        console.print(
+            attention_in_words(plan.id, plan.needs_attention),
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _decide(word: Literal["accept", "reject"]) -> Callable[..., None]:
@@ -261,9 +297,23 @@ def cancel(plan_id: PlanId) -> None:
 
 
 @app.command("apply")
-def apply(plan_id: PlanId, change: Changes = None, as_json: AsJson = False) -> None:
+def apply(
+    plan_id: PlanId,
+    change: Changes = None,
+    retry: Annotated[
+        bool,
+        typer.Option(
+            "--retry", help="Also try failed changes again, refused in several runs."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Bring the approved changes of a plan to Stash."""
-    values = {"plan_id": plan_id, "change_ids": tuple(change) if change else None}
+    values = {
+        "plan_id": plan_id,
+        "change_ids": tuple(change) if change else None,
+        "retry": retry,
+    }
     run_here("apply_plan", values, as_json=as_json)
 
 

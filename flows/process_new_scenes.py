@@ -14,6 +14,7 @@ from flows._hooks import SETTLE
 from flows._outcome import final_state, run_id
 from flows._parameters import parameters_of
 from stashhog_core.db.locks import job_lock
+from stashhog_core.errors import JobError, TransientError
 from stashhog_core.params import (
     ProcessDownloadsParams,
     ProcessNewScenesParams,
@@ -48,7 +49,12 @@ from tasks.analysis import (
 from tasks.check_services import check_services
 from tasks.confirm_downloads import confirm_downloads
 from tasks.process_downloads import process_downloads
-from tasks.report import changed_scenes, keep_report, while_ending
+from tasks.report import (
+    changed_scenes,
+    keep_report,
+    undecided_plans,
+    while_ending,
+)
 from tasks.stash_generate import stash_generate
 from tasks.stash_scan import stash_scan
 from tasks.sync import is_sync_needed, sync
@@ -171,7 +177,7 @@ class _Run:
             started = time.monotonic()
             minutes = self.params.max_minutes
             deadline = None if minutes is None else time.time() + 60 * minutes
-            results = [apply_leftover(plan_id) for plan_id in unapplied_plans()]
+            results = [_apply_leftover(plan_id) for plan_id in unapplied_plans()]
             batches = plan_batches(self.params.batch_size)
             if not batches and not results:
                 return self.skip("analysis", NO_UNANALYZED_SCENES)
@@ -204,7 +210,9 @@ class _Run:
     def close(self, status: JobStatus | None = None) -> State[Any]:
         """Keep the report and return the state that the run ends in."""
         unseen = [] if status else confirm_downloads()
-        report = self.recorder.report(status, unseen, changed_scenes(run_id()))
+        report = self.recorder.report(
+            status, unseen, changed_scenes(run_id()), undecided_plans()
+        )
         name_run(run_name(JOB, report))
         keep_report(run_id(), JOB, report.status, self._started, report)
         words = report.status.replace("_", " ")
@@ -244,6 +252,14 @@ class _Run:
             start + (end - start) * done / total,
             f"{TITLES[step]}: batch {done}/{total}",
         )
+
+
+def _apply_leftover(plan_id: int) -> BatchResult:
+    """Apply what is left of a plan; an error hinders no other plan and no batch."""
+    try:
+        return apply_leftover(plan_id)
+    except (JobError, TransientError) as error:
+        return BatchResult(batch_num=0, errors=(f"plan {plan_id}: {error}",))
 
 
 def _batch_result(number: int, outcome: Any) -> BatchResult:

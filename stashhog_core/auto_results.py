@@ -14,7 +14,15 @@ class AutoApplyResult(Result):
     already: int = 0
     conflicts: int = 0
     skipped: int = Field(default=0, description="Changes of scenes that are gone.")
-    failed: int = 0
+    to_retry: int = Field(
+        default=0,
+        description="Changes that Stash refused or did not confirm: they stay "
+        "approved, and the next run tries them again.",
+    )
+    failed: int = Field(
+        default=0,
+        description="Changes that came to nothing in several runs: a person decides.",
+    )
     rejected: int = Field(
         default=0,
         description="Changes that people rejected earlier; approving every pending "

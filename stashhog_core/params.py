@@ -144,6 +144,10 @@ class ApplyPlanParams(JobParams):
     auto_approve: bool = Field(
         default=False, description="First approve every pending change of the plan."
     )
+    retry: bool = Field(
+        default=False,
+        description="Try failed changes again, which Stash refused in several runs.",
+    )
 
 
 class UndoParams(JobParams):

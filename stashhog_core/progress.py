@@ -1,11 +1,14 @@
 """Telling how far a job is, and learning that it should stop."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
 from stashhog_core.errors import JobCancelled
+
+_CHECK_SECONDS = 0.2
 
 Sink = Callable[[float | None, str], None]
 """Takes a fraction (0.0-1.0, None when unknown) and what is being done now."""
@@ -85,6 +88,17 @@ class Progress:
         """
         if self._stop is not None and self._stop.is_set():
             raise JobCancelled("Cancelled on request")
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, ready to be stopped.
+
+        Raises:
+            JobCancelled: A stop was asked for.
+        """
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.checkpoint()
+            time.sleep(min(left, _CHECK_SECONDS))
 
     def within(self, start: float, end: float) -> "Progress":
         """Return a bar for one part of this job: its 0-1 is this one's start-end."""

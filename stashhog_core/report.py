@@ -233,6 +233,8 @@ def failures(report: WorkflowReport) -> Iterator[str]:
             yield f"Analysis batch {batch.batch_num}: {reason}"
     for unseen in report.unseen:
         yield f"Not in Stash yet: {unseen.item}: {unseen.reason}"
+    for plan in report.undecided:
+        yield f"Needs a decision: {plan.item}: {plan.reason}"
 
 
 def to_markdown(

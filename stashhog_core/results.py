@@ -189,7 +189,15 @@ class ApplyResult(Result):
     already: int = 0
     conflicts: int = 0
     skipped: int = Field(default=0, description="Changes of scenes that are gone.")
-    failed: int = 0
+    to_retry: int = Field(
+        default=0,
+        description="Changes that Stash refused or did not confirm: they stay "
+        "approved, and the next run tries them again.",
+    )
+    failed: int = Field(
+        default=0,
+        description="Changes that came to nothing in several runs: a person decides.",
+    )
     rejected: int = Field(
         default=0,
         description="Changes that people rejected earlier; approving every pending "
@@ -452,4 +460,9 @@ class WorkflowReport(Result):
     )
     scenes: tuple[SceneChanges, ...] = Field(
         default=(), description="First 500 scenes that were changed."
+    )
+    undecided: tuple[ItemFailure, ...] = Field(
+        default=(),
+        description="Plans with changes that Stash refused in several runs: a person "
+        "decides.",
     )

@@ -157,6 +157,7 @@ class Recorder:
         status: JobStatus | None = None,
         unseen: Sequence[ItemFailure] = (),
         scenes: Sequence[SceneChanges] = (),
+        undecided: Sequence[ItemFailure] = (),
     ) -> WorkflowReport:
         """Return the result so far; `status` is derived unless given."""
         steps, batches = self._steps, self._batches
@@ -183,6 +184,7 @@ class Recorder:
             ),
             unseen=tuple(unseen),
             scenes=tuple(scenes),
+            undecided=tuple(undecided),
         )
 
     def _status(self) -> JobStatus:

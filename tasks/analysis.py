@@ -47,10 +47,11 @@ def plan_batches(batch_size: int | None = None) -> list[list[int]]:
 
 @task(name="unapplied_plans", cache_policy=NO_CACHE, **READ_TASK)
 def unapplied_plans() -> list[int]:
-    """Return the plans that a run which died has approved but not applied.
+    """Return the plans with changes that an earlier run approved but did not apply.
 
-    Their scenes count as analysed, so nothing else would bring these changes to Stash.
-    A run that is resumed goes on with its own plans by itself, in their batches.
+    That run died, or Stash refused the changes. Their scenes count as analysed, so
+    nothing else would bring the changes to Stash. A run that is resumed goes on with
+    its own plans by itself, in their batches.
     """
     with open_job("unapplied_plans") as job:
         with job.database.transaction() as session:

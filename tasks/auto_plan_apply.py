@@ -17,7 +17,15 @@ from tasks._queue import runs_going
 from tasks._runtime import READ_TASK, open_job
 from tasks.apply_plan import apply_plan
 
-_COUNTS = ("applied", "already", "conflicts", "skipped", "failed", "rejected")
+_COUNTS = (
+    "applied",
+    "already",
+    "conflicts",
+    "skipped",
+    "to_retry",
+    "failed",
+    "rejected",
+)
 
 
 @task(name="plans_to_apply", cache_policy=NO_CACHE, **READ_TASK)

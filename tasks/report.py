@@ -9,10 +9,10 @@ from functools import partial
 from prefect.artifacts import create_markdown_artifact
 from prefect.utilities.urls import url_for
 
-from stashhog_core.analysis.plans import changes_of_run
+from stashhog_core.analysis.plans import attention_needed, changes_of_run
 from stashhog_core.db.reports import save_report
 from stashhog_core.report import job_markdown, to_markdown
-from stashhog_core.results import Result, SceneChanges, WorkflowReport
+from stashhog_core.results import ItemFailure, Result, SceneChanges, WorkflowReport
 from tasks._prefect_api import display
 from tasks._runtime import run_services
 
@@ -36,6 +36,12 @@ def changed_scenes(run_id: str) -> list[SceneChanges]:
     """Return what a run changed in which scene, the first 500 of them."""
     with run_services() as services, services.database.transaction() as session:
         return changes_of_run(session, run_id, limit=500)
+
+
+def undecided_plans() -> list[ItemFailure]:
+    """Return the plans with changes that Stash refused in several runs."""
+    with run_services() as services, services.database.transaction() as session:
+        return attention_needed(session)
 
 
 def keep_report(

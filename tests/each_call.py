@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
 import httpx
@@ -56,6 +56,11 @@ FAULTS: dict[str, Callable[[httpx.Request], Any]] = {
 """What may become of a request, by name."""
 
 
+def plain_transport() -> httpx.HTTPTransport:
+    """Return a transport for loopback; reading certificates would take a while."""
+    return httpx.HTTPTransport(verify=False)
+
+
 @dataclass
 class FaultyTransport(httpx.BaseTransport):
     """Carries requests to a server; has a fault at the `at`-th one (0: at none).
@@ -68,21 +73,33 @@ class FaultyTransport(httpx.BaseTransport):
     at: int = 0
     chosen: Callable[[httpx.Request], bool] = lambda _: True
     count: int = 0
-    inner: httpx.BaseTransport = field(default_factory=httpx.HTTPTransport)
+    inner: httpx.BaseTransport | None = None
+    """What carries the requests, left open in the end; None: one of its own."""
+
+    def __post_init__(self) -> None:
+        self._own: httpx.BaseTransport | None = None
+
+    def _carry(self, request: httpx.Request) -> httpx.Response:
+        if self.inner is not None:
+            return self.inner.handle_request(request)
+        # Made here, so that it is in the process that uses it.
+        self._own = self._own or plain_transport()
+        return self._own.handle_request(request)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if not self.chosen(request):
-            return self.inner.handle_request(request)
+            return self._carry(request)
         self.count += 1
         if self.count != self.at:
-            return self.inner.handle_request(request)
+            return self._carry(request)
         if self.moment == "after":
-            self.inner.handle_request(request).read()
+            self._carry(request).read()
         answer: httpx.Response = FAULTS[self.fault](request)
         return answer
 
     def close(self) -> None:
-        self.inner.close()
+        if self._own is not None:
+            self._own.close()
 
 
 @dataclass

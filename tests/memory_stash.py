@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from stashhog_core.errors import JobError
+from stashhog_core.errors import BusyError, RefusedError, TransientError
 from stashhog_core.stash.payloads import Marker as StashMarker
 from stashhog_core.stash.payloads import Ref
 from stashhog_core.stash.payloads import Scene as StashScene
@@ -55,6 +55,9 @@ class MemoryStash:
         self.writes: list[str] = []
         self.die_at: tuple[int, str] | None = None
         self.vanish_on_write: int | None = None
+        self.away = False
+        self.writes_fail = False
+        self.busy_for = 0
 
     def edit(self, scene_id: int, **facts: Any) -> None:
         self.library[scene_id] = msgspec.structs.replace(
@@ -64,10 +67,17 @@ class MemoryStash:
     def _write(self, what: str, moment: str) -> None:
         if moment == "before":
             self.writes.append(what)
+            self.busy_for -= 1
+            if self.busy_for >= 0:
+                raise BusyError("Stash's database is busy")
+            if self.writes_fail or self.away:
+                raise TransientError("Stash does not answer")
         if self.die_at == (len(self.writes), moment):
             raise Killed
 
     def scenes(self, ids: Sequence[int]) -> tuple[list[StashScene], list[int]]:
+        if self.away:
+            raise TransientError("Stash does not answer")
         return (
             [self.library[i] for i in ids if i in self.library],
             [i for i in ids if i not in self.library],
@@ -83,7 +93,7 @@ class MemoryStash:
     def create_tag(self, name: str) -> StashTag:
         self._write(f"create tag {name}", "before")
         if self.find_tag(name):
-            raise JobError(f"tag with name '{name}' already exists")
+            raise RefusedError(f"tag with name '{name}' already exists")
         tag = StashTag(id=max(self.known_tags) + 1, name=name)
         self.known_tags[tag.id] = tag
         self._write(name, "after")
@@ -103,9 +113,9 @@ class MemoryStash:
         if self.vanish_on_write in ids:
             self.library.pop(self.vanish_on_write or 0, None)
         if any(i not in self.library for i in ids):
-            raise JobError("sql: no rows in result set")
+            raise RefusedError("sql: no rows in result set")
         if 99 in add_performer_ids:
-            raise JobError("FOREIGN KEY constraint failed")
+            raise RefusedError("FOREIGN KEY constraint failed")
         for i in ids:
             scene = self.library[i]
             self.edit(

@@ -156,6 +156,10 @@ class _Graphql:
             await run_in_threadpool(self._run, http, request, dialect)
         if fault.kind == "drop":
             return Dropped()
+        if fault.kind == "refused":
+            path = [next(iter(request.root_fields()))]
+            errors = [{"message": fault.message, "path": path}]
+            return _json({"errors": errors, "data": None}, 200, dialect)
         if fault.kind == "html":
             return Response(_PAGE, media_type="text/html")
         if fault.kind == "empty":

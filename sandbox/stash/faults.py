@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["status", "drop", "slow", "errors", "html", "empty"]
+Kind = Literal["status", "drop", "slow", "errors", "refused", "html", "empty"]
 
 
 @dataclass
@@ -14,8 +14,8 @@ class Fault:
     Attributes:
         kind: `status` answers only that; `drop` closes the connection without an
             answer; `slow` waits, then answers well; `errors` adds GraphQL errors
-            beside the data; `html` answers a page as a proxy would; `empty` answers
-            200 with nothing in it.
+            beside the data; `refused` answers GraphQL errors and does nothing; `html`
+            answers a page as a proxy would; `empty` answers 200 with nothing in it.
         times: How many requests it hits.
         field: Only requests with this root field, such as `findScenes`; "": any.
         after: Whether a mutation is carried out before the connection is dropped or
@@ -75,6 +75,12 @@ class Faults:
     ) -> None:
         """Put GraphQL errors beside the data, with HTTP 200."""
         self._plan(Fault("errors", times, field, message=message))
+
+    def refuse(
+        self, message: str = "something went wrong", *, times: int = 1, field: str = ""
+    ) -> None:
+        """Do nothing, and answer GraphQL errors with HTTP 200."""
+        self._plan(Fault("refused", times, field, message=message))
 
     def answer_html(self, *, times: int = 1, field: str = "") -> None:
         """Answer 200 with a page, as a log-in proxy does."""

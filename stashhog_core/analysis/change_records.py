@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import case, func, select, text, update
 from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.plan_writing import AUTOMATIC
@@ -14,8 +14,15 @@ from stashhog_core.analysis.three_way import Change
 from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.errors import JobError
 
-OPEN_STATES = ("pending", "approved")
+OPEN_STATES = ("pending", "approved", "failed")
 """States of changes that keep a plan from being done."""
+
+MAX_ATTEMPTS = 5
+"""Runs in which Stash may refuse a change before a person has to look at it.
+
+A busy database or a full disk is over after a few runs, which are hours apart or more
+where they are scheduled; what Stash refuses five times, it refuses for good.
+"""
 
 _RECORD = text(
     "UPDATE plan_change SET state = coalesce(r.state, plan_change.state), "
@@ -29,7 +36,11 @@ _RECORD = text(
 
 @dataclass(frozen=True)
 class Record:
-    """What became of a change. Without a state it is only about to be applied."""
+    """What became of a change. Without a state it stays approved.
+
+    Its effect then says that it is about to be applied, or perhaps is; without an
+    effect, nothing has come of it.
+    """
 
     id: int
     state: str | None
@@ -43,8 +54,11 @@ def begin_applying(
     change_ids: Sequence[int] | None,
     *,
     auto_approve: bool,
+    retry: bool,
 ) -> int:
     """Make a plan ready to be applied; approve what is pending, if told so.
+
+    Failed changes are tried again if they are named, or with `retry`.
 
     Returns how many changes people have rejected, which approving left alone.
 
@@ -63,11 +77,17 @@ def begin_applying(
     if plan.state in ("pending", "draft"):
         # The caller holds the plan's lock: whoever was building it is gone.
         plan.state = "reviewing"
-    if not auto_approve:
-        return 0
     chosen = PlanChange.plan_id == plan_id
     if change_ids is not None:
         chosen &= PlanChange.id.in_(change_ids)
+    if retry or change_ids is not None:
+        session.execute(
+            update(PlanChange)
+            .where(chosen, PlanChange.state == "failed")
+            .values(state="approved", attempts=0)
+        )
+    if not auto_approve:
+        return 0
     session.execute(
         update(PlanChange)
         .where(chosen, decidable("approved", again=False))
@@ -126,13 +146,33 @@ def approved_changes(
 
 
 def _approved(query: Any, plan_id: int, change_ids: Sequence[int] | None) -> Any:
-    query = query.where(PlanChange.plan_id == plan_id)
+    query = query.where(PlanChange.plan_id == plan_id, PlanChange.state == "approved")
     if change_ids is None:
-        return query.where(PlanChange.state == "approved")
-    # Whoever names a failed change wants it tried again.
-    return query.where(
-        PlanChange.id.in_(change_ids), PlanChange.state.in_(["approved", "failed"])
+        return query
+    return query.where(PlanChange.id.in_(change_ids))
+
+
+def count_attempts(session: Session, change_ids: Sequence[int]) -> dict[int, int]:
+    """Note that a run could not bring approved changes to Stash.
+
+    After `MAX_ATTEMPTS` such runs they are `failed`: a person has to decide.
+
+    Returns:
+        Change id → runs so far.
+    """
+    if not change_ids:
+        return {}
+    counted = PlanChange.attempts + 1
+    rows = session.execute(
+        update(PlanChange)
+        .where(PlanChange.id.in_(change_ids), PlanChange.state == "approved")
+        .values(
+            attempts=counted,
+            state=case((counted >= MAX_ATTEMPTS, "failed"), else_=PlanChange.state),
+        )
+        .returning(PlanChange.id, PlanChange.attempts)
     )
+    return {row[0]: row[1] for row in rows}
 
 
 def record(session: Session, records: Iterable[Record]) -> None:
@@ -163,6 +203,14 @@ def forget_tag(session: Session, plan_id: int, name: str) -> None:
         ),
         {"plan": plan_id, "name": name},
     )
+
+
+def unfinished_tags(session: Session, plan_id: int) -> list[str]:
+    """Return the tags that a run was about to create, and died before it knew."""
+    created = session.scalar(
+        select(AnalysisPlan.facts["created_tags"]).where(AnalysisPlan.id == plan_id)
+    )
+    return [name for name, tag_id in (created or {}).items() if tag_id is None]
 
 
 def finish_applying(session: Session, plan_id: int) -> bool:

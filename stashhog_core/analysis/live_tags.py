@@ -4,7 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from stashhog_core.analysis.proposals import member_key
-from stashhog_core.errors import ItemError, JobError
+from stashhog_core.errors import (
+    BusyError,
+    ItemError,
+    JobError,
+    RefusedError,
+    TransientError,
+)
 from stashhog_core.stash.payloads import Tag
 
 
@@ -47,6 +53,7 @@ class LiveTags:
         self._not_created = not_created
         self._ids: set[int] | None = None
         self._by_name: dict[str, int] = {}
+        self._failed: dict[str, ItemError] = {}
 
     def find(self, member: Mapping[str, Any]) -> int | None:
         """Return the id of a proposed tag (`{"id", "name"}`); None: Stash has it not.
@@ -69,7 +76,10 @@ class LiveTags:
         """Return the id of a proposed tag, which is created if need be.
 
         Raises:
-            ItemError: It is missing and must not be created, or Stash refused it.
+            ItemError: It is missing and must not be created, or Stash did not create
+                it; then what Stash said is the cause. Asked for again, it is not tried
+                again until `forget_failures` is called.
+            TransientError: Stash cannot be read.
         """
         found = self.find(member)
         if found is not None:
@@ -81,6 +91,8 @@ class LiveTags:
                 remedy="create it there, or set "
                 "STASHHOG_ANALYSIS__CREATE_MISSING_TAGS=true",
             )
+        if failure := self._failed.get(member_key(name)):
+            raise failure
         tag = self._stash.find_tag(name) or self._created(name)
         self._by_name[member_key(name)] = tag.id
         self._by_name.setdefault(member_key(tag.name), tag.id)
@@ -88,18 +100,34 @@ class LiveTags:
             self._ids.add(tag.id)
         return tag.id
 
+    def forget_failures(self) -> None:
+        """Have tags that could not be created tried again."""
+        self._failed.clear()
+
     def _created(self, name: str) -> Tag:
         self._before_creating(name)
         try:
             tag = self._stash.create_tag(name)
-        except JobError as error:
-            # Another run may have been faster.
-            self._not_created(name)
+        except (JobError, TransientError) as error:
+            # Another run may have been faster; or it is ours, and only the answer was
+            # lost. Just before, there was none of this name.
             existing = self._stash.find_tag(name)
+            is_over = isinstance(error, RefusedError | BusyError)
+            if existing is not None and not _is_taken(error, existing, name):
+                self._after_creating(existing)
+            elif existing is not None or is_over:
+                self._not_created(name)
             if existing is None:
-                raise ItemError(
-                    f"Stash refused the new tag {name!r}: {error}"
-                ) from error
+                failure = ItemError(f"Stash did not create the tag {name!r}: {error}")
+                self._failed[member_key(name)] = failure
+                raise failure from error
             return existing
         self._after_creating(tag)
         return tag
+
+
+def _is_taken(error: Exception, existing: Tag, name: str) -> bool:
+    """Tell whether a tag that Stash did not say yes to is somebody else's."""
+    return member_key(existing.name) != member_key(name) or any(
+        words in str(error) for words in ("already exists", "used as alias")
+    )

@@ -6,14 +6,18 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import computed_field
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.plan_writing import AUTOMATIC
-from stashhog_core.analysis.wording import change_in_words, evidence_in_words
+from stashhog_core.analysis.wording import (
+    attention_in_words,
+    change_in_words,
+    evidence_in_words,
+)
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SceneFile
 from stashhog_core.errors import JobError
-from stashhog_core.results import Result, SceneChanges
+from stashhog_core.results import ItemFailure, Result, SceneChanges
 
 
 class PlanSummary(Result):
@@ -41,6 +45,12 @@ class PlanSummary(Result):
         """Changes that were brought to Stash."""
         return self.counts.get("applied", 0)
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def needs_attention(self) -> int:
+        """Changes that came to nothing in several runs: a person has to decide."""
+        return self.counts.get("failed", 0)
+
 
 class ChangeRow(Result):
     """A change, as a reviewer sees it."""
@@ -56,6 +66,7 @@ class ChangeRow(Result):
     evidence: dict[str, Any]
     state: str
     approved_by: str | None
+    attempts: int
     effect: Any
     error: str | None
 
@@ -76,7 +87,11 @@ _COLUMNS = {name: getattr(PlanChange, name) for name in ChangeRow.model_fields}
 
 
 def list_plans(
-    session: Session, states: Sequence[str] | None = None, limit: int = 50
+    session: Session,
+    states: Sequence[str] | None = None,
+    limit: int = 50,
+    *,
+    attention: bool = False,
 ) -> list[PlanSummary]:
     """Return plans, newest first.
 
@@ -84,8 +99,11 @@ def list_plans(
         session: Open session; nothing is written.
         states: Only plans in these states; None: all.
         limit: At most so many.
+        attention: Only open plans with failed changes: a person has to decide.
     """
     query = select(AnalysisPlan).order_by(AnalysisPlan.id.desc()).limit(limit)
+    if attention:
+        query = query.where(_needs_attention())
     if states is not None:
         query = query.where(AnalysisPlan.state.in_(states))
     return _summaries(session, session.scalars(query).all())
@@ -184,6 +202,29 @@ def changes_of_run(
         )
         for scene_id, of_scene in words.items()
     ]
+
+
+def attention_needed(session: Session, limit: int = 100) -> list[ItemFailure]:
+    """Return the open plans with failed changes, oldest first, and what to do."""
+    rows = session.execute(
+        select(AnalysisPlan.id, func.count())
+        .join(PlanChange, PlanChange.plan_id == AnalysisPlan.id)
+        .where(PlanChange.state == "failed", AnalysisPlan.state != "cancelled")
+        .group_by(AnalysisPlan.id)
+        .order_by(AnalysisPlan.id)
+        .limit(limit)
+    )
+    return [
+        ItemFailure(item=f"plan {row[0]}", reason=attention_in_words(row[0], row[1]))
+        for row in rows
+    ]
+
+
+def _needs_attention() -> ColumnElement[bool]:
+    failed = select(PlanChange.id).where(
+        PlanChange.plan_id == AnalysisPlan.id, PlanChange.state == "failed"
+    )
+    return failed.exists() & (AnalysisPlan.state != "cancelled")
 
 
 def unapplied_plan_ids(session: Session) -> list[int]:

@@ -32,7 +32,10 @@ class Applied:
 
 @dataclass(frozen=True)
 class Reversal:
-    """A verdict, and for `undo` one of: an edit of a set, texts, or a marker to go."""
+    """A verdict, and one of: an edit of a set, texts, or a marker to go.
+
+    With `undo` it is to be sent to Stash; with `already` it has come about there.
+    """
 
     verdict: Literal["undo", "already", "conflict"]
     reason: str | None = None
@@ -62,11 +65,12 @@ def judge(change: Applied, live: Scene) -> Reversal:
     else:
         raise ValueError(f"{change.action} {change.field}")
     before, after = change.effect["before"], change.effect["after"]
+    # None clears: Stash has no empty dates.
+    fields = {wire: before or None}
     if now == after:
-        # None clears: Stash has no empty dates.
-        return Reversal("undo", fields={wire: before or None})
+        return Reversal("undo", fields=fields)
     if now == before:
-        return ALREADY
+        return Reversal("already", fields=fields)
     return Reversal("conflict", f"{change.field} was changed since, to {now!r}")
 
 
@@ -74,13 +78,12 @@ def _member(change: Applied, live: Scene) -> Reversal:
     members = live.tags if change.field == "tags" else live.performers
     member_id = int(change.effect["id"])
     present = any(member.id == member_id for member in members)
-    if present != (change.action == "add"):
-        return ALREADY
+    was_added = change.action == "add"
     if change.field == "tags":
-        edit = Edit("remove_tag" if present else "add_tag", member_id)
+        edit = Edit("remove_tag" if was_added else "add_tag", member_id)
     else:
-        edit = Edit("remove_performer" if present else "add_performer", member_id)
-    return Reversal("undo", edit=edit)
+        edit = Edit("remove_performer" if was_added else "add_performer", member_id)
+    return Reversal("undo" if present == was_added else "already", edit=edit)
 
 
 def _marker(change: Applied, live: Scene) -> Reversal:
@@ -92,7 +95,7 @@ def _marker(change: Applied, live: Scene) -> Reversal:
             if same:
                 return Reversal("undo", marker_id=marker.id)
             return Reversal("conflict", "the marker was edited since")
-    return ALREADY
+    return Reversal("already", marker_id=change.effect.get("marker_id"))
 
 
 def _is_as_made(marker: Marker, change: Applied) -> bool:

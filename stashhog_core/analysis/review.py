@@ -135,7 +135,8 @@ def approve(
 
     What was rejected stays rejected, be it here or for the same scene, value and
     detector in another plan, unless the selection names changes by id or `again` is
-    set: then it is approved, and no longer remembered as turned down.
+    set: then it is approved, and no longer remembered as turned down. So is what
+    failed, for another try.
 
     Raises:
         JobError: There is no such plan, or it is closed or still being built.
@@ -189,7 +190,7 @@ def _decide(
             .on_conflict_do_nothing()
         )
     session.execute(
-        update(PlanChange).where(chosen).values(state=state, approved_by=by)
+        update(PlanChange).where(chosen).values(state=state, approved_by=by, attempts=0)
     )
     note_review(session, plan)
     return outcome_of(counts, wanted=state)
@@ -238,7 +239,8 @@ def decidable(
     """
     if again:
         other = "rejected" if state == "approved" else "approved"
-        return PlanChange.state.in_(["pending", other]) & ~being_applied()
+        states = ["pending", other, "failed"]
+        return PlanChange.state.in_(states) & ~being_applied()
     if state == "approved":
         return (PlanChange.state == "pending") & ~turned_down()
     return PlanChange.state == "pending"

@@ -16,8 +16,12 @@ from stashhog_core.params import UndoParams
 
 _WAS_APPLIED = or_(
     PlanChange.state == "applied",
-    # Killed between doing and recording: it may be in Stash.
-    and_(PlanChange.state == "approved", PlanChange.effect.has_key("intended")),
+    # Killed between doing and recording, or without a readable answer: it may be in
+    # Stash.
+    and_(
+        PlanChange.state.in_(["approved", "failed"]),
+        PlanChange.effect.has_key("intended"),
+    ),
 )
 
 

@@ -35,6 +35,16 @@ def evidence_in_words(evidence: Mapping[str, Any]) -> str:
     return f"{words}, {', '.join(facts)}" if facts else words
 
 
+def attention_in_words(plan_id: int, failed: int) -> str:
+    """Say that changes of a plan failed in several runs, and what a person can do."""
+    changes = "1 change" if failed == 1 else f"{failed} changes"
+    return (
+        f"{changes} failed in several runs. List: "
+        f"`stashhog plans show {plan_id} --state failed`; try again: `stashhog plans "
+        f"apply {plan_id} --retry`; drop: `stashhog plans reject {plan_id} --change ID`"
+    )
+
+
 def _around(evidence: Mapping[str, Any]) -> str:
     """Return the part of the text that the evidence points to."""
     text = str(evidence["text"])

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from stashhog_core.analysis.apply import apply_plan
+from stashhog_core.analysis.change_records import MAX_ATTEMPTS
 from stashhog_core.analysis.plan_lock import plan_lock
 from stashhog_core.analysis.plans import (
     changes_of_run,
@@ -109,6 +110,7 @@ def apply(
     progress: Progress | None = None,
     *,
     create_missing_tags: bool = True,
+    pauses_seconds: Sequence[float] = (),
     **params: Any,
 ) -> ApplyResult:
     return apply_plan(
@@ -117,6 +119,7 @@ def apply(
         ApplyPlanParams(plan_id=plan_id, **params),
         progress or Progress(),
         create_missing_tags=create_missing_tags,
+        pauses_seconds=pauses_seconds,
     )
 
 
@@ -315,29 +318,82 @@ def test_only_the_named_changes(mirror: Database) -> None:
 
 
 def test_people_are_never_created(mirror: Database) -> None:
-    """A performer that Stash lacks fails its change; the others are applied."""
+    """A performer that Stash lacks hinders that change only, not its neighbours."""
     nobody = add_member("performers", 99, "Nobody", 0.9, "test", {})
     stash = MemoryStash(1, 2)
-    plan_id = plan_of(mirror, {1: [nobody], 2: [OUTDOOR]})
+    plan_id = plan_of(mirror, {1: [nobody, OUTDOOR], 2: [OUTDOOR]})
 
     result = apply(stash, mirror, plan_id)
 
     assert result.status == "completed_with_errors"
-    assert (result.applied, result.failed) == (1, 1)
+    assert (result.applied, result.to_retry, result.failed) == (2, 1, 0)
     assert "FOREIGN KEY" in result.errors[0].reason
-    assert states(mirror, plan_id) == ["failed", "applied"]
+    assert states(mirror, plan_id) == ["approved", "applied", "applied"]
+
+
+def test_refused_change_needs_a_person_after_some_runs(mirror: Database) -> None:
+    """It stays approved for five runs; then a person retries or rejects it.
+
+    Until then the plan is not done.
+    """
+    nobody = add_member("performers", 99, "Nobody", 0.9, "test", {})
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: [nobody, OUTDOOR]})
+
+    for _ in range(MAX_ATTEMPTS - 1):
+        result = apply(stash, mirror, plan_id)
+        assert (result.to_retry, result.failed) == (1, 0)
+        with mirror.transaction() as session:
+            assert unapplied_plan_ids(session) == [plan_id]
+    result = apply(stash, mirror, plan_id)
+
+    assert (result.to_retry, result.failed) == (0, 1)
+    assert f"plans apply {plan_id} --retry" in result.errors[0].reason
+    with mirror.transaction() as session:
+        (change,) = plan_changes(session, plan_id, states=["failed"])
+        assert unapplied_plan_ids(session) == []
+        assert read_plan(session, plan_id).needs_attention == 1
+    assert "FOREIGN KEY" in change.why
+    assert plan_state(mirror, plan_id) == "reviewing"
+
+    sent = len(stash.writes)
+    assert apply(stash, mirror, plan_id).errors == ()
+    assert len(stash.writes) == sent
+    assert apply(stash, mirror, plan_id, retry=True).to_retry == 1
+    assert states(mirror, plan_id) == ["approved", "applied"]
+    with mirror.transaction() as session:
+        reject(session, plan_id, Selection(change_ids=[change.id]))
+    apply(stash, mirror, plan_id)
+    assert states(mirror, plan_id) == ["rejected", "applied"]
+    assert plan_state(mirror, plan_id) == "applied"
+
+
+def test_failed_change_is_decided_on_by_name_only(mirror: Database) -> None:
+    """Naming it applies, approves or rejects it; a bulk decision leaves it alone."""
+    plan_id = plan_of(mirror, {1: [OUTDOOR]}, state="failed")
+    with mirror.transaction() as session:
+        (change,) = plan_changes(session, plan_id)
+        for decide in (approve, reject):
+            outcome = decide(session, plan_id, Selection(field="tags"))
+            assert (outcome.changed, outcome.left_alone) == (0, {"failed": 1})
+        assert approve(session, plan_id, Selection(change_ids=[change.id])).changed == 1
+        session.get_one(PlanChange, change.id).state = "failed"
+
+    assert apply(MemoryStash(1), mirror, plan_id).applied == 0
+    assert apply(MemoryStash(1), mirror, plan_id, change_ids=(change.id,)).applied == 1
 
 
 def test_missing_tag_without_leave_to_create_it(mirror: Database) -> None:
-    """The change fails and says what to do."""
+    """The change waits and says what to do; with leave, the next run applies it."""
     stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: [FRESH]})
 
-    result = apply(
-        stash, mirror, plan_of(mirror, {1: [FRESH]}), create_missing_tags=False
-    )
+    result = apply(stash, mirror, plan_id, create_missing_tags=False)
 
-    assert result.failed == 1
+    assert result.to_retry == 1
+    assert "CREATE_MISSING_TAGS" in result.errors[0].reason
     assert stash.writes == []
+    assert apply(stash, mirror, plan_id).applied == 1
 
 
 def test_scene_that_vanishes_meanwhile_is_skipped(mirror: Database) -> None:
@@ -383,25 +439,83 @@ def test_killed_run_goes_on_and_each_change_is_applied_once(
 
 
 def test_outage_leaves_the_rest_approved(mirror: Database) -> None:
-    """Nothing counts as failed because Stash was away."""
+    """Nothing counts as failed, or as a try, because Stash was away."""
     stash = MemoryStash(1)
-
-    def away(*_: Any, **__: Any) -> None:
-        raise TransientError("Stash is away")
-
     plan_id = plan_of(mirror, {1: [OUTDOOR]})
-    working, stash.bulk_update_scenes = stash.bulk_update_scenes, away  # type: ignore[method-assign]
+    stash.away = True
 
-    with pytest.raises(TransientError):
-        apply(stash, mirror, plan_id)
+    for _ in range(MAX_ATTEMPTS + 1):
+        with pytest.raises(TransientError):
+            apply(stash, mirror, plan_id)
 
     assert states(mirror, plan_id) == ["approved"]
     with mirror.transaction() as session:
         assert unapplied_plan_ids(session) == [plan_id]
-    stash.bulk_update_scenes = working  # type: ignore[method-assign]
+    stash.away = False
     assert apply(stash, mirror, plan_id).applied == 1
     with mirror.transaction() as session:
         assert unapplied_plan_ids(session) == []
+
+
+def test_server_that_answers_reads_only_is_an_outage(mirror: Database) -> None:
+    """After three requests in a row without an answer the run ends.
+
+    Each further one may take the whole time limit.
+    """
+    ids = range(1, 11)
+    stash = MemoryStash(*ids)
+    plan_id = plan_of(mirror, {i: [DETAILS] for i in ids})
+    stash.writes_fail = True
+
+    with pytest.raises(TransientError):
+        apply(stash, mirror, plan_id)
+
+    assert len(stash.writes) == 3
+    assert set(states(mirror, plan_id)) == {"approved"}
+    stash.writes_fail = False
+    assert apply(stash, mirror, plan_id).applied == 10
+
+
+def test_busy_server_is_asked_again_by_the_same_run(mirror: Database) -> None:
+    """A database that is locked for a moment leaves nothing to the next run."""
+    stash = MemoryStash(1)
+    stash.busy_for = 2
+    plan_id = plan_of(mirror, {1: ALL})
+
+    result = apply(stash, mirror, plan_id, pauses_seconds=(0, 0))
+
+    assert (result.applied, result.to_retry, result.errors) == (6, 0, ())
+    assert plan_state(mirror, plan_id) == "applied"
+
+
+def test_what_a_user_adds_after_a_refusal_is_the_users(mirror: Database) -> None:
+    """Only what was sent and may have come about counts as ours, to be undone."""
+    stash = MemoryStash(1)
+    stash.busy_for = 1
+    plan_id = plan_of(mirror, {1: [OUTDOOR]})
+    apply(stash, mirror, plan_id)
+    stash.edit(1, tags=(Ref(id=1),))
+
+    result = apply(stash, mirror, plan_id)
+
+    assert (result.applied, result.already) == (0, 1)
+
+
+def test_what_a_user_adds_after_a_stop_is_the_users(mirror: Database) -> None:
+    """Changes that a stopped run has not sent are not taken for its work later."""
+    stop = threading.Event()
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: [OUTDOOR, DETAILS]})
+
+    def sink(fraction: float | None, message: str) -> None:
+        if message == "Applied changes 0/2":
+            stop.set()
+
+    with pytest.raises(JobCancelled):
+        apply(stash, mirror, plan_id, Progress(sink, stop))
+    stash.edit(1, details="Fine.")
+
+    assert apply(stash, mirror, plan_id).already == 1
 
 
 def test_stop_leaves_the_rest_approved(mirror: Database) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from flows import _plans_cli
 from flows._parameter_table import parameter_rows
@@ -380,6 +380,41 @@ def test_plan_shows_what_it_cost(
     out = " ".join(capsys.readouterr().out.split())
     assert f"Plan {plan_id}: [bold]Plan, draft, 12 scenes in 75.4 s" in out
     assert "text_model 11 requests, 3.1 s, 3,400 + 220 tokens, 0.0041 EUR" in out
+
+
+def test_failed_changes_are_listed_for_a_person(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    database: Database,
+    plan_id: int,
+) -> None:
+    """Lists of plans and changes can be narrowed to them, and say what to do."""
+    plan = str(plan_id)
+    assert stashhog(monkeypatch, "plans", "list", "--attention", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+    with database.transaction() as session:
+        session.execute(
+            update(PlanChange)
+            .where(PlanChange.scene_id == 2)
+            .values(state="failed", attempts=5, error="Stash refused it")
+        )
+
+    assert stashhog(monkeypatch, "plans", "list", "--attention", "--json") == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert stashhog(monkeypatch, "plans", "list") == 0
+    assert stashhog(monkeypatch, "plans", "show", plan, "--state", "failed") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    arguments = ("plans", "show", plan, "--state", "failed", "--json")
+    assert stashhog(monkeypatch, *arguments) == 0
+    (change,) = json.loads(capsys.readouterr().out)
+
+    assert (listed["id"], listed["needs_attention"]) == (plan_id, 1)
+    assert (
+        f"1 change failed in several runs. List: `stashhog plans show {plan}" in shown
+    )
+    assert f"`stashhog plans apply {plan} --retry`" in shown
+    assert (change["scene_id"], change["attempts"]) == (2, 5)
+    assert change["why"] == "Stash refused it"
 
 
 def test_plan_is_reviewed_in_the_terminal(

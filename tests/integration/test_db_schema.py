@@ -10,6 +10,11 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from stashhog_core import db
+from stashhog_core.analysis.plans import (
+    attention_needed,
+    list_plans,
+    unapplied_plan_ids,
+)
 from stashhog_core.db.models import Base
 from stashhog_core.db.open import open_database
 from stashhog_core.db.schema import (
@@ -80,6 +85,39 @@ def test_older_database_is_migrated_with_its_data(empty_database: Database) -> N
     with empty_database.transaction() as session:
         titles = session.scalars(text("SELECT title FROM scene")).all()
         assert titles == ["kept"]
+
+
+def test_plans_that_earlier_versions_closed_over_failures_are_open_again(
+    empty_database: Database,
+) -> None:
+    """Their failed changes wait for a person, and nothing tries these by itself."""
+    with empty_database.engine.begin() as connection:
+        upgrade(connection, "0010")
+        connection.execute(
+            text(
+                "INSERT INTO analysis_plan (id, name, state) VALUES (1, 'all done', "
+                "'applied'), (2, 'one failed', 'applied'), (3, 'given up', 'cancelled')"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO plan_change (plan_id, scene_id, field, action, value_key, "
+                "proposed, confidence, detector, state, approved_by) SELECT plan, 1, "
+                "'tags', 'add', state, '{}', 1, 'test', state, 'auto' FROM (VALUES "
+                "(1, 'applied'), (2, 'applied'), (2, 'failed'), (3, 'failed')) "
+                "AS c(plan, state)"
+            )
+        )
+
+    migrate(empty_database)
+
+    with empty_database.transaction() as session:
+        plans = {plan.id: plan.state for plan in list_plans(session)}
+        waiting = [plan.id for plan in list_plans(session, attention=True)]
+        assert plans == {1: "applied", 2: "reviewing", 3: "cancelled"}
+        assert waiting == [2]
+        assert [plan.item for plan in attention_needed(session)] == ["plan 2"]
+        assert unapplied_plan_ids(session) == []
 
 
 def test_newer_database_is_refused(database: Database) -> None:

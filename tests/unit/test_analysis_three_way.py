@@ -6,9 +6,9 @@ import pytest
 
 from stashhog_core.analysis.change_records import Record
 from stashhog_core.analysis.live_tags import LiveTags
-from stashhog_core.analysis.settling import Task, settle
+from stashhog_core.analysis.settling import Found, Task, settle
 from stashhog_core.analysis.three_way import Change, judge
-from stashhog_core.errors import JobError
+from stashhog_core.errors import ItemError, RefusedError
 from stashhog_core.stash.payloads import Marker, Ref, Scene, Tag
 
 
@@ -155,7 +155,7 @@ class Tags:
     def create_tag(self, name: str) -> Tag:
         if self._taken_meanwhile:
             self.all.append(self._taken_meanwhile)
-            raise JobError(f"tag with name '{name}' already exists")
+            raise RefusedError(f"tag with name '{name}' already exists")
         tag = Tag(id=100 + len(self.all), name=name)
         self.all.append(tag)
         self.created.append(name)
@@ -202,14 +202,12 @@ def test_tag_made_by_another_run_meanwhile_is_taken() -> None:
 
 
 def test_tag_that_must_not_be_created_fails_its_change() -> None:
-    """The change says what to do; no tag is made."""
+    """The error says what to do; no tag is made."""
     stash = Tags()
 
-    outcome = settle(new_tag("Fresh"), scene(), live_tags(stash, create_missing=False))
+    with pytest.raises(ItemError, match="STASHHOG_ANALYSIS__CREATE_MISSING_TAGS"):
+        settle(new_tag("Fresh"), scene(), live_tags(stash, create_missing=False))
 
-    assert isinstance(outcome, Record)
-    assert outcome.state == "failed"
-    assert "STASHHOG_ANALYSIS__CREATE_MISSING_TAGS" in (outcome.error or "")
     assert stash.created == []
 
 
@@ -232,6 +230,9 @@ def test_own_work_is_known_again() -> None:
     ours = settle(new_tag("Five", 5, intent=intent), scene(tags=HAS_FIVE), tags)
     theirs = settle(new_tag("Five", 5), scene(tags=HAS_FIVE), tags)
 
-    assert ours == Record(1, "applied", {"id": 5, "present_before": False})
+    assert isinstance(ours, Found)
+    assert ours.task.applied() == Record(
+        1, "applied", {"id": 5, "present_before": False}
+    )
     assert isinstance(theirs, Record)
     assert theirs.state == "already"

@@ -157,6 +157,7 @@ def test_the_report_names_steps_troubles_and_scenes() -> None:
     report = recorder.report(
         unseen=[ItemFailure(item="new.mp4", reason="not scanned yet")],
         scenes=[SceneChanges(scene_id=7, title="A|B", changes=("tag + 720p",))],
+        undecided=[ItemFailure(item="plan 3", reason="2 changes failed")],
     )
 
     markdown = to_markdown(report, "http://stash:9999")
@@ -167,6 +168,7 @@ def test_the_report_names_steps_troubles_and_scenes() -> None:
     assert list(failures(report)) == [
         "Process downloads: odd|name.mp4: cannot be read",
         "Not in Stash yet: new.mp4: not scanned yet",
+        "Needs a decision: plan 3: 2 changes failed",
     ]
     assert "[A\\|B](http://stash:9999/scenes/7) | tag + 720p" in markdown
     assert "CompletedWithErrors" in markdown

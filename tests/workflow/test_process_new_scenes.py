@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from prefect.client.schemas.objects import State
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from flows.process_new_scenes import process_new_scenes
 from sandbox.samples import Sample
-from stashhog_core.db.models import JobReport, Scene
+from stashhog_core.analysis.change_records import MAX_ATTEMPTS
+from stashhog_core.db.models import AnalysisPlan, JobReport, PlanChange, Scene
 from stashhog_core.db.scenes import SceneSummary, list_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
@@ -232,19 +233,66 @@ def test_files_of_a_run_that_died_before_its_scan_are_scanned_by_the_next(
 def test_a_failed_batch_stops_nothing(
     services: Services, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two batches one cannot be applied: the report says so, the other ran."""
-    services.stash.faults.add_errors("no luck", field="bulkSceneUpdate", times=1)
+    """Of two batches one gets no readable answer: the report says so, the other ran."""
     monkeypatch.setenv("STASHHOG_ANALYSIS__PARALLEL_BATCHES", "1")
     get_settings.cache_clear()
+    run(steps=["process_downloads", "stash_scan", "incremental_sync"])
+    services.stash.faults.answer_html(field="findTags", times=1)
 
-    state, report = run(batch_size=5)
+    state, report = run(batch_size=5, steps=["analysis", "stash_generate"])
 
     assert state.name == "CompletedWithErrors"
     first, second = report.steps.analysis_batches
-    assert any("no luck" in error for error in first.errors)
+    assert any("not a Stash server" in error for error in first.errors)
     assert second.errors == ()
     assert second.changes_applied == second.changes_approved > 0
     assert statuses(report)["stash_generate"] == "completed"
+
+
+def test_refused_changes_are_tried_by_the_next_runs(
+    services: Services, database: Database
+) -> None:
+    """They are applied as batch 0 once Stash takes them; nothing is analysed again."""
+    services.stash.faults.refuse("no luck", field="bulkSceneUpdate", times=99)
+    state, report = run()
+    assert state.name == "CompletedWithErrors"
+    (batch,) = report.steps.analysis_batches
+    assert any("no luck" in error for error in batch.errors)
+    services.stash.faults.clear()
+
+    state, report = run()
+
+    assert state.name == "Completed"
+    (left,) = report.steps.analysis_batches
+    assert (left.batch_num, left.scenes_analyzed) == (0, 0)
+    assert left.changes_applied == len(batch.errors) > 0
+    with database.transaction() as session:
+        assert set(session.scalars(select(AnalysisPlan.state))) == {"applied"}
+
+
+def test_changes_refused_too_often_wait_for_a_person(
+    services: Services, database: Database
+) -> None:
+    """The runs that follow leave these alone, and list their plan all the same."""
+    services.stash.faults.refuse("no luck", field="bulkSceneUpdate", times=99)
+    run()
+    with database.transaction() as session:
+        approved = PlanChange.state == "approved"
+        session.execute(
+            update(PlanChange).where(approved).values(attempts=MAX_ATTEMPTS - 1)
+        )
+    _, report = run()
+    services.stash.faults.clear()
+
+    state, later = run()
+
+    assert state.name == "Completed"
+    assert statuses(later)["analysis"] == "skipped"
+    for each in (report, later):
+        (plan,) = each.undecided
+        assert "--retry" in plan.reason
+    with database.transaction() as session:
+        assert set(session.scalars(select(AnalysisPlan.state))) == {"reviewing"}
 
 
 def test_only_the_chosen_steps_run(services: Services, database: Database) -> None:

@@ -28,7 +28,10 @@ class PlanChange(Base):
     """One value of one field of one scene.
 
     States: pending → approved | rejected → applied | already | conflict | failed |
-    skipped | undone. `base` is the scene's value when the change was proposed.
+    skipped | undone. `failed` needs a person: until somebody has it tried again or
+    rejects it, its plan is not done. `attempts` counts the runs that could not bring an
+    approved change to Stash; `effect` with the key `intended` says that a run was about
+    to. `base` is the scene's value when the change was proposed.
     """
 
     __tablename__ = "plan_change"
@@ -51,6 +54,7 @@ class PlanChange(Base):
     evidence: Mapped[Facts]
     state: Mapped[str] = mapped_column(Text, server_default="pending")
     approved_by: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(server_default="0")
     effect: Mapped[Any] = mapped_column(JSONB, nullable=True)
     error: Mapped[str | None] = mapped_column(Text)
     applied_at: Mapped[Moment | None]
