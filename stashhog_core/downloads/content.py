@@ -11,6 +11,7 @@ _FICLONE = 0x40049409
 
 _CHUNK_BYTES = 16 * 1024 * 1024
 _COMPARE_BYTES = 1024 * 1024
+_PAGE_BYTES = 4096
 _CANNOT_CLONE = {
     errno.EOPNOTSUPP,
     errno.ENOTSUP,
@@ -83,6 +84,35 @@ def same(first: int, second: int, checkpoint: Checkpoint) -> bool:
             return True
         offset += count
         checkpoint()
+
+
+def is_part(first: int, second: int, checkpoint: Checkpoint) -> bool:
+    """Tell whether an open file holds nothing but a part of another one.
+
+    That is so if each of its bytes is that of the other file at the same place, or 0,
+    as where nothing had been written yet.
+    """
+    mine, theirs = bytearray(_COMPARE_BYTES), bytearray(_COMPARE_BYTES)
+    offset = 0
+    while count := os.preadv(first, [mine], offset):
+        if os.preadv(second, [theirs], offset) < count:
+            return False
+        if mine[:count] != theirs[:count]:
+            for start in range(0, count, _PAGE_BYTES):
+                end = min(start + _PAGE_BYTES, count)
+                if not _is_part(mine[start:end], theirs[start:end]):
+                    return False
+        offset += count
+        checkpoint()
+    return True
+
+
+def _is_part(mine: bytearray, theirs: bytearray) -> bool:
+    return (
+        mine == theirs
+        or not any(mine)
+        or all(byte in (0, other) for byte, other in zip(mine, theirs, strict=True))
+    )
 
 
 def _copy_in_kernel(source: int, target: int, checkpoint: Checkpoint) -> int:

@@ -183,9 +183,7 @@ class WatchFolder:
         for path, status in walked:
             if path and (why := named_unfinished(path.rpartition("/")[2])):
                 return _Look(0, b"", printable(why))
-            # The time of the last change of whatever kind: a program may give a file
-            # an old time while it still writes to it.
-            changed = max(status.st_mtime_ns, status.st_ctime_ns)
+            changed = _changed_ns(status)
             newest = max(newest, changed)
             seen.append(f"{path}\0{status.st_size}\0{changed}\0")
         digest = hashlib.blake2b(os.fsencode("".join(seen)), digest_size=16)
@@ -225,7 +223,7 @@ def _files_of(walked: Iterable[Walked], location: Path, boundary: Path) -> Entry
         if is_in_hidden(relative):
             continue
         if stat.S_ISREG(status.st_mode):
-            files.append(SourceFile(name, path, status.st_size, status.st_mtime_ns))
+            files.append(SourceFile(name, path, status.st_size, _changed_ns(status)))
         elif stat.S_ISDIR(status.st_mode):
             is_folder = is_folder or not relative
         elif not stat.S_ISLNK(status.st_mode):
@@ -261,6 +259,11 @@ def _walk(location: Path) -> Iterator[Walked]:
                         folders.append((f"{folder}/{child.name}", path))
         finally:
             os.close(opened)
+
+
+def _changed_ns(status: os.stat_result) -> int:
+    """Return when a file last changed: its time may be set to an old one, ctime not."""
+    return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _name(child: "os.DirEntry[str]") -> str:

@@ -16,6 +16,8 @@ from stashhog_core.downloads.names import from_printable
 
 State = Literal["found", "placed", "scanned", "seen", "failed", "blocked", "left_out"]
 IN_LIBRARY: frozenset[str] = frozenset({"placed", "scanned", "seen"})
+COPIES: frozenset[str | None] = frozenset({"copy", "reflink"})
+"""Ways into the library that make a file of its own."""
 
 _FIRST_PAUSE = timedelta(minutes=5)
 _LONGEST_PAUSE = timedelta(hours=24)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from stashhog_core.downloads.content import Method
+from stashhog_core.downloads.content import Method, is_part, same
+from stashhog_core.downloads.files import is_same_inode, opened
 from stashhog_core.downloads.filesystems import NAME_REFUSED, refused_characters
 from stashhog_core.downloads.names import printable, with_mark
 from stashhog_core.downloads.sources import SourceFile
@@ -65,6 +66,44 @@ def regular(file: SourceFile) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode) or status.st_size != file.size_bytes:
         raise changed(file)
     return status
+
+
+def part_of(
+    file: SourceFile,
+    path: str,
+    size_bytes: int,
+    checkpoint: Callable[[], None],
+) -> os.stat_result | None:
+    """Return the status of an earlier copy that holds nothing but a part of `file`.
+
+    Args:
+        file: What was copied before it was whole.
+        path: Where the earlier copy was made.
+        size_bytes: How large it was then.
+        checkpoint: Called while bytes are compared; may raise to stop.
+
+    Returns:
+        None if something else is there: nothing may be lost by replacing it.
+    """
+    status = regular(file)
+    try:
+        there = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if (
+        not stat.S_ISREG(there.st_mode)
+        or there.st_size != size_bytes
+        or is_same_inode(status, there)
+    ):
+        return None
+    with opened(path) as mine, opened(file.path) as theirs:
+        return there if is_part(mine, theirs, checkpoint) else None
+
+
+def is_equal_to(file: SourceFile, path: str, checkpoint: Callable[[], None]) -> bool:
+    """Tell whether a file of the library holds the same bytes as a download's."""
+    with opened(path) as mine, opened(file.path) as theirs:
+        return same(mine, theirs, checkpoint)
 
 
 def check_space(

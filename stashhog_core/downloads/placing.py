@@ -40,8 +40,10 @@ from stashhog_core.downloads.outcome import (
     cannot_place,
     changed,
     check_space,
+    is_equal_to,
     no_folder,
     one_folder,
+    part_of,
     refusal,
     regular,
 )
@@ -90,6 +92,8 @@ class Access:
 
 class Library:
     """The library root. Nothing is ever written outside it, or over another file.
+
+    Only a copy of ours is replaced, if it holds nothing but a part of the new file.
 
     Folders are opened one below the other without following symbolic links, so that
     neither a name nor a link in the library leads out of it.
@@ -145,6 +149,38 @@ class Library:
         except BaseException:
             self._drop_empty(names[:-1])
             raise
+
+    def replace(self, file: SourceFile, names: Names, size_bytes: int) -> Placed | None:
+        """Replace an earlier copy of `file` by what it has become since.
+
+        Args:
+            file: What was copied before it was whole, or has changed since.
+            names: Where the copy was made, below the root.
+            size_bytes: How large the copy was.
+
+        Returns:
+            None if something else is there, so that nothing is replaced. `is_new` is
+            False if the copy holds the same bytes as the file.
+
+        Raises:
+            OutOfSpaceError: There is no room for both.
+            ItemError: It cannot be replaced; the earlier copy remains.
+        """
+        path = "/".join((self._root, *names))
+        try:
+            there = part_of(file, path, size_bytes, self.checkpoint)
+            if there is None:
+                return None
+            if is_equal_to(file, path, self.checkpoint):
+                return Placed(path, "existing", is_new=False)
+            before_write()
+            # The ledger does not name this folder as one that a killed run copied to.
+            self.clean([Path(path).parent])
+            folder = self._folder(names[:-1])
+            method = self._copy(file, regular(file), folder, names[-1], over=there)
+        except OSError as error:
+            raise cannot_place(error, names) from error
+        return Placed(path, method, is_new=True)
 
     def flush(self) -> None:
         """Make the names of everything placed so far survive a power failure.
@@ -272,9 +308,16 @@ class Library:
         return Placed(path, method, is_new=False)
 
     def _copy(
-        self, file: SourceFile, status: os.stat_result, folder: int, name: str
+        self,
+        file: SourceFile,
+        status: os.stat_result,
+        folder: int,
+        name: str,
+        over: os.stat_result | None = None,
     ) -> Method:
         """Copy under a hidden name, then give it the final one.
+
+        `over` is the file that it replaces; None: no file may have the name.
 
         Raises:
             FileExistsError: Another file has got the name meanwhile.
@@ -300,11 +343,27 @@ class Library:
                     os.close(target)
                 # Copying may have taken hours.
                 before_write()
-                publish(folder, temporary, name)
+                if over is None:
+                    publish(folder, temporary, name)
+                else:
+                    self._publish_over(over, folder, temporary, name, file)
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=folder)
         return method
+
+    def _publish_over(
+        self,
+        over: os.stat_result,
+        folder: int,
+        temporary: str,
+        name: str,
+        file: SourceFile,
+    ) -> None:
+        now = lstat(folder, name)
+        if now is None or not is_unchanged(over, now):
+            raise changed(file)
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
 
     def _resemble(self, target: int, status: os.stat_result) -> None:
         """Give a copy the times and, unless others are set, the permissions of a file.

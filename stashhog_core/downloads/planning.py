@@ -1,7 +1,7 @@
 """What is to be done for one download, given what the ledger knows of it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from stashhog_core.downloads.choose import SHORTEST_SECONDS, Choice, choose, is_
 from stashhog_core.downloads.filesystems import Separation, fit_folders
 from stashhog_core.downloads.layout import Layout
 from stashhog_core.downloads.ledger import Known, Record
-from stashhog_core.downloads.names import printable, split_names
+from stashhog_core.downloads.names import from_printable, printable, split_names
 from stashhog_core.downloads.outcome import Names
 from stashhog_core.downloads.sources import Entry, EntryFiles, Source, SourceFile
 from stashhog_core.errors import ItemError
@@ -21,17 +21,35 @@ from stashhog_core.settings import DownloadSettings
 
 _NEEDS_UNPACKING = "It needs unpacking"
 _NOTHING_TO_TAKE = "It holds no video, picture or subtitle"
+_CLOCK_SECONDS = 1.0
+"""By how much a file system's clock may be late."""
 
 _log = logging.getLogger(__name__)
 
 
+class Earlier(NamedTuple):
+    """A copy of a file that was made before the file changed: its row and place."""
+
+    record: Record
+    names: Names
+
+
 class PlannedFile(NamedTuple):
-    """A file to be placed at `names` below the library root."""
+    """A file to be placed at `names` below the library root.
+
+    If `earlier` is given, it goes in the place of that copy, if that still is one.
+    """
 
     file: SourceFile
     record: Record
     names: Names
     is_video: bool
+    earlier: Earlier | None = None
+
+    @property
+    def is_recheck(self) -> bool:
+        """Whether the ledger knows this very file as placed."""
+        return self.earlier is not None and self.earlier.record is self.record
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,7 @@ class Plan:
         is_held: Something in it waits for its next try, or was given up.
         had_trouble: The ledger holds a row for the entry as a whole.
         has_failed: Something of it failed in this run.
+        unchanged: Number of the files that were in the library as they are.
         waiting: Why it is not finished yet, so that nothing of it is placed.
     """
 
@@ -76,6 +95,7 @@ class Plan:
     is_held: bool = False
     had_trouble: bool = False
     has_failed: bool = False
+    unchanged: int = 0
     waiting: str | None = None
 
 
@@ -138,8 +158,13 @@ class Planner:
         for problem in listed.problems:
             key = (printable(problem.name), 0)
             self._add_failure(plan, known, key, problem.reason)
+        copies = {
+            record.relative_path: record
+            for record in known.values()
+            if record.is_placed and record.method in ledger.COPIES
+        }
         for file in choice.take:
-            self._add_file(plan, known, file, folder)
+            self._add_file(plan, known, copies, file, folder)
         self._add_left_out(plan, known, choice, anything=bool(listed.problems))
         plan.has_failed = plan.has_failed or bool(plan.failures)
         try:
@@ -186,7 +211,12 @@ class Planner:
         return duration_seconds
 
     def _add_file(
-        self, plan: Plan, known: Known, file: SourceFile, folder: Names
+        self,
+        plan: Plan,
+        known: Known,
+        copies: Mapping[str, Record],
+        file: SourceFile,
+        folder: Names,
     ) -> None:
         entry = plan.entry
         key = _key(file)
@@ -194,7 +224,8 @@ class Planner:
         if record is None:
             record = _record(entry, key)
         elif record.is_placed:
-            return
+            if not _has_changed(file, record):
+                return
         elif record.state == "left_out":
             record = record._replace(state="found", reason=None)
         elif record.state == "blocked" and entry.may_retry_blocked:
@@ -211,7 +242,20 @@ class Planner:
             plan.failures.append(Failure(record, str(error), is_final=True))
             return
         names = (*fit_folders(self._library_root, names[:-1]), names[-1])
-        plan.files.append(PlannedFile(file, record, names, is_video(file)))
+        earlier = self._earlier(copies, record)
+        if record.is_placed and earlier is None:
+            return
+        plan.files.append(PlannedFile(file, record, names, is_video(file), earlier))
+
+    def _earlier(self, copies: Mapping[str, Record], record: Record) -> Earlier | None:
+        """Return the copy that was made of a file before it changed, if any."""
+        copy = record if record.is_placed else copies.get(record.relative_path)
+        if copy is None or copy.method not in ledger.COPIES or not copy.target_path:
+            return None
+        target = from_printable(copy.target_path)
+        if target.is_relative_to(self._library_root):
+            return Earlier(copy, target.relative_to(self._library_root).parts)
+        return None
 
     def target(self, names: Names) -> str:
         """Return a place in the library as the ledger writes it."""
@@ -267,6 +311,15 @@ class Planner:
             return
         plan.failures.append(Failure(record, reason, is_final))
         plan.has_failed = True
+
+
+def _has_changed(file: SourceFile, record: Record) -> bool:
+    """Tell whether a file has perhaps changed since it was copied."""
+    return (
+        record.method in ledger.COPIES
+        and record.placed_at is not None
+        and file.changed_ns / 1e9 > record.placed_at.timestamp() - _CLOCK_SECONDS
+    )
 
 
 def _key(file: SourceFile) -> ledger.FileKey:

@@ -32,8 +32,10 @@ from stashhog_core.downloads.outcome import (
     cannot_link,
     cannot_place,
     check_space,
+    is_equal_to,
     no_folder,
     one_folder,
+    part_of,
     refusal,
     regular,
 )
@@ -83,6 +85,23 @@ class Preview:
             return self._place(file, names)
         except OSError as error:
             raise cannot_place(error, names) from error
+
+    def replace(self, file: SourceFile, names: Names, size_bytes: int) -> Placed | None:
+        """Return what `Library.replace` would."""
+        path = "/".join((str(self._root), *names))
+        try:
+            if part_of(file, path, size_bytes, self._checkpoint) is None:
+                return None
+            if is_equal_to(file, path, self._checkpoint):
+                return Placed(path, "existing", is_new=False)
+            folder = os.path.dirname(path)  # noqa: PTH120 - one of thousands
+            trial = self._try(file, regular(file), folder, is_new=False)
+            if self._policy != "copy" and trial.clones:
+                return Placed(path, "reflink", is_new=True)
+            self._take_space(file.size_bytes, folder)
+        except OSError as error:
+            raise cannot_place(error, names) from error
+        return Placed(path, "copy", is_new=True)
 
     def _place(self, file: SourceFile, names: Names) -> Placed:
         status = regular(file)
@@ -188,11 +207,14 @@ class Preview:
                 raise cannot_link(name, why or "")
             if trial.clones:
                 return "reflink", why
-        space = os.statvfs(existing)
-        free = space.f_bavail * space.f_frsize - self._copied_bytes
-        check_space(free, status.st_size, self._reserve_bytes, str(self._root))
-        self._copied_bytes += status.st_size
+        self._take_space(status.st_size, existing)
         return "copy", why
+
+    def _take_space(self, size_bytes: int, folder: str) -> None:
+        space = os.statvfs(folder)
+        free = space.f_bavail * space.f_frsize - self._copied_bytes
+        check_space(free, size_bytes, self._reserve_bytes, str(self._root))
+        self._copied_bytes += size_bytes
 
     def _try(
         self, file: SourceFile, status: os.stat_result, existing: str, *, is_new: bool

@@ -36,6 +36,7 @@ _SHOWN_PATHS = 100
 _REASONS = 10
 """Reasons for links that are not possible: a few mounts make few of them."""
 
+_REPLACED = "The download has changed since; the new file is in its place"
 
 _log = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ class Run:
             exclude_short=params.exclude_small_vids,
         )
         self._place_file = library.place
+        self._replace_file = library.replace
         if params.dry_run:
             preview = Preview(
                 library.root,
@@ -113,6 +115,7 @@ class Run:
                 library.checkpoint,
             )
             self._place_file = preview.place
+            self._replace_file = preview.replace
         self._counts = _Counts()
         self._unwritten: list[Record] = []
         self._unannounced: Sequence[Plan] = ()
@@ -290,28 +293,14 @@ class Run:
         source_file = file.file
         try:
             content_hash = oshash(Path(source_file.path)) if file.is_video else None
-            placed = self._place_file(source_file, file.names)
-        except OutOfSpaceError as error:
-            # No try of the file's: the next run may have room.
-            plan.has_failed = True
-            self._error(_item(plan, file), str(error))
-            record = file.record._replace(
-                state="failed",
-                target_path=self._planner.target(file.names),
-                reason=str(error),
-                next_try_at=None,
-            )
-            self._unwritten.append(record)
-            return None
-        except NameRefusedError as error:
-            plan.has_failed = True
-            failure = Failure(file.record, str(error), is_final=True)
-            self._note(failure, printable(plan.entry.name))
-            return None
+            placed = self._bring(file)
         except (ItemError, OSError) as error:
+            if not file.is_recheck:
+                self._placing_failed(plan, file, error)
+                return None
+            # The earlier copy remains; the next run compares it again.
             plan.has_failed = True
-            record = file.record._replace(target_path=self._planner.target(file.names))
-            self._fail(record, _item(plan, file), _worded(error))
+            self._error(_item(plan, file), _worded(error))
             return None
         except (StashHogError, SQLAlchemyError, psycopg.Error):
             # A stop, the disk or the database: no fault of this file.
@@ -320,10 +309,18 @@ class Run:
             plan.has_failed = True
             _log.exception("%s cannot be placed", _item(plan, file))
             reason = f"It cannot be placed: {unexpected(error)}"
-            self._fail(file.record, _item(plan, file), reason)
+            if file.is_recheck:
+                self._error(_item(plan, file), reason)
+            else:
+                self._fail(file.record, _item(plan, file), reason)
+            return None
+        known = file.record
+        if placed is None or (file.is_recheck and not placed.is_new):
+            # It has not changed, or somebody has put something else in its place.
+            plan.unchanged += 1
+            self._unwritten.append(known._replace(placed_at=datetime.now(UTC)))
             return None
         self._counts.add(placed, source_file.size_bytes)
-        known = file.record
         record = Record(
             known.entry_key,
             known.entry_name,
@@ -338,6 +335,44 @@ class Run:
         )
         self._unwritten.append(record)
         return record
+
+    def _placing_failed(
+        self, plan: Plan, file: PlannedFile, error: ItemError | OSError
+    ) -> None:
+        """Note why a file could not be placed, and whether it is tried again."""
+        plan.has_failed = True
+        if isinstance(error, NameRefusedError):
+            failure = Failure(file.record, str(error), is_final=True)
+            self._note(failure, printable(plan.entry.name))
+            return
+        record = file.record._replace(target_path=self._planner.target(file.names))
+        if not isinstance(error, OutOfSpaceError):
+            self._fail(record, _item(plan, file), _worded(error))
+            return
+        # No try of the file's: the next run may have room.
+        self._error(_item(plan, file), str(error))
+        reason = str(error)
+        record = record._replace(state="failed", reason=reason, next_try_at=None)
+        self._unwritten.append(record)
+
+    def _bring(self, file: PlannedFile) -> Placed | None:
+        """Bring a file into the library; None if what is there must stay there."""
+        earlier = file.earlier
+        if earlier is None:
+            return self._place_file(file.file, file.names)
+        size_bytes = earlier.record.size_bytes
+        placed = self._replace_file(file.file, earlier.names, size_bytes)
+        if placed is None:
+            if file.is_recheck:
+                return None
+            return self._place_file(file.file, file.names)
+        if placed.is_new:
+            _log.info("%s is replaced: its download has changed", placed.path)
+            if not file.is_recheck:
+                self._unwritten.append(
+                    earlier.record._replace(state="left_out", reason=_REPLACED)
+                )
+        return placed
 
     def _examine(
         self, videos: Iterable[tuple[Record, Path]], progress: Progress
@@ -373,7 +408,7 @@ class Run:
                 if plan.waiting is not None:
                     self._wait_for(printable(plan.entry.name), plan.waiting)
             else:
-                if plan.files:
+                if len(plan.files) > plan.unchanged:
                     self._counts.synced += 1
                 else:
                     self._counts.skipped += 1
@@ -426,6 +461,7 @@ class Run:
             file.record._replace(target_path=self._planner.target(file.names))
             for plan in self._unannounced
             for file in plan.files[plan.handled :]
+            if not file.is_recheck
         ]
         self._unannounced = ()
         if announced:

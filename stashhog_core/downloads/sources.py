@@ -36,13 +36,14 @@ class Entry:
 class SourceFile(NamedTuple):
     """A file of an entry; `relative_path` is below the entry, with `/`.
 
-    `mtime_ns` is 0 where nothing is known of it.
+    `changed_ns` is the time of its last change of any kind, since 1970; 0 where the
+    source promises that a finished file does not change.
     """
 
     relative_path: str
     path: str | os.PathLike[str]
     size_bytes: int
-    mtime_ns: int = 0
+    changed_ns: int = 0
 
 
 @dataclass(frozen=True)

@@ -758,3 +758,95 @@ def test_the_ledger_takes_portions_not_files(
     event.remove(database.engine, "before_cursor_execute", count)
 
     assert taken[0] == taken[1] < 20
+
+
+@pytest.mark.parametrize("size_is_final", [False, True], ids=["grows", "preallocated"])
+@pytest.mark.parametrize("place", ["copy", "hardlink_or_copy"])
+def test_a_copy_of_half_a_file_is_replaced_when_the_rest_has_come(
+    run: Run,
+    database: Database,
+    downloads: Path,
+    library: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    size_is_final: bool,
+) -> None:
+    """One file in the end, under its name, even if its times were set to old ones."""
+    whole = os.urandom(300_000)
+    film = downloads / "Film" / "film.mp4"
+    film.parent.mkdir()
+    film.write_bytes(whole[:100_000] + bytes(200_000 if size_is_final else 0))
+    os.utime(film, (1_600_000_000, 1_600_000_000))
+
+    def link(*args: object, **options: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", link)
+    run(place=place)
+    half = (library / "Film" / "film.mp4").read_bytes()
+    film.write_bytes(whole)
+    os.utime(film, (1_600_000_000, 1_600_000_000))
+    foretold = run(ProcessDownloadsParams(dry_run=True), place=place)
+    second = run(place=place)
+    third = run(place=place)
+
+    assert half != whole
+    assert _tree(library) == {"Film/film.mp4"}
+    assert (library / "Film" / "film.mp4").read_bytes() == whole
+    assert (foretold.files, foretold.placed_paths) == (1, second.placed_paths)
+    assert (second.synced_items, second.files) == (1, 1)
+    assert (third.synced_items, third.files, third.skipped_items) == (0, 0, 1)
+    with database.transaction() as session:
+        items = session.scalars(select(DownloadItem)).all()
+    assert [item.size_bytes for item in items if item.state == "placed"] == [300_000]
+    assert {item.oshash for item in items if item.state == "placed"} == {oshash(film)}
+
+
+def test_another_file_of_that_name_replaces_nothing(
+    run: Run, downloads: Path, library: Path
+) -> None:
+    """A name that is used again may be of another film: both stay, nothing is lost."""
+    _video(downloads / "film.mp4")
+    run(place="copy")
+    first = (library / "film.mp4").read_bytes()
+    _video(downloads / "film.mp4", seconds=2, seed=1)
+
+    run(place="copy")
+
+    assert (library / "film.mp4").read_bytes() == first
+    assert len(_tree(library)) == 2
+
+
+def test_a_copy_that_somebody_changed_is_not_replaced(
+    run: Run, downloads: Path, library: Path
+) -> None:
+    """What a person made of the file in the library stays, and is asked for once."""
+    film = downloads / "film.mp4"
+    film.write_bytes(b"a" * 5000)
+    run(place="copy")
+    (library / "film.mp4").write_bytes(b"b" * 5000)
+    film.write_bytes(b"c" * 5000)
+
+    second = run(place="copy")
+
+    assert (library / "film.mp4").read_bytes() == b"b" * 5000
+    assert _tree(library) == {"film.mp4"}
+    assert (second.synced_items, second.status) == (0, "completed")
+
+
+def test_a_copy_that_cannot_be_replaced_now_is_replaced_later(
+    run: Run, downloads: Path, library: Path
+) -> None:
+    """For lack of room the half stays, and the error says so."""
+    film = downloads / "film.mp4"
+    film.write_bytes(b"a" * 5000 + bytes(5000))
+    run(place="copy")
+    film.write_bytes(b"a" * 10_000)
+
+    full = run(place="copy", reserve_bytes=10**18)
+    later = run(place="copy")
+
+    assert "RESERVE_BYTES" in full.errors[0].reason
+    assert later.synced_items == 1
+    assert (library / "film.mp4").read_bytes() == film.read_bytes()
+    assert _tree(library) == {"film.mp4"}

@@ -7,9 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stashhog_core.downloads import content, placing
 from stashhog_core.downloads.filesystems import fit_folders
@@ -677,3 +680,33 @@ def test_many_folders_need_few_open_files(
     assert len(os.listdir("/proc/self/fd")) - before <= 8  # noqa: PTH208 - counted
     linking.close()
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - counted
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    whole=st.binary(min_size=1, max_size=60),
+    holes=st.sets(st.integers(0, 59)),
+    cut=st.integers(0, 60),
+    wrong=st.none() | st.integers(0, 59),
+)
+def test_a_part_is_a_file_of_which_nothing_can_be_lost(
+    whole: bytes, holes: set[int], cut: int, wrong: int | None
+) -> None:
+    """Bytes that were not written yet are 0; any other byte must be the file's own."""
+    part = bytearray(
+        0 if place in holes else byte for place, byte in enumerate(whole[:cut])
+    )
+    if wrong is not None and wrong < len(part):
+        part[wrong] = 1 if whole[wrong] != 1 else 2
+    is_part = wrong is None or wrong >= len(part)
+    # The files are larger than what is compared at a time.
+    padding = bytes(2 * 1024 * 1024 - 7)
+    with TemporaryFile() as first, TemporaryFile() as second:
+        first.write(padding + part)
+        second.write(padding + whole)
+        first.flush()
+        second.flush()
+
+        told = content.is_part(first.fileno(), second.fileno(), lambda: None)
+
+    assert told == is_part
