@@ -1,36 +1,50 @@
-"""A program that watches a folder under limits set by a test, and says what comes.
+"""A program that watches a folder for some seconds, and says what comes.
 
 With the name of a limit it behaves as if that were exhausted.
 """
 
+import errno
+import os
 import sys
 import threading
 from pathlib import Path
 
-import watchfiles
-
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.library import watch
+from stashhog_core.library.inotify import Notices
 
 
-def full(*_: object, **__: object) -> None:
-    """Fail as the package does when the system lets no further program watch."""
-    raise RuntimeError(
-        "Error creating recommended watcher: Too many open files (os error 24)"
-    )
+class NoProgramsLeft(Notices):
+    """The system lets no further program of this user watch."""
 
+    def __init__(self) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "inotify")
+
+
+class NoFoldersLeft(Notices):
+    """The system lets no further folder be watched."""
+
+    def watch(self, folder: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
+
+
+EXHAUSTED = {
+    "max_inotify_instances": NoProgramsLeft,
+    "max_inotify_watches": NoFoldersLeft,
+}
 
 if __name__ == "__main__":
     folder, *exhausted = sys.argv[1:]
-    if exhausted == ["max_inotify_instances"]:
-        watchfiles.watch = full  # type: ignore[assignment]
-    elif exhausted:
-        watch.no_watches_left = lambda _: True
+    notices = EXHAUSTED[exhausted[0]] if exhausted else Notices
     stop = threading.Event()
-    threading.Timer(10, stop.set).start()
+    timer = threading.Timer(10, stop.set)
+    timer.daemon = True
+    timer.start()
+    print("watching", flush=True)
     try:
-        for count in watch.changes(Path(folder), stop, settle_milliseconds=100):
-            print(count)
+        for count in watch.changes(
+            Path(folder), stop, quiet_seconds=0.3, poll_seconds=0.5, notices=notices
+        ):
+            print(count, flush=True)
     except ConfigurationError as error:
         print(error)
-    stop.set()
