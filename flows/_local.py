@@ -17,6 +17,7 @@ from stashhog_core.db.embedded import start_embedded
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.home import make_home_folder
 from stashhog_core.results import Result
+from stashhog_core.secrets import remember_address, remember_credentials
 from stashhog_core.settings import Settings, env_file, get_settings
 
 _START_LIMIT_SECONDS = "120"
@@ -71,6 +72,12 @@ def read_prefect_variables() -> dict[str, str]:
     }
     if url := variables.get("PREFECT_API_URL"):
         variables["PREFECT_API_URL"] = url.strip().rstrip("/")
+    for value in variables.values():
+        if "://" in value:
+            remember_address(value)
+    for name in ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"):
+        user, _, password = variables.get(name, "").partition(":")
+        remember_credentials(user, password)
     return variables
 
 

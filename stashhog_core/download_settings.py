@@ -12,7 +12,7 @@ from pydantic import (
     field_validator,
 )
 
-from stashhog_core.stash_settings import Address, Section
+from stashhog_core.stash_settings import Address, Password, Section
 
 PlacePolicy = Literal["hardlink", "hardlink_or_copy", "reflink", "copy"]
 CleanUp = Literal["none", "remove_torrent", "remove_torrent_and_files"]
@@ -133,7 +133,7 @@ class QBittorrentSettings(Section):
         default="http://localhost:8080", description="Address of qBittorrent's Web UI."
     )
     username: str = Field(default="admin", description="Web UI user.")
-    password: SecretStr = Field(default=SecretStr(""), description="Web UI password.")
+    password: Password = Field(default=SecretStr(""), description="Web UI password.")
     timeout_seconds: float = Field(
         default=30, gt=0, description="Longest wait for one answer of qBittorrent."
     )

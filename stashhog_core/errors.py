@@ -14,6 +14,8 @@ StashHogError
 Foreign exceptions become one of these once, at the edge where they arise.
 """
 
+from stashhog_core.secrets import without_secrets
+
 
 def storable(text: str) -> str:
     """Return a text that a database, a file and a terminal take.
@@ -28,10 +30,12 @@ class StashHogError(Exception):
     """One sentence for the user: what happened, where, and how to mend it.
 
     All arguments go to `Exception`, so that errors survive pickling between
-    processes.
+    processes. None of them holds a secret, whatever address or text of others was
+    put into them: errors come to stand in logs, results and artifacts.
     """
 
     def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
+        what, where, remedy = map(without_secrets, (what, where, remedy))
         super().__init__(what, where, remedy)
         self.what = what
         self.where = where
@@ -91,7 +95,8 @@ class JobCancelled(StashHogError):  # noqa: N818 - it is no error
 
 def unexpected(error: Exception) -> str:
     """Return the words for an error that nobody foresaw, for a report."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = without_secrets(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def is_transient(error: BaseException) -> bool:

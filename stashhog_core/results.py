@@ -1,9 +1,11 @@
 """What jobs give back: frozen models that travel as JSON."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from stashhog_core.secrets import without_secrets
 
 JobStatus = Literal["completed", "completed_with_errors", "failed", "cancelled"]
 StepStatus = Literal[
@@ -34,11 +36,15 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+Reason = Annotated[str, AfterValidator(without_secrets)]
+"""Why something failed, in words that may be stored and shown."""
+
+
 class ItemFailure(Result):
     """One item that failed while the others went on."""
 
     item: str
-    reason: str
+    reason: Reason
 
 
 class DownloadsResult(Result):
@@ -402,7 +408,7 @@ class BatchResult(Result):
     )
     changes_approved: int = 0
     changes_applied: int = 0
-    errors: tuple[str, ...] = ()
+    errors: tuple[Reason, ...] = ()
 
 
 class StepResult(Result):
@@ -412,7 +418,7 @@ class StepResult(Result):
     status: StepStatus
     message: str = ""
     result: dict[str, Any] | None = None
-    error: str | None = None
+    error: Reason | None = None
     duration_seconds: float = 0
 
 

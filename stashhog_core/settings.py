@@ -29,6 +29,12 @@ from stashhog_core.download_settings import QBittorrentSettings as QBittorrentSe
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.schedule_settings import CleanupSettings as CleanupSettings
 from stashhog_core.schedule_settings import NotificationSettings, ScheduleSettings
+from stashhog_core.secrets import (
+    clean_logs,
+    remember,
+    remember_address,
+    remember_credentials,
+)
 from stashhog_core.stash_settings import Section as Section
 from stashhog_core.stash_settings import StashServer as StashServer
 from stashhog_core.stash_settings import StashSettings as StashSettings
@@ -177,7 +183,38 @@ def get_settings() -> Settings:
     Raises:
         ConfigurationError: A variable is unknown, or its value is not allowed.
     """
-    return load_settings(configured_variables())
+    settings = load_settings(configured_variables())
+    hide_secrets(settings)
+    return settings
+
+
+def hide_secrets(settings: Settings) -> None:
+    """Keep all secrets of the settings out of errors and logs from now on."""
+    clean_logs()
+    for value in _values(settings):
+        if isinstance(value, SecretStr):
+            secret = value.get_secret_value()
+            # An address hides its password alone: its host is no secret.
+            (remember_address if "://" in secret else remember)(secret)
+        elif isinstance(value, str) and "://" in value:
+            remember_address(value)
+    password = settings.qbittorrent.password.get_secret_value()
+    remember_credentials(settings.qbittorrent.username, password)
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """Yield whatever a setting holds, at any depth."""
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _values(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _values(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _values(item)
+    else:
+        yield value
 
 
 def env_file() -> Path:

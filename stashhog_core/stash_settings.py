@@ -34,6 +34,30 @@ Address = Annotated[str, AfterValidator(_address)]
 """An address of a service: scheme, host, perhaps a port and a path."""
 
 
+def _key(secret: SecretStr) -> SecretStr:
+    """Return a key as a header can carry it.
+
+    A file that holds a key ends with a newline; whoever passes the file on as a setting
+    passes on the newline.
+    """
+    key = secret.get_secret_value().strip()
+    if not (key.isascii() and (key.isprintable() or not key)):
+        # Without the key in the sentence.
+        raise ValueError(
+            "the key has characters that no key has, such as a line break in the middle"
+        )
+    return SecretStr(key)
+
+
+def _password(secret: SecretStr) -> SecretStr:
+    # Blanks may belong to a password; a newline at its end is that of a file.
+    return SecretStr(secret.get_secret_value().rstrip("\r\n"))
+
+
+Key = Annotated[SecretStr, AfterValidator(_key)]
+Password = Annotated[SecretStr, AfterValidator(_password)]
+
+
 class Section(BaseModel):
     """Settings of one service or subject."""
 
@@ -64,7 +88,7 @@ class StashServer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: Address
-    api_key: SecretStr | None = None
+    api_key: Key | None = None
 
 
 class StashSettings(Section):
@@ -78,7 +102,7 @@ class StashSettings(Section):
         default=None,
         description="Address of Stash in your browser, for links; none: that of `url`.",
     )
-    api_key: SecretStr | None = Field(
+    api_key: Key | None = Field(
         default=None, description="Stash's API key; none if Stash asks for none."
     )
     timeout_seconds: float = Field(

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from stashhog_core.stash_settings import Address, Section
+from stashhog_core.stash_settings import Address, Key, Section
 
 
 class TaggerSettings(Section):
@@ -135,7 +135,7 @@ class TextModelSettings(Section):
         "model is asked.",
     )
     model: str = Field(default="", description="Name of the model there.")
-    api_key: SecretStr | None = Field(default=None, description="Its key, if it has.")
+    api_key: Key | None = Field(default=None, description="Its key, if it has.")
     parallel_requests: int = Field(
         default=2, ge=1, le=64, description="Scenes it is asked about at a time."
     )

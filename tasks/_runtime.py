@@ -15,8 +15,15 @@ from prefect.runtime import flow_run
 
 from stashhog_core.db.open import open_database
 from stashhog_core.db.session import Database
-from stashhog_core.errors import ConfigurationError, StashHogError, is_transient
+from stashhog_core.errors import (
+    ConfigurationError,
+    JobError,
+    StashHogError,
+    is_transient,
+    unexpected,
+)
 from stashhog_core.progress import Progress
+from stashhog_core.secrets import without_secrets
 from stashhog_core.settings import Settings, get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings
@@ -35,7 +42,7 @@ class _OneSentence(logging.Filter):
         """Drop the traceback of errors that word themselves."""
         if record.exc_info and isinstance(record.exc_info[1], StashHogError):
             record.msg, record.args = "%s", (record.exc_info[1],)
-            record.exc_info = None
+            record.exc_info = record.exc_text = None
         return True
 
 
@@ -181,10 +188,19 @@ def open_job(name: str) -> Iterator[Job]:
         run_services() as services,
         task_progress(name, stop_of_mapper(services.database)) as progress,
     ):
-        yield Job(
-            services.settings,
-            services.database,
-            progress,
-            flow_run.get_id() or name,
-            services,
-        )
+        try:
+            yield Job(
+                services.settings,
+                services.database,
+                progress,
+                flow_run.get_id() or name,
+                services,
+            )
+        except StashHogError:
+            # Its words hold no secret.
+            raise
+        except Exception as error:
+            if without_secrets(str(error)) == str(error):
+                raise
+            # Prefect shows the text of an exception in states, events and logs.
+            raise JobError(unexpected(error)) from None

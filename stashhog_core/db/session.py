@@ -264,6 +264,12 @@ def _parsed(address: str) -> URL:
         raise problem
     if not url.database:
         raise problem
+    if "@" in (url.host or ""):
+        # What was read as the host begins with the rest of the password.
+        raise ConfigurationError(
+            "The password in STASHHOG_DATABASE__URL holds an @",
+            remedy="write each @ of the password as %40",
+        ) from None
     options = {k: v for k, v in _CONNECT_OPTIONS.items() if k not in url.query}
     return url.set(drivername="postgresql+psycopg").update_query_dict(options)
 
