@@ -198,7 +198,10 @@ class _Apply:
                 else:
                     outcomes.append((change, outcome))
         with self.database.transaction() as session:
-            records.record(session, [task.intent for task in tasks])
+            begun = records.begin_sending(
+                session, [(t.change, t.intent) for t in tasks]
+            )
+        tasks = [task for task in tasks if task.change.id in begun]
         self._settle(outcomes)
         waiting = deque(requests_for(tasks))
         done = len(changes) - len(tasks)

@@ -30,7 +30,15 @@ _RECORD = text(
     "applied_at = CASE WHEN r.state = 'applied' THEN now() END "
     "FROM jsonb_to_recordset(CAST(:rows AS jsonb)) "
     "AS r(id bigint, state text, effect jsonb, error text) "
-    "WHERE plan_change.id = r.id"
+    "WHERE plan_change.id = r.id AND plan_change.state != 'rejected'"
+)
+
+_BEGIN = text(
+    "UPDATE plan_change SET effect = r.effect, error = NULL "
+    "FROM jsonb_to_recordset(CAST(:rows AS jsonb)) "
+    "AS r(id bigint, proposed jsonb, effect jsonb) "
+    "WHERE plan_change.id = r.id AND plan_change.proposed = r.proposed "
+    "AND plan_change.state = 'approved' RETURNING plan_change.id"
 )
 
 
@@ -180,6 +188,23 @@ def record(session: Session, records: Iterable[Record]) -> None:
     rows = [asdict(item) for item in records]
     if rows:
         session.execute(_RECORD, {"rows": json.dumps(rows)})
+
+
+def begin_sending(
+    session: Session, intents: Iterable[tuple[Change, Record]]
+) -> set[int]:
+    """Record of changes that they are about to be sent; return those that may be.
+
+    A change that somebody rejected or replaced since it was read is left alone. Nobody
+    decides on the others until it is known what became of them.
+    """
+    rows = [
+        {"id": change.id, "proposed": change.proposed, "effect": intent.effect}
+        for change, intent in intents
+    ]
+    if not rows:
+        return set()
+    return set(session.scalars(_BEGIN, {"rows": json.dumps(rows)}))
 
 
 def note_tag(session: Session, plan_id: int, name: str, tag_id: int | None) -> None:

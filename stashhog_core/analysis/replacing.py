@@ -59,7 +59,9 @@ def replace_value(
         PlanChange.state.in_(_OPEN if explicit else ["pending"]) & ~being_applied()
     )
     of_plan = selection.narrow(select(PlanChange).where(PlanChange.plan_id == plan_id))
-    changes: Sequence[PlanChange] = session.scalars(of_plan.where(replaceable)).all()
+    changes: Sequence[PlanChange] = session.scalars(
+        of_plan.where(replaceable).order_by(PlanChange.id).with_for_update()
+    ).all()
     found = count_decisions(session, of_plan, replaceable)
     counts = Counter({key: number for key, number in found.items() if not key[0]})
     members = {c.field: find_member(session, c.field, name) for c in changes}

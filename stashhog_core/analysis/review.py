@@ -173,6 +173,9 @@ def _decide(
     of_plan = selection.narrow(
         select(PlanChange.id).where(PlanChange.plan_id == plan_id)
     )
+    # Held, so that no run begins to send them between the statements here.
+    held = of_plan.order_by(PlanChange.id).with_for_update().subquery()
+    session.execute(select(func.count()).select_from(held))
     explicit = again or selection.names_changes
     open_now = decidable(state, again=explicit)
     counts = count_decisions(session, of_plan, open_now)

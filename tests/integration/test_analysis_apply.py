@@ -23,6 +23,7 @@ from stashhog_core.analysis.proposals import (
     set_studio,
     set_text,
 )
+from stashhog_core.analysis.replacing import replace_value
 from stashhog_core.analysis.review import Selection, approve, reject, remember
 from stashhog_core.db.models import (
     AnalysisPlan,
@@ -41,6 +42,7 @@ from stashhog_core.params import ApplyPlanParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult
 from stashhog_core.stash.payloads import Ref
+from stashhog_core.stash.payloads import Scene as StashScene
 from tests.memory_stash import Killed, MemoryStash
 
 OUTDOOR = add_member("tags", 1, "Outdoor", 0.9, "test", {"rule": "seen"})
@@ -302,6 +304,37 @@ def test_automatic_approval_leaves_rejected_changes_alone(mirror: Database) -> N
     assert (result.applied, result.rejected) == (1, 2)
     assert states(mirror, plan_id) == ["rejected", "pending", "applied"]
     assert not stash.library[1].tags
+
+
+@pytest.mark.parametrize("doing", ["rejected", "replaced"])
+def test_decision_made_while_a_plan_is_applied_counts(
+    mirror: Database, doing: str
+) -> None:
+    """Until a change is sent a person may decide otherwise; it is not overwritten."""
+
+    class Slow(MemoryStash):
+        def scenes(self, ids: Sequence[int]) -> tuple[list[StashScene], list[int]]:
+            found = super().scenes(ids)
+            with mirror.transaction() as session:
+                chosen = Selection(change_ids=[first])
+                if doing == "rejected":
+                    reject(session, plan_id, chosen)
+                else:
+                    replace_value(session, plan_id, chosen, "Beach")
+            return found
+
+    plan_id = plan_of(mirror, {1: [OUTDOOR, JADE]})
+    with mirror.transaction() as session:
+        session.add(Tag(id=77, name="Beach"))
+        first = plan_changes(session, plan_id)[0].id
+    stash = Slow(1)
+
+    result = apply(stash, mirror, plan_id)
+
+    assert result.applied == 1
+    assert not stash.library[1].tags
+    left = "rejected" if doing == "rejected" else "approved"
+    assert states(mirror, plan_id) == [left, "applied"]
 
 
 def test_only_the_named_changes(mirror: Database) -> None:
