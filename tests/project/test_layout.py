@@ -96,3 +96,17 @@ def test_imports_run_one_way() -> None:
     )
 
     assert checked.returncode == 0, checked.stdout
+
+
+def test_migrations_are_one_chain() -> None:
+    """Two of one number would be one to the database, and the other would be lost."""
+    folder = ROOT / "stashhog_core" / "db" / "migrations" / "versions"
+    before = None
+    for path in sorted(folder.glob("[0-9]*.py")):
+        text = path.read_text()
+        (revision,) = re.findall(r'^revision = "(\w+)"', text, flags=re.MULTILINE)
+        after = re.findall(r'^down_revision = "(\w+)"', text, flags=re.MULTILINE)
+
+        assert path.name.startswith(f"{revision}_")
+        assert after == ([before] if before else []), path.name
+        before = revision

@@ -9,8 +9,8 @@ itself. Their plans are open again, and show them as needing a decision.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
-down_revision = "0012"
+revision = "0015"
+down_revision = "0014"
 
 
 def upgrade() -> None:
