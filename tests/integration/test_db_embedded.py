@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -10,9 +11,17 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
+from stashhog_core.db.embedded import (
+    embedded_url,
+    kept_running,
+    start_embedded,
+    stop_embedded,
+)
 from stashhog_core.db.open import open_database
 from stashhog_core.db.schema import schema_state
+from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
 
@@ -119,17 +128,76 @@ def test_server_recovers_from_a_crash(home: Path) -> None:
     assert stored_scenes(home) == {1}
 
 
-def test_stale_pid_file_of_another_program(home: Path) -> None:
-    """A pid file whose number went to another program keeps nobody out."""
+@pytest.mark.parametrize("whose", ["another program", "another PostgreSQL", "nobody"])
+def test_stale_pid_file(home: Path, postgres_url: str, whose: str) -> None:
+    """A pid file with the number of another process, or none, keeps nobody out."""
     assert stored_scenes(home) == set()
     pid_file = home / "postgres/postmaster.pid"
     assert not pid_file.exists()
     data = home / "postgres"
-    pid_file.write_text(
-        f"{os.getpid()}\n{data}\n1700000000\n5432\n{data}\n\n  1 2\nready   \n"
-    )
+    other = Path(str(make_url(postgres_url).query["host"])) / "postmaster.pid"
+    pid = other.read_text().split()[0] if "Postgre" in whose else os.getpid()
+    lines = f"{pid}\n{data}\n1700000000\n5432\n{data}\n\n  1 2\nready   \n"
+    pid_file.write_text("" if whose == "nobody" else lines)
 
+    assert embedded_url(home) is None
     assert stored_scenes(home) == set()
+
+
+@pytest.mark.parametrize(
+    "name", ['it\'s "a", $home `x` %41 \\ Ω', "long" * 30], ids=["quotes", "long"]
+)
+def test_any_folder_serves_and_opens_to_nobody(home: Path, name: str) -> None:
+    """Quotes, commas and spaces in the home's path are no matter, nor is its length.
+
+    The socket lies where no other account may enter, and what the home lies in is
+    opened to nobody.
+    """
+    outside = home / "outside"
+    outside.mkdir(0o700)
+    inside = outside / name
+    inside.mkdir(0o700)
+    try:
+        url = make_url(start_embedded(inside))
+        database = Database(url.render_as_string(hide_password=False))
+        database.check()
+        database.close()
+        sockets = Path(str(url.query["host"]))
+        modes = [stat.S_IMODE(p.stat().st_mode) for p in (sockets, outside, inside)]
+    finally:
+        stop_embedded(inside)
+
+    assert modes[0] == 0o700
+    # Root lets one account pass; the group's part then shows the most that any has.
+    assert [mode & 0o707 for mode in modes[1:]] == [0o700, 0o700]
+    assert not any(mode & 0o060 for mode in modes[1:])
+
+
+def test_line_breaks_in_the_home_are_refused(home: Path) -> None:
+    """What cannot work is said in one sentence, and nothing is made."""
+    with pytest.raises(ConfigurationError, match="line break"):
+        start_embedded(home / "two\nlines")
+
+    assert list(home.iterdir()) == []
+
+
+def test_a_server_that_is_killed_in_a_run_is_started_again(home: Path) -> None:
+    """While a run is kept up, what it asks next is answered after a moment."""
+    database = Database(start_embedded(home))
+    with kept_running(home):
+        server = postmaster(home)
+        for process in [server, *server.children()]:
+            process.send_signal(signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                database.check()
+                break
+            except ConfigurationError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        assert postmaster(home).pid != server.pid
+    database.close()
 
 
 def test_server_that_dies_under_a_user_is_started_again(home: Path) -> None:
