@@ -525,7 +525,9 @@ def test_create_tag(target: Target) -> None:
     tag = target.client.create_tag(f"  {name} ")
 
     assert tag.name == name
-    assert tag == Tag(id=tag.id, name=name, sort_name="", description="")
+    times = {"created_at": tag.created_at, "updated_at": tag.updated_at}
+    assert all(times.values())
+    assert tag == Tag(id=tag.id, name=name, sort_name="", description="", **times)
     assert tag in target.client.tags()
 
 
