@@ -34,15 +34,15 @@ TEMPORARY = re.compile(r"\.stashhog-[0-9a-f]{16}.?\.part[. ]?", re.DOTALL)
 """Names of files that exist only while something is placed or tried."""
 
 MOUNTS = Path("/proc/self/mountinfo")
-_PROTECTED = Path("/proc/sys/fs/protected_hardlinks")
+PROTECTED_LINKS = Path("/proc/sys/fs/protected_hardlinks")
 NAME_REFUSED = {errno.EINVAL, errno.ENOENT, errno.EILSEQ, errno.EPROTO}
 """Error numbers of a name that a file system cannot hold, and of other things."""
 
 # What Windows has no names with, and bytes that are no UTF-8.
 _ODD = {*'"*:<>?\\|', *map(chr, range(0xDC80, 0xDD00))}
 _ODD_AT_THE_END = (".", " ")
-# Letters: no file system of today has a lower limit (eCryptfs allows 143 bytes).
-_SHORT = 35
+# eCryptfs; no file system of today allows less.
+_FITS_ANYWHERE_BYTES = 143
 _UNIONS = {"overlay", "aufs", "unionfs", "fuse.mergerfs", "fuse.unionfs"}
 """File systems that choose for each new file which of several folders it goes to."""
 
@@ -299,7 +299,8 @@ def check_name_fits(folder: int, name: str) -> None:
     Raises:
         OSError: It cannot be had, or the folder cannot be written to.
     """
-    is_long = len(os.fsencode(name)) > longest_name_bytes(folder)
+    length = len(os.fsencode(name))
+    is_long = length > _FITS_ANYWHERE_BYTES and length > longest_name_bytes(folder)
     if is_long or odd_characters(name):
         with trial_folder(folder) as there:
             os.close(os.open(name, _NEW_FILE, 0o600, dir_fd=there))
@@ -312,12 +313,13 @@ def fit_folders(root: Path, names: tuple[str, ...]) -> tuple[str, ...]:
     A mark of the whole name keeps two apart that begin alike.
     """
     return tuple(
-        _cut(root, name) if len(name) > _SHORT and _is_too_long(root, name) else name
-        for name in names
+        _cut(root, name) if _is_too_long(root, name) else name for name in names
     )
 
 
 def _is_too_long(folder: Path, name: str) -> bool:
+    if len(os.fsencode(name)) <= _FITS_ANYWHERE_BYTES:
+        return False
     try:
         with open_folder(folder) as there:
             check_name_fits(there, name)
@@ -445,7 +447,7 @@ def _top(folder: Path) -> Path:
 def _protected_owner(source: str) -> int | None:
     """Return the owner of a file that only its owner may link; None: it is no such."""
     try:
-        is_on = _PROTECTED.read_text().strip() != "0"
+        is_on = PROTECTED_LINKS.read_text().strip() != "0"
         status = os.stat(source)  # noqa: PTH116
     except OSError:
         return None

@@ -9,7 +9,11 @@ from typing import NamedTuple
 
 from stashhog_core.downloads.content import Method, is_part, same
 from stashhog_core.downloads.files import is_same_inode, opened
-from stashhog_core.downloads.filesystems import NAME_REFUSED, refused_characters
+from stashhog_core.downloads.filesystems import (
+    NAME_REFUSED,
+    refused_characters,
+    survives,
+)
 from stashhog_core.downloads.names import printable, with_mark
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ItemError
@@ -179,14 +183,35 @@ def all_taken(names: Names) -> ItemError:
     )
 
 
-def one_folder(file: SourceFile) -> ItemError:
-    """Return the error of a file whose place in the library is the file itself."""
-    return ItemError(
-        "Its place in the library is the download itself: the two folders are one "
-        "under two names",
-        where=printable(os.fspath(file.path)),
-        remedy="save downloads outside STASHHOG_DOWNLOADS__LIBRARY_ROOT",
-    )
+def check_own_name(
+    file: SourceFile, status: os.stat_result, name: str, folder: int
+) -> None:
+    """Return if the library has a file, or a name of it, beside the download.
+
+    Where that cannot be found out it is let pass: nothing is deleted now, and clean-up
+    keeps what it cannot prove.
+
+    Args:
+        file: The download's file.
+        status: Its status.
+        name: The equal file in the library.
+        folder: Its folder, open.
+
+    Raises:
+        ItemError: Both are one name, seen through two paths.
+    """
+    path = os.fspath(file.path)
+    try:
+        is_own = survives(status, [os.path.dirname(path)], name, folder)  # noqa: PTH120
+    except (OSError, ItemError):
+        return
+    if not is_own:
+        raise ItemError(
+            "Its place in the library is the download itself: the two folders are one "
+            "under two names",
+            where=printable(path),
+            remedy="save downloads outside STASHHOG_DOWNLOADS__LIBRARY_ROOT",
+        )
 
 
 def changed(file: SourceFile) -> ItemError:

@@ -26,7 +26,6 @@ from stashhog_core.downloads.filesystems import (
     longest_name_bytes,
     open_folder,
     remove_leftovers,
-    survives,
     temporary_name,
     why_no_link,
 )
@@ -39,10 +38,10 @@ from stashhog_core.downloads.outcome import (
     cannot_link,
     cannot_place,
     changed,
+    check_own_name,
     check_space,
     is_equal_to,
     no_folder,
-    one_folder,
     part_of,
     refusal,
     regular,
@@ -303,8 +302,7 @@ class Library:
                 if not content.same(mine, theirs, self.checkpoint):
                     return None
             method = "existing"
-        if not survives(status, [os.path.dirname(file.path)], name, folder):  # noqa: PTH120
-            raise one_folder(file)
+        check_own_name(file, status, name, folder)
         return Placed(path, method, is_new=False)
 
     def _copy(

@@ -20,7 +20,6 @@ from stashhog_core.downloads.filesystems import (
     longest_name_bytes,
     mount_of,
     open_folder,
-    survives,
     trial_folder,
     why_no_link,
 )
@@ -31,10 +30,10 @@ from stashhog_core.downloads.outcome import (
     candidates,
     cannot_link,
     cannot_place,
+    check_own_name,
     check_space,
     is_equal_to,
     no_folder,
-    one_folder,
     part_of,
     refusal,
     regular,
@@ -148,7 +147,7 @@ class Preview:
             found = self._existing(file, status, status_there, there)
             if found is not None:
                 if there == target:
-                    self._check_own_name(file, status, folder, name)
+                    check_own_name(file, status, name, opened_folder)
                 return Placed(target, found, is_new=False)
         if too_long is not None:
             raise too_long
@@ -169,13 +168,6 @@ class Preview:
                 if content.same(mine, theirs, self._checkpoint):
                     return "existing"
         return None
-
-    def _check_own_name(
-        self, file: SourceFile, status: os.stat_result, folder: str, name: str
-    ) -> None:
-        with open_folder(folder) as opened:
-            if not survives(status, [os.path.dirname(file.path)], name, opened):  # noqa: PTH120
-                raise one_folder(file)
 
     def _folder(self, names: Names) -> tuple[str, str]:
         """Return a folder of the library, and what there is of it."""

@@ -85,6 +85,7 @@ def confirm_seen(
         videos = [video for video in videos if video.state == "scanned"]
     unseen = []
     rules: ScanRules | None = None
+    is_asked = False
     for portion in _portions(videos):
         with database.transaction() as session:
             seen = ledger.mark_seen(
@@ -93,8 +94,8 @@ def confirm_seen(
                 [path_map.to_remote(video.target_path) for video in portion],
             )
         missed = [video for video in portion if video.id not in seen]
-        if rules is None and any(video.state == "scanned" for video in missed):
-            rules = scan_rules()
+        if not is_asked and any(video.state == "scanned" for video in missed):
+            rules, is_asked = scan_rules(), True
         # Files are looked into between the transactions.
         reasons = {
             video.id: _reason(video, path_map.to_remote(video.target_path), rules)

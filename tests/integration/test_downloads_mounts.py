@@ -13,6 +13,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.ledger import Record
 from tests.mounted import has_mounts, run_mounted
+from tests.qbittorrent_server import PASSWORD, USERNAME, running_qbittorrent
 
 _RUN = """
 import json, sys
@@ -23,11 +24,11 @@ from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import Settings
 
-url, downloads, dry_run = sys.argv[1:]
+url, settings, dry_run = sys.argv[1:]
 try:
     print(
         process_downloads(
-            Settings(downloads=json.loads(downloads)),
+            Settings(**json.loads(settings)),
             Database(url),
             ProcessDownloadsParams(dry_run=dry_run == "dry"),
             Progress(),
@@ -79,10 +80,15 @@ def run(database_url: str, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Runs the job with two folders of the disk mounted elsewhere."""
 
     def run(
-        downloads: Path, library: Path, *, dry_run: bool = False, **changes: Any
+        downloads: Path,
+        library: Path,
+        server: dict[str, Any] | None = None,
+        *,
+        dry_run: bool = False,
+        **changes: Any,
     ) -> dict[str, Any]:
         names = tmp_path / "dry" if dry_run else tmp_path / "real"
-        settings = {
+        values = {
             "folder": str(names / "downloads"),
             "library_root": str(names / "library"),
             "settle_seconds": 0,
@@ -93,7 +99,7 @@ def run(database_url: str, tmp_path: Path) -> Callable[..., dict[str, Any]]:
             _RUN,
             {names / "downloads": downloads, names / "library": library},
             database_url,
-            json.dumps(settings),
+            json.dumps({"downloads": values, "qbittorrent": server or {}}),
             "dry" if dry_run else "real",
         )
         result: dict[str, Any] = json.loads(printed)
@@ -210,3 +216,50 @@ def test_a_download_is_deleted_only_if_the_librarys_file_is_another_name(
     assert cleaned["removed"] == (["Film"] if is_removed else [])
     assert film.exists() != is_removed
     assert is_removed or "one under two names" in cleaned["kept"][0]
+
+
+def test_torrents_that_are_saved_in_the_library_are_refused_and_kept(
+    disk: Path,
+    tmp_path: Path,
+    run: Callable[..., dict[str, Any]],
+    database: Database,
+) -> None:
+    """The save path is another name of the library: no torrent and no file goes.
+
+    One is new; the other was said to be in the library by a run that believed it.
+    """
+    films = [disk / "New" / "new.mp4", disk / "Old" / "old.mp4"]
+    for number, film in enumerate(films):
+        film.parent.mkdir()
+        film.write_bytes(DATA + bytes([number]))
+    with running_qbittorrent(tmp_path / "profile") as qbittorrent:
+        new, old = [qbittorrent.seed(film.parent) for film in films]
+        for info_hash in (new, old):
+            qbittorrent.wait_for(info_hash, "stalledUP", "uploading", "queuedUP")
+        qbittorrent.client.torrents_add_tags(tags="synced", torrent_hashes=old)
+        path = str(tmp_path / "real" / "library" / "Old" / "old.mp4")
+        size = films[1].stat().st_size
+        record = Record(old, "Old", "old.mp4", size, "placed", path, "link")
+        with database.transaction() as session:
+            ledger.write(session, "qbittorrent", [record])
+
+        result = run(
+            disk / "New",
+            disk,
+            {
+                "url": qbittorrent.url,
+                "username": USERNAME,
+                "password": PASSWORD,
+                "clean_up": "remove_torrent_and_files",
+            },
+            source="qbittorrent",
+        )
+
+        torrents = qbittorrent.hashes()
+    assert torrents == {new, old}
+    assert [error["item"] for error in result["errors"]] == ["New"]
+    assert "under two names" in result["errors"][0]["reason"]
+    assert [kept["item"] for kept in result["kept"]] == ["Old"]
+    assert "under two names" in result["kept"][0]["reason"]
+    assert all(film.stat().st_nlink == 1 for film in films)
+    assert sorted(p.name for p in disk.rglob("*.mp4")) == ["new.mp4", "old.mp4"]

@@ -14,6 +14,7 @@ from stashhog_core.downloads.filesystems import (
     open_folder,
     overlap,
     survives,
+    why_no_link,
 )
 from stashhog_core.errors import ItemError
 
@@ -181,3 +182,80 @@ def test_a_folder_of_a_pool_is_the_same_as_one_of_its_disks(
     assert overlap(pool / "films", tmp_path / "disk3") is None
     # The same paths, of which none holds the probe.
     assert overlap(library, disks[0]) is None
+
+
+_LIST = """\
+22 1 8:1 / / rw - ext4 /dev/sda1 rw
+30 22 8:2 /in {tmp}/in rw - xfs /dev/sdb1 rw
+31 22 8:2 /out {tmp}/out rw - xfs /dev/sdb1 rw
+32 22 8:3 / {tmp}/other rw - exfat /dev/sdc1 rw
+33 22 0:40 / {tmp}/pool rw - fuse.mergerfs a:b rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "source", "folder", "why"),
+    [
+        (errno.EMLINK, "in", "in", "as many names as its file system allows"),
+        (
+            errno.EXDEV,
+            "in",
+            "out",
+            "{tmp}/in and {tmp}/out are two mounts of one file system (xfs on "
+            "/dev/sdb1)",
+        ),
+        (
+            errno.EXDEV,
+            "in",
+            "other",
+            "{tmp}/in (xfs on /dev/sdb1) and {tmp}/other (exfat on /dev/sdc1) are "
+            "different file systems",
+        ),
+        (errno.EXDEV, "pool/a", "pool/b", "{tmp}/pool (fuse.mergerfs on a:b) keeps"),
+        (errno.EXDEV, "out", "out/deep", "a project quota?"),
+        (errno.EOPNOTSUPP, "other", "other", "{tmp}/other (exfat on /dev/sdc1) has no"),
+        (errno.EPERM, "in", "in", "marked as immutable"),
+    ],
+)
+def test_why_no_link_is_possible_is_said_with_the_mounts(
+    code: int,
+    source: str,
+    folder: str,
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each cause asks for another remedy; the system's own words tell none."""
+    for name in (source, folder):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    film = tmp_path / source / "film.mp4"
+    film.write_bytes(b"film")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(_LIST.format(tmp=tmp_path.resolve()))
+    monkeypatch.setattr(filesystems, "MOUNTS", mounts)
+
+    said = why_no_link(OSError(code, os.strerror(code)), str(film), tmp_path / folder)
+
+    assert why.format(tmp=tmp_path.resolve()) in said
+
+
+def test_a_link_that_the_kernel_keeps_to_the_owner_is_said_to_be_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`fs.protected_hardlinks`: not when it is off, or the file may be written to."""
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"film")
+    setting = tmp_path / "protected_hardlinks"
+    setting.write_text("1\n")
+    monkeypatch.setattr(filesystems, "PROTECTED_LINKS", setting)
+    monkeypatch.setattr(os, "geteuid", lambda: film.stat().st_uid + 1)
+    monkeypatch.setattr(os, "access", lambda *_, **options: False)
+    refused = OSError(errno.EPERM, "Operation not permitted")
+
+    protected = why_no_link(refused, str(film), tmp_path)
+    setting.write_text("0\n")
+    off = why_no_link(refused, str(film), tmp_path)
+
+    assert f"account with number {film.stat().st_uid}" in protected
+    assert "fs.protected_hardlinks" in protected
+    assert "fs.protected_hardlinks" not in off
