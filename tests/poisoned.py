@@ -54,6 +54,8 @@ def look(request: Request, wanted: Wanted) -> Outcome:
     if "fainting" in request.path and not once.exists():
         once.touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if "unstorable" in request.path:
+        return Outcome(request.id, request.path, "unreadable", problem="a\0b")
     if "unpicklable" in request.path:
         raise Unpicklable(reason="it travels badly")
     if "told" in request.path:

@@ -51,7 +51,7 @@ def stored_artwork(folder: Path) -> Iterator[tuple[Path, str | None]]:
 
     Files with other names are not ours and left out.
     """
-    for part in sorted(folder.glob("??")):
+    for part in sorted(path for path in folder.glob("??") if path.is_dir()):
         for path in sorted(part.iterdir()):
             if path.name.startswith(_UNFINISHED):
                 yield path, None

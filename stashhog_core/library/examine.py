@@ -15,7 +15,7 @@ from stashhog_core.errors import ItemError
 from stashhog_core.hashing import oshash_of_open
 from stashhog_core.library.artwork import Artwork
 from stashhog_core.library.discover import signed
-from stashhog_core.library.names import to_bytes
+from stashhog_core.library.names import to_bytes, to_text
 from stashhog_core.media.facts import VideoFacts, read_facts
 from stashhog_core.media.opening import open_video, picture_stream, reason
 from stashhog_core.media.phash import phash
@@ -94,7 +94,7 @@ def examine(request: Request, wanted: Wanted) -> Outcome:
     try:
         return _examine_open(request, wanted, descriptor)
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
+        where = f" ({to_text(os.fsdecode(error.filename))})" if error.filename else ""
         return _failed(request, f"It cannot be read: {error.strerror}{where}")
     except MemoryError:
         return _unreadable(request, OUT_OF_MEMORY)

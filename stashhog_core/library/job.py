@@ -273,8 +273,14 @@ class _Scan:
         while some := list(islice(pictures, BATCH)):
             orphans = self._index.unknown_hashes([h for _, h in some if h])
             for path, oshash in some:
-                if oshash is None or oshash in orphans:
+                if oshash is not None and oshash not in orphans:
+                    continue
+                try:
                     path.unlink(missing_ok=True)
+                except OSError as error:
+                    self._counts.warn(
+                        str(path), f"It cannot be deleted: {error.strerror}"
+                    )
 
     def _result(self, *, in_time: bool) -> DirectoryScanResult:
         counts = self._counts

@@ -7,6 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
+
 from stashhog_core.library.examine import Outcome, Request, Wanted
 from stashhog_core.library.index import Index
 from stashhog_core.library.pool import ExaminerPool
@@ -143,8 +145,19 @@ class Looker:
         return opened
 
     def _store(self, batch: list[Outcome]) -> None:
+        """Store outcomes and count them; one that cannot be stored stops no other."""
         counts = self._counts
-        moved = self._index.store(batch) if batch else set()
+        try:
+            moved = self._index.store(batch) if batch else set()
+        except (psycopg.DataError, ValueError) as error:
+            if len(batch) > 1:
+                for outcome in batch:
+                    self._store([outcome])
+                return
+            logger.exception("Storing %s failed", batch[0].path)
+            self._left_ids.add(batch[0].id)
+            counts.failed(batch[0].path, f"What was found cannot be stored: {error}")
+            return
         counts.moved += len(moved)
         for outcome in batch:
             if outcome.verdict in LEFT_TO_THE_NEXT_SCAN:

@@ -309,6 +309,23 @@ def test_what_the_system_refuses_is_not_remembered(library: Library) -> None:
     assert library.rows()["a.mp4"].thumbnail_path is not None
 
 
+def test_what_the_database_refuses_is_one_files(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value that no column takes is an error of its file; the batch is kept."""
+    for number, name in enumerate(["a.mp4", "unstorable.mp4", "z.mp4"]):
+        library.video(name, number)
+    monkeypatch.setattr(
+        looking, "ExaminerPool", functools.partial(ExaminerPool, look=poisoned.look)
+    )
+
+    result = library.scan()
+
+    assert (result.new, result.pending, result.error_count) == (2, 1, 1)
+    assert Path(result.errors[0].item).name == "unstorable.mp4"
+    assert "cannot be stored" in result.errors[0].reason
+
+
 def test_streams_without_a_decoder_are_indexed(library: Library) -> None:
     """Sound or a picture that nothing here can decode leaves the rest of the facts."""
     for name, old, new in (("a", b"mp4a", b"mhm1"), ("b", b"avc1", b"dav1")):

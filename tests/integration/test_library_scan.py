@@ -232,6 +232,28 @@ def test_gone_file_is_marked_then_removed(library: Library) -> None:
     assert not thumbnail.exists()
 
 
+def test_what_lies_among_the_pictures_stops_no_scan(library: Library) -> None:
+    """A strange file stays; a picture that cannot be deleted is a warning."""
+    path = library.video("a.mp4", 1)
+    library.video("b.mp4", 2)
+    library.scan()
+    strange = library.home / "library" / "ab"
+    if not strange.is_dir():
+        strange.write_text("not ours")
+    thumbnail = Path(library.rows()["a.mp4"].thumbnail_path or "")
+    thumbnail.unlink()
+    # A folder of that name cannot be deleted as a file, not even by root.
+    thumbnail.mkdir()
+    path.unlink()
+
+    library.scan()
+    removed = library.scan()
+
+    assert (removed.removed, removed.status) == (1, "completed")
+    assert [warning.item for warning in removed.warnings] == [str(thumbnail)]
+    assert strange.exists()
+
+
 def test_file_that_comes_back_is_whole(library: Library) -> None:
     """A file marked as missing that is there again loses the mark, not its row."""
     path = library.video("a.mp4", 1)
