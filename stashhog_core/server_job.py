@@ -24,7 +24,13 @@ from stashhog_core.db.stash_jobs import (
     open_jobs,
     record_job,
 )
-from stashhog_core.errors import JobCancelled, JobError, StashHogError, TransientError
+from stashhog_core.errors import (
+    JobCancelled,
+    JobError,
+    StashHogError,
+    TransientError,
+    UnreadableError,
+)
 from stashhog_core.progress import Progress
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
@@ -186,15 +192,17 @@ def start(
 ) -> ServerJob:
     """Start a job with `send` and store its id.
 
-    When the answer is lost on the way, the job that nevertheless appeared in Stash's
-    queue is taken for it, so that trying again does not start a second one.
+    When the answer is lost on the way or cannot be read, the job that nevertheless
+    appeared in Stash's queue is taken for it, so that trying again does not start a
+    second one.
     """
     known = {job.id for job in stash.job_queue()}
     cause: BaseException | None = None
     try:
         stash_job_id = send()
     except BaseException as error:
-        if not (isinstance(error, TransientError) or is_cancellation(error)):
+        is_unknown = isinstance(error, TransientError | UnreadableError)
+        if not (is_unknown or is_cancellation(error)):
             raise
         appeared = _appeared(stash, known, kind)
         if appeared is None:

@@ -82,9 +82,11 @@ class Faults:
         """Do nothing, and answer GraphQL errors with HTTP 200."""
         self._plan(Fault("refused", times, field, message=message))
 
-    def answer_html(self, *, times: int = 1, field: str = "") -> None:
+    def answer_html(
+        self, *, times: int = 1, field: str = "", after: bool = False
+    ) -> None:
         """Answer 200 with a page, as a log-in proxy does."""
-        self._plan(Fault("html", times, field))
+        self._plan(Fault("html", times, field, after=after))
 
     def answer_empty(self, *, times: int = 1, field: str = "") -> None:
         """Answer 200 with an empty body."""

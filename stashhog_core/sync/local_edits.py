@@ -50,6 +50,17 @@ class Edit:
     conflict: bool = False
     theirs: Any = None
 
+    @property
+    def before(self) -> tuple[Any, ...]:
+        """What Stash has of the field as long as the edit is not in Stash as a whole.
+
+        Members of a set are added by one request and taken away by the next: between
+        them Stash has both, and that is no change of anybody else's.
+        """
+        if self.field not in _LINKS:
+            return (self.base,)
+        return self.base, sorted({*self.base, *self.value})
+
 
 def edit_scene(session: Session, scene_id: int, edit: SceneEdit) -> None:
     """Change fields of a mirrored scene; Stash does not know until they are pushed.
@@ -249,7 +260,7 @@ def _stands(session: Session, edit: Edit, theirs: Any, conflicts: Conflicts) -> 
     if theirs == edit.value:
         forget_edit(session, edit)
         return False
-    if theirs == edit.base:
+    if theirs in edit.before:
         if edit.conflict:
             rebase_edit(session, edit, theirs)
         return True

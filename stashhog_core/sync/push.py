@@ -92,9 +92,9 @@ def _push_scene(
     if not scenes:
         raise JobError("Stash has no scene of this id")
     live = {edit.field: stash_value(scenes[0], edit.field) for edit in edits}
-    changed = [e for e in edits if live[e.field] not in (e.base, e.value)]
+    changed = [e for e in edits if live[e.field] not in (*e.before, e.value)]
     already = [e for e in edits if live[e.field] == e.value]
-    wanted = [e for e in edits if live[e.field] == e.base and e not in already]
+    wanted = [e for e in edits if live[e.field] in e.before and e not in already]
     _send(stash, scene_id, wanted, live)
     with database.transaction() as session:
         hold_scenes(session, [scene_id])

@@ -217,6 +217,24 @@ def test_lost_answer_to_the_start(
     assert stash.find_job(3) is None
 
 
+def test_unreadable_answer_to_the_start(
+    stand_in: StandIn,
+    stash: StashClient,
+    database: Database,
+    settings: StashSettings,
+    scene_ids: list[int],
+) -> None:
+    """A proxy answers in place of Stash, which took the job: that job is followed."""
+    stand_in.faults.item_seconds = 0.2
+    stand_in.faults.answer_html(field="metadataGenerate", after=True)
+
+    result = run(stash, database, settings)
+
+    assert result.stash_job_id == "2"
+    assert result.scenes_updated_count == 2
+    assert stash.find_job(3) is None
+
+
 def test_cancelled_generate_stops_the_server(
     stand_in: StandIn,
     stash: StashClient,

@@ -441,6 +441,24 @@ def test_killed_push_is_finished_by_the_next(
     assert (stash.writes, edits(database)) == (1, [])
 
 
+@pytest.mark.parametrize("is_synced", [False, True], ids=["at once", "after a sync"])
+def test_push_that_was_cut_off_between_adding_and_removing(
+    stash: WritableStash, database: Database, *, is_synced: bool
+) -> None:
+    """Half of our own push is no conflict; the next push ends it."""
+    old, new = stash.add_tag("old"), stash.add_tag("new")
+    scene = stash.add_scene("scene", tags=refs(old))
+    run(stash, database)
+    edit(database, scene, tag_ids=[new])
+    stash.bulk_update_scenes([scene], add_tag_ids=[new])
+    if is_synced:
+        assert run(stash, database).conflicts == 0
+
+    assert push(stash, database) == Pushed(pushed=1)
+    assert stash.scene_rows[scene].tags == refs(new)
+    assert edits(database) == []
+
+
 def test_push_sees_a_change_that_no_sync_has_seen(
     stash: WritableStash, database: Database
 ) -> None:
