@@ -44,8 +44,8 @@ class DownloadSettings(Section):
     )
     place: PlacePolicy = Field(
         default="hardlink_or_copy",
-        description="How a file gets into the library: hardlink, hardlink_or_copy, "
-        "reflink or copy.",
+        description="How a file gets into the library: hardlink, hardlink_or_copy (a "
+        "link, else a clone, else a copy), reflink (a clone, else a copy) or copy.",
     )
     layout: str = Field(
         default="{name}",

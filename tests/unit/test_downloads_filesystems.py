@@ -13,7 +13,9 @@ from stashhog_core.downloads.filesystems import (
     mount_of,
     open_folder,
     overlap,
+    remove_leftovers,
     survives,
+    temporary_name,
     why_no_link,
 )
 from stashhog_core.errors import ItemError
@@ -259,3 +261,17 @@ def test_a_link_that_the_kernel_keeps_to_the_owner_is_said_to_be_that(
     assert f"account with number {film.stat().st_uid}" in protected
     assert "fs.protected_hardlinks" in protected
     assert "fs.protected_hardlinks" not in off
+
+
+@pytest.mark.parametrize("character", ["", *'"*:<>?\\|', "\udcff"])
+@pytest.mark.parametrize("last", ["", ".", " "])
+def test_whatever_is_tried_can_be_swept(
+    character: str, last: str, library: Path
+) -> None:
+    """Each name of a trial is known again by the run after a kill; no other goes."""
+    (library / temporary_name(character, last)).touch()
+    (library / ".stashhog-film.part").touch()
+
+    with open_folder(library) as opened:
+        assert remove_leftovers(opened) == 1
+    assert [path.name for path in library.iterdir()] == [".stashhog-film.part"]
