@@ -4,11 +4,11 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from dotenv import dotenv_values
@@ -21,6 +21,16 @@ from stashhog_core.secrets import remember_address, remember_credentials
 from stashhog_core.settings import Settings, env_file, get_settings
 
 _START_LIMIT_SECONDS = "120"
+
+
+class Display(Protocol):
+    """Shows a run while it goes."""
+
+    def __call__(self, percent: float, message: str) -> None:
+        """Show a report: per cent of the run, and what is being done."""
+
+    def say(self, percent: float | None, message: str) -> None:
+        """Show a line: per cent of the run at a milestone, None in between."""
 
 
 def prepare_prefect(settings: Settings) -> None:
@@ -82,14 +92,14 @@ def read_prefect_variables() -> dict[str, str]:
 
 
 def run_flow(
-    job: str, values: dict[str, Any], listener: Callable[[float, str], None]
+    job: str, values: dict[str, Any], display: Display
 ) -> tuple[str, Result | BaseException]:
     """Run a job's flow here; return its end state's name and its result, or error.
 
     Args:
         job: Name of the flow.
         values: Its parameters by wire name, already checked.
-        listener: Told of each report of the run.
+        display: Told of each report of the run, and of each line of its log.
 
     Raises:
         ConfigurationError: Prefect's API does not start, or does not answer.
@@ -104,7 +114,7 @@ def run_flow(
         _require_api(settings)
         # Prefect is slow to import, and reads the environment when it is.
         flow = getattr(importlib.import_module(f"flows.{job}"), job)
-        with _told_of_progress(listener):
+        with _told_of_progress(display):
             state = flow(**values, return_state=True)
     return state.name, state.result(raise_on_failure=False)
 
@@ -174,11 +184,14 @@ def _have_the_server_stand_apart() -> None:
 
 
 @contextmanager
-def _told_of_progress(listener: Callable[[float, str], None]) -> Iterator[None]:
-    from tasks._progress import listeners
+def _told_of_progress(display: Display) -> Iterator[None]:
+    from tasks._progress import line_listeners, listeners
 
-    listeners.append(listener)
+    say = display.say
+    listeners.append(display)
+    line_listeners.append(say)
     try:
         yield
     finally:
-        listeners.remove(listener)
+        listeners.remove(display)
+        line_listeners.remove(say)

@@ -25,12 +25,11 @@ class RunDisplay:
     """Shows a run as it goes, for a `with` block; call it with each report.
 
     Each milestone is a line. A terminal also has a bar that says what is being done
-    now; anywhere else that goes unsaid.
+    now; anywhere else a line says so now and then.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._percent = -1.0
         self._bar = Progress(
             TextColumn("{task.percentage:3.0f} %"),
             BarColumn(bar_width=30),
@@ -50,13 +49,20 @@ class RunDisplay:
 
     def __call__(self, percent: float, message: str) -> None:
         """Show a report: per cent of the run, and what is being done."""
-        starts_step = message.endswith("…")
-        if percent != self._percent and not (starts_step and self._console.is_terminal):
-            self._console.print(
-                f"[cyan]{percent:3.0f} %[/]  {escape(message)}", highlight=False
-            )
-        self._percent = percent
         self._bar.update(self._task, completed=percent, description=escape(message))
+
+    def say(self, percent: float | None, message: str) -> None:
+        """Show a line of the log: a milestone of the run, or how far a step is."""
+        is_terminal = self._console.is_terminal
+        if percent is None:
+            if not is_terminal:
+                self._print(f"       {escape(message)}")
+        # The bar shows what begins.
+        elif not (is_terminal and message.endswith("…")):
+            self._print(f"[cyan]{percent:3.0f} %[/]  {escape(message)}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
 
 
 def print_result(console: Console, job: str, state: str, result: Result) -> None:

@@ -9,8 +9,10 @@ from prefect.states import Completed
 
 from flows._outcome import run_id, run_one
 from stashhog_core.params import SyncParams
+from stashhog_core.report import counted
 from stashhog_core.sync.job import EXECUTED, NOT_EXECUTED, SCHEDULE_TRIGGER
 from stashhog_core.workflow import NO_PENDING_SCENES
+from tasks._names import name_run
 from tasks.sync import pending_scenes
 from tasks.sync import sync as sync_task
 
@@ -27,8 +29,16 @@ def auto_stash_sync() -> State[Any]:
     if not pending:
         return Completed(name="Skipped", message=NO_PENDING_SCENES)
     logger.info(CREATED, run_id(), pending.count)
+    # While it runs, and if it fails, the name is all there is of it in Prefect's lists.
+    name_run(f"sync · {counted(pending.count, 'pending scene', 'pending scenes')}")
     try:
-        state = run_one("sync", sync_task, SyncParams(), trigger=SCHEDULE_TRIGGER)
+        state = run_one(
+            "sync",
+            sync_task,
+            SyncParams(),
+            trigger=SCHEDULE_TRIGGER,
+            pending=pending.count,
+        )
     except BaseException as error:
         status = "failed" if isinstance(error, Exception) else "cancelled"
         logger.warning(NOT_EXECUTED, status)

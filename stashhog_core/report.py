@@ -144,7 +144,10 @@ def run_name(job: str, result: Result) -> str:
     if isinstance(result, WorkflowReport):
         values = {"synced_items": result.summary.total_synced_items}
     elif isinstance(result, SyncResult):
-        return _named(job, result.created + result.updated, "scene", "scenes")
+        name = _named(job, result.created + result.updated, "scene", "scenes")
+        return (
+            name if result.pending is None else f"{name} of {result.pending:,} pending"
+        )
     for name, one, many in _SUBJECTS:
         if name in values:
             return _named(job, values[name], one, many)

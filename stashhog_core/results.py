@@ -111,6 +111,11 @@ class SyncResult(Result):
 
     status: JobStatus
     kind: Literal["full", "incremental", "scenes"]
+    pending: int | None = Field(
+        default=None,
+        description="Scenes that differed from Stash when a scheduled sync was started "
+        "because of them; none: nobody looked before.",
+    )
     created: int = 0
     updated: int = 0
     unchanged: int = 0

@@ -15,6 +15,11 @@ from tasks._prefect_api import display
 
 _UPDATE_INTERVAL_SECONDS = 1.0
 _AFTER_FAILURE_SECONDS = 30.0
+# How often the log tells of the active step: at each tenth of its way, though not twice
+# in a moment, and at least once a minute while it reports.
+LOG_STEP_PERCENT = 10.0
+LOG_LEAST_SECONDS = 10.0
+LOG_INTERVAL_SECONDS = 60.0
 
 logger = logging.getLogger("stashhog_core.progress")
 
@@ -23,6 +28,12 @@ Listener = Callable[[float, str], None]
 
 listeners: list[Listener] = []
 """Told of every report in this process; the terminal listens here."""
+
+Line = Callable[[float | None, str], None]
+"""Takes a line of the log: per cent of the run at a milestone, None in between."""
+
+line_listeners: list[Line] = []
+"""Told of every line that is logged here, for those who want no more than that."""
 
 
 class WorkflowProgress:
@@ -47,6 +58,8 @@ class WorkflowProgress:
         with self._lock:
             self._percent = max(self._percent, percent)
         logger.info("%3.0f %% %s", self._percent, message)
+        for listener in line_listeners:
+            listener(self._percent, message)
         self._show(message)
 
     def note(self, message: str, percent: float = 0.0) -> None:
@@ -106,6 +119,7 @@ def task_progress(name: str, stop: Stop | None = None) -> Iterator[Progress]:
     """
     workflow = _workflow.get()
     artifact = _Artifact(None)
+    log = StepLog(name)
     percent = 0.0
 
     def sink(fraction: float | None, message: str) -> None:
@@ -118,12 +132,57 @@ def task_progress(name: str, stop: Stop | None = None) -> Iterator[Progress]:
         else:
             for listener in listeners:
                 listener(percent, message)
+        log.tell(fraction, message)
         artifact.show(percent, f"{name}: {message}")
 
     try:
         yield Progress(sink, workflow.stop if workflow else stop)
     finally:
         artifact.close()
+
+
+class StepLog:
+    """Says in the log now and then how far a task is, and what it does.
+
+    A task that ends soon says nothing. A share that nobody knows is not told: neither
+    before the first one is known, nor again while it stays unknown.
+
+    Args:
+        name: Of the task.
+        clock: Returns seconds that only grow.
+    """
+
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last = clock()
+        self._last_percent = 0.0
+
+    def tell(self, fraction: float | None, message: str) -> None:
+        """Log a report if it is time for a line."""
+        with self._lock:
+            now = self._clock()
+            waited = now - self._last
+            percent = None if fraction is None else 100 * fraction
+            if waited < LOG_LEAST_SECONDS or not (
+                waited >= LOG_INTERVAL_SECONDS or self._is_a_tenth_on(percent)
+            ):
+                return
+            self._last = now
+            if percent is not None:
+                self._last_percent = percent
+        share = "" if percent is None else f", {int(percent)} % done"
+        line = f"{self._name}{share}: {message}"
+        logger.info("%s", line)
+        for listener in line_listeners:
+            listener(None, line)
+
+    def _is_a_tenth_on(self, percent: float | None) -> bool:
+        if percent is None:
+            return False
+        step = LOG_STEP_PERCENT
+        return percent // step > self._last_percent // step
 
 
 class _Artifact:

@@ -38,6 +38,7 @@ def sync(
     params: SyncParams = SyncParams(),
     trigger: str = "manual",
     step: str = "sync",
+    pending: int | None = None,
 ) -> SyncResult:
     """Bring the mirror up to date.
 
@@ -46,6 +47,7 @@ def sync(
         trigger: Who asked, for the history: manual, schedule, workflow or a name.
         step: The workflow's step. Finished tasks are recognised by their inputs when
             a run is resumed, and a workflow syncs twice.
+        pending: How many scenes a look before has found pending; kept in the result.
     """
     with open_job("sync") as job, job.stash() as stash:
         result = mirror(
@@ -60,4 +62,4 @@ def sync(
     counts = result.model_dump(mode="json", include={"created", "updated", "removed"})
     changed = "yes" if any(counts.values()) else "no"
     announce("sync.completed", counts, trigger=trigger, changed=changed)
-    return result
+    return result.model_copy(update={"pending": pending})

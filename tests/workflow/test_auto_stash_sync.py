@@ -1,13 +1,17 @@
 """The scheduled sync."""
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from uuid import UUID
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from sqlalchemy import select
 
 from flows.auto_stash_sync import auto_stash_sync
-from stashhog_core.db.models import SyncRun
+from stashhog_core.db.models import JobReport, SyncRun
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from tests.services import Services
@@ -65,6 +69,45 @@ def test_it_syncs_what_is_pending_and_then_skips(
     assert spoken(caplog) == [("DEBUG", "No scenes pending sync from Stash")]
 
 
+def name_of(run_id: UUID | None) -> str:
+    assert run_id is not None
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run_id).name
+
+
+@contextmanager
+def flow_runs_of(flow: str) -> Iterator[list[str]]:
+    """Yield the names of the runs of a flow that are made meanwhile."""
+
+    def named() -> dict[UUID, str]:
+        of_flow = FlowFilter(name=FlowFilterName(any_=[flow]))
+        with get_client(sync_client=True) as client:
+            return {
+                run.id: run.name for run in client.read_flow_runs(flow_filter=of_flow)
+            }
+
+    before, names = named(), list[str]()
+    yield names
+    names += [name for id_, name in named().items() if id_ not in before]
+
+
+def test_run_tells_how_many_scenes_were_pending(
+    services: Services, database: Database
+) -> None:
+    """In its name, its result and its report: also what was pending, not only done."""
+    for title in ("One", "Two", "Three"):
+        new_scene(services.stash, title)
+
+    state = auto_stash_sync(return_state=True)
+
+    run_id = state.state_details.flow_run_id
+    with database.transaction() as session:
+        report = session.get_one(JobReport, str(run_id)).report
+    assert name_of(run_id) == "sync · 3 scenes of 3 pending"
+    assert state.result().pending == 3
+    assert report["pending"] == 3
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [(JobError("refused"), "failed"), (KeyboardInterrupt(), "cancelled")],
@@ -76,7 +119,7 @@ def test_a_sync_that_did_not_end_well_is_a_warning(
     error: BaseException,
     status: str,
 ) -> None:
-    """With how it ended."""
+    """With how it ended; the run's name says how much there still is to do."""
     caplog.set_level(logging.DEBUG, "stashhog_core.sync")
     new_scene(services.stash, "One")
 
@@ -84,11 +127,12 @@ def test_a_sync_that_did_not_end_well_is_a_warning(
         raise error
 
     monkeypatch.setattr("flows.auto_stash_sync.run_one", fail)
-    with suppress(KeyboardInterrupt):
+    with flow_runs_of("auto_stash_sync") as names, suppress(KeyboardInterrupt):
         auto_stash_sync(return_state=True)
 
     warning = f"The sync because of pending scenes ended with status: {status}"
     assert ("WARNING", warning) in spoken(caplog)
+    assert names == ["sync · 1 pending scene"]
 
 
 def test_an_outage_is_never_nothing_to_do(

@@ -2,17 +2,41 @@
 
 import threading
 from collections.abc import Iterator
+from io import StringIO
 
 import httpx
 import pytest
 from prefect import flow
+from rich.console import Console
 
-from tasks._progress import listeners, task_progress, workflow_progress
+from flows._terminal import RunDisplay
+from tasks._progress import (
+    LOG_INTERVAL_SECONDS,
+    LOG_LEAST_SECONDS,
+    StepLog,
+    line_listeners,
+    listeners,
+    task_progress,
+    workflow_progress,
+)
 from tests.services import Services
 
 pytestmark = pytest.mark.slow
 
 Reports = list[tuple[float, str]]
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """What is logged, milestones with their per cent."""
+    told: list[str] = []
+
+    def listen(percent: float | None, message: str) -> None:
+        told.append(message if percent is None else f"{percent:.0f} {message}")
+
+    line_listeners.append(listen)
+    yield told
+    line_listeners.remove(listen)
 
 
 @pytest.fixture
@@ -92,3 +116,115 @@ def test_a_server_that_is_gone_breaks_no_bar(
     assert broken == []
     said = "Prefect does not show the progress of this run: refused"
     assert caplog.text.count(said) == 2
+
+
+class Clock:
+    """Seconds that a test lets pass."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_log_tells_how_far_a_long_step_is(
+    lines: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A nine-minute scan is told at each tenth, not at each of its 1,080 reports."""
+    caplog.set_level("INFO", "stashhog_core.progress")
+    clock = Clock()
+    log = StepLog("stash_scan", clock)
+    for half_second in range(1081):
+        clock.now = 1000 + half_second / 2
+        log.tell(half_second / 1080, f"Scanning {half_second}")
+
+    expected = [
+        f"stash_scan, {10 * tenth} % done: Scanning {108 * tenth}"
+        for tenth in range(1, 11)
+    ]
+    assert lines == expected
+    assert [record.getMessage() for record in caplog.records] == expected
+
+
+def test_log_tells_once_a_minute_what_a_slow_step_does(lines: list[str]) -> None:
+    """A share that is not known is not invented, and one that was is not repeated."""
+    clock = Clock()
+    log = StepLog("stash_scan", clock)
+    for second in range(4 * 60):
+        clock.now = 1000 + second
+        log.tell(0.01 if 60 < second <= 125 else None, "Walking")
+
+    assert len(lines) == 4 * 60 / LOG_INTERVAL_SECONDS - 1
+    assert lines == [
+        "stash_scan: Walking",
+        "stash_scan, 1 % done: Walking",
+        "stash_scan: Walking",
+    ]
+
+
+def test_log_says_nothing_of_a_step_that_ends_soon(lines: list[str]) -> None:
+    """Ten tenths within ten seconds would only be noise."""
+    clock = Clock()
+    log = StepLog("sync", clock)
+    for tenth in range(11):
+        clock.now = 1000 + tenth * (LOG_LEAST_SECONDS - 1) / 10
+        log.tell(tenth / 10, "Syncing")
+
+    assert lines == []
+
+
+def show(*, is_terminal: bool) -> str:
+    console = Console(
+        file=StringIO(), force_terminal=is_terminal, width=80, color_system=None
+    )
+    with RunDisplay(console) as display:
+        display.say(20, "Stash metadata scan …")
+        display(20, "Scanning... (a.mp4)")
+        display.say(None, "stash_scan, 30 % done: Scanning... [b].mp4")
+        display.say(30, "Stash metadata scan: done")
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+def test_without_a_terminal_a_line_says_now_and_then_how_far_a_step_is() -> None:
+    """Where there is no bar, each line of the log is shown."""
+    assert show(is_terminal=False).splitlines() == [
+        " 20 %  Stash metadata scan …",
+        "       stash_scan, 30 % done: Scanning... [b].mp4",
+        " 30 %  Stash metadata scan: done",
+    ]
+
+
+def test_in_a_terminal_the_bar_says_how_far_a_step_is() -> None:
+    """The lines are the milestones."""
+    shown = show(is_terminal=True)
+
+    assert "30 % done" not in shown
+    assert " 30 %  Stash metadata scan: done" in shown
+
+
+@pytest.mark.usefixtures("services")
+def test_a_long_task_of_a_run_is_told_in_its_log(
+    lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the milestones of the run, by the task's own name and share."""
+    monkeypatch.setattr("tasks._progress.LOG_LEAST_SECONDS", 0)
+
+    @flow
+    def run() -> None:
+        with workflow_progress("a-bar") as bar:
+            bar.move(20, "scan …")
+            with task_progress("stash_scan") as progress:
+                for hundredth in range(0, 40, 3):
+                    progress.update(hundredth / 100, f"{hundredth}")
+            bar.move(30, "scan: done")
+
+    run()
+
+    assert lines == [
+        "20 scan …",
+        "stash_scan, 12 % done: 12",
+        "stash_scan, 21 % done: 21",
+        "stash_scan, 30 % done: 30",
+        "30 scan: done",
+    ]
