@@ -8,8 +8,13 @@ from typing import Any
 from sqlalchemy import case, func, select, text, update
 from sqlalchemy.orm import Session
 
-from stashhog_core.analysis.plan_writing import AUTOMATIC
-from stashhog_core.analysis.review import decidable, decision_so_far
+from stashhog_core.analysis.plan_writing import AUTOMATIC, TRUSTED
+from stashhog_core.analysis.review import (
+    being_applied,
+    decidable,
+    decision_so_far,
+    turned_down,
+)
 from stashhog_core.analysis.three_way import Change
 from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.errors import JobError
@@ -66,6 +71,7 @@ def begin_applying(
 ) -> int:
     """Make a plan ready to be applied; approve what is pending, if told so.
 
+    What was approved automatically, and turned down by people since, is pending again.
     Failed changes are tried again if they are named, or with `retry`.
 
     Returns how many changes people have rejected, which approving left alone.
@@ -94,6 +100,18 @@ def begin_applying(
             .where(chosen, PlanChange.state == "failed")
             .values(state="approved", attempts=0)
         )
+    # People have turned the value down since, in another plan: it is theirs to decide.
+    session.execute(
+        update(PlanChange)
+        .where(
+            chosen,
+            PlanChange.state == "approved",
+            PlanChange.approved_by.in_([AUTOMATIC, TRUSTED]),
+            turned_down(),
+            ~being_applied(),
+        )
+        .values(state="pending", approved_by=None)
+    )
     if not auto_approve:
         return 0
     session.execute(

@@ -242,8 +242,11 @@ def decidable(
     """
     if again:
         other = "rejected" if state == "approved" else "approved"
-        states = ["pending", other, "failed"]
-        return PlanChange.state.in_(states) & ~being_applied()
+        taken: ColumnElement[bool] = PlanChange.state.in_(["pending", other, "failed"])
+        if state == "approved":
+            # Approved automatically and turned down later, it needs a person's yes.
+            taken |= (PlanChange.state == "approved") & turned_down()
+        return taken & ~being_applied()
     if state == "approved":
         return (PlanChange.state == "pending") & ~turned_down()
     return PlanChange.state == "pending"

@@ -306,6 +306,33 @@ def test_automatic_approval_leaves_rejected_changes_alone(mirror: Database) -> N
     assert not stash.library[1].tags
 
 
+@pytest.mark.parametrize("by", ["auto", "trust", "user"])
+def test_automatic_approval_does_not_outlive_a_rejection(
+    mirror: Database, by: str
+) -> None:
+    """A value turned down in another plan waits for a person, unless one approved it.
+
+    Named by id it is approved after all, and the rejection is forgotten.
+    """
+    plan_id = plan_of(mirror, {1: [OUTDOOR]}, state="pending")
+    with mirror.transaction() as session:
+        chosen = Selection(change_ids=[plan_changes(session, plan_id)[0].id])
+        approve(session, plan_id, chosen, by=by)
+        remember(session, [(1, "tags", OUTDOOR.value_key, OUTDOOR.detector)])
+
+    first = apply(MemoryStash(1), mirror, plan_id)
+    after = states(mirror, plan_id)
+    if by != "user":
+        with mirror.transaction() as session:
+            approve(session, plan_id, chosen)
+        apply(MemoryStash(1), mirror, plan_id)
+
+    assert (first.applied, after) == (
+        (1, ["applied"]) if by == "user" else (0, ["pending"])
+    )
+    assert states(mirror, plan_id) == ["applied"]
+
+
 @pytest.mark.parametrize("doing", ["rejected", "replaced"])
 def test_decision_made_while_a_plan_is_applied_counts(
     mirror: Database, doing: str
