@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from flows._plain import plain
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, StashHogError
 from stashhog_core.report import counted
@@ -56,8 +56,8 @@ def list_all(
         table.add_row(
             str(edit.scene_id),
             edit.field,
-            escape(str(edit.value)),
-            escape(str(edit.theirs if edit.conflict else edit.base)),
+            plain(edit.value),
+            plain(edit.theirs if edit.conflict else edit.base),
             "conflict" if edit.conflict else "",
         )
     console.print(table)

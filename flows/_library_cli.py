@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from flows._plain import plain
 from flows._run_here import open_session
 from stashhog_core.db.models import LibraryFile
 from stashhog_core.report import counted
@@ -77,7 +77,7 @@ def status(
     share = told["progress"]
     console.print(told["status"] + ("" if share is None else f"  {share:.0%}"))
     if told["error"]:
-        console.print(escape(told["error"]), highlight=False, soft_wrap=True)
+        console.print(plain(told["error"]), highlight=False, soft_wrap=True)
 
 
 @library_app.command("watch")
@@ -91,7 +91,7 @@ def watch(path: Folder) -> None:
     _use_prefect(settings)
     from flows._library_runs import submit
 
-    console.print(f"Watching {escape(str(folder))} (stop: Ctrl-C)")
+    console.print(f"Watching {plain(folder)} (stop: Ctrl-C)")
     for count in changes(folder, threading.Event()):
         run = submit({"path": str(folder)})
         console.print(
@@ -152,7 +152,7 @@ def show(
     table = Table("", "", show_header=False)
     for name, value in facts.items():
         if value not in (None, [], {}):
-            table.add_row(name.replace("_", " "), escape(str(value)))
+            table.add_row(name.replace("_", " "), plain(value))
     console.print(table)
 
 
@@ -182,7 +182,7 @@ def duplicates(
     table = Table("Files", "Size", "Bits apart")
     for group in found:
         table.add_row(
-            escape("\n".join(group.paths)),
+            plain("\n".join(group.paths)),
             "\n".join(_size(size) for size in group.size_bytes),
             str(group.distance),
         )
@@ -212,7 +212,7 @@ def missing(
         return
     table = Table("Scene", "Path in Stash", "oshash")
     for file in found:
-        table.add_row(str(file.scene_id), escape(file.path), file.oshash)
+        table.add_row(str(file.scene_id), plain(file.path), file.oshash)
     console.print(table)
 
 
@@ -225,11 +225,11 @@ def _print_files(files: Any, *, as_json: bool) -> None:
         length = file.duration_seconds
         table.add_row(
             str(file.id),
-            escape(file.path),
+            plain(file.path),
             _size(file.size_bytes),
             "" if length is None else f"{length:.0f} s",
             f"{file.width}x{file.height}" if file.width else "",
-            file.video_codec or "",
+            plain(file.video_codec or ""),
             _state(file),
         )
     console.print(table)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from flows._plain import plain
 from stashhog_core.params import JobParams
 
 _TYPES = {
@@ -49,7 +49,7 @@ def print_parameters(console: Console, job: str, rows: Sequence[ParameterRow]) -
     table = Table("Parameter", "Type", "Default", "What", title=job)
     for row in rows:
         default = "required" if row.default is None else row.default
-        table.add_row(row.name, row.type, escape(default), escape(row.description))
+        table.add_row(row.name, row.type, plain(default), plain(row.description))
     console.print(table)
     console.print(
         "Give them as --param name=value, a list as JSON: 'name=[1,2]'",

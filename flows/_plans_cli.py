@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
-from rich.markup import escape
 from rich.table import Table
 
+from flows._plain import plain
 from flows._run_here import console, open_session, print_json, run_here
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.report import (
@@ -109,7 +109,7 @@ def list_plans(
     for plan in plans:
         table.add_row(
             str(plan.id),
-            escape(plan.name),
+            plain(plan.name),
             plan.state,
             str(plan.changes),
             str(plan.applied),
@@ -146,7 +146,7 @@ def show_plan(
             return
         table = Table("Change", "Scenes", "State", "Detector", "Least confidence")
         for row in rows:
-            table.add_row(*(escape(str(value)) for value in row.values()))
+            table.add_row(*(plain(value) for value in row.values()))
         console.print(table)
         return
     with open_session() as session:
@@ -161,9 +161,9 @@ def show_plan(
         table.add_row(
             str(change.id),
             str(change.scene_id),
-            escape(change.in_words),
+            plain(change.in_words),
             f"{change.confidence:.2f}",
-            escape(change.why),
+            plain(change.why),
             change.state,
         )
     console.print(table)
@@ -178,9 +178,9 @@ def _print_summary(plan: "PlanSummary") -> None:
     if "scenes" in facts:
         scenes = counted(facts["scenes"], "scene", "scenes")
         words += f", {scenes} in {facts['seconds']:g} s"
-    console.print(escape(words))
+    console.print(plain(words))
     if costs := costs_in_words(facts.get("costs", {})):
-        console.print(f"Cost: {escape(costs)}")
+        console.print(f"Cost: {plain(costs)}")
     if plan.needs_attention:
         console.print(
             attention_in_words(plan.id, plan.needs_attention),
@@ -237,7 +237,7 @@ def _review(plan_id: int, as_json: bool, **values: Any) -> None:
         print(result.model_dump_json(indent=2))  # noqa: T201 - the asked-for output
         return
     for line in review_in_words(params, result):
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(plain(line), highlight=False, soft_wrap=True)
 
 
 app.command("accept", help="Approve the selected open changes; none named: all.")(
@@ -359,7 +359,7 @@ def trust(as_json: AsJson = False) -> None:
     for r in found:
         table.add_row(
             r.detector,
-            escape(f"{r.action} {r.field} {r.value}".strip()),
+            plain(f"{r.action} {r.field} {r.value}".strip()),
             str(r.accepted),
             str(r.rejected),
             f"{r.bound:.2f}",
@@ -389,7 +389,7 @@ def unknown(
     table = Table("Name", "Scenes", "Such as")
     for name in found:
         examples = ", ".join(map(str, name.examples))
-        table.add_row(escape(name.name), str(name.scenes), examples)
+        table.add_row(plain(name.name), str(name.scenes), examples)
     console.print(table)
 
 

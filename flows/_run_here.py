@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from sqlalchemy.orm import Session
 
+from flows._plain import plain
 from stashhog_core.errors import StashHogError
 from stashhog_core.settings import get_settings
 
@@ -80,7 +80,5 @@ def print_json(value: Any) -> None:
 
 def say_and_exit(what: object, status: int) -> NoReturn:
     """Print one sentence and end with an exit status."""
-    errors.print(
-        f"[bold red]Error:[/] {escape(str(what))}", highlight=False, soft_wrap=True
-    )
+    errors.print(f"[bold red]Error:[/] {plain(what)}", highlight=False, soft_wrap=True)
     sys.exit(status)

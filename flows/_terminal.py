@@ -3,10 +3,10 @@
 from typing import Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from flows._plain import plain
 from stashhog_core.report import counted, failures, job_markdown, step_rows, unmakeable
 from stashhog_core.results import Result, WorkflowReport
 
@@ -49,17 +49,17 @@ class RunDisplay:
 
     def __call__(self, percent: float, message: str) -> None:
         """Show a report: per cent of the run, and what is being done."""
-        self._bar.update(self._task, completed=percent, description=escape(message))
+        self._bar.update(self._task, completed=percent, description=plain(message))
 
     def say(self, percent: float | None, message: str) -> None:
         """Show a line of the log: a milestone of the run, or how far a step is."""
         is_terminal = self._console.is_terminal
         if percent is None:
             if not is_terminal:
-                self._print(f"       {escape(message)}")
+                self._print(f"       {plain(message)}")
         # The bar shows what begins.
         elif not (is_terminal and message.endswith("…")):
-            self._print(f"[cyan]{percent:3.0f} %[/]  {escape(message)}")
+            self._print(f"[cyan]{percent:3.0f} %[/]  {plain(message)}")
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)
@@ -77,20 +77,20 @@ def print_result(console: Console, job: str, state: str, result: Result) -> None
     for title, step_state, what, seconds in step_rows(result):
         colour = _COLOURS.get(step_state, "white")
         table.add_row(
-            title, f"[{colour}]{step_state}[/]", escape(what), f"{seconds:.1f}"
+            title, f"[{colour}]{step_state}[/]", plain(what), f"{seconds:.1f}"
         )
     console.print(table)
     if result.scenes:
         changes = Table("Scene", "Changes", title="What changed")
         for scene in result.scenes:
-            changes.add_row(escape(scene.title), escape(", ".join(scene.changes)))
+            changes.add_row(plain(scene.title), plain(", ".join(scene.changes)))
         console.print(changes)
     for line in failures(result):
-        console.print(f"[yellow]![/] {escape(line)}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]![/] {plain(line)}", highlight=False, soft_wrap=True)
     generated = result.steps.stash_generate
     for line in unmakeable((generated.result if generated else None) or {}):
         console.print(
-            f"[dim]Stash cannot make: {escape(line)}[/]",
+            f"[dim]Stash cannot make: {plain(line)}[/]",
             highlight=False,
             soft_wrap=True,
         )

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.markup import escape
 from rich.table import Table
 
 from flows._edits_cli import edits_app
 from flows._library_cli import library_app
 from flows._parameter_table import parameter_rows, print_parameters
+from flows._plain import plain
 from flows._plans_cli import app as plans_app
 from flows._push_cli import push
 from flows._run_here import (
@@ -163,7 +163,7 @@ def deploy() -> None:
 
 def _warn(sentences: list[str]) -> None:
     for sentence in sentences:
-        console.print(f"[yellow]{escape(sentence)}[/]", soft_wrap=True)
+        console.print(f"[yellow]{plain(sentence)}[/]", soft_wrap=True)
 
 
 @app.command()
@@ -188,7 +188,7 @@ def status(as_json: AsJson = False) -> None:
             colour = "green" if part.ok else "red"
             process = f" ({part.pid})" if part.pid else ""
             console.print(
-                f"[{colour}]{name:<12}[/] {escape(part.words)}{process}",
+                f"[{colour}]{name:<12}[/] {plain(part.words)}{process}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -241,10 +241,10 @@ def scenes(
     for scene in found:
         table.add_row(
             str(scene.id),
-            scene.title or Path(scene.path or "").name,
-            scene.studio or "",
-            ", ".join(scene.performers),
-            ", ".join(scene.tags),
+            plain(scene.title or Path(scene.path or "").name),
+            plain(scene.studio or ""),
+            plain(", ".join(scene.performers)),
+            plain(", ".join(scene.tags)),
             "yes" if scene.generated else "no",
             "yes" if scene.video_analyzed else "no",
         )

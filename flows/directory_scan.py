@@ -8,6 +8,7 @@ from prefect.client.schemas.objects import State
 
 from flows._outcome import run_one
 from flows._parameters import parameters_of
+from stashhog_core.markdown import cells
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.results import DirectoryScanResult
 from tasks._events import announce
@@ -32,7 +33,7 @@ def directory_scan(params: DirectoryScanParams) -> State[Any]:
     )
     with display("what the directory scan found"):
         create_table_artifact(
-            [{"path": result.path, **counts}],
+            cells([{"path": result.path, **counts}]),
             key="directory-scan-table",
             description="What the directory scan found",
         )

@@ -1,35 +1,62 @@
-"""Tables and links for the Markdown that Prefect's UI shows."""
+"""Markdown that Prefect's UI shows: text, links and tables.
 
+Names of files, scenes and people are data. Whatever stands in them is shown as it is:
+no picture is loaded, no link leads elsewhere, no row ends early.
+"""
+
+import re
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+from stashhog_core.display import visible
+
+# What has a meaning anywhere in a line; an underline within a word has none.
+_SPECIAL = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])")
+# What has one at the beginning: headings, lists, quotations.
+_AT_START = re.compile(r"^\s*(?:(?=[#+\-=])|\d+(?=[.)]))")
+# What the UI would make a link of by itself.
+_ADDRESS = re.compile(r"(?i)(?<=https)(?=://)|(?<=http)(?=://)|(?<=ftp)(?=://)")
+_WWW = re.compile(r"(?i)(?<=www)(?=\.)|(?=@)")
 
 
-def cell(value: object) -> str:
-    """Return a value as a cell; whatever a file is called, the row stays whole."""
-    text = "" if value is None else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+class Markdown(str):
+    """Text that is Markdown already: what it is made of was escaped."""
+
+    __slots__ = ()
 
 
-def link(text: str, url: str) -> str:
-    """Return a link that has this text, brackets and all."""
-    text = text.replace("[", "\\[").replace("]", "\\]")
-    return f"[{text}]({url})"
+def text(value: object) -> Markdown:
+    """Return a value so that it shows as it is, on one line."""
+    if isinstance(value, Markdown):
+        return value
+    escaped = visible("" if value is None else str(value))
+    escaped = _SPECIAL.sub(r"\\\g<0>", escaped)
+    escaped = _AT_START.sub(r"\g<0>\\", escaped)
+    escaped = _ADDRESS.sub(r"\\", escaped)
+    return Markdown(_WWW.sub(r"\\", escaped))
+
+
+def link(words: object, url: str) -> Markdown:
+    """Return a link that has these words, brackets and all."""
+    address = quote(url, safe="/:?&=#%+,;@!~*'-._")
+    return Markdown(f"[{text(words)}]({address})")
 
 
 def scene_link(
-    text: str, link_base: str | None, scene_id: int, second: float | None = None
-) -> str:
-    """Return a link to a scene in Stash, or the text alone.
+    words: object, link_base: str | None, scene_id: int, second: float | None = None
+) -> Markdown:
+    """Return a link to a scene in Stash, or the words alone.
 
     Args:
-        text: What is shown.
+        words: What is shown.
         link_base: What the addresses of Stash's pages begin with; None: no link.
         scene_id: The scene.
         second: Where it is to play from.
     """
     if link_base is None:
-        return text
+        return text(words)
     at = "" if second is None else f"?t={second:g}"
-    return link(text, f"{link_base}/scenes/{scene_id}{at}")
+    return link(words, f"{link_base}/scenes/{scene_id}{at}")
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
@@ -40,5 +67,16 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
     if not rows:
         return "Nothing.\n"
     lines = [list(rows[0]), ["---"] * len(rows[0])]
-    lines += [[cell(value) for value in row.values()] for row in rows]
+    lines += [[text(value) for value in row.values()] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def cells(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Return rows for Prefect's own tables, which show any text as it is."""
+    return [
+        {
+            name: visible(value) if isinstance(value, str) else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from stashhog_core.markdown import cell, link, scene_link
+from stashhog_core.markdown import link, scene_link, text
 from stashhog_core.params import ReviewPlanParams
 from stashhog_core.results import (
     ImportedDecisions,
@@ -263,7 +263,7 @@ def to_markdown(
         "| Step | State | What | Seconds |",
         "|---|---|---|---:|",
         *(
-            f"| {_linked(title, jobs.get(title), link_to)} | {state} | {cell(what)} "
+            f"| {_linked(title, jobs.get(title), link_to)} | {state} | {text(what)} "
             f"| {seconds:.1f} |"
             for title, state, what, seconds in step_rows(report)
         ),
@@ -271,7 +271,12 @@ def to_markdown(
         f"**Totals:** {_totals(report)}.",
     ]
     if troubles := list(failures(report)):
-        lines += ["", "## Needs attention", "", *(f"- {line}" for line in troubles)]
+        lines += [
+            "",
+            "## Needs attention",
+            "",
+            *(f"- {text(line)}" for line in troubles),
+        ]
     generated = report.steps.stash_generate
     lines += _unmakeable((generated.result if generated else None) or {})
     if report.steps.analysis_batches:
@@ -293,7 +298,7 @@ def to_markdown(
         for scene in report.scenes:
             name = scene.title or f"Scene {scene.scene_id}"
             name = scene_link(name, link_base, scene.scene_id)
-            lines.append(f"| {cell(name)} | {cell(', '.join(scene.changes))} |")
+            lines.append(f"| {name} | {text(', '.join(scene.changes))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -318,7 +323,7 @@ def _batch(number: int) -> str:
 
 def _linked(name: str, job_id: str | None, link_to: Callable[[str], str | None]) -> str:
     url = link_to(job_id) if job_id else None
-    return link(name, url) if url else name
+    return link(name, url) if url else text(name)
 
 
 def job_markdown(job: str, result: Result) -> str:
@@ -326,14 +331,17 @@ def job_markdown(job: str, result: Result) -> str:
     values = result.model_dump(mode="json")
     status = state_name(status_of(result))
     rows = (
-        f"| {name.replace('_', ' ')} | {cell(_short(value))} |"
+        f"| {name.replace('_', ' ')} | {text(_short(value))} |"
         for name, value in values.items()
         if value not in (None, [], {}, "")
         and name not in {"status", "errors", "held", "deferred", "unmakeable"}
     )
     lines = [f"# {job}: {status}", "", "| | |", "|---|---|", *rows]
-    troubles = [f"- {put_off(result)}"] if put_off(result) else []
-    troubles += [f"- {e['item']}: {e['reason']}" for e in values.get("errors", ())]
+    troubles = [f"- {text(put_off(result))}"] if put_off(result) else []
+    troubles += [
+        f"- {text(error['item'])}: {text(error['reason'])}"
+        for error in values.get("errors", ())
+    ]
     if troubles:
         lines += ["", "## Needs attention", "", *troubles]
     lines += _unmakeable(values)
@@ -350,7 +358,7 @@ def unmakeable(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unmakeable(values: Mapping[str, Any]) -> list[str]:
-    lines = [f"- {line}" for line in unmakeable(values)]
+    lines = [f"- {text(line)}" for line in unmakeable(values)]
     if not lines:
         return []
     return ["", "## Media that Stash cannot make", "", UNMAKEABLE_HINT, "", *lines]

@@ -12,6 +12,8 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from stashhog_core.display import visible_lines
+
 HIDDEN = "***"
 
 _SHORTEST = 4
@@ -63,7 +65,10 @@ def clean_logs() -> None:
 
 
 class _CleanRecord(logging.LogRecord):
-    """A log record of which neither the message nor the traceback holds a secret."""
+    """A log record of which neither the message nor the traceback holds a secret.
+
+    Nor does the message hold what would steer the terminal that shows it.
+    """
 
     def __init__(self, *args: Any, **facts: Any) -> None:
         super().__init__(*args, **facts)
@@ -74,7 +79,7 @@ class _CleanRecord(logging.LogRecord):
 
     def getMessage(self) -> str:  # noqa: N802 - logging's name
         """Return the message as it may be shown."""
-        return without_secrets(super().getMessage())
+        return visible_lines(without_secrets(super().getMessage()))
 
 
 def forget() -> None:

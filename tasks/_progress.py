@@ -10,6 +10,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+from stashhog_core.markdown import text
 from stashhog_core.progress import Progress, Stop
 from tasks._prefect_api import display
 
@@ -239,8 +240,10 @@ class _Artifact:
 
     def _put(self, percent: float, message: str) -> None:
         if self._id is not None:
-            update_progress_artifact(self._id, percent, description=message)
+            update_progress_artifact(self._id, percent, description=text(message))
             return
-        made = create_progress_artifact(percent, key=self._key, description=message)
+        made = create_progress_artifact(
+            percent, key=self._key, description=text(message)
+        )
         if isinstance(made, UUID):
             self._id = made

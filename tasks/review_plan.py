@@ -6,7 +6,7 @@ from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.analysis.deciding import decide
 from stashhog_core.analysis.review_table import change_rows, value_rows
-from stashhog_core.markdown import table
+from stashhog_core.markdown import cells, table
 from stashhog_core.params import ApplyPlanParams, ReviewPlanParams
 from stashhog_core.results import ReviewResult
 from tasks._prefect_api import display
@@ -26,7 +26,7 @@ def review_plan(params: ReviewPlanParams) -> ReviewResult:
             changes = change_rows(session, params.plan_id, link_base)
     with display(f"plan {params.plan_id} by value"):
         create_table_artifact(
-            by_value,
+            cells(by_value),
             key=f"plan-{params.plan_id}-values",
             description=f"Plan {params.plan_id} by value",
         )

@@ -162,6 +162,28 @@ def test_scenes_are_listed_for_people_and_programs(
     assert listed[0]["performers"] == ["Ada Winter"]
 
 
+def test_names_are_text_for_the_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    database: Database,
+) -> None:
+    """Brackets are no markup, and nothing in a title steers the terminal."""
+    monkeypatch.setenv("COLUMNS", "200")
+    titles = ["[x] of [/] and [bold]", "a\x9b31mb\u202ec\x1b[0m"]
+    with database.transaction() as session:
+        session.add_all(
+            Scene(id=number, title=title, urls=[])
+            for number, title in enumerate(titles, 1)
+        )
+
+    assert stashhog(monkeypatch, "scenes") == 0
+
+    said = capsys.readouterr().out
+    assert "[x] of [/] and [bold]" in said
+    assert "a\ufffd31mb\ufffdc\ufffd[0m" in said
+    assert not {"\x9b", "\x1b", "\u202e"} & set(said)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
