@@ -21,7 +21,7 @@ from stashhog_core.analysis.review import (
     remember,
 )
 from stashhog_core.analysis.three_way import TEXT_FIELDS
-from stashhog_core.db.models import Performer, PlanChange, Studio, Tag
+from stashhog_core.db.models import Performer, PlanChange, ReviewMemory, Studio, Tag
 from stashhog_core.errors import JobError
 
 _TABLES: dict[str, tuple[Any, str]] = {
@@ -92,6 +92,11 @@ def replace_value(
             change.state, change.approved_by = "rejected", None
             continue
         keys.add(key)
+        if member_key(members[change.field]["name"]) == _replaced_name(change):
+            # Replaced back: only the replacement had turned it down.
+            given_back = (change.scene_id, change.field, value_key, change.detector)
+            if (row := session.get(ReviewMemory, given_back)) is not None:
+                session.delete(row)
         change.evidence = {**change.evidence, "instead of": _name(change)}
         change.proposed, change.value_key = proposed, value_key
     remember(session, turned_down)
@@ -183,6 +188,10 @@ def _with(change: PlanChange, member: dict[str, Any]) -> tuple[str, Any]:
         return key, member
     marker = {**change.proposed, "title": member["name"], "tag": member}
     return f"{key}@{marker['seconds']:.2f}", marker
+
+
+def _replaced_name(change: PlanChange) -> str:
+    return member_key(str(change.evidence.get("instead of", "")))
 
 
 def _name(change: PlanChange) -> str:

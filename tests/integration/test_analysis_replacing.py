@@ -203,6 +203,22 @@ def test_replacing_in_bulk_leaves_approved_changes_alone(
     assert words(database, plan)[0] == (1, "add tag Outdoor", "approved")
 
 
+def test_value_that_is_replaced_back_is_not_turned_down(
+    database: Database, plan: int
+) -> None:
+    """Changing one's mind leaves nothing behind: it is accepted like any other."""
+    with database.transaction() as session:
+        replace_value(session, plan, Selection(value="Beach"), "Outdoor")
+    with database.transaction() as session:
+        replace_value(session, plan, Selection(value="Outdoor"), "Beach")
+    with database.transaction() as session:
+        outcome = approve(session, plan, Selection(value="Beach"))
+        remembered = session.scalars(select(ReviewMemory.value_key)).all()
+
+    assert outcome == Outcome(changed=1)
+    assert remembered == ["outdoor"]
+
+
 def test_form_counts_what_it_left_alone(database: Database, plan: int) -> None:
     """The result tells it by decision; with `again` all of them are decided anew."""
     first, second, *_ = ids_of(database, plan)
