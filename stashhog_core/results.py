@@ -75,6 +75,11 @@ class DownloadsResult(Result):
         default=(),
         description="First 100 downloads that another program seems to be at work on.",
     )
+    left_out: tuple[ItemFailure, ...] = Field(
+        default=(),
+        description="First 100 files newly left out though they might be taken: short "
+        "videos, samples, symbolic links.",
+    )
     awaiting_scan: int = Field(
         default=0,
         description="Files placed, now or earlier, that no scan has followed yet.",

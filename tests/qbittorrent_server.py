@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,20 +55,48 @@ class QBittorrentServer:
         )
 
     def seed(
-        self, content: Path, *, category: str = "stash", name: str | None = None
+        self,
+        content: Path,
+        *,
+        category: str = "stash",
+        name: str | None = None,
+        layout: str | None = None,
+        links: Mapping[str, str] | None = None,
     ) -> str:
-        """Add a torrent of a file or folder that is there; return its hash."""
+        """Add a torrent of a file or folder that is there; return its hash.
+
+        Args:
+            content: What it is made of.
+            category: Its category.
+            name: Its name; None: that of the content.
+            layout: How qBittorrent lays it out; `NoSubfolder`: a folder's files lie in
+                the save path, which is the folder then.
+            links: Names below the folder that the torrent makes symbolic links, and
+                the names that they lead to.
+        """
         torrent = torf.Torrent(path=content, private=True)
         if name is not None:
             torrent.name = name
         torrent.generate()
+        for link, target in (links or {}).items():
+            torrent.metainfo["info"]["files"].append(
+                {
+                    "attr": "l",
+                    "length": 0,
+                    "path": link.split("/"),
+                    "symlink path": target.split("/"),
+                }
+            )
+        made = torrent.dump(validate=False)
         self.client.torrents_add(
-            torrent_files=torrent.dump(),
-            save_path=str(content.parent),
+            torrent_files=made,
+            save_path=str(content if layout == "NoSubfolder" else content.parent),
             category=category,
+            content_layout=layout,
             use_auto_torrent_management=False,
         )
-        return str(torrent.infohash)
+        # Read back, since one that was made compares links with their targets.
+        return str(torf.Torrent.read_stream(made, validate=False).infohash)
 
     def wait_for(self, info_hash: str, *states: str) -> None:
         """Wait until a torrent is in one of these states."""

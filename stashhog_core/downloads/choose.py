@@ -25,7 +25,17 @@ _SIDECARS = frozenset({
 _ARCHIVES = re.compile(
     r"\.(rar|r\d\d|s\d\d|zip|z\d\d|7z|7z\.\d{3}|tar|tgz|tbz2?|txz|gz|bz2|xz|zst|iso)$"
 )
-_SAMPLE = re.compile(r"(^|[\W_])samples?([\W_]|$)")
+_SAMPLE = re.compile(r"samples?\d*([-._].*)?$|.*[-._(\[]samples?\d*[)\]]?$")
+"""Of a name without its extension. In the middle, or after a space, it is a title."""
+
+_SAMPLE_FOLDERS = {"sample", "samples"}
+_LARGEST_SAMPLE = 0.2
+"""Size of the largest sample, as a part of what it is a sample of."""
+
+_UNPACKED = 0.9
+"""What is unpacked is at least so large as a part of its archives, which may hold data
+for repairs; videos can hardly be compressed further."""
+_ARCHIVE_ENDING = re.compile(rf"(\.part\d+)?(\.tar)?{_ARCHIVES.pattern}", re.IGNORECASE)
 _JUNK_FOLDERS = {"__macosx", "@eadir", "$recycle.bin"}
 
 
@@ -38,12 +48,17 @@ class Choice:
         archives: What must be unpacked first.
         short: Videos that are shorter than asked for.
         left_out: Samples, junk, and everything Stash has no use for.
+        samples: Those of the files left out that would be taken by another name.
+        is_packed: The archives hold the main content: the videos are too small to be
+            what comes out of them.
     """
 
     take: tuple[SourceFile, ...]
     archives: tuple[SourceFile, ...]
     short: tuple[SourceFile, ...]
     left_out: tuple[SourceFile, ...]
+    samples: tuple[SourceFile, ...] = ()
+    is_packed: bool = False
 
 
 def choose(
@@ -63,8 +78,8 @@ def choose(
     """
     take: list[SourceFile] = []
     short: list[SourceFile] = []
-    archives, left_out, samples = [], [], []
-    longest = 0
+    archives, left_out, samples, left_samples = [], [], [], []
+    longest = video_bytes = 0
     patterns = [pattern.lower() for pattern in junk_patterns]
     for file in files:
         path = file.relative_path.lower()
@@ -72,9 +87,10 @@ def choose(
         if _is_junk(path, patterns):
             left_out.append(file)
         elif extension in VIDEOS:
-            if _SAMPLE.search(path):
+            if _is_called_sample(path):
                 samples.append(file)
                 continue
+            video_bytes += file.size_bytes
             longest = max(longest, file.size_bytes)
             if _is_short(file, duration_seconds, shortest_seconds):
                 short.append(file)
@@ -86,20 +102,48 @@ def choose(
             archives.append(file)
         else:
             left_out.append(file)
+    archive_bytes = sum(file.size_bytes for file in archives)
+    longest = max(longest, archive_bytes)
     for file in samples:
         # A sample is one only beside the real thing.
-        if file.size_bytes < longest:
+        if file.size_bytes <= longest * _LARGEST_SAMPLE:
             left_out.append(file)
-        elif _is_short(file, duration_seconds, shortest_seconds):
+            left_samples.append(file)
+            continue
+        video_bytes += file.size_bytes
+        if _is_short(file, duration_seconds, shortest_seconds):
             short.append(file)
         else:
             take.append(file)
-    return Choice(tuple(take), tuple(archives), tuple(short), tuple(left_out))
+    return Choice(
+        tuple(take),
+        tuple(archives),
+        tuple(short),
+        tuple(left_out),
+        tuple(left_samples),
+        is_packed=bool(archives) and video_bytes < archive_bytes * _UNPACKED,
+    )
+
+
+def is_archive(path: str) -> bool:
+    """Tell by its name whether a file is an archive, or a part of one."""
+    return _ARCHIVES.search(path.lower()) is not None
+
+
+def archive_stem(name: str) -> str:
+    """Return the name of an archive without what makes it one, or a part of one."""
+    return _ARCHIVE_ENDING.sub("", name)
 
 
 def is_video(file: SourceFile) -> bool:
     """Tell by its name whether a file is a video."""
     return _extension(file.relative_path.lower()) in VIDEOS
+
+
+def _is_called_sample(path: str) -> bool:
+    *folders, name = path.split("/")
+    stem = name.rpartition(".")[0]
+    return not _SAMPLE_FOLDERS.isdisjoint(folders) or bool(_SAMPLE.match(stem))
 
 
 def _is_short(

@@ -5,6 +5,7 @@ import os
 from stashhog_core.downloads.names import LONGEST_NAME_BYTES, check_name, split_names
 from stashhog_core.downloads.outcome import Names
 from stashhog_core.downloads.sources import Entry
+from stashhog_core.paths import is_hidden
 
 
 class Layout:
@@ -31,7 +32,7 @@ class Layout:
         for part in self._parts:
             text = part.format_map(values)
             if text:
-                names += split_names(text)
+                names += map(_visible, split_names(text))
         return tuple(names)
 
     def file(self, entry: Entry, file_name: str) -> Names:
@@ -48,3 +49,8 @@ class Layout:
             # Too long with the extension: its own name may fit.
             name = file_name
         return (*folders, check_name(name))
+
+
+def _visible(name: str) -> str:
+    """Return a name that is not hidden: players and Stash would pass it over."""
+    return check_name(name.removeprefix(".")) if is_hidden(name) else name

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stashhog_core.downloads import ledger
-from stashhog_core.downloads.choose import SHORTEST_SECONDS, Choice, choose, is_video
+from stashhog_core.downloads.choose import (
+    SHORTEST_SECONDS,
+    Choice,
+    choose,
+    is_archive,
+    is_video,
+)
 from stashhog_core.downloads.filesystems import Separation, fit_folders
 from stashhog_core.downloads.layout import Layout
 from stashhog_core.downloads.ledger import Known, Record
@@ -19,7 +25,16 @@ from stashhog_core.errors import ItemError
 from stashhog_core.media.probe import probe
 from stashhog_core.settings import DownloadSettings
 
-_NEEDS_UNPACKING = "It needs unpacking"
+_NEEDS_UNPACKING = (
+    "It needs unpacking: unpack it beside the archives, and the next run takes what "
+    "comes out"
+)
+_IS_EXTRA = "It is not unpacked: the videos beside it are the main content"
+_IS_UNPACKED = "What came out of it lies beside it"
+_IS_SAMPLE = (
+    "Its name and size are those of a sample of the other video: give it another name "
+    "to have it taken"
+)
 _NOTHING_TO_TAKE = "It holds no video, picture or subtitle"
 _CLOCK_SECONDS = 1.0
 """By how much a file system's clock may be late."""
@@ -75,7 +90,9 @@ class Plan:
         handled: Number of these that were placed, or failed.
         failures: What cannot be placed; not yet recorded.
         archives: New files that need unpacking.
-        short: New files that are left out for being short.
+        unpacked: Archives whose content has come to lie beside them.
+        noted: New files that are left out though they might be taken: short ones,
+            samples, symbolic links.
         left_out: Number of files left out for what they are.
         is_held: Something in it waits for its next try, or was given up.
         had_trouble: The ledger holds a row for the entry as a whole.
@@ -90,7 +107,8 @@ class Plan:
     handled: int = 0
     failures: list[Failure] = field(default_factory=list)
     archives: list[Record] = field(default_factory=list)
-    short: list[Record] = field(default_factory=list)
+    unpacked: list[Record] = field(default_factory=list)
+    noted: list[Record] = field(default_factory=list)
     left_out: int = 0
     is_held: bool = False
     had_trouble: bool = False
@@ -165,7 +183,10 @@ class Planner:
         }
         for file in choice.take:
             self._add_file(plan, known, copies, file, folder)
-        self._add_left_out(plan, known, choice, anything=bool(listed.problems))
+        for note in listed.notes:
+            self._add_note(plan, known, (printable(note.name), 0), note.reason)
+        anything = bool(listed.problems or listed.notes)
+        self._add_left_out(plan, known, choice, anything=anything)
         plan.has_failed = plan.has_failed or bool(plan.failures)
         try:
             waiting = self._source.why_unfinished([file.file for file in plan.files])
@@ -236,6 +257,9 @@ class Planner:
         try:
             if plan.is_folder:
                 names = (*folder, *split_names(file.relative_path))
+            elif is_archive(entry.name):
+                # It came out of the archive, and has a name of its own.
+                names = (*folder[:-1], *split_names(file.relative_path))
             else:
                 names = self._layout.file(entry, file.relative_path)
         except ItemError as error:
@@ -267,29 +291,47 @@ class Planner:
         """Note what is not taken; what the ledger has already is not told again."""
         entry = plan.entry
         for file in choice.archives:
-            if _key(file) not in known or entry.may_retry_blocked:
+            record = known.get(_key(file))
+            if record is not None and record.state == "left_out":
+                # It was unpacked; what came out may be deleted since.
+                continue
+            if record is None or entry.may_retry_blocked:
                 record = _record(entry, _key(file))
-                plan.archives.append(
-                    record._replace(state="blocked", reason=_NEEDS_UNPACKING)
+                if choice.is_packed:
+                    record = record._replace(state="blocked", reason=_NEEDS_UNPACKING)
+                else:
+                    record = record._replace(state="left_out", reason=_IS_EXTRA)
+                plan.archives.append(record)
+            elif not choice.is_packed:
+                plan.unpacked.append(
+                    record._replace(state="left_out", reason=_IS_UNPACKED)
                 )
+            plan.is_held = plan.is_held or choice.is_packed
+        if choice.is_packed and plan.archives:
+            plan.has_failed = True
         for file in choice.short:
-            known_record = known.get(_key(file))
-            if known_record is None or known_record.reason != self._too_short:
-                record = _record(entry, _key(file))
-                plan.short.append(
-                    record._replace(state="left_out", reason=self._too_short)
-                )
-        if choice.archives and not choice.take:
-            plan.has_failed = bool(plan.archives)
-            plan.is_held = not plan.archives
-        if plan.files or plan.short:
-            plan.left_out = len(choice.left_out) + len(plan.short)
+            self._add_note(plan, known, _key(file), self._too_short)
+        for file in choice.samples:
+            self._add_note(plan, known, _key(file), _IS_SAMPLE)
+        if plan.files or plan.noted:
+            plan.left_out = len(choice.left_out) + len(choice.short)
         taken = choice.take or choice.archives or choice.short or anything
         is_loose_file = self._source.kind == "folder" and not plan.is_folder
         if not taken and not is_loose_file:
             self._add_failure(
                 plan, known, ledger.WHOLE_ENTRY, _NOTHING_TO_TAKE, is_final=True
             )
+
+    def _add_note(
+        self, plan: Plan, known: Known, key: ledger.FileKey, reason: str
+    ) -> None:
+        """Note why a file is left out, unless the ledger says so, or has it."""
+        record = known.get(key)
+        if record is None:
+            record = _record(plan.entry, key)
+        elif record.is_placed or record.reason == reason:
+            return
+        plan.noted.append(record._replace(state="left_out", reason=reason))
 
     def _add_failure(
         self,

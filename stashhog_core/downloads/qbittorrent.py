@@ -5,10 +5,13 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from stashhog_core.downloads.choose import archive_stem, is_archive
+from stashhog_core.downloads.folder import list_files
 from stashhog_core.downloads.names import check_name, printable
 from stashhog_core.downloads.sources import (
     Entry,
@@ -17,6 +20,7 @@ from stashhog_core.downloads.sources import (
     Problem,
     SourceFile,
 )
+from stashhog_core.downloads.unfinished import is_written_to, named_unfinished
 from stashhog_core.downloads.webapi import WebApi
 from stashhog_core.errors import ItemError
 from stashhog_core.paths import PathMap, is_below
@@ -29,6 +33,10 @@ _BROKEN = {
     "error": "qBittorrent reports an error with it",
     "missingFiles": "qBittorrent misses its files",
 }
+_IS_LINK = "The torrent makes it a symbolic link to another of its files"
+_PART_SUFFIX = ".!qB"
+"""Of files that are not whole, where qBittorrent is set to mark them."""
+
 _PATH_MAP_VARIABLE = "STASHHOG_DOWNLOADS__PATH_MAP"
 _MINUTE_SECONDS = 60
 
@@ -49,6 +57,7 @@ class QBittorrent:
 
     def __init__(self, settings: DownloadSettings, server: QBittorrentSettings) -> None:
         self._category = settings.category
+        self._settle_seconds = settings.settle_seconds
         self._map = PathMap(settings.path_map)
         self._settings = server
         self._api = WebApi(server)
@@ -102,30 +111,50 @@ class QBittorrent:
         )
 
     def files(self, entry: Entry) -> EntryFiles:
-        """List the wanted files of a torrent, as they lie on this machine."""
+        """List the wanted files of a torrent, as they lie on this machine.
+
+        If archives are among them, what was unpacked beside them is listed too.
+        """
         answer = self._api.files(entry.key)
         wanted = [file for file in answer if file["priority"] != 0]
         if not wanted:
             raise ItemError("None of its files is selected in qBittorrent")
-        location = self._content(entry, depth=wanted[0]["name"].count("/"))
-        is_folder = location.is_dir()
-        files, problems = [], []
+        content = self._content(entry, depth=wanted[0]["name"].count("/"))
+        files, problems, notes = [], [], []
         for file in sorted(wanted, key=lambda file: str(file["name"])):
-            # The first name is that of the torrent's own folder.
-            relative = file["name"].partition("/")[2] if is_folder else location.name
+            relative = content.relative(file)
             try:
-                files.append(_local_file(location, relative, is_folder, file))
+                if content.is_link(file):
+                    notes.append(Problem(relative, _IS_LINK))
+                else:
+                    files.append(_local_file(content, relative, file))
             except ItemError as error:
                 problems.append(Problem(relative or file["name"], str(error)))
         unwanted = tuple(
             file["name"]
             for file in answer
-            if file["priority"] == 0 and os.path.lexists(_beside(location, file))
+            if file["priority"] == 0 and content.holds(content.relative(file))
         )
-        return EntryFiles(is_folder, tuple(files), tuple(problems), unwanted)
+        if any(is_archive(file.relative_path) for file in files):
+            files += _unpacked(content, files, answer)
+        return EntryFiles(
+            content.is_folder, tuple(files), tuple(problems), unwanted, tuple(notes)
+        )
 
     def why_unfinished(self, files: Sequence[SourceFile]) -> str | None:
-        """Return None: qBittorrent says what is finished."""
+        """Return why files that were unpacked beside a torrent are not finished.
+
+        Of a torrent's own files, qBittorrent says what is finished.
+        """
+        rests_before = time.time() - self._settle_seconds
+        for file in files:
+            if not file.changed_ns:
+                continue
+            if file.changed_ns / 1e9 > rests_before:
+                return f"It was unpacked a moment ago: {file.relative_path}"
+            if is_written_to(file.path):
+                return f"A program has it open for writing: {file.relative_path}"
+        return None
 
     def mark_done(self, entries: Sequence[Entry]) -> None:
         """Tag torrents as done, and take the tag of failure from them."""
@@ -146,18 +175,30 @@ class QBittorrent:
     def sharing(self, entry: Entry) -> str | None:
         """Return the name of another torrent, of any category, that uses its files."""
         torrents = self._api.torrents()
-        mine = [t for t in torrents if t["hash"] == entry.key]
-        contents = [self._content_path(torrent) for torrent in mine]
+        mine = {
+            place
+            for torrent in torrents
+            if torrent["hash"] == entry.key
+            for place in self._places(torrent)
+        }
         for torrent in torrents:
             if torrent["hash"] == entry.key:
                 continue
-            theirs = self._content_path(torrent)
-            if not _is_absolute(theirs):
-                # It is being checked: where it lies is known to be in its save path.
-                theirs = f"{torrent['save_path'].rstrip('/')}/{theirs}"
-            if any(is_below(theirs, c) or is_below(c, theirs) for c in contents):
-                return str(torrent["name"])
+            for theirs in self._places(torrent):
+                if any(is_below(theirs, m) or is_below(m, theirs) for m in mine):
+                    return str(torrent["name"])
         return None
+
+    def _places(self, torrent: Mapping[str, Any]) -> list[str]:
+        """Return what a torrent uses: its folder or file, or all its files."""
+        content = self._content_path(torrent)
+        save_path = str(torrent["save_path"]).rstrip("/\\")
+        if not _is_absolute(content):
+            # It is being checked: where it lies is known to be in its save path.
+            return [f"{save_path}/{content}"]
+        if content.rstrip("/\\") != save_path:
+            return [content]
+        return [f"{save_path}/{f['name']}" for f in self._api.files(torrent["hash"])]
 
     def remove(self, entry: Entry, *, with_files: bool) -> None:
         """Stop and remove a torrent, and perhaps its files from the disk."""
@@ -241,13 +282,6 @@ class QBittorrent:
         save_path = str(torrent["save_path"])
         location = self._local(content, save_path)
         boundary = self._local(save_path, save_path)
-        if location == boundary:
-            raise ItemError(
-                "Its content is the whole save path, so that other downloads "
-                "would be taken with it",
-                where=printable(content),
-                remedy="give it a folder of its own in qBittorrent",
-            )
         try:
             name = check_name(torrent["name"])
         except ItemError:
@@ -265,8 +299,8 @@ class QBittorrent:
             category=str(torrent.get("category", "")),
         )
 
-    def _content(self, entry: Entry, depth: int) -> Path:
-        """Return the folder of a torrent, or its file if it has no folder.
+    def _content(self, entry: Entry, depth: int) -> "_Content":
+        """Return where the files of a torrent lie.
 
         Args:
             entry: The torrent.
@@ -282,6 +316,9 @@ class QBittorrent:
                 where=printable(str(entry.location)),
                 remedy=_missing_mapping(self._map.to_remote(str(entry.boundary))),
             )
+        if entry.location == entry.boundary:
+            # It has no folder of its own: its files lie among those of others.
+            return _Content(location, is_folder=True, is_flat=True)
         if depth and not location.is_dir():
             # A folder with one file: qBittorrent gives the file as the content.
             location = location.parents[min(depth, len(location.parents)) - 1]
@@ -291,7 +328,7 @@ class QBittorrent:
                 "It lies outside its save path, perhaps by a symbolic link",
                 where=printable(str(entry.location)),
             )
-        return location
+        return _Content(location, is_folder=location.is_dir(), is_flat=False)
 
     def _local(self, path: str, save_path: str) -> Path:
         local = self._map.to_local(path)
@@ -309,8 +346,52 @@ def _missing_mapping(save_path: str) -> str:
     return printable(f"mount it here, or map it: {_PATH_MAP_VARIABLE}={example}")
 
 
+@dataclass(frozen=True)
+class _Content:
+    """Where the files of a torrent lie on this machine, links resolved.
+
+    Attributes:
+        location: Its folder, or its file if it is a single one.
+        is_folder: Whether it is a folder.
+        is_flat: The folder is its save path, which it may share with other torrents:
+            only the files that qBittorrent names belong to it.
+    """
+
+    location: Path
+    is_folder: bool
+    is_flat: bool
+
+    def relative(self, file: Mapping[str, Any]) -> str:
+        """Return a file's path below the folder; a single file's name."""
+        if self.is_flat:
+            return str(file["name"])
+        if not self.is_folder:
+            return self.location.name
+        # The first name is that of the torrent's own folder.
+        return str(file["name"]).partition("/")[2]
+
+    def path(self, relative: str) -> Path:
+        """Return where a file lies.
+
+        Raises:
+            ItemError: It has a name that no file can have.
+        """
+        if not self.is_folder:
+            return self.location
+        return self.location.joinpath(*map(check_name, relative.split("/")))
+
+    def is_link(self, file: Mapping[str, Any]) -> bool:
+        """Tell whether the torrent itself makes a file a symbolic link."""
+        return file["size"] == 0 and self.path(self.relative(file)).is_symlink()
+
+    def holds(self, relative: str) -> bool:
+        """Tell whether a file is there, whole or in part."""
+        path = os.fspath(self.location / relative if self.is_folder else self.location)
+        return os.path.lexists(path) or os.path.lexists(path + _PART_SUFFIX)
+
+
 def _local_file(
-    location: Path, relative: str, is_folder: bool, file: Mapping[str, Any]
+    content: _Content, relative: str, file: Mapping[str, Any]
 ) -> SourceFile:
     """Return a wanted file of a torrent after a look at it.
 
@@ -319,11 +400,13 @@ def _local_file(
     """
     if file["progress"] < 1:
         raise ItemError(f"qBittorrent has only {file['progress']:.0%} of it")
-    names = [check_name(name) for name in relative.split("/")]
-    path = location.joinpath(*names) if is_folder else location
+    path = content.path(relative)
     try:
         status = path.lstat()
-        inside = path.parent.resolve().is_relative_to(location) or not is_folder
+        inside = (
+            path.parent.resolve().is_relative_to(content.location)
+            or not content.is_folder
+        )
     except OSError as error:
         raise ItemError(f"It cannot be read: {error.strerror}") from error
     if not inside or stat.S_ISLNK(status.st_mode):
@@ -337,10 +420,49 @@ def _local_file(
     return SourceFile(relative, path, status.st_size)
 
 
-def _beside(location: Path, file: Mapping[str, Any]) -> Path:
-    """Return where a file of a torrent lies, given where the torrent does."""
-    _, slash, relative = file["name"].partition("/")
-    return location / relative if slash else location
+def _unpacked(
+    content: _Content, files: Sequence[SourceFile], named: Sequence[Mapping[str, Any]]
+) -> list[SourceFile]:
+    """Return what lies beside the archives of a torrent though it is not part of it.
+
+    In the torrent's own folder that is everything; in a folder that it shares, what
+    has the name of one of its archives, and folders of that name.
+    """
+    own = {content.relative(file) for file in named}
+    found = []
+    for base in sorted(_unpacking_places(content, files)):
+        try:
+            listed = list_files(base, content.location)
+        except OSError as error:
+            raise ItemError(
+                f"What was unpacked beside its archives cannot be read: "
+                f"{error.strerror}",
+                where=printable(str(base)),
+            ) from error
+        root = content.location if content.is_folder else content.location.parent
+        for file in listed.files:
+            relative = os.path.relpath(file.path, root)
+            names = relative.split("/")
+            if relative not in own and not any(map(named_unfinished, names)):
+                found.append(file._replace(relative_path=relative))
+    return found
+
+
+def _unpacking_places(content: _Content, files: Sequence[SourceFile]) -> set[Path]:
+    if content.is_folder and not content.is_flat:
+        return {content.location}
+    places = set()
+    for file in files:
+        if not is_archive(file.relative_path):
+            continue
+        folder, name = os.path.split(file.path)
+        stem = archive_stem(name)
+        places |= {
+            Path(folder) / other
+            for other in os.listdir(folder)  # noqa: PTH208 - names, not paths
+            if stem in {other, other.rpartition(".")[0]} and not is_archive(other)
+        }
+    return places
 
 
 def _has_seeded(torrent: Mapping[str, Any]) -> bool:

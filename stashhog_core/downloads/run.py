@@ -57,6 +57,7 @@ class _Counts:
     placed_paths: list[str] = field(default_factory=list)
     errors: list[ItemFailure] = field(default_factory=list)
     waiting: list[ItemFailure] = field(default_factory=list)
+    left_out: list[ItemFailure] = field(default_factory=list)
 
     def add(self, placed: Placed, size_bytes: int) -> None:
         """Count a file that is in the library."""
@@ -228,6 +229,7 @@ class Run:
             bytes_cloned=counts.bytes_cloned,
             why_no_links=tuple(counts.why_no_links),
             waiting=tuple(counts.waiting[:_SHOWN_PATHS]),
+            left_out=tuple(counts.left_out[:_SHOWN_PATHS]),
             bytes_copied=counts.bytes_copied,
             awaiting_scan=awaiting_scan(self._database),
             placed_paths=tuple(counts.placed_paths),
@@ -253,9 +255,16 @@ class Run:
                 self._error(
                     name,
                     f"{len(plan.archives)} archives need unpacking, "
-                    f"the first is {first.relative_path}",
+                    f"the first is {first.relative_path}; unpack them beside it, and "
+                    "the next run takes what comes out",
                 )
-            self._unwritten += [*plan.archives, *plan.short]
+            for record in plan.noted:
+                item = _item_of(plan, record)
+                _log.info("%s is left out: %s", item, record.reason)
+                self._counts.left_out.append(
+                    ItemFailure(item=item, reason=record.reason or "")
+                )
+            self._unwritten += [*plan.archives, *plan.unpacked, *plan.noted]
             self._counts.files_skipped += plan.left_out
         self._unannounced = plans
         self._write()
@@ -486,8 +495,12 @@ def _is_all_there(known: ledger.Known) -> bool:
 
 
 def _item(plan: Plan, file: PlannedFile) -> str:
+    return _item_of(plan, file.record)
+
+
+def _item_of(plan: Plan, record: Record) -> str:
     name = printable(plan.entry.name)
-    return f"{name}/{file.record.relative_path}" if plan.is_folder else name
+    return f"{name}/{record.relative_path}" if plan.is_folder else name
 
 
 def _worded(error: StashHogError | OSError) -> str:

@@ -86,13 +86,15 @@ class Listing:
 class EntryFiles:
     """The files of one entry, and those that cannot be taken at all.
 
-    `unwanted` are the paths of what is there though nobody asked for it.
+    `unwanted` are the paths of what is there though nobody asked for it; `notes` are
+    files that are left out for a reason that needs nobody's help.
     """
 
     is_folder: bool
     files: tuple[SourceFile, ...]
     problems: tuple[Problem, ...] = ()
     unwanted: tuple[str, ...] = ()
+    notes: tuple[Problem, ...] = ()
 
 
 class Source(Protocol):

@@ -215,6 +215,42 @@ def test_archives_are_told_and_their_content_is_taken_later(
     assert _tree(library) == {"Film/film.mp4"}
 
 
+def test_a_packed_film_needs_attention_whatever_else_is_there(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """The rest comes in, the download is not done; the ledger says how to go on."""
+    video = _video(downloads.parent / "film.mp4").read_bytes()
+    (downloads / "Film" / "Sample").mkdir(parents=True)
+    (downloads / "Film" / "film.rar").write_bytes(b"Rar!" + video)
+    (downloads / "Film" / "film.srt").write_text("1")
+    (downloads / "Film" / "cover.jpg").write_bytes(b"jpg")
+    (downloads / "Film" / "Sample" / "film.mp4").write_bytes(b"short")
+
+    first = run()
+    reason = _ledger(database)["Film:film.rar"].reason
+    second = run()
+    (downloads / "Film" / "film.mp4").write_bytes(video)
+    third = run()
+    (downloads / "Film" / "film.mp4").unlink()
+    last = run()
+
+    assert (first.failed_items, first.synced_items) == (1, 0)
+    assert "unpack them beside it" in first.errors[0].reason
+    assert "unpack it beside the archives" in str(reason)
+    assert [note.item for note in first.left_out] == ["Film/Sample/film.mp4"]
+    assert "sample" in first.left_out[0].reason
+    assert (second.status, second.skipped_items, second.left_out) == (
+        "completed",
+        1,
+        (),
+    )
+    assert (third.status, third.synced_items) == ("completed", 1)
+    assert (last.status, last.failed_items) == ("completed", 0)
+    assert _tree(library) == {"Film/film.mp4", "Film/film.srt", "Film/cover.jpg"}
+    states = {item.relative_path: item.state for item in _ledger(database).values()}
+    assert states["film.rar"] == states["Sample/film.mp4"] == "left_out"
+
+
 def test_a_download_without_anything_for_stash_is_told_once(
     run: Run, database: Database, downloads: Path, library: Path
 ) -> None:

@@ -221,6 +221,157 @@ def test_deselected_files_are_not_expected(
     assert _tree(library) == {"Film/a.mp4"}
 
 
+def test_a_torrent_without_a_folder_of_its_own_comes_in_alone(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
+) -> None:
+    """Exactly what qBittorrent names is taken, by its name there, and cleaned up."""
+    _video(downloads / "1.mp4")
+    _video(downloads / "disc" / "2.mp4", seed=1)
+    info_hash = qbittorrent.seed(downloads, name="Film", layout="NoSubfolder")
+    qbittorrent.wait_for(info_hash, *_SEEDING)
+    other = _video(downloads / "other.mp4", seed=2)
+    qbittorrent.client.torrents_rename_file(
+        info_hash, old_path="disc/2.mp4", new_path="elsewhere/part 2.mp4"
+    )
+
+    first = run()
+    cleaning = {"clean_up": "remove_torrent_and_files"}
+    second = run(server=cleaning)
+
+    assert _tree(library) == {"Film/1.mp4", "Film/elsewhere/part 2.mp4"}
+    assert (first.synced_items, first.errors) == (1, ())
+    assert second.removed == ("Film",)
+    qbittorrent.wait_until_gone(downloads / "1.mp4")
+    assert other.exists()
+    assert len(_tree(library)) == 2
+
+
+def test_two_torrents_in_one_folder_keep_each_others_files(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
+) -> None:
+    """Without folders of their own they share the save path; a shared file stays."""
+    shared = _video(downloads / "shared.mp4")
+    qbittorrent.wait_for(qbittorrent.seed(shared), *_SEEDING)
+    _video(downloads / "own.mp4", seed=1)
+    flat = qbittorrent.seed(downloads, name="Both", layout="NoSubfolder")
+    qbittorrent.wait_for(flat, *_SEEDING)
+
+    run()
+    cleaned = run(server={"clean_up": "remove_torrent_and_files"})
+
+    assert cleaned.removed == ()
+    assert {kept.item for kept in cleaned.kept} == {"Both", "shared.mp4"}
+    assert all("Another torrent" in kept.reason for kept in cleaned.kept)
+    assert shared.exists()
+
+
+def test_a_symbolic_link_of_a_torrent_is_left_out_with_a_note(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
+) -> None:
+    """Its target comes in by itself; the note is given once and is no error."""
+    _video(downloads / "Film" / "film.mp4")
+    _video(downloads / "Film" / "more.mp4", seed=1)
+    info_hash = qbittorrent.seed(downloads / "Film", links={"link.mp4": "film.mp4"})
+    qbittorrent.wait_for(info_hash, *_SEEDING)
+
+    first = run()
+    qbittorrent.client.torrents_remove_tags("synced", info_hash)
+    second = run()
+
+    assert (downloads / "Film" / "link.mp4").is_symlink()
+    assert _tree(library) == {"Film/film.mp4", "Film/more.mp4"}
+    assert (first.status, first.synced_items) == ("completed", 1)
+    assert [note.item for note in first.left_out] == ["Film/link.mp4"]
+    assert "symbolic link" in first.left_out[0].reason
+    assert second.left_out == ()
+    assert qbittorrent.tags(info_hash) == {"synced"}
+
+
+def test_a_deselected_part_on_the_disk_keeps_the_files_of_a_torrent(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
+) -> None:
+    """Also under the name that qBittorrent gives to what is not whole."""
+    _video(downloads / "Film" / "film.mp4")
+    extra = _video(downloads / "Film" / "extra.mp4", seed=1)
+    qbittorrent.client.app_set_preferences({"incomplete_files_ext": True})
+    info_hash = qbittorrent.seed(downloads / "Film")
+    qbittorrent.wait_for(info_hash, *_SEEDING)
+    run_files = qbittorrent.client.torrents_files(info_hash)
+    index = next(f.index for f in run_files if f.name.endswith("extra.mp4"))
+    qbittorrent.client.torrents_file_priority(info_hash, index, 0)
+    if extra.exists():
+        extra.rename(extra.with_name("extra.mp4.!qB"))
+
+    run()
+    cleaned = run(server={"clean_up": "remove_torrent_and_files"})
+
+    assert _tree(library) == {"Film/film.mp4"}
+    assert cleaned.removed == ()
+    assert "deselected" in cleaned.kept[0].reason
+    assert (downloads / "Film" / "extra.mp4.!qB").exists()
+
+
+@pytest.mark.parametrize("how", ["folder", "no folder", "single file"])
+def test_archives_keep_a_torrent_from_being_done_until_they_are_unpacked(
+    qbittorrent: QBittorrentServer,
+    run: Run,
+    downloads: Path,
+    library: Path,
+    how: str,
+) -> None:
+    """Whatever else is in it; then what lies beside them comes in, and it is done."""
+    video = _video(downloads.parent / "film.mp4").read_bytes()
+    folder = downloads if how == "single file" else downloads / "Film"
+    folder.mkdir(exist_ok=True)
+    (folder / "film.rar").write_bytes(b"Rar!" + video)
+    if how == "single file":
+        content = folder / "film.rar"
+    else:
+        content = folder
+        (folder / "cover.jpg").write_bytes(b"jpg")
+        (folder / "film.srt").write_text("1")
+        _video(folder / "proof" / "sample.mp4", seed=3)
+        (folder / "proof" / "sample.mp4").write_bytes(b"tiny")
+    layout = "NoSubfolder" if how == "no folder" else None
+    info_hash = qbittorrent.seed(content, layout=layout)
+    qbittorrent.wait_for(info_hash, *_SEEDING)
+    quiet = {"settle_seconds": 0}
+
+    first = run(**quiet)
+    tags = qbittorrent.tags(info_hash)
+    second = run(**quiet)
+    (folder / "film.mp4").write_bytes(video)
+    if how == "no folder":
+        (folder / "of another torrent.mp4").write_bytes(b"x")
+    unsettled = run(settle_seconds=3600)
+    third = run(**quiet)
+
+    assert (first.failed_items, first.synced_items) == (1, 0)
+    assert "archives need unpacking" in first.errors[0].reason
+    assert tags == {"error_syncing"}
+    assert (second.skipped_items, second.errors) == (1, ())
+    assert (unsettled.files, len(unsettled.waiting)) == (0, 1)
+    assert (third.synced_items, third.status) == (1, "completed")
+    assert qbittorrent.tags(info_hash) == {"synced"}
+    name = "film.mp4" if how == "single file" else "Film/film.mp4"
+    assert name in _tree(library)
+    assert (library / name).read_bytes() == video
+    assert not {path for path in _tree(library) if "sample" in path or "of" in path}
+
+
+def test_a_name_that_would_be_hidden_is_shown_in_the_library(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
+) -> None:
+    """As it is shown by qBittorrent, without its dot."""
+    info_hash = qbittorrent.seed(_video(downloads / "film.mp4"))
+    qbittorrent.wait_for(info_hash, *_SEEDING)
+    qbittorrent.client.torrents_rename(info_hash, ".hidden")
+
+    run()
+
+    assert _tree(library) == {"hidden.mp4"}
+
+
 def test_paths_of_another_machine_are_mapped(
     qbittorrent: QBittorrentServer,
     run: Run,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stashhog_core.downloads.choose import choose
+from stashhog_core.downloads.choose import archive_stem, choose, is_archive
 from stashhog_core.downloads.sources import SourceFile
 
 
@@ -66,6 +66,76 @@ def test_a_sample_is_left_out_beside_the_real_thing() -> None:
 def test_a_video_that_is_only_called_so_is_taken(files: list[SourceFile]) -> None:
     """Nothing is lost to its name."""
     assert choose(files).take == tuple(files)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "The Sample (2024).mp4",
+        "Free sample.mp4",
+        "Sample Day - Ada.mp4",
+        "The.Sample.2024.1080p.mp4",
+        "Sample Scenes/clip.mp4",
+    ],
+)
+def test_the_word_sample_in_a_title_leaves_nothing_out(path: str) -> None:
+    """Only where programs put it: a folder of that name, at an end after a mark."""
+    choice = choose([_file("film.mp4", 9000), _file(path, 100)])
+
+    assert path in _paths(choice.take)
+
+
+def test_a_sample_is_far_smaller_than_what_it_is_of() -> None:
+    """Two scenes of like size are two scenes, whatever their names; both are told."""
+    files = [_file("film.mp4", 9000), _file("film-sample.mp4", 1900)]
+
+    large = choose(files)
+    small = choose([files[0], _file("film-sample.mp4", 1800)])
+
+    assert _paths(large.take) == ["film.mp4", "film-sample.mp4"]
+    assert _paths(small.samples) == _paths(small.left_out) == ["film-sample.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("files", "is_packed"),
+    [
+        pytest.param({"a.rar": 900}, True, id="alone"),
+        pytest.param({"a.rar": 900, "a.jpg": 5000}, True, id="with a picture"),
+        pytest.param({"a.rar": 900, "a.srt": 5000}, True, id="with a subtitle"),
+        pytest.param({"a.rar": 900, "proof.mp4": 800}, True, id="small video"),
+        pytest.param({"a.rar": 900, "a.mp4": 810}, False, id="unpacked"),
+        pytest.param({"a.r00": 900, "a.rar": 9, "a.mp4": 900}, False, id="parts"),
+        pytest.param({"a.rar": 900, "b.rar": 900, "a.mp4": 950}, True, id="half"),
+        pytest.param({"subs.zip": 9, "a.mp4": 900}, False, id="extras"),
+        pytest.param({"a.rar": 900, "sample/a.mp4": 100}, True, id="sample"),
+        pytest.param({"a.mp4": 900}, False, id="no archive"),
+    ],
+)
+def test_archives_hold_the_main_content_until_a_video_of_their_size_is_there(
+    files: dict[str, int], is_packed: bool
+) -> None:
+    """Nothing else stands for it."""
+    choice = choose([_file(path, size) for path, size in files.items()])
+
+    assert choice.is_packed == is_packed
+    assert "sample/a.mp4" not in _paths(choice.take)
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("film.rar", "film"),
+        ("film.r07", "film"),
+        ("Film.part01.RAR", "Film"),
+        ("film.7z.001", "film"),
+        ("film.tar.gz", "film"),
+        ("a.b.zip", "a.b"),
+    ],
+)
+def test_the_parts_of_an_archive_have_one_stem(name: str, stem: str) -> None:
+    """By which what comes out of it is found."""
+    assert is_archive(name)
+    assert archive_stem(name) == stem
 
 
 def test_short_videos_are_left_out_when_asked() -> None:

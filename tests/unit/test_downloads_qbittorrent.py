@@ -374,7 +374,7 @@ _DONE = {"tags": "synced", "max_ratio": -1, "max_seeding_time": -1, "category": 
         pytest.param({"tags": "synced, keep"}, False, id="refused tag"),
         pytest.param({"category": "music"}, False, id="other category"),
         pytest.param({"category": "done"}, True, id="category of the done"),
-        pytest.param({"content_path": "/downloads"}, False, id="the whole save path"),
+        pytest.param({"content_path": "/downloads"}, True, id="the whole save path"),
     ],
 )
 def test_a_torrent_goes_only_when_it_has_seeded(
@@ -500,15 +500,15 @@ def test_a_path_that_maps_nowhere_says_which_setting_is_missing(
 @pytest.mark.parametrize(
     ("values", "entries", "problems", "unfinished"),
     [
-        pytest.param({"content_path": "/downloads"}, 0, 1, 0, id="the whole save path"),
-        pytest.param({"content_path": "/downloads/"}, 0, 1, 0, id="with a slash"),
+        pytest.param({"content_path": "/downloads"}, 1, 0, 0, id="the whole save path"),
+        pytest.param({"content_path": "/downloads/"}, 1, 0, 0, id="with a slash"),
         pytest.param({"content_path": "Film"}, 0, 0, 1, id="relative while checking"),
     ],
 )
-def test_a_content_path_that_cannot_be_believed_is_not_used(
+def test_a_content_path_is_believed_once_it_is_absolute(
     server: Server, values: dict[str, Any], entries: int, problems: int, unfinished: int
 ) -> None:
-    """One that is the save path would take other downloads with it."""
+    """One that is the save path is that of a torrent without a folder of its own."""
     server.torrents(_torrent(**values))
 
     listing = _open(server).finished(Progress())
@@ -523,11 +523,11 @@ def test_a_content_path_that_cannot_be_believed_is_not_used(
     [
         pytest.param(["disk/a.mp4", "disk/b.mp4"], "/downloads/disk", id="folder"),
         pytest.param(["film.mp4"], "/downloads/film.mp4", id="file"),
-        pytest.param(["a.mp4", "b.mp4"], None, id="no folder of its own"),
+        pytest.param(["a.mp4", "b.mp4"], "/downloads", id="no folder of its own"),
     ],
 )
 def test_older_servers_do_not_say_where_the_content_is(
-    server: Server, files: list[str], content: str | None
+    server: Server, files: list[str], content: str
 ) -> None:
     """Then the files' common folder tells."""
     torrent = _torrent()
@@ -537,10 +537,8 @@ def test_older_servers_do_not_say_where_the_content_is(
 
     listing = _open(server).finished(Progress())
 
-    assert [str(entry.location) for entry in listing.entries] == (
-        [content] if content else []
-    )
-    assert len(listing.problems) == (0 if content else 1)
+    assert [str(entry.location) for entry in listing.entries] == [content]
+    assert not listing.problems
 
 
 @pytest.mark.parametrize("name", ["../../etc", "/etc/passwd", "a\nb", ".."])
