@@ -36,6 +36,7 @@ def run_mounted(code: str, binds: Mapping[Path, Path], *arguments: str) -> str:
         program = [*namespace, "sh", "-c", script]
     else:
         for name, folder in binds.items():
+            name.parent.mkdir(parents=True, exist_ok=True)
             name.symlink_to(folder)
     done = subprocess.run(
         program,
