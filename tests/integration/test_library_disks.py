@@ -1,7 +1,6 @@
 """Several file systems below one folder: none is forgotten while it is away."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -228,40 +227,44 @@ def _disk(image: Path, files: Iterable[str]) -> None:
     subprocess.run(make, check=True)
 
 
-def _scan_with(library: Library, url: str, disks: list[Path]) -> dict[str, Any]:
-    """Scan in a mount namespace of its own in which these disks are mounted."""
-    mounts = "".join(
-        f"mount -o loop {disk} {library.folder / disk.stem} && " for disk in disks
-    )
+def _may_mount(folder: Path, *what: str) -> bool:
+    """Tell whether a test may mount this, in a mount namespace of its own."""
+    mount = ["unshare", "--mount", "mount", *what, str(folder)]
+    return not subprocess.run(mount, check=False, capture_output=True).returncode
+
+
+def _scan_with(library: Library, url: str, *mounts: str) -> dict[str, Any]:
+    """Scan in a mount namespace of its own, in which this is mounted."""
+    commands = "".join(f"mount {mount} && " for mount in mounts)
     scan = [sys.executable, "-m", "tests.killable_scan", url]
-    return json.loads(
-        subprocess.run(
-            [
-                *("unshare", "--mount", "sh", "-c", f'{mounts} exec "$@"', "sh"),
-                *(*scan, str(library.folder), str(library.home)),
-            ],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.splitlines()[-1]
+    done = subprocess.run(
+        [
+            *("unshare", "--mount", "sh", "-c", f'{commands} exec "$@"', "sh"),
+            *(*scan, str(library.folder), str(library.home)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def test_real_disks_are_told_apart(library: Library, database_url: str) -> None:
-    """Two file systems in files, mounted and not, one of them emptied at last.
+    """Two file systems in files: the one that is no longer mounted is out of reach.
 
     Where a test may not mount, the same is tried with file systems that are assumed.
     """
-    allowed = ["unshare", "--mount", "mount", "-o", "loop"]
     images = [library.home.parent / f"{name}.img" for name in "ab"]
     for image in images:
         _disk(image, ("0.mp4", "1.mp4"))
         (library.folder / image.stem).mkdir()
-    tried = subprocess.run(
-        [*allowed, str(images[0]), str(library.folder / "a")], check=False
-    )
-    if tried.returncode or os.geteuid():
+    mounts = [f"-o loop {image} {library.folder / image.stem}" for image in images]
+    if _may_mount(library.folder / "a", "-o", "loop", str(images[0])):
+        _scan_with(library, database_url, *mounts)
+        results = [_scan_with(library, database_url, mounts[1]) for _ in range(3)]
+    else:
         fill(library, "a", 2)
         fill(library, "b", 2)
         library.mounted = {"": "uuid:0", "a": "uuid:1", "b": "uuid:2"}
@@ -269,10 +272,35 @@ def test_real_disks_are_told_apart(library: Library, database_url: str) -> None:
         unmount(library, "a")
         library.mounted = {"": "uuid:0", "b": "uuid:2"}
         results = [library.scan().model_dump() for _ in range(3)]
-    else:
-        _scan_with(library, database_url, images)
-        results = [_scan_with(library, database_url, images[1:]) for _ in range(3)]
 
     assert [(r["missing"], r["removed"]) for r in results] == [(0, 0)] * 3
     assert [r["skipped"] for r in results] == [2] * 3
     assert set(library.rows()) == {"a/0.mp4", "a/1.mp4", "b/0.mp4", "b/1.mp4"}
+
+
+def test_folder_that_a_missing_bind_mount_leaves_is_another(
+    library: Library, database_url: str
+) -> None:
+    """It lies on the same file system as the files that were seen there, and is empty.
+
+    Where a test may not mount, the same is tried with file systems that are assumed.
+    """
+    fill(library, "b")
+    (library.folder / "a").mkdir()
+    outside = library.home.parent / "outside"
+    outside.mkdir()
+    for number in range(3):
+        (outside / f"{number}.mp4").write_bytes(b"%d" % number)
+    if _may_mount(library.folder / "a", "--bind", str(outside)):
+        _scan_with(library, database_url, f"--bind {outside} {library.folder / 'a'}")
+    else:
+        (library.folder / "a").rmdir()
+        outside.rename(library.folder / "a")
+        library.mounted = {"": "uuid:0", "a": "uuid:0 of another folder"}
+        library.scan()
+        unmount(library, "a")
+        library.mounted = {"": "uuid:0"}
+    away = [library.scan() for _ in range(3)]
+
+    assert [(r.missing, r.removed, r.skipped) for r in away] == [(0, 0, 3)] * 3
+    assert len(library.rows()) == 6
