@@ -59,6 +59,8 @@ def prefect_defaults(settings: Settings) -> dict[str, str]:
         "PREFECT_HOME": str(settings.home_folder / "prefect"),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": _START_LIMIT_SECONDS,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # The temporary server has no pages; no other page may use its API.
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1",
         # The automation that finds dead runs would take a slower one for dead.
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         # What the core says belongs into the run's log, wherever it is started.

@@ -3,6 +3,7 @@
 import os
 from base64 import b64encode
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy import make_url
@@ -20,6 +21,7 @@ DATABASE_VARIABLES = (
     "PREFECT_API_DATABASE_CONNECTION_URL",
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",
 )
+_ORIGINS = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
 _AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 _ASK_SECONDS = 10
 
@@ -113,6 +115,7 @@ def service_environment(settings: Settings) -> dict[str, str]:
     """
     return {
         **prefect_defaults(settings),
+        _ORIGINS: ",".join(_own_origins()),
         **read_prefect_variables(),
         **os.environ,
         **client_auth(),
@@ -123,6 +126,16 @@ def service_environment(settings: Settings) -> dict[str, str]:
         # The logs are for reading: what the terminal's runs hide belongs here.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",
     }
+
+
+def _own_origins() -> list[str]:
+    """Return what the pages of the server's own UI are served from.
+
+    By default Prefect lets every page in the browser use its API.
+    """
+    address = urlsplit(api_url())
+    names = dict.fromkeys((address.netloc, f"localhost:{address.port}"))
+    return [f"{address.scheme}://{name}" for name in names]
 
 
 def server_database(settings: Settings) -> str:

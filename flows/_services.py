@@ -1,10 +1,12 @@
 """`stashhog up` and `down`: Prefect's server, a worker, the deployments."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -34,6 +36,9 @@ from stashhog_core.settings import Settings
 _START_LIMIT_SECONDS = 120
 _STOP_LIMIT_SECONDS = 60
 _LOOK_INTERVAL_SECONDS = 0.5
+# A server that was started more often does not come; once, its database may be away.
+_MOST_STARTS = 2
+_ERROR = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception): ")
 
 
 def up(settings: Settings) -> tuple[str, list[str]]:
@@ -51,6 +56,7 @@ def up(settings: Settings) -> tuple[str, list[str]]:
             # Said here rather than in a log.
             server_database(settings)
             supervisor = running(settings).get("supervisor")
+            is_ours = supervisor is None
             if supervisor is None:
                 _make_way(settings, url)
                 supervisor = _start_supervisor(settings)
@@ -61,7 +67,12 @@ def up(settings: Settings) -> tuple[str, list[str]]:
                     remedy="run `stashhog down` first, or set PREFECT_SERVER_API_PORT "
                     "as it was",
                 )
-            _wait_for_server(settings, url, supervisor)
+            try:
+                _wait_for_server(settings, url, supervisor)
+            except ConfigurationError:
+                if is_ours:
+                    _stop_all(settings)
+                raise
         refused = register(settings, url)
     return url.removesuffix("/api"), refused
 
@@ -100,13 +111,17 @@ def register(settings: Settings, url: str) -> list[str]:
 def down(settings: Settings) -> list[str]:
     """Stop what `up` started, and nothing else; return the names of those parts."""
     with taking_turns(settings):
-        alive = running(settings)
-        if supervisor := alive.get("supervisor"):
-            _stop([supervisor])
-        # Children of a supervisor that was killed.
-        left = running(settings)
-        _stop([process for name, process in left.items() if name != "supervisor"])
-        state_file(settings).unlink(missing_ok=True)
+        return _stop_all(settings)
+
+
+def _stop_all(settings: Settings) -> list[str]:
+    alive = running(settings)
+    if supervisor := alive.get("supervisor"):
+        _stop([supervisor])
+    # Children of a supervisor that was killed.
+    left = running(settings)
+    _stop([process for name, process in left.items() if name != "supervisor"])
+    state_file(settings).unlink(missing_ok=True)
     return list(alive)
 
 
@@ -185,11 +200,18 @@ def _wait_for_server(settings: Settings, url: str, supervisor: psutil.Process) -
     Raises:
         ConfigurationError: They did not come in time; says where the logs are.
     """
+    log = log_folder(settings) / "server.log"
+    read_from = log.stat().st_size if log.exists() else 0
     deadline = time.monotonic() + _START_LIMIT_SECONDS
     said = Answer.NONE
+    starts: set[int] = set()
     while time.monotonic() < deadline and lives(supervisor):
         said = answer(url)
         alive = running(settings)
+        if "server" in alive:
+            starts.add(alive["server"].pid)
+        if len(starts) > _MOST_STARTS:
+            break
         if said is Answer.PREFECT and {"server", "worker"} <= set(alive):
             return
         if said is Answer.REFUSED:
@@ -200,5 +222,19 @@ def _wait_for_server(settings: Settings, url: str, supervisor: psutil.Process) -
         where=url,
         remedy="run `stashhog down` first"
         if said is Answer.REFUSED
-        else f"see the logs in {log_folder(settings)}",
+        else f"see the logs in {log_folder(settings)}{_last_words(log, read_from)}",
     )
+
+
+def _last_words(log: Path, read_from: int) -> str:
+    """Quote what the server said last; errors rather than that it has ended."""
+    try:
+        with log.open("rb") as file:
+            # After it was put aside it begins anew.
+            file.seek(read_from if read_from <= log.stat().st_size else 0)
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    lines = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in lines if _ERROR.match(line)]
+    return f" (the server's log says: {(errors or lines)[-1]})" if lines else ""

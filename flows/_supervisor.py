@@ -29,6 +29,7 @@ from flows._service_logs import open_log, rotate_logs
 from flows._service_state import lives, record, running, state_file
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.errors import StashHogError
+from stashhog_core.http_errors import keep_loopback_direct
 from stashhog_core.settings import Settings, get_settings
 
 POOL = "stashhog"
@@ -145,6 +146,7 @@ class Supervisor:
 
 def main() -> None:
     """Run until told to stop."""
+    keep_loopback_direct()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     Supervisor(get_settings()).run()
 

@@ -28,6 +28,7 @@ from flows._run_here import (
     say_and_exit,
 )
 from stashhog_core.errors import ConfigurationError, JobError, StashHogError
+from stashhog_core.http_errors import keep_loopback_direct
 from stashhog_core.params import JOB_PARAMS, JobParams
 from stashhog_core.report import counted
 from stashhog_core.settings import get_settings
@@ -56,6 +57,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def main() -> None:
     """Run the terminal; every fault ends as one sentence and an exit status."""
+    keep_loopback_direct()
     try:
         app()
     except ConfigurationError as error:

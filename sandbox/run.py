@@ -23,6 +23,7 @@ from flows._run_here import EXIT_CANCELLED, end_undisturbed
 from flows.cli import main as terminal
 from sandbox.samples import make_samples
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.http_errors import keep_loopback_direct
 from stashhog_core.library.pool import stand_apart
 from stashhog_core.settings import PREFIX, Settings, configured_variables, get_settings
 
@@ -33,6 +34,7 @@ _START_LIMIT_SECONDS = 60
 
 def main() -> None:
     """Run the main job, or what the arguments say; say what to do next."""
+    keep_loopback_direct()
     sys.argv = ["stashhog", *(sys.argv[1:] or MAIN_JOB)]
     try:
         settings = get_settings()

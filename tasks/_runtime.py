@@ -22,6 +22,7 @@ from stashhog_core.errors import (
     is_transient,
     unexpected,
 )
+from stashhog_core.http_errors import keep_loopback_direct
 from stashhog_core.progress import Progress
 from stashhog_core.secrets import without_secrets
 from stashhog_core.settings import Settings, get_settings
@@ -136,6 +137,7 @@ def run_services() -> Iterator[Services]:
     if shared is not None:
         yield shared
         return
+    keep_loopback_direct()
     settings = get_settings()
     with open_database(settings) as database:
         services = Services(settings, database)

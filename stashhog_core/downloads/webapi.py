@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 import qbittorrentapi
 from qbittorrentapi.exceptions import (
@@ -17,6 +18,7 @@ from qbittorrentapi.exceptions import (
 )
 
 from stashhog_core.errors import ConfigurationError, ItemError, TransientError
+from stashhog_core.http_errors import is_loopback
 from stashhog_core.progress import before_write
 from stashhog_core.settings import QBittorrentSettings
 
@@ -42,13 +44,17 @@ class WebApi:
 
     def __init__(self, settings: QBittorrentSettings) -> None:
         self._address = settings.url
+        requests: dict[str, Any] = {
+            "timeout": (_CONNECT_TIMEOUT_SECONDS, settings.timeout_seconds)
+        }
+        if is_loopback(urlsplit(settings.url).hostname or ""):
+            # A proxy of the environment would get the password.
+            requests["proxies"] = dict.fromkeys(("http", "https", "all"))
         self._client = qbittorrentapi.Client(
             host=settings.url,
             username=settings.username,
             password=settings.password.get_secret_value(),
-            REQUESTS_ARGS={
-                "timeout": (_CONNECT_TIMEOUT_SECONDS, settings.timeout_seconds)
-            },
+            REQUESTS_ARGS=requests,
             # Or it would try https where http does not answer, and blame that.
             FORCE_SCHEME_FROM_HOST=True,
             # The client tries again once by itself; more would only take longer.

@@ -158,6 +158,21 @@ def test_states_are_told_apart(server: Server, state: str, group: str) -> None:
     assert set(counts.values()) == {0}
 
 
+def test_no_proxy_gets_the_password(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A qBittorrent on this machine is asked itself, whatever the environment says."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    server.torrents(_torrent())
+
+    listing = _open(server).finished(Progress())
+
+    assert len(listing.entries) == 1
+
+
 @pytest.mark.parametrize(("category", "sent"), [("stash", ["stash"]), ("", None)])
 def test_only_the_category_is_asked_for(
     server: Server, category: str, sent: list[str] | None

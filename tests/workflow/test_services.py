@@ -4,9 +4,12 @@ import os
 import signal
 from pathlib import Path
 
+import httpx
 import psutil
+import psycopg
 import pytest
 
+from stashhog_core.db.embedded import start_embedded, stop_embedded
 from tests.running_services import RunningServices
 from tests.sample_video import write_video
 
@@ -15,10 +18,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PROCESSES = ("supervisor", "server", "worker")
 SCHEDULED = "process_new_scenes/process-new-scenes"
 SCAN = "stash_scan/stash-scan"
+# Nothing listens there.
+PROXIES = dict.fromkeys(
+    ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"), "http://127.0.0.1:9"
+)
 
 
 def test_up_again(up: RunningServices) -> None:
-    """A second `up` restarts nothing, and leaves what people switched in the UI."""
+    """A second `up` restarts nothing, and leaves what people switched in the UI.
+
+    No proxy of the environment is asked for what is on this machine.
+    """
     before = up.pids()
     deployment = up.ask("GET", f"/deployments/name/{SCHEDULED}")
     schedule = deployment["schedules"][0]
@@ -27,10 +37,11 @@ def test_up_again(up: RunningServices) -> None:
     up.ask("PATCH", path, {"active": True})
     up.ask("PATCH", "/work_pools/stashhog", {"concurrency_limit": 7})
 
-    again = up.command("stashhog", "up")
+    again = up.command("stashhog", "up", **PROXIES)
 
     assert again.returncode == 0, again.stderr
     assert f"{up.url} " in again.stdout
+    assert all(part["ok"] for part in up.status(**PROXIES).values())
     assert up.pids() == before
     # Prefect's server runs on PostgreSQL, and left no file of SQLite.
     assert not list((up.home / "prefect").glob("*.db"))
@@ -39,6 +50,19 @@ def test_up_again(up: RunningServices) -> None:
     assert up.ask("GET", "/work_pools/stashhog")["concurrency_limit"] == 7
     up.ask("PATCH", path, {"active": False})
     up.ask("PATCH", "/work_pools/stashhog", {"concurrency_limit": None})
+
+
+def test_only_its_own_pages_may_use_the_api(up: RunningServices) -> None:
+    """A page of another origin, open in the same browser, is let see no answer."""
+
+    def allowed(origin: str) -> str | None:
+        said = httpx.get(
+            f"{up.url}/api/health", headers={"Origin": origin}, trust_env=False
+        )
+        return said.headers.get("access-control-allow-origin")
+
+    assert allowed(up.url) == up.url
+    assert allowed("http://elsewhere.example") is None
 
 
 def test_a_killed_supervisor_is_followed_by_another(up: RunningServices) -> None:
@@ -132,3 +156,21 @@ def alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_a_database_of_a_newer_prefect_is_named(up: RunningServices) -> None:
+    """`up` quotes what the server said last, and stops what it had started."""
+    assert up.command("stashhog", "down").returncode == 0
+    url = start_embedded(up.home, "prefect")
+    change = "UPDATE alembic_version SET version_num = %s RETURNING old.version_num"
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(change, ["ffffffffffff"]).fetchone()
+        try:
+            failed = up.command("stashhog", "up")
+        finally:
+            connection.execute(change, list(row or ()))
+    stop_embedded(up.home)
+
+    assert failed.returncode == 2
+    assert "Can't locate revision identified by 'ffffffffffff'" in failed.stderr
+    assert not (up.home / "services.json").exists()
