@@ -1,11 +1,14 @@
 """A mirror with a few scenes, and a video reader held in the hand."""
 
+import os
+import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
 
+from stashhog_core.analysis import run as analysis_run
 from stashhog_core.analysis.job import analyze, unanalyzed_scene_ids
 from stashhog_core.analysis.proposals import Proposal, add_member
 from stashhog_core.analysis.reader import Knowledge, WholeReader
@@ -25,6 +28,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import Settings
 from stashhog_core.stash.payloads import Tag as StashTag
+from tests.each_call import FaultyStatements
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VIDEO_ONLY = {"detect_tags": False}
@@ -155,3 +159,24 @@ def count(database: Database, model: Any) -> int:
 def unanalyzed(database: Database) -> list[int]:
     with database.transaction() as session:
         return unanalyzed_scene_ids(session)
+
+
+def until_killed(database_url: str, statement: int, sees: Mapping[int, Any]) -> None:
+    """Analyse in this process, a child, and kill it at the so-manieth statement.
+
+    Every finished scene is stored at once.
+    """
+
+    def die() -> BaseException:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("still alive")
+
+    analysis_run.SAVE_AFTER_SECONDS = 0
+    database = FaultyStatements(die, statement).watch(Database(database_url))
+    run(
+        database,
+        Reader(sees),
+        run_id="killed",
+        stash=LiveTags(StashTag(id=7, name="Newer")),
+        detect_performers=True,
+    )

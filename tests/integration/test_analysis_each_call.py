@@ -5,6 +5,8 @@ with its changes, or not at all.
 """
 
 import contextlib
+import multiprocessing
+import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,7 +41,7 @@ from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import Settings, StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import Tag
-from tests.analysis_mirror import LiveTags, Reader, add_scenes
+from tests.analysis_mirror import LiveTags, Reader, add_scenes, until_killed
 from tests.each_call import (
     FAULTS,
     STATEMENT_ERRORS,
@@ -207,6 +209,33 @@ def test_fault_at_each_statement_and_commit(
         )
         disturbed(known, faulty)
         faulty.close()
+        check_marks(mirror, clean)
+        run(known, mirror, Reader(SEES), "again")
+        assert outcome(mirror) == clean
+        forget(mirror)
+
+
+def test_kill_at_each_statement_and_commit(
+    mirror: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same holds for kill -9."""
+    monkeypatch.setattr(analysis_run, "SAVE_AFTER_SECONDS", 0)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.analysis_mirror"])
+    known = LiveTags(Tag(id=7, name="Newer"))
+    clean = clean_run(known, mirror)
+    counting = FaultyStatements(KeyboardInterrupt)
+    watched = counting.watch(Database(database_url))
+    disturbed(known, watched)
+    watched.close()
+    forget(mirror)
+
+    for number in in_turn(counting.count):
+        arguments = (database_url, number, SEES)
+        child = processes.Process(target=until_killed, args=arguments)
+        child.start()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
         check_marks(mirror, clean)
         run(known, mirror, Reader(SEES), "again")
         assert outcome(mirror) == clean
