@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.plans import ChangeRow, plan_changes
@@ -16,10 +17,12 @@ from stashhog_core.analysis.review import (
     Outcome,
     Selection,
     approve,
+    decision_so_far,
     open_plan,
     reject,
 )
 from stashhog_core.analysis.three_way import TEXT_FIELDS
+from stashhog_core.db.models import PlanChange
 from stashhog_core.errors import JobError
 from stashhog_core.results import ImportedDecisions
 from stashhog_core.stash_params import MAX_ID
@@ -62,7 +65,11 @@ def export_plan(session: Session, plan_id: int, as_format: Format) -> str:
     Raises:
         JobError: There is no such plan.
     """
-    rows = [_row(change) for change in plan_changes(session, plan_id)]
+    decided = _decisions(session, plan_id)
+    rows = [
+        {**_row(change), "state": decided[change.id]}
+        for change in plan_changes(session, plan_id)
+    ]
     if as_format == "json":
         return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     lines = io.StringIO(newline="")
@@ -128,10 +135,10 @@ def import_plan(
         if line.asks_for_nothing:
             total += Outcome(already=1)
             continue
-        overruled += change.state != "pending"
+        overruled += line.now != "pending"
         decision = line.decision
         if line.value is not None:
-            if decision == "accept" and change.state == "rejected":
+            if decision == "accept" and change.state in ("rejected", "failed"):
                 # A value that is turned down takes no other: it is accepted first.
                 accepted += _carry_out(approve, session, plan_id, [change.id])
                 decision = ""
@@ -158,6 +165,7 @@ class _Line:
 
     Attributes:
         change: The change as it is now.
+        now: What has been decided on it, be it in another plan.
         decision: accept, reject or nothing.
         value: Another value that somebody wrote over the exported one.
         shows_value: Whether the row shows the value that the change has now.
@@ -165,6 +173,7 @@ class _Line:
     """
 
     change: ChangeRow
+    now: str
     decision: str
     value: str | None
     shows_value: bool
@@ -175,7 +184,7 @@ class _Line:
         """Whether the change can still be decided on, or be given this value."""
         states = ["pending", "approved"]
         if self.value is None or self.decision == "accept":
-            states.append("rejected")
+            states += ["rejected", "failed"]
         return self.change.state in states
 
     @property
@@ -186,10 +195,11 @@ class _Line:
     @property
     def left_alone_for(self) -> str | None:
         """What happened to the change since, or what it does not come back from."""
-        if self.shows_value and self.asks_for_nothing:
+        wanted = DECISIONS[self.decision]
+        if self.shows_value and self.value is None and wanted == self.now:
             return None
-        if self.state != self.change.state or not self.is_reviewable:
-            return self.change.state
+        if self.state != self.now or not self.is_reviewable:
+            return self.now
         return None if self.shows_value else _REPLACED
 
 
@@ -198,6 +208,7 @@ def _lines(
 ) -> Iterator[_Line]:
     """Yield the rows that ask for anything."""
     known = {change.id: change for change in plan_changes(session, plan_id)}
+    decided = _decisions(session, plan_id)
     numbers: dict[int, int] = {}
     for number, row in enumerate(rows, 1):
         change_id = _id(row, number)
@@ -219,7 +230,16 @@ def _lines(
         shows_value, value = _wish(session, change, row, number)
         if value is not None or decision:
             state = _text(row, "state", number).strip() or "pending"
-            yield _Line(change, decision, value, shows_value, state)
+            now = decided[change_id]
+            yield _Line(change, now, decision, value, shows_value, state)
+
+
+def _decisions(session: Session, plan_id: int) -> dict[int, str]:
+    """Return change id → what has been decided on it, be it in another plan."""
+    query = select(PlanChange.id, decision_so_far()).where(
+        PlanChange.plan_id == plan_id
+    )
+    return dict(session.execute(query).tuples().all())
 
 
 def _carry_out(

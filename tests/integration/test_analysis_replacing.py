@@ -32,6 +32,7 @@ from stashhog_core.analysis.review import (
     approve,
     cancel,
     reject,
+    remember,
 )
 from stashhog_core.analysis.review_table import change_rows, value_rows
 from stashhog_core.db.models import AnalysisPlan, PlanChange, ReviewMemory
@@ -265,6 +266,37 @@ def test_import_leaves_alone_what_was_decided_after_the_export(
     assert after == (1, "add tag Outside", "rejected")
     assert again == ImportedDecisions(accepted=1, overruled=1)
     assert imported(database, plan, row) == ImportedDecisions(already=1)
+
+
+def test_import_respects_what_was_rejected_in_another_plan(
+    database: Database, plan: int
+) -> None:
+    """Unseen, the rejection stays; the export shows it, and then a yes is meant."""
+    unseen = row_of(database, plan, decision="accept")
+    with database.transaction() as session:
+        remember(session, [(1, "tags", "outside", "ai")])
+    seen = row_of(database, plan, decision="accept")
+
+    left, accepted = imported(database, plan, unseen), imported(database, plan, seen)
+
+    assert left == ImportedDecisions(left_alone={"rejected": 1})
+    assert seen["state"] == "rejected"
+    assert (accepted.accepted, accepted.overruled) == (1, 1)
+    with database.transaction() as session:
+        assert session.scalars(select(ReviewMemory.value_key)).all() == []
+
+
+def test_import_decides_on_changes_that_stash_has_refused(
+    database: Database, plan: int
+) -> None:
+    """A failed change needs a person: a row that shows it is one's decision."""
+    with database.transaction() as session:
+        change = session.get_one(PlanChange, ids_of(database, plan)[0])
+        change.state = "failed"
+    row = row_of(database, plan, decision="reject")
+
+    assert row["state"] == "failed"
+    assert imported(database, plan, row).rejected == 1
 
 
 def test_import_changes_a_decision_that_its_author_has_seen(
