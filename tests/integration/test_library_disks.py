@@ -217,7 +217,7 @@ def test_inode_numbers_say_nothing(library: Library) -> None:
 
 
 def _disk(image: Path, files: Iterable[str]) -> None:
-    content = image.with_suffix("")
+    content = image.with_suffix(".content")
     content.mkdir()
     for name in files:
         (content / name).write_bytes(name.encode())
