@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -60,13 +61,14 @@ def has_mounts() -> bool:
 @cache
 def _namespace() -> tuple[str, ...]:
     """Return the command that starts a program where it may mount; empty: none can."""
-    for options in (["--mount"], ["--mount", "--user", "--map-root-user"]):
-        command = ("unshare", *options)
-        trial = [*command, "mount", "--bind", "/tmp", "/tmp"]
+    command = ["unshare", "--mount"]
+    if os.geteuid() != 0:
+        command += ["--user", "--map-root-user"]
+    # An own folder: one with mounts below it can only be mounted with these.
+    with tempfile.TemporaryDirectory() as folder:
+        trial = [*command, "mount", "--bind", folder, folder]
         try:
             tried = subprocess.run(trial, capture_output=True, check=False, timeout=30)
         except FileNotFoundError:
             return ()
-        if tried.returncode == 0:
-            return command
-    return ()
+    return tuple(command) if tried.returncode == 0 else ()
