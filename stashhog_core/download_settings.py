@@ -38,6 +38,11 @@ class DownloadSettings(Section):
     category: str = Field(
         default="stash", description="qBittorrent category to take; empty: any."
     )
+    sub_categories: bool = Field(
+        default=False,
+        description="Also take torrents of categories below that one, such as "
+        "stash/new.",
+    )
     path_map: dict[str, str] = Field(
         default_factory=dict,
         description="qBittorrent's path prefix to the local one (JSON object).",

@@ -1,11 +1,12 @@
 """qBittorrent as a source of finished downloads."""
 
 import json
+import logging
 import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -22,7 +23,7 @@ from stashhog_core.downloads.sources import (
 )
 from stashhog_core.downloads.unfinished import is_written_to, named_unfinished
 from stashhog_core.downloads.webapi import WebApi
-from stashhog_core.errors import ItemError
+from stashhog_core.errors import ItemError, StashHogError, unexpected
 from stashhog_core.paths import PathMap, is_below
 from stashhog_core.progress import Progress
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings
@@ -37,8 +38,23 @@ _IS_LINK = "The torrent makes it a symbolic link to another of its files"
 _PART_SUFFIX = ".!qB"
 """Of files that are not whole, where qBittorrent is set to mark them."""
 
+_SUB_CATEGORIES_VARIABLE = "STASHHOG_DOWNLOADS__SUB_CATEGORIES"
 _PATH_MAP_VARIABLE = "STASHHOG_DOWNLOADS__PATH_MAP"
 _MINUTE_SECONDS = 60
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Found:
+    """A `Listing` in the making."""
+
+    entries: list[Entry] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    waiting: list[Problem] = field(default_factory=list)
+    untold: list[Entry] = field(default_factory=list)
+    done: int = 0
+    unfinished: int = 0
 
 
 class QBittorrent:
@@ -57,6 +73,7 @@ class QBittorrent:
 
     def __init__(self, settings: DownloadSettings, server: QBittorrentSettings) -> None:
         self._category = settings.category
+        self._sub_categories = bool(self._category) and settings.sub_categories
         self._settle_seconds = settings.settle_seconds
         self._map = PathMap(settings.path_map)
         self._settings = server
@@ -65,6 +82,7 @@ class QBittorrent:
         self._after: str | None = None
         if self._category and server.post_import_category != self._category:
             self._after = server.post_import_category
+        self._asks_for_all = bool(self._after) or self._sub_categories
         self._filters = bool(
             server.required_tags or server.refused_tags or server.save_paths
         )
@@ -72,43 +90,81 @@ class QBittorrent:
     def finished(self, progress: Progress) -> Listing:
         """List the complete torrents that do not carry the tag of the done ones."""
         progress.update(None, "Asking qBittorrent for its torrents")
+        found = _Found()
         # Everything, not only what is complete: a broken torrent is no longer complete.
-        torrents = self._api.torrents(None if self._after else self._category or None)
-        entries, problems = [], []
-        untold: list[Entry] = []
-        done = unfinished = 0
-        for torrent in torrents:
-            tags = _tags(torrent)
-            if self._filters and not self._is_ours(torrent, tags):
-                continue
-            state = torrent["state"]
-            if self._after and torrent["category"] != self._category:
-                if self._is_untold(torrent, tags):
-                    untold += self._known_place(torrent, tags)
-            elif self._settings.done_tag in tags:
-                done += 1
-            elif state in _BROKEN:
-                problems.append(
-                    Problem(torrent["name"], _BROKEN[state], torrent["hash"])
-                )
-            elif state not in _COMPLETE:
-                unfinished += 1
-            else:
-                try:
-                    entry = self._entry(torrent, tags)
-                except ItemError as error:
-                    problems.append(
-                        Problem(torrent["name"], str(error), torrent["hash"])
-                    )
-                    continue
-                if entry is None:
-                    unfinished += 1
-                else:
-                    entries.append(entry)
+        for torrent in self._torrents():
+            try:
+                self._sort(torrent, found)
+            except ItemError as error:
+                problem = Problem(torrent["name"], str(error), torrent["hash"])
+                found.problems.append(problem)
+            except StashHogError:
+                raise
+            except Exception as error:  # noqa: BLE001 - it stays this torrent's error
+                _log.exception("The torrent %s cannot be looked at", torrent["hash"])
+                name = str(torrent.get("name", torrent["hash"]))
+                reason = f"It cannot be looked at: {unexpected(error)}"
+                found.problems.append(Problem(name, reason, torrent["hash"]))
         removable = () if self._settings.clean_up == "none" else self._removable()
         return Listing(
-            tuple(entries), tuple(problems), done, unfinished, removable, tuple(untold)
+            tuple(found.entries),
+            tuple(found.problems),
+            found.done,
+            found.unfinished,
+            removable,
+            tuple(found.untold),
+            tuple(found.waiting),
         )
+
+    def _torrents(self) -> list[dict[str, Any]]:
+        """Return at least the torrents of the category, and of those below it if set.
+
+        qBittorrent answers with exactly one category, or with all.
+        """
+        return self._api.torrents(
+            None if self._asks_for_all else self._category or None
+        )
+
+    def _sort(self, torrent: Mapping[str, Any], found: "_Found") -> None:
+        tags = _tags(torrent)
+        if self._filters and not self._is_ours(torrent, tags):
+            return
+        state = torrent["state"]
+        category = torrent.get("category", self._category)
+        if self._after and category == self._after:
+            if self._is_untold(torrent, tags):
+                found.untold += self._known_place(torrent, tags)
+        elif not self._is_taken(category):
+            if self._is_below(category) and self._settings.done_tag not in tags:
+                reason = (
+                    f"Its category {category} lies below {self._category} and is not "
+                    f"taken: set {_SUB_CATEGORIES_VARIABLE}=true to take it"
+                )
+                problem = Problem(torrent["name"], printable(reason), torrent["hash"])
+                found.waiting.append(problem)
+        elif self._settings.done_tag in tags:
+            found.done += 1
+        elif state in _BROKEN:
+            problem = Problem(torrent["name"], _BROKEN[state], torrent["hash"])
+            found.problems.append(problem)
+        elif state not in _COMPLETE:
+            found.unfinished += 1
+        elif entry := self._entry(torrent, tags):
+            found.entries.append(entry)
+        else:
+            found.unfinished += 1
+
+    def _is_taken(self, category: str) -> bool:
+        """Tell whether torrents of a category are taken."""
+        if not self._category or not self._asks_for_all:
+            # qBittorrent has chosen.
+            return True
+        if category == self._category:
+            return True
+        return self._sub_categories and self._is_below(category)
+
+    def _is_below(self, category: str) -> bool:
+        return category.startswith(f"{self._category}/")
 
     def files(self, entry: Entry) -> EntryFiles:
         """List the wanted files of a torrent, as they lie on this machine.
@@ -231,20 +287,28 @@ class QBittorrent:
 
         They are asked for anew, without the category if importing changes it.
         """
-        torrents = self._api.torrents(None if self._after else self._category or None)
         entries: list[Entry] = []
-        for torrent in torrents:
-            tags = _tags(torrent)
-            categories = {self._category, self._after} if self._category else set()
-            if (
-                self._settings.done_tag in tags
-                and torrent["state"] in _COMPLETE
-                and (not categories or torrent.get("category") in categories)
-                and self._is_ours(torrent, tags)
-                and _has_seeded(torrent)
-            ):
-                entries += self._known_place(torrent, tags)
+        for torrent in self._torrents():
+            try:
+                entries += self._if_removable(torrent)
+            except StashHogError:
+                raise
+            except Exception:  # noqa: BLE001 - it keeps this torrent only
+                _log.exception("The torrent %s cannot be looked at", torrent["hash"])
         return tuple(entries)
+
+    def _if_removable(self, torrent: Mapping[str, Any]) -> tuple[Entry, ...]:
+        tags = _tags(torrent)
+        category = torrent.get("category", "")
+        if (
+            self._settings.done_tag in tags
+            and torrent["state"] in _COMPLETE
+            and (self._is_taken(category) or category == self._after)
+            and self._is_ours(torrent, tags)
+            and _has_seeded(torrent)
+        ):
+            return self._known_place(torrent, tags)
+        return ()
 
     def _is_untold(self, torrent: Mapping[str, Any], tags: set[str]) -> bool:
         """Tell whether importing may have given it its category, but not the tag."""

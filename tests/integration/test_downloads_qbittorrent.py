@@ -359,6 +359,24 @@ def test_archives_keep_a_torrent_from_being_done_until_they_are_unpacked(
     assert not {path for path in _tree(library) if "sample" in path or "of" in path}
 
 
+def test_sub_categories_count_if_that_is_set(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
+) -> None:
+    """For taking and for cleaning up; qBittorrent itself gives one category only."""
+    info_hash = qbittorrent.seed(_video(downloads / "film.mp4"), category="stash/new")
+    qbittorrent.wait_for(info_hash, *_SEEDING)
+
+    first = run()
+    named = run(server={"post_import_category": "stash/done"})
+    second = run(sub_categories=True, layout="{category}/{name}")
+    last = run(server={"clean_up": "remove_torrent"}, sub_categories=True)
+
+    assert (first.total_items, first.waiting) == (0, ())
+    assert [waiting.item for waiting in named.waiting] == ["film.mp4"]
+    assert (second.synced_items, last.removed) == (1, ("film.mp4",))
+    assert _tree(library) == {"stash/new/film.mp4"}
+
+
 def test_a_name_that_would_be_hidden_is_shown_in_the_library(
     qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
 ) -> None:

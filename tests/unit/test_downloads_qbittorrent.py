@@ -185,6 +185,48 @@ def test_only_the_category_is_asked_for(
     assert server.posted("torrents/info")[0].get("category") == sent
 
 
+@pytest.mark.parametrize("sub_categories", [True, False])
+def test_a_category_below_the_one_that_is_set_counts_by_setting(
+    server: Server, sub_categories: bool
+) -> None:
+    """Otherwise it is named; one that only begins alike is none of our business."""
+    server.torrents(
+        _torrent(category="stash"),
+        _torrent(hash="b" * 40, category="stash/new", name="New"),
+        _torrent(hash="c" * 40, category="stash/new", name="Old", tags="synced"),
+        _torrent(hash="d" * 40, category="stashed"),
+    )
+
+    server_settings = {"post_import_category": "done"}
+    source = _open(server, server_settings, sub_categories=sub_categories)
+
+    listing = source.finished(Progress())
+
+    assert server.posted("torrents/info")[0].get("category") is None
+    taken = "ab" if sub_categories else "a"
+    assert "".join(entry.key[0] for entry in listing.entries) == taken
+    assert listing.done == sub_categories
+    assert [waiting.name for waiting in listing.waiting] == (
+        [] if sub_categories else ["New"]
+    )
+    assert all("SUB_CATEGORIES=true" in waiting.reason for waiting in listing.waiting)
+
+
+def test_an_answer_that_nobody_foresaw_stays_that_of_its_torrent(
+    server: Server,
+) -> None:
+    """The others are listed, and it is named."""
+    odd = _torrent(hash="b" * 40, name="Odd")
+    del odd["state"]
+    server.torrents(_torrent(), odd)
+
+    listing = _open(server).finished(Progress())
+
+    assert [entry.key for entry in listing.entries] == ["a" * 40]
+    assert [problem.name for problem in listing.problems] == ["Odd"]
+    assert "KeyError" in listing.problems[0].reason
+
+
 def test_done_torrents_are_counted_only(server: Server) -> None:
     """They are known by their tag; other tags do not matter."""
     server.torrents(
