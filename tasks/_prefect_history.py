@@ -1,9 +1,7 @@
 """Prefect's own history of our runs: old ones deleted, dead ones marked."""
 
-import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -21,7 +19,6 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import TERMINAL_STATES, StateType
-from prefect.settings import get_current_settings
 from prefect.states import Crashed
 
 from stashhog_core.cleanup.findings import SAMPLES, Findings
@@ -105,35 +102,6 @@ def forget_old_runs(
             done += len(ids)
             progress.items(min(done, total), total, "Deleted runs of Prefect")
     findings.remove("run in Prefect", total if dry_run else done, samples[:SAMPLES])
-
-
-def forget_old_results(
-    settings: Settings, findings: Findings, *, now: datetime, dry_run: bool
-) -> None:
-    """Delete files of task results that no run needs any more.
-
-    Only below STASHHOG_HOME: elsewhere they may be another project's as well.
-    """
-    folder = Path(get_current_settings().results.local_storage_path).expanduser()
-    if not folder.is_dir() or not folder.resolve().is_relative_to(settings.home_folder):
-        return
-    days = max(settings.cleanup.reports_days, settings.cleanup.runs_days)
-    before = (now - timedelta(days=days)).timestamp()
-    old = [
-        path for path in folder.iterdir() if path.is_file() and _written(path) < before
-    ]
-    if not dry_run:
-        for path in old:
-            path.unlink(missing_ok=True)
-    findings.remove("result file", len(old), [path.name for path in old])
-
-
-def _written(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        # Another clean-up was faster.
-        return math.inf
 
 
 def _delete_artifacts(client: SyncPrefectClient, run_ids: Sequence[UUID]) -> int:

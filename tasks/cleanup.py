@@ -13,9 +13,9 @@ from stashhog_core.params import CleanupParams
 from tasks._prefect_history import (
     crash_dead_runs,
     crash_left_tasks,
-    forget_old_results,
     forget_old_runs,
 )
+from tasks._results import forget_old_results
 from tasks._runtime import READ_TASK, open_job, was_cancelled
 
 

@@ -14,6 +14,7 @@ from stashhog_core.db.reports import save_report
 from stashhog_core.report import job_markdown, to_markdown
 from stashhog_core.results import ItemFailure, Result, SceneChanges, WorkflowReport
 from tasks._prefect_api import display
+from tasks._results import close_results_to_others
 from tasks._runtime import run_services
 
 logger = logging.getLogger("stashhog_core.report")
@@ -65,6 +66,7 @@ def keep_report(
             started_at=started_at,
             report=result.model_dump(mode="json"),
         )
+    close_results_to_others(services.settings)
     markdown = (
         to_markdown(
             result, services.settings.stash.link_base, partial(url_for, "task-run")

@@ -23,6 +23,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows.cleanup import cleanup
 from flows.review_plan import review_plan
+from flows.sync import sync
 from stashhog_core.cleanup.findings import Findings
 from stashhog_core.db.session import Database
 from stashhog_core.progress import Progress
@@ -31,9 +32,9 @@ from tasks import _queue
 from tasks._prefect_history import (
     crash_dead_runs,
     crash_left_tasks,
-    forget_old_results,
     forget_old_runs,
 )
+from tasks._results import close_results_to_others, forget_old_results
 from tests.registered import register
 from tests.services import Services
 
@@ -228,3 +229,35 @@ def test_the_flow(services: Services, database: Database) -> None:
 
     assert (looked.status, looked.dry_run) == ("completed", True)
     assert (done.status, done.dry_run) == ("completed", False)
+
+
+def test_results_are_read_by_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that Prefect wrote are closed to other accounts, and so is their folder."""
+    monkeypatch.setenv("STASHHOG_HOME", str(tmp_path))
+    get_settings.cache_clear()
+    folder = tmp_path / "storage"
+    folder.mkdir(mode=0o755)
+    (folder / "result").touch(mode=0o644)
+    (folder / "link").symlink_to(tmp_path)
+
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: folder}):
+        close_results_to_others(get_settings())
+
+    assert (folder.stat().st_mode & 0o777) == 0o700
+    assert ((folder / "result").stat().st_mode & 0o777) == 0o600
+    assert (tmp_path.stat().st_mode & 0o777) == 0o700
+
+
+def test_a_run_leaves_no_result_open(services: Services) -> None:
+    """Whatever it kept can be read by its own account alone."""
+    storage = get_settings().home_folder / "storage"
+
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: storage}):
+        sync()
+
+    results = list(storage.iterdir())
+    assert results
+    assert {path.stat().st_mode & 0o777 for path in results} == {0o600}
+    assert (storage.stat().st_mode & 0o777) == 0o700
