@@ -238,6 +238,9 @@ class _Watched:
         folder = self._folders.get(notice.folder)
         if notice.what & FORGOTTEN:
             self._folders.pop(notice.folder, None)
+            if folder == self._root or folder in self._at:
+                # It was deleted. One that is made anew may have the same inode number.
+                self._built = None
         if folder is None or not notice.name:
             return set()
         path = os.path.join(folder, notice.name)  # noqa: PTH118 - most of the work

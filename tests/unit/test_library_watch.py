@@ -231,6 +231,19 @@ def test_a_replaced_folder_is_watched_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_folder_that_is_made_anew_at_once_is_watched_on(tmp_path: Path) -> None:
+    """The new folder may have the inode number of the one that was deleted."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    with watching(folder) as next_count:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        assert next_count() == 1
+        (folder / "a.mp4").write_bytes(b"video")
+        assert next_count() == 1
+
+
+@pytest.mark.slow
 def test_links_made_later_are_not_followed(tmp_path: Path) -> None:
     """As in a scan: a link to a folder is none, one to a video is a change."""
     folder, outside = tmp_path / "films", tmp_path / "outside"
