@@ -1,7 +1,7 @@
 """`stashhog library`: the index of the directory scan."""
 
-import json
 import threading
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import typer
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows._plain import plain
-from flows._run_here import open_session
+from flows._run_here import open_session, print_json, print_json_rows
 from stashhog_core.db.models import LibraryFile
 from stashhog_core.report import counted
 from stashhog_core.settings import Settings, get_settings
@@ -72,7 +72,7 @@ def status(
 
     told = scan_status(settings, run)
     if as_json:
-        _print_json(told)
+        print_json(told)
         return
     share = told["progress"]
     console.print(told["status"] + ("" if share is None else f"  {share:.0%}"))
@@ -147,7 +147,7 @@ def show(
     with open_session() as session:
         facts = _facts(find_file(session, file))
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     table = Table("", "", show_header=False)
     for name, value in facts.items():
@@ -177,7 +177,7 @@ def duplicates(
             else similar_files(session, distance, limit)
         )
     if as_json:
-        _print_json([vars(group) for group in found])
+        print_json([vars(group) for group in found])
         return
     table = Table("Files", "Size", "Bits apart")
     for group in found:
@@ -208,7 +208,7 @@ def missing(
             return
         found = stash_only(session, limit)
     if as_json:
-        _print_json([vars(file) for file in found])
+        print_json([vars(file) for file in found])
         return
     table = Table("Scene", "Path in Stash", "oshash")
     for file in found:
@@ -216,10 +216,11 @@ def missing(
     console.print(table)
 
 
-def _print_files(files: Any, *, as_json: bool) -> None:
+def _print_files(coming: Iterable[LibraryFile], *, as_json: bool) -> None:
     if as_json:
-        _print_json([_facts(file) for file in files])
+        print_json_rows(map(_facts, coming))
         return
+    files = list(coming)
     table = Table("Id", "File", "Size", "Length", "Picture", "Codec", "State")
     for file in files:
         length = file.duration_seconds
@@ -259,8 +260,3 @@ def _size(size_bytes: int) -> str:
             return f"{size:.0f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
-
-
-def _print_json(value: Any) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    print(text)  # noqa: T201 - the asked-for output

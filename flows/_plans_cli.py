@@ -1,6 +1,7 @@
 """The terminal's `stashhog plans …`: list, review, apply and undo plans."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from flows._plain import plain
-from flows._run_here import console, open_session, print_json, run_here
+from flows._run_here import console, open_session, print_json, print_json_rows, run_here
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.report import (
     counted,
@@ -132,7 +133,7 @@ def show_plan(
     as_json: AsJson = False,
 ) -> None:
     """Show the changes of a plan, with their evidence, and what it has cost."""
-    from stashhog_core.analysis.plans import plan_changes, read_plan
+    from stashhog_core.analysis.plans import each_change, read_plan
     from stashhog_core.analysis.review_table import value_rows
 
     if not as_json:
@@ -150,12 +151,13 @@ def show_plan(
         console.print(table)
         return
     with open_session() as session:
-        changes = plan_changes(
+        coming = each_change(
             session, plan_id, field=field, states=[state] if state else None
         )
-    if as_json:
-        print_json([change.model_dump(mode="json") for change in changes])
-        return
+        if as_json:
+            print_json_rows(change.model_dump(mode="json") for change in coming)
+            return
+        changes = list(coming)
     table = Table("Id", "Scene", "Change", "Confidence", "Why", "State")
     for change in changes:
         table.add_row(
@@ -402,12 +404,20 @@ def export(
     from stashhog_core.analysis.exchange import export_plan
 
     as_format = _format(file)
-    with open_session() as session:
-        content = export_plan(session, plan_id, as_format)
+    # Nobody finds half a file, whatever ends this.
+    partial = file.with_name(f".{file.name}.partial")
     try:
-        file.write_text(content, encoding="utf-8", newline="")
+        with (
+            open_session() as session,
+            partial.open("w", encoding="utf-8", newline="") as written,
+        ):
+            written.writelines(export_plan(session, plan_id, as_format))
+        partial.replace(file)
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be written ({error})") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
     console.print(f"Wrote plan {plan_id} to {file}")
 
 

@@ -1,10 +1,9 @@
 """Running a job in the terminal, reading the database, printing what came of it."""
 
 import atexit
-import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -13,6 +12,8 @@ from rich.console import Console
 from sqlalchemy.orm import Session
 
 from flows._plain import plain
+from stashhog_core.display import as_json as to_json
+from stashhog_core.display import json_list
 from stashhog_core.errors import StashHogError
 from stashhog_core.settings import get_settings
 
@@ -74,8 +75,12 @@ def end_undisturbed() -> None:
 
 def print_json(value: Any) -> None:
     """Print a value for programs."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    print(text)  # noqa: T201 - the asked-for output
+    print(to_json(value))  # noqa: T201 - the asked-for output
+
+
+def print_json_rows(rows: Iterable[Any]) -> None:
+    """Print a list for programs, each row as it comes."""
+    sys.stdout.writelines(json_list(rows))
 
 
 def say_and_exit(what: object, status: int) -> NoReturn:

@@ -6,6 +6,7 @@ Exit status: 0 done (also with errors in parts, which the report names), 1 faile
 
 import difflib
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ from flows._run_here import (
     EXIT_FAILED,
     console,
     print_json,
+    print_json_rows,
     run_here,
     say_and_exit,
 )
@@ -233,12 +235,15 @@ def scenes(
         impacted_by=impacted_by,
     )
     with open_database(get_settings()) as database, database.transaction() as session:
-        found = list_scenes(session, which, limit=limit)
-        if not found:
+        coming = list_scenes(session, which, limit=limit)
+        first = next(coming, None)
+        if first is None:
             _refuse_unknown(session, which)
-    if as_json:
-        print_json([asdict(scene) for scene in found])
-        return
+        listed = chain([first] if first else [], coming)
+        if as_json:
+            print_json_rows(vars(scene) for scene in listed)
+            return
+        found = list(listed)
     table = Table("Id", "Scene", "Studio", "Performers", "Tags", "Media", "Analysed")
     for scene in found:
         table.add_row(

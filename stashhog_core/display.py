@@ -1,6 +1,9 @@
 """Making text fit to be looked at: names come from files and servers, and are data."""
 
+import json
 import re
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 REPLACEMENT = "\ufffd"
 
@@ -24,3 +27,17 @@ def visible_lines(text: str) -> str:
 def visible(text: str) -> str:
     """Return the same on one line."""
     return visible_lines(_BREAKS.sub(" ", text))
+
+
+def json_list(rows: Iterable[Any]) -> Iterator[str]:
+    """Yield a list as JSON for programs, row by row: there may be very many."""
+    before = "[\n  "
+    for row in rows:
+        yield before + as_json(row).replace("\n", "\n  ")
+        before = ",\n  "
+    yield "[]\n" if before.startswith("[") else "\n]\n"
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON for programs."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)

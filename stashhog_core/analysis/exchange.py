@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from stashhog_core.analysis.plans import ChangeRow, plan_changes
+from stashhog_core.analysis.plans import ChangeRow, each_change, plan_changes
 from stashhog_core.analysis.replacing import edit_text, find_member, replace_value
 from stashhog_core.analysis.review import (
     Outcome,
@@ -23,6 +23,7 @@ from stashhog_core.analysis.review import (
 )
 from stashhog_core.analysis.three_way import TEXT_FIELDS
 from stashhog_core.db.models import PlanChange
+from stashhog_core.display import json_list
 from stashhog_core.errors import JobError
 from stashhog_core.results import ImportedDecisions
 from stashhog_core.stash_params import MAX_ID
@@ -55,8 +56,8 @@ _SEPARATORS = ",;\t"
 _UNSTORABLE = re.compile("[\\0\ud800-\udfff]")
 
 
-def export_plan(session: Session, plan_id: int, as_format: Format) -> str:
-    """Return all changes of a plan; write accept or reject under `decision`.
+def export_plan(session: Session, plan_id: int, as_format: Format) -> Iterator[str]:
+    """Yield, in parts, all changes of a plan; write accept or reject under `decision`.
 
     A changed `value` is a replacement: another name, or another text. In CSV a text
     that a spreadsheet would compute as a formula begins with an apostrophe, which
@@ -66,19 +67,24 @@ def export_plan(session: Session, plan_id: int, as_format: Format) -> str:
         JobError: There is no such plan.
     """
     decided = _decisions(session, plan_id)
-    rows = [
+    rows = (
         {**_row(change), "state": decided[change.id]}
-        for change in plan_changes(session, plan_id)
-    ]
-    if as_format == "json":
-        return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
-    lines = io.StringIO(newline="")
-    writer = csv.DictWriter(lines, COLUMNS)
-    writer.writeheader()
-    writer.writerows(
-        {name: to_cell(value) for name, value in row.items()} for row in rows
+        for change in each_change(session, plan_id)
     )
-    return lines.getvalue()
+    if as_format == "json":
+        yield from json_list(rows)
+        return
+    writer = csv.DictWriter(_Parts(), COLUMNS)
+    yield writer.writeheader()
+    for row in rows:
+        yield writer.writerow({name: to_cell(value) for name, value in row.items()})
+
+
+class _Parts:
+    """Has the writer of CSV return what it would write."""
+
+    def write(self, text: str) -> str:
+        return text
 
 
 def to_cell(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Reading plans: what was proposed, why, and what became of it."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -83,6 +83,9 @@ class ChangeRow(Result):
         return self.error or evidence_in_words(self.evidence)
 
 
+_READ_TOGETHER = 1000
+"""Changes that are fetched from the database at once."""
+
 _COLUMNS = {name: getattr(PlanChange, name) for name in ChangeRow.model_fields}
 
 
@@ -131,7 +134,22 @@ def plan_changes(
     field: str | None = None,
     limit: int | None = None,
 ) -> list[ChangeRow]:
-    """Return changes of a plan by scene, then by number.
+    """Return changes of a plan: all that `each_change` yields."""
+    found = each_change(session, plan_id, states=states, field=field, limit=limit)
+    return list(found)
+
+
+def each_change(
+    session: Session,
+    plan_id: int,
+    *,
+    states: Sequence[str] | None = None,
+    field: str | None = None,
+    limit: int | None = None,
+) -> Iterator[ChangeRow]:
+    """Yield changes of a plan by scene, then by number, read as they are asked for.
+
+    The session must stay open meanwhile.
 
     Args:
         session: Open session; nothing is written.
@@ -154,10 +172,8 @@ def plan_changes(
         query = query.where(PlanChange.state.in_(states))
     if field is not None:
         query = query.where(PlanChange.field == field)
-    return [
-        ChangeRow(**dict(zip(_COLUMNS, row, strict=True)))
-        for row in session.execute(query)
-    ]
+    for row in session.execute(query.execution_options(yield_per=_READ_TOGETHER)):
+        yield ChangeRow(**dict(zip(_COLUMNS, row, strict=True)))
 
 
 def changes_of_run(

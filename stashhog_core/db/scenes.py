@@ -1,6 +1,6 @@
 """Reading the mirror for people: scenes with the names that belong to them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePath
@@ -10,8 +10,8 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Select,
-    SQLColumnExpression,
     any_,
+    bindparam,
     cast,
     func,
     literal,
@@ -20,8 +20,8 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by, array
-from sqlalchemy.orm import Session
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from stashhog_core.db.models import (
     JobReport,
@@ -33,6 +33,9 @@ from stashhog_core.db.models import (
     Studio,
     Tag,
 )
+
+_READ_TOGETHER = 1000
+"""Scenes whose names are looked up at once."""
 
 
 @dataclass(frozen=True)
@@ -72,55 +75,48 @@ class SceneSummary:
 
 def list_scenes(
     session: Session, which: SceneFilter = SceneFilter(), limit: int | None = 50
-) -> list[SceneSummary]:
-    """Return the scenes that match, newest first.
+) -> Iterator[SceneSummary]:
+    """Yield the scenes that match, newest first.
+
+    They are read as they are asked for, so that memory stays flat however many there
+    are; the session must stay open meanwhile.
 
     Args:
         session: Open session; nothing is written.
         which: What they must match, all of it.
         limit: At most so many; None: all.
     """
-    chosen = (
-        select(Scene)
+    query = (
+        select(
+            Scene.id,
+            Scene.title,
+            Studio.name,
+            Scene.generated,
+            Scene.video_analyzed,
+            Scene.analyzed,
+            Scene.created_at,
+        )
+        .outerjoin(Studio, Studio.id == Scene.studio_id)
         .where(*_conditions(which))
         .order_by(Scene.created_at.desc(), Scene.id.desc())
         .limit(limit)
-        .subquery()
+        .execution_options(yield_per=_READ_TOGETHER)
     )
-    primary_path = (
-        select(SceneFile.path)
-        .where(SceneFile.scene_id == chosen.c.id)
-        .order_by(SceneFile.position)
-        .limit(1)
-        .scalar_subquery()
-    )
-    query = (
-        select(
-            chosen.c.id,
-            chosen.c.title,
-            primary_path,
-            Studio.name,
-            _names(
-                select(Performer.name)
-                .join(ScenePerformer, ScenePerformer.performer_id == Performer.id)
-                .where(ScenePerformer.scene_id == chosen.c.id),
-                Performer.name,
-            ),
-            _names(
-                select(Tag.name)
-                .join(SceneTag, SceneTag.tag_id == Tag.id)
-                .where(SceneTag.scene_id == chosen.c.id),
-                Tag.name,
-            ),
-            chosen.c.generated,
-            chosen.c.video_analyzed,
-            chosen.c.analyzed,
-            chosen.c.created_at,
-        )
-        .outerjoin(Studio, Studio.id == chosen.c.studio_id)
-        .order_by(chosen.c.created_at.desc(), chosen.c.id.desc())
-    )
-    return [SceneSummary(*row) for row in session.execute(query)]
+    for page in session.execute(query).partitions():
+        ids = [id_ for id_, *_ in page]
+        performers = _names(session, _PERFORMERS, ids)
+        tags = _names(session, _TAGS, ids)
+        paths = _primary_paths(session, ids)
+        for id_, title, studio, *facts in page:
+            yield SceneSummary(
+                id_,
+                title,
+                paths.get(id_),
+                studio,
+                performers.get(id_, []),
+                tags.get(id_, []),
+                *facts,
+            )
 
 
 def scene_titles(session: Session, scene_ids: Sequence[int]) -> dict[int, str]:
@@ -228,13 +224,39 @@ def _is_called(
 
 
 def _names(
-    query: Select[tuple[str]], name: SQLColumnExpression[str]
-) -> ColumnElement[list[str]]:
-    """Gather the names of a related table into one sorted array."""
-    named = query.with_only_columns(
-        func.coalesce(
-            func.array_agg(aggregate_order_by(name, func.lower(name))),
-            array([], type_=Tag.name.type),
-        )
+    session: Session, query: Select[tuple[int, Sequence[str]]], scene_ids: Sequence[int]
+) -> dict[int, list[str]]:
+    """Return what `_named` finds for these scenes, sorted."""
+    found = session.execute(query, {"ids": scene_ids}).tuples()
+    return {scene_id: list(names) for scene_id, names in found}
+
+
+def _primary_paths(session: Session, scene_ids: Sequence[int]) -> dict[int, str]:
+    """Return the path of the primary file of each scene that has one."""
+    query = (
+        select(SceneFile.scene_id, SceneFile.path)
+        .distinct(SceneFile.scene_id)
+        .where(SceneFile.scene_id == any_(_THESE))
+        .order_by(SceneFile.scene_id, SceneFile.position)
     )
-    return named.scalar_subquery()
+    return dict(session.execute(query, {"ids": scene_ids}).tuples().all())
+
+
+def _named(
+    link: type[ScenePerformer] | type[SceneTag],
+    related: type[Performer] | type[Tag],
+    key: InstrumentedAttribute[int],
+) -> Select[tuple[int, Sequence[str]]]:
+    """Return a query of scene and names of its related rows, for `_THESE` scenes."""
+    names = func.array_agg(aggregate_order_by(related.name, func.lower(related.name)))
+    return (
+        select(link.scene_id, names)
+        .join(related, related.id == key)
+        .where(link.scene_id == any_(_THESE))
+        .group_by(link.scene_id)
+    )
+
+
+_THESE = bindparam("ids", type_=ARRAY(BigInteger))
+_PERFORMERS = _named(ScenePerformer, Performer, ScenePerformer.performer_id)
+_TAGS = _named(SceneTag, Tag, SceneTag.tag_id)

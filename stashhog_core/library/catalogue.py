@@ -20,6 +20,9 @@ MOST_COMPARED = 100_000
 """Perceptual hashes are compared each with each; more would take minutes."""
 
 _BLOCK = 1000
+_READ_TOGETHER = 1000
+"""Files that are fetched from the database at once."""
+
 _WORD = 2**64
 
 
@@ -59,15 +62,19 @@ class StashOnly:
 
 def list_files(
     session: Session, which: FileFilter, limit: int = 50
-) -> Sequence[LibraryFile]:
-    """Return the files that match, in the order of their paths."""
+) -> Iterator[LibraryFile]:
+    """Yield the files that match, in the order of their paths.
+
+    They are read as they are asked for; the session must stay open meanwhile.
+    """
     query = (
         select(LibraryFile)
         .where(*_conditions(which))
         .order_by(LibraryFile.path)
         .limit(limit)
+        .execution_options(yield_per=_READ_TOGETHER)
     )
-    return session.scalars(query).all()
+    yield from session.scalars(query)
 
 
 def find_file(session: Session, which: str) -> LibraryFile:

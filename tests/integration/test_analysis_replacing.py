@@ -239,7 +239,9 @@ def test_form_counts_what_it_left_alone(database: Database, plan: int) -> None:
 def row_of(database: Database, plan_id: int, **cells: str) -> dict[str, Any]:
     """Return the first row of an exported plan, with these cells written over."""
     with database.transaction() as session:
-        row: dict[str, Any] = json.loads(export_plan(session, plan_id, "json"))[0]
+        row: dict[str, Any] = json.loads(
+            "".join(export_plan(session, plan_id, "json"))
+        )[0]
     return row | cells
 
 
@@ -369,7 +371,7 @@ def test_no_cell_of_csv_is_a_formula(database: Database, plan: int, title: str) 
             session, plan, plan_changes(session, plan, field="title")[0].id, title
         )
     with database.transaction() as session:
-        content = export_plan(session, plan, "csv")
+        content = "".join(export_plan(session, plan, "csv"))
     cells = [
         cell for row in csv.reader(io.StringIO(content, newline="")) for cell in row
     ]
@@ -408,7 +410,7 @@ def test_file_comes_back_with_decisions(
 ) -> None:
     """Decisions and changed values of an exported file are carried out."""
     with database.transaction() as session:
-        content = export_plan(session, plan, as_format)
+        content = "".join(export_plan(session, plan, as_format))
     rows = (
         json.loads(content)
         if as_format == "json"

@@ -142,7 +142,7 @@ def test_impacted_by_a_run(library: Database, run_id: str, expected: list[int]) 
             )
 
     with library.transaction() as session:
-        found = list_scenes(session, SceneFilter(impacted_by=run_id))
+        found = list(list_scenes(session, SceneFilter(impacted_by=run_id)))
 
     assert [scene.id for scene in found] == expected
 
