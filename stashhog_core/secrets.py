@@ -19,8 +19,9 @@ HIDDEN = "***"
 _SHORTEST = 4
 """Shorter values are parts of too many words to be hidden wherever they stand."""
 
-# Up to the last @ of the host's part: a password may hold one unescaped.
-_CREDENTIALS = re.compile(r"(?<=://)[^\s/?#]+@")
+# Up to the last @ of the host's part: a password may hold one unescaped. What our own
+# advice writes in its place is none.
+_CREDENTIALS = re.compile(r"(?<=://)(?!user:password@)[^\s/?#]+@")
 _KEY_IN_QUERY = re.compile(r"(?i)([?&](?:api_?key|token|password|passwd)=)[^&\s'\"#]+")
 
 _known: set[str] = set()

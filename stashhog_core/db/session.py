@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, timeout_from_conninfo
 from sqlalchemy import URL, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
@@ -40,6 +41,7 @@ _CLIENT_ENCODING = "utf8"
 _ENCODING = "UTF8"
 # Else a server could end the idle connection that holds a lock.
 _NEVER_IDLE = "-cidle_session_timeout=0"
+_INVALID = "connection is bad: invalid "
 _UNSUPPORTED = "unsupported startup parameter"
 
 
@@ -211,6 +213,13 @@ class Database:
                         "or let STASHHOG_DATABASE__URL name PostgreSQL itself "
                         f"({_first_line(cause)})",
                     ) from error
+                if _INVALID in str(cause):
+                    raise ConfigurationError(
+                        "STASHHOG_DATABASE__URL has a value that PostgreSQL does not "
+                        "take",
+                        where=self.address,
+                        remedy=f"correct the value ({_first_line(cause)})",
+                    ) from error
                 raise TransientError(
                     "The database did not answer",
                     where=self.address,
@@ -271,7 +280,16 @@ def _parsed(address: str) -> URL:
             remedy="write each @ of the password as %40",
         ) from None
     options = {k: v for k, v in _CONNECT_OPTIONS.items() if k not in url.query}
-    return url.set(drivername="postgresql+psycopg").update_query_dict(options)
+    url = url.set(drivername="postgresql").update_query_dict(options)
+    try:
+        known = conninfo_to_dict(url.render_as_string(hide_password=False))
+        timeout_from_conninfo(known)
+    except psycopg.ProgrammingError as error:
+        raise ConfigurationError(
+            "STASHHOG_DATABASE__URL has an option that PostgreSQL does not take",
+            remedy=f"correct or remove the option ({_first_line(error)})",
+        ) from None
+    return url.set(drivername="postgresql+psycopg")
 
 
 def _first_line(error: BaseException) -> str:

@@ -75,18 +75,27 @@ class WebApi:
         torrents = self._ask(lambda: self._client.torrents_info(category=category))
         if not _is_rows(torrents) or not all("hash" in row for row in torrents):
             raise self._no_qbittorrent()
-        return sorted(torrents, key=lambda torrent: str(torrent["hash"]))
+        # A torrent without a name is known by its hash.
+        named = ({**row, "name": row.get("name") or row["hash"]} for row in torrents)
+        return sorted(named, key=lambda torrent: str(torrent["hash"]))
 
     def files(self, info_hash: str) -> list[dict[str, Any]]:
-        """Return the files of a torrent.
+        """Return the files of a torrent, each with its `name` and `size`.
 
         Raises:
-            ItemError: It is not there any more.
+            ItemError: It is not there any more, or a file of it has no name.
             TransientError: The server is away.
         """
         files = self._ask(lambda: self._client.torrents_files(torrent_hash=info_hash))
         if not _is_rows(files):
             raise self._no_qbittorrent()
+        for file in files:
+            if not (isinstance(file.get("name"), str) and file["name"]):
+                raise ItemError(
+                    "qBittorrent lists a file without a name",
+                    where=info_hash,
+                    remedy="recheck the torrent in qBittorrent",
+                )
         return list(files)
 
     def has_tags(self) -> bool:

@@ -126,6 +126,21 @@ def test_a_database_that_cannot_hold_all_names_is_refused(database: Database) ->
             connection.execute("DROP DATABASE latin WITH (FORCE)")
 
 
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("postgresql://h/db?foo=bar", 'does not take.*"foo"'),
+        ("postgresql://h/db?connect_timeout=abc", "does not take.*'abc'"),
+        ("postgresql://127.0.0.1:99999/db", 'does not take.*"99999"'),
+        ("postgresql://127.0.0.1:1/db?sslmode=what", 'does not take.*"what"'),
+    ],
+)
+def test_an_address_that_can_never_work_is_no_outage(address: str, words: str) -> None:
+    """An unknown option or an impossible value is named, and not tried again."""
+    with pytest.raises(ConfigurationError, match=words):
+        Database(address).check()
+
+
 def test_options_of_the_address_are_kept(database: Database) -> None:
     """What the address asks of the server is asked as well as our own."""
     url = make_url(database.connection_string).update_query_dict(

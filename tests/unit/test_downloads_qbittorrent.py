@@ -212,6 +212,29 @@ def test_a_category_below_the_one_that_is_set_counts_by_setting(
     assert all("SUB_CATEGORIES=true" in waiting.reason for waiting in listing.waiting)
 
 
+@pytest.mark.parametrize("file", [{}, {"name": None}, {"name": ""}, {"name": 5}])
+def test_a_file_without_a_name_is_said_to_be_that(
+    server: Server, file: dict[str, Any]
+) -> None:
+    """In one sentence, as an error of its torrent alone."""
+    server.torrents(_torrent())
+    server.files({"size": 1, "progress": 1, "priority": 1} | file)
+    source = _open(server)
+    (entry,) = source.finished(Progress()).entries
+
+    with pytest.raises(ItemError, match="lists a file without a name"):
+        source.files(entry)
+
+
+def test_a_torrent_without_a_name_is_known_by_its_hash(server: Server) -> None:
+    """Nothing else names it."""
+    server.torrents(_torrent(name=None))
+
+    (entry,) = _open(server).finished(Progress()).entries
+
+    assert entry.name == _torrent()["hash"]
+
+
 def test_an_answer_that_nobody_foresaw_stays_that_of_its_torrent(
     server: Server,
 ) -> None:
