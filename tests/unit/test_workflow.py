@@ -338,6 +338,14 @@ FAILURE = (ItemFailure(item="scene 2", reason="lacks sprite"),)
             id="sync-could-not",
         ),
         pytest.param(
+            "incremental_sync",
+            SyncResult(
+                status="completed_with_errors", kind="incremental", held="too many"
+            ),
+            "Held - too many",
+            id="sync-held-something",
+        ),
+        pytest.param(
             "final_incremental_sync",
             SyncResult(status="completed", kind="incremental", conflicts=1),
             "1 conflict to decide",
