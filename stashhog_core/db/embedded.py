@@ -36,6 +36,9 @@ DATABASE = "stashhog"
 START_TIMEOUT_SECONDS = 60
 """Longest wait for a server that starts, stops or recovers from a crash."""
 
+EMBEDDED_SETTING = "stashhog.embedded"
+"""A setting that is `on` on a server of ours, and on no other."""
+
 _RETRY_SECONDS = 0.2
 _PG_CTL_SECONDS = 10
 _WATCH_SECONDS = 1.0
@@ -296,7 +299,11 @@ def _server_class() -> Any:
                     subprocess.run(
                         [
                             *(program, "-w", "-l", "log"),
-                            *("-o", f'-h "" -k {sockets}', "start"),
+                            *(
+                                "-o",
+                                f'-h "" -k {sockets} -c {EMBEDDED_SETTING}=on',
+                                "start",
+                            ),
                         ],
                         check=True,
                         cwd=self.pgdata,

@@ -10,6 +10,7 @@ from sqlalchemy import Table, text
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from stashhog_core.db.copying import Row, copy_rows
+from stashhog_core.db.embedded import EMBEDDED_SETTING
 
 
 @dataclass(frozen=True)
@@ -242,16 +243,37 @@ def insert_rows(
     copy_rows(session, table.name, table, columns, rows)
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """Rows of a table that were stored: those whose `column` is among `ids`."""
+
+    model: type[DeclarativeBase]
+    column: str
+    ids: Collection[int]
+
+
 @contextmanager
-def unchecked_references(session: Session) -> Iterator[None]:
+def unchecked_references(session: Session, loaded: Iterable[Loaded]) -> Iterator[None]:
     """Insert rows without having PostgreSQL look up each foreign key, if it may be.
 
-    The caller has made sure that what the rows refer to exists and stays: for the
-    links of scenes the look-ups take longer than all the rest of storing them. Only
-    a superuser, such as the embedded server's, may leave them out; for others, and
-    after the block, every key is checked.
+    For the links of scenes the look-ups take longer than all the rest of storing them.
+    They are left out on the embedded server alone: on any other somebody else may rely
+    on triggers, which are left out as well. After the block every key of the rows is
+    looked up at once, and after it each by itself again.
+
+    Args:
+        session: Open session; the caller commits.
+        loaded: What the block stores.
+
+    Raises:
+        ValueError: A row refers to one that does not exist.
     """
-    allowed = session.scalar(text("SELECT current_setting('is_superuser')")) == "on"
+    allowed = session.scalar(
+        text(
+            f"SELECT current_setting('{EMBEDDED_SETTING}', true) = 'on' "
+            "AND current_setting('is_superuser') = 'on'"
+        )
+    )
     if allowed:
         # As for the changes that logical replication brings in.
         session.execute(text("SET LOCAL session_replication_role = replica"))
@@ -259,6 +281,29 @@ def unchecked_references(session: Session) -> Iterator[None]:
     # After an error there is nothing to set back: the transaction is over.
     if allowed:
         session.execute(text("SET LOCAL session_replication_role = origin"))
+        for rows in loaded:
+            _require_references(session, rows)
+
+
+def _require_references(session: Session, rows: Loaded) -> None:
+    child = _table(rows.model)
+    for key in child.foreign_keys:
+        parent, mine = key.column, key.parent
+        # All names come from the models, never from data.
+        dangling = session.execute(
+            text(
+                f'SELECT c."{rows.column}", c."{mine.name}" FROM "{child.name}" c '  # noqa: S608
+                f'WHERE c."{rows.column}" = ANY(:ids) AND c."{mine.name}" IS NOT NULL '
+                f'AND NOT EXISTS (SELECT FROM "{parent.table.name}" p '
+                f'WHERE p."{parent.name}" = c."{mine.name}") LIMIT 1'
+            ),
+            {"ids": list(rows.ids)},
+        ).first()
+        if dangling:
+            raise ValueError(
+                f"{child.name} {dangling[0]} refers to {parent.table.name} "
+                f"{dangling[1]}, which does not exist"
+            )
 
 
 def _table(model: type[DeclarativeBase]) -> Table:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.holding import hold_scenes
 from stashhog_core.db.manifest import forget_hashes, forget_library
 from stashhog_core.db.merge import (
+    Loaded,
     insert_rows,
     replace_children_returning,
     unchecked_references,
@@ -132,10 +133,16 @@ def _create(session: Session, scenes: Sequence[Scene], known_markers: Set[int]) 
     if not scenes:
         return
     entities_stay = hold_entities(session, referenced_ids(scenes))
-    markers = (marker.id for scene in scenes for marker in scene.scene_markers)
-    markers_are_new = known_markers.isdisjoint(markers)
+    marker_ids = [marker.id for scene in scenes for marker in scene.scene_markers]
+    markers_are_new = known_markers.isdisjoint(marker_ids)
     columns = (*SCENE_COLUMNS, "content")
-    with unchecked_references(session) if entities_stay else nullcontext():
+    ids = [scene.id for scene in scenes]
+    loaded = [
+        Loaded(SceneTable, "id", ids),
+        *(Loaded(table.model, "scene_id", ids) for table in CHILDREN.values()),
+        Loaded(MarkerTag, "marker_id", marker_ids),
+    ]
+    with unchecked_references(session, loaded) if entities_stay else nullcontext():
         rows = [(*scene_row(scene), content_hash(scene)) for scene in scenes]
         insert_rows(session, SceneTable, columns, rows)
         for name in CHILDREN if markers_are_new else _PLAIN:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.merge import insert_rows, unchecked_references
+from stashhog_core.db.embedded import EMBEDDED_SETTING
+from stashhog_core.db.merge import Loaded, insert_rows, unchecked_references
 from stashhog_core.db.models import Scene, SceneTag
 from stashhog_core.db.reading import any_of, read_rows
 from stashhog_core.db.session import Database
@@ -103,9 +104,41 @@ def test_many_ids_are_one_condition(database: Database) -> None:
 def test_references_are_checked_again_after_the_block(database: Database) -> None:
     """Keys are left unchecked inside the block alone."""
     with database.transaction() as session:
-        with unchecked_references(session):
+        with unchecked_references(session, [Loaded(Scene, "id", [1])]):
             insert_rows(session, Scene, ("id",), [(1,)])
         with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            insert_rows(session, SceneTag, ("scene_id", "tag_id"), [(1, 99)])
+        session.rollback()
+
+
+def test_no_reference_dangles_after_the_block(database: Database) -> None:
+    """What was stored unchecked is looked up as a whole; one fault undoes it all."""
+
+    def load() -> None:
+        with (
+            database.transaction() as session,
+            unchecked_references(session, [Loaded(SceneTag, "scene_id", [1])]),
+        ):
+            insert_rows(session, Scene, ("id",), [(1,)])
+            insert_rows(session, SceneTag, ("scene_id", "tag_id"), [(1, 99)])
+
+    with pytest.raises(
+        ValueError, match="scene_tag 1 refers to tag 99, which does not"
+    ):
+        load()
+
+    with database.transaction() as session:
+        assert read_rows(session, select(Scene.id)) == []
+
+
+def test_on_a_server_of_somebody_else_triggers_run(database: Database) -> None:
+    """A superuser's address is not enough: every key is looked up there."""
+    with database.transaction() as session:
+        session.execute(text(f"SET LOCAL {EMBEDDED_SETTING} = off"))
+        with (
+            unchecked_references(session, []),
+            pytest.raises(psycopg.errors.ForeignKeyViolation),
+        ):
             insert_rows(session, SceneTag, ("scene_id", "tag_id"), [(1, 99)])
         session.rollback()
 
@@ -118,7 +151,7 @@ def test_without_the_right_every_reference_is_checked(database: Database) -> Non
         session.execute(text(f'CREATE ROLE "{name}"'))
         session.execute(text(f'GRANT ALL ON scene, scene_tag, tag TO "{name}"'))
         session.execute(text(f'SET LOCAL ROLE "{name}"'))
-        with unchecked_references(session):
+        with unchecked_references(session, []):
             insert_rows(
                 session, Scene, ("id", "stash_created_at"), [(1, datetime.now(UTC))]
             )
