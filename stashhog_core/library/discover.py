@@ -13,6 +13,7 @@ from stashhog_core.library.file_systems import (
 )
 from stashhog_core.library.names import to_text
 from stashhog_core.library.roots import is_inside
+from stashhog_core.paths import is_hidden
 
 # fmt: off
 EXTENSIONS = frozenset({
@@ -146,7 +147,9 @@ def folders_below(path: str) -> list[str]:
     try:
         with os.scandir(path) as entries:
             return [
-                entry.path for entry in entries if entry.is_dir(follow_symlinks=False)
+                entry.path
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) and not is_hidden(entry.name)
             ]
     except OSError:
         return []
@@ -192,6 +195,8 @@ class _Folder:
                         if entry.is_file(follow_symlinks=False):
                             if name[-4:] not in _ENDINGS and not is_video(name):
                                 continue
+                            if name[0] == "." and is_hidden(name):
+                                continue
                             facts = entry.stat(follow_symlinks=False)
                         else:
                             facts = self._stat_of_other(entry)
@@ -233,6 +238,8 @@ class _Folder:
     def _stat_of_other(self, entry: "os.DirEntry[str]") -> os.stat_result | None:
         """Put a folder on the list; return the stat of the video a link leads to."""
         name = entry.name
+        if is_hidden(name):
+            return None
         if entry.is_dir(follow_symlinks=False):
             if not self._near_limit or self._fits(name):
                 self._folders.append(self._prefix + name)

@@ -7,8 +7,23 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stashhog_core.downloads.choose import choose
+from stashhog_core.downloads.folder import list_files
 from stashhog_core.library.discover import Walk, list_videos
 from stashhog_core.library.parts import depth_for, share_of
+
+DOTTED = {
+    "film.mp4": True,
+    ".film.mp4": False,
+    "._film.mp4": False,
+    "..film.mp4": True,
+    "...And Justice.mp4": True,
+    ".folder/film.mp4": False,
+    "...folder/film.mp4": True,
+    "folder/.deep/film.mp4": False,
+    "folder/..deep/..film.mp4": True,
+}
+"""Paths, and whether no part of them is hidden."""
 
 names = st.sampled_from(["a", "b", "c d", "ü", "back\\slash"])
 files = st.lists(st.lists(names, max_size=5), max_size=25)
@@ -50,6 +65,26 @@ def test_shares_together_are_the_whole(
     assert sum(walk.files for walk, _ in shares) == whole.files == len(places)
     assert sum(walk.links_skipped for walk, _ in shares) == whole.links_skipped
     assert all(walk.finished for walk, _ in shares)
+
+
+def test_scan_listing_and_import_agree_on_what_is_hidden(tmp_path: Path) -> None:
+    """One dot hides a file or folder; two or more begin a title."""
+    for path in DOTTED:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    visible = {path for path, is_visible in DOTTED.items() if is_visible}
+
+    _, scanned = walked(tmp_path, 1, 1, 0)
+    _, in_shares = walked(tmp_path, 1, 1, 2)
+    listed = list_files(tmp_path, tmp_path).files
+    every = [
+        file._replace(relative_path=path) for path in DOTTED for file in listed[:1]
+    ]
+
+    assert {path.removeprefix(f"{tmp_path}/") for path in scanned} == visible
+    assert in_shares == scanned
+    assert {file.relative_path for file in listed} == visible
+    assert {file.relative_path for file in choose(every).take} == visible
 
 
 def test_depth_has_folders_enough_for_all(tmp_path: Path) -> None:
