@@ -15,12 +15,14 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 class Mount:
     """A file system, or a folder of one, at a place of the tree.
 
-    `root` is the folder of the file system that is shown, `kind` its type, such as
-    `ext4`, `source` what was mounted: a device, an address, or any name.
+    `device` is the file system's number, `major:minor`, the same for all its mounts;
+    `root` the folder of it that is shown, `kind` its type, such as `ext4`, `source`
+    what was mounted: a device, an address, or any name.
     """
 
     id: int
     parent: int
+    device: str
     root: str
     point: str
     kind: str
@@ -71,6 +73,12 @@ class Mounts:
         ]
 
 
+def mount_of(path: str | os.PathLike[str]) -> Mount | None:
+    """Return the mount that a path, links resolved, is on; None: unknown."""
+    mounts = Mounts.now()
+    return None if mounts is None else mounts.holding(os.fspath(path))
+
+
 def _is_below(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip("/") + "/") and path != folder
 
@@ -85,6 +93,7 @@ def _parsed(table: bytes) -> Iterator[Mount]:
         yield Mount(
             int(fields[0]),
             int(fields[1]),
+            fields[2],
             _unescaped(fields[3]),
             _unescaped(fields[4]),
             kinds[0],

@@ -17,7 +17,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from stashhog_core.downloads import content
 from stashhog_core.downloads.files import CANNOT_LINK, is_same_inode, opened
@@ -27,13 +27,13 @@ from stashhog_core.downloads.names import (
     with_mark,
 )
 from stashhog_core.errors import ItemError
+from stashhog_core.mounts import Mount, mount_of
 
 _log = logging.getLogger(__name__)
 
 TEMPORARY = re.compile(r"\.stashhog-[0-9a-f]{16}.?\.part[. ]?", re.DOTALL)
 """Names of files that exist only while something is placed or tried."""
 
-MOUNTS = Path("/proc/self/mountinfo")
 PROTECTED_LINKS = Path("/proc/sys/fs/protected_hardlinks")
 NAME_REFUSED = {errno.EINVAL, errno.ENOENT, errno.EILSEQ, errno.EPROTO}
 """Error numbers of a name that a file system cannot hold, and of other things."""
@@ -51,24 +51,6 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 Overlap = Literal["same", "library inside", "downloads inside"]
 """How a library and a download folder are one, or one inside the other."""
-
-
-class Mount(NamedTuple):
-    """A line of the kernel's list of mounts.
-
-    Attributes:
-        point: Where it is mounted.
-        root: Which folder of the file system is mounted there.
-        device: The file system's number, `major:minor`; the same for all its mounts.
-        kind: The type of the file system.
-        source: What is mounted, such as a disk.
-    """
-
-    point: str
-    root: str
-    device: str
-    kind: str
-    source: str
 
 
 def temporary_name(inside: str = "", last: str = "") -> str:
@@ -116,18 +98,6 @@ def _remove_leftover(path: Path) -> None:
         if TEMPORARY.fullmatch(child.name) or child.lstat().st_size == 0:
             child.unlink()
     path.rmdir()
-
-
-def mount_of(path: Path) -> Mount | None:
-    """Return the mount that an existing path, links resolved, is on; None: unknown."""
-    found = None
-    for mount in _mounts():
-        # Later mounts hide earlier ones of the same place.
-        if path.is_relative_to(mount.point) and (
-            found is None or len(mount.point) >= len(found.point)
-        ):
-            found = mount
-    return found
 
 
 def overlap(library: Path, downloads: Path) -> Overlap | None:
@@ -521,24 +491,3 @@ def _branches(folder: Path) -> list[Path]:
         return []
     branches = [Path(os.fsdecode(path)) for path in paths.split(b"\0") if path]
     return [path for path in branches if path != folder and path.is_dir()]
-
-
-def _mounts() -> list[Mount]:
-    mounts = []
-    try:
-        lines = os.fsdecode(MOUNTS.read_bytes()).split("\n")
-    except OSError:
-        return []
-    for line in lines:
-        fields, _, rest = line.partition(" - ")
-        parts, types = fields.split(" "), rest.split(" ")
-        if len(parts) >= 5 and len(types) >= 2:
-            point, root = _unescaped(parts[4]), _unescaped(parts[3])
-            source = _unescaped(types[1])
-            mounts.append(Mount(point, root, parts[2], types[0], source))
-    return mounts
-
-
-def _unescaped(text: str) -> str:
-    r"""Return a field as it was before spaces and the like became `\040`."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)

@@ -13,12 +13,10 @@ from stashhog_core.downloads import content
 from stashhog_core.downloads.content import Method
 from stashhog_core.downloads.files import is_same_inode, may_be_equal, opened
 from stashhog_core.downloads.filesystems import (
-    Mount,
     can_clone,
     check_name_fits,
     link_error,
     longest_name_bytes,
-    mount_of,
     open_folder,
     trial_folder,
     why_no_link,
@@ -39,6 +37,7 @@ from stashhog_core.downloads.outcome import (
     regular,
 )
 from stashhog_core.downloads.sources import SourceFile
+from stashhog_core.mounts import Mount, mount_of
 from stashhog_core.settings import PlacePolicy
 
 

@@ -8,9 +8,7 @@ import pytest
 
 from stashhog_core.downloads import filesystems
 from stashhog_core.downloads.filesystems import (
-    Mount,
     Separation,
-    mount_of,
     open_folder,
     overlap,
     remove_leftovers,
@@ -19,6 +17,7 @@ from stashhog_core.downloads.filesystems import (
     why_no_link,
 )
 from stashhog_core.errors import ItemError
+from stashhog_core.mounts import Mount, mount_of
 
 
 @pytest.fixture
@@ -120,7 +119,7 @@ def test_a_pool_that_gives_no_second_name_proves_nothing(
     film = downloads / "film.mp4"
     film.write_bytes(b"film")
     mounts = tmp_path / "mountinfo"
-    monkeypatch.setattr(filesystems, "MOUNTS", mounts)
+    monkeypatch.setattr("stashhog_core.mounts.MOUNTS", mounts)
 
     def link(*args: object, **options: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -141,7 +140,7 @@ def test_the_kernels_list_of_mounts_is_read(
 ) -> None:
     """The longest mount point counts, the last one of a place; names may be odd."""
     mounts = tmp_path / "mountinfo"
-    monkeypatch.setattr(filesystems, "MOUNTS", mounts)
+    monkeypatch.setattr("stashhog_core.mounts.MOUNTS", mounts)
     mounts.write_bytes(
         b"22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n"
         b"40 22 8:2 /in/x /mnt/my\\040films rw shared:1 - xfs /dev/sdb1 rw\n"
@@ -150,9 +149,9 @@ def test_the_kernels_list_of_mounts_is_read(
         b"no mount\n"
     )
 
-    assert mount_of(Path("/home")) == Mount("/", "/", "8:1", "ext4", "/dev/sda1")
-    assert mount_of(Path("/mnt/my films/a")) == Mount(
-        "/mnt/my films", "/in/x", "8:2", "xfs", "/dev/sdb1"
+    assert mount_of("/home") == Mount(22, 1, "8:1", "/", "/", "ext4", "/dev/sda1")
+    assert mount_of("/mnt/my films/a") == Mount(
+        40, 22, "8:2", "/in/x", "/mnt/my films", "xfs", "/dev/sdb1"
     )
     there = mount_of(Path("/mnt/a"))
     assert there is not None
@@ -234,7 +233,7 @@ def test_why_no_link_is_possible_is_said_with_the_mounts(
     film.write_bytes(b"film")
     mounts = tmp_path / "mountinfo"
     mounts.write_text(_LIST.format(tmp=tmp_path.resolve()))
-    monkeypatch.setattr(filesystems, "MOUNTS", mounts)
+    monkeypatch.setattr("stashhog_core.mounts.MOUNTS", mounts)
 
     said = why_no_link(OSError(code, os.strerror(code)), str(film), tmp_path / folder)
 
