@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 
 from stashhog_core.db.models import (
+    Manifest,
     Marker,
     MarkerTag,
     Performer,
@@ -282,3 +283,28 @@ def test_studio(session_after: Any) -> None:
 def test_tag(session_after: Any) -> None:
     """With all but its parents, which are rows of their own."""
     assert_has(session_after.get(Tag, 1), TAG | MIRRORED_TIMES)
+
+
+def test_fields_that_a_migration_added_are_filled(
+    stash: FakeStash, database: Database
+) -> None:
+    """The next sync fills them and takes no mark back: Stash is as it was."""
+    run(stash, database)
+    marks = {"generated": True, "video_analyzed": True}
+    with database.transaction() as session:
+        session.execute(
+            update(Scene).values(content=None, last_played_at=None, **marks)
+        )
+        session.execute(update(Marker).values(stash_created_at=None))
+        session.execute(update(SceneFile).values(stash_created_at=None))
+        session.execute(delete(Manifest))
+        session.execute(delete(PerformerTag))
+    run(stash, database)
+
+    with database.transaction() as session:
+        scene = session.scalars(select(Scene)).one()
+        assert_has(scene, marks)
+        assert scene.last_played_at is not None
+        for column in (Marker.stash_created_at, SceneFile.stash_created_at):
+            assert None not in session.scalars(select(column)).all()
+        assert len(session.scalars(select(PerformerTag.tag_id)).all()) == 2
