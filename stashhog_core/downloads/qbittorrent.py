@@ -351,6 +351,11 @@ class QBittorrent:
         except ItemError:
             # Shown names are free text; the name on disk is always a file name.
             name = check_name(location.name)
+        extension = location.suffix
+        if extension and name.endswith(extension) and location.is_file():
+            # The name that is shown is that of the file as it was added: the file may
+            # have been renamed since.
+            name = check_name(location.name)
         is_marked_failed = self._settings.failed_tag in tags
         return Entry(
             key=torrent["hash"],

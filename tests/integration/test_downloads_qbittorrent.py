@@ -377,6 +377,27 @@ def test_sub_categories_count_if_that_is_set(
     assert _tree(library) == {"stash/new/film.mp4"}
 
 
+def test_a_renamed_file_keeps_its_new_name(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
+) -> None:
+    """Alone or in a folder; a torrent that is renamed itself goes by that name."""
+    renamed = qbittorrent.seed(_video(downloads / "old.mp4"))
+    _video(downloads / "Film" / "old.mp4", seed=1)
+    folder = qbittorrent.seed(downloads / "Film")
+    shown = qbittorrent.seed(_video(downloads / "abc.mp4", seed=2))
+    for info_hash in (renamed, folder, shown):
+        qbittorrent.wait_for(info_hash, *_SEEDING)
+    rename_file = qbittorrent.client.torrents_rename_file
+    rename_file(renamed, old_path="old.mp4", new_path="new.mp4")
+    rename_file(folder, old_path="Film/old.mp4", new_path="Film/new.mp4")
+    qbittorrent.client.torrents_rename(shown, "A title")
+
+    result = run()
+
+    assert result.errors == ()
+    assert _tree(library) == {"new.mp4", "Film/new.mp4", "A title.mp4"}
+
+
 def test_a_name_that_would_be_hidden_is_shown_in_the_library(
     qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
 ) -> None:
