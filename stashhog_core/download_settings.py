@@ -139,6 +139,10 @@ class QBittorrentSettings(Section):
     )
     username: str = Field(default="admin", description="Web UI user.")
     password: Password = Field(default=SecretStr(""), description="Web UI password.")
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of further certificates to trust at qBittorrent.",
+    )
     timeout_seconds: float = Field(
         default=30, gt=0, description="Longest wait for one answer of qBittorrent."
     )

@@ -2,8 +2,12 @@
 
 import ipaddress
 import os
+import ssl
+from pathlib import Path
 
 import httpx
+
+from stashhog_core.errors import ConfigurationError
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _EXCEPTIONS = ("no_proxy", "NO_PROXY")
@@ -47,3 +51,59 @@ def fault(error: httpx.HTTPError, request: str, limit_seconds: float) -> str:
     if isinstance(error, httpx.TimeoutException):
         return f"did not answer {request} within {limit_seconds:g} s"
     return f"broke the connection during {request}"
+
+
+def tls_context(ca_file: Path | None, setting: str) -> ssl.SSLContext:
+    """Return what certificates of servers are checked with.
+
+    Args:
+        ca_file: Certificates (PEM) that are trusted besides the usual ones, if any.
+        setting: The variable that names the file.
+
+    Raises:
+        ConfigurationError: The file cannot be read.
+    """
+    context = httpx.create_ssl_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{setting} names no certificates",
+                where=str(ca_file),
+                remedy=f"write them to it in PEM form ({error.strerror or error})",
+            ) from error
+    return context
+
+
+def certificate_fault(error: BaseException) -> str | None:
+    """Return why a certificate was refused, such as `self-signed certificate`."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return str(found.verify_message)
+        if isinstance(found, BaseException) and id(found) not in seen:
+            seen.add(id(found))
+            # urllib3 hands on its errors as arguments and as `reason`.
+            waiting += [found.__cause__, found.__context__, *found.args]
+            waiting.append(getattr(found, "reason", None))
+    return None
+
+
+def untrusted(who: str, why: str, where: str, setting: str) -> ConfigurationError:
+    """Return the error for a certificate that is refused.
+
+    Args:
+        who: The server, such as `Stash`.
+        why: What `certificate_fault` said.
+        where: Its address, without credentials.
+        setting: The variable that names certificates to trust.
+    """
+    return ConfigurationError(
+        f"The certificate of {who} is not trusted ({why})",
+        where=where,
+        remedy=f"set {setting} to a file with the certificate, or with that of the "
+        "authority that signed it, in PEM form",
+    )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -104,6 +105,10 @@ class StashSettings(Section):
     )
     api_key: Key | None = Field(
         default=None, description="Stash's API key; none if Stash asks for none."
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of further certificates to trust at Stash.",
     )
     timeout_seconds: float = Field(
         default=60, gt=0, description="Longest wait for one answer of Stash."

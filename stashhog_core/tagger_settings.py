@@ -47,6 +47,10 @@ class AiServerSettings(TaggerSettings):
         description="Address of the AI server; none: your ONNX model looks at videos, "
         "else title cards are read.",
     )
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of further certificates to trust at the AI server.",
+    )
     interface: Literal["v1", "v3"] = Field(
         default="v1",
         description="Version of its interface: v1 judges and renames tags by the "
@@ -136,6 +140,10 @@ class TextModelSettings(Section):
     )
     model: str = Field(default="", description="Name of the model there.")
     api_key: Key | None = Field(default=None, description="Its key, if it has.")
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of further certificates to trust at the text model.",
+    )
     parallel_requests: int = Field(
         default=2, ge=1, le=64, description="Scenes it is asked about at a time."
     )

@@ -14,6 +14,7 @@ PROGRAMS = {
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
     "pgbouncer": "pgbouncer",
+    "openssl": "openssl",
 }
 """Program → the Debian package that has it."""
 

@@ -16,11 +16,18 @@ import httpx
 from stashhog_core.analysis.ai_answers import read_answer_1, read_answer_3
 from stashhog_core.analysis.ai_gate import Gate, gate_of
 from stashhog_core.errors import Deferred, ItemError
-from stashhog_core.http_errors import fault, is_loopback
+from stashhog_core.http_errors import (
+    certificate_fault,
+    fault,
+    is_loopback,
+    tls_context,
+    untrusted,
+)
 from stashhog_core.settings import AiServerSettings
 
 logger = logging.getLogger(__name__)
 
+_CA_FILE = "STASHHOG_AI_SERVER__CA_FILE"
 RETRY_DELAYS_SECONDS = (2.0, 10.0, 30.0)
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _SHORT_TIMEOUT_SECONDS = 30.0
@@ -62,6 +69,7 @@ class AiClient:
             transport=transport,
             # A proxy of the environment cannot know what is on this machine.
             trust_env=not is_loopback(httpx.URL(settings.url).host),
+            verify=tls_context(settings.ca_file, _CA_FILE),
         )
 
     def __enter__(self) -> Self:
@@ -191,6 +199,13 @@ class AiClient:
                     method, address, json=json, timeout=timeout
                 )
             except httpx.RequestError as error:
+                if why := certificate_fault(error):
+                    raise untrusted(
+                        "the AI server",
+                        why,
+                        str(self._settings.url),
+                        _CA_FILE,
+                    ) from error
                 reason = fault(error, address, limit)
                 if method == "POST" and isinstance(error, _OF_THIS_ALONE):
                     raise ItemError(

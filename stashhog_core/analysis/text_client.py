@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from stashhog_core.errors import ConfigurationError, Deferred, ItemError, StashHogError
-from stashhog_core.http_errors import is_loopback
+from stashhog_core.http_errors import (
+    certificate_fault,
+    is_loopback,
+    tls_context,
+    untrusted,
+)
 from stashhog_core.tagger_settings import TextModelSettings
 
 if TYPE_CHECKING:
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
 _SHOWN_CHARACTERS = 200
 _CONNECT_TIMEOUT_SECONDS = 10.0
+_CA_FILE = "STASHHOG_TEXT_MODEL__CA_FILE"
 _MILLION = 1_000_000
 # What the package would tell the endpoint of the machine it runs on.
 _OF_THIS_MACHINE = tuple(
@@ -171,6 +177,8 @@ class TextClient:
         import openai
 
         where = str(self._settings.base_url)
+        if why := certificate_fault(error):
+            return untrusted("the text model", why, where, _CA_FILE)
         said = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             return ConfigurationError(
@@ -213,7 +221,10 @@ def _client(settings: TextModelSettings) -> "openai.OpenAI":
         ),
         max_retries=settings.retries,
         # A proxy of the environment cannot know what is on this machine.
-        http_client=openai.DefaultHttpxClient(trust_env=not is_loopback(host)),
+        http_client=openai.DefaultHttpxClient(
+            trust_env=not is_loopback(host),
+            verify=tls_context(settings.ca_file, _CA_FILE),
+        ),
         default_headers=dict.fromkeys(_OF_THIS_MACHINE, openai.Omit()),  # type: ignore[arg-type]
     )
     # Likewise of the environment.

@@ -18,12 +18,18 @@ from qbittorrentapi.exceptions import (
 )
 
 from stashhog_core.errors import ConfigurationError, ItemError, TransientError
-from stashhog_core.http_errors import is_loopback
+from stashhog_core.http_errors import (
+    certificate_fault,
+    is_loopback,
+    tls_context,
+    untrusted,
+)
 from stashhog_core.progress import before_write
 from stashhog_core.settings import QBittorrentSettings
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
 # Longer than any list of hashes that a form field may hold in older versions.
+_CA_FILE = "STASHHOG_QBITTORRENT__CA_FILE"
 _HASHES_AT_ONCE = 200
 _FIRST_WITH_TAGS = (2, 3)
 """Version of the Web API; qBittorrent 4.2."""
@@ -47,6 +53,10 @@ class WebApi:
         requests: dict[str, Any] = {
             "timeout": (_CONNECT_TIMEOUT_SECONDS, settings.timeout_seconds)
         }
+        if settings.ca_file is not None:
+            # Said here if it is no such file.
+            tls_context(settings.ca_file, _CA_FILE)
+            requests["verify"] = str(settings.ca_file)
         if is_loopback(urlsplit(settings.url).hostname or ""):
             # A proxy of the environment would get the password.
             requests["proxies"] = dict.fromkeys(("http", "https", "all"))
@@ -187,6 +197,8 @@ class WebApi:
         except HTTP4XXError as error:
             raise self._no_qbittorrent() from error
         except APIError as error:
+            if why := certificate_fault(error):
+                raise untrusted("qBittorrent", why, self._address, _CA_FILE) from error
             raise ConfigurationError(
                 "qBittorrent cannot be reached",
                 where=self._address,

@@ -21,7 +21,13 @@ from stashhog_core.errors import (
     TransientError,
     UnreadableError,
 )
-from stashhog_core.http_errors import fault, is_loopback
+from stashhog_core.http_errors import (
+    certificate_fault,
+    fault,
+    is_loopback,
+    tls_context,
+    untrusted,
+)
 from stashhog_core.progress import before_write
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.documents import YOUNGER_FIELDS, Operation
@@ -35,6 +41,7 @@ RETRY_DELAYS_SECONDS = (0.5, 1.0, 2.0)
 """Pauses before a reading operation is sent again."""
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
+_CA_FILE = "STASHHOG_STASH__CA_FILE"
 _PANIC = "Internal system error"
 # SQLite's words; the transaction has been rolled back.
 _LOCKED = ("database is locked", "database table is locked", "SQLITE_BUSY")
@@ -76,6 +83,7 @@ class Transport:
                 transport=transport,
                 # A proxy of the environment cannot know what is on this machine.
                 trust_env=not is_loopback(url.host),
+                verify=tls_context(settings.ca_file, _CA_FILE),
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise ConfigurationError(
@@ -273,6 +281,8 @@ class Transport:
         self, name: str, error: httpx.HTTPError, limit_seconds: float
     ) -> NoReturn:
         """Raise our error for one of the network."""
+        if why := certificate_fault(error):
+            raise untrusted("Stash", why, self.address, _CA_FILE) from error
         what = f"Stash {fault(error, name, limit_seconds)}"
         if isinstance(error, httpx.DecodingError):
             raise UnreadableError(what, where=self.address) from error

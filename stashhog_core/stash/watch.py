@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 from websockets.typing import Subprotocol
 
+from stashhog_core.http_errors import tls_context
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.documents import JOBS_SUBSCRIBE, Answer
 from stashhog_core.stash.payloads import JobEvent, Payload
@@ -102,8 +103,13 @@ class JobWatch:
 
     def _listen(self) -> None:
         try:
+            address = _address(self._settings.url or "")
+            ca_file = self._settings.ca_file
             with connect(
-                _address(self._settings.url or ""),
+                address,
+                ssl=tls_context(ca_file, "STASHHOG_STASH__CA_FILE")
+                if address.startswith("wss:")
+                else None,
                 subprotocols=[_PROTOCOL],
                 additional_headers=_key(self._settings),
                 open_timeout=_CONNECT_SECONDS,
