@@ -2,33 +2,13 @@
 
 from pydantic import Field
 
-from stashhog_core.results import ItemFailure, JobStatus, Result
+from stashhog_core.results import AppliedChanges, ItemFailure, JobStatus, Result
 
 
-class AutoApplyResult(Result):
-    """What `auto_plan_apply` did, counted in changes."""
+class AutoApplyResult(AppliedChanges):
+    """What `auto_plan_apply` did."""
 
-    status: JobStatus
     plan_ids: tuple[int, ...] = Field(default=(), description="Plans it worked on.")
-    applied: int = 0
-    already: int = 0
-    conflicts: int = 0
-    skipped: int = Field(default=0, description="Changes of scenes that are gone.")
-    to_retry: int = Field(
-        default=0,
-        description="Changes that Stash refused or did not confirm: they stay "
-        "approved, and the next run tries them again.",
-    )
-    failed: int = Field(
-        default=0,
-        description="Changes that came to nothing in several runs: a person decides.",
-    )
-    rejected: int = Field(
-        default=0,
-        description="Changes that people rejected earlier; approving every pending "
-        "change left them alone.",
-    )
-    errors: tuple[ItemFailure, ...] = ()
 
 
 class CleanupResult(Result):

@@ -196,11 +196,10 @@ class AnalysisResult(Result):
     errors: tuple[ItemFailure, ...] = ()
 
 
-class ApplyResult(Result):
-    """What `apply_plan` changed in Stash, counted in changes."""
+class AppliedChanges(Result):
+    """What became of approved changes, counted in changes."""
 
     status: JobStatus
-    plan_id: int
     applied: int = 0
     already: int = 0
     conflicts: int = 0
@@ -219,8 +218,14 @@ class ApplyResult(Result):
         description="Changes that people rejected earlier; approving every pending "
         "change left them alone.",
     )
-    scene_ids: tuple[int, ...] = ()
     errors: tuple[ItemFailure, ...] = ()
+
+
+class ApplyResult(AppliedChanges):
+    """What `apply_plan` changed in Stash."""
+
+    plan_id: int
+    scene_ids: tuple[int, ...] = ()
 
 
 class UndoResult(Result):
