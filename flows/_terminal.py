@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from flows._plain import plain
-from stashhog_core.report import counted, failures, job_markdown, step_rows, unmakeable
+from stashhog_core.report import counted, failures, job_markdown, notes, step_rows
 from stashhog_core.results import Result, WorkflowReport
 
 _COLOURS = {
@@ -87,13 +87,8 @@ def print_result(console: Console, job: str, state: str, result: Result) -> None
         console.print(changes)
     for line in failures(result):
         console.print(f"[yellow]![/] {plain(line)}", highlight=False, soft_wrap=True)
-    generated = result.steps.stash_generate
-    for line in unmakeable((generated.result if generated else None) or {}):
-        console.print(
-            f"[dim]Stash cannot make: {plain(line)}[/]",
-            highlight=False,
-            soft_wrap=True,
-        )
+    for line in notes(result):
+        console.print(f"[dim]{plain(line)}[/]", highlight=False, soft_wrap=True)
     summary = result.summary
     console.print(
         f"[bold {_COLOURS.get(state, 'white')}]{state}[/]: "

@@ -1,7 +1,7 @@
 """Wording the result of a run: Markdown for Prefect's UI, rows for the terminal."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from stashhog_core.markdown import link, scene_link, text
 from stashhog_core.params import ReviewPlanParams
@@ -62,11 +62,48 @@ _NOTHING: dict[Step, str] = {
 }
 _NOTHING["final_incremental_sync"] = _NOTHING["incremental_sync"]
 _COUNTED_FAILURES = ("failed_items", "failed")
-UNMAKEABLE_HINT = (
-    "Stash is not asked for this media again until the file or Stash's version "
-    "changes, or until a run sets `retryUnmakeable`."
+
+
+class _Notes(NamedTuple):
+    """A list of a result that is no trouble, and still good to know.
+
+    `field` is the list's field in the result, `total` the field that counts it if the
+    list may be cut, `lead` what the terminal says before each line.
+    """
+
+    field: str
+    total: str
+    heading: str
+    hint: str
+    lead: str
+
+
+_NOTES = (
+    _Notes(
+        "waiting",
+        "",
+        "Downloads that wait",
+        "Another program seems to be at work on these downloads. Each run looks at "
+        "them again.",
+        "Waits",
+    ),
+    _Notes(
+        "left_out",
+        "",
+        "Files that were left out",
+        "These files of finished downloads were not taken into the library.",
+        "Left out",
+    ),
+    _Notes(
+        "unmakeable",
+        "unmakeable_count",
+        "Media that Stash cannot make",
+        "Stash is not asked for this media again until the file or Stash's version "
+        "changes, or until a run sets `retryUnmakeable`.",
+        "Stash cannot make",
+    ),
 )
-"""What is said above the list of scenes with media that Stash cannot make."""
+_SHOWN_NOTES = 20
 
 
 def state_name(status: str) -> str:
@@ -277,8 +314,8 @@ def to_markdown(
             "",
             *(f"- {text(line)}" for line in troubles),
         ]
-    generated = report.steps.stash_generate
-    lines += _unmakeable((generated.result if generated else None) or {})
+    for values in _results(report):
+        lines += _notes(values)
     if report.steps.analysis_batches:
         lines += [
             "",
@@ -334,7 +371,8 @@ def job_markdown(job: str, result: Result) -> str:
         f"| {name.replace('_', ' ')} | {text(_short(value))} |"
         for name, value in values.items()
         if value not in (None, [], {}, "")
-        and name not in {"status", "errors", "held", "deferred", "unmakeable"}
+        and name not in {"status", "errors", "held", "deferred"}
+        and name not in {kind.field for kind in _NOTES}
     )
     lines = [f"# {job}: {status}", "", "| | |", "|---|---|", *rows]
     troubles = [f"- {text(put_off(result))}"] if put_off(result) else []
@@ -344,24 +382,39 @@ def job_markdown(job: str, result: Result) -> str:
     ]
     if troubles:
         lines += ["", "## Needs attention", "", *troubles]
-    lines += _unmakeable(values)
+    lines += _notes(values)
     return "\n".join(lines) + "\n"
 
 
-def unmakeable(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each scene of a result with media that Stash cannot make."""
-    shown = values.get("unmakeable", ())
-    for scene in shown:
-        yield f"{scene['item']}: {scene['reason']}"
-    if (more := (values.get("unmakeable_count") or len(shown)) - len(shown)) > 0:
-        yield counted(more, "more scene", "more scenes")
+def notes(report: WorkflowReport) -> Iterator[str]:
+    """Yield a line for all that is no trouble, and still good to know."""
+    for values in _results(report):
+        for kind in _NOTES:
+            for line in _noted(kind, values):
+                yield f"{kind.lead}: {line}"
 
 
-def _unmakeable(values: Mapping[str, Any]) -> list[str]:
-    lines = [f"- {text(line)}" for line in unmakeable(values)]
-    if not lines:
-        return []
-    return ["", "## Media that Stash cannot make", "", UNMAKEABLE_HINT, "", *lines]
+def _results(report: WorkflowReport) -> Iterator[Mapping[str, Any]]:
+    for step in TITLES:
+        result: StepResult | None = getattr(report.steps, step)
+        yield (result.result if result else None) or {}
+
+
+def _noted(kind: _Notes, values: Mapping[str, Any]) -> list[str]:
+    items = values.get(kind.field, ())
+    total = values.get(kind.total) or len(items)
+    lines = [f"{i['item']}: {i['reason']}" for i in items[:_SHOWN_NOTES]]
+    if more := total - len(lines):
+        lines.append(f"{more} more")
+    return lines
+
+
+def _notes(values: Mapping[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for kind in _NOTES:
+        if noted := [f"- {text(line)}" for line in _noted(kind, values)]:
+            lines += ["", f"## {kind.heading}", "", kind.hint, "", *noted]
+    return lines
 
 
 def _short(value: object) -> str:

@@ -379,11 +379,36 @@ def test_media_that_stash_cannot_make_is_listed() -> None:
 
     assert (report.status, report.summary.total_errors) == ("completed", 0)
     assert "Stash cannot make: scene 2: lacks sprite" in shown
-    assert "Stash cannot make: 1 more scene" in shown
+    assert "Stash cannot make: 481 more" in shown
     assert "## Media that Stash cannot make" in markdown
     assert "- scene 2: lacks sprite" in markdown
-    assert "- 1 more scene" in markdown
+    assert "- 481 more" in markdown
     assert "## Needs attention" not in markdown
+
+
+def test_what_waits_and_what_was_left_out_is_named() -> None:
+    """Neither is an error, and neither is hidden: each has its name and its reason."""
+    recorder = Recorder("run")
+    result = DownloadsResult(
+        status="completed",
+        waiting=(ItemFailure(item="Film", reason="Somebody writes to it"),),
+        left_out=(ItemFailure(item="sample.mp4", reason="It is a sample"),),
+    )
+    recorder.completed("process_downloads", result, 1)
+    report = recorder.report()
+    console = Console(record=True, width=100)
+
+    print_result(console, "process_new_scenes", "Completed", report)
+    shown = console.export_text()
+
+    for markdown in (to_markdown(report), job_markdown("process_downloads", result)):
+        assert "## Downloads that wait" in markdown
+        assert "- Film: Somebody writes to it" in markdown
+        assert "## Files that were left out" in markdown
+        assert "- sample.mp4: It is a sample" in markdown
+        assert "## Needs attention" not in markdown
+    assert "Waits: Film: Somebody writes to it" in shown
+    assert "Left out: sample.mp4: It is a sample" in shown
 
 
 def test_batches_that_failed_are_counted_beside_what_was_analyzed() -> None:
