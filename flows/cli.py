@@ -6,6 +6,7 @@ Exit status: 0 done (also with errors in parts, which the report names), 1 faile
 
 import difflib
 from dataclasses import asdict
+from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,10 +45,8 @@ if TYPE_CHECKING:
 EXIT_USAGE = 2
 
 app = typer.Typer(
-    help="StashHog: from finished downloads to tagged scenes.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 app.add_typer(plans_app, name="plans")
 app.add_typer(library_app, name="library")
@@ -55,6 +54,18 @@ app.add_typer(edits_app, name="edits")
 app.command()(push)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def stashhog(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """StashHog: from finished downloads to tagged scenes."""
+    if version:
+        console.print(f"stashhog {metadata.version('stashhog')}", highlight=False)
+        raise typer.Exit
 
 
 def main() -> None:

@@ -1,8 +1,11 @@
 """The terminal: output for people and programs, faults as one sentence."""
 
 import json
+import os
+import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import get_args
 
@@ -310,6 +313,34 @@ def test_migrate_brings_an_empty_database_to_this_version(
     assert "stashhog migrate" in capsys.readouterr().err
     assert stashhog(monkeypatch, "migrate") == 0
     assert stashhog(monkeypatch, "scenes") == 0
+
+
+def test_the_version_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The installed one, without any settings."""
+    monkeypatch.delenv("STASHHOG_DATABASE__URL")
+
+    assert stashhog(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"stashhog {metadata.version('stashhog')}\n"
+
+
+def test_a_shell_completes_commands() -> None:
+    """What a shell with the installed completion asks for is answered."""
+    asked = subprocess.run(
+        [Path(sys.executable).parent / "stashhog"],
+        env=os.environ
+        | {
+            "_STASHHOG_COMPLETE": "complete_bash",
+            "COMP_WORDS": "stashhog pl",
+            "COMP_CWORD": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert asked.stdout == "plans\n"
 
 
 def test_no_plans_is_an_empty_list(
