@@ -56,16 +56,25 @@ app.command()(push)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        console.print(f"stashhog {metadata.version('stashhog')}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
 def stashhog(
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Print the version.")
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=lambda wanted: _print_version(wanted=wanted),
+            help="Print the version.",
+        ),
     ] = False,
 ) -> None:
     """StashHog: from finished downloads to tagged scenes."""
-    if version:
-        console.print(f"stashhog {metadata.version('stashhog')}", highlight=False)
-        raise typer.Exit
 
 
 def main() -> None:
