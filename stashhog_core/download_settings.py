@@ -141,7 +141,8 @@ class QBittorrentSettings(Section):
     password: Password = Field(default=SecretStr(""), description="Web UI password.")
     ca_file: Path | None = Field(
         default=None,
-        description="PEM file of further certificates to trust at qBittorrent.",
+        description="PEM file of the certificates to trust at qBittorrent, in place of "
+        "the usual ones.",
     )
     timeout_seconds: float = Field(
         default=30, gt=0, description="Longest wait for one answer of qBittorrent."
