@@ -27,76 +27,87 @@ class DownloadSettings(Section):
     """Where finished downloads come from and where they go."""
 
     source: Literal["qbittorrent", "folder"] = Field(
-        default="folder", description="Who says what is finished."
+        default="folder",
+        description="How finished downloads are detected: `qbittorrent` or `folder`.",
     )
     folder: Path | None = Field(
-        default=None, description="Watch folder, for the source `folder`."
+        default=None,
+        description="Folder that is watched for finished downloads if the source is "
+        "`folder`.",
     )
     library_root: Path | None = Field(
-        default=None, description="Library folder that downloads are placed in."
+        default=None, description="Library folder into which downloads are placed."
     )
     category: str = Field(
-        default="stash", description="qBittorrent category to take; empty: any."
+        default="stash",
+        description="Category in qBittorrent whose torrents are imported. If empty, "
+        "torrents of every category are imported.",
     )
     sub_categories: bool = Field(
         default=False,
-        description="Also take torrents of categories below that one, such as "
-        "stash/new.",
+        description="Also import torrents of subcategories, such as stash/new.",
     )
     path_map: dict[str, str] = Field(
         default_factory=dict,
-        description="qBittorrent's path prefix to the local one (JSON object).",
+        description="Path prefixes of qBittorrent and the local folders that they "
+        'stand for (JSON object), such as {"/downloads": "/mnt/downloads"}.',
     )
     place: PlacePolicy = Field(
         default="hardlink_or_copy",
-        description="How a file gets into the library: hardlink, hardlink_or_copy (a "
-        "link, else a clone, else a copy), reflink (a clone, else a copy) or copy.",
+        description="How a file is placed in the library: hardlink, hardlink_or_copy "
+        "(a hard link if possible, else a reflink, else a copy), reflink (a reflink "
+        "if possible, else a copy) or copy.",
     )
     layout: str = Field(
         default="{name}",
-        description="A download's place in the library, of {category}, {name} and "
-        "{hash}, such as {category}/{name}.",
+        description="Relative path of a download in the library, made of {category}, "
+        "{name} and {hash}, such as {category}/{name}. The last part must contain "
+        "{name}.",
     )
     file_mode: str | None = Field(
         default=None,
         pattern="^0?[0-7]{3}$",
-        description="Permissions of copied files, such as 664; none: the download's.",
+        description="Permissions of copied files, such as 664. If empty, a copy gets "
+        "the permissions of the download.",
     )
     folder_mode: str | None = Field(
         default=None,
         pattern="^[0-7]{3,4}$",
-        description="Permissions of new library folders, such as 2775; none: the "
-        "system's.",
+        description="Permissions of new library folders, such as 2775. If empty, the "
+        "system's default applies.",
     )
     group: str | None = Field(
         default=None,
         min_length=1,
-        description="Group of copied files and new library folders; none: the "
-        "system's.",
+        description="Group that owns copied files and new library folders. If empty, "
+        "the system's default applies.",
     )
     minimum_length_seconds: float = Field(
         default=0,
         ge=0,
-        description="Shorter videos are left out; 0: none is.",
+        description="Minimum length of a video in seconds. 0 accepts every video.",
     )
     junk_patterns: tuple[str, ...] = Field(
         default=(),
-        description="Names of files and folders to leave out besides samples and "
-        "junk, such as *proof* (JSON list).",
+        description="Name patterns of additional files and folders to leave out, such "
+        "as *proof* (JSON list). Samples are always left out.",
     )
     settle_seconds: float = Field(
         default=5,
         ge=0,
-        description="A watched file counts as finished when size and time did not "
-        "change for so long.",
+        description="Quiet period in seconds: a file in the watch folder counts as "
+        "finished once its size and times have not changed for this long.",
     )
     max_tries: int = Field(
-        default=8, ge=1, description="Tries for a failing file before it is blocked."
+        default=8,
+        ge=1,
+        description="Number of failed tries after which a file is blocked.",
     )
     reserve_bytes: int = Field(
         default=500_000_000,
         ge=0,
-        description="Space that copying into the library leaves free.",
+        description="Free space in bytes that copying must leave on the library's "
+        "disk.",
     )
 
     @field_validator("layout")
@@ -137,48 +148,62 @@ class QBittorrentSettings(Section):
     url: Annotated[Address, BeforeValidator(_with_scheme)] = Field(
         default="http://localhost:8080", description="Address of qBittorrent's Web UI."
     )
-    username: str = Field(default="admin", description="Web UI user.")
-    password: Password = Field(default=SecretStr(""), description="Web UI password.")
+    username: str = Field(
+        default="admin", description="User name for qBittorrent's Web UI."
+    )
+    password: Password = Field(
+        default=SecretStr(""), description="Password for qBittorrent's Web UI."
+    )
     ca_file: Path | None = Field(
         default=None,
-        description="PEM file of the certificates to trust at qBittorrent, in place of "
-        "the usual ones.",
+        description="PEM file of the certificates to trust when StashHog connects to "
+        "qBittorrent. These certificates replace the system's default ones.",
     )
     timeout_seconds: float = Field(
-        default=30, gt=0, description="Longest wait for one answer of qBittorrent."
+        default=30,
+        gt=0,
+        description="Maximum time to wait for one answer of qBittorrent, in seconds.",
     )
     required_tags: tuple[Tag, ...] = Field(
-        default=(), description="Tags a torrent must all have (JSON list)."
+        default=(),
+        description="Tags that a torrent must have to be imported (JSON list). A "
+        "torrent must have all of these tags.",
     )
     refused_tags: tuple[Tag, ...] = Field(
-        default=(), description="Tags that keep a torrent from being taken (JSON list)."
+        default=(),
+        description="Tags that exclude a torrent from the import (JSON list).",
     )
     save_paths: tuple[str, ...] = Field(
         default=(),
-        description="Save paths to take torrents from, with all below, as qBittorrent "
-        "names them (JSON list); none: any.",
+        description="Save paths, as qBittorrent names them, whose torrents are "
+        "imported, including all folders below (JSON list). If empty, torrents of "
+        "every save path are imported.",
     )
     done_tag: Tag = Field(
-        default="synced", description="Tag of torrents that are in the library."
+        default="synced",
+        description="Tag that StashHog gives to torrents whose files are in the "
+        "library.",
     )
     failed_tag: Tag = Field(
         default="error_syncing",
-        description="Tag of torrents that failed; taking it away asks for another try.",
+        description="Tag that StashHog gives to torrents whose import failed. Remove "
+        "the tag in qBittorrent to try the import again.",
     )
     post_import_category: str | None = Field(
         default=None,
         # What qBittorrent takes as a category, perhaps below others.
         pattern=r"^[^\\/]+(/[^\\/]+)*$",
-        description="Category a torrent gets once it is in the library; none: it "
-        "keeps its own.",
+        description="Category that a torrent gets once its files are in the library. "
+        "If empty, the torrent keeps its category.",
     )
     clean_up: CleanUp = Field(
         default="none",
-        description="What happens to torrents that are in the library and need not "
-        "seed: none, remove_torrent or remove_torrent_and_files.",
+        description="What happens to torrents whose files are in the library and that "
+        "have reached their seeding limits: none, remove_torrent or "
+        "remove_torrent_and_files.",
     )
     clean_up_limit: int = Field(
-        default=10, ge=1, description="Most torrents removed in one run."
+        default=10, ge=1, description="Maximum number of torrents that one run removes."
     )
 
     @field_validator("failed_tag")

@@ -14,8 +14,9 @@ Timing = Annotated[str, Field(pattern=rf"^(on|off|[1-9]\d*|{_CRON})$")]
 def _schedule(deployment: str, default: str) -> Timing | None:
     field: Timing | None = Field(
         default=None,
-        description=f"{deployment} ({default}): seconds, cron, on or off; none: as it "
-        "is switched in Prefect's UI.",
+        description=f"When {deployment} runs: a number of seconds between runs, a cron "
+        f"schedule, on or off. If empty, Prefect's UI decides; the default there is "
+        f"{default}.",
     )
     return field
 
@@ -31,25 +32,25 @@ class ScheduleSettings(Section):
         default="UTC",
         description="Time zone of the cron schedules below, such as Europe/Berlin. On "
         "days when clocks change, Prefect starts a run of the skipped hour one hour "
-        "early, and no run in the repeated hour. Choose UTC, or an hour that every day "
-        "has once, where that matters.",
+        "early, and starts no run in the repeated hour. If this matters, choose UTC "
+        "or an hour that occurs exactly once every day.",
     )
     auto_stash_sync: Timing | None = _schedule(
-        "auto-stash-sync, its job_interval_seconds", "300"
+        "auto-stash-sync (the daemon's job_interval_seconds)", "300, on"
     )
     process_new_scenes: Timing | None = _schedule(
         "process-new-scenes", "0 4 * * *, off"
     )
     process_downloads: Timing | None = _schedule("process-downloads", "300, off")
-    sync_deep: Timing | None = _schedule("sync-deep", "30 2 * * *")
-    verify_mirror: Timing | None = _schedule("verify-mirror", "0 3 * * *")
+    sync_deep: Timing | None = _schedule("sync-deep", "30 2 * * *, on")
+    verify_mirror: Timing | None = _schedule("verify-mirror", "0 3 * * *, on")
     check_stash_generate: Timing | None = _schedule(
         "check-stash-generate", "0 5 * * 0, off"
     )
     auto_video_analysis: Timing | None = _schedule("auto-video-analysis", "600, off")
     auto_plan_apply: Timing | None = _schedule("auto-plan-apply", "60, off")
     auto_stash_generate: Timing | None = _schedule("auto-stash-generate", "3600, off")
-    cleanup: Timing | None = _schedule("cleanup", "30 3 * * *")
+    cleanup: Timing | None = _schedule("cleanup", "30 3 * * *, on")
 
 
 class NotificationSettings(Section):
@@ -58,9 +59,9 @@ class NotificationSettings(Section):
     blocks: tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")], ...] = (
         Field(
             default=(),
-            description="Prefect blocks that are told of failed runs, as type/name "
-            '(JSON list), such as ["webhook/alerts", "sendgrid-email/me"]; none: '
-            "nobody.",
+            description="Prefect blocks that notify you of failed runs, written as "
+            'type/name (JSON list), such as ["webhook/alerts", "sendgrid-email/me"]. If '
+            "empty, nobody is notified.",
         )
     )
 
@@ -69,23 +70,37 @@ class CleanupSettings(Section):
     """How long history is kept. The newest proofs stay, however old."""
 
     reports_days: int = Field(
-        default=30, ge=2, description="Reports of jobs, and the files of their results."
+        default=30,
+        ge=2,
+        description="Number of days for which job reports and the files of their "
+        "results are kept (at least 2).",
     )
     runs_days: int = Field(
-        default=30, ge=2, description="Runs in Prefect, with their logs and artifacts."
+        default=30,
+        ge=2,
+        description="Number of days for which runs in Prefect are kept, with their "
+        "logs and artifacts (at least 2).",
     )
-    sync_runs_days: int = Field(default=30, ge=1, description="History of syncs.")
+    sync_runs_days: int = Field(
+        default=30,
+        ge=1,
+        description="Number of days for which the history of syncs and of mirror "
+        "checks is kept.",
+    )
     stash_jobs_days: int = Field(
-        default=30, ge=1, description="Notes on jobs of the Stash server that ended."
+        default=30,
+        ge=1,
+        description="Number of days for which records of ended Stash jobs are kept.",
     )
     downloads_days: int = Field(
         default=90,
         ge=1,
-        description="Downloads that arrived in Stash, once their source has them no "
-        "longer.",
+        description="Number of days for which records of imported downloads are kept "
+        "once the download is gone from its source.",
     )
     tagger_results_days: int = Field(
         default=180,
         ge=1,
-        description="What taggers saw in videos that Stash has no longer.",
+        description="Number of days for which tagger results are kept once their "
+        "video is gone from Stash.",
     )

@@ -56,7 +56,9 @@ class DatabaseSettings(Section):
 
     url: SecretStr | None = Field(
         default=None,
-        description="postgresql://user:password@host/name; none: an embedded server.",
+        description="Address of your PostgreSQL database, such as "
+        "postgresql://user:password@host/name. If empty, StashHog runs an embedded "
+        "PostgreSQL server.",
     )
 
 
@@ -64,7 +66,9 @@ class LibrarySettings(Section):
     """The directory scan."""
 
     allowed_scan_roots: tuple[Path, ...] = Field(
-        default=(), description="Folders that may be scanned (JSON list); none: none."
+        default=(),
+        description="Folders that directory scans are allowed to read (JSON list). If "
+        "empty, directory scans are off.",
     )
 
 
@@ -73,8 +77,9 @@ class SyncSettings(Section):
 
     conflicts: Literal["remote_wins", "local_wins", "ask"] = Field(
         default="ask",
-        description="Who wins where a field was edited both here and in Stash: "
-        "remote_wins, local_wins or ask (the local value stays, and is listed).",
+        description="Which value wins if a field was edited both here and in Stash: "
+        "remote_wins, local_wins or ask. With ask, the local value stays and the "
+        "conflict is listed for you to decide.",
     )
 
 
@@ -82,42 +87,58 @@ class AnalysisSettings(Section):
     """Batches and thresholds of the analysis."""
 
     batch_size: int = Field(
-        default=100, ge=1, le=1000, description="Scenes per analysis batch."
+        default=100,
+        ge=1,
+        le=1000,
+        description="Number of scenes in one analysis batch (1 to 1000).",
     )
     parallel_batches: int = Field(
-        default=2, ge=1, le=32, description="Batches that run at a time."
+        default=2,
+        ge=1,
+        le=32,
+        description="Number of analysis batches that run in parallel (1 to 32).",
     )
     confidence_threshold: float = Field(
-        default=0.7, ge=0, le=1, description="Changes below it are not proposed."
+        default=0.7,
+        ge=0,
+        le=1,
+        description="Minimum confidence of a proposed change (0 to 1).",
     )
     create_missing_tags: bool = Field(
         default=True,
-        description="Create tags that Stash lacks when a change needs them.",
+        description="Create a tag in Stash if an approved change needs a tag that "
+        "Stash lacks. If off, such changes are not proposed.",
     )
     auto_approve_trusted: bool = Field(
         default=False,
-        description="Approve new changes whose like people have accepted often enough.",
+        description="Approve a change automatically once reviewers have accepted "
+        "enough similar changes.",
     )
     trust_bound: float = Field(
         default=0.95,
         gt=0,
         lt=1,
-        description="Least share of acceptance, with 95 % certainty, to be trusted.",
+        description="Share of similar changes that reviewers must have accepted, with "
+        "95 % certainty, for automatic approval (between 0 and 1).",
     )
     trust_votes: int = Field(
-        default=20, ge=1, description="Least number of votes to be trusted."
+        default=20,
+        ge=1,
+        description="Minimum number of decisions on similar changes for automatic "
+        "approval.",
     )
     audit_share: float = Field(
         default=0.05,
         ge=0,
         le=1,
-        description="Share of trusted changes that is left to people, by lot.",
+        description="Share of the trusted changes that stay open for reviewers as a "
+        "random sample (0 to 1).",
     )
     technical_tags: dict[str, str] = Field(
         default_factory=dict,
         description="Your names for the technical tags 480p, 720p, 1080p, 1440p, 4k, "
         "8k, portrait, square, 60fps, short, long, silent, hdr, hevc, av1, vp9, vr "
-        "(JSON object); an empty name: never proposed.",
+        "(JSON object). A tag with an empty name is never proposed.",
     )
 
 
@@ -126,13 +147,14 @@ class RunnerSettings(Section):
 
     kind: Literal["threads", "processes", "dask", "ray"] = Field(
         default="threads",
-        description="threads, processes, dask or ray (the last two need a package: "
-        "see docs/runners.md).",
+        description="Where analysis batches and the shards of a directory scan run: "
+        "threads, processes, dask or ray. dask and ray need an additional package, "
+        "see docs/runners.md.",
     )
     address: str | None = Field(
         default=None,
-        description="Of the Dask scheduler or Ray head, such as tcp://host:8786; none: "
-        "a cluster on this machine for each run.",
+        description="Address of the Dask scheduler or the Ray head, such as "
+        "tcp://host:8786. If empty, each run starts a cluster on this machine.",
     )
 
 
@@ -153,7 +175,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(
         default=Path("~/.stashhog"),
-        description="Folder for the embedded database, results and logs.",
+        description="Folder of the embedded database, of results and of logs.",
     )
     stash: StashSettings = StashSettings()
     database: DatabaseSettings = DatabaseSettings()
