@@ -14,9 +14,9 @@ Timing = Annotated[str, Field(pattern=rf"^(on|off|[1-9]\d*|{_CRON})$")]
 def _schedule(deployment: str, default: str) -> Timing | None:
     field: Timing | None = Field(
         default=None,
-        description=f"When {deployment} runs: a number of seconds between runs, a cron "
-        f"schedule, on or off. If empty, Prefect's UI decides; the default there is "
-        f"{default}.",
+        description=f"Schedule of {deployment}: a number of seconds, a cron schedule, "
+        "on or off. If empty, the schedule stays as Prefect's UI shows it; at first it "
+        f"is {default}.",
     )
     return field
 
@@ -36,21 +36,29 @@ class ScheduleSettings(Section):
         "or an hour that occurs exactly once every day.",
     )
     auto_stash_sync: Timing | None = _schedule(
-        "auto-stash-sync (the daemon's job_interval_seconds)", "300, on"
+        "auto-stash-sync (the daemon's job_interval_seconds)", "every 300 seconds"
     )
     process_new_scenes: Timing | None = _schedule(
-        "process-new-scenes", "0 4 * * *, off"
+        "process-new-scenes", "0 4 * * *, switched off"
     )
-    process_downloads: Timing | None = _schedule("process-downloads", "300, off")
-    sync_deep: Timing | None = _schedule("sync-deep", "30 2 * * *, on")
-    verify_mirror: Timing | None = _schedule("verify-mirror", "0 3 * * *, on")
+    process_downloads: Timing | None = _schedule(
+        "process-downloads", "every 300 seconds, switched off"
+    )
+    sync_deep: Timing | None = _schedule("sync-deep", "30 2 * * *")
+    verify_mirror: Timing | None = _schedule("verify-mirror", "0 3 * * *")
     check_stash_generate: Timing | None = _schedule(
-        "check-stash-generate", "0 5 * * 0, off"
+        "check-stash-generate", "0 5 * * 0, switched off"
     )
-    auto_video_analysis: Timing | None = _schedule("auto-video-analysis", "600, off")
-    auto_plan_apply: Timing | None = _schedule("auto-plan-apply", "60, off")
-    auto_stash_generate: Timing | None = _schedule("auto-stash-generate", "3600, off")
-    cleanup: Timing | None = _schedule("cleanup", "30 3 * * *, on")
+    auto_video_analysis: Timing | None = _schedule(
+        "auto-video-analysis", "every 600 seconds, switched off"
+    )
+    auto_plan_apply: Timing | None = _schedule(
+        "auto-plan-apply", "every 60 seconds, switched off"
+    )
+    auto_stash_generate: Timing | None = _schedule(
+        "auto-stash-generate", "every 3600 seconds, switched off"
+    )
+    cleanup: Timing | None = _schedule("cleanup", "30 3 * * *")
 
 
 class NotificationSettings(Section):
@@ -60,8 +68,8 @@ class NotificationSettings(Section):
         Field(
             default=(),
             description="Prefect blocks that notify you of failed runs, written as "
-            'type/name (JSON list), such as ["webhook/alerts", "sendgrid-email/me"]. If '
-            "empty, nobody is notified.",
+            'type/name (JSON list), such as ["webhook/alerts", "sendgrid-email/me"]. '
+            "If empty, nobody is notified.",
         )
     )
 
