@@ -48,31 +48,43 @@ class StashScanParams(StashJobParams):
 
     paths: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         default=None,
-        description="Paths on the Stash server; none: STASHHOG_STASH__SCAN_PATHS, "
-        'which is ["/data"] by default.',
+        description="Paths on the Stash server to scan. If empty, "
+        'STASHHOG_STASH__SCAN_PATHS applies ("/data" by default).',
     )
-    rescan: bool = Field(default=False, description="Also files already known.")
-    scan_generate_covers: bool = Field(default=True, description="Covers.")
-    scan_generate_previews: bool = Field(default=True, description="Preview videos.")
+    rescan: bool = Field(
+        default=False,
+        description="Also scan files that Stash already knows. Default: off.",
+    )
+    scan_generate_covers: bool = Field(
+        default=True, description="Generate covers. Default: on."
+    )
+    scan_generate_previews: bool = Field(
+        default=True, description="Generate preview videos. Default: on."
+    )
     scan_generate_image_previews: bool = Field(
-        default=False, description="Animated image previews."
+        default=False, description="Generate animated image previews. Default: off."
     )
-    scan_generate_sprites: bool = Field(default=True, description="Timeline sprites.")
-    scan_generate_phashes: bool = Field(default=True, description="Perceptual hashes.")
+    scan_generate_sprites: bool = Field(
+        default=True, description="Generate timeline sprites. Default: on."
+    )
+    scan_generate_phashes: bool = Field(
+        default=True, description="Generate perceptual hashes. Default: on."
+    )
     scan_generate_thumbnails: bool = Field(
-        default=False, description="Thumbnails of images."
+        default=False, description="Generate thumbnails of images. Default: off."
     )
     scan_generate_clip_previews: bool = Field(
-        default=False, description="Previews of image clips."
+        default=False, description="Generate previews of image clips. Default: off."
     )
     min_mod_time: AwareDatetime | None = Field(
         default=None,
-        description="Only files changed since then (Stash's filter.minModTime), such "
-        "as 2026-11-21T04:00:00Z.",
+        description="Scan only files that were modified after this time (Stash's "
+        "filter.minModTime), such as 2026-11-21T04:00:00Z.",
     )
     server: ServerName | None = Field(
         default=None,
-        description="A further Stash server, by its name in STASHHOG_STASH__SERVERS.",
+        description="Name of an additional Stash server in STASHHOG_STASH__SERVERS. "
+        "If empty, the job uses your main Stash server.",
     )
 
 
@@ -93,97 +105,138 @@ class StashGenerateParams(StashJobParams):
     scene_ids: SceneIds | None = Field(
         default=None,
         alias="sceneIDs",
-        description="Scenes; none: all scenes without generated media.",
+        description="Ids of the scenes to generate for. If empty, all scenes without "
+        "generated media are selected.",
     )
     marker_ids: SceneIds | None = Field(
         default=None,
         alias="markerIDs",
-        description="Markers; with no scenes named, nothing but these.",
+        description="Ids of markers to generate for. If no scenes are named, only "
+        "these markers are selected.",
     )
-    covers: bool = Field(default=True, description="Scene covers.")
-    sprites: bool = Field(default=True, description="Timeline sprites and VTT.")
-    previews: bool = Field(default=True, description="Preview videos.")
-    image_previews: bool = Field(default=False, description="Animated previews (WebP).")
-    markers: bool = Field(default=True, description="Marker videos.")
+    covers: bool = Field(
+        default=True, description="Generate scene covers. Default: on."
+    )
+    sprites: bool = Field(
+        default=True,
+        description="Generate timeline sprites with their VTT file. Default: on.",
+    )
+    previews: bool = Field(
+        default=True, description="Generate preview videos. Default: on."
+    )
+    image_previews: bool = Field(
+        default=False, description="Generate animated previews (WebP). Default: off."
+    )
+    markers: bool = Field(
+        default=True, description="Generate marker videos. Default: on."
+    )
     marker_image_previews: bool = Field(
-        default=False, description="Animated marker previews (WebP)."
+        default=False,
+        description="Generate animated marker previews (WebP). Default: off.",
     )
-    marker_screenshots: bool = Field(default=True, description="Marker screenshots.")
-    transcodes: bool = Field(default=False, description="Transcode for browsers.")
+    marker_screenshots: bool = Field(
+        default=True, description="Generate marker screenshots. Default: on."
+    )
+    transcodes: bool = Field(
+        default=False,
+        description="Transcode videos that browsers cannot play. Default: off.",
+    )
     force_transcodes: bool = Field(
-        default=False, description="Transcode even what browsers can play."
+        default=False,
+        description="Also transcode videos that browsers can play. Default: off.",
     )
-    phashes: bool = Field(default=True, description="Perceptual hashes.")
+    phashes: bool = Field(
+        default=True, description="Generate perceptual hashes. Default: on."
+    )
     interactive_heatmaps_speeds: bool = Field(
-        default=False, description="Heatmaps of interactive scenes."
+        default=False,
+        description="Generate heatmaps of interactive scenes. Default: off.",
     )
-    clip_previews: bool = Field(default=True, description="Previews of image clips.")
-    image_thumbnails: bool = Field(default=True, description="Thumbnails of images.")
+    clip_previews: bool = Field(
+        default=True, description="Generate previews of image clips. Default: on."
+    )
+    image_thumbnails: bool = Field(
+        default=True, description="Generate thumbnails of images. Default: on."
+    )
     overwrite: bool = Field(
         default=False,
-        description="Replace existing media. A cover whose file was removed from "
-        "Stash's disk is only made again with this option.",
+        description="Replace existing media. This option is also needed to make a "
+        "cover again whose file was removed from Stash's disk. Default: off.",
     )
     incremental: bool = Field(
         default=False,
-        description="Check every scene, and mark the complete ones, after each Stash "
-        "job. Otherwise scenes are marked once all Stash jobs of the run have ended "
-        "well.",
+        description="Check every scene after each Stash job, and mark the complete "
+        "scenes at once. If off, scenes are marked once all Stash jobs of the run "
+        "have succeeded. Default: off.",
     )
     retry_unmakeable: bool = Field(
         default=False,
         description="Also ask again for media that Stash could not make of the same "
-        "file before.",
+        "file before. Default: off.",
     )
-    preview_segments: int = Field(default=12, ge=1, description="Preview segments.")
+    preview_segments: int = Field(
+        default=12,
+        ge=1,
+        description="Number of segments in a preview video, at least 1; default 12.",
+    )
     preview_segment_duration: float = Field(
-        default=0.75, gt=0, description="Seconds per preview segment."
+        default=0.75,
+        gt=0,
+        description="Length of each preview segment in seconds, more than 0; default "
+        "0.75.",
     )
     preview_exclude_start: str = Field(
         default="0",
         pattern=r"^\d+(\.\d+)?%?$",
-        description="Left out at the start: seconds, or per cent as in 2%.",
+        description="Part to leave out of previews at the start of the video, in "
+        "seconds or per cent, such as 2%. Default: 0.",
     )
     preview_exclude_end: str = Field(
         default="0",
         pattern=r"^\d+(\.\d+)?%?$",
-        description="Left out at the end: seconds, or per cent as in 2%.",
+        description="Part to leave out of previews at the end of the video, in "
+        "seconds or per cent, such as 2%. Default: 0.",
     )
     preview_preset: PreviewPreset = Field(
-        default="slow", description="Encoding preset of previews."
+        default="slow", description="Encoding preset of preview videos; default slow."
     )
     profile: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
-        description="Named parameter set: quick, full or one of "
-        "STASHHOG_STASH__GENERATE_PROFILES; what is set here goes before it.",
+        description="Name of a parameter set: quick, full or one of "
+        "STASHHOG_STASH__GENERATE_PROFILES. Parameters that you set here override the "
+        "parameter set.",
     )
     only_missing: bool = Field(
         default=False,
-        description="Make for each scene only what check_stash_generate found missing.",
+        description="Generate for each scene only the media that check_stash_generate "
+        "found missing. Default: off.",
     )
     chunk_size: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="Scenes per Stash job, one job after the other; none: one job for "
-        "all.",
+        description="Number of scenes per Stash job, at least 1; the jobs run one "
+        "after the other. If empty, one Stash job generates for all scenes.",
     )
     order: Literal["id", "newest", "given"] = Field(
         default="id",
-        description="Which scenes come first in a chunked run: by id, the newest, or "
-        "as they are named.",
+        description="Which scenes come first if chunkSize is set: id (lowest id), "
+        "newest, or given (the order of sceneIDs). Default: id.",
     )
     when_idle: bool = Field(
         default=False,
-        description="Start each Stash job only when Stash has nothing else to do.",
+        description="Start each Stash job only when Stash has no other job. Default: "
+        "off.",
     )
     allowed_hours: str | None = Field(
         default=None,
         pattern=HOURS,
-        description="Start Stash jobs only at these hours of this machine's clock, "
-        "such as 22:00-06:30; a job under way goes on.",
+        description="Hours of this machine's clock in which Stash jobs may start, "
+        "such as 22:00-06:30. A running Stash job continues after these hours. If "
+        "empty, Stash jobs may start at any time.",
     )
     server: ServerName | None = Field(
         default=None,
-        description="A further Stash server, by its name in STASHHOG_STASH__SERVERS.",
+        description="Name of an additional Stash server in STASHHOG_STASH__SERVERS. "
+        "If empty, the job uses your main Stash server.",
     )
 
 
@@ -191,24 +244,41 @@ class CheckStashGenerateParams(StashJobParams):
     """Which media `check_stash_generate` looks for, and of which scenes."""
 
     scene_ids: SceneIds | None = Field(
-        default=None, alias="sceneIDs", description="Scenes; none: all in Stash."
+        default=None,
+        alias="sceneIDs",
+        description="Ids of the scenes to check. If empty, all scenes in Stash are "
+        "checked.",
     )
-    covers: bool = Field(default=True, description="Scene covers.")
-    sprites: bool = Field(default=True, description="Timeline sprites and VTT.")
-    previews: bool = Field(default=True, description="Preview videos.")
-    image_previews: bool = Field(default=False, description="Animated previews (WebP).")
-    markers: bool = Field(default=True, description="Marker videos.")
+    covers: bool = Field(default=True, description="Check scene covers. Default: on.")
+    sprites: bool = Field(
+        default=True,
+        description="Check timeline sprites with their VTT file. Default: on.",
+    )
+    previews: bool = Field(
+        default=True, description="Check preview videos. Default: on."
+    )
+    image_previews: bool = Field(
+        default=False, description="Check animated previews (WebP). Default: off."
+    )
+    markers: bool = Field(default=True, description="Check marker videos. Default: on.")
     marker_image_previews: bool = Field(
-        default=False, description="Animated marker previews (WebP)."
+        default=False,
+        description="Check animated marker previews (WebP). Default: off.",
     )
-    marker_screenshots: bool = Field(default=True, description="Marker screenshots.")
-    phashes: bool = Field(default=True, description="Perceptual hashes.")
+    marker_screenshots: bool = Field(
+        default=True, description="Check marker screenshots. Default: on."
+    )
+    phashes: bool = Field(
+        default=True, description="Check perceptual hashes. Default: on."
+    )
     recheck: bool = Field(
         default=False,
-        description="Also scenes that were complete and have not changed since.",
+        description="Also check scenes that were complete at the last check and have "
+        "not changed since. Default: off.",
     )
     server: ServerName | None = Field(
         default=None,
-        description="A further Stash server, by its name in STASHHOG_STASH__SERVERS: "
-        "it is only looked at, nothing is marked.",
+        description="Name of an additional Stash server in STASHHOG_STASH__SERVERS. "
+        "Scenes of an additional server are checked, but not marked. If empty, the "
+        "job uses your main Stash server.",
     )
