@@ -260,12 +260,12 @@ def test_the_parameters_of_a_job_are_listed(
     rows = json.loads(capsys.readouterr().out)
 
     assert "batch_size │ integer from 1 to" in table
-    assert "│ Scenes per" in table
+    assert "│ Number of scenes" in table
     assert rows[0] == {
         "name": "exclude_small_vids",
         "type": "true or false",
         "default": "false",
-        "description": "Leave out videos shorter than 30 seconds.",
+        "description": "Leave out videos shorter than 30 seconds. Default: off.",
     }
 
 
