@@ -116,9 +116,11 @@ def run_flow(
         _require_api(settings)
         # Prefect is slow to import, and reads the environment when it is.
         flow = getattr(importlib.import_module(f"flows.{job}"), job)
+        from flows._outcome import result_of
+
         with _told_of_progress(display):
             state = flow(**values, return_state=True)
-    return state.name, state.result(raise_on_failure=False)
+    return state.name, result_of(state)
 
 
 def _require_api(settings: Settings) -> None:

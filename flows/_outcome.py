@@ -11,13 +11,19 @@ import flows._starting  # noqa: F401 - it ends runs cancelled before they began
 from stashhog_core.errors import Deferred
 from stashhog_core.report import run_name, state_name
 from stashhog_core.results import CancelledResult, Result
-from stashhog_core.workflow import deferred_result, put_off, status_of
+from stashhog_core.workflow import (
+    JobDeferred,
+    JobFailed,
+    deferred_result,
+    put_off,
+    status_of,
+)
 from tasks._names import name_run
 from tasks._progress import workflow_progress
 from tasks._runtime import run_services
 from tasks.report import keep_report, while_ending
 
-__all__ = ["final_state", "run_id", "run_one"]
+__all__ = ["final_state", "result_of", "run_id", "run_one"]
 
 _FAILED = {"failed", "timeout", "deferred"}
 
@@ -72,9 +78,18 @@ def final_state(status: str, result: Result, message: str = "") -> State[Any]:
     """Return the state whose name tells the status; trouble in parts is Completed.
 
     A deferred run is of Prefect's type Failed: it shows red, notifies whoever asked to
-    be told of failures, and can be retried.
+    be told of failures, and can be retried. Prefect raises what a failed state holds,
+    so it holds an error that has the result.
     """
     name = state_name(status)
     if status in _FAILED:
-        return Failed(name=name, message=message or name, data=result)
+        kind = JobDeferred if status == "deferred" else JobFailed
+        error = kind(message or name, result)
+        return Failed(name=name, message=str(error), data=error)
     return Completed(name=name, message=message or None, data=result)
+
+
+def result_of(state: State[Any]) -> Result | BaseException:
+    """Return what a run did, also if it failed, or the error that left no result."""
+    outcome: Result | BaseException = state.result(raise_on_failure=False)
+    return outcome.result if isinstance(outcome, JobFailed) else outcome

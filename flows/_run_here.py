@@ -59,7 +59,7 @@ def run_here(job: str, values: dict[str, Any], *, as_json: bool) -> None:
         print(result.model_dump_json(indent=2))  # noqa: T201 - the asked-for output
     else:
         print_result(console, job, state, result)
-    if state in {"Failed", "Crashed", "Deferred"}:
+    if state in {"Failed", "Crashed", "Deferred", "TimedOut"}:
         raise typer.Exit(EXIT_FAILED)
     if state == "Cancelled":
         raise typer.Exit(EXIT_CANCELLED)

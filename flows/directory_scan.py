@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 
-from flows._outcome import run_one
+from flows._outcome import result_of, run_one
 from flows._parameters import parameters_of
 from stashhog_core.markdown import cells
 from stashhog_core.params import DirectoryScanParams
@@ -25,7 +25,7 @@ def directory_scan(params: DirectoryScanParams) -> State[Any]:
     """
     announce("directory-scan.started", {"path": params.path})
     state = run_one("directory_scan", directory_scan_task, params)
-    result = state.result(raise_on_failure=False)
+    result = result_of(state)
     if not isinstance(result, DirectoryScanResult):
         return state
     counts = result.model_dump(

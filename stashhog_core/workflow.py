@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from stashhog_core.errors import Deferred
+from stashhog_core.errors import Deferred, JobError
 from stashhog_core.results import (
     AnalysisResult,
     BatchResult,
@@ -48,6 +48,20 @@ NO_UNANALYZED_SCENES = "Skipped - No unanalyzed scenes"
 TIME_IS_OVER = "Skipped - Time is over"
 
 _TROUBLE = {"failed", "completed_with_errors", "deferred", "held"}
+
+
+class JobFailed(JobError):  # noqa: N818 - named like the state
+    """A job came to no good end. `result` has what it had done by then."""
+
+    def __init__(self, what: str, result: Result) -> None:
+        super().__init__(what)
+        # Pickling calls the class with these.
+        self.args = (what, result)
+        self.result = result
+
+
+class JobDeferred(JobFailed, Deferred):
+    """A job was put off: a service that it needs is away."""
 
 
 def status_of(result: Result) -> str:

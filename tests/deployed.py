@@ -32,16 +32,21 @@ from stashhog_core.settings import PREFIX
 from stashhog_core.stash.client import StashClient
 
 ROOT = Path(__file__).parents[1]
-JOBS = ("stash_generate", "stash_scan", "process_new_scenes")
+JOBS = (
+    "analysis",
+    "directory_scan",
+    "process_new_scenes",
+    "stash_generate",
+    "stash_scan",
+)
 SERVE = """
+import importlib
 import sys
 from prefect import serve
-from flows.process_new_scenes import process_new_scenes
-from flows.stash_generate import stash_generate
-from flows.stash_scan import stash_scan
+name, *jobs = sys.argv[1:]
 served = [
-    flow.to_deployment(name=sys.argv[1])
-    for flow in (stash_generate, stash_scan, process_new_scenes)
+    getattr(importlib.import_module(f"flows.{job}"), job).to_deployment(name=name)
+    for job in jobs
 ]
 serve(*served, query_seconds=1, print_starting_message=False)
 """
@@ -68,7 +73,7 @@ class Runner:
     def running(self) -> Iterator["Runner"]:
         """Have it run meanwhile."""
         self.folder.mkdir(exist_ok=True)
-        command = [sys.executable, "-c", SERVE, self.name]
+        command = [sys.executable, "-c", SERVE, self.name, *JOBS]
         if self.kind == "worker":
             self._deploy()
             command = [sys.executable, "-m", "prefect", "worker", "start"]

@@ -8,6 +8,7 @@ import pytest
 from prefect.client.schemas.objects import State
 from sqlalchemy import select, text, update
 
+from flows._outcome import result_of
 from flows.process_new_scenes import process_new_scenes
 from sandbox.samples import Sample
 from stashhog_core.analysis.change_records import MAX_ATTEMPTS
@@ -42,7 +43,7 @@ def told() -> Iterator[Told]:
 def run(**parameters: Any) -> tuple[State[Any], WorkflowReport]:
     """Run the flow; return its end state and its report."""
     state = process_new_scenes(**parameters, return_state=True)
-    report = state.result(raise_on_failure=False)
+    report = result_of(state)
     assert isinstance(report, WorkflowReport), report
     return state, report
 

@@ -8,6 +8,7 @@ from prefect.client.schemas.objects import State, StateType
 from sqlalchemy import func, select
 from starlette.responses import PlainTextResponse
 
+from flows._outcome import result_of
 from flows.analysis import analysis
 from flows.process_new_scenes import process_new_scenes
 from flows.sync import sync
@@ -15,6 +16,7 @@ from sandbox.ai_server import AiStandIn, Spans
 from stashhog_core.analysis import ai_client, ai_gate
 from stashhog_core.db.models import JobReport, Scene
 from stashhog_core.db.session import Database
+from stashhog_core.errors import Deferred
 from stashhog_core.results import StepResult, WorkflowReport
 from stashhog_core.settings import get_settings
 from tests.services import Services
@@ -55,7 +57,7 @@ def go_away_after(ai: AiStandIn, videos: int) -> None:
 
 def run(**parameters: Any) -> tuple[State[Any], WorkflowReport]:
     state: Any = process_new_scenes(**parameters, return_state=True)
-    report = state.result(raise_on_failure=False)
+    report = result_of(state)
     assert isinstance(report, WorkflowReport), report
     return state, report
 
@@ -124,6 +126,8 @@ def test_an_analysis_alone_is_deferred(
 
     assert (state.name, state.type) == ("Deferred", StateType.FAILED)
     assert "STASHHOG_AI_SERVER__URL" in (state.message or "")
+    with pytest.raises(Deferred, match="STASHHOG_AI_SERVER__URL"):
+        state.result()
     assert kept_status(database, state) == "deferred"
     assert unanalyzed(database) == len(services.readable)
     ai.start()

@@ -1,0 +1,90 @@
+"""Runs that come to no good end: what they hand back, keep and say."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.process_new_scenes import process_new_scenes
+from stashhog_core.errors import Deferred, JobError
+from stashhog_core.results import AnalysisResult, WorkflowReport
+from stashhog_core.settings import get_settings
+from stashhog_core.workflow import JobDeferred, JobFailed
+from tests.deployed import Runner, processes_of, wait_until
+from tests.services import Services
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def set_to(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(f"STASHHOG_{name}", value)
+    get_settings.cache_clear()
+
+
+def test_a_failed_state_raises_our_error_and_gives_the_result(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says what failed, holds the report, and travels between processes."""
+    set_to(monkeypatch, DOWNLOADS__FOLDER=str(services.downloads / "none"))
+
+    state: Any = process_new_scenes(return_state=True)
+
+    with pytest.raises(JobError, match="STASHHOG_DOWNLOADS__FOLDER") as raised:
+        state.result()
+    error = state.result(raise_on_failure=False)
+    assert isinstance(error, JobFailed)
+    assert isinstance(error.result, WorkflowReport)
+    assert error.result.status == "failed"
+    assert raised.value is error
+    with pytest.raises(JobFailed):
+        process_new_scenes()
+
+
+def test_errors_with_a_result_survive_pickling() -> None:
+    """Other processes get the error with all that it holds."""
+    result = AnalysisResult(status="completed_with_errors", deferred="away")
+
+    for kind in (JobFailed, JobDeferred):
+        error = pickle.loads(pickle.dumps(kind("Deferred - away", result)))  # noqa: S301
+        assert (type(error), str(error)) == (kind, "Deferred - away")
+        assert error.result == result
+    assert issubclass(JobDeferred, Deferred)
+
+
+def test_no_failed_run_leaves_a_traceback(
+    services: Services,
+    session_worker: Runner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a worker: one sentence says why, in its own log and in Prefect's."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    set_to(
+        monkeypatch,
+        DOWNLOADS__FOLDER=str(services.downloads / "none"),
+        LIBRARY__ALLOWED_SCAN_ROOTS=json.dumps([str(folder)]),
+    )
+    session_worker.configure()
+    log = session_worker.folder / "log"
+    before = log.stat().st_size
+
+    failed = session_worker.start("process_new_scenes")
+    timed_out = session_worker.start(
+        "directory_scan", path=str(folder), timeout_seconds=0.001, workers=1
+    )
+    refused = session_worker.start("directory_scan", path=str(tmp_path))
+    for run, state, why in (
+        (failed, "Failed", "correct STASHHOG_DOWNLOADS__FOLDER"),
+        (timed_out, "TimedOut", "TimedOut"),
+        (refused, "Failed", "is not inside an allowed scan root"),
+    ):
+        session_worker.wait_for(run, state)
+        wait_until(lambda run=run: not processes_of(run), f"the end of {run.name}")
+        told = session_worker.warnings(run)
+        assert any(why in line for line in told)
+        assert max(len(line.splitlines()) for line in told) == 1
+    assert "Traceback" not in log.read_bytes()[before:].decode()
