@@ -20,12 +20,12 @@ from stashhog_core.stash_params import MAX_ID
 from stashhog_core.validation import first_problem, shown, typed_value
 
 edits_app = typer.Typer(
-    help="Fields edited here, and not yet in Stash.", no_args_is_help=True
+    help="Local edits of scenes that are not yet in Stash.", no_args_is_help=True
 )
 console = Console()
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SceneId = Annotated[int, typer.Argument(min=1, max=MAX_ID, help="The scene's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+SceneId = Annotated[int, typer.Argument(min=1, max=MAX_ID, help="Id of the scene.")]
 
 
 @contextmanager
@@ -39,11 +39,14 @@ def _database() -> Iterator[Database]:
 @edits_app.command("list")
 def list_all(
     conflicts: Annotated[
-        bool, typer.Option("--conflicts", help="Only what Stash has changed too.")
+        bool,
+        typer.Option(
+            "--conflicts", help="List only edits of fields that Stash has changed too."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the edited fields, and what Stash has instead."""
+    """List the edited fields and the values that Stash has for them."""
     from stashhog_core.sync.local_edits import list_edits
 
     with _database() as database, database.transaction() as session:
@@ -66,9 +69,12 @@ def list_all(
 @edits_app.command("set")
 def set_fields(
     scene_id: SceneId,
-    fields: Annotated[list[str], typer.Argument(help="name=value, JSON or text.")],
+    fields: Annotated[
+        list[str],
+        typer.Argument(help="name=value; the value is JSON or text."),
+    ],
 ) -> None:
-    """Change fields of a scene here; `stashhog edits push` brings them to Stash."""
+    """Edit fields of a scene here; `stashhog edits push` sends the edits to Stash."""
     from stashhog_core.sync.local_edits import edit_scene
     from stashhog_core.sync.scene_edit import SceneEdit
 
@@ -99,9 +105,11 @@ def set_fields(
 @edits_app.command("discard")
 def discard(
     scene_id: SceneId,
-    fields: Annotated[list[str] | None, typer.Argument(help="None: all.")] = None,
+    fields: Annotated[
+        list[str] | None, typer.Argument(help="Fields of the scene; default: all.")
+    ] = None,
 ) -> None:
-    """Give up edits of a scene: Stash's values come back."""
+    """Discard the local edits of a scene and restore Stash's values."""
     from stashhog_core.sync.local_edits import discard_edits
 
     with _database() as database, database.transaction() as session:
@@ -111,9 +119,9 @@ def discard(
 
 @edits_app.command("keep")
 def keep(
-    scene_id: SceneId, field: Annotated[str, typer.Argument(help="The field.")]
+    scene_id: SceneId, field: Annotated[str, typer.Argument(help="Name of the field.")]
 ) -> None:
-    """Decide a conflict for the value here."""
+    """Resolve a conflict in favour of the local value."""
     from stashhog_core.sync.local_edits import keep_local
 
     with _database() as database, database.transaction() as session:
@@ -122,9 +130,12 @@ def keep(
 
 @edits_app.command("push")
 def push(
-    scene_ids: Annotated[list[int] | None, typer.Argument(help="None: all.")] = None,
+    scene_ids: Annotated[
+        list[int] | None,
+        typer.Argument(help="Ids of scenes; default: all edited scenes."),
+    ] = None,
 ) -> None:
-    """Bring the edits to Stash, but for those in conflict."""
+    """Send the local edits to Stash, except edits that are in conflict."""
     from stashhog_core.progress import Progress
     from stashhog_core.stash.client import StashClient
     from stashhog_core.sync.push import push_edits

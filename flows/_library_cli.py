@@ -14,12 +14,14 @@ from stashhog_core.db.models import LibraryFile
 from stashhog_core.report import counted
 from stashhog_core.settings import Settings, get_settings
 
-library_app = typer.Typer(help="Local video files.", no_args_is_help=True)
+library_app = typer.Typer(help="Index of local video files.", no_args_is_help=True)
 console = Console()
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
-Folder = Annotated[str, typer.Argument(help="Folder, inside the allowed scan roots.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Limit = Annotated[int, typer.Option(min=1, help="Maximum number of rows.")]
+Folder = Annotated[
+    str, typer.Argument(help="Folder inside one of the allowed scan roots.")
+]
 
 
 def _use_prefect(settings: Settings) -> None:
@@ -39,10 +41,10 @@ def scan(
     path: Folder,
     timeout_seconds: Annotated[float, typer.Option(min=0.1)] = 300,
     shards: Annotated[
-        int, typer.Option(min=1, max=64, help="Parts that run side by side.")
+        int, typer.Option(min=1, max=64, help="Number of parts that run in parallel.")
     ] = 1,
 ) -> None:
-    """Have a worker scan a folder; prints the run's id at once."""
+    """Let a worker scan a folder, and print the id of the run at once."""
     from stashhog_core.library.roots import resolve_scan_folder
 
     settings = get_settings()
@@ -63,9 +65,12 @@ def scan(
 
 @library_app.command("status")
 def status(
-    run: Annotated[str, typer.Argument(help="The run's id.")], as_json: AsJson = False
+    run: Annotated[str, typer.Argument(help="Id of the run.")], as_json: AsJson = False
 ) -> None:
-    """Say how a scan is: pending, running, complete, failed, timeout or cancelled."""
+    """Show the status of a scan.
+
+    The status is pending, running, complete, failed, timeout or cancelled.
+    """
     settings = get_settings()
     _use_prefect(settings)
     from flows._library_runs import scan_status
@@ -101,20 +106,37 @@ def watch(path: Folder) -> None:
 
 @library_app.command("list")
 def list_library(
-    query: Annotated[str, typer.Argument(help="Words in the path.")] = "",
-    folder: Annotated[str | None, typer.Option(help="Below this folder.")] = None,
+    query: Annotated[
+        str, typer.Argument(help="Words that the path must contain.")
+    ] = "",
+    folder: Annotated[
+        str | None, typer.Option(help="List only files in or below this folder.")
+    ] = None,
     state: Annotated[
         Literal["ok", "unreadable", "pending", "new", "changed", "touched"] | None,
-        typer.Option(help="pending: new, changed or touched."),
+        typer.Option(
+            help="List only files in this state; pending means new, changed or touched."
+        ),
     ] = None,
-    codec: Annotated[str | None, typer.Option(help="Such as h264.")] = None,
-    min_height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
-    min_seconds: Annotated[float | None, typer.Option(help="At least so long.")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="At most so long.")] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="List only videos with this codec, such as h264.")
+    ] = None,
+    min_height: Annotated[
+        int | None, typer.Option(help="Minimum height in pixels.")
+    ] = None,
+    min_seconds: Annotated[
+        float | None, typer.Option(help="Minimum length in seconds.")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Maximum length in seconds.")
+    ] = None,
     hdr: Annotated[bool | None, typer.Option("--hdr/--sdr")] = None,
     in_stash: Annotated[
         bool | None,
-        typer.Option("--in-stash/--not-in-stash", help="Known to Stash by its hash."),
+        typer.Option(
+            "--in-stash/--not-in-stash",
+            help="List only files whose hash Stash has, or has not.",
+        ),
     ] = None,
     limit: Limit = 50,
     as_json: AsJson = False,
@@ -139,9 +161,10 @@ def list_library(
 
 @library_app.command("show")
 def show(
-    file: Annotated[str, typer.Argument(help="Id or path.")], as_json: AsJson = False
+    file: Annotated[str, typer.Argument(help="Id or path of the file.")],
+    as_json: AsJson = False,
 ) -> None:
-    """Show all that is known of a file."""
+    """Show everything that the index holds about a file."""
     from stashhog_core.library.catalogue import find_file
 
     with open_session() as session:
@@ -161,7 +184,9 @@ def duplicates(
     distance: Annotated[
         int | None,
         typer.Option(
-            min=0, max=32, help="Also what looks alike: differing phash bits."
+            min=0,
+            max=32,
+            help="Also find similar videos: phash bits that may differ (0 to 32).",
         ),
     ] = None,
     limit: Limit = 50,
@@ -193,7 +218,10 @@ def duplicates(
 def missing(
     in_stash_only: Annotated[
         bool,
-        typer.Option("--in-stash-only", help="Files of Stash that are not indexed."),
+        typer.Option(
+            "--in-stash-only",
+            help="List files that Stash has and the index does not have.",
+        ),
     ] = False,
     limit: Limit = 50,
     as_json: AsJson = False,

@@ -43,28 +43,47 @@ State = Literal[
     "undone",
 ]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-PlanId = Annotated[int, typer.Argument(min=1, max=MAX_ID, help="The plan's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+PlanId = Annotated[int, typer.Argument(min=1, max=MAX_ID, help="Id of the plan.")]
 Changes = Annotated[
     list[int] | None,
-    typer.Option("--change", "-c", min=1, max=MAX_ID, help="Only this change."),
+    typer.Option(
+        "--change",
+        "-c",
+        min=1,
+        max=MAX_ID,
+        help="Select the change with this id; may be repeated.",
+    ),
 ]
 Scenes = Annotated[
     list[int] | None,
-    typer.Option("--scene", "-s", min=1, max=MAX_ID, help="Only this scene."),
+    typer.Option(
+        "--scene",
+        "-s",
+        min=1,
+        max=MAX_ID,
+        help="Select changes of the scene with this id; may be repeated.",
+    ),
 ]
-FieldName = Annotated[Fields | None, typer.Option("--field", help="Only this field.")]
+FieldName = Annotated[
+    Fields | None, typer.Option("--field", help="Select only changes of this field.")
+]
 Value = Annotated[
-    str | None, typer.Option("--value", help="Only this tag, performer or studio.")
+    str | None,
+    typer.Option(
+        "--value", help="Select only changes of this tag, performer or studio."
+    ),
 ]
-Detector = Annotated[str | None, typer.Option(help="Only what this detector proposed.")]
+Detector = Annotated[
+    str | None, typer.Option(help="Select only changes that this detector proposed.")
+]
 From = Annotated[
     float | None,
     typer.Option(
         "--confidence-from",
         min=0,
         max=1,
-        help="Only those at least so sure.",
+        help="Minimum confidence of the selected changes (0 to 1).",
     ),
 ]
 Below = Annotated[
@@ -73,27 +92,25 @@ Below = Annotated[
         "--confidence-below",
         min=0,
         max=1,
-        help="Only those less sure.",
+        help="Select only changes with a lower confidence than this (0 to 1).",
     ),
 ]
 
 
 Again = Annotated[
     bool,
-    typer.Option(
-        "--again", help="Also decide anew on changes that were decided before."
-    ),
+    typer.Option("--again", help="Also decide on changes that were decided before."),
 ]
 
 
 @app.command("list")
 def list_plans(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 20,
     attention: Annotated[
         bool,
         typer.Option(
             "--attention",
-            help="Only plans with failed changes, which Stash refused in several runs.",
+            help="List only plans with changes that Stash refused in several runs.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -124,11 +141,14 @@ def list_plans(
 def show_plan(
     plan_id: PlanId,
     by_value: Annotated[
-        bool, typer.Option("--by-value", help="One row per value, not per change.")
+        bool,
+        typer.Option(
+            "--by-value", help="Show one row per value instead of one row per change."
+        ),
     ] = False,
     field: FieldName = None,
     state: Annotated[
-        State | None, typer.Option("--state", help="Only changes in this state.")
+        State | None, typer.Option("--state", help="Show only changes in this state.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -242,19 +262,20 @@ def _review(plan_id: int, as_json: bool, **values: Any) -> None:
         console.print(plain(line), highlight=False, soft_wrap=True)
 
 
-app.command("accept", help="Approve the selected open changes; none named: all.")(
+app.command("accept", help="Approve the selected open changes, or all open changes.")(
     _decide("accept")
 )
-app.command("reject", help="Reject the selected open changes, and remember that.")(
-    _decide("reject")
-)
+app.command(
+    "reject",
+    help="Reject the selected open changes and never propose their values again.",
+)(_decide("reject"))
 
 
 @app.command("replace")
 def replace(
     plan_id: PlanId,
-    value: Annotated[str, typer.Argument(help="The proposed name.")],
-    by: Annotated[str, typer.Argument(help="The existing name to propose instead.")],
+    value: Annotated[str, typer.Argument(help="Proposed name.")],
+    by: Annotated[str, typer.Argument(help="Existing name to propose instead.")],
     field: FieldName = None,
     scene: Scenes = None,
     change: Changes = None,
@@ -277,8 +298,8 @@ def replace(
 @app.command("edit")
 def edit(
     plan_id: PlanId,
-    change_id: Annotated[int, typer.Argument(min=1, help="The change.")],
-    text: Annotated[str, typer.Argument(help="The text to propose instead.")],
+    change_id: Annotated[int, typer.Argument(min=1, help="Id of the change.")],
+    text: Annotated[str, typer.Argument(help="Text to propose instead.")],
 ) -> None:
     """Edit a proposed title, details or date."""
     from stashhog_core.analysis.replacing import edit_text
@@ -290,7 +311,7 @@ def edit(
 
 @app.command("cancel")
 def cancel(plan_id: PlanId) -> None:
-    """Close a plan; what it proposed may be proposed again."""
+    """Cancel a plan. Later plans may propose its values again."""
     from stashhog_core.analysis.review import cancel as close
 
     with open_session() as session:
@@ -305,12 +326,12 @@ def apply(
     retry: Annotated[
         bool,
         typer.Option(
-            "--retry", help="Also try failed changes again, refused in several runs."
+            "--retry", help="Also try changes again that Stash refused in several runs."
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the approved changes of a plan to Stash."""
+    """Apply the approved changes of a plan to Stash."""
     values = {
         "plan_id": plan_id,
         "change_ids": tuple(change) if change else None,
@@ -322,20 +343,25 @@ def apply(
 @app.command("undo")
 def undo(
     plan_id: Annotated[
-        int | None, typer.Argument(min=1, help="The plan; none: any.")
+        int | None, typer.Argument(min=1, help="Id of the plan; default: all plans.")
     ] = None,
     change: Changes = None,
-    scene: Annotated[int | None, typer.Option(min=1, help="Of this scene.")] = None,
+    scene: Annotated[
+        int | None, typer.Option(min=1, help="Undo only changes of this scene.")
+    ] = None,
     detector: Detector = None,
     detector_version: Annotated[
-        str | None, typer.Option(help="Only by this version of the detector.")
+        str | None,
+        typer.Option(
+            help="Undo only changes that this version of the detector proposed."
+        ),
     ] = None,
     remember: Annotated[
-        bool, typer.Option("--remember", help="Never propose them again.")
+        bool, typer.Option("--remember", help="Never propose the undone values again.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take applied changes back; what was changed since is left alone."""
+    """Undo applied changes, except values that were changed in Stash since."""
     values = {
         "plan_id": plan_id,
         "scene_id": scene,
@@ -374,11 +400,13 @@ def trust(as_json: AsJson = False) -> None:
 
 @app.command("unknown-names")
 def unknown(
-    least: Annotated[int, typer.Option(min=1, help="In so many scenes.")] = 2,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    least: Annotated[
+        int, typer.Option(min=1, help="Minimum number of scenes with the name.")
+    ] = 2,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List names of people in titles and paths that Stash lacks; none is created."""
+    """List names of people in titles and paths that Stash does not have."""
     from stashhog_core.analysis.known_names import known_names
     from stashhog_core.analysis.unknown_names import unknown_names
 
@@ -398,7 +426,7 @@ def unknown(
 @app.command("export")
 def export(
     plan_id: PlanId,
-    file: Annotated[Path, typer.Argument(help="Where to: .csv or .json.")],
+    file: Annotated[Path, typer.Argument(help="File to write: .csv or .json.")],
 ) -> None:
     """Write a plan to a file, to be reviewed in a spreadsheet or by a program."""
     from stashhog_core.analysis.exchange import export_plan
@@ -424,7 +452,7 @@ def export(
 @app.command("import")
 def import_(
     plan_id: PlanId,
-    file: Annotated[Path, typer.Argument(help="An exported file with decisions.")],
+    file: Annotated[Path, typer.Argument(help="Exported file with your decisions.")],
     again: Annotated[
         bool,
         typer.Option(

@@ -9,17 +9,25 @@ from flows._run_here import console
 
 def push(
     deployment: Annotated[
-        str, typer.Argument(help="Such as process_downloads/process-downloads.")
+        str,
+        typer.Argument(help="Deployment, such as process_downloads/process-downloads."),
     ],
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", "-p", help="name=value; the value may be JSON."),
+        typer.Option(
+            "--param",
+            "-p",
+            help="Parameter as name=value; the value may be JSON. May be repeated.",
+        ),
     ] = None,
     delay: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for further calls.")
+        float,
+        typer.Option(
+            min=0, help="Seconds to wait for more calls, which then share one run."
+        ),
     ] = 10,
 ) -> None:
-    """Have a deployment run soon; calls that come together are one run."""
+    """Start a run of a deployment soon; calls within a short time share one run."""
     from flows._push import push as push_run
     from flows.cli import parse_parameters
 
