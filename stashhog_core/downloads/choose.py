@@ -1,7 +1,9 @@
 """Which files of a download go into the library."""
 
+import bisect
 import fnmatch
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -50,7 +52,7 @@ class Choice:
         left_out: Samples, junk, and everything Stash has no use for.
         samples: Those of the files left out that would be taken by another name.
         is_packed: The archives hold the main content: the videos are too small to be
-            what comes out of them.
+            what comes out of them, or too few.
     """
 
     take: tuple[SourceFile, ...]
@@ -79,7 +81,7 @@ def choose(
     take: list[SourceFile] = []
     short: list[SourceFile] = []
     archives, left_out, samples, left_samples = [], [], [], []
-    longest = video_bytes = 0
+    videos: list[int] = []
     patterns = [pattern.lower() for pattern in junk_patterns]
     for file in files:
         path = file.relative_path.lower()
@@ -90,8 +92,7 @@ def choose(
             if _is_called_sample(path):
                 samples.append(file)
                 continue
-            video_bytes += file.size_bytes
-            longest = max(longest, file.size_bytes)
+            videos.append(file.size_bytes)
             if _is_short(file, duration_seconds, shortest_seconds):
                 short.append(file)
             else:
@@ -103,14 +104,14 @@ def choose(
         else:
             left_out.append(file)
     archive_bytes = sum(file.size_bytes for file in archives)
-    longest = max(longest, archive_bytes)
+    longest = max([*videos, archive_bytes])
     for file in samples:
         # A sample is one only beside the real thing.
         if file.size_bytes <= longest * _LARGEST_SAMPLE:
             left_out.append(file)
             left_samples.append(file)
             continue
-        video_bytes += file.size_bytes
+        videos.append(file.size_bytes)
         if _is_short(file, duration_seconds, shortest_seconds):
             short.append(file)
         else:
@@ -121,7 +122,8 @@ def choose(
         tuple(short),
         tuple(left_out),
         tuple(left_samples),
-        is_packed=bool(archives) and video_bytes < archive_bytes * _UNPACKED,
+        is_packed=sum(videos) < archive_bytes * _UNPACKED
+        or not _are_unpacked(archives, videos),
     )
 
 
@@ -133,6 +135,37 @@ def is_archive(path: str) -> bool:
 def archive_stem(name: str) -> str:
     """Return the name of an archive without what makes it one, or a part of one."""
     return _ARCHIVE_ENDING.sub("", name)
+
+
+def _are_unpacked(archives: Sequence[SourceFile], videos: Sequence[int]) -> bool:
+    """Tell whether each archive has videos of its size for itself.
+
+    Of twenty episodes, nineteen that were unpacked do not stand for the last one. An
+    archive that is small beside the largest file holds extras.
+
+    Args:
+        archives: The parts of all of them.
+        videos: Sizes in bytes.
+    """
+    sizes: Counter[str] = Counter()
+    for file in archives:
+        sizes[archive_stem(file.relative_path).casefold()] += file.size_bytes
+    left = sorted(videos)
+    extras_bytes = _LARGEST_SAMPLE * max([*left, *sizes.values()], default=0)
+    for size in sorted(sizes.values(), reverse=True):
+        if size <= extras_bytes:
+            break
+        wanted = size * _UNPACKED
+        fitting = bisect.bisect_left(left, wanted)
+        if fitting < len(left):
+            del left[fitting]
+            continue
+        # Several videos came out of it.
+        while left and wanted > 0:
+            wanted -= left.pop(0)
+        if wanted > 0:
+            return False
+    return True
 
 
 def is_video(file: SourceFile) -> bool:

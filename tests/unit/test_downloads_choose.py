@@ -106,6 +106,20 @@ def test_a_sample_is_far_smaller_than_what_it_is_of() -> None:
         pytest.param({"a.rar": 900, "a.mp4": 810}, False, id="unpacked"),
         pytest.param({"a.r00": 900, "a.rar": 9, "a.mp4": 900}, False, id="parts"),
         pytest.param({"a.rar": 900, "b.rar": 900, "a.mp4": 950}, True, id="half"),
+        pytest.param(
+            {f"{i}.rar": 900 for i in range(20)} | {f"{i}.mp4": 990 for i in range(19)},
+            True,
+            id="all but one",
+        ),
+        pytest.param(
+            {"a.rar": 900, "b.part1.rar": 500, "b.part2.rar": 500}
+            | {"a.mp4": 900, "c.mp4": 500, "d.mp4": 500},
+            False,
+            id="several in one",
+        ),
+        pytest.param(
+            {"a.rar": 900, "s.rar": 99, "a.mp4": 999}, False, id="with extras"
+        ),
         pytest.param({"subs.zip": 9, "a.mp4": 900}, False, id="extras"),
         pytest.param({"a.rar": 900, "sample/a.mp4": 100}, True, id="sample"),
         pytest.param({"a.mp4": 900}, False, id="no archive"),
