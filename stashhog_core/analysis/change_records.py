@@ -41,9 +41,10 @@ _RECORD = text(
 _BEGIN = text(
     "UPDATE plan_change SET effect = r.effect, error = NULL "
     "FROM jsonb_to_recordset(CAST(:rows AS jsonb)) "
-    "AS r(id bigint, proposed jsonb, effect jsonb) "
+    "AS r(id bigint, proposed jsonb, effect jsonb), analysis_plan "
     "WHERE plan_change.id = r.id AND plan_change.proposed = r.proposed "
-    "AND plan_change.state = 'approved' RETURNING plan_change.id"
+    "AND plan_change.state = 'approved' AND analysis_plan.id = plan_change.plan_id "
+    "AND analysis_plan.state != 'cancelled' RETURNING plan_change.id"
 )
 
 
@@ -213,8 +214,9 @@ def begin_sending(
 ) -> set[int]:
     """Record of changes that they are about to be sent; return those that may be.
 
-    A change that somebody rejected or replaced since it was read is left alone. Nobody
-    decides on the others until it is known what became of them.
+    A change that somebody rejected or replaced since it was read is left alone, and so
+    is each one of a plan that was cancelled since. Nobody decides on the others until
+    it is known what became of them.
     """
     rows = [
         {"id": change.id, "proposed": change.proposed, "effect": intent.effect}
@@ -267,7 +269,7 @@ def finish_applying(session: Session, plan_id: int) -> bool:
         return False
     session.execute(
         update(AnalysisPlan)
-        .where(AnalysisPlan.id == plan_id)
+        .where(AnalysisPlan.id == plan_id, AnalysisPlan.state != "cancelled")
         .values(
             state="applied",
             applied_at=func.coalesce(AnalysisPlan.applied_at, func.now()),

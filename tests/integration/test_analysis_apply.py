@@ -24,7 +24,13 @@ from stashhog_core.analysis.proposals import (
     set_text,
 )
 from stashhog_core.analysis.replacing import replace_value
-from stashhog_core.analysis.review import Selection, approve, reject, remember
+from stashhog_core.analysis.review import (
+    Selection,
+    approve,
+    cancel,
+    reject,
+    remember,
+)
 from stashhog_core.db.models import (
     AnalysisPlan,
     Marker,
@@ -362,6 +368,29 @@ def test_decision_made_while_a_plan_is_applied_counts(
     assert not stash.library[1].tags
     left = "rejected" if doing == "rejected" else "approved"
     assert states(mirror, plan_id) == [left, "applied"]
+
+
+def test_plan_that_is_cancelled_while_it_is_applied_stays_cancelled(
+    mirror: Database,
+) -> None:
+    """What was not sent by then is never sent; what was sent can be undone."""
+
+    class Slow(MemoryStash):
+        def scenes(self, ids: Sequence[int]) -> tuple[list[StashScene], list[int]]:
+            found = super().scenes(ids)
+            if not self.writes:
+                with mirror.transaction() as session:
+                    cancel(session, plan_id)
+            return found
+
+    plan_id = plan_of(mirror, {1: [OUTDOOR, JADE]})
+    stash = Slow(1)
+
+    result = apply(stash, mirror, plan_id)
+
+    assert result.applied == 0
+    assert not stash.writes
+    assert plan_state(mirror, plan_id) == "cancelled"
 
 
 def test_only_the_named_changes(mirror: Database) -> None:
