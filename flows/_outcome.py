@@ -8,14 +8,13 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 import flows._starting  # noqa: F401 - it ends runs cancelled before they began
-from stashhog_core.errors import Deferred
-from stashhog_core.report import run_name, state_name
-from stashhog_core.results import CancelledResult, Result
+from stashhog_core.errors import Deferred, StashHogError, unexpected
+from stashhog_core.report import ending, run_name, state_name
+from stashhog_core.results import CancelledResult, FailedResult, Result
 from stashhog_core.workflow import (
     JobDeferred,
     JobFailed,
     deferred_result,
-    put_off,
     status_of,
 )
 from tasks._names import name_run
@@ -43,7 +42,7 @@ def run_one(
     """Run a task as the whole of a flow, keep its report, and return the end state.
 
     A run that is cancelled keeps a report too, with `cancelled_message` in it; so does
-    one that was deferred, with what it had done by then.
+    one that failed, with the error, or was deferred, with what it had done by then.
     """
     started = datetime.now(UTC)
     with (
@@ -57,7 +56,14 @@ def run_one(
             result = task(*arguments, **options)
         except Deferred as error:
             result = deferred_result(error)
-        except Exception:
+        except Exception as error:
+            words = (
+                str(error) if isinstance(error, StashHogError) else unexpected(error)
+            )
+            failed = FailedResult(error=words)
+            name_run(run_name(job, failed))
+            with while_ending():
+                keep_report(run_id(), job, "failed", started, failed)
             raise
         except BaseException:
             progress.move(0, cancelled_message)
@@ -71,7 +77,7 @@ def run_one(
         # A run that was cut short stays where it was.
         end = 0 if status in _FAILED else 100
         progress.move(end, f"{job} {status.replace('_', ' ')}")
-    return final_state(status, result, put_off(result))
+    return final_state(status, result, ending(result))
 
 
 def final_state(status: str, result: Result, message: str = "") -> State[Any]:

@@ -30,7 +30,8 @@ def auto_stash_sync() -> State[Any]:
         return Completed(name="Skipped", message=NO_PENDING_SCENES)
     logger.info(CREATED, run_id(), pending.count)
     # While it runs, and if it fails, the name is all there is of it in Prefect's lists.
-    name_run(f"sync · {counted(pending.count, 'pending scene', 'pending scenes')}")
+    name = f"sync · {counted(pending.count, 'pending scene', 'pending scenes')}"
+    name_run(name)
     try:
         state = run_one(
             "sync",
@@ -42,6 +43,7 @@ def auto_stash_sync() -> State[Any]:
     except BaseException as error:
         status = "failed" if isinstance(error, Exception) else "cancelled"
         logger.warning(NOT_EXECUTED, status)
+        name_run(name)
         raise
     logger.info(EXECUTED, pending.count)
     return state

@@ -29,7 +29,8 @@ def directory_scan(params: DirectoryScanParams) -> State[Any]:
     if not isinstance(result, DirectoryScanResult):
         return state
     counts = result.model_dump(
-        mode="json", exclude={"errors", "warnings", "path", "duration_seconds"}
+        mode="json",
+        exclude={"errors", "warnings", "path", "listed", "duration_seconds"},
     )
     with display("what the directory scan found"):
         create_table_artifact(

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from stashhog_core.markdown import link, scene_link, text
 from stashhog_core.params import ReviewPlanParams
 from stashhog_core.results import (
+    DirectoryScanResult,
+    FailedResult,
     ImportedDecisions,
     Result,
     ReviewResult,
@@ -129,6 +131,18 @@ def counted(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
 
 
+def ending(result: Result) -> str:
+    """Word how a job ended, for the message of its state; empty if it ended well."""
+    if isinstance(result, DirectoryScanResult) and result.status == "timeout":
+        files = counted(result.pending, "file is", "files are")
+        unlisted = "" if result.listed else "the folder was not listed to its end; "
+        return (
+            f"TimedOut - after {result.duration_seconds:.0f} s: {unlisted}"
+            f"{files} left for the next run"
+        )
+    return put_off(result)
+
+
 def review_in_words(params: ReviewPlanParams, result: ReviewResult) -> Iterator[str]:
     """Yield what a decision on a plan came to, a line for each fact."""
     plan = f"plan {result.plan_id}"
@@ -177,6 +191,8 @@ def run_name(job: str, result: Result) -> str:
 
     A job that does not count stands for itself.
     """
+    if isinstance(result, FailedResult):
+        return f"{job} · failed"
     values = result.model_dump(include={name for name, _, _ in _SUBJECTS})
     if isinstance(result, WorkflowReport):
         values = {"synced_items": result.summary.total_synced_items}

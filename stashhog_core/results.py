@@ -376,6 +376,13 @@ class CancelledResult(Result):
     message: str = ""
 
 
+class FailedResult(Result):
+    """What is kept of a run that failed before its job had a result."""
+
+    status: JobStatus = "failed"
+    error: Reason
+
+
 class DirectoryScanResult(Result):
     """What `directory_scan` found. Counts are files."""
 
@@ -390,6 +397,9 @@ class DirectoryScanResult(Result):
     removed: int = Field(default=0, description="Missing since an earlier run.")
     unreadable: int = 0
     pending: int = Field(default=0, description="Left for the next run.")
+    listed: bool = Field(
+        default=True, description="Whether the whole folder was listed in time."
+    )
     links_skipped: int = Field(
         default=0, description="Symbolic links to folders or out of the allowed roots."
     )

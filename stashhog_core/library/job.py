@@ -302,6 +302,7 @@ class _Scan:
             removed=self._removed,
             unreadable=counts.unreadable,
             pending=pending,
+            listed=self._walk.finished,
             links_skipped=self._walk.links_skipped,
             error_count=counts.errors,
             errors=tuple(counts.failures),

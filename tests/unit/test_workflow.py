@@ -11,6 +11,7 @@ from rich.console import Console
 from flows._terminal import print_result
 from stashhog_core.errors import JobError
 from stashhog_core.report import (
+    ending,
     failures,
     job_markdown,
     run_name,
@@ -487,6 +488,34 @@ def test_removed_torrents_are_shown() -> None:
 def test_status_of_a_result(result: Result, expected: str) -> None:
     """What is put off or held names the end, unless the job did not come to one."""
     assert status_of(result) == expected
+
+
+@pytest.mark.parametrize(
+    ("listed", "pending", "expected"),
+    [
+        (True, 12, "TimedOut - after 300 s: 12 files are left for the next run"),
+        (
+            False,
+            1,
+            "TimedOut - after 300 s: the folder was not listed to its end; 1 file is "
+            "left for the next run",
+        ),
+    ],
+)
+def test_a_timeout_says_after_how_long_and_what_is_left(
+    listed: bool, pending: int, expected: str
+) -> None:
+    """Also when removals wait for a yes: the time comes first."""
+    result = DirectoryScanResult(
+        status="timeout",
+        path="/a",
+        pending=pending,
+        listed=listed,
+        held="too many",
+        duration_seconds=300.2,
+    )
+
+    assert ending(result) == expected
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterType,
+)
 
 from flows.process_new_scenes import process_new_scenes
-from stashhog_core.errors import Deferred, JobError
+from flows.sync import sync
+from stashhog_core.db.models import JobReport
+from stashhog_core.db.session import Database
+from stashhog_core.errors import Deferred, JobError, StashHogError
 from stashhog_core.results import AnalysisResult, WorkflowReport
 from stashhog_core.settings import get_settings
 from stashhog_core.workflow import JobDeferred, JobFailed
@@ -79,7 +88,7 @@ def test_no_failed_run_leaves_a_traceback(
     refused = session_worker.start("directory_scan", path=str(tmp_path))
     for run, state, why in (
         (failed, "Failed", "correct STASHHOG_DOWNLOADS__FOLDER"),
-        (timed_out, "TimedOut", "TimedOut"),
+        (timed_out, "TimedOut", "TimedOut - after 0 s: the folder was not listed"),
         (refused, "Failed", "is not inside an allowed scan root"),
     ):
         session_worker.wait_for(run, state)
@@ -88,3 +97,30 @@ def test_no_failed_run_leaves_a_traceback(
         assert any(why in line for line in told)
         assert max(len(line.splitlines()) for line in told) == 1
     assert "Traceback" not in log.read_bytes()[before:].decode()
+
+
+def test_a_failed_job_alone_keeps_its_report(
+    services: Services, database: Database
+) -> None:
+    """A row, an artifact and a telling name, with the error, as every other run."""
+    services.stash.stop()
+    state: Any = sync(return_state=True)
+    services.stash.start()
+
+    run_id = state.state_details.flow_run_id
+    error = state.result(raise_on_failure=False)
+    assert isinstance(error, StashHogError)
+    with database.transaction() as session:
+        kept = session.get_one(JobReport, str(run_id))
+    assert (kept.job, kept.status) == ("sync", "failed")
+    assert kept.report == {"status": "failed", "error": str(error)}
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(run_id).name == "sync · failed"
+        (report,) = client.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]),
+                type=ArtifactFilterType(any_=["markdown"]),
+            )
+        )
+    assert report.key == "sync-report"
+    assert "Stash cannot be reached" in str(report.data)

@@ -36,14 +36,3 @@ def test_runs_are_named_after_what_they_did(services: Services) -> None:
     items = len(list(services.downloads.iterdir()))
     assert name_of(main) == f"process_new_scenes · {items} items"
     assert name_of(generated).startswith("stash_generate · ")
-
-
-def test_a_run_that_failed_at_once_keeps_the_name_it_was_given(
-    services: Services,
-) -> None:
-    """There is nothing to tell of it but its job, which Prefect shows beside it."""
-    services.stash.stop()
-    state = sync(return_state=True)
-    services.stash.start()
-
-    assert "·" not in name_of(state)
