@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import computed_field
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.plan_writing import AUTOMATIC
+from stashhog_core.analysis.review import being_applied
 from stashhog_core.analysis.wording import (
     attention_in_words,
     change_in_words,
@@ -244,10 +245,12 @@ def _needs_attention() -> ColumnElement[bool]:
 
 
 def unapplied_plan_ids(session: Session) -> list[int]:
-    """Return plans with automatically approved changes not applied yet, oldest first.
+    """Return plans with changes that a run was to apply and did not, oldest first.
 
-    A run that dies between analysing and applying leaves them: its scenes are marked
-    as analysed, so no later analysis would propose these changes again.
+    A run that dies between analysing and applying leaves those that it has approved:
+    its scenes are marked as analysed, so no later analysis would propose these changes
+    again. What people approved is listed only once a run has begun to bring it to
+    Stash, or has tried in vain.
     """
     return list(
         session.scalars(
@@ -255,7 +258,11 @@ def unapplied_plan_ids(session: Session) -> list[int]:
             .join(AnalysisPlan, AnalysisPlan.id == PlanChange.plan_id)
             .where(
                 PlanChange.state == "approved",
-                PlanChange.approved_by == AUTOMATIC,
+                or_(
+                    PlanChange.approved_by == AUTOMATIC,
+                    PlanChange.attempts > 0,
+                    being_applied(),
+                ),
                 AnalysisPlan.state != "cancelled",
             )
             .group_by(PlanChange.plan_id)

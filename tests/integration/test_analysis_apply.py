@@ -457,6 +457,29 @@ def test_refused_change_needs_a_person_after_some_runs(mirror: Database) -> None
     assert plan_state(mirror, plan_id) == "applied"
 
 
+@pytest.mark.parametrize("trouble", ["refused", "no answer"])
+def test_what_people_applied_in_vain_is_tried_by_the_next_runs(
+    mirror: Database, trouble: str
+) -> None:
+    """Whoever approved it; what nobody has asked to apply yet waits for that."""
+    nobody = add_member("performers", 99, "Nobody", 0.9, "test", {})
+    plan_id = plan_of(mirror, {1: [nobody]}, state="pending")
+    stash = MemoryStash(1)
+    with mirror.transaction() as session:
+        approve(session, plan_id, Selection())
+        assert unapplied_plan_ids(session) == []
+
+    if trouble == "refused":
+        assert apply(stash, mirror, plan_id).to_retry == 1
+    else:
+        stash.die_at = (1, "before")
+        with pytest.raises(Killed):
+            apply(stash, mirror, plan_id)
+
+    with mirror.transaction() as session:
+        assert unapplied_plan_ids(session) == [plan_id]
+
+
 def test_failed_change_is_decided_on_by_name_only(mirror: Database) -> None:
     """Naming it applies, approves or rejects it; a bulk decision leaves it alone."""
     plan_id = plan_of(mirror, {1: [OUTDOOR]}, state="failed")
