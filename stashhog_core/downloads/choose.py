@@ -25,8 +25,10 @@ _SIDECARS = frozenset({
 })
 # fmt: on
 _ARCHIVES = re.compile(
-    r"\.(rar|r\d\d|s\d\d|zip|z\d\d|7z|7z\.\d{3}|tar|tgz|tbz2?|txz|gz|bz2|xz|zst|iso)$"
+    r"\.(rar|[r-z]\d\d|zipx?|7z|(7z\.|zip\.)?[01]\d\d|7z\.\d{3}|ace|arj|cab|lzh"
+    r"|tar|tgz|tbz2?|txz|gz|bz2|xz|zst|lz|lzma|iso|img|nrg|mdf)$"
 )
+"""Parts of RAR go on from `.r99` to `.s00`; programs that split a file write `.001`."""
 _SAMPLE = re.compile(r"samples?\d*([-._].*)?$|.*[-._(\[]samples?\d*[)\]]?$")
 """Of a name without its extension. In the middle, or after a space, it is a title."""
 
