@@ -41,7 +41,7 @@ EMBEDDED_SETTING = "stashhog.embedded"
 
 _RETRY_SECONDS = 0.2
 _PG_CTL_SECONDS = 10
-_WATCH_SECONDS = 1.0
+WATCH_SECONDS = 1.0
 # 107 bytes are the longest address of a socket on Linux, 103 on macOS.
 _LONGEST_SOCKET_BYTES = 103
 _SOCKET = ".s.PGSQL.5432"
@@ -120,14 +120,20 @@ def stop_embedded(home: Path) -> None:
 def kept_running(home: Path) -> Iterator[None]:
     """Start the server under `home` again, while the block runs, when it was killed.
 
-    What is done meanwhile sees an outage of a few seconds.
+    A server that nobody has started yet is not started. What is done meanwhile sees an
+    outage of a few seconds.
     """
     data = home.expanduser().resolve() / "postgres"
     is_over = threading.Event()
 
+    has_run = _server_process(data) is not None
+
     def watch() -> None:
-        while not is_over.wait(_WATCH_SECONDS):
-            if _server_process(data) is None:
+        nonlocal has_run
+        while not is_over.wait(WATCH_SECONDS):
+            if _server_process(data) is not None:
+                has_run = True
+            elif has_run:
                 _log.warning("The embedded PostgreSQL has ended; it is started again")
                 try:
                     start_embedded(home)

@@ -107,10 +107,12 @@ class _Lock:
                 self._connection.execute(f"SET tcp_keepalives_{setting}")
             deadline = time.monotonic() + wait_seconds
             while not _value(self._connection, _TRY, self._key):
-                if time.monotonic() >= deadline:
+                # A holder that has ended just now is no reason to give up.
+                holder = _describe_holder(self._connection, self._key)
+                if holder and time.monotonic() >= deadline:
                     raise TransientError(
                         f"Another run of {self._name} is under way",
-                        where=_describe_holder(self._connection, self._key),
+                        where=holder,
                         remedy="wait for it to end, or cancel it",
                     )
                 checkpoint()
@@ -277,14 +279,14 @@ def _value(connection: psycopg.Connection, query: str, *values: Any) -> Any:
     return row[0] if row else None
 
 
-def _describe_holder(connection: psycopg.Connection, key: int) -> str:
-    """Name the holder and since when it runs."""
+def _describe_holder(connection: psycopg.Connection, key: int) -> str | None:
+    """Name the holder and since when it runs; None: nobody holds the lock."""
     row = connection.execute(
         f"SELECT a.application_name, a.backend_start, a.pid {_HOLDER}",
         [key % 2**64 // _WORD, key % _WORD],
     ).fetchone()
     if row is None:
-        return "it has just ended"
+        return None
     name, since, pid = row
     moment: datetime = since.astimezone(UTC)
     return f"{name or 'unknown'}, since {moment:%Y-%m-%d %H:%M:%S} UTC, backend {pid}"

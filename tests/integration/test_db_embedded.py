@@ -200,6 +200,19 @@ def test_a_server_that_is_killed_in_a_run_is_started_again(home: Path) -> None:
     database.close()
 
 
+def test_a_server_that_nobody_started_is_not_started(
+    home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that fails before it opens the database leaves no server behind."""
+    monkeypatch.setattr("stashhog_core.db.embedded.WATCH_SECONDS", 0.01)
+
+    with kept_running(home):
+        time.sleep(0.5)
+
+    assert not (home / "postgres").exists()
+    assert "has ended" not in caplog.text
+
+
 def test_server_that_dies_under_a_user_is_started_again(home: Path) -> None:
     """A long-lived process that opens the database anew gets a running server."""
     settings = Settings(home=home)

@@ -26,7 +26,6 @@ from stashhog_core.db.embedded import start_embedded
 from stashhog_core.settings import get_settings
 from tests.conftest import postgres_home
 from tests.deployed import Runner
-from tests.ports import free_port
 from tests.running_services import RunningServices, prepared_services
 from tests.services import Services
 
@@ -49,7 +48,9 @@ def prefect_api(
             PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
         }
     ):
-        server = SubprocessASGIServer(port=free_port())
+        # Without a port of its own: threads of Prefect that do not know these settings
+        # start the one that has none, which is then this one.
+        server = SubprocessASGIServer()
         server.start(timeout=120)
         with temporary_settings({PREFECT_API_URL: server.api_url}):
             yield server.api_url
