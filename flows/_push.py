@@ -125,7 +125,7 @@ def _send(path: str, content: object = None) -> Any:
         ) from error
     except httpx.InvalidURL as error:
         raise ConfigurationError(
-            "PREFECT_API_URL is no address", where=url, remedy=str(error)
+            "PREFECT_API_URL is not an address", where=url, remedy=str(error)
         ) from error
     said = _json(answer)
     if answer.is_success and said is not None:

@@ -273,7 +273,10 @@ def _still_the_same(session: Session, scenes: Sequence[SceneMedia]) -> list[int]
         if markers <= looked_at and (oshash is None or oshash in hashes):
             same.append(scene.id)
     if changed := len(scenes) - len(same):
-        logger.info("%d scenes changed meanwhile: left to the next check", changed)
+        logger.info(
+            "%d scenes changed during the check; the next check covers these scenes",
+            changed,
+        )
     return same
 
 

@@ -84,7 +84,7 @@ _NOTES = (
     _Notes(
         "waiting",
         "",
-        "Downloads that wait",
+        "Waiting downloads",
         "Another program seems to be at work on these downloads. Each run looks at "
         "them again.",
         "Waits",

@@ -57,10 +57,13 @@ class DownloadsResult(Result):
     )
     skipped_items: int = 0
     failed_items: int = 0
-    files: int = Field(default=0, description="Files newly in the library.")
+    files: int = Field(
+        default=0, description="Files that were newly placed in the library."
+    )
     files_linked: int = 0
     files_cloned: int = Field(
-        default=0, description="Files that share their blocks with the download."
+        default=0,
+        description="Files that were cloned and share their blocks with the download.",
     )
     files_copied: int = 0
     files_skipped: int = 0
@@ -69,33 +72,39 @@ class DownloadsResult(Result):
     bytes_copied: int = 0
     why_no_links: tuple[str, ...] = Field(
         default=(),
-        description="Why files were cloned or copied where hard links were asked for.",
+        description="Reasons why files were cloned or copied although hard links were "
+        "requested.",
     )
     waiting: tuple[ItemFailure, ...] = Field(
         default=(),
-        description="First 100 downloads that another program seems to be at work on.",
+        description="First 100 downloads on which another program still seems to work.",
     )
     left_out: tuple[ItemFailure, ...] = Field(
         default=(),
-        description="First 100 files newly left out though they might be taken: short "
-        "videos, samples, symbolic links.",
+        description="First 100 files that were newly left out although you may want "
+        "them: short videos, samples, symbolic links.",
     )
     awaiting_scan: int = Field(
         default=0,
-        description="Files placed, now or earlier, that no scan has followed yet.",
+        description="Files that were placed, now or earlier, and after which no scan "
+        "has run yet.",
     )
     placed_paths: tuple[str, ...] = Field(
-        default=(), description="First 100 of the files placed in this run."
+        default=(), description="First 100 files that were placed in this run."
     )
     unseen: tuple[ItemFailure, ...] = Field(
-        default=(), description="Placed files that Stash has not yet, and why."
+        default=(),
+        description="Placed files that Stash does not have yet, with the reason.",
     )
     removed_items: int = Field(
         default=0, description="Torrents that the clean-up removed."
     )
-    removed: tuple[str, ...] = Field(default=(), description="Their names.")
+    removed: tuple[str, ...] = Field(
+        default=(), description="Names of the torrents that the clean-up removed."
+    )
     kept: tuple[ItemFailure, ...] = Field(
-        default=(), description="First 100 torrents that the clean-up left, and why."
+        default=(),
+        description="First 100 torrents that the clean-up kept, with the reason.",
     )
     errors: tuple[ItemFailure, ...] = ()
 
@@ -211,12 +220,12 @@ class AppliedChanges(Result):
     )
     failed: int = Field(
         default=0,
-        description="Changes that came to nothing in several runs: a person decides.",
+        description="Changes that failed in several runs and wait for a person.",
     )
     rejected: int = Field(
         default=0,
-        description="Changes that people rejected earlier; approving every pending "
-        "change left them alone.",
+        description="Changes that reviewers had rejected before and that the "
+        "automatic approval left rejected.",
     )
     errors: tuple[ItemFailure, ...] = ()
 
@@ -244,8 +253,8 @@ class UndoResult(Result):
     )
     tags_kept: dict[str, str] = Field(
         default_factory=dict,
-        description="Tags that were created for it and stay, by name, and what uses "
-        "them or was added to them in Stash.",
+        description="Names of tags that were created for the changes and stay, with "
+        "what uses the tag or what was edited in Stash.",
     )
     scene_ids: tuple[int, ...] = ()
     errors: tuple[ItemFailure, ...] = ()
@@ -260,15 +269,15 @@ class ReviewResult(Result):
     decided: int = Field(default=0, description="Changes accepted or rejected.")
     replaced: int = Field(default=0, description="Changes that got another value.")
     overruled: int = Field(
-        default=0, description="Of these, changes that had been decided before."
+        default=0, description="Number of these changes that had been decided before."
     )
     already: int = Field(
-        default=0, description="Selected changes that had this decision before."
+        default=0, description="Selected changes that already had this decision."
     )
     left_alone: dict[str, int] = Field(
         default_factory=dict,
-        description="Selected changes that were decided otherwise before and stay as "
-        "they are, by that decision.",
+        description="Selected changes that had another decision before and keep it, "
+        "counted by that decision.",
     )
     pending: int = Field(default=0, description="Changes still to be reviewed.")
     applied: int = 0
@@ -282,15 +291,15 @@ class ImportedDecisions(Result):
     rejected: int = 0
     replaced: int = Field(default=0, description="Changes that got another value.")
     overruled: int = Field(
-        default=0, description="Of these, changes that had been decided before."
+        default=0, description="Number of these changes that had been decided before."
     )
     already: int = Field(
-        default=0, description="Changes that had the decision of their row before."
+        default=0, description="Changes that already had the decision of their row."
     )
     left_alone: dict[str, int] = Field(
         default_factory=dict,
         description="Changes that were decided on or replaced after the export and "
-        "stay as they are, by what became of them.",
+        "stay as they are, counted by their state.",
     )
 
 
@@ -308,25 +317,29 @@ class StashGenerateResult(Result):
     start_time: datetime
     end_time: datetime
     duration_seconds: float = Field(
-        default=0, description="Time of the whole run, its waits included."
+        default=0, description="Duration of the whole run in seconds, including waits."
     )
     scenes_processed: int = Field(
-        default=0, description="Scenes that Stash was asked to make media for."
+        default=0, description="Scenes for which Stash was asked to generate media."
     )
     success_rate: float | None = Field(
         default=None,
-        description="Share of the checked scenes that have all media that was asked "
-        "for; none: no scene was checked.",
+        description="Share of the checked scenes that have all requested media (0 to "
+        "1); empty if no scene was checked.",
     )
     failure_rate: float | None = Field(
-        default=None, description="Share of the checked scenes that lack media."
+        default=None,
+        description="Share of the checked scenes that lack requested media (0 to 1).",
     )
     unmakeable_count: int = Field(
         default=0,
-        description="Scenes with media that Stash cannot make; not asked for again.",
+        description="Scenes with media that Stash cannot make and that is not "
+        "requested again.",
     )
     unmakeable: tuple[ItemFailure, ...] = Field(
-        default=(), description="The first 500 of them, and why."
+        default=(),
+        description="First 500 of the scenes with media that Stash cannot make, with "
+        "the reason.",
     )
     gave_way: bool = Field(
         default=False, description="Stopped for a scan; what was made by then stays."
@@ -346,11 +359,13 @@ class CheckStashGenerateResult(Result):
     scenes_incomplete: int = 0
     scenes_unmakeable: int = Field(
         default=0,
-        description="Scenes that lack nothing but what Stash cannot make of their "
-        "file; none of the incomplete ones.",
+        description="Scenes that lack only media that Stash cannot make. These scenes "
+        "are not counted as incomplete.",
     )
     unmakeable: tuple[ItemFailure, ...] = Field(
-        default=(), description="The first 500 of them, and why."
+        default=(),
+        description="First 500 of the scenes with media that Stash cannot make, with "
+        "the reason.",
     )
     missing: dict[str, int] = Field(
         default_factory=dict, description="Scenes that lack each kind of media."
@@ -398,7 +413,8 @@ class DirectoryScanResult(Result):
     unreadable: int = 0
     pending: int = Field(default=0, description="Left for the next run.")
     listed: bool = Field(
-        default=True, description="Whether the whole folder was listed in time."
+        default=True,
+        description="Whether the whole folder was listed within the time limit.",
     )
     links_skipped: int = Field(
         default=0, description="Symbolic links to folders or out of the allowed roots."
@@ -494,6 +510,6 @@ class WorkflowReport(Result):
     )
     undecided: tuple[ItemFailure, ...] = Field(
         default=(),
-        description="Plans with changes that Stash refused in several runs: a person "
-        "decides.",
+        description="Plans with changes that Stash refused in several runs and that "
+        "wait for a person.",
     )

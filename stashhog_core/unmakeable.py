@@ -110,7 +110,7 @@ def why_failed(
             is_doubtful or (is_alone and not made),
         )
     if trouble is not None:
-        logger.warning("Stash's log tells of trouble on its machine: %s", trouble)
+        logger.warning("Stash's log reports a fault on its machine: %s", trouble)
     return reasons, failed
 
 
@@ -157,7 +157,7 @@ def _log_since(stash: StashClient, since: str) -> list[LogEntry]:
     try:
         entries = stash.recent_log()
     except JobError as error:
-        logger.info("Stash's log could not be read: %s", error)
+        logger.info("Could not read Stash's log: %s", error)
         return []
     begun = _moment(since)
     return [

@@ -30,7 +30,7 @@ def while_ending() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - the exception outside is the one to raise
-        logger.warning("The report of this run could not be kept: %s", error)
+        logger.warning("Could not store the report of this run: %s", error)
 
 
 def changed_scenes(run_id: str) -> list[SceneChanges]:

@@ -238,7 +238,7 @@ class _Apply:
 
     def _after(self, request: Request, error: Exception) -> list[Request]:
         """Read what has come of a request that Stash did not say yes to."""
-        logger.info("Reading what has come of a request: %s", error)
+        logger.info("Reading from Stash what became of a request: %s", error)
         live = self._live(task.change.scene_id for task in request.tasks)
         outcomes: list[tuple[Change, Record | Found]] = []
         left: list[Task] = []

@@ -224,7 +224,7 @@ def _lines(
         if change_id in numbers:
             raise JobError(
                 f"Row {number}: change {change_id} is in row {numbers[change_id]} too",
-                remedy="leave one of the rows out",
+                remedy="remove one of the rows",
             )
         numbers[change_id] = number
         decision = _text(row, "decision", number).strip().lower()
@@ -326,13 +326,13 @@ def _rows(content: str, as_format: Format) -> Iterable[Mapping[str, Any]]:
         rows = json.loads(content)
     except RecursionError as error:
         raise JobError(
-            "The file is no list of changes: its values are nested too deeply",
+            "The file is not a list of changes: its values are nested too deeply",
             remedy="export it first",
         ) from error
     except ValueError as error:
-        raise JobError(f"The file is no JSON: {error}") from error
+        raise JobError(f"The file is not JSON: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise JobError("The file is no list of changes", remedy="export it first")
+        raise JobError("The file is not a list of changes", remedy="export it first")
     return rows
 
 
@@ -349,7 +349,7 @@ def _csv_rows(content: str) -> list[Mapping[str, Any]]:
         rows = list(table)
     except csv.Error as error:
         raise JobError(
-            f"The file is no CSV: {error}", remedy="export it first"
+            f"The file is not CSV: {error}", remedy="export it first"
         ) from error
     if "id" not in (table.fieldnames or ()):
         raise JobError("The file has no column id", remedy="export the plan first")
@@ -369,7 +369,7 @@ def _text(row: Mapping[str, Any], column: str, number: int) -> str:
         return ""
     if not isinstance(value, str):
         raise JobError(
-            f"Row {number}: {column} is no text", remedy="put it in quotation marks"
+            f"Row {number}: {column} is not a text", remedy="put it in quotation marks"
         )
     if _UNSTORABLE.search(value):
         raise JobError(f"Row {number}: {column} has a character that cannot be stored")

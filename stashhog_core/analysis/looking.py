@@ -84,7 +84,7 @@ def _look(reader: SceneReader, scene: SceneFacts, known: Known) -> Looked:
     except StashHogError:
         raise
     except Exception as error:
-        logger.exception("Looking at scene %d failed", scene.id)
+        logger.exception("Could not analyze scene %d", scene.id)
         output, failure = None, unexpected(error)
     return Looked(scene, output, True, failure, time.monotonic() - started)
 

@@ -194,7 +194,7 @@ class Run:
         except StashHogError:
             raise
         except Exception as error:
-            logger.exception("Scene %d could not be analysed", scene.id)
+            logger.exception("Could not analyze scene %d", scene.id)
             self._failed(scene.id, "; ".join([*reasons, unexpected(error)]))
             return
         self.unsaved.append(

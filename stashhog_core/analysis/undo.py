@@ -306,7 +306,7 @@ class _Undo:
 
     def _after(self, request: _Request, error: Exception) -> list[_Request]:
         """Read what has come of a request that Stash did not say yes to."""
-        logger.info("Reading what has come of a request: %s", error)
+        logger.info("Reading from Stash what became of a request: %s", error)
         changes = [change for change, _ in request.work]
         found, _ = self.stash.scenes(list({c.scene_id: None for c in changes}))
         left = self._judged(changes, {scene.id: scene for scene in found}, sent=True)

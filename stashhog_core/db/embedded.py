@@ -134,7 +134,7 @@ def kept_running(home: Path) -> Iterator[None]:
             if _server_process(data) is not None:
                 has_run = True
             elif has_run:
-                _log.warning("The embedded PostgreSQL has ended; it is started again")
+                _log.warning("The embedded PostgreSQL has ended; starting it again")
                 try:
                     start_embedded(home)
                 except ConfigurationError as error:

@@ -113,7 +113,7 @@ class _Lock:
                     raise TransientError(
                         f"Another run of {self._name} is under way",
                         where=holder,
-                        remedy="wait for it to end, or cancel it",
+                        remedy="wait until the other run ends, or cancel it",
                     )
                 checkpoint()
                 time.sleep(_PAUSE_SECONDS)
@@ -125,7 +125,7 @@ class _Lock:
                     raise TransientError(
                         f"An earlier run of {self._name} still stores something",
                         where=self._database.address,
-                        remedy="wait for it to end, or cancel it",
+                        remedy="wait until the other run ends, or cancel it",
                     )
                 checkpoint()
                 time.sleep(_PAUSE_SECONDS)
@@ -208,7 +208,7 @@ class _Lock:
         return TransientError(
             f"The lock of {self._name} was lost, and another run may have begun",
             where=self._database.address,
-            remedy="nothing more is written; what is left is done by the next run",
+            remedy="this run writes nothing more; the next run does the remaining work",
         )
 
     def _refuse_pooler(self) -> None:

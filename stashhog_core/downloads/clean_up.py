@@ -94,7 +94,7 @@ def clean_up(
             except StashHogError:
                 raise
             except Exception as error:  # noqa: BLE001 - it keeps this torrent only
-                _log.exception("%s cannot be verified", name)
+                _log.exception("Could not verify %s", name)
                 reason = f"It cannot be verified: {unexpected(error)}"
                 cleaned.kept.append(ItemFailure(item=name, reason=reason))
                 continue

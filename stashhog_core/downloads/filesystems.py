@@ -86,7 +86,7 @@ def remove_leftovers(folder: int) -> int:
             _remove_leftover(Path(f"/proc/self/fd/{folder}", name))
             removed += 1
         except OSError as error:
-            _log.warning("%s cannot be removed: %s", name, error.strerror)
+            _log.warning("Could not remove %s: %s", name, error.strerror)
     return removed
 
 

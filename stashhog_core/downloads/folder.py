@@ -80,7 +80,7 @@ class WatchFolder:
                 problems.append(_unreadable(name, str(error.strerror)))
                 continue
             except Exception as error:  # noqa: BLE001 - it stays this entry's error
-                _log.exception("%s cannot be looked at", name)
+                _log.exception("Could not check %s", name)
                 problems.append(_unreadable(name, unexpected(error)))
                 continue
             if look.unfinished is not None:

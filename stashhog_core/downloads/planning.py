@@ -226,7 +226,7 @@ class Planner:
             except ItemError:
                 return None
             except Exception:  # noqa: BLE001 - it stays this file's error
-                _log.exception("The length of %s is not known", file.relative_path)
+                _log.exception("Could not read the length of %s", file.relative_path)
                 return None
 
         return duration_seconds

@@ -101,7 +101,7 @@ class QBittorrent:
             except StashHogError:
                 raise
             except Exception as error:  # noqa: BLE001 - it stays this torrent's error
-                _log.exception("The torrent %s cannot be looked at", torrent["hash"])
+                _log.exception("Could not check the torrent %s", torrent["hash"])
                 name = str(torrent.get("name", torrent["hash"]))
                 reason = f"It cannot be looked at: {unexpected(error)}"
                 found.problems.append(Problem(name, reason, torrent["hash"]))
@@ -294,7 +294,7 @@ class QBittorrent:
             except StashHogError:
                 raise
             except Exception:  # noqa: BLE001 - it keeps this torrent only
-                _log.exception("The torrent %s cannot be looked at", torrent["hash"])
+                _log.exception("Could not check the torrent %s", torrent["hash"])
         return tuple(entries)
 
     def _if_removable(self, torrent: Mapping[str, Any]) -> tuple[Entry, ...]:

@@ -68,7 +68,8 @@ class _Counts:
         why = placed.why_no_link
         if why and why not in self.why_no_links and len(self.why_no_links) < _REASONS:
             _log.info(
-                "Files are cloned or copied, for no hard link is possible: %s", why
+                "Files are cloned or copied because hard links are not possible: %s",
+                why,
             )
             self.why_no_links.append(why)
         if placed.method == "copy":
@@ -186,7 +187,7 @@ class Run:
             # A stop, the source or the database: no fault of this entry.
             raise
         except Exception as error:  # noqa: BLE001 - it stays this entry's error
-            _log.exception("%s cannot be looked at", printable(entry.name))
+            _log.exception("Could not check %s", printable(entry.name))
             reason = f"It cannot be looked at: {unexpected(error)}"
             return self._planner.fail(entry, known, reason)
 
@@ -316,7 +317,7 @@ class Run:
             raise
         except Exception as error:  # noqa: BLE001 - it stays this file's error
             plan.has_failed = True
-            _log.exception("%s cannot be placed", _item(plan, file))
+            _log.exception("Could not place %s", _item(plan, file))
             reason = f"It cannot be placed: {unexpected(error)}"
             if file.is_recheck:
                 self._error(_item(plan, file), reason)

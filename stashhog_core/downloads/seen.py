@@ -134,7 +134,7 @@ def ask_scan_rules(settings: StashSettings) -> ScanRules | None:
         with StashClient(settings, retry_delays_seconds=()) as stash:
             return stash.scan_rules()
     except (ConfigurationError, TransientError, JobError) as error:
-        _log.info("Stash does not say which files its scan takes: %s", error)
+        _log.info("Could not read from Stash which files its scan accepts: %s", error)
         return None
 
 

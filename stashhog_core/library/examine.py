@@ -172,7 +172,7 @@ def _or_warning(what: str, request: Request, warnings: list[str]) -> Iterator[No
     except (OSError, MemoryError):
         raise
     except Exception as error:
-        logger.exception("Making the %s of %s failed", what, request.path)
+        logger.exception("Could not make the %s of %s", what, request.path)
         warnings.append(f"No {what}: {type(error).__name__}: {error}")
 
 

@@ -185,7 +185,8 @@ class Looker:
                 )
             elif outcome.verdict == "interrupted":
                 counts.failed(
-                    outcome.path, "Its reader was ended; the next scan reads it"
+                    outcome.path,
+                    "Its reader process was ended; the next scan reads the file",
                 )
             for warning in outcome.warnings:
                 counts.warn(outcome.path, warning)

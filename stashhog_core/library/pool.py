@@ -234,11 +234,13 @@ class ExaminerPool:
         self._breaks += 1
         if self._breaks > _MOST_BREAKS:
             raise JobError(
-                "The processes that read video files end again and again",
+                "The processes that read video files end repeatedly",
                 remedy="look for what ends them: the system's log, a limit of memory "
                 "or of processes, a service manager",
             )
-        logger.warning("The processes that read video files have ended: starting anew")
+        logger.warning(
+            "The processes that read video files have ended; starting new ones"
+        )
         self._end_pool()
         self._pool = self._new_pool()
         gives_up = first.breaks == _MOST_BREAKS_PER_FILE
@@ -301,7 +303,7 @@ def _look_safely(
     except MemoryError:
         problem = OUT_OF_MEMORY
     except Exception as error:
-        logger.exception("Looking into %s failed", request.path)
+        logger.exception("Could not read %s", request.path)
         problem = f"Its reader failed: {type(error).__name__}: {error}"
         return Outcome(request.id, request.path, "failed", problem=problem)
     return Outcome(request.id, request.path, "unreadable", problem=problem)

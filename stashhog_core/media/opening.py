@@ -126,7 +126,7 @@ def picture_decoder(stream: VideoStream) -> VideoCodecContext:
         ItemError: There is none here, or the pictures are too large to be decoded.
     """
     if not has_decoder(stream):
-        raise ItemError("no decoder here knows the format of its pictures")
+        raise ItemError("no decoder on this machine supports the format of the video")
     codec = stream.codec_context
     if codec.width * codec.height > MOST_PIXELS:
         raise ItemError(

@@ -447,16 +447,18 @@ def test_file_comes_back_with_decisions(
         pytest.param('[{"id": 1, "decision": "perhaps"}]', "perhaps", id="decision"),
         pytest.param('[{"id": 77}]', "no change 77", id="foreign"),
         pytest.param('[{"decision": "accept"}]', "Row 1 has no id", id="no id"),
-        pytest.param("[{", "no JSON", id="half"),
-        pytest.param("{}", "no list", id="object"),
+        pytest.param("[{", "not JSON", id="half"),
+        pytest.param("{}", "not a list", id="object"),
         pytest.param("[" * 100_000, "nested too deeply", id="deep"),
-        pytest.param(f'[{{"id": {"9" * 5000}}}]', "no JSON", id="5,000 digits"),
+        pytest.param(f'[{{"id": {"9" * 5000}}}]', "not JSON", id="5,000 digits"),
         pytest.param(f'[{{"id": {"9" * 20}}}]', "Row 1 has no id", id="beyond 2^63"),
         pytest.param('[{"id": true}]', "Row 1 has no id", id="true"),
         pytest.param('[{"id": 1.9}]', "Row 1 has no id", id="fraction"),
         pytest.param('[{"id": Infinity}]', "Row 1 has no id", id="infinity"),
         pytest.param('[{"id": [1]}]', "Row 1 has no id", id="list"),
-        pytest.param('[{"id": 1, "value": {"a": 1}}]', "value is no text", id="value"),
+        pytest.param(
+            '[{"id": 1, "value": {"a": 1}}]', "value is not a text", id="value"
+        ),
         pytest.param('[{"id": 1, "value": "\\u0000"}]', "cannot be stored", id="nul"),
         pytest.param(
             '[{"id": 1, "value": "\\ud800"}]', "cannot be stored", id="surrogate"
@@ -465,8 +467,8 @@ def test_file_comes_back_with_decisions(
         pytest.param("", "no column id", id="empty csv"),
         pytest.param("name,decision\n1,accept\n", "no column id", id="header"),
         pytest.param("id\n1.0\n", "Row 1 has no id", id="cell"),
-        pytest.param('id\n"1\n', "no CSV", id="quotation mark"),
-        pytest.param(f"id\n{'1' * 200_000}\n", "no CSV", id="long cell"),
+        pytest.param('id\n"1\n', "not CSV", id="quotation mark"),
+        pytest.param(f"id\n{'1' * 200_000}\n", "not CSV", id="long cell"),
         pytest.param("id,decision\n1,\0\n", "cannot be stored", id="nul in csv"),
     ],
 )

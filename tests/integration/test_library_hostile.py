@@ -283,7 +283,7 @@ def test_pools_that_always_break_end_the_scan(tmp_path: Path) -> None:
 
     with (
         ExaminerPool(poisoned.EndsReaders(tmp_path), 1) as pool,
-        pytest.raises(JobError, match="end again and again"),
+        pytest.raises(JobError, match="end repeatedly"),
     ):
         outcomes.extend(pool.examine(requests, lambda: None))
 

@@ -403,7 +403,7 @@ def test_what_waits_and_what_was_left_out_is_named() -> None:
     shown = console.export_text()
 
     for markdown in (to_markdown(report), job_markdown("process_downloads", result)):
-        assert "## Downloads that wait" in markdown
+        assert "## Waiting downloads" in markdown
         assert "- Film: Somebody writes to it" in markdown
         assert "## Files that were left out" in markdown
         assert "- sample.mp4: It is a sample" in markdown
