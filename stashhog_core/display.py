@@ -10,8 +10,8 @@ REPLACEMENT = "\ufffd"
 # Control characters could steer a terminal; marks of direction, and what has no width,
 # could make a name look like another one; halves of characters cannot be written.
 _UNSEEN = re.compile(
-    "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff"
-    "\ud800-\udfff]"
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _BREAKS = re.compile(r"[\t\n\r]+")
 

@@ -53,13 +53,14 @@ def look(request: Request, wanted: Wanted) -> Outcome:
     once = Path(request.path).with_suffix(".once")
     if "fainting" in request.path and not once.exists():
         once.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.abort()
     if "unstorable" in request.path:
         return Outcome(request.id, request.path, "unreadable", problem="a\0b")
     if "unpicklable" in request.path:
         raise Unpicklable(reason="it travels badly")
     if "told" in request.path:
-        os.kill(os.getpid(), signal.SIGTERM)
+        how = signal.SIGKILL if "told-hard" in request.path else signal.SIGTERM
+        os.kill(os.getpid(), how)
     if "raise" in request.path:
         raise RuntimeError("of all things")
     if "slow" in request.path:

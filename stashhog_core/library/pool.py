@@ -45,7 +45,9 @@ _ENDS_TO_BLAME = 2
 _MOST_BREAKS_PER_FILE = 3
 _MOST_BREAKS = 10
 _PR_SET_PDEATHSIG = 1
-_TOLD_TO_END = {-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
+# No reader sends itself these: SIGKILL comes from a person, or from the system when
+# memory is short, whoever has used it up.
+_TOLD_TO_END = {-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGKILL}
 
 logger = logging.getLogger(__name__)
 
