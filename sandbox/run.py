@@ -8,6 +8,7 @@ what it makes is never mixed with theirs.
 """
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -99,7 +100,7 @@ def sandbox(settings: Settings) -> Iterator[None]:
         os.environ |= {
             f"{PREFIX}HOME": str(home),
             f"{PREFIX}STASH__URL": url,
-            f"{PREFIX}STASH__SCAN_PATHS": f'["{library}"]',
+            f"{PREFIX}STASH__SCAN_PATHS": json.dumps([str(library)]),
             f"{PREFIX}STASH__POLL_INTERVAL_SECONDS": "0.2",
             f"{PREFIX}DOWNLOADS__SOURCE": "folder",
             f"{PREFIX}DOWNLOADS__FOLDER": str(downloads),

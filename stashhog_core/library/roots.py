@@ -1,5 +1,6 @@
 """Which folders may be scanned."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ def resolve_scan_folder(path: str, allowed_roots: Sequence[Path]) -> Path:
     if not allowed_roots:
         raise ConfigurationError(
             f"The path {path} is not allowed: no scan root is",
-            remedy=f'set {SETTING}, such as ["{folder}"]',
+            remedy=f"set {SETTING}, such as {json.dumps([str(folder)])}",
         )
     if not is_inside(folder, real_roots(allowed_roots)):
         raise ConfigurationError(
