@@ -49,12 +49,14 @@ class Supervisor:
         self._url = api_url()
         self._environment = service_environment(settings)
         port = urlsplit(self._url).port
-        prefect = f"{shlex.quote(sys.executable)} -m prefect"
+        python = shlex.quote(sys.executable)
         pool = f"--pool {POOL} --type process"
         self._commands = {
-            "server": f"{prefect} server start --host {listen_host()} --port {port}",
+            "server": f"{python} -m prefect server start --host {listen_host()}"
+            f" --port {port}",
             # The same name after each start: the server then knows of one worker.
-            "worker": f"{prefect} worker start {pool} --name {socket.gethostname()}",
+            "worker": f"{python} -m flows._worker worker start {pool}"
+            f" --name {socket.gethostname()}",
         }
         self._children = {
             name: process

@@ -113,6 +113,22 @@ def test_the_supervisor_mends_the_rest(up: RunningServices) -> None:
     assert after["worker"] != before["worker"]
 
 
+def test_another_account_may_own_the_shared_temporary_folder(
+    up: RunningServices, tmp_path: Path
+) -> None:
+    """The worker starts although Prefect's own folder there cannot be used.
+
+    A file of that name is in the way here, as the folder of another account would be.
+    """
+    (tmp_path / "runner_storage").touch()
+    assert up.command("stashhog", "down").returncode == 0
+
+    again = up.command("stashhog", "up", TMPDIR=str(tmp_path))
+
+    assert again.returncode == 0, again.stderr + up.logs()
+    up.wait_until_well()
+
+
 def test_a_run_and_those_after_it_outlive_a_killed_server(up: RunningServices) -> None:
     """Prefect's server is killed while Stash scans: the scan ends, and blocks no other.
 
