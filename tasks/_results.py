@@ -15,11 +15,10 @@ _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 _OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def close_results_to_others(settings: Settings) -> None:
-    """Let no other account of this machine read the results of tasks.
+def close_folder_to_others(settings: Settings) -> None:
+    """Let no other account of this machine enter the folder of the results.
 
-    They name files, scenes and people. Prefect writes them with the rights that any
-    file gets; the folder is closed first, so that no moment is left open.
+    A run does so before it writes any result, so that no moment is left open.
     """
     folder = _folder(settings)
     if folder is None:
@@ -27,6 +26,18 @@ def close_results_to_others(settings: Settings) -> None:
     folder.mkdir(_PRIVATE_FOLDER, parents=True, exist_ok=True)
     if folder.stat().st_mode & _OF_OTHERS:
         folder.chmod(_PRIVATE_FOLDER)
+
+
+def close_results_to_others(settings: Settings) -> None:
+    """Let no other account of this machine read the results of tasks.
+
+    They name files, scenes and people. Prefect writes them with the rights that any
+    file gets. Each file is looked at, so a run does this once, at its end.
+    """
+    close_folder_to_others(settings)
+    folder = _folder(settings)
+    if folder is None:
+        return
     for path, about in _files(folder):
         if about.st_mode & _OF_OTHERS:
             try:

@@ -30,7 +30,7 @@ from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings
 from tasks._prefect_api import prefect_client
 from tasks._progress import task_progress
-from tasks._results import close_results_to_others
+from tasks._results import close_folder_to_others
 from tasks._runners import stop_of_mapper
 
 # Prefect attaches its handler to this logger but leaves the level at WARNING.
@@ -140,7 +140,7 @@ def run_services() -> Iterator[Services]:
         return
     keep_loopback_direct()
     settings = get_settings()
-    close_results_to_others(settings)
+    close_folder_to_others(settings)
     with open_database(settings) as database:
         services = Services(settings, database)
         token = _services.set(services)
