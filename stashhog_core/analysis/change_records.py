@@ -17,6 +17,7 @@ from stashhog_core.analysis.review import (
 )
 from stashhog_core.analysis.three_way import Change
 from stashhog_core.db.models import AnalysisPlan, PlanChange
+from stashhog_core.db.reading import any_of
 from stashhog_core.errors import JobError
 
 OPEN_STATES = ("pending", "approved", "failed")
@@ -94,7 +95,7 @@ def begin_applying(
         plan.state = "reviewing"
     chosen = PlanChange.plan_id == plan_id
     if change_ids is not None:
-        chosen &= PlanChange.id.in_(change_ids)
+        chosen &= PlanChange.id == any_of(change_ids)
     if retry or change_ids is not None:
         session.execute(
             update(PlanChange)
@@ -130,7 +131,7 @@ def unknown_changes(
     """Return those of the ids, sorted, that no change of the plan, or of any, has."""
     if not change_ids:
         return []
-    query = select(PlanChange.id).where(PlanChange.id.in_(change_ids))
+    query = select(PlanChange.id).where(PlanChange.id == any_of(change_ids))
     if plan_id is not None:
         query = query.where(PlanChange.plan_id == plan_id)
     return sorted(set(change_ids).difference(session.scalars(query)))
@@ -168,7 +169,7 @@ def approved_changes(
         plan_id,
         change_ids,
     )
-    rows = session.execute(query.where(PlanChange.scene_id.in_(scene_ids)))
+    rows = session.execute(query.where(PlanChange.scene_id == any_of(scene_ids)))
     return [Change(*row) for row in rows]
 
 
@@ -176,7 +177,7 @@ def _approved(query: Any, plan_id: int, change_ids: Sequence[int] | None) -> Any
     query = query.where(PlanChange.plan_id == plan_id, PlanChange.state == "approved")
     if change_ids is None:
         return query
-    return query.where(PlanChange.id.in_(change_ids))
+    return query.where(PlanChange.id == any_of(change_ids))
 
 
 def count_attempts(session: Session, change_ids: Sequence[int]) -> dict[int, int]:
@@ -192,7 +193,7 @@ def count_attempts(session: Session, change_ids: Sequence[int]) -> dict[int, int
     counted = PlanChange.attempts + 1
     rows = session.execute(
         update(PlanChange)
-        .where(PlanChange.id.in_(change_ids), PlanChange.state == "approved")
+        .where(PlanChange.id == any_of(change_ids), PlanChange.state == "approved")
         .values(
             attempts=counted,
             state=case((counted >= MAX_ATTEMPTS, "failed"), else_=PlanChange.state),

@@ -3,9 +3,8 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.plans import read_plan
@@ -109,8 +108,8 @@ def selected(
         .group_by(PlanChange.state)
         .order_by(PlanChange.state)
     )
-    narrow = _or_replaced if replacing else Selection.narrow
-    states = dict(session.execute(narrow(selection, query)).tuples().all())
+    condition = _or_replaced(selection) if replacing else selection.condition
+    states = dict(session.execute(query.where(condition)).tuples().all())
     if not states and selection != Selection():
         raise JobError(
             f"No change of plan {plan_id} matches {_in_words(selection)}",
@@ -119,19 +118,12 @@ def selected(
     return states
 
 
-def _or_replaced(selection: Selection, query: Any) -> Any:
+def _or_replaced(selection: Selection) -> ColumnElement[bool]:
     if selection.value is None:
-        return selection.narrow(query)
+        return selection.condition
     before = func.lower(PlanChange.evidence["instead of"].astext)
-    return (
-        replace(selection, value=None)
-        .narrow(query)
-        .where(
-            or_(
-                PlanChange.id.in_(selection.narrow(select(PlanChange.id))),
-                before == member_key(selection.value),
-            )
-        )
+    return replace(selection, value=None).condition & (
+        selection.condition | (before == member_key(selection.value))
     )
 
 
@@ -140,7 +132,7 @@ def _main_names(
 ) -> set[str]:
     """Return what `name`, perhaps an alias, is called in the fields selected."""
     query = select(PlanChange.field).where(PlanChange.plan_id == plan_id).distinct()
-    fields = session.scalars(_or_replaced(selection, query)).all()
+    fields = session.scalars(query.where(_or_replaced(selection))).all()
     return {find_member(session, field, name)["name"] for field in fields}
 
 

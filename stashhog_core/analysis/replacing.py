@@ -58,7 +58,9 @@ def replace_value(
     replaceable = (
         PlanChange.state.in_(_OPEN if explicit else ["pending"]) & ~being_applied()
     )
-    of_plan = selection.narrow(select(PlanChange).where(PlanChange.plan_id == plan_id))
+    of_plan = select(PlanChange).where(
+        PlanChange.plan_id == plan_id, selection.condition
+    )
     changes: Sequence[PlanChange] = session.scalars(
         of_plan.where(replaceable).order_by(PlanChange.id).with_for_update()
     ).all()

@@ -6,18 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sqlalchemy import (
-    ARRAY,
-    BigInteger,
     ColumnElement,
     Select,
     and_,
-    any_,
     case,
     delete,
     false,
     func,
-    literal,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -25,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.analysis.proposals import member_key
 from stashhog_core.db.models import AnalysisPlan, PlanChange, ReviewMemory
+from stashhog_core.db.reading import any_of
 from stashhog_core.errors import JobError
 
 BY_USER = "user"
@@ -66,35 +64,35 @@ class Selection:
         """Tell whether somebody named the changes one by one: no bulk selection."""
         return self.change_ids is not None
 
-    def narrow(self, query: Any) -> Any:
-        """Return `query` restricted to the selected changes."""
+    @property
+    def condition(self) -> ColumnElement[bool]:
+        """The condition that the selected changes meet.
+
+        It stands in the statement itself, never in a subquery for the same table: the
+        planner, which does not know how many ids there are, would search the whole
+        selection once for each change.
+        """
+        conditions: list[ColumnElement[bool]] = []
         if self.change_ids is not None:
-            query = query.where(PlanChange.id == _any_of(self.change_ids))
+            conditions.append(PlanChange.id == any_of(self.change_ids))
         if self.field is not None:
-            query = query.where(PlanChange.field == self.field)
+            conditions.append(PlanChange.field == self.field)
         if self.value is not None:
             of_marker = func.lower(PlanChange.proposed["title"].astext)
-            query = query.where(
-                case(
-                    (PlanChange.field == "markers", of_marker),
-                    else_=PlanChange.value_key,
-                )
-                == member_key(self.value)
+            key = case(
+                (PlanChange.field == "markers", of_marker),
+                else_=PlanChange.value_key,
             )
+            conditions.append(key == member_key(self.value))
         if self.scene_ids is not None:
-            query = query.where(PlanChange.scene_id == _any_of(self.scene_ids))
+            conditions.append(PlanChange.scene_id == any_of(self.scene_ids))
         if self.detector is not None:
-            query = query.where(PlanChange.detector == self.detector)
+            conditions.append(PlanChange.detector == self.detector)
         if self.confidence_from is not None:
-            query = query.where(PlanChange.confidence >= self.confidence_from)
+            conditions.append(PlanChange.confidence >= self.confidence_from)
         if self.confidence_below is not None:
-            query = query.where(PlanChange.confidence < self.confidence_below)
-        return query
-
-
-def _any_of(ids: Sequence[int]) -> Any:
-    # One parameter, however many ids: a statement takes 65,535.
-    return any_(literal(list(ids), ARRAY(BigInteger)))
+            conditions.append(PlanChange.confidence < self.confidence_below)
+        return and_(true(), *conditions)
 
 
 @dataclass(frozen=True)
@@ -170,16 +168,15 @@ def _decide(
 ) -> Outcome:
     # Reviewers come one after the other: each sees what the one before has decided.
     plan = open_plan(session, plan_id)
-    of_plan = selection.narrow(
-        select(PlanChange.id).where(PlanChange.plan_id == plan_id)
-    )
+    selected = (PlanChange.plan_id == plan_id) & selection.condition
+    of_plan = select(PlanChange.id).where(selected)
     # Held, so that no run begins to send them between the statements here.
     held = of_plan.order_by(PlanChange.id).with_for_update().subquery()
     session.execute(select(func.count()).select_from(held))
     explicit = again or selection.names_changes
     open_now = decidable(state, again=explicit)
     counts = count_decisions(session, of_plan, open_now)
-    chosen = PlanChange.id.in_(of_plan.where(open_now))
+    chosen = selected & open_now
     if state == "approved":
         if explicit:
             session.execute(delete(ReviewMemory).where(chosen, _SAME_VALUE))

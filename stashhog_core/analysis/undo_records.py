@@ -11,6 +11,7 @@ from stashhog_core.analysis import review
 from stashhog_core.analysis.change_records import unknown_changes
 from stashhog_core.analysis.reversal import Applied
 from stashhog_core.db.models import AnalysisPlan, PlanChange
+from stashhog_core.db.reading import any_of
 from stashhog_core.errors import JobError
 from stashhog_core.params import UndoParams
 
@@ -71,7 +72,9 @@ def applied_changes(
     )
     return [
         Applied(*row)
-        for row in session.execute(query.where(PlanChange.scene_id.in_(scene_ids)))
+        for row in session.execute(
+            query.where(PlanChange.scene_id == any_of(scene_ids))
+        )
     ]
 
 
@@ -93,7 +96,7 @@ def held_by_others(session: Session, changes: Sequence[Applied]) -> set[int]:
             & (other.effect["id"] == PlanChange.effect["id"]),
         )
         .where(
-            PlanChange.id.in_(mine),
+            PlanChange.id == any_of(mine),
             PlanChange.field.in_(["tags", "performers"]),
             other.id.not_in(mine),
             other.state == "applied",
@@ -110,7 +113,7 @@ def _selected(query: Select[Any], params: UndoParams) -> Select[Any]:
     if params.scene_id is not None:
         query = query.where(PlanChange.scene_id == params.scene_id)
     if params.change_ids is not None:
-        query = query.where(PlanChange.id.in_(params.change_ids))
+        query = query.where(PlanChange.id == any_of(params.change_ids))
     if params.detector is not None:
         query = query.where(PlanChange.detector == params.detector)
         if params.detector_version is not None:
@@ -131,7 +134,7 @@ def record_undone(
         return
     rows = session.execute(
         update(PlanChange)
-        .where(PlanChange.id.in_(change_ids))
+        .where(PlanChange.id == any_of(change_ids))
         .values(state="undone", error=None)
         .returning(
             PlanChange.scene_id,

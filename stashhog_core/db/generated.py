@@ -4,11 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    BindParameter,
     ColumnElement,
-    any_,
     func,
     literal,
     select,
@@ -26,6 +22,7 @@ from stashhog_core.db.models import (
     StashJob,
 )
 from stashhog_core.db.primary_file import primary_oshash
+from stashhog_core.db.reading import any_of
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +43,7 @@ def scenes_not_generated(
         .order_by(Scene.id)
     )
     if among is not None:
-        query = query.where(Scene.id == any_(_id_array(among)))
+        query = query.where(Scene.id == any_of(among))
     return list(session.scalars(query))
 
 
@@ -57,7 +54,7 @@ def newest_first(session: Session, scene_ids: Sequence[int]) -> list[int]:
     """
     ranked = session.scalars(
         select(Scene.id)
-        .where(Scene.id == any_(_id_array(scene_ids)))
+        .where(Scene.id == any_of(scene_ids))
         .order_by(Scene.created_at.desc(), Scene.id.desc())
     )
     known = list(ranked)
@@ -71,7 +68,7 @@ def media_basis(session: Session, scene_ids: Sequence[int]) -> dict[int, int]:
     That is the content of its primary file and the times of its markers.
     """
     rows = session.execute(
-        select(Scene.id, basis_of_media()).where(Scene.id == any_(_id_array(scene_ids)))
+        select(Scene.id, basis_of_media()).where(Scene.id == any_of(scene_ids))
     )
     return dict(rows.tuples().all())
 
@@ -99,12 +96,12 @@ def media_is_made_of(
     """
     hold_scenes(session, scene_ids)
     hashes = session.execute(
-        select(Scene.id, primary_oshash()).where(Scene.id == any_(_id_array(scene_ids)))
+        select(Scene.id, primary_oshash()).where(Scene.id == any_of(scene_ids))
     )
     markers: dict[int, set[tuple[int, float]]] = {}
     for marker_id, scene_id, seconds in session.execute(
         select(Marker.id, Marker.scene_id, Marker.seconds).where(
-            Marker.scene_id == any_(_id_array(scene_ids))
+            Marker.scene_id == any_of(scene_ids)
         )
     ):
         markers.setdefault(scene_id, set()).add((marker_id, seconds))
@@ -133,7 +130,7 @@ def mirrored_phashes(
             & (SceneFingerprint.file_id == SceneFile.file_id)
             & (SceneFingerprint.kind == "phash"),
         )
-        .where(SceneFile.scene_id == any_(_id_array(among)))
+        .where(SceneFile.scene_id == any_of(among))
         .group_by(SceneFile.scene_id)
     )
     if only_lacking:
@@ -165,14 +162,14 @@ def mark_generated(
         scene_ids = _unchanged(session, scene_ids, basis)
     marked = (
         update(Scene)
-        .where(Scene.id == any_(_id_array(scene_ids)), ~Scene.generated)
+        .where(Scene.id == any_of(scene_ids), ~Scene.generated)
         .values(generated=True)
         .returning(Scene.id)
         .cte("marked")
     )
     closed = (
         update(StashJob)
-        .where(StashJob.id == any_(_id_array(job_rows)), StashJob.state == "open")
+        .where(StashJob.id == any_of(job_rows), StashJob.state == "open")
         .values(state="finished", finished_at=func.now())
         .returning(StashJob.id)
         .cte("closed")
@@ -185,7 +182,7 @@ def unmark_generated(session: Session, scene_ids: Sequence[int]) -> list[int]:
     """Mark these scenes as lacking generated media; return those that were marked."""
     unmarked = session.scalars(
         update(Scene)
-        .where(Scene.id == any_(_id_array(scene_ids)), Scene.generated)
+        .where(Scene.id == any_of(scene_ids), Scene.generated)
         .values(generated=False)
         .returning(Scene.id)
     )
@@ -203,8 +200,3 @@ def _unchanged(
     if changed := len(scene_ids) - len(same):
         logger.info("%d scenes changed meanwhile: left to the next run", changed)
     return same
-
-
-def _id_array(ids: Sequence[int]) -> BindParameter[Sequence[int]]:
-    # One parameter however many there are.
-    return literal(list(ids), ARRAY(BigInteger))

@@ -14,7 +14,6 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
-    literal,
     or_,
     select,
     text,
@@ -33,6 +32,7 @@ from stashhog_core.db.models import (
     Studio,
     Tag,
 )
+from stashhog_core.db.reading import any_of
 
 _READ_TOGETHER = 1000
 """Scenes whose names are looked up at once."""
@@ -128,9 +128,8 @@ def scene_titles(session: Session, scene_ids: Sequence[int]) -> dict[int, str]:
         .limit(1)
         .scalar_subquery()
     )
-    ids = literal(list(scene_ids), ARRAY(BigInteger))
     rows = session.execute(
-        select(Scene.id, Scene.title, path).where(Scene.id == any_(ids))
+        select(Scene.id, Scene.title, path).where(Scene.id == any_of(scene_ids))
     )
     return {id_: title or PurePath(at or "").name for id_, title, at in rows}
 

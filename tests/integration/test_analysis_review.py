@@ -245,8 +245,17 @@ def test_two_reviewers_at_once_do_not_overwrite_one_another(
 
 
 def test_bulk_decision_takes_a_plan_of_any_size(scenes: Database, plan_id: int) -> None:
-    """70,000 changes, more than a statement has parameters for, by value or by id."""
+    """Also just after the planner has seen a small one, with a memory it never saw."""
     with scenes.transaction() as session:
+        session.execute(
+            text(
+                "INSERT INTO review_memory "
+                "SELECT n, 'tags', 'y', 'reader' FROM generate_series(1, 3) n"
+            )
+        )
+        session.execute(text("ANALYZE plan_change"))
+    with scenes.transaction() as session:
+        # More than a statement has parameters for.
         session.execute(
             text(
                 "INSERT INTO plan_change (plan_id, scene_id, field, action, value_key, "

@@ -41,6 +41,12 @@ class Started:
     def wait_to_say(self, words: str) -> None:
         wait_until(lambda: words in self.said(), words)
 
+    def wait_for(self, command: str) -> None:
+        """Return as soon as the session has such a process."""
+        wait_until(
+            lambda: any(command in each for each in self.session()), f"a {command}"
+        )
+
     def interrupt(self) -> None:
         os.killpg(self.process.pid, signal.SIGINT)
 
@@ -111,7 +117,7 @@ def test_interrupted_run(started: Started, words: str) -> None:
 def test_interrupted_while_it_stops(started: Started) -> None:
     """What is stopped is still stopped, without a word of Python's."""
     started.wait_to_say("own services")
-    before = started.session()
+    started.wait_for("sandbox.stash")
     while started.process.poll() is None:
         started.interrupt()
         try:
@@ -119,7 +125,6 @@ def test_interrupted_while_it_stops(started: Started) -> None:
         except subprocess.TimeoutExpired:
             continue
 
-    assert any("sandbox.stash" in command for command in before)
     assert started.process.returncode in {0, 130}
     assert "Traceback" not in started.said()
     assert started.session() == []
@@ -129,10 +134,9 @@ def test_interrupted_while_it_stops(started: Started) -> None:
 def test_killed_run_leaves_no_server(started: Started) -> None:
     """Neither the stand-in Stash nor the temporary Prefect server."""
     started.wait_to_say(" 50 %")
-    before = started.session()
+    started.wait_for("sandbox.stash")
+    started.wait_for("uvicorn")
     started.process.kill()
     started.process.wait()
 
-    assert any("sandbox.stash" in command for command in before)
-    assert any("uvicorn" in command for command in before)
     wait_until(lambda: started.session() == [], "the end of its servers")
