@@ -19,7 +19,7 @@ verify: .venv/run.stamp ## prove that the mirror is right, field by field, where
 	@$(BIN)/python -m sandbox.run verify
 
 test: .venv/test.stamp ## run the whole test suite
-	@$(BIN)/python -m tests.requirements
+	@$(BIN)/python -m tests.support.requirements
 	$(PYTEST)
 
 test-fast: .venv/test.stamp ## run the tests that take no servers (under a minute)

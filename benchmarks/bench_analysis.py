@@ -13,22 +13,22 @@ from sqlalchemy import event
 
 from benchmarks.measurement import Measurement, best_of
 from sandbox.ai_server import AiStandIn
-from stashhog_core.analysis import plan_writing
-from stashhog_core.analysis.ai_server import AiServer
-from stashhog_core.analysis.apply import apply_plan
-from stashhog_core.analysis.looking import look_at
-from stashhog_core.analysis.name_finder import KnownName, NameFinder
-from stashhog_core.analysis.proposals import add_member
-from stashhog_core.analysis.scenes import FileFacts, SceneFacts
 from stashhog_core.db.embedded import start_embedded, stop_embedded
 from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
+from stashhog_core.detection.ai_server import AiServer
+from stashhog_core.detection.name_finder import KnownName, NameFinder
+from stashhog_core.detection.parallel import look_at
+from stashhog_core.detection.scenes import FileFacts, SceneFacts
 from stashhog_core.media import frames
 from stashhog_core.params import ApplyPlanParams
+from stashhog_core.plans import writer as plan_writing
+from stashhog_core.plans.apply import apply_plan
+from stashhog_core.plans.proposals import add_member
 from stashhog_core.progress import Progress
 from stashhog_core.settings import AiServerSettings
-from tests.memory_stash import MemoryStash
+from tests.support.memory_stash import MemoryStash
 
 SCENES, TAGS = 1000, 5
 PATHS, NAMES = 100_000, 50_000

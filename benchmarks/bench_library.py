@@ -17,7 +17,7 @@ from benchmarks.measurement import Measurement, seconds
 from stashhog_core.db.embedded import start_embedded, stop_embedded
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
-from stashhog_core.library.job import scan_directory
+from stashhog_core.file_index.job import scan_directory
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import LibrarySettings, Settings

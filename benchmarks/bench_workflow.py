@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.measurement import Measurement, best_of
 from sandbox.stash.server import StandIn
-from stashhog_core.analysis.job import analyze, unanalyzed_scene_ids
 from stashhog_core.db.embedded import stop_embedded
 from stashhog_core.db.open import open_database
+from stashhog_core.detection.job import analyze, unanalyzed_scene_ids
 from stashhog_core.params import AnalysisParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import get_settings
@@ -51,7 +51,7 @@ def _configure(home: Path, stash_url: str) -> None:
 
 def _idle() -> Measurement:
     """Compare an idle run with an empty flow of six empty tasks on the same server."""
-    from flows._local import prepare_prefect
+    from stashhog.local import prepare_prefect
 
     prepare_prefect(get_settings())
     from prefect import flow, task

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 
 from stashhog_core.db.session import Database
-from stashhog_core.library import job
-from stashhog_core.library.discover import Walk
+from stashhog_core.file_index import job
+from stashhog_core.file_index.walk import Walk
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import LibrarySettings, Settings

@@ -8,8 +8,8 @@ from prefect.client.schemas.objects import State
 from flows._hooks import SETTLE
 from flows._outcome import run_one
 from flows._parameters import parameters_of
-from stashhog_core.metadata_scan import CANCELLED_MESSAGE
 from stashhog_core.params import StashScanParams
+from stashhog_core.server_jobs.scan import CANCELLED_MESSAGE
 from tasks.stash_scan import stash_scan as stash_scan_task
 
 

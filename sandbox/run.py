@@ -20,12 +20,12 @@ from pathlib import Path
 
 import httpx
 
-from flows._run_here import EXIT_CANCELLED, end_undisturbed
-from flows.cli import main as terminal
 from sandbox.samples import make_samples
+from stashhog.cli.app import main as terminal
+from stashhog.cli.running import EXIT_CANCELLED, end_undisturbed
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.file_index.pool import stand_apart
 from stashhog_core.http_errors import keep_loopback_direct
-from stashhog_core.library.pool import stand_apart
 from stashhog_core.settings import PREFIX, Settings, configured_variables, get_settings
 
 SERVICES = ("STASH", "DATABASE", "DOWNLOADS", "QBITTORRENT", "AI_SERVER", "LIBRARY")

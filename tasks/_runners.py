@@ -27,7 +27,7 @@ from stashhog_core.db.locks import is_held, job_lock
 from stashhog_core.db.open import open_database
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, JobError, TransientError
-from stashhog_core.library.pool import stand_apart
+from stashhog_core.file_index.pool import stand_apart
 from stashhog_core.settings import RunnerSettings, get_settings
 from tasks._prefect_api import crash_task_runs, display
 from tasks._progress import stop_mapped_tasks

@@ -9,11 +9,11 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import task_run
 from prefect.states import Completed
 
-from stashhog_core.analysis.job import analyze, unanalyzed_scene_ids
-from stashhog_core.analysis.plan_lock import is_worked_on
-from stashhog_core.analysis.plans import read_plan, unapplied_plan_ids
+from stashhog_core.detection.job import analyze, unanalyzed_scene_ids
 from stashhog_core.errors import Deferred
 from stashhog_core.params import AnalysisParams, ApplyPlanParams
+from stashhog_core.plans.lock import is_worked_on
+from stashhog_core.plans.queries import read_plan, unapplied_plan_ids
 from stashhog_core.results import AnalysisResult, BatchResult
 from stashhog_core.workflow import TIME_IS_OVER, deferred_result, in_batches
 from tasks._events import announce

@@ -2,8 +2,8 @@
 
 from prefect import task
 
-from stashhog_core.analysis.apply import apply_plan as apply_to_stash
 from stashhog_core.params import ApplyPlanParams
+from stashhog_core.plans.apply import apply_plan as apply_to_stash
 from stashhog_core.results import ApplyResult
 from tasks._runtime import JOB_TASK, open_job
 

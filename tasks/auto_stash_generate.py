@@ -6,12 +6,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.errors import JobCancelled
-from stashhog_core.generate import generate, scenes_to_generate
-from stashhog_core.generate_plan import with_profile
-from stashhog_core.giving_way import giving_way, waiting_scan
 from stashhog_core.params import StashGenerateParams
 from stashhog_core.report import counted
 from stashhog_core.results import StashGenerateResult
+from stashhog_core.server_jobs.generate import generate, scenes_to_generate
+from stashhog_core.server_jobs.generate_request import with_profile
+from stashhog_core.server_jobs.preemption import giving_way, waiting_scan
 from stashhog_core.stash.servers import server_settings
 from tasks._impacted import show_impacted_scenes
 from tasks._prefect_api import prefect_client

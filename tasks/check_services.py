@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from stashhog_core.metadata_scan import check_inside
+from stashhog_core.server_jobs.scan import check_inside
 from tasks._runtime import open_job
 
 

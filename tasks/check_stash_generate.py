@@ -2,9 +2,9 @@
 
 from prefect import task
 
-from stashhog_core.check_generate import check_generate
 from stashhog_core.params import CheckStashGenerateParams
 from stashhog_core.results import CheckStashGenerateResult
+from stashhog_core.server_jobs.check_generate import check_generate
 from tasks._runtime import JOB_TASK, open_job
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from stashhog_core.library.job import scan_directory
-from stashhog_core.library.parts import (
+from stashhog_core.file_index.job import scan_directory
+from stashhog_core.file_index.shards import (
     Listed,
     ListPart,
     Looked,

@@ -4,10 +4,10 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from stashhog_core.analysis.deciding import decide
-from stashhog_core.analysis.review_table import change_rows, value_rows
 from stashhog_core.markdown import cells, table
 from stashhog_core.params import ApplyPlanParams, ReviewPlanParams
+from stashhog_core.plans.decisions import decide
+from stashhog_core.plans.tables import change_rows, value_rows
 from stashhog_core.results import ReviewResult
 from tasks._prefect_api import display
 from tasks._runtime import READ_TASK, open_job

@@ -6,7 +6,7 @@ from typing import Any
 from stashhog_core.db.open import open_database
 from stashhog_core.db.stash_jobs import open_jobs
 from stashhog_core.errors import StashHogError
-from stashhog_core.server_job import settle_cancelled
+from stashhog_core.server_jobs.tracking import settle_cancelled
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings

@@ -2,9 +2,9 @@
 
 from prefect import task
 
-from stashhog_core.generate import generate
 from stashhog_core.params import StashGenerateParams
 from stashhog_core.results import StashGenerateResult
+from stashhog_core.server_jobs.generate import generate
 from stashhog_core.stash.servers import server_settings
 from tasks._impacted import show_impacted_scenes
 from tasks._runtime import JOB_TASK, open_job, was_cancelled

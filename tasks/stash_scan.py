@@ -3,9 +3,9 @@
 from prefect import task
 
 from stashhog_core.downloads.job import mark_scanned
-from stashhog_core.metadata_scan import scan
 from stashhog_core.params import StashScanParams
 from stashhog_core.results import StashScanResult
+from stashhog_core.server_jobs.scan import scan
 from stashhog_core.stash.servers import server_settings
 from tasks._runtime import JOB_TASK, open_job, was_cancelled
 

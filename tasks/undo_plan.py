@@ -2,8 +2,8 @@
 
 from prefect import task
 
-from stashhog_core.analysis.undo import undo
 from stashhog_core.params import UndoParams
+from stashhog_core.plans.undo import undo
 from stashhog_core.results import UndoResult
 from tasks._runtime import JOB_TASK, open_job
 

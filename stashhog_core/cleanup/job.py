@@ -11,6 +11,7 @@ from typing import cast
 from sqlalchemy import Table, delete, func, select
 from sqlalchemy.orm import Session
 
+from stashhog_core.cleanup.dead_runs import settle_dead_runs
 from stashhog_core.cleanup.findings import SAMPLES, Findings
 from stashhog_core.cleanup.retention import (
     OldRows,
@@ -19,13 +20,12 @@ from stashhog_core.cleanup.retention import (
     old_tagger_results,
     orphaned_checks,
 )
-from stashhog_core.cleanup.settling import settle_dead_runs
 from stashhog_core.db.session import Database
 from stashhog_core.errors import StashHogError
 from stashhog_core.params import CleanupParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure
-from stashhog_core.server_job import WasCancelled
+from stashhog_core.server_jobs.tracking import WasCancelled
 from stashhog_core.settings import Settings
 
 

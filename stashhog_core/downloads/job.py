@@ -15,15 +15,15 @@ from stashhog_core.downloads.configuration import (
     check_library_root,
     open_source,
 )
-from stashhog_core.downloads.placing import Library
-from stashhog_core.downloads.run import Run
-from stashhog_core.downloads.seen import (
+from stashhog_core.downloads.in_stash import (
     ask_scan_rules,
     awaiting_scan,
     confirm_seen,
     mark_scanned,
     still_unseen,
 )
+from stashhog_core.downloads.placing import Library
+from stashhog_core.downloads.run import Run
 from stashhog_core.downloads.sources import Entry
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.paths import PathMap

@@ -13,13 +13,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.clean_up import CleanedUp
+from stashhog_core.downloads.in_stash import awaiting_scan
 from stashhog_core.downloads.ledger import Record
 from stashhog_core.downloads.names import printable
 from stashhog_core.downloads.outcome import NameRefusedError, OutOfSpaceError, Placed
 from stashhog_core.downloads.placing import Library
 from stashhog_core.downloads.planning import Failure, Plan, PlannedFile, Planner
 from stashhog_core.downloads.preview import Preview
-from stashhog_core.downloads.seen import awaiting_scan
 from stashhog_core.downloads.sources import Entry, Problem, Source
 from stashhog_core.errors import ItemError, StashHogError, unexpected
 from stashhog_core.hashing import oshash

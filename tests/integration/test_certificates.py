@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stashhog_core.analysis.ai_client import AiClient
-from stashhog_core.analysis.text_client import TextClient
+from stashhog_core.detection.ai_client import AiClient
+from stashhog_core.detection.text_client import TextClient
 from stashhog_core.downloads.webapi import WebApi
 from stashhog_core.errors import ConfigurationError, StashHogError
 from stashhog_core.settings import (

@@ -31,10 +31,10 @@ from stashhog_core.db.models import (
 from stashhog_core.db.session import Database
 from stashhog_core.params import CleanupParams
 from stashhog_core.progress import Progress
-from stashhog_core.server_job import SCAN_NOT_STOPPED
+from stashhog_core.server_jobs.tracking import SCAN_NOT_STOPPED
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
-from tests.sample_video import write_video
+from tests.support.sample_video import write_video
 
 NOW = datetime.now(UTC)
 NEW, OLD = NOW - timedelta(days=1), NOW - timedelta(days=400)

@@ -12,10 +12,9 @@ from typing import get_args
 import pytest
 from sqlalchemy import select, update
 
-from flows import _plans_cli
-from flows._parameter_table import parameter_rows
-from flows.cli import main
-from stashhog_core.analysis.proposals import add_member
+from stashhog.cli import plans as _plans_cli
+from stashhog.cli.app import main
+from stashhog.cli.parameters import parameter_rows
 from stashhog_core.db.models import (
     PENDING_STATES,
     AnalysisPlan,
@@ -28,6 +27,7 @@ from stashhog_core.db.models import (
 )
 from stashhog_core.db.session import Database
 from stashhog_core.params import JOB_PARAMS, ReviewPlanParams
+from stashhog_core.plans.proposals import add_member
 from stashhog_core.settings import get_settings
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, func, insert, literal, select
 
-from flows.cli import main
+from stashhog.cli.app import main
 from stashhog_core.db.models import (
     AnalysisPlan,
     LibraryFile,

@@ -10,11 +10,6 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from stashhog_core import db
-from stashhog_core.analysis.plans import (
-    attention_needed,
-    list_plans,
-    unapplied_plan_ids,
-)
 from stashhog_core.db.models import Base
 from stashhog_core.db.open import open_database
 from stashhog_core.db.schema import (
@@ -25,6 +20,11 @@ from stashhog_core.db.schema import (
 )
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.plans.queries import (
+    attention_needed,
+    list_plans,
+    unapplied_plan_ids,
+)
 from stashhog_core.settings import DatabaseSettings, Settings
 
 REVISIONS = sorted(

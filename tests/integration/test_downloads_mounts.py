@@ -12,8 +12,8 @@ import pytest
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.ledger import Record
-from tests.mounted import has_mounts, run_mounted
-from tests.qbittorrent_server import PASSWORD, USERNAME, running_qbittorrent
+from tests.support.mounted import has_mounts, run_mounted
+from tests.support.qbittorrent_server import PASSWORD, USERNAME, running_qbittorrent
 
 _RUN = """
 import json, sys

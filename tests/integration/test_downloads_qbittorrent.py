@@ -16,14 +16,14 @@ from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings, Settings
-from tests.failing_proxy import failing_proxy
-from tests.qbittorrent_server import (
+from tests.support.failing_proxy import failing_proxy
+from tests.support.qbittorrent_server import (
     PASSWORD,
     USERNAME,
     QBittorrentServer,
     running_qbittorrent,
 )
-from tests.sample_video import write_video
+from tests.support.sample_video import write_video
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from sandbox.stash.server import StandIn
-from tests.stash_requests import (
+from tests.support.stash_requests import (
     CREATE_TAG,
     FIND_IDS,
     UPDATE_SCENES,

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from sandbox.stash.server import StandIn
-from tests.stash_requests import (
+from tests.support.stash_requests import (
     CREATE_TAG,
     VERSION,
     Ask,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.stash_requests import GENERATE, SCAN, Stash
+from tests.support.stash_requests import GENERATE, SCAN, Stash
 
 pytestmark = pytest.mark.slow
 

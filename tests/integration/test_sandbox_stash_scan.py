@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from stashhog_core.hashing import oshash
-from tests.stash_requests import ALL_MEDIA, Stash
+from tests.support.stash_requests import ALL_MEDIA, Stash
 
 pytestmark = pytest.mark.slow
 

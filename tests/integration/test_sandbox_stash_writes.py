@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.stash_requests import (
+from tests.support.stash_requests import (
     CREATE_TAG,
     UPDATE_SCENES,
     Ask,

@@ -30,8 +30,8 @@ from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.loader import SETTLE_SECONDS
 from stashhog_core.sync.source import Source
 from stashhog_core.sync.verify import verify_mirror
-from tests.fake_stash import FakeStash, refs
-from tests.mirroring import run
+from tests.support.fake_stash import FakeStash, refs
+from tests.support.mirroring import run
 
 pytestmark = pytest.mark.slow
 

@@ -23,8 +23,8 @@ from stashhog_core.db.models import (
 from stashhog_core.db.session import Database
 from stashhog_core.stash import payloads
 from stashhog_core.stash.payloads import Ref
-from tests.fake_stash import FakeStash, refs
-from tests.mirroring import run
+from tests.support.fake_stash import FakeStash, refs
+from tests.support.mirroring import run
 
 BOX = {"endpoint": "https://box.invalid/graphql", "stash_id": "8f1c"}
 SCENE: dict[str, Any] = {

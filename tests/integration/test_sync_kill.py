@@ -14,9 +14,9 @@ from stashhog_core.db.session import Database
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.sync.job import pending_scenes, sync
-from tests.fake_stash import FakeStash
 from tests.integration.test_sync_mirror import EDITS, expected, mirrored
-from tests.mirroring import run
+from tests.support.fake_stash import FakeStash
+from tests.support.mirroring import run
 
 pytestmark = pytest.mark.slow
 

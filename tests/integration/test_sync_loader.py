@@ -19,8 +19,8 @@ from stashhog_core.sync import loader
 from stashhog_core.sync.history import note_progress
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.store import store_scenes
-from tests.fake_stash import FakeStash
-from tests.mirroring import run
+from tests.support.fake_stash import FakeStash
+from tests.support.mirroring import run
 
 pytestmark = pytest.mark.slow
 
@@ -238,7 +238,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.sync.job import sync
-from tests.fake_stash import FakeStash
+from tests.support.fake_stash import FakeStash
 
 class Slow(FakeStash):
     def scenes(self, ids):

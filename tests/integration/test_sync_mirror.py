@@ -30,8 +30,8 @@ from stashhog_core.stash.payloads import Fingerprint, Ref
 from stashhog_core.stash.payloads import Scene as ScenePayload
 from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.times import parse_stash_time
-from tests.fake_stash import FakeStash, refs
-from tests.mirroring import run
+from tests.support.fake_stash import FakeStash, refs
+from tests.support.mirroring import run
 
 Edit = Callable[[FakeStash, random.Random], None]
 

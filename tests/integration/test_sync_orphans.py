@@ -14,7 +14,7 @@ from stashhog_core.params import RemoveOrphansParams, SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.sync.job import sync
 from stashhog_core.sync.orphans import remove_orphans
-from tests.fake_stash import FakeStash, refs
+from tests.support.fake_stash import FakeStash, refs
 
 
 @pytest.fixture

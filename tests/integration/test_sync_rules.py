@@ -33,8 +33,8 @@ from stashhog_core.results import SyncResult
 from stashhog_core.stash.payloads import Fingerprint
 from stashhog_core.sync.history import last_baseline
 from stashhog_core.sync.job import pending_scenes, sync
-from tests.fake_stash import FakeStash, refs
-from tests.mirroring import run
+from tests.support.fake_stash import FakeStash, refs
+from tests.support.mirroring import run
 
 
 def counts(result: SyncResult) -> tuple[int, int, int, int, int]:

@@ -38,10 +38,10 @@ from stashhog_core.db.models import (
 )
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError, TransientError
-from stashhog_core.generate import generate
 from stashhog_core.params import StashGenerateParams, SyncParams, VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
+from stashhog_core.server_jobs.generate import generate
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.documents import YOUNGER_FIELDS
@@ -50,7 +50,7 @@ from stashhog_core.sync.deep import scenes_that_differ
 from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.loader import SETTLE_SECONDS
 from stashhog_core.sync.verify import verify_mirror
-from tests.sample_video import write_video
+from tests.support.sample_video import write_video
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ from stashhog_core.db.session import Database
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.job import pending_scenes
-from tests.fake_stash import FakeStash
-from tests.mirroring import run
+from tests.support.fake_stash import FakeStash
+from tests.support.mirroring import run
 
 
 def path_of(database: Database, scene: int) -> str:

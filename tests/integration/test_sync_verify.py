@@ -31,8 +31,8 @@ from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.local_edits import edit_scene
 from stashhog_core.sync.scene_edit import SceneEdit
 from stashhog_core.sync.verify import last_proved, verify_mirror
-from tests.fake_stash import FakeStash, refs
-from tests.mirroring import run
+from tests.support.fake_stash import FakeStash, refs
+from tests.support.mirroring import run
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from prefect import Flow
 import flows as flows_package
 import tasks as tasks_package
 from stashhog_core.params import JOB_PARAMS
-from stashhog_core.schedule_settings import ScheduleSettings
+from stashhog_core.settings.operation import ScheduleSettings
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())[

@@ -7,7 +7,7 @@ import pytest
 from typer import Typer
 from typer.main import get_command
 
-from flows.cli import app
+from stashhog.cli.app import app
 from stashhog_core.params import JOB_PARAMS
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"flows", "tasks", "stashhog_core", "sandbox", "benchmarks"}
+PACKAGES = {"stashhog", "flows", "tasks", "stashhog_core", "sandbox", "benchmarks"}
 
 
 def tracked_files() -> list[Path]:

@@ -9,8 +9,8 @@ import pytest
 from stashhog_core.errors import ItemError
 from stashhog_core.media import frames, opening
 from stashhog_core.media.frames import Still, end_stills, spaced_stills
-from tests.sample_video import write_colours, write_song
-from tests.title_card_video import write_cards
+from tests.support.sample_video import write_colours, write_song
+from tests.support.title_card_video import write_cards
 
 pytestmark = pytest.mark.slow
 

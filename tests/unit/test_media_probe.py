@@ -14,7 +14,7 @@ from stashhog_core.media.facts import read_facts
 from stashhog_core.media.frames import end_stills
 from stashhog_core.media.opening import open_video, picture_stream
 from stashhog_core.media.probe import UNREADABLE, probe
-from tests.sample_video import write_film, write_video
+from tests.support.sample_video import write_film, write_video
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])

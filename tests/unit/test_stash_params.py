@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from flows.stash_generate import stash_generate
 from flows.stash_scan import stash_scan
-from stashhog_core.generate_plan import generate_input
-from stashhog_core.metadata_scan import scan_input
 from stashhog_core.params import StashGenerateParams, StashScanParams
+from stashhog_core.server_jobs.generate_request import generate_input
+from stashhog_core.server_jobs.scan import scan_input
 
 SCAN_FLAGS = {
     "rescan": False,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stashhog_core.stash.payloads import Performer, Scene, Studio, Tag
 from stashhog_core.sync.hashes import content_hash
 from stashhog_core.sync.rows import file_rows, scene_row
-from tests.fake_stash import FakeStash, refs
+from tests.support.fake_stash import FakeStash, refs
 
 ORDERED = {"urls"}
 """Lists to which Stash gives an order of their own."""

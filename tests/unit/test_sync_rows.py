@@ -16,7 +16,7 @@ from stashhog_core.sync.rows import (
     scene_row,
     tag_link_rows,
 )
-from tests.fake_stash import FakeStash, refs
+from tests.support.fake_stash import FakeStash, refs
 
 
 def make_scene(**fields: object) -> Scene:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from flows._terminal import print_result
+from stashhog.cli.display import print_result
 from stashhog_core.errors import JobError
 from stashhog_core.report import (
     ending,

@@ -25,9 +25,9 @@ from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.settings import get_settings
 from tests.conftest import postgres_home
-from tests.deployed import Runner
-from tests.running_services import RunningServices, prepared_services
-from tests.services import Services
+from tests.support.deployed import Runner
+from tests.support.running_services import RunningServices, prepared_services
+from tests.support.services import Services
 
 
 @pytest.fixture(scope="session")

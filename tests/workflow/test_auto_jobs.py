@@ -28,15 +28,15 @@ from flows.auto_video_analysis import auto_video_analysis
 from flows.stash_scan import stash_scan
 from flows.sync import sync
 from flows.sync_scenes import sync_scenes
-from stashhog_core.analysis.automatic import next_scenes
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SyncRun
 from stashhog_core.db.session import Database
-from stashhog_core.giving_way import giving_way
+from stashhog_core.detection.automatic import next_scenes
+from stashhog_core.server_jobs.preemption import giving_way
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
-from tests.sample_video import write_video
-from tests.services import Services
-from tests.stand_in_scenes import a_plan, new_scene
+from tests.support.sample_video import write_video
+from tests.support.services import Services
+from tests.support.stand_in_scenes import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from flows.auto_stash_sync import auto_stash_sync
 from stashhog_core.db.models import JobReport, SyncRun
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
-from tests.services import Services
-from tests.stand_in_scenes import new_scene
+from tests.support.services import Services
+from tests.support.stand_in_scenes import new_scene
 
 pytestmark = pytest.mark.slow
 

@@ -18,15 +18,15 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Completed, Crashed, Running
 
-from flows._automations import apply_automations
-from flows._supervisor import POOL
 from flows.apply_plan import apply_plan
 from flows.auto_plan_apply import auto_plan_apply
 from flows.auto_video_analysis import auto_video_analysis
 from flows.process_new_scenes import process_new_scenes
+from stashhog.services.automations import apply_automations
+from stashhog.services.supervisor import POOL
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.report import state_name
-from tests.registered import register, runs_of
+from tests.support.registered import register, runs_of
 
 pytestmark = pytest.mark.slow
 

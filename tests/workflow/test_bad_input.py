@@ -17,8 +17,8 @@ from flows.sync import sync
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import get_settings
-from tests.deployed import ROOT
-from tests.services import Services
+from tests.support.deployed import ROOT
+from tests.support.services import Services
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -171,7 +171,7 @@ def test_without_prefects_api(tmp_path: Path) -> None:
 def stashhog(folder: Path, *arguments: str, **variables: str) -> Any:
     """Run the terminal in an empty home."""
     return subprocess.run(
-        [sys.executable, "-c", "from flows.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from stashhog.cli.app import main; main()", *arguments],
         cwd=folder,
         env=os.environ
         | {"PYTHONPATH": str(ROOT), "STASHHOG_HOME": str(folder / "home")}

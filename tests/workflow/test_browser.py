@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser import Browser, open_browser
-from tests.running_services import RunningServices
-from tests.sample_video import write_video
+from tests.support.browser import Browser, open_browser
+from tests.support.running_services import RunningServices
+from tests.support.sample_video import write_video
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -66,7 +66,7 @@ def test_from_the_form_to_the_report(browser: Browser, up: RunningServices) -> N
     browser.see("analysis batch 2")
     browser.screenshot("run")
     browser.open(f"{run}?tab=Logs")
-    browser.see("stashhog_core.metadata_scan")
+    browser.see("stashhog_core.server_jobs.scan")
     browser.screenshot("logs")
     open_artifact(browser, run, "process-new-scenes-report")
     browser.read("process_new_scenes: CompletedWithErrors")

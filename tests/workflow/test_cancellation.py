@@ -18,11 +18,11 @@ from flows.stash_generate import stash_generate
 from sandbox.ai_server import AiStandIn, Spans
 from stashhog_core.db.models import AnalysisPlan, Scene
 from stashhog_core.db.session import Database
-from stashhog_core.metadata_scan import CANCELLED_MESSAGE
 from stashhog_core.results import WorkflowReport
+from stashhog_core.server_jobs.scan import CANCELLED_MESSAGE
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
-from tests.deployed import (
+from tests.support.deployed import (
     ROOT,
     Runner,
     job_rows,
@@ -32,14 +32,14 @@ from tests.deployed import (
     stash_jobs,
     wait_until,
 )
-from tests.sample_video import write_video
-from tests.services import Services
+from tests.support.sample_video import write_video
+from tests.support.services import Services
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TERMINAL = """
 import signal
-from flows.cli import main
+from stashhog.cli.app import main
 # A shell that starts the tests in the background has it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main()

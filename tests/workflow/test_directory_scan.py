@@ -10,12 +10,12 @@ from prefect.client.orchestration import get_client
 from prefect.events.worker import EventsWorker
 from typer.testing import CliRunner
 
-from flows.cli import app
 from flows.directory_scan import directory_scan
+from stashhog.cli.app import app
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.results import DirectoryScanResult
 from stashhog_core.settings import get_settings
-from tests.sample_video import write_video
+from tests.support.sample_video import write_video
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ from flows.sync import sync
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
 from tasks import sync as sync_task
-from tests.deployed import ROOT, locks, wait_until
-from tests.services import Services
+from tests.support.deployed import ROOT, locks, wait_until
+from tests.support.services import Services
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -21,8 +21,8 @@ from stashhog_core.errors import Deferred, JobError, StashHogError
 from stashhog_core.results import AnalysisResult, WorkflowReport
 from stashhog_core.settings import get_settings
 from stashhog_core.workflow import JobDeferred, JobFailed
-from tests.deployed import Runner, processes_of, wait_until
-from tests.services import Services
+from tests.support.deployed import Runner, processes_of, wait_until
+from tests.support.services import Services
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -20,7 +20,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.db.stash_jobs import Kind, record_job
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
-from tests.services import Services
+from tests.support.services import Services
 
 pytestmark = pytest.mark.slow
 

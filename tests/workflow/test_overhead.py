@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 
 from flows.auto_stash_sync import auto_stash_sync
 from flows.process_new_scenes import process_new_scenes
-from tests.services import Services
+from tests.support.services import Services
 
 pytestmark = pytest.mark.slow
 

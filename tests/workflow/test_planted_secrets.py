@@ -22,18 +22,18 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from flows.analysis import analysis
-from flows.cli import app
 from flows.process_downloads import process_downloads
 from flows.process_new_scenes import process_new_scenes
 from flows.stash_generate import stash_generate
 from flows.stash_scan import stash_scan
 from flows.sync import sync
+from stashhog.cli.app import app
 from stashhog_core import secrets
 from stashhog_core.db.models import JobReport, SyncIssue
 from stashhog_core.db.session import Database
 from stashhog_core.settings import get_settings
-from tests.ports import free_port
-from tests.services import Services
+from tests.support.ports import free_port
+from tests.support.services import Services
 
 pytestmark = pytest.mark.slow
 

@@ -35,8 +35,8 @@ from tasks._prefect_history import (
     forget_old_runs,
 )
 from tasks._results import close_results_to_others, forget_old_results
-from tests.registered import register
-from tests.services import Services
+from tests.support.registered import register
+from tests.support.services import Services
 
 pytestmark = pytest.mark.slow
 

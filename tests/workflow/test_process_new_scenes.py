@@ -11,16 +11,16 @@ from sqlalchemy import select, text, update
 from flows._outcome import result_of
 from flows.process_new_scenes import process_new_scenes
 from sandbox.samples import Sample
-from stashhog_core.analysis.change_records import MAX_ATTEMPTS
 from stashhog_core.db.models import AnalysisPlan, JobReport, PlanChange, Scene
 from stashhog_core.db.scenes import SceneSummary, list_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.plans.change_records import MAX_ATTEMPTS
 from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
 from tasks._progress import listeners
-from tests.services import Services
-from tests.task_runs import ended_tasks
+from tests.support.services import Services
+from tests.support.task_runs import ended_tasks
 
 pytestmark = pytest.mark.slow
 

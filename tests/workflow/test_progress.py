@@ -9,7 +9,7 @@ import pytest
 from prefect import flow
 from rich.console import Console
 
-from flows._terminal import RunDisplay
+from stashhog.cli.display import RunDisplay
 from tasks._progress import (
     LOG_INTERVAL_SECONDS,
     LOG_LEAST_SECONDS,
@@ -19,7 +19,7 @@ from tasks._progress import (
     task_progress,
     workflow_progress,
 )
-from tests.services import Services
+from tests.support.services import Services
 
 pytestmark = pytest.mark.slow
 

@@ -11,15 +11,15 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.states import Cancelled, Completed, Running
 from typer.testing import CliRunner
 
-from flows._prefect_server import ask
-from flows._push import Pushed, push
 from flows.auto_stash_sync import auto_stash_sync
-from flows.cli import app
 from flows.process_downloads import process_downloads
 from flows.sync import sync
+from stashhog.cli.app import app
+from stashhog.push import Pushed, push
+from stashhog.services.prefect_server import ask
 from stashhog_core.errors import ConfigurationError, TransientError
-from tests.ports import free_port
-from tests.registered import register, runs_of
+from tests.support.ports import free_port
+from tests.support.registered import register, runs_of
 
 pytestmark = pytest.mark.slow
 
@@ -157,7 +157,7 @@ def test_a_server_that_comes_back_is_waited_for(
     downloads: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call is tried again, and is still one run."""
-    monkeypatch.setattr("flows._push.PAUSES_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("stashhog.push.PAUSES_SECONDS", (0.01, 0.01))
     failures = [httpx.ConnectError("away"), httpx.ReadTimeout("slow")]
 
     def ask_in_vain(*arguments: Any) -> httpx.Response:
@@ -165,7 +165,7 @@ def test_a_server_that_comes_back_is_waited_for(
             raise failures.pop()
         return ask(*arguments)
 
-    monkeypatch.setattr("flows._push.ask", ask_in_vain)
+    monkeypatch.setattr("stashhog.push.ask", ask_in_vain)
 
     covering = pushed()
 
@@ -175,7 +175,7 @@ def test_a_server_that_comes_back_is_waited_for(
 
 def test_prefect_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever pushed may try again; the schedule comes anyway."""
-    monkeypatch.setattr("flows._push.PAUSES_SECONDS", ())
+    monkeypatch.setattr("stashhog.push.PAUSES_SECONDS", ())
     url = f"http://127.0.0.1:{free_port()}/api"
     monkeypatch.setenv("PREFECT_API_URL", url)
 

@@ -13,7 +13,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
-from tests.deployed import (
+from tests.support.deployed import (
     Runner,
     job_rows,
     locks,
@@ -22,7 +22,7 @@ from tests.deployed import (
     stash_jobs,
     wait_until,
 )
-from tests.services import Services
+from tests.support.services import Services
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -13,12 +13,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from sandbox.stash.server import StandIn
-from stashhog_core.analysis.proposals import add_member
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene
 from stashhog_core.db.session import Database
+from stashhog_core.plans.proposals import add_member
 from stashhog_core.settings import StashSettings, get_settings
 from stashhog_core.stash.client import StashClient
-from tests.stand_in_scenes import a_plan, new_scene
+from tests.support.stand_in_scenes import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +102,7 @@ def test_plan_is_applied_and_undone_in_the_terminal(
     def stashhog(command: str) -> Any:
         done = subprocess.run(
             [
-                *(sys.executable, "-c", "from flows.cli import main; main()"),
+                *(sys.executable, "-c", "from stashhog.cli.app import main; main()"),
                 *("plans", command, plan_id, "--json"),
             ],
             cwd=tmp_path,

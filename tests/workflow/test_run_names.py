@@ -8,8 +8,8 @@ from prefect.client.orchestration import get_client
 from flows.process_new_scenes import process_new_scenes
 from flows.stash_generate import stash_generate
 from flows.sync import sync
-from tests.services import Services
-from tests.stash_requests import add_scenes, asking
+from tests.support.services import Services
+from tests.support.stash_requests import add_scenes, asking
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
 from tasks import _runners
 from tasks._runners import mapped, task_runner
-from tests.mapped_tasks import (
+from tests.support.mapped_tasks import (
     Interrupted,
     count_all,
     halve,
@@ -27,8 +27,8 @@ from tests.mapped_tasks import (
     wait_for,
     work_and_be_interrupted,
 )
-from tests.services import Services
-from tests.task_runs import ended_tasks
+from tests.support.services import Services
+from tests.support.task_runs import ended_tasks
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("threads", "processes", "dask")
@@ -127,7 +127,7 @@ def test_a_call_that_ends_its_process_twice_is_the_only_one_that_fails(
 def start_run(folder: Path) -> subprocess.Popen[bytes]:
     """Start a run whose two tasks work until they are told to stop."""
     run = subprocess.Popen(
-        [sys.executable, "-m", "tests.mapped_tasks", str(folder)],
+        [sys.executable, "-m", "tests.support.mapped_tasks", str(folder)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stderr=subprocess.DEVNULL,
         start_new_session=True,

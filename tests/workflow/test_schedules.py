@@ -11,14 +11,14 @@ from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
-from flows._register import keep_switches, refused_parameters
-from flows._schedules import apply_schedule
 from flows.auto_stash_sync import auto_stash_sync
 from flows.sync import sync
+from stashhog.services.deployments import keep_switches, refused_parameters
+from stashhog.services.schedules import apply_schedule
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.schedule_settings import ScheduleSettings
 from stashhog_core.settings import Settings
-from tests.registered import register
+from stashhog_core.settings.operation import ScheduleSettings
+from tests.support.registered import register
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ from prefect.states import Cancelled
 from typer.testing import CliRunner
 
 from flows.check_stash_generate import check_stash_generate
-from flows.cli import app
 from flows.stash_generate import stash_generate
 from flows.stash_scan import stash_scan
+from stashhog.cli.app import app
 from stashhog_core.db.models import Scene
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
@@ -23,8 +23,8 @@ from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from tasks._impacted import SHOWN, show_impacted_scenes
 from tasks._runtime import was_cancelled
-from tests.sample_video import write_video
-from tests.services import Services
+from tests.support.sample_video import write_video
+from tests.support.services import Services
 
 pytestmark = pytest.mark.slow
 

@@ -13,15 +13,15 @@ from flows.analysis import analysis
 from flows.process_new_scenes import process_new_scenes
 from flows.sync import sync
 from sandbox.ai_server import AiStandIn, Spans
-from stashhog_core.analysis import ai_client, ai_gate
 from stashhog_core.db.models import JobReport, Scene
 from stashhog_core.db.session import Database
+from stashhog_core.detection import ai_client, ai_gate
 from stashhog_core.errors import Deferred
 from stashhog_core.results import StepResult, WorkflowReport
 from stashhog_core.settings import get_settings
-from tests.services import Services
-from tests.stash_requests import add_scenes, asking
-from tests.task_runs import ended_tasks
+from tests.support.services import Services
+from tests.support.stash_requests import add_scenes, asking
+from tests.support.task_runs import ended_tasks
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.local_edits import edit_scene, list_edits
 from stashhog_core.sync.scene_edit import SceneEdit
-from tests.services import Services
-from tests.stash_requests import add_scenes, asking
+from tests.support.services import Services
+from tests.support.stash_requests import add_scenes, asking
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from stashhog_core.db.session import Database
-from tests.running_services import BIN, ROOT, RunningServices, prepared_services
-from tests.sample_video import write_video
+from tests.support.running_services import BIN, ROOT, RunningServices, prepared_services
+from tests.support.sample_video import write_video
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

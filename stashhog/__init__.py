@@ -1,0 +1,1 @@
+"""The application shell: the terminal, the services, and runs without a server."""

@@ -1,0 +1,101 @@
+"""What a run looks like in the terminal: a line for each milestone, then the report."""
+
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from stashhog.cli.plain import plain
+from stashhog_core.report import counted, failures, job_markdown, notes, step_rows
+from stashhog_core.results import Result, WorkflowReport
+
+_COLOURS = {
+    "Completed": "green",
+    "CompletedWithErrors": "yellow",
+    "Skipped": "dim",
+    "Held": "yellow",
+    "Deferred": "red",
+    "Failed": "red",
+    "Cancelled": "red",
+}
+
+
+class RunDisplay:
+    """Shows a run as it goes, for a `with` block; call it with each report.
+
+    Each milestone is a line. A terminal also has a bar that says what is being done
+    now; anywhere else a line says so now and then.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.percentage:3.0f} %"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=100)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, percent: float, message: str) -> None:
+        """Show a report: per cent of the run, and what is being done."""
+        self._bar.update(self._task, completed=percent, description=plain(message))
+
+    def say(self, percent: float | None, message: str) -> None:
+        """Show a line of the log: a milestone of the run, or how far a step is."""
+        is_terminal = self._console.is_terminal
+        if percent is None:
+            if not is_terminal:
+                self._print(f"       {plain(message)}")
+        # The bar shows what begins.
+        elif not (is_terminal and message.endswith("…")):
+            self._print(f"[cyan]{percent:3.0f} %[/]  {plain(message)}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def print_result(console: Console, job: str, state: str, result: Result) -> None:
+    """Print what a run did."""
+    if not isinstance(result, WorkflowReport):
+        from rich.markdown import Markdown
+
+        console.print(Markdown(job_markdown(job, result)))
+        return
+    table = Table("Step", "State", "What", title="process_new_scenes")
+    table.add_column("Seconds", justify="right")
+    for title, step_state, what, seconds in step_rows(result):
+        colour = _COLOURS.get(step_state, "white")
+        table.add_row(
+            title, f"[{colour}]{step_state}[/]", plain(what), f"{seconds:.1f}"
+        )
+    console.print(table)
+    if result.scenes:
+        changes = Table("Scene", "Changes", title="What changed")
+        for scene in result.scenes:
+            changes.add_row(plain(scene.title), plain(", ".join(scene.changes)))
+        console.print(changes)
+    for line in failures(result):
+        console.print(f"[yellow]![/] {plain(line)}", highlight=False, soft_wrap=True)
+    for line in notes(result):
+        console.print(f"[dim]{plain(line)}[/]", highlight=False, soft_wrap=True)
+    summary = result.summary
+    console.print(
+        f"[bold {_COLOURS.get(state, 'white')}]{state}[/]: "
+        f"{counted(summary.total_synced_items, 'item', 'items')} placed, "
+        f"{counted(summary.total_scenes_analyzed, 'scene', 'scenes')} analyzed, "
+        f"{summary.total_changes_applied} of {summary.total_changes_approved} "
+        "approved changes applied, "
+        f"{counted(summary.total_errors, 'error', 'errors')}",
+        highlight=False,
+    )

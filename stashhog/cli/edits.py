@@ -1,0 +1,153 @@
+"""`stashhog edits`: fields of scenes edited here, and not yet in Stash."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from stashhog.cli.plain import plain
+from stashhog_core.db.session import Database
+from stashhog_core.errors import ConfigurationError, StashHogError
+from stashhog_core.report import counted
+from stashhog_core.settings import get_settings
+from stashhog_core.stash_params import MAX_ID
+from stashhog_core.validation import first_problem, shown, typed_value
+
+edits_app = typer.Typer(
+    help="Local edits of scenes that are not yet in Stash.", no_args_is_help=True
+)
+console = Console()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+SceneId = Annotated[int, typer.Argument(min=1, max=MAX_ID, help="Id of the scene.")]
+
+
+@contextmanager
+def _database() -> Iterator[Database]:
+    from stashhog_core.db.open import open_database
+
+    with open_database(get_settings()) as database:
+        yield database
+
+
+@edits_app.command("list")
+def list_all(
+    conflicts: Annotated[
+        bool,
+        typer.Option(
+            "--conflicts", help="List only edits of fields that Stash has changed too."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the edited fields and the values that Stash has for them."""
+    from stashhog_core.sync.local_edits import list_edits
+
+    with _database() as database, database.transaction() as session:
+        edits = list_edits(session, conflicts_only=conflicts)
+    if as_json:
+        print(json.dumps([asdict(e) for e in edits], indent=2))  # noqa: T201
+        return
+    table = Table("Scene", "Field", "Here", "In Stash", "")
+    for edit in edits:
+        table.add_row(
+            str(edit.scene_id),
+            edit.field,
+            plain(edit.value),
+            plain(edit.theirs if edit.conflict else edit.base),
+            "conflict" if edit.conflict else "",
+        )
+    console.print(table)
+
+
+@edits_app.command("set")
+def set_fields(
+    scene_id: SceneId,
+    fields: Annotated[
+        list[str],
+        typer.Argument(help="name=value; the value is JSON or text."),
+    ],
+) -> None:
+    """Edit fields of a scene here; `stashhog edits push` sends the edits to Stash."""
+    from stashhog_core.sync.local_edits import edit_scene
+    from stashhog_core.sync.scene_edit import SceneEdit
+
+    values: dict[str, Any] = {}
+    for pair in fields:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise ConfigurationError(f"{shown(pair)} has no value", remedy="name=value")
+        values[name] = typed_value(SceneEdit, name, text, quoted=False)
+    if unknown := values.keys() - SceneEdit.model_fields.keys():
+        raise ConfigurationError(
+            f"A scene has no field {', '.join(sorted(unknown))} to edit",
+            remedy=f"use {', '.join(SceneEdit.model_fields)}",
+        )
+    try:
+        edit = SceneEdit.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(
+            f"The field {first['loc'][0]} cannot be {shown(first['input'])}",
+            remedy=first_problem(error),
+        ) from error
+    with _database() as database, database.transaction() as session:
+        edit_scene(session, scene_id, edit)
+    console.print(f"Scene {scene_id}: {', '.join(values)} edited")
+
+
+@edits_app.command("discard")
+def discard(
+    scene_id: SceneId,
+    fields: Annotated[
+        list[str] | None, typer.Argument(help="Fields of the scene; default: all.")
+    ] = None,
+) -> None:
+    """Discard the local edits of a scene and restore Stash's values."""
+    from stashhog_core.sync.local_edits import discard_edits
+
+    with _database() as database, database.transaction() as session:
+        given_up = discard_edits(session, scene_id, fields or None)
+    console.print(f"Scene {scene_id}: {', '.join(given_up) or 'nothing'} given up")
+
+
+@edits_app.command("keep")
+def keep(
+    scene_id: SceneId, field: Annotated[str, typer.Argument(help="Name of the field.")]
+) -> None:
+    """Resolve a conflict in favour of the local value."""
+    from stashhog_core.sync.local_edits import keep_local
+
+    with _database() as database, database.transaction() as session:
+        keep_local(session, scene_id, field)
+
+
+@edits_app.command("push")
+def push(
+    scene_ids: Annotated[
+        list[int] | None,
+        typer.Argument(help="Ids of scenes; default: all edited scenes."),
+    ] = None,
+) -> None:
+    """Send the local edits to Stash, except edits that are in conflict."""
+    from stashhog_core.progress import Progress
+    from stashhog_core.stash.client import StashClient
+    from stashhog_core.sync.push import push_edits
+
+    with _database() as database, StashClient(get_settings().stash) as stash:
+        stash.check_ready()
+        done = push_edits(stash, database, Progress(), scene_ids or None)
+    console.print(
+        f"{counted(done.pushed, 'field', 'fields')} pushed, {done.already} in Stash "
+        f"already, {done.conflicts} in conflict"
+    )
+    for failure in done.failures:
+        console.print(f"{failure.item}: {failure.reason}")
+    if done.failures:
+        raise StashHogError("Not all edits were pushed")

@@ -1,0 +1,290 @@
+"""`stashhog library`: the index of the directory scan."""
+
+import threading
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stashhog.cli.plain import plain
+from stashhog.cli.running import open_session, print_json, print_json_rows
+from stashhog_core.db.models import LibraryFile
+from stashhog_core.report import counted
+from stashhog_core.settings import Settings, get_settings
+
+library_app = typer.Typer(help="Index of local video files.", no_args_is_help=True)
+console = Console()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Limit = Annotated[int, typer.Option(min=1, help="Maximum number of rows.")]
+Folder = Annotated[
+    str, typer.Argument(help="Folder inside one of the allowed scan roots.")
+]
+
+
+def _use_prefect(settings: Settings) -> None:
+    """Point to the server that `stashhog up` started, if it runs.
+
+    It must come before the first import of Prefect, which reads the environment then.
+    """
+    from stashhog.local import prepare_prefect
+    from stashhog.services.prefect_server import use_running_server
+
+    use_running_server(settings)
+    prepare_prefect(settings)
+
+
+@library_app.command("scan")
+def scan(
+    path: Folder,
+    timeout_seconds: Annotated[float, typer.Option(min=0.1)] = 300,
+    shards: Annotated[
+        int, typer.Option(min=1, max=64, help="Number of parts that run in parallel.")
+    ] = 1,
+) -> None:
+    """Let a worker scan a folder, and print the id of the run at once."""
+    from stashhog_core.file_index.roots import resolve_scan_folder
+
+    settings = get_settings()
+    folder = resolve_scan_folder(path, settings.library.allowed_scan_roots)
+    _use_prefect(settings)
+    from stashhog.scans import submit
+
+    print(  # noqa: T201 - the asked-for output
+        submit(
+            {
+                "path": str(folder),
+                "timeout_seconds": timeout_seconds,
+                "shards": shards,
+            }
+        )
+    )
+
+
+@library_app.command("status")
+def status(
+    run: Annotated[str, typer.Argument(help="Id of the run.")], as_json: AsJson = False
+) -> None:
+    """Show the status of a scan.
+
+    The status is pending, running, complete, failed, timeout or cancelled.
+    """
+    settings = get_settings()
+    _use_prefect(settings)
+    from stashhog.scans import scan_status
+
+    told = scan_status(settings, run)
+    if as_json:
+        print_json(told)
+        return
+    share = told["progress"]
+    console.print(told["status"] + ("" if share is None else f"  {share:.0%}"))
+    if told["error"]:
+        console.print(plain(told["error"]), highlight=False, soft_wrap=True)
+
+
+@library_app.command("watch")
+def watch(path: Folder) -> None:
+    """Scan a folder whenever videos in it change, until Ctrl-C."""
+    from stashhog_core.file_index.roots import resolve_scan_folder
+    from stashhog_core.file_index.watch import changes
+
+    settings = get_settings()
+    folder = resolve_scan_folder(path, settings.library.allowed_scan_roots)
+    _use_prefect(settings)
+    from stashhog.scans import submit
+
+    console.print(f"Watching {plain(folder)} (stop: Ctrl-C)")
+    for count in changes(folder, threading.Event()):
+        run = submit({"path": str(folder)})
+        console.print(
+            f"{counted(count, 'change', 'changes')}: scan {run}", highlight=False
+        )
+
+
+@library_app.command("list")
+def list_library(
+    query: Annotated[
+        str, typer.Argument(help="Words that the path must contain.")
+    ] = "",
+    folder: Annotated[
+        str | None, typer.Option(help="List only files in or below this folder.")
+    ] = None,
+    state: Annotated[
+        Literal["ok", "unreadable", "pending", "new", "changed", "touched"] | None,
+        typer.Option(
+            help="List only files in this state; pending means new, changed or touched."
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="List only videos with this codec, such as h264.")
+    ] = None,
+    min_height: Annotated[
+        int | None, typer.Option(help="Minimum height in pixels.")
+    ] = None,
+    min_seconds: Annotated[
+        float | None, typer.Option(help="Minimum length in seconds.")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Maximum length in seconds.")
+    ] = None,
+    hdr: Annotated[bool | None, typer.Option("--hdr/--sdr")] = None,
+    in_stash: Annotated[
+        bool | None,
+        typer.Option(
+            "--in-stash/--not-in-stash",
+            help="List only files whose hash Stash has, or has not.",
+        ),
+    ] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the files of the index, by path."""
+    from stashhog_core.file_index.queries import FileFilter, list_files
+
+    which = FileFilter(
+        text=query or None,
+        folder=folder,
+        state=state,
+        codec=codec,
+        min_height=min_height,
+        min_seconds=min_seconds,
+        max_seconds=max_seconds,
+        hdr=hdr,
+        in_stash=in_stash,
+    )
+    with open_session() as session:
+        _print_files(list_files(session, which, limit), as_json=as_json)
+
+
+@library_app.command("show")
+def show(
+    file: Annotated[str, typer.Argument(help="Id or path of the file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show everything that the index holds about a file."""
+    from stashhog_core.file_index.queries import find_file
+
+    with open_session() as session:
+        facts = _facts(find_file(session, file))
+    if as_json:
+        print_json(facts)
+        return
+    table = Table("", "", show_header=False)
+    for name, value in facts.items():
+        if value not in (None, [], {}):
+            table.add_row(name.replace("_", " "), plain(value))
+    console.print(table)
+
+
+@library_app.command("duplicates")
+def duplicates(
+    distance: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=32,
+            help="Also find similar videos: phash bits that may differ (0 to 32).",
+        ),
+    ] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List files of the same content, or with --distance those that look alike."""
+    from stashhog_core.file_index.queries import exact_duplicates, similar_files
+
+    with open_session() as session:
+        found = (
+            exact_duplicates(session, limit)
+            if distance is None
+            else similar_files(session, distance, limit)
+        )
+    if as_json:
+        print_json([vars(group) for group in found])
+        return
+    table = Table("Files", "Size", "Bits apart")
+    for group in found:
+        table.add_row(
+            plain("\n".join(group.paths)),
+            "\n".join(_size(size) for size in group.size_bytes),
+            str(group.distance),
+        )
+    console.print(table)
+
+
+@library_app.command("missing")
+def missing(
+    in_stash_only: Annotated[
+        bool,
+        typer.Option(
+            "--in-stash-only",
+            help="List files that Stash has and the index does not have.",
+        ),
+    ] = False,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List files that are in the index, or only in Stash, but not on the disk."""
+    from stashhog_core.file_index.queries import FileFilter, list_files, stash_only
+
+    with open_session() as session:
+        if not in_stash_only:
+            files = list_files(session, FileFilter(missing=True), limit)
+            _print_files(files, as_json=as_json)
+            return
+        found = stash_only(session, limit)
+    if as_json:
+        print_json([vars(file) for file in found])
+        return
+    table = Table("Scene", "Path in Stash", "oshash")
+    for file in found:
+        table.add_row(str(file.scene_id), plain(file.path), file.oshash)
+    console.print(table)
+
+
+def _print_files(coming: Iterable[LibraryFile], *, as_json: bool) -> None:
+    if as_json:
+        print_json_rows(map(_facts, coming))
+        return
+    files = list(coming)
+    table = Table("Id", "File", "Size", "Length", "Picture", "Codec", "State")
+    for file in files:
+        length = file.duration_seconds
+        table.add_row(
+            str(file.id),
+            plain(file.path),
+            _size(file.size_bytes),
+            "" if length is None else f"{length:.0f} s",
+            f"{file.width}x{file.height}" if file.width else "",
+            plain(file.video_codec or ""),
+            _state(file),
+        )
+    console.print(table)
+    console.print(counted(len(files), "file", "files"))
+
+
+def _facts(file: LibraryFile) -> dict[str, Any]:
+    facts = {
+        column.name: getattr(file, column.name) for column in file.__table__.columns
+    }
+    if file.phash is not None:
+        # As Stash writes it.
+        facts["phash"] = f"{file.phash % 2**64:x}"
+    return facts
+
+
+def _state(file: LibraryFile) -> str:
+    if file.missing_since:
+        return "missing"
+    return "out of reach" if file.unreachable_since else file.state
+
+
+def _size(size_bytes: int) -> str:
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

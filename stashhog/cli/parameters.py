@@ -1,0 +1,90 @@
+"""The terminal's list of what a job can be asked, from the core's models."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from stashhog.cli.plain import plain
+from stashhog_core.params import JobParams
+
+_TYPES = {
+    "boolean": "true or false",
+    "integer": "integer",
+    "number": "number",
+    "string": "text",
+}
+
+
+@dataclass(frozen=True)
+class ParameterRow:
+    """A parameter by its wire name. `default` is as one types it; None: required."""
+
+    name: str
+    type: str
+    default: str | None
+    description: str
+
+
+def parameter_rows(model: type[JobParams]) -> list[ParameterRow]:
+    """Return the parameters of a job, in the order of its model."""
+    schema = model.model_json_schema()
+    required = schema.get("required", ())
+    return [
+        ParameterRow(
+            name=name,
+            type=_type_in_words(of),
+            default=None if name in required else _typed(of["default"]),
+            description=of["description"],
+        )
+        for name, of in schema.get("properties", {}).items()
+    ]
+
+
+def print_parameters(console: Console, job: str, rows: Sequence[ParameterRow]) -> None:
+    """Print the parameters as a table, and how they are given."""
+    table = Table("Parameter", "Type", "Default", "What", title=job)
+    for row in rows:
+        default = "required" if row.default is None else row.default
+        table.add_row(row.name, row.type, plain(default), plain(row.description))
+    console.print(table)
+    console.print(
+        "Give them as --param name=value, a list as JSON: 'name=[1,2]'",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _type_in_words(of: dict[str, Any]) -> str:
+    # None is what leaves a parameter out; its description says what that means.
+    kinds = [kind for kind in of.get("anyOf", [of]) if kind.get("type") != "null"]
+    return " or ".join(map(_kind_in_words, kinds))
+
+
+def _kind_in_words(kind: dict[str, Any]) -> str:
+    if "enum" in kind:
+        return ", ".join(map(str, kind["enum"]))
+    if kind["type"] == "array":
+        return f"list of: {_kind_in_words(kind['items'])}"
+    if kind.get("format") == "date-time":
+        return "date and time"
+    bounds = [
+        f"{words} {kind[bound]:g}"
+        for bound, words in (
+            ("minimum", "from"),
+            ("exclusiveMinimum", "above"),
+            ("maximum", "to"),
+            ("exclusiveMaximum", "below"),
+        )
+        if bound in kind
+    ]
+    return " ".join([_TYPES[kind["type"]], *bounds])
+
+
+def _typed(default: Any) -> str:
+    if default is None:
+        return "none"
+    return default if isinstance(default, str) else json.dumps(default)

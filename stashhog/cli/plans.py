@@ -1,0 +1,507 @@
+"""The terminal's `stashhog plans …`: list, review, apply and undo plans."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+
+from stashhog.cli.plain import plain
+from stashhog.cli.running import (
+    console,
+    open_session,
+    print_json,
+    print_json_rows,
+    run_here,
+)
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.report import (
+    counted,
+    left_alone_in_words,
+    review_in_words,
+)
+from stashhog_core.settings import get_settings
+from stashhog_core.stash_params import MAX_ID
+from stashhog_core.validation import first_problem
+
+if TYPE_CHECKING:
+    from stashhog_core.plans.queries import PlanSummary
+
+app = typer.Typer(help="Plans of proposed changes.", no_args_is_help=True)
+
+Fields = Literal[
+    "tags", "performers", "studio", "title", "details", "date", "code", "markers"
+]
+
+State = Literal[
+    "pending",
+    "approved",
+    "rejected",
+    "applied",
+    "already",
+    "conflict",
+    "skipped",
+    "failed",
+    "undone",
+]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+PlanId = Annotated[int, typer.Argument(min=1, max=MAX_ID, help="Id of the plan.")]
+Changes = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--change",
+        "-c",
+        min=1,
+        max=MAX_ID,
+        help="Select the change with this id; may be repeated.",
+    ),
+]
+Scenes = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--scene",
+        "-s",
+        min=1,
+        max=MAX_ID,
+        help="Select changes of the scene with this id; may be repeated.",
+    ),
+]
+FieldName = Annotated[
+    Fields | None, typer.Option("--field", help="Select only changes of this field.")
+]
+Value = Annotated[
+    str | None,
+    typer.Option(
+        "--value", help="Select only changes of this tag, performer or studio."
+    ),
+]
+Detector = Annotated[
+    str | None, typer.Option(help="Select only changes that this detector proposed.")
+]
+From = Annotated[
+    float | None,
+    typer.Option(
+        "--confidence-from",
+        min=0,
+        max=1,
+        help="Minimum confidence of the selected changes (0 to 1).",
+    ),
+]
+Below = Annotated[
+    float | None,
+    typer.Option(
+        "--confidence-below",
+        min=0,
+        max=1,
+        help="Select only changes with a lower confidence than this (0 to 1).",
+    ),
+]
+
+
+Again = Annotated[
+    bool,
+    typer.Option("--again", help="Also decide on changes that were decided before."),
+]
+
+
+@app.command("list")
+def list_plans(
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 20,
+    attention: Annotated[
+        bool,
+        typer.Option(
+            "--attention",
+            help="List only plans with changes that Stash refused in several runs.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the plans, newest first."""
+    from stashhog_core.plans.queries import list_plans as read_plans
+
+    with open_session() as session:
+        plans = read_plans(session, limit=limit, attention=attention)
+    if as_json:
+        print_json([plan.model_dump(mode="json") for plan in plans])
+        return
+    table = Table("Id", "Plan", "State", "Changes", "Applied", "Failed", "Created")
+    for plan in plans:
+        table.add_row(
+            str(plan.id),
+            plain(plan.name),
+            plan.state,
+            str(plan.changes),
+            str(plan.applied),
+            str(plan.needs_attention or ""),
+            f"{plan.created_at:%Y-%m-%d %H:%M} UTC",
+        )
+    console.print(table)
+
+
+@app.command("show")
+def show_plan(
+    plan_id: PlanId,
+    by_value: Annotated[
+        bool,
+        typer.Option(
+            "--by-value", help="Show one row per value instead of one row per change."
+        ),
+    ] = False,
+    field: FieldName = None,
+    state: Annotated[
+        State | None, typer.Option("--state", help="Show only changes in this state.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the changes of a plan, with their evidence, and what it has cost."""
+    from stashhog_core.plans.queries import each_change, read_plan
+    from stashhog_core.plans.tables import value_rows
+
+    if not as_json:
+        with open_session() as session:
+            _print_summary(read_plan(session, plan_id))
+    if by_value:
+        with open_session() as session:
+            rows = value_rows(session, plan_id)
+        if as_json:
+            print_json(rows)
+            return
+        table = Table("Change", "Scenes", "State", "Detector", "Least confidence")
+        for row in rows:
+            table.add_row(*(plain(value) for value in row.values()))
+        console.print(table)
+        return
+    with open_session() as session:
+        coming = each_change(
+            session, plan_id, field=field, states=[state] if state else None
+        )
+        if as_json:
+            print_json_rows(change.model_dump(mode="json") for change in coming)
+            return
+        changes = list(coming)
+    table = Table("Id", "Scene", "Change", "Confidence", "Why", "State")
+    for change in changes:
+        table.add_row(
+            str(change.id),
+            str(change.scene_id),
+            plain(change.in_words),
+            f"{change.confidence:.2f}",
+            plain(change.why),
+            change.state,
+        )
+    console.print(table)
+
+
+def _print_summary(plan: "PlanSummary") -> None:
+    from stashhog_core.plans.costs import costs_in_words
+    from stashhog_core.plans.wording import attention_in_words
+
+    facts = plan.facts
+    words = f"Plan {plan.id}: {plan.name}, {plan.state}"
+    if "scenes" in facts:
+        scenes = counted(facts["scenes"], "scene", "scenes")
+        words += f", {scenes} in {facts['seconds']:g} s"
+    console.print(plain(words))
+    if costs := costs_in_words(facts.get("costs", {})):
+        console.print(f"Cost: {plain(costs)}")
+    if plan.needs_attention:
+        console.print(
+            attention_in_words(plan.id, plan.needs_attention),
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _decide(word: Literal["accept", "reject"]) -> Callable[..., None]:
+    def command(
+        plan_id: PlanId,
+        change: Changes = None,
+        scene: Scenes = None,
+        field: FieldName = None,
+        value: Value = None,
+        detector: Detector = None,
+        confidence_from: From = None,
+        confidence_below: Below = None,
+        again: Again = False,
+        as_json: AsJson = False,
+    ) -> None:
+        _review(
+            plan_id,
+            as_json,
+            decision=word,
+            change_ids=change,
+            scene_ids=scene,
+            field=field,
+            value=value,
+            detector=detector,
+            confidence_from=confidence_from,
+            confidence_below=confidence_below,
+            again=again,
+        )
+
+    return command
+
+
+def _review(plan_id: int, as_json: bool, **values: Any) -> None:
+    """Decide as the form does, and say what came of it."""
+    from stashhog_core.params import ReviewPlanParams
+    from stashhog_core.plans.decisions import decide
+
+    try:
+        params = ReviewPlanParams(plan_id=plan_id, **values)
+    except ValidationError as error:
+        name = error.errors()[0]["loc"][0]
+        raise ConfigurationError(
+            f"The option {name} is refused", remedy=first_problem(error)
+        ) from error
+    with open_session() as session:
+        result = decide(session, params)
+    if as_json:
+        print(result.model_dump_json(indent=2))  # noqa: T201 - the asked-for output
+        return
+    for line in review_in_words(params, result):
+        console.print(plain(line), highlight=False, soft_wrap=True)
+
+
+app.command("accept", help="Approve the selected open changes, or all open changes.")(
+    _decide("accept")
+)
+app.command(
+    "reject",
+    help="Reject the selected open changes and never propose their values again.",
+)(_decide("reject"))
+
+
+@app.command("replace")
+def replace(
+    plan_id: PlanId,
+    value: Annotated[str, typer.Argument(help="Proposed name.")],
+    by: Annotated[str, typer.Argument(help="Existing name to propose instead.")],
+    field: FieldName = None,
+    scene: Scenes = None,
+    change: Changes = None,
+    again: Again = False,
+    as_json: AsJson = False,
+) -> None:
+    """Propose another existing tag, performer or studio instead of a value."""
+    _review(
+        plan_id,
+        as_json,
+        value=value,
+        replace_by=by,
+        field=field,
+        scene_ids=scene,
+        change_ids=change,
+        again=again,
+    )
+
+
+@app.command("edit")
+def edit(
+    plan_id: PlanId,
+    change_id: Annotated[int, typer.Argument(min=1, help="Id of the change.")],
+    text: Annotated[str, typer.Argument(help="Text to propose instead.")],
+) -> None:
+    """Edit a proposed title, details or date."""
+    from stashhog_core.plans.replacing import edit_text
+
+    with open_session() as session:
+        edit_text(session, plan_id, change_id, text)
+    console.print(f"Edited change {change_id}")
+
+
+@app.command("cancel")
+def cancel(plan_id: PlanId) -> None:
+    """Cancel a plan. Later plans may propose its values again."""
+    from stashhog_core.plans.review import cancel as close
+
+    with open_session() as session:
+        close(session, plan_id)
+    console.print(f"Cancelled plan {plan_id}")
+
+
+@app.command("apply")
+def apply(
+    plan_id: PlanId,
+    change: Changes = None,
+    retry: Annotated[
+        bool,
+        typer.Option(
+            "--retry", help="Also try changes again that Stash refused in several runs."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Apply the approved changes of a plan to Stash."""
+    values = {
+        "plan_id": plan_id,
+        "change_ids": tuple(change) if change else None,
+        "retry": retry,
+    }
+    run_here("apply_plan", values, as_json=as_json)
+
+
+@app.command("undo")
+def undo(
+    plan_id: Annotated[
+        int | None, typer.Argument(min=1, help="Id of the plan; default: all plans.")
+    ] = None,
+    change: Changes = None,
+    scene: Annotated[
+        int | None, typer.Option(min=1, help="Undo only changes of this scene.")
+    ] = None,
+    detector: Detector = None,
+    detector_version: Annotated[
+        str | None,
+        typer.Option(
+            help="Undo only changes that this version of the detector proposed."
+        ),
+    ] = None,
+    remember: Annotated[
+        bool, typer.Option("--remember", help="Never propose the undone values again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Undo applied changes, except values that were changed in Stash since."""
+    values = {
+        "plan_id": plan_id,
+        "scene_id": scene,
+        "change_ids": tuple(change) if change else None,
+        "detector": detector,
+        "detector_version": detector_version,
+        "remember": remember,
+    }
+    run_here("undo_plan", values, as_json=as_json)
+
+
+@app.command("trust")
+def trust(as_json: AsJson = False) -> None:
+    """Show how often people accepted each detector's values, and which are trusted."""
+    from stashhog_core.plans.trust import records
+
+    with open_session() as session:
+        found = records(session, get_settings().analysis)
+    if as_json:
+        print_json([asdict(record) for record in found])
+        return
+    table = Table("Detector", "Change", "Accepted", "Rejected", "At least", "Trusted")
+    for r in found:
+        table.add_row(
+            r.detector,
+            plain(f"{r.action} {r.field} {r.value}".strip()),
+            str(r.accepted),
+            str(r.rejected),
+            f"{r.bound:.2f}",
+            "yes" if r.trusted else "no",
+        )
+    console.print(table)
+    if not get_settings().analysis.auto_approve_trusted:
+        console.print("Nothing is approved by trust: AUTO_APPROVE_TRUSTED is off")
+
+
+@app.command("unknown-names")
+def unknown(
+    least: Annotated[
+        int, typer.Option(min=1, help="Minimum number of scenes with the name.")
+    ] = 2,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List names of people in titles and paths that Stash does not have."""
+    from stashhog_core.detection.known_names import known_names
+    from stashhog_core.detection.unknown_names import unknown_names
+
+    with open_session() as session:
+        finder = known_names(session)
+        found = unknown_names(session, finder, least_scenes=least, limit=limit)
+    if as_json:
+        print_json([asdict(name) for name in found])
+        return
+    table = Table("Name", "Scenes", "Such as")
+    for name in found:
+        examples = ", ".join(map(str, name.examples))
+        table.add_row(plain(name.name), str(name.scenes), examples)
+    console.print(table)
+
+
+@app.command("export")
+def export(
+    plan_id: PlanId,
+    file: Annotated[Path, typer.Argument(help="File to write: .csv or .json.")],
+) -> None:
+    """Write a plan to a file, to be reviewed in a spreadsheet or by a program."""
+    from stashhog_core.plans.export import export_plan
+
+    as_format = _format(file)
+    # Nobody finds half a file, whatever ends this.
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        with (
+            open_session() as session,
+            partial.open("w", encoding="utf-8", newline="") as written,
+        ):
+            written.writelines(export_plan(session, plan_id, as_format))
+        partial.replace(file)
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written ({error})") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+    console.print(f"Wrote plan {plan_id} to {file}")
+
+
+@app.command("import")
+def import_(
+    plan_id: PlanId,
+    file: Annotated[Path, typer.Argument(help="Exported file with your decisions.")],
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again",
+            help="Also carry out rows whose change was decided on or replaced after "
+            "the export.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Carry out the decisions of an exported file, all of them or none."""
+    from stashhog_core.plans.export import import_plan
+
+    as_format = _format(file)
+    try:
+        content = file.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read ({error})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"{file} cannot be read: it is no UTF-8 text",
+            remedy="save it as UTF-8, in a spreadsheet as `CSV UTF-8`",
+        ) from error
+    with open_session() as session:
+        result = import_plan(session, plan_id, content, as_format, again=again)
+    if as_json:
+        print_json(result.model_dump())
+        return
+    console.print(
+        f"Plan {plan_id}: {result.accepted} accepted, {result.rejected} rejected, "
+        f"{result.replaced} replaced",
+        highlight=False,
+    )
+    for line in left_alone_in_words(result, "--again carries their rows out too"):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _format(file: Path) -> Literal["csv", "json"]:
+    ending = file.suffix.lower()
+    if ending == ".csv":
+        return "csv"
+    if ending == ".json":
+        return "json"
+    raise ConfigurationError(
+        f"The file {file.name!r} is neither .csv nor .json", remedy="name it so"
+    )

@@ -1,0 +1,201 @@
+"""Running a flow in this process, on a temporary Prefect API or on the user's own."""
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+from dotenv import dotenv_values
+
+from stashhog_core.db.embedded import kept_running, start_embedded
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.results import Result
+from stashhog_core.secrets import remember_address, remember_credentials
+from stashhog_core.settings import Settings, env_file, get_settings
+from stashhog_core.settings.home import make_home_folder
+
+_START_LIMIT_SECONDS = "120"
+
+
+class Display(Protocol):
+    """Shows a run while it goes."""
+
+    def __call__(self, percent: float, message: str) -> None:
+        """Show a report: per cent of the run, and what is being done."""
+
+    def say(self, percent: float | None, message: str) -> None:
+        """Show a line: per cent of the run at a milestone, None in between."""
+
+
+def prepare_prefect(settings: Settings) -> None:
+    """Set Prefect up through the environment; must come before its first import.
+
+    With a `PREFECT_API_URL` the user's own server is used. Otherwise a temporary one
+    runs on the embedded PostgreSQL: on SQLite, bursts of task runs lock it.
+    """
+    defaults = prefect_defaults(settings) | read_prefect_variables()
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    # Prefect makes the folder itself, but not the ones it lies in.
+    make_home_folder(Path(os.environ["PREFECT_HOME"]))
+    if not os.environ.get("PREFECT_API_URL") and not os.environ.get(
+        "PREFECT_API_DATABASE_CONNECTION_URL"
+    ):
+        url = start_embedded(settings.home_folder, "prefect")
+        os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = (
+            "postgresql+asyncpg" + url.removeprefix("postgresql")
+        )
+
+
+def prefect_defaults(settings: Settings) -> dict[str, str]:
+    """Return the variables that Prefect gets where the user has set none."""
+    return {
+        "PREFECT_HOME": str(settings.home_folder / "prefect"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": _START_LIMIT_SECONDS,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # The temporary server has no pages; no other page may use its API.
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1",
+        # The automation that finds dead runs would take a slower one for dead.
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        # What the core says belongs into the run's log, wherever it is started.
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "stashhog_core",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        # The terminal shows the run in its own words.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    }
+
+
+def read_prefect_variables() -> dict[str, str]:
+    """Return the `PREFECT_` variables of `.env` and the environment, which wins.
+
+    The address of the API has no slash at its end: Prefect takes both forms, and paths
+    are appended to ours.
+    """
+    variables = {
+        name: value
+        for name, value in {**dotenv_values(env_file()), **os.environ}.items()
+        if name.startswith("PREFECT_") and value
+    }
+    if url := variables.get("PREFECT_API_URL"):
+        variables["PREFECT_API_URL"] = url.strip().rstrip("/")
+    for value in variables.values():
+        if "://" in value:
+            remember_address(value)
+    for name in ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"):
+        user, _, password = variables.get(name, "").partition(":")
+        remember_credentials(user, password)
+    return variables
+
+
+def run_flow(
+    job: str, values: dict[str, Any], display: Display
+) -> tuple[str, Result | BaseException]:
+    """Run a job's flow here; return its end state's name and its result, or error.
+
+    Args:
+        job: Name of the flow.
+        values: Its parameters by wire name, already checked.
+        display: Told of each report of the run, and of each line of its log.
+
+    Raises:
+        ConfigurationError: Prefect's API does not start, or does not answer.
+    """
+    settings = get_settings()
+    own_database = read_prefect_variables().get("PREFECT_API_DATABASE_CONNECTION_URL")
+    prepare_prefect(settings)
+    is_embedded = settings.database.url is None or not (
+        os.environ.get("PREFECT_API_URL") or own_database
+    )
+    with kept_running(settings.home_folder) if is_embedded else nullcontext():
+        _require_api(settings)
+        # Prefect is slow to import, and reads the environment when it is.
+        flow = getattr(importlib.import_module(f"flows.{job}"), job)
+        from flows._outcome import result_of
+
+        with _told_of_progress(display):
+            state = flow(**values, return_state=True)
+    return state.name, result_of(state)
+
+
+def _require_api(settings: Settings) -> None:
+    """Start the temporary Prefect API, or reach the user's own.
+
+    Raises:
+        ConfigurationError: It does not start, or does not answer.
+    """
+    from prefect.client.orchestration import get_client
+
+    if not os.environ.get("PREFECT_API_URL"):
+        _have_the_server_stand_apart()
+    try:
+        with get_client(sync_client=True) as client:
+            client.hello()
+    # Prefect raises bare RuntimeErrors where a server cannot be started or reached.
+    except (RuntimeError, httpx.HTTPError) as error:
+        own = os.environ.get("PREFECT_API_URL")
+        raise ConfigurationError(
+            "Prefect's API does not answer" if own else "Prefect's API did not start",
+            where=own or str(settings.home_folder / "prefect"),
+            remedy="start it, or unset PREFECT_API_URL to run on a temporary one"
+            if own
+            else f"try again, or start one with `stashhog up` ({error})",
+        ) from error
+
+
+def _have_the_server_stand_apart() -> None:
+    """Keep Ctrl-C, which goes to the whole group, from the temporary Prefect server.
+
+    A run that is cancelled still has to tell it so. It ends with this process, even if
+    that is killed.
+    """
+    import prefect
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import get_current_settings
+
+    from stashhog_core.file_index.pool import stand_apart
+
+    class ApartServer(SubprocessASGIServer):
+        def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
+            # As Prefect does it, which has no say in how the process starts.
+            return subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "uvicorn"),
+                    *("--app-dir", str(prefect.__module_path__.parent)),
+                    *("--factory", "prefect.server.api.server:create_app"),
+                    *("--host", "127.0.0.1", "--port", str(self.port)),
+                    *("--log-level", "error", "--lifespan", "on"),
+                ],
+                env={
+                    **os.environ,
+                    "PREFECT_UI_ENABLED": "0",
+                    "PREFECT__SERVER_EPHEMERAL": "1",
+                    "PREFECT__SERVER_FINAL": "1",
+                    **get_current_settings().to_environment_variables(
+                        exclude_unset=True
+                    ),
+                },
+                preexec_fn=partial(stand_apart, os.getpid()),
+            )
+
+    # Prefect keeps one for the process, the first that is made, and starts it itself.
+    ApartServer()
+
+
+@contextmanager
+def _told_of_progress(display: Display) -> Iterator[None]:
+    from tasks._progress import line_listeners, listeners
+
+    say = display.say
+    listeners.append(display)
+    line_listeners.append(say)
+    try:
+        yield
+    finally:
+        listeners.remove(display)
+        line_listeners.remove(say)

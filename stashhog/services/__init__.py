@@ -1,0 +1,1 @@
+"""What `stashhog up` runs: Prefect's server, a worker, and the deployments."""

@@ -1,0 +1,197 @@
+"""Registering work pool, deployments and automations at a Prefect server.
+
+It may be done again and again: what people set in Prefect's UI stays, such as which
+schedules are on, paused deployments and the limits of the work pool.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import (
+    DeploymentScheduleCreate,
+    DeploymentUpdate,
+    WorkPoolCreate,
+)
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectAlreadyExists
+from pydantic import ValidationError
+
+from stashhog.services.automations import apply_automations
+from stashhog.services.schedules import apply_schedule
+from stashhog.services.supervisor import POOL
+from stashhog_core.params import JOB_PARAMS, JobParams
+from stashhog_core.settings import get_settings
+from stashhog_core.validation import problem_text
+from tasks._queue import our_deployments
+
+PROJECT = Path(__file__).parents[2]
+_PAGE = 200
+
+
+def register() -> list[str]:
+    """Register everything at the server that Prefect's settings name.
+
+    Returns:
+        A sentence for each deployment or schedule whose stored parameters a run would
+        refuse. They were stored in Prefect's UI and stay: what a person has set is for
+        that person to mend.
+
+    Raises:
+        RuntimeError: `prefect deploy` failed; its last line says why.
+        ConfigurationError: A setting of schedules or notifications is wrong.
+    """
+    settings = get_settings()
+    with get_client(sync_client=True) as client:
+        with suppress(ObjectAlreadyExists):
+            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        before = list(deployments(client))
+        deploy()
+        for deployment in before:
+            keep_switches(client, deployment)
+        for deployment in list(deployments(client)):
+            apply_schedule(client, deployment, settings)
+        ours = set(our_deployments(client))
+        refused = [
+            sentence
+            for deployment in deployments(client)
+            if deployment.id in ours
+            for sentence in refused_parameters(_job(deployment), deployment)
+        ]
+    apply_automations(
+        PROJECT / "deployments" / "automations.yaml", settings.notifications.blocks
+    )
+    return refused
+
+
+def _job(deployment: DeploymentResponse) -> str:
+    """Return the name of the job, which its flow's module is named after."""
+    return (deployment.entrypoint or "").rpartition(".")[2]
+
+
+def refused_parameters(job: str, deployment: DeploymentResponse) -> list[str]:
+    """Return a sentence for each stored set of parameters that a run would refuse.
+
+    Prefect checks what a form or an API call asks for, and stores what a schedule is to
+    ask for without looking.
+    """
+    model = JOB_PARAMS.get(job)
+    if model is None:
+        return []
+    name = f"{job}/{deployment.name}"
+    # The form still asks for what a deployment itself leaves open.
+    stored = [(f"The deployment {name}", deployment.parameters, True)]
+    stored += [
+        (
+            f"The schedule {schedule.slug or schedule.id} of {name}",
+            {**deployment.parameters, **schedule.parameters},
+            False,
+        )
+        for schedule in deployment.schedules
+    ]
+    return [
+        f"{what} has parameters that its runs will refuse: {problem}. "
+        "Change them in Prefect's UI."
+        for what, parameters, is_open in stored
+        if (problem := _problem(model, parameters, is_open=is_open))
+    ]
+
+
+def _problem(
+    model: type[JobParams], parameters: dict[str, Any], *, is_open: bool
+) -> str | None:
+    """Return the first value that is wrong, and why; None: there is none."""
+    # Prefect fills in a value of this form when the run starts.
+    filled_in = {
+        key
+        for key, value in parameters.items()
+        if isinstance(value, dict) and "__prefect_kind" in value
+    }
+    known = {key: parameters[key] for key in parameters.keys() - filled_in}
+    try:
+        model.model_validate(known)
+    except ValidationError as error:
+        for problem in error.errors():
+            field = str(problem["loc"][0]) if problem["loc"] else ""
+            if problem["type"] == "missing" and (is_open or field in filled_in):
+                continue
+            value = f" = {known[field]!r}" if field in known else ""
+            return (
+                f"{field}{value}: {problem_text(problem)}"
+                if field
+                else problem_text(problem)
+            )
+    return None
+
+
+def deploy() -> None:
+    """Run `prefect deploy` for all of prefect.yaml.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise RuntimeError(f"prefect deploy failed: {lines[-1]}")
+
+
+def deployments(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:
+    """Yield all deployments of the server."""
+    offset = 0
+    while page := client.read_deployments(limit=_PAGE, offset=offset):
+        yield from page
+        offset += len(page)
+
+
+def keep_switches(client: SyncPrefectClient, before: DeploymentResponse) -> None:
+    """Give the schedules of a deployment back what people have set.
+
+    `prefect deploy` sets them as prefect.yaml has them: on or off, and without
+    parameters. A schedule is known by its slug; those without one were made by people,
+    and it drops them.
+    """
+    now = client.read_deployment(before.id)
+    if all(schedule.slug for schedule in now.schedules):
+        own = [
+            DeploymentScheduleCreate(
+                schedule=schedule.schedule,
+                active=schedule.active,
+                max_scheduled_runs=schedule.max_scheduled_runs,
+                parameters=schedule.parameters,
+            )
+            for schedule in before.schedules
+            if not schedule.slug
+        ]
+        if own:
+            client.create_deployment_schedules(before.id, own)
+    was = {schedule.slug: schedule for schedule in before.schedules if schedule.slug}
+    for schedule in now.schedules:
+        wanted = was.get(schedule.slug or "", schedule)
+        if (wanted.active, wanted.parameters) != (schedule.active, schedule.parameters):
+            client.update_deployment_schedule(
+                before.id,
+                schedule.id,
+                active=wanted.active,
+                parameters=wanted.parameters,
+            )
+    if before.paused != now.paused:
+        client.update_deployment(before.id, DeploymentUpdate(paused=before.paused))
+
+
+if __name__ == "__main__":
+    try:
+        for sentence in register():
+            print(sentence)  # noqa: T201 - read by who started this process
+    except Exception as error:  # noqa: BLE001 - told on, in one line
+        sys.exit(f"{error}")

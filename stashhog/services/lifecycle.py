@@ -1,0 +1,240 @@
+"""`stashhog up` and `down`: Prefect's server, a worker, the deployments."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from stashhog.local import prefect_defaults, read_prefect_variables
+from stashhog.services.logs import log_folder, open_log
+from stashhog.services.prefect_server import (
+    Answer,
+    answer,
+    api_url,
+    auth_string,
+    client_auth,
+    listen_host,
+    server_database,
+)
+from stashhog.services.state import (
+    lives,
+    recorded_url,
+    running,
+    state_file,
+    taking_turns,
+)
+from stashhog_core.db.open import open_database
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.settings import Settings
+
+_START_LIMIT_SECONDS = 120
+_STOP_LIMIT_SECONDS = 60
+_LOOK_INTERVAL_SECONDS = 0.5
+# A server that was started more often does not come; once, its database may be away.
+_MOST_STARTS = 2
+_ERROR = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception): ")
+
+
+def up(settings: Settings) -> tuple[str, list[str]]:
+    """Start what does not run yet, and register the deployments.
+
+    Returns:
+        The UI's address, and a sentence for each deployment or schedule that will fail.
+
+    Raises:
+        ConfigurationError: A part does not start; says where its log is.
+    """
+    url = api_url()
+    with taking_turns(settings):
+        with open_database(settings):
+            # Said here rather than in a log.
+            server_database(settings)
+            supervisor = running(settings).get("supervisor")
+            is_ours = supervisor is None
+            if supervisor is None:
+                _make_way(settings, url)
+                supervisor = _start_supervisor(settings)
+            elif (there := recorded_url(settings)) not in {url, None}:
+                raise ConfigurationError(
+                    "The services run at another address",
+                    where=str(there),
+                    remedy="run `stashhog down` first, or set PREFECT_SERVER_API_PORT "
+                    "as it was",
+                )
+            try:
+                _wait_for_server(settings, url, supervisor)
+            except ConfigurationError:
+                if is_ours:
+                    _stop_all(settings)
+                raise
+        refused = register(settings, url)
+    return url.removesuffix("/api"), refused
+
+
+def register(settings: Settings, url: str) -> list[str]:
+    """Register the deployments at the Prefect server of this address.
+
+    Returns:
+        A sentence for each deployment or schedule whose stored parameters are wrong.
+
+    Raises:
+        ConfigurationError: It failed; says why.
+    """
+    environment = {
+        **prefect_defaults(settings),
+        **read_prefect_variables(),
+        **os.environ,
+        **client_auth(),
+        "PREFECT_API_URL": url,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "stashhog.services.deployments"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no word"]
+        raise ConfigurationError(
+            "The deployments could not be registered", where=url, remedy=lines[-1]
+        )
+    return done.stdout.splitlines()
+
+
+def down(settings: Settings) -> list[str]:
+    """Stop what `up` started, and nothing else; return the names of those parts."""
+    with taking_turns(settings):
+        return _stop_all(settings)
+
+
+def _stop_all(settings: Settings) -> list[str]:
+    alive = running(settings)
+    if supervisor := alive.get("supervisor"):
+        _stop([supervisor])
+    # Children of a supervisor that was killed.
+    left = running(settings)
+    _stop([process for name, process in left.items() if name != "supervisor"])
+    state_file(settings).unlink(missing_ok=True)
+    return list(alive)
+
+
+def open_to_the_network() -> bool:
+    """Tell whether the server listens beyond this machine and asks for no password."""
+    return (
+        listen_host() not in {"127.0.0.1", "localhost", "::1"} and auth_string() is None
+    )
+
+
+def _make_way(settings: Settings, url: str) -> None:
+    """Stop left children that cannot be taken over, and see that the port is free.
+
+    Raises:
+        ConfigurationError: Another program has the port.
+    """
+    left = running(settings)
+    strange = {Answer.REFUSED, Answer.FOREIGN}
+    if recorded_url(settings) != url or answer(url) in strange:
+        _stop(list(left.values()))
+        left = {}
+    if "server" in left:
+        return
+    where = urlsplit(url)
+    with socket.socket(
+        socket.AF_INET6 if ":" in (where.hostname or "") else socket.AF_INET
+    ) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((where.hostname, where.port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"Port {where.port} is not free: {_holder(where.port) or error}",
+                where=url,
+                remedy="stop it, or choose another with PREFECT_SERVER_API_PORT",
+            ) from error
+
+
+def _holder(port: int | None) -> str | None:
+    """Return who listens at a port, as far as this account may know."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN
+            if listens and connection.pid and connection.laddr[1:2] == (port,):
+                return f"{psutil.Process(connection.pid).name()} ({connection.pid})"
+    except psutil.Error:
+        return None
+    return None
+
+
+def _stop(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        process.terminate()
+    _, stubborn = psutil.wait_procs(processes, timeout=_STOP_LIMIT_SECONDS)
+    for process in stubborn:
+        process.kill()
+
+
+def _start_supervisor(settings: Settings) -> psutil.Process:
+    log = open_log(settings, "supervisor")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stashhog.services.supervisor"],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        # It outlives this terminal.
+        start_new_session=True,
+    )
+    os.close(log)
+    return psutil.Process(process.pid)
+
+
+def _wait_for_server(settings: Settings, url: str, supervisor: psutil.Process) -> None:
+    """Return when the server answers and the worker was started.
+
+    Raises:
+        ConfigurationError: They did not come in time; says where the logs are.
+    """
+    log = log_folder(settings) / "server.log"
+    read_from = log.stat().st_size if log.exists() else 0
+    deadline = time.monotonic() + _START_LIMIT_SECONDS
+    said = Answer.NONE
+    starts: set[int] = set()
+    while time.monotonic() < deadline and lives(supervisor):
+        said = answer(url)
+        alive = running(settings)
+        if "server" in alive:
+            starts.add(alive["server"].pid)
+        if len(starts) > _MOST_STARTS:
+            break
+        if said is Answer.PREFECT and {"server", "worker"} <= set(alive):
+            return
+        if said is Answer.REFUSED:
+            break
+        time.sleep(_LOOK_INTERVAL_SECONDS)
+    raise ConfigurationError(
+        f"Prefect's server {said}",
+        where=url,
+        remedy="run `stashhog down` first"
+        if said is Answer.REFUSED
+        else f"see the logs in {log_folder(settings)}{_last_words(log, read_from)}",
+    )
+
+
+def _last_words(log: Path, read_from: int) -> str:
+    """Quote what the server said last; errors rather than that it has ended."""
+    try:
+        with log.open("rb") as file:
+            # After it was put aside it begins anew.
+            file.seek(read_from if read_from <= log.stat().st_size else 0)
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    lines = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in lines if _ERROR.match(line)]
+    return f" (the server's log says: {(errors or lines)[-1]})" if lines else ""

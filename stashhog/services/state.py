@@ -1,0 +1,84 @@
+"""What `stashhog up` started: the processes and the address, in the home folder."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from stashhog_core.settings import Settings
+from stashhog_core.settings.home import make_home_folder
+
+PARTS = ("supervisor", "server", "worker")
+
+
+def state_file(settings: Settings) -> Path:
+    """Return the file that names the running processes."""
+    return settings.home_folder / "services.json"
+
+
+@contextmanager
+def taking_turns(settings: Settings) -> Iterator[None]:
+    """Wait until no other `up` or `down` of this home is at work."""
+    make_home_folder(settings.home_folder)
+    with (settings.home_folder / "services.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def record(settings: Settings, url: str, pids: Mapping[str, int]) -> None:
+    """Write down which processes run, and where the server listens."""
+    processes = {
+        name: (pid, psutil.Process(pid).create_time())
+        for name, pid in pids.items()
+        if psutil.pid_exists(pid)
+    }
+    path = state_file(settings)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps({"url": url, "processes": processes}))
+    temporary.replace(path)
+
+
+def recorded_url(settings: Settings) -> str | None:
+    """Return the address of the server that was started."""
+    url = _recorded(settings).get("url")
+    return url if isinstance(url, str) else None
+
+
+def running(settings: Settings) -> dict[str, psutil.Process]:
+    """Return the recorded processes that are still the same and alive."""
+    processes = _recorded(settings).get("processes")
+    if not isinstance(processes, dict):
+        return {}
+    alive = {}
+    for name, (pid, created) in processes.items():
+        try:
+            process = psutil.Process(pid)
+            # A number may have been given to another process meanwhile.
+            if abs(process.create_time() - created) < 1 and lives(process):
+                alive[name] = process
+        except psutil.NoSuchProcess:
+            continue
+    return alive
+
+
+def lives(process: psutil.Process) -> bool:
+    """Tell whether a process runs.
+
+    A killed one stays listed until its parent, perhaps a slow init, looks after it.
+    """
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _recorded(settings: Settings) -> dict[str, object]:
+    try:
+        recorded = json.loads(state_file(settings).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return recorded if isinstance(recorded, dict) else {}

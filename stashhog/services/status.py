@@ -1,0 +1,116 @@
+"""`stashhog status`: how each part of the services is."""
+
+from dataclasses import dataclass
+
+import psutil
+
+from stashhog.services.logs import log_folder
+from stashhog.services.prefect_server import Answer, answer, api_url, ask
+from stashhog.services.state import recorded_url, running
+from stashhog.services.supervisor import POOL
+from stashhog_core.db.embedded import embedded_url
+from stashhog_core.db.schema import require_current
+from stashhog_core.db.session import Database
+from stashhog_core.errors import StashHogError
+from stashhog_core.settings import Settings
+
+_START = "start it with `stashhog up`"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the services.
+
+    `pid` is its process here, if it has one that runs; `words` say how it is and, when
+    it is not `ok`, how to mend it.
+    """
+
+    ok: bool
+    words: str
+    pid: int | None = None
+
+
+def status(settings: Settings) -> dict[str, Part]:
+    """Look at each part; nothing is started."""
+    alive = running(settings)
+    url = recorded_url(settings) or api_url()
+    supervisor = alive.get("supervisor")
+    server = _server(settings, url, alive.get("server"))
+    return {
+        "database": _database(settings),
+        "supervisor": Part(True, "runs", supervisor.pid)
+        if supervisor
+        else Part(False, f"does not run: {_START}"),
+        "server": server,
+        "worker": _worker(settings, url, alive.get("worker"), server),
+        "deployments": _deployments(url, server),
+    }
+
+
+def _database(settings: Settings) -> Part:
+    configured = settings.database.url
+    # Opened as it is: a mere look must not be the last user, who stops the server.
+    url = (
+        configured.get_secret_value()
+        if configured
+        else embedded_url(settings.home_folder)
+    )
+    if url is None:
+        return Part(False, f"the embedded one does not run: {_START}")
+    database = Database(url)
+    try:
+        database.check()
+        if configured:
+            # The embedded one is migrated by whoever opens it next.
+            require_current(database)
+        return Part(True, f"answers at {database.address}")
+    except StashHogError as error:
+        return Part(False, str(error))
+    finally:
+        database.close()
+
+
+def _server(settings: Settings, url: str, process: psutil.Process | None) -> Part:
+    if process is None:
+        return Part(False, f"does not run: {_START}")
+    said = answer(url)
+    if said is Answer.NONE:
+        log = log_folder(settings) / "server.log"
+        return Part(False, f"runs, but {said} at {url}: see {log}", process.pid)
+    if said is Answer.PREFECT and not ask(url, "/ready").is_success:
+        return Part(False, "runs, but its database does not answer", process.pid)
+    return Part(said is Answer.PREFECT, f"{said} at {url}", process.pid)
+
+
+def _worker(
+    settings: Settings, url: str, process: psutil.Process | None, server: Part
+) -> Part:
+    if process is None:
+        return Part(False, f"does not run: {_START}")
+    if not server.ok:
+        return Part(False, "runs, but has no server to take runs from", process.pid)
+    pool = ask(url, f"/work_pools/{POOL}")
+    workers = ask(url, f"/work_pools/{POOL}/workers/filter", {})
+    if not (pool.is_success and workers.is_success):
+        words = f"runs, but there is no work pool {POOL}: make it with `stashhog up`"
+        return Part(False, words, process.pid)
+    if pool.json()["is_paused"]:
+        words = f"the work pool {POOL} is paused: prefect work-pool resume {POOL}"
+        return Part(False, words, process.pid)
+    online = sum(worker["status"] == "ONLINE" for worker in workers.json())
+    if not online:
+        log = log_folder(settings) / "worker.log"
+        words = f"runs, but the server has not heard of it: see {log}"
+        return Part(False, words, process.pid)
+    others = f", one of {online}" if online > 1 else ""
+    return Part(True, f"takes runs from the work pool {POOL}{others}", process.pid)
+
+
+def _deployments(url: str, server: Part) -> Part:
+    if not server.ok:
+        return Part(False, "unknown while the server is away")
+    said = ask(url, "/deployments/count", {})
+    number = said.json() if said.is_success else 0
+    if not number:
+        return Part(False, "none is registered: run `stashhog up` again")
+    return Part(True, f"{number} are registered")

@@ -1,1 +1,0 @@
-"""Proposing, reviewing and applying changes to scenes."""

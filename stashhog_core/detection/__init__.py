@@ -1,0 +1,1 @@
+"""Detecting tags, names and markers of scenes: the detectors and the job `analysis`."""

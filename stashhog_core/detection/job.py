@@ -1,0 +1,161 @@
+"""The job `analysis`: look at scenes, propose changes, mark what was really seen."""
+
+import time
+from contextlib import ExitStack
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.models import Scene
+from stashhog_core.db.scenes import SceneFilter, matching_scene_ids
+from stashhog_core.db.session import Database
+from stashhog_core.detection.known_names import known_names
+from stashhog_core.detection.reader import SceneReader
+from stashhog_core.detection.registry import (
+    Detection,
+    TagLookup,
+    text_readers,
+    versions,
+    video_reader,
+)
+from stashhog_core.detection.run import Run
+from stashhog_core.errors import Deferred
+from stashhog_core.params import AnalysisParams
+from stashhog_core.paths import PathMap
+from stashhog_core.plans.trust import trust_of
+from stashhog_core.plans.writer import PlanOptions, PlanWriter
+from stashhog_core.progress import Progress
+from stashhog_core.results import AnalysisResult
+from stashhog_core.settings import Settings
+
+SCENES_PER_READ = 200
+"""Scenes read from the mirror at a time, so that memory stays flat."""
+
+
+def unanalyzed_scene_ids(session: Session) -> list[int]:
+    """Return the scenes whose video was not analysed yet, newest first."""
+    return list(
+        session.scalars(
+            select(Scene.id)
+            .where(~Scene.video_analyzed, Scene.missing_since.is_(None))
+            .order_by(Scene.created_at.desc(), Scene.id.desc())
+        )
+    )
+
+
+def chosen_scene_ids(session: Session, params: AnalysisParams) -> list[int]:
+    """Return the scenes a run is for: the named ones, else by filter, newest first.
+
+    Without a name and without a filter these are all not yet video-analysed.
+    """
+    if params.scene_ids is not None:
+        return list(dict.fromkeys(params.scene_ids))
+    which = SceneFilter(
+        video_analyzed=None if params.include_analyzed else False,
+        tag=params.tag,
+        performer=params.performer,
+        studio=params.studio,
+        text=params.query,
+    )
+    return matching_scene_ids(session, which, params.limit)
+
+
+def analyze(
+    settings: Settings,
+    stash: TagLookup,
+    database: Database,
+    params: AnalysisParams,
+    progress: Progress,
+    *,
+    run_id: str,
+    video: SceneReader | None = None,
+) -> AnalysisResult:
+    """Propose changes for scenes, as one plan; none if there is nothing to change.
+
+    A scene is marked as analysed in the transaction that stores its changes, and only
+    if every detector asked for has really seen it. A scene that fails is reported and
+    stays unmarked, with what the other detectors found; the next ones go on.
+
+    Args:
+        settings: Where files are, thresholds, the AI server, the models.
+        stash: Looks up tags that the mirror does not have yet.
+        database: The mirror and the plans.
+        params: Which scenes, which detectors.
+        progress: Reports each scene; a stop keeps the finished ones and closes the
+            plan as a draft.
+        run_id: The run; coming again with the same one continues its plan.
+        video: What looks at videos; None: what the settings say.
+
+    Raises:
+        ConfigurationError: What should look at scenes cannot do so here.
+        AnalysisDeferred: The AI server or text model is away. Scenes not yet seen stay
+            unanalysed; the error's `result` has what was finished.
+        TransientError: Stash or the database is down; likewise.
+        JobCancelled: A stop was asked for.
+    """
+    with ExitStack() as resources:
+        with database.transaction() as session:
+            finder = known_names(session)
+            scene_ids = chosen_scene_ids(session, params)
+            trust = trust_of(session, settings.analysis)
+        if params.detect_video_tags and video is None:
+            video = resources.enter_context(video_reader(settings, progress.checkpoint))
+        readers = [video] if video is not None and params.detect_video_tags else []
+        readers += resources.enter_context(text_readers(settings, params, finder))
+        run = Run(
+            database=database,
+            params=params,
+            readers=readers,
+            sees_videos=params.detect_video_tags,
+            path_map=PathMap(settings.stash.path_map),
+            detection=Detection(settings, params, readers, finder, stash),
+            detectors=versions(params, readers),
+            total=len(scene_ids),
+            deadline=None
+            if params.max_minutes is None
+            else time.monotonic() + 60 * params.max_minutes,
+        )
+        options = PlanOptions(
+            name=params.plan_name or f"Analysis - {len(scene_ids)} scenes",
+            run_id=run_id,
+            detectors=run.detectors,
+            auto_approve=params.auto_approve,
+            trust=trust,
+        )
+        plan = PlanWriter(database, options, run.facts)
+        try:
+            with plan:
+                _analyze_all(run, scene_ids, plan, progress)
+        except Deferred as error:
+            raise AnalysisDeferred(
+                error.what, error.where, error.remedy, run.result(plan)
+            ) from error
+        return run.result(plan)
+
+
+def _analyze_all(
+    run: Run, scene_ids: list[int], plan: PlanWriter, progress: Progress
+) -> None:
+    try:
+        for start in range(0, len(scene_ids), SCENES_PER_READ):
+            ids = scene_ids[start : start + SCENES_PER_READ]
+            run.analyze_page(ids, plan, progress)
+            if run.is_late():
+                break
+    except Deferred as error:
+        run.deferred = str(error)
+        raise
+    finally:
+        run.save(plan)
+
+
+class AnalysisDeferred(Deferred):
+    """A service is away. `result` has what was finished, and how much was not."""
+
+    def __init__(
+        self, what: str, where: str, remedy: str, result: AnalysisResult
+    ) -> None:
+        super().__init__(what, where, remedy)
+        # Pickling calls the class with these.
+        self.args = (what, where, remedy, result)
+        self.result = result

@@ -1,0 +1,344 @@
+"""Worker processes that look into files: each can crash, hang or be killed alone."""
+
+import ctypes
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+import types
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import current_process
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from stashhog_core.errors import JobError
+from stashhog_core.file_index.probe import (
+    OUT_OF_MEMORY,
+    Outcome,
+    Request,
+    Verdict,
+    Wanted,
+    examine,
+)
+
+FILE_LIMIT_SECONDS = 30.0
+"""Longest time for one file, killing its worker included."""
+
+MEMORY_LIMIT_BYTES = 4 * 2**30
+
+_KILL_SECONDS = 4.0
+_FILES_PER_WORKER = 5000
+"""Then it makes way for a fresh one, whatever its decoders have leaked."""
+
+_AHEAD = 16
+_LOOK_SECONDS = 0.2
+_STALL_SECONDS = 30.0
+_ENDS_TO_BLAME = 2
+_MOST_BREAKS_PER_FILE = 3
+_MOST_BREAKS = 10
+_PR_SET_PDEATHSIG = 1
+# No reader sends itself these: SIGKILL comes from a person, or from the system when
+# memory is short, whoever has used it up.
+_TOLD_TO_END = {-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGKILL}
+
+logger = logging.getLogger(__name__)
+
+
+class _Process(SpawnProcess):
+    """A process that starts without the parent's main module, and below any parent.
+
+    The module would be loaded again in each worker, and in a run that is Prefect's
+    engine.
+    """
+
+    def start(self) -> None:
+        """Start, even below a daemon, as the workers of a Dask cluster are.
+
+        Python forbids it since a daemon that is ended leaves its children behind; these
+        die with their parent.
+        """
+        parent: Any = current_process()
+        daemon = parent._config.pop("daemon", False)
+        try:
+            super().start()
+        finally:
+            parent._config["daemon"] = daemon
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process_obj)
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Context(SpawnContext):
+    Process = _Process
+
+
+class ExaminerPool:
+    """Looks into files side by side; a context manager that leaves no process behind.
+
+    What happens to the pool says nothing about a file: a pool that broke is replaced,
+    and the files that waited are submitted again. A file is to blame only when it has
+    ended its reader twice.
+
+    Args:
+        wanted: What is made of each file.
+        workers: How many processes; None: one per core.
+        file_limit_seconds: Longest time for one file, killing its worker included.
+        memory_limit_bytes: Most address space of a worker.
+        look: What looks into a file; a function of a module.
+    """
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        workers: int | None = None,
+        *,
+        file_limit_seconds: float = FILE_LIMIT_SECONDS,
+        memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+        look: Callable[[Request, Wanted], Outcome] = examine,
+    ) -> None:
+        self._wanted = wanted
+        self._look = look
+        self._workers = workers or os.cpu_count() or 1
+        self._limit = file_limit_seconds
+        self._memory_limit_bytes = memory_limit_bytes
+        self._pool = self._new_pool()
+        self._breaks = 0
+
+    def __enter__(self) -> "ExaminerPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_pool()
+
+    def examine(
+        self, requests: Iterable[Request], checkpoint: Callable[[], None]
+    ) -> Generator[Outcome, None, None]:
+        """Yield the outcome of each request, in their order.
+
+        Args:
+            requests: Taken only a little ahead of what is yielded.
+            checkpoint: Called while waiting; may raise to stop.
+
+        Raises:
+            JobError: No reader can be kept running.
+        """
+        waiting: deque[_Waiting] = deque()
+        for request in requests:
+            waiting.append(_Waiting(request, self._start(request)))
+            while len(waiting) >= self._workers * _AHEAD or (
+                waiting and waiting[0].is_done()
+            ):
+                yield self._first(waiting, checkpoint)
+        while waiting:
+            yield self._first(waiting, checkpoint)
+
+    def _new_pool(self) -> ProcessPool:
+        return ProcessPool(
+            max_workers=self._workers,
+            max_tasks=_FILES_PER_WORKER,
+            initializer=_confine,
+            initargs=(os.getpid(), self._memory_limit_bytes),
+            context=_Context(),
+        )
+
+    def _end_pool(self) -> None:
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+
+    def _start(self, request: Request) -> Any:
+        """Submit a file; None: the pool is broken."""
+        limit = max(0.1, self._limit - _KILL_SECONDS)
+        try:
+            return self._pool.schedule(
+                _look_safely, args=(self._look, request, self._wanted), timeout=limit
+            )
+        except RuntimeError:
+            return None
+
+    def _first(
+        self, waiting: deque["_Waiting"], checkpoint: Callable[[], None]
+    ) -> Outcome:
+        """Return the outcome of the first file, and take it out."""
+        first = waiting[0]
+        outcome = None
+        while outcome is None:
+            if not self._wait(waiting, checkpoint):
+                outcome = self._renew(waiting)
+                continue
+            try:
+                outcome = first.future.result()
+                self._breaks = 0
+            except BrokenProcessPool:
+                outcome = self._renew(waiting)
+            except TimeoutError:
+                problem = (
+                    f"It took longer than {self._limit:.0f} s; its reader was stopped"
+                )
+                outcome = self._ended(first, "unreadable", problem)
+            except ProcessExpired as error:
+                # Pebble's own readers exit with a status when they lose the pool.
+                is_its_own = (error.exitcode or 0) < 0
+                is_told = error.exitcode in _TOLD_TO_END
+                outcome = self._ended(
+                    first,
+                    "unreadable" if is_its_own and not is_told else "interrupted",
+                    f"Its reader died ({_cause(error.exitcode)})",
+                )
+        waiting.popleft()
+        return outcome
+
+    def _wait(
+        self, waiting: Iterable["_Waiting"], checkpoint: Callable[[], None]
+    ) -> bool:
+        """Wait for the first file; tell whether the pool holds until then.
+
+        A reader that was killed while it held the pool's lock stops all others: a pool
+        in which nothing comes to an end for long counts as broken, too.
+        """
+        first = next(iter(waiting))
+        done, since = -1, time.monotonic()
+        while first.future is not None:
+            if wait([first.future], timeout=_LOOK_SECONDS).done:
+                return True
+            checkpoint()
+            if not self._pool.active:
+                # What it settled last may have come meanwhile.
+                return first.is_done()
+            now_done = sum(other.is_done() for other in waiting)
+            if now_done != done:
+                done, since = now_done, time.monotonic()
+            elif time.monotonic() - since > self._limit + _STALL_SECONDS:
+                return False
+        return False
+
+    def _renew(self, waiting: deque["_Waiting"]) -> Outcome | None:
+        """Replace a broken pool and submit again all files that it has not settled.
+
+        Returns:
+            The first file's outcome, when pools break again and again while it waits.
+        """
+        first = waiting[0]
+        first.breaks += 1
+        self._breaks += 1
+        if self._breaks > _MOST_BREAKS:
+            raise JobError(
+                "The processes that read video files end repeatedly",
+                remedy="look for what ends them: the system's log, a limit of memory "
+                "or of processes, a service manager",
+            )
+        logger.warning(
+            "The processes that read video files have ended; starting new ones"
+        )
+        self._end_pool()
+        self._pool = self._new_pool()
+        gives_up = first.breaks == _MOST_BREAKS_PER_FILE
+        for other in waiting:
+            if not (gives_up and other is first):
+                other.restart(self._start)
+        if gives_up:
+            return Outcome(first.request.id, first.request.path, "interrupted")
+        return None
+
+    def _ended(
+        self, ended: "_Waiting", verdict: Verdict, problem: str
+    ) -> Outcome | None:
+        """Submit a file once more; at the second end of its reader, give it up."""
+        ended.ends += 1
+        if ended.ends < _ENDS_TO_BLAME:
+            logger.warning("%s: %s; trying once more", ended.request.path, problem)
+            ended.future = self._start(ended.request)
+            return None
+        return Outcome(ended.request.id, ended.request.path, verdict, problem=problem)
+
+
+@dataclass
+class _Waiting:
+    """A file that was submitted; no future: the pool was broken by then.
+
+    `ends` counts the readers it ended, `breaks` the pools that broke while it was next.
+    """
+
+    request: Request
+    future: Any
+    ends: int = 0
+    breaks: int = 0
+
+    def is_done(self) -> bool:
+        return self.future is None or self.future.done()
+
+    def restart(self, start: Callable[[Request], Any]) -> None:
+        """Submit it again, unless the pool had settled it before it broke."""
+        future = self.future
+        if (
+            future is None
+            or not future.done()
+            or isinstance(future.exception(), BrokenProcessPool)
+        ):
+            self.future = start(self.request)
+
+
+def _look_safely(
+    look: Callable[[Request, Wanted], Outcome], request: Request, wanted: Wanted
+) -> Outcome:
+    """Look into a file; whatever is raised becomes words.
+
+    An exception would have to survive pickling on its way back: one that does not
+    breaks the pool. What nobody foresaw may be a fault of the program or of the
+    machine, so it is not remembered of the file.
+    """
+    try:
+        return look(request, wanted)
+    except MemoryError:
+        problem = OUT_OF_MEMORY
+    except Exception as error:
+        logger.exception("Could not read %s", request.path)
+        problem = f"Its reader failed: {type(error).__name__}: {error}"
+        return Outcome(request.id, request.path, "failed", problem=problem)
+    return Outcome(request.id, request.path, "unreadable", problem=problem)
+
+
+def _cause(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return signal.Signals(-exit_code).name
+    return f"exit status {exit_code}"
+
+
+def _confine(parent: int, memory_limit_bytes: int) -> None:
+    """Bind a worker to its parent's life and to its share of memory."""
+    # The pool's own handler is Python's: it never runs while a decoder hangs.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        if hard != resource.RLIM_INFINITY:
+            # Nobody may raise what a service manager has set.
+            memory_limit_bytes = min(memory_limit_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (memory_limit_bytes, memory_limit_bytes))
+    stand_apart(parent)
+
+
+def stand_apart(parent: int) -> None:
+    """Make this process one that ends with its parent, not with its parent's group.
+
+    A run that is cancelled, or gets Ctrl-C, gets that as a group: its children would
+    be gone before it could tell them to finish what they are at.
+    """
+    os.setpgrp()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)

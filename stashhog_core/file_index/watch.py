@@ -1,0 +1,317 @@
+"""Waiting for changes in a folder, to start a scan when something has changed."""
+
+import errno
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.file_index.inotify import (
+    CREATED,
+    FORGOTTEN,
+    IS_FOLDER,
+    MOVED_FROM,
+    MOVED_TO,
+    OVERFLOW,
+    Notice,
+    Notices,
+)
+from stashhog_core.file_index.walk import is_video
+from stashhog_core.mounts import Mount, Mounts
+
+MORE_WATCHES = "sudo sysctl -w fs.inotify.max_user_watches=1048576"
+"""Raises the limit of watched folders until the next start of the machine."""
+
+MORE_INSTANCES = "sudo sysctl -w fs.inotify.max_user_instances=1024"
+"""Likewise that of programs that watch."""
+
+# A change made by another machine is told to nobody here.
+_BLIND = ("nfs", "cifs", "smb", "fuse", "9p", "afs", "ceph", "gluster", "virtiofs")
+_QUIET_SECONDS = 10.0
+_POLL_SECONDS = 30.0
+_CHECK_SECONDS = 1.0
+# Where something is always being written, finished files wait no longer than this many
+# quiet periods.
+_MOST_PERIODS = 30
+_POLLS_TO_BE_QUIET = 1.5
+
+logger = logging.getLogger(__name__)
+
+
+def changes(
+    folder: Path,
+    stop: threading.Event,
+    *,
+    quiet_seconds: float = _QUIET_SECONDS,
+    poll_seconds: float = _POLL_SECONDS,
+    mounts: Callable[[], Mounts | None] = Mounts.now,
+    notices: Callable[[], Notices] = Notices,
+) -> Iterator[int]:
+    """Yield the number of changed videos, each time after a quiet period.
+
+    Folders that cannot be read are left out. Links to folders are not followed, as in a
+    scan. A folder that is replaced, mounted or unmounted counts as a change.
+
+    Args:
+        folder: Watched with all folders below; links resolved.
+        stop: Ends it.
+        quiet_seconds: Time without any change after which changes are told.
+        poll_seconds: Time between looks at file systems that tell of no changes.
+        mounts: Returns what is mounted now.
+        notices: Opens the system's notices.
+
+    Raises:
+        ConfigurationError: The system watches no more folders; says what to do.
+    """
+    pending = QuietPeriod()
+    check_seconds = min(_CHECK_SECONDS, quiet_seconds / 2)
+    watched = _Watched(os.fspath(folder), poll_seconds, mounts, notices)
+    try:
+        while not stop.is_set():
+            pending.add(watched.next(check_seconds, stop))
+            period = quiet_seconds
+            if watched.is_polling:
+                # Where changes are looked for, only two looks tell that it is quiet.
+                period = max(period, _POLLS_TO_BE_QUIET * poll_seconds)
+            if count := pending.take(period):
+                yield count
+    except OSError as error:
+        raise _translated(error, folder) from error
+    finally:
+        watched.close()
+
+
+def is_blind(mount: Mount | None) -> bool:
+    """Tell whether changes on a mount are not told of (NFS, FUSE, …)."""
+    return mount is None or mount.kind.startswith(_BLIND)
+
+
+class QuietPeriod:
+    """Changes that are told when none has come for long enough.
+
+    Args:
+        clock: Returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._changed_at: dict[str, float] = {}
+        self._since = 0.0
+
+    def add(self, paths: Iterable[str]) -> None:
+        """Note changes that have come now."""
+        now = self._clock()
+        for path in paths:
+            if not self._changed_at:
+                self._since = now
+            self._changed_at[path] = now
+
+    def take(self, seconds: float) -> int:
+        """Take out what is quiet: all of it, or what has waited for many periods."""
+        now = self._clock()
+        quiet = [p for p, at in self._changed_at.items() if now - at >= seconds]
+        is_all = len(quiet) == len(self._changed_at)
+        if not is_all and now - self._since < _MOST_PERIODS * seconds:
+            return 0
+        for path in quiet:
+            del self._changed_at[path]
+        if quiet:
+            self._since = now
+        return len(quiet)
+
+
+_State = tuple[int, int, tuple[Mount | None, ...]]
+"""Device and inode of the watched folder, and the mounts that concern it."""
+
+
+class _Watched:
+    """A tree: told of by the system, and looked at where the system does not tell."""
+
+    def __init__(
+        self,
+        root: str,
+        poll_seconds: float,
+        mounts: Callable[[], Mounts | None],
+        notices: Callable[[], Notices],
+    ) -> None:
+        self._root = root
+        self._poll_seconds = poll_seconds
+        self._mounts = mounts
+        self._open_notices = notices
+        self._notices: Notices | None = None
+        self._built: _State | None = None
+        self._poll_at = self._check_at = 0.0
+        self._blind: list[str] = []
+        self._is_new = True
+
+    @property
+    def is_polling(self) -> bool:
+        return bool(self._blind)
+
+    def close(self) -> None:
+        if self._notices:
+            self._notices.close()
+            self._notices = None
+
+    def next(self, timeout_seconds: float, stop: threading.Event) -> set[str]:
+        """Return the videos and folders that have changed by then."""
+        if self._built is None or time.monotonic() >= self._check_at:
+            self._check_at = time.monotonic() + timeout_seconds
+            if self._state() != self._built:
+                self.close()
+                self._build()
+                is_new, self._is_new = self._is_new, False
+                return set() if is_new else {self._root}
+        changed: set[str] = set()
+        if self._notices:
+            for notice in self._notices.read(timeout_seconds):
+                if notice.what & OVERFLOW:
+                    self._built = None
+                else:
+                    changed |= self._told(notice)
+        else:
+            stop.wait(timeout_seconds)
+        if self._blind and time.monotonic() >= self._poll_at:
+            changed |= self._poll()
+        return changed
+
+    def _state(self) -> _State:
+        """Return what must be the same for what is watched to be what is there."""
+        try:
+            facts = Path(self._root).stat()
+        except OSError:
+            return 0, 0, ()
+        mounts = self._mounts()
+        there = (
+            (mounts.holding(self._root), *mounts.below(self._root)) if mounts else ()
+        )
+        return facts.st_dev, facts.st_ino, there
+
+    def _build(self) -> None:
+        self._built = self._state()
+        self._folders: dict[int, str] = {}
+        self._blind = []
+        self._seen: dict[str, tuple[int, int, int]] = {}
+        mounts = self._mounts()
+        self._at = {m.point: m for m in mounts.below(self._root)} if mounts else {}
+        self._is_root_blind = sys.platform != "linux" or is_blind(
+            mounts.holding(self._root) if mounts else None
+        )
+        if self._is_root_blind:
+            self._blind.append(self._root)
+        self._blind += [point for point, mount in self._at.items() if is_blind(mount)]
+        told = [point for point, mount in self._at.items() if not is_blind(mount)]
+        if not self._is_root_blind:
+            told.append(self._root)
+        if told:
+            self._notices = self._open_notices()
+        for folder in told:
+            self._watch_tree(folder)
+        self._poll()
+
+    def _watch_tree(self, folder: str) -> set[str]:
+        """Watch a folder and those below, up to other mounts; return its videos."""
+        videos: set[str] = set()
+        left = [folder]
+        while left:
+            current = left.pop()
+            try:
+                # Before it is listed: what comes meanwhile is seen twice, not never.
+                number = self._notices.watch(current) if self._notices else 0
+                self._folders[number] = current
+                found, below = _listed(current)
+            except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    raise
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                    logger.warning("Not watched: %s (%s)", current, error.strerror)
+                continue
+            videos.update(found)
+            left += [path for path in below if path not in self._at]
+        return videos
+
+    def _told(self, notice: Notice) -> set[str]:
+        folder = self._folders.get(notice.folder)
+        if notice.what & FORGOTTEN:
+            self._folders.pop(notice.folder, None)
+            if folder == self._root or folder in self._at:
+                # It was deleted. One that is made anew may have the same inode number.
+                self._built = None
+        if folder is None or not notice.name:
+            return set()
+        path = os.path.join(folder, notice.name)  # noqa: PTH118 - most of the work
+        if not notice.what & IS_FOLDER:
+            return {path} if is_video(notice.name) else set()
+        if notice.what & MOVED_FROM:
+            self._forget_tree(path)
+            return {path}
+        if notice.what & (CREATED | MOVED_TO):
+            return self._watch_tree(path)
+        return set()
+
+    def _forget_tree(self, folder: str) -> None:
+        below = folder + "/"
+        for number, path in list(self._folders.items()):
+            if path == folder or path.startswith(below):
+                if self._notices:
+                    self._notices.forget(number)
+                del self._folders[number]
+
+    def _poll(self) -> set[str]:
+        """Look at what the system does not tell of; return what has changed since."""
+        now: dict[str, tuple[int, int, int]] = {}
+        left = list(self._blind)
+        while left:
+            try:
+                found, below = _listed(left.pop())
+            except OSError:
+                # It counts as changed when it can be read again.
+                continue
+            for path in found:
+                try:
+                    facts = os.lstat(path)
+                except OSError:
+                    continue
+                now[path] = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+            left += [path for path in below if path not in self._at]
+        before = self._seen
+        changed = {p for p in now.keys() | before.keys() if now.get(p) != before.get(p)}
+        self._seen = now
+        self._poll_at = time.monotonic() + self._poll_seconds
+        return changed
+
+
+def _listed(folder: str) -> tuple[list[str], list[str]]:
+    """Return the videos in a folder, and the folders; links to folders are not."""
+    videos, folders = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif is_video(entry.name):
+                videos.append(entry.path)
+    return videos, folders
+
+
+def _translated(error: OSError, folder: Path) -> ConfigurationError:
+    if error.errno == errno.ENOSPC:
+        return _limit(folder, "watches of folders", MORE_WATCHES)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return _limit(folder, "watching programs", MORE_INSTANCES)
+    return ConfigurationError(
+        "The folder cannot be watched",
+        where=os.fspath(folder),
+        remedy=error.strerror or str(error),
+    )
+
+
+def _limit(folder: Path, of_what: str, command: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The system has no {of_what} left for this user",
+        where=os.fspath(folder),
+        remedy=f"raise its limit: {command}",
+    )

@@ -1,0 +1,1 @@
+"""Plans of proposed changes: reviewing, applying and undoing them."""

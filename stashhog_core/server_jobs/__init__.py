@@ -1,0 +1,1 @@
+"""Jobs that the Stash server does for us: scan and generate."""

@@ -1,0 +1,200 @@
+"""Having Stash scan its library: the job `stash_scan`."""
+
+import logging
+import posixpath
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from stashhog_core.db.placed import files_awaiting_scan
+from stashhog_core.db.session import Database
+from stashhog_core.db.stash_jobs import close_job
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.params import StashScanParams
+from stashhog_core.paths import PathMap
+from stashhog_core.progress import Progress
+from stashhog_core.results import ItemFailure, StashScanResult
+from stashhog_core.server_jobs.tracking import (
+    JobForgottenError,
+    WasCancelled,
+    follow_to_end,
+    is_cancellation,
+    never_cancelled,
+    only_one,
+    reconcile,
+    settle_cancelled,
+    start,
+)
+from stashhog_core.settings import StashSettings
+from stashhog_core.stash.client import StashClient
+
+logger = logging.getLogger(__name__)
+
+CANCELLED_MESSAGE = (
+    "StashHog job cancelled (Stash server job continues to prevent data corruption)"
+)
+"""What a cancelled scan says about itself."""
+
+_LABEL = "Metadata scan"
+# Files looked for one by one after a scan whose end nobody saw.
+_LOOKED_FOR = 200
+
+
+def scan(
+    stash: StashClient,
+    database: Database,
+    params: StashScanParams,
+    progress: Progress,
+    *,
+    run_id: str,
+    settings: StashSettings,
+    was_cancelled: WasCancelled = never_cancelled,
+) -> StashScanResult:
+    """Have Stash scan paths of its library, and wait until it is done.
+
+    Cancelling never stops Stash: a scan that is cut off may corrupt its data.
+
+    Args:
+        stash: The server.
+        database: Where the server job is noted.
+        params: What to scan, and what to generate on the way.
+        progress: Told how far Stash is.
+        run_id: A run that is tried again under the same id follows its first scan.
+        settings: Of the server that `params.server` names; default paths.
+        was_cancelled: Whether a run that is gone was told to stop.
+
+    Raises:
+        ConfigurationError: A path lies outside Stash's library.
+        JobError: The scan failed, or was cancelled in Stash.
+        TransientError: Stash was away for too long, or another run is at it.
+    """
+    start_time = datetime.now(UTC)
+    server = params.server or ""
+    paths = params.paths or settings.scan_paths
+    with only_one(database, "scan", server):
+        try:
+            left = reconcile(
+                stash,
+                database,
+                run_id=run_id,
+                kind="scan",
+                server=server,
+                was_cancelled=was_cancelled,
+            )
+            server_job = left[-1] if left else None
+            if server_job is None:
+                check_inside(paths, stash.library_roots())
+                logger.info("Starting Stash metadata scan of %s", ", ".join(paths))
+                server_job = start(
+                    stash,
+                    database,
+                    lambda: stash.start_scan(scan_input(params, paths)),
+                    run_id=run_id,
+                    kind="scan",
+                    server=server,
+                )
+            job = follow_to_end(
+                stash, database, server_job, progress, label=_LABEL, settings=settings
+            )
+            with database.transaction() as session:
+                close_job(session, server_job.row_id, "finished")
+        except JobForgottenError as error:
+            placed = []
+            if params.server is None:
+                with database.transaction() as session:
+                    placed = files_awaiting_scan(session, limit=_LOOKED_FOR)
+            to_remote = PathMap(settings.path_map).to_remote
+            return _verified(stash, list(map(to_remote, placed)), error, start_time)
+        except BaseException as error:
+            if is_cancellation(error):
+                settle_cancelled(
+                    stash, database, run_id=run_id, kind="scan", server=server
+                )
+                logger.warning(CANCELLED_MESSAGE)
+            raise
+    # Without a single task Stash never gets to count, and leaves its progress null.
+    message = (
+        "Metadata scan completed"
+        if job.progress is not None
+        else "Metadata scan completed; Stash found no file there that it takes"
+    )
+    progress.update(1.0, message)
+    return StashScanResult(
+        stash_job_id=str(job.id),
+        status="completed",
+        message=message,
+        start_time=start_time,
+        end_time=datetime.now(UTC),
+    )
+
+
+def _verified(
+    stash: StashClient,
+    paths: Sequence[str],
+    error: JobForgottenError,
+    start_time: datetime,
+) -> StashScanResult:
+    """Return the result of a scan whose end nobody saw, by what is in Stash now.
+
+    What was placed for this scan and is known to Stash has been scanned. When there
+    was nothing placed, as for a further server, there is nothing to go by, and the
+    scan counts as one with errors.
+    """
+    absent = [path for path in paths if not stash.has_file(path)]
+    message = (
+        f"{error.what}; of {len(paths)} files placed for it, "
+        f"{len(paths) - len(absent)} are in Stash"
+    )
+    logger.warning(message)
+    return StashScanResult(
+        stash_job_id=str(error.stash_job_id),
+        status="completed" if paths and not absent else "completed_with_errors",
+        message=message,
+        start_time=start_time,
+        end_time=datetime.now(UTC),
+        errors=tuple(
+            ItemFailure(item=path, reason="Stash does not know it after the scan")
+            for path in absent
+        ),
+    )
+
+
+def scan_input(params: StashScanParams, paths: Sequence[str]) -> dict[str, Any]:
+    """Return the scan as Stash takes it."""
+    flags = params.model_dump(
+        by_alias=True, exclude={"paths", "min_mod_time", "server"}
+    )
+    wire = {"paths": list(paths), **flags}
+    if params.min_mod_time is not None:
+        wire["filter"] = {"minModTime": params.min_mod_time.isoformat()}
+    return wire
+
+
+def check_inside(paths: Sequence[str], roots: Sequence[str]) -> None:
+    """Make sure that every path is in Stash's library.
+
+    Stash itself ends such a scan as finished, having done nothing.
+
+    Raises:
+        ConfigurationError: One is not; names it and the library's folders.
+    """
+    for path in paths:
+        if not any(_is_inside(path, root) for root in roots):
+            raise ConfigurationError(
+                f"The path {path!r} is not in Stash's library",
+                where=f"its folders are {', '.join(roots) or 'none'}",
+                remedy="correct STASHHOG_STASH__SCAN_PATHS or the parameter `paths`, "
+                "or add the folder in Stash under Settings, Library",
+            )
+
+
+def _is_inside(path: str, root: str) -> bool:
+    return _pure(path).is_relative_to(_pure(root))
+
+
+def _pure(path: str) -> PurePath:
+    """Return the path by the rules of the server it is on, without dots."""
+    if "\\" in path or path[1:2] == ":":
+        return PureWindowsPath(posixpath.normpath(path.replace("\\", "/")))
+    return PurePosixPath(posixpath.normpath(path))

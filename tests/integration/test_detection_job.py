@@ -1,0 +1,457 @@
+"""The job `analysis` on real PostgreSQL, with a video reader held in the hand."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, event, select, update
+
+from stashhog_core.db.models import (
+    AnalysisPlan,
+    DetectorMark,
+    PlanChange,
+    ReviewMemory,
+    Scene,
+    SceneFile,
+    SceneFingerprint,
+    ScenePerformer,
+    SceneTag,
+    Tag,
+    TaggerResult,
+)
+from stashhog_core.db.session import Database
+from stashhog_core.detection import ai_client
+from stashhog_core.detection.job import chosen_scene_ids
+from stashhog_core.errors import (
+    ConfigurationError,
+    Deferred,
+    ItemError,
+    JobCancelled,
+    TransientError,
+)
+from stashhog_core.params import AnalysisParams
+from stashhog_core.plans.lock import plan_lock
+from stashhog_core.plans.queries import list_plans, plan_changes
+from stashhog_core.progress import Progress
+from stashhog_core.settings import AiServerSettings, Settings, StashSettings
+from stashhog_core.stash.payloads import Tag as StashTag
+from tests.support.analysis_mirror import (
+    NOW,
+    VIDEO_ONLY,
+    LiveTags,
+    Reader,
+    add_scenes,
+    changes,
+    count,
+    run,
+    unanalyzed,
+)
+from tests.support.title_card_video import write_cards
+
+
+@pytest.fixture
+def scenes(database: Database) -> Database:
+    add_scenes(database)
+    return database
+
+
+def test_newest_scenes_come_first(scenes: Database) -> None:
+    """Scenes analysed already, or missing in Stash, are left out."""
+    with scenes.transaction() as session:
+        session.execute(update(Scene).where(Scene.id == 4).values(video_analyzed=True))
+        session.execute(update(Scene).where(Scene.id == 2).values(missing_since=NOW))
+
+    assert unanalyzed(scenes) == [5, 3, 1]
+
+
+def test_plan_holds_what_was_seen(scenes: Database) -> None:
+    """A finished plan is a draft with counts, detectors and seconds."""
+    reader = Reader({5: ["Outdoor"], 3: ["Outdoor", "Fire"]})
+
+    result = run(scenes, reader, plan_name="My plan", **VIDEO_ONLY)
+
+    assert result.status == "completed"
+    assert (result.scenes_analyzed, result.changes_proposed) == (5, 3)
+    assert changes(scenes) == [
+        (3, "fire", "pending"),
+        (3, "outdoor", "pending"),
+        (5, "outdoor", "pending"),
+    ]
+    with scenes.transaction() as session:
+        (plan,) = list_plans(session)
+        row = plan_changes(session, plan.id)[0]
+    assert (plan.name, plan.state, plan.changes) == ("My plan", "draft", 3)
+    assert plan.detectors == {"reader": "1"}
+    assert plan.facts["scenes_analyzed"] == 5
+    assert plan.facts["changes"] == {"tags": 3}
+    assert plan.facts["seconds"] >= 0
+    assert row.in_words == "add tag Outdoor"
+    assert reader.looked == [5, 4, 3, 2, 1]
+
+
+def test_nothing_to_change_makes_no_plan(scenes: Database) -> None:
+    """The scenes are marked all the same."""
+    result = run(scenes, Reader({}), **VIDEO_ONLY)
+
+    assert (result.plan_id, result.changes_proposed) == (None, 0)
+    assert count(scenes, AnalysisPlan) == 0
+    assert unanalyzed(scenes) == []
+
+
+def test_automatic_approval_is_recorded_as_such(scenes: Database) -> None:
+    """The workflow approves everything, and that stays visible."""
+    result = run(scenes, Reader({1: ["Outdoor"]}), auto_approve=True, **VIDEO_ONLY)
+
+    assert result.changes_approved == 1
+    with scenes.transaction() as session:
+        (change,) = session.scalars(select(PlanChange))
+    assert (change.state, change.approved_by) == ("approved", "auto")
+
+
+def test_embedded_detectors_work_together(scenes: Database) -> None:
+    """Tags from the name and the facts, one row per value, with what Stash has."""
+    with scenes.transaction() as session:
+        session.execute(
+            update(SceneFile)
+            .where(SceneFile.scene_id == 1)
+            .values(path="/data/Golden Hour/Jade Kush open air.mp4")
+        )
+    live = LiveTags(StashTag(id=70, name="HD", aliases=()))
+
+    run(
+        scenes,
+        stash=live,
+        scene_ids=(1,),
+        detect_video_tags=False,
+        detect_performers=True,
+        detect_studios=True,
+    )
+
+    with scenes.transaction() as session:
+        rows = session.scalars(
+            select(PlanChange).order_by(PlanChange.field, PlanChange.id)
+        )
+        found = [(row.field, row.proposed) for row in rows]
+    assert found == [
+        ("performers", {"id": 1, "name": "Jade Kush"}),
+        ("studio", {"id": 1, "name": "Golden Hour"}),
+        ("tags", {"id": 1, "name": "Outdoor"}),
+        ("tags", {"id": 70, "name": "HD"}),
+    ]
+
+
+def test_video_mark_needs_the_video_detector(scenes: Database) -> None:
+    """Analysing names alone leaves the videos to be analysed."""
+    run(scenes, detect_video_tags=False)
+
+    assert unanalyzed(scenes) == [5, 4, 3, 2, 1]
+    with scenes.transaction() as session:
+        assert set(session.scalars(select(Scene.analyzed))) == {True}
+
+
+def test_scene_that_fails_stops_nothing_and_stays_unmarked(scenes: Database) -> None:
+    """The reason is reported; the scene is tried again next time."""
+    reader = Reader({5: ["Outdoor"], 3: ItemError("The video is broken"), 1: ["Beach"]})
+
+    result = run(scenes, reader, **VIDEO_ONLY)
+
+    assert result.status == "completed_with_errors"
+    assert result.scenes_analyzed == 4
+    assert [(e.item, e.reason) for e in result.errors] == [
+        ("scene 3", "The video is broken")
+    ]
+    assert unanalyzed(scenes) == [3]
+    assert [scene for scene, _, _ in changes(scenes)] == [1, 5]
+    with scenes.transaction() as session:
+        marked = set(session.scalars(select(DetectorMark.content_hash)))
+    assert marked == {"h1", "h2", "h4", "h5"}
+
+
+def test_failed_video_keeps_what_the_other_detectors_found(scenes: Database) -> None:
+    """A broken video still has a resolution."""
+    run(scenes, Reader({1: ItemError("broken")}), scene_ids=(1,))
+
+    assert changes(scenes) == [(1, "720p", "pending")]
+    assert 1 in unanalyzed(scenes)
+
+
+def test_server_that_is_away_stops_the_run_and_marks_nothing(scenes: Database) -> None:
+    """An outage is never "nothing to do"; what was finished before it stays."""
+    reader = Reader({5: ["Outdoor"], 4: TransientError("The AI server is away")})
+
+    with pytest.raises(TransientError):
+        run(scenes, reader, **VIDEO_ONLY)
+
+    assert unanalyzed(scenes) == [4, 3, 2, 1]
+    assert changes(scenes) == [(5, "outdoor", "pending")]
+    with scenes.transaction() as session:
+        assert [plan.state for plan in list_plans(session)] == ["draft"]
+
+
+def test_stop_keeps_finished_scenes_and_closes_the_plan(scenes: Database) -> None:
+    """The third scene is not begun once a stop was asked for."""
+    stop = threading.Event()
+    messages: list[str] = []
+
+    def sink(fraction: float | None, message: str) -> None:
+        messages.append(message)
+        if len(messages) == 3:
+            stop.set()
+
+    reader = Reader({number: ["Outdoor"] for number in range(1, 6)})
+
+    with pytest.raises(JobCancelled):
+        run(scenes, reader, Progress(sink, stop), **VIDEO_ONLY)
+
+    assert messages[:2] == ["Analysed 0/5 scenes", "Analysed 1/5 scenes"]
+    assert reader.looked == [5, 4]
+    assert [scene for scene, _, _ in changes(scenes)] == [4, 5]
+    assert unanalyzed(scenes) == [3, 2, 1]
+    with scenes.transaction() as session:
+        assert [plan.state for plan in list_plans(session)] == ["draft"]
+
+
+def test_same_content_is_looked_at_once(scenes: Database) -> None:
+    """A renamed or re-imported file is not read again; another reader version is."""
+    run(scenes, Reader({1: ["Outdoor"]}), **VIDEO_ONLY)
+    with scenes.transaction() as session:
+        session.execute(
+            update(SceneFingerprint)
+            .where(SceneFingerprint.scene_id == 2)
+            .values(value="h1")
+        )
+        session.execute(update(Scene).values(video_analyzed=False))
+    again, newer = Reader({}), Reader({})
+    newer.version = "2"
+
+    run(scenes, again, run_id="again", **VIDEO_ONLY)
+    run(scenes, newer, run_id="newer", scene_ids=(1,), **VIDEO_ONLY)
+
+    assert again.looked == []
+    assert newer.looked == [1]
+    assert [(s, v) for s, v, _ in changes(scenes)] == [
+        (1, "outdoor"),
+        (1, "outdoor"),
+        (2, "outdoor"),
+    ]
+    assert count(scenes, TaggerResult) == 6
+
+
+def test_changed_threshold_needs_no_second_look(scenes: Database) -> None:
+    """A new plan comes from the kept output."""
+    reader = Reader({1: ["Outdoor"]})
+
+    low = run(scenes, reader, scene_ids=(1,), confidence_threshold=0.95, **VIDEO_ONLY)
+    high = run(
+        scenes,
+        reader,
+        run_id="2",
+        scene_ids=(1,),
+        confidence_threshold=0.9,
+        **VIDEO_ONLY,
+    )
+
+    assert (low.changes_proposed, high.changes_proposed) == (0, 1)
+    assert reader.looked == [1]
+
+
+def test_existing_values_are_not_proposed(scenes: Database) -> None:
+    """What the mirror says the scene has is left out."""
+    with scenes.transaction() as session:
+        session.add_all(
+            [SceneTag(scene_id=1, tag_id=1), ScenePerformer(scene_id=1, performer_id=1)]
+        )
+        session.execute(
+            update(SceneFile)
+            .where(SceneFile.scene_id == 1)
+            .values(path="/data/Jade Kush outdoor.mp4")
+        )
+
+    result = run(
+        scenes, Reader({1: ["Outdoor"]}), scene_ids=(1,), detect_performers=True
+    )
+
+    assert changes(scenes) == [(1, "720p", "pending")]
+    assert result.plan_id is not None
+
+
+def test_scene_that_the_mirror_lacks_is_reported(scenes: Database) -> None:
+    """The user learns that a sync is needed."""
+    result = run(scenes, Reader({}), scene_ids=(1, 99), **VIDEO_ONLY)
+
+    assert [(e.item, "sync" in e.reason) for e in result.errors] == [("scene 99", True)]
+    assert result.scenes_analyzed == 1
+
+
+def test_run_that_comes_again_goes_on_with_its_plan(scenes: Database) -> None:
+    """A retry after an outage adds to the first plan, and its result counts all."""
+    down = Reader({5: ["Outdoor"], 4: TransientError("away")})
+    up = Reader({5: ["Outdoor"], 4: ["Beach"]})
+    with pytest.raises(TransientError):
+        run(scenes, down, plan_name="Batch 1", **VIDEO_ONLY)
+
+    result = run(scenes, up, plan_name="Batch 1", scene_ids=(5, 4), **VIDEO_ONLY)
+
+    assert result.changes_proposed == 2
+    assert changes(scenes) == [(4, "beach", "pending"), (5, "outdoor", "pending")]
+    assert count(scenes, AnalysisPlan) == 1
+    assert up.looked == [4]
+    with scenes.transaction() as session:
+        (plan,) = list_plans(session)
+    # Both tries have cost.
+    assert plan.facts["costs"]["reader"]["looks"] == 2
+
+
+def test_plan_of_a_dead_run_becomes_a_draft(scenes: Database) -> None:
+    """The next run closes what a killed run left pending; a living one's plan stays."""
+    with scenes.transaction() as session:
+        dead, living = AnalysisPlan(name="dead"), AnalysisPlan(name="living")
+        session.add_all([dead, living])
+
+    with plan_lock(scenes, living.id):
+        run(scenes, Reader({}), **VIDEO_ONLY)
+
+    with scenes.transaction() as session:
+        states = {plan.name: plan.state for plan in list_plans(session)}
+    assert states == {"dead": "draft", "living": "pending"}
+
+
+def test_batch_is_written_set_wise(scenes: Database) -> None:
+    """The number of statements does not grow with the scenes or their changes."""
+
+    def statements(*scene_ids: int) -> int:
+        seen: list[str] = []
+
+        def note(*arguments: Any) -> None:
+            seen.append(arguments[2])
+
+        event.listen(scenes.engine, "before_cursor_execute", note)
+        run(
+            scenes,
+            Reader({number: ["Outdoor", "Beach"] for number in range(1, 6)}),
+            run_id=str(scene_ids),
+            scene_ids=scene_ids,
+        )
+        event.remove(scenes.engine, "before_cursor_execute", note)
+        written = ("INSERT", "UPDATE", "COPY", "DELETE")
+        return sum(statement.startswith(written) for statement in seen)
+
+    assert statements(1) == statements(2, 3, 4, 5) <= 10
+
+
+def test_own_server_is_asked_when_it_is_set(
+    scenes: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an AI server no title card is read; a dead address is an outage."""
+    settings = Settings(
+        ai_server=AiServerSettings(url="http://127.0.0.1:9", timeout_seconds=1)
+    )
+
+    monkeypatch.setattr(ai_client, "RETRY_DELAYS_SECONDS", ())
+    with pytest.raises(Deferred, match="AI server"):
+        run(scenes, settings=settings, **VIDEO_ONLY)
+
+    assert unanalyzed(scenes) == [5, 4, 3, 2, 1]
+
+
+def test_missing_extra_is_said_at_the_door(
+    scenes: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a way to look at videos nothing is marked."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    with pytest.raises(ConfigurationError, match="rapidocr"):
+        run(scenes)
+
+    assert unanalyzed(scenes) == [5, 4, 3, 2, 1]
+
+
+@pytest.fixture
+def card_library(scenes: Database, tmp_path: Path) -> Settings:
+    """The file of scene 1 shows cards, that of scene 2 is broken."""
+    cards = [(2.0, ["Golden Hour", "presents"]), (2.0, ["Jade Kush", "Open Air"])]
+    write_cards(tmp_path / "1.mp4", cards)
+    (tmp_path / "2.mp4").write_bytes(b"broken")
+    return Settings(stash=StashSettings(path_map={"/data": str(tmp_path)}))
+
+
+@pytest.mark.slow
+def test_workflow_options_take_all_that_cards_say(
+    scenes: Database, card_library: Settings
+) -> None:
+    """Video tags and tags alone set studio and performers too, if the video says so."""
+    result = run(scenes, settings=card_library, scene_ids=(1, 2, 3), auto_approve=True)
+
+    with scenes.transaction() as session:
+        rows = session.scalars(
+            select(PlanChange)
+            .where(PlanChange.scene_id == 1)
+            .order_by(PlanChange.field)
+        )
+        found = [(row.field, row.proposed["name"], row.detector) for row in rows]
+    assert found == [
+        ("performers", "Jade Kush", "title_cards"),
+        ("studio", "Golden Hour", "title_cards"),
+        ("tags", "Outdoor", "title_cards"),
+        ("tags", "720p", "technical"),
+    ]
+    assert [error.item for error in result.errors] == ["scene 2", "scene 3"]
+    assert "cannot be read" in result.errors[0].reason
+    assert "STASHHOG_STASH__PATH_MAP" in result.errors[1].reason
+    assert unanalyzed(scenes) == [5, 4, 3, 2]
+
+
+def test_scenes_are_chosen_by_filter(scenes: Database) -> None:
+    """By tag, by words in the path, analysed ones too, the newest few."""
+    with scenes.transaction() as session:
+        session.add(SceneTag(scene_id=2, tag_id=2))
+    run(scenes, Reader({}), scene_ids=(5,), **VIDEO_ONLY)
+
+    def looked(**params: Any) -> list[int]:
+        with scenes.transaction() as session:
+            return chosen_scene_ids(session, AnalysisParams(**params))
+
+    assert looked() == [4, 3, 2, 1]
+    assert looked(tag="beach") == [2]
+    assert looked(query="/3.mp4") == [3]
+    assert looked(include_analyzed=True, limit=2) == [5, 4]
+    assert looked(scene_ids=(1, 5, 1)) == [1, 5]
+
+
+def test_time_that_is_over_ends_cleanly(scenes: Database) -> None:
+    """Whatever was begun is finished and kept; the next run goes on from there."""
+    reader = Reader({number: ["Outdoor"] for number in range(1, 6)})
+
+    first = run(scenes, reader, max_minutes=1e-9, **VIDEO_ONLY)
+
+    assert (first.status, first.scenes_analyzed, first.scenes_left) == (
+        "completed",
+        1,
+        4,
+    )
+    assert unanalyzed(scenes) == [4, 3, 2, 1]
+    second = run(scenes, reader, run_id="2", **VIDEO_ONLY)
+    assert (second.scenes_analyzed, second.scenes_left) == (4, 0)
+
+
+def test_what_a_user_took_away_is_not_proposed_again(scenes: Database) -> None:
+    """A value gone from the scene after we applied it is a no; a lost tag is not."""
+    reader = Reader({1: ["Outdoor", "Beach"]})
+    first = run(scenes, reader, **VIDEO_ONLY)
+    with scenes.transaction() as session:
+        session.add(SceneTag(scene_id=1, tag_id=2))
+        for change in session.scalars(select(PlanChange)):
+            change.state = "applied"
+            change.effect = {"id": change.proposed["id"], "present_before": False}
+    assert first.plan_id is not None
+
+    again = run(scenes, reader, run_id="2", scene_ids=(1,), **VIDEO_ONLY)
+
+    assert again.plan_id is None
+    with scenes.transaction() as session:
+        assert session.scalars(select(ReviewMemory.value_key)).all() == ["outdoor"]
+        session.execute(delete(ReviewMemory))
+        session.get_one(Tag, 1).missing_since = NOW
+    run(scenes, reader, run_id="3", scene_ids=(1,), **VIDEO_ONLY)
+    assert count(scenes, ReviewMemory) == 0

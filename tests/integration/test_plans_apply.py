@@ -1,0 +1,675 @@
+"""The job `apply_plan` on real PostgreSQL, against a Stash held in memory."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from stashhog_core.db.models import (
+    AnalysisPlan,
+    Marker,
+    Performer,
+    PlanChange,
+    Scene,
+    ScenePerformer,
+    SceneTag,
+    Studio,
+    Tag,
+)
+from stashhog_core.db.session import Database
+from stashhog_core.errors import JobCancelled, JobError, TransientError
+from stashhog_core.params import ApplyPlanParams
+from stashhog_core.plans.apply import apply_plan
+from stashhog_core.plans.change_records import MAX_ATTEMPTS
+from stashhog_core.plans.lock import plan_lock
+from stashhog_core.plans.proposals import (
+    Proposal,
+    add_marker,
+    add_member,
+    set_studio,
+    set_text,
+)
+from stashhog_core.plans.queries import (
+    changes_of_run,
+    plan_changes,
+    read_plan,
+    unapplied_plan_ids,
+)
+from stashhog_core.plans.replacing import replace_value
+from stashhog_core.plans.review import (
+    Selection,
+    approve,
+    cancel,
+    reject,
+    remember,
+)
+from stashhog_core.progress import Progress
+from stashhog_core.results import ApplyResult
+from stashhog_core.stash.payloads import Ref
+from stashhog_core.stash.payloads import Scene as StashScene
+from tests.support.memory_stash import Killed, MemoryStash
+
+OUTDOOR = add_member("tags", 1, "Outdoor", 0.9, "test", {"rule": "seen"})
+FRESH = add_member("tags", None, "Fresh", 0.9, "test", {"rule": "seen"})
+JADE = add_member("performers", 2, "Jade Kush", 0.9, "test", {"rule": "seen"})
+GOLDEN = set_studio(3, "Golden Hour", 0.9, "test", {"rule": "seen"})
+DETAILS = set_text("details", "", "Fine.", 0.9, "test", {"rule": "seen"})
+MARKER = add_marker(1, "Outdoor", 5.0, 9.0, 0.9, "test", {"rule": "seen"})
+ALL = (OUTDOOR, FRESH, JADE, GOLDEN, DETAILS, MARKER)
+
+
+@pytest.fixture
+def mirror(database: Database) -> Database:
+    """Scenes 1 to 3 and what is known of the names, in the mirror."""
+    with database.transaction() as session:
+        session.add_all(
+            [
+                Tag(id=1, name="Outdoor", aliases=["Open Air"]),
+                Performer(id=2, name="Jade Kush"),
+                Studio(id=3, name="Golden Hour"),
+                *(Scene(id=number) for number in (1, 2, 3)),
+            ]
+        )
+    return database
+
+
+def plan_of(
+    database: Database,
+    proposals: Mapping[int, Sequence[Proposal]],
+    state: str = "approved",
+) -> int:
+    """Store a draft plan with these changes."""
+    with database.transaction() as session:
+        plan = AnalysisPlan(name="Plan", state="draft", run_id="run")
+        session.add(plan)
+        session.flush()
+        session.add_all(
+            PlanChange(
+                plan_id=plan.id,
+                scene_id=scene_id,
+                state=state,
+                approved_by="auto" if state == "approved" else None,
+                **{
+                    name: getattr(p, name)
+                    for name in (
+                        "field",
+                        "action",
+                        "value_key",
+                        "base",
+                        "proposed",
+                        "confidence",
+                        "detector",
+                        "evidence",
+                    )
+                },
+            )
+            for scene_id, of_scene in proposals.items()
+            for p in of_scene
+        )
+    return plan.id
+
+
+def apply(
+    stash: MemoryStash,
+    database: Database,
+    plan_id: int,
+    progress: Progress | None = None,
+    *,
+    create_missing_tags: bool = True,
+    pauses_seconds: Sequence[float] = (),
+    **params: Any,
+) -> ApplyResult:
+    return apply_plan(
+        stash,
+        database,
+        ApplyPlanParams(plan_id=plan_id, **params),
+        progress or Progress(),
+        create_missing_tags=create_missing_tags,
+        pauses_seconds=pauses_seconds,
+    )
+
+
+def states(database: Database, plan_id: int) -> list[str]:
+    with database.transaction() as session:
+        return [change.state for change in plan_changes(session, plan_id)]
+
+
+def plan_state(database: Database, plan_id: int) -> str:
+    with database.transaction() as session:
+        return read_plan(session, plan_id).state
+
+
+def test_all_kinds_of_change_are_applied(mirror: Database) -> None:
+    """Stash has them, the mirror follows, and effects are kept for undoing."""
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: ALL})
+    with mirror.transaction() as session:
+        session.get_one(Scene, 1).generated = True
+
+    result = apply(stash, mirror, plan_id)
+
+    assert result == ApplyResult(
+        status="completed", plan_id=plan_id, applied=6, scene_ids=(1,)
+    )
+    scene = stash.library[1]
+    assert [tag.id for tag in scene.tags] == [1, 2]
+    assert [p.id for p in scene.performers] == [2]
+    assert scene.studio == Ref(id=3)
+    assert scene.details == "Fine."
+    assert [(m.title, m.seconds, m.end_seconds) for m in scene.scene_markers] == [
+        ("Outdoor", 5.0, 9.0)
+    ]
+    assert stash.writes == ["create tag Fresh", "bulk [1]", "update 1", "marker 1"]
+    with mirror.transaction() as session:
+        effects = {c.field: c.effect for c in plan_changes(session, plan_id)}
+        local = session.get_one(Scene, 1)
+        assert (local.studio_id, local.details) == (3, "Fine.")
+        # The new marker has no media yet.
+        assert not local.generated
+        assert set(session.scalars(select(SceneTag.tag_id))) == {1, 2}
+        assert list(session.scalars(select(ScenePerformer.performer_id))) == [2]
+        assert session.scalars(select(Marker.primary_tag_id)).all() == [1]
+        assert session.get_one(Tag, 2).name == "Fresh"
+        plan = read_plan(session, plan_id)
+    assert effects == {
+        "tags": {"id": 2, "present_before": False},
+        "performers": {"id": 2, "present_before": False},
+        "studio": {"before": None, "after": 3},
+        "details": {"before": "", "after": "Fine."},
+        "markers": {
+            "marker_id": scene.scene_markers[0].id,
+            "tag_id": scene.scene_markers[0].primary_tag.id,
+        },
+    }
+    assert plan.state == "applied"
+    assert plan.applied_at is not None
+    assert plan.facts["created_tags"] == {"Fresh": 2}
+
+
+def test_run_reads_what_it_changed_in_words(mirror: Database) -> None:
+    """The workflow's report says what happened to each scene."""
+    plan_id = plan_of(mirror, {1: [OUTDOOR, JADE], 2: [GOLDEN]})
+    with mirror.transaction() as session:
+        session.execute(update(Scene).where(Scene.id == 1).values(title="My title"))
+    apply(MemoryStash(1, 2), mirror, plan_id)
+
+    with mirror.transaction() as session:
+        all_scenes = changes_of_run(session, "run")
+        first = changes_of_run(session, "run", limit=1)
+        none = changes_of_run(session, "another run")
+
+    assert [(s.scene_id, s.title, s.changes) for s in all_scenes] == [
+        (1, "My title", ("add performer Jade Kush", "add tag Outdoor")),
+        (2, "", ("set studio Golden Hour",)),
+    ]
+    assert first == all_scenes[:1]
+    assert none == []
+
+
+def test_live_state_decides(mirror: Database) -> None:
+    """What is there already is left, what a user changed meanwhile is a conflict."""
+    stash = MemoryStash(1, 2)
+    stash.edit(1, tags=(Ref(id=1),), studio=Ref(id=8), details="Mine.")
+    plan_id = plan_of(mirror, {1: [OUTDOOR, GOLDEN, DETAILS], 2: [OUTDOOR], 3: [JADE]})
+
+    result = apply(stash, mirror, plan_id)
+
+    assert (result.applied, result.already, result.conflicts, result.skipped) == (
+        1,
+        1,
+        2,
+        1,
+    )
+    assert result.status == "completed"
+    assert states(mirror, plan_id) == [
+        "already",
+        "conflict",
+        "conflict",
+        "applied",
+        "skipped",
+    ]
+    assert stash.library[1].details == "Mine."
+    assert plan_state(mirror, plan_id) == "applied"
+    with mirror.transaction() as session:
+        conflicts = plan_changes(session, plan_id, states=["conflict"])
+    assert [c.why for c in conflicts] == [
+        "Stash has studio 8 now",
+        "Stash has another details now: 'Mine.'",
+    ]
+
+
+def test_other_peoples_tags_stay(mirror: Database) -> None:
+    """Adding never replaces the set."""
+    stash = MemoryStash(1)
+    stash.edit(1, tags=(Ref(id=50), Ref(id=51)))
+
+    apply(stash, mirror, plan_of(mirror, {1: [OUTDOOR]}))
+
+    assert {tag.id for tag in stash.library[1].tags} == {50, 51, 1}
+
+
+@pytest.mark.slow
+def test_many_changes_need_few_requests(mirror: Database) -> None:
+    """Five tags in a thousand scenes are five requests a page at most."""
+    ids = range(1, 1001)
+    stash = MemoryStash(*ids)
+    tags = [
+        add_member("tags", None, f"Tag {number}", 0.9, "test", {})
+        for number in range(7)
+    ]
+    plan_id = plan_of(
+        mirror,
+        {i: [tags[(i + step * (1 + i % 2)) % 7] for step in range(5)] for i in ids},
+    )
+
+    result = apply(stash, mirror, plan_id)
+
+    assert result.applied == 5000
+    assert len(stash.writes) <= 7 + 2 * 7
+    assert all(len(scene.tags) == 5 for scene in stash.library.values())
+
+
+def test_unreviewed_changes_are_never_applied(mirror: Database) -> None:
+    """Only approved ones are; the plan stays open for the rest."""
+    plan_id = plan_of(mirror, {1: [OUTDOOR, JADE]}, state="pending")
+    with mirror.transaction() as session:
+        approve(session, plan_id, Selection(field="tags"))
+
+    apply(MemoryStash(1), mirror, plan_id)
+
+    assert states(mirror, plan_id) == ["applied", "pending"]
+    assert plan_state(mirror, plan_id) == "reviewing"
+
+
+def test_automatic_approval_is_recorded(mirror: Database) -> None:
+    """Approving on the way is possible and visible."""
+    plan_id = plan_of(mirror, {1: [OUTDOOR]}, state="pending")
+
+    result = apply(MemoryStash(1), mirror, plan_id, auto_approve=True)
+
+    assert result.applied == 1
+    with mirror.transaction() as session:
+        assert [c.approved_by for c in plan_changes(session, plan_id)] == ["auto"]
+
+
+def test_automatic_approval_leaves_rejected_changes_alone(mirror: Database) -> None:
+    """Rejected in this plan or in another one, named or not: it is not applied."""
+    plan_id = plan_of(mirror, {1: [OUTDOOR, JADE], 2: [OUTDOOR]}, state="pending")
+    with mirror.transaction() as session:
+        ids = [change.id for change in plan_changes(session, plan_id)]
+        reject(session, plan_id, Selection(change_ids=ids[:1]))
+        remember(session, [(1, JADE.field, JADE.value_key, JADE.detector)])
+
+    stash = MemoryStash(1, 2)
+    named = apply(stash, mirror, plan_id, auto_approve=True, change_ids=tuple(ids[:2]))
+    result = apply(stash, mirror, plan_id, auto_approve=True)
+
+    assert (named.applied, named.rejected) == (0, 2)
+    assert (result.applied, result.rejected) == (1, 2)
+    assert states(mirror, plan_id) == ["rejected", "pending", "applied"]
+    assert not stash.library[1].tags
+
+
+@pytest.mark.parametrize("by", ["auto", "trust", "user"])
+def test_automatic_approval_does_not_outlive_a_rejection(
+    mirror: Database, by: str
+) -> None:
+    """A value turned down in another plan waits for a person, unless one approved it.
+
+    Named by id it is approved after all, and the rejection is forgotten.
+    """
+    plan_id = plan_of(mirror, {1: [OUTDOOR]}, state="pending")
+    with mirror.transaction() as session:
+        chosen = Selection(change_ids=[plan_changes(session, plan_id)[0].id])
+        approve(session, plan_id, chosen, by=by)
+        remember(session, [(1, "tags", OUTDOOR.value_key, OUTDOOR.detector)])
+
+    first = apply(MemoryStash(1), mirror, plan_id)
+    after = states(mirror, plan_id)
+    if by != "user":
+        with mirror.transaction() as session:
+            approve(session, plan_id, chosen)
+        apply(MemoryStash(1), mirror, plan_id)
+
+    assert (first.applied, after) == (
+        (1, ["applied"]) if by == "user" else (0, ["pending"])
+    )
+    assert states(mirror, plan_id) == ["applied"]
+
+
+@pytest.mark.parametrize("doing", ["rejected", "replaced"])
+def test_decision_made_while_a_plan_is_applied_counts(
+    mirror: Database, doing: str
+) -> None:
+    """Until a change is sent a person may decide otherwise; it is not overwritten."""
+
+    class Slow(MemoryStash):
+        def scenes(self, ids: Sequence[int]) -> tuple[list[StashScene], list[int]]:
+            found = super().scenes(ids)
+            with mirror.transaction() as session:
+                chosen = Selection(change_ids=[first])
+                if doing == "rejected":
+                    reject(session, plan_id, chosen)
+                else:
+                    replace_value(session, plan_id, chosen, "Beach")
+            return found
+
+    plan_id = plan_of(mirror, {1: [OUTDOOR, JADE]})
+    with mirror.transaction() as session:
+        session.add(Tag(id=77, name="Beach"))
+        first = plan_changes(session, plan_id)[0].id
+    stash = Slow(1)
+
+    result = apply(stash, mirror, plan_id)
+
+    assert result.applied == 1
+    assert not stash.library[1].tags
+    left = "rejected" if doing == "rejected" else "approved"
+    assert states(mirror, plan_id) == [left, "applied"]
+
+
+def test_plan_that_is_cancelled_while_it_is_applied_stays_cancelled(
+    mirror: Database,
+) -> None:
+    """What was not sent by then is never sent; what was sent can be undone."""
+
+    class Slow(MemoryStash):
+        def scenes(self, ids: Sequence[int]) -> tuple[list[StashScene], list[int]]:
+            found = super().scenes(ids)
+            if not self.writes:
+                with mirror.transaction() as session:
+                    cancel(session, plan_id)
+            return found
+
+    plan_id = plan_of(mirror, {1: [OUTDOOR, JADE]})
+    stash = Slow(1)
+
+    result = apply(stash, mirror, plan_id)
+
+    assert result.applied == 0
+    assert not stash.writes
+    assert plan_state(mirror, plan_id) == "cancelled"
+
+
+def test_only_the_named_changes(mirror: Database) -> None:
+    """Others stay approved; one that is not of the plan is refused."""
+    plan_id = plan_of(mirror, {1: [OUTDOOR, JADE]})
+    with mirror.transaction() as session:
+        first = plan_changes(session, plan_id)[0].id
+
+    apply(MemoryStash(1), mirror, plan_id, change_ids=(first,))
+
+    assert states(mirror, plan_id) == ["applied", "approved"]
+    with pytest.raises(JobError, match="has no change 9999"):
+        apply(MemoryStash(1), mirror, plan_id, change_ids=(9999,))
+
+
+def test_people_are_never_created(mirror: Database) -> None:
+    """A performer that Stash lacks hinders that change only, not its neighbours."""
+    nobody = add_member("performers", 99, "Nobody", 0.9, "test", {})
+    stash = MemoryStash(1, 2)
+    plan_id = plan_of(mirror, {1: [nobody, OUTDOOR], 2: [OUTDOOR]})
+
+    result = apply(stash, mirror, plan_id)
+
+    assert result.status == "completed_with_errors"
+    assert (result.applied, result.to_retry, result.failed) == (2, 1, 0)
+    assert "FOREIGN KEY" in result.errors[0].reason
+    assert states(mirror, plan_id) == ["approved", "applied", "applied"]
+
+
+def test_refused_change_needs_a_person_after_some_runs(mirror: Database) -> None:
+    """It stays approved for five runs; then a person retries or rejects it.
+
+    Until then the plan is not done.
+    """
+    nobody = add_member("performers", 99, "Nobody", 0.9, "test", {})
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: [nobody, OUTDOOR]})
+
+    for _ in range(MAX_ATTEMPTS - 1):
+        result = apply(stash, mirror, plan_id)
+        assert (result.to_retry, result.failed) == (1, 0)
+        with mirror.transaction() as session:
+            assert unapplied_plan_ids(session) == [plan_id]
+    result = apply(stash, mirror, plan_id)
+
+    assert (result.to_retry, result.failed) == (0, 1)
+    assert f"plans apply {plan_id} --retry" in result.errors[0].reason
+    with mirror.transaction() as session:
+        (change,) = plan_changes(session, plan_id, states=["failed"])
+        assert unapplied_plan_ids(session) == []
+        assert read_plan(session, plan_id).needs_attention == 1
+    assert "FOREIGN KEY" in change.why
+    assert plan_state(mirror, plan_id) == "reviewing"
+
+    sent = len(stash.writes)
+    assert apply(stash, mirror, plan_id).errors == ()
+    assert len(stash.writes) == sent
+    assert apply(stash, mirror, plan_id, retry=True).to_retry == 1
+    assert states(mirror, plan_id) == ["approved", "applied"]
+    with mirror.transaction() as session:
+        reject(session, plan_id, Selection(change_ids=[change.id]))
+    apply(stash, mirror, plan_id)
+    assert states(mirror, plan_id) == ["rejected", "applied"]
+    assert plan_state(mirror, plan_id) == "applied"
+
+
+@pytest.mark.parametrize("trouble", ["refused", "no answer"])
+def test_what_people_applied_in_vain_is_tried_by_the_next_runs(
+    mirror: Database, trouble: str
+) -> None:
+    """Whoever approved it; what nobody has asked to apply yet waits for that."""
+    nobody = add_member("performers", 99, "Nobody", 0.9, "test", {})
+    plan_id = plan_of(mirror, {1: [nobody]}, state="pending")
+    stash = MemoryStash(1)
+    with mirror.transaction() as session:
+        approve(session, plan_id, Selection())
+        assert unapplied_plan_ids(session) == []
+
+    if trouble == "refused":
+        assert apply(stash, mirror, plan_id).to_retry == 1
+    else:
+        stash.die_at = (1, "before")
+        with pytest.raises(Killed):
+            apply(stash, mirror, plan_id)
+
+    with mirror.transaction() as session:
+        assert unapplied_plan_ids(session) == [plan_id]
+
+
+def test_failed_change_is_decided_on_by_name_only(mirror: Database) -> None:
+    """Naming it applies, approves or rejects it; a bulk decision leaves it alone."""
+    plan_id = plan_of(mirror, {1: [OUTDOOR]}, state="failed")
+    with mirror.transaction() as session:
+        (change,) = plan_changes(session, plan_id)
+        for decide in (approve, reject):
+            outcome = decide(session, plan_id, Selection(field="tags"))
+            assert (outcome.changed, outcome.left_alone) == (0, {"failed": 1})
+        assert approve(session, plan_id, Selection(change_ids=[change.id])).changed == 1
+        session.get_one(PlanChange, change.id).state = "failed"
+
+    assert apply(MemoryStash(1), mirror, plan_id).applied == 0
+    assert apply(MemoryStash(1), mirror, plan_id, change_ids=(change.id,)).applied == 1
+
+
+def test_missing_tag_without_leave_to_create_it(mirror: Database) -> None:
+    """The change waits and says what to do; with leave, the next run applies it."""
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: [FRESH]})
+
+    result = apply(stash, mirror, plan_id, create_missing_tags=False)
+
+    assert result.to_retry == 1
+    assert "CREATE_MISSING_TAGS" in result.errors[0].reason
+    assert stash.writes == []
+    assert apply(stash, mirror, plan_id).applied == 1
+
+
+def test_scene_that_vanishes_meanwhile_is_skipped(mirror: Database) -> None:
+    """Stash refuses the whole group for it; the rest of the group is still done."""
+    stash = MemoryStash(1, 2, 3)
+    stash.vanish_on_write = 2
+    plan_id = plan_of(mirror, {1: [OUTDOOR], 2: [OUTDOOR], 3: [OUTDOOR]})
+
+    result = apply(stash, mirror, plan_id)
+
+    assert (result.applied, result.skipped) == (2, 1)
+    assert states(mirror, plan_id) == ["applied", "skipped", "applied"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_run_goes_on_and_each_change_is_applied_once(
+    mirror: Database, moment: str
+) -> None:
+    """Killed at every write in turn, it ends as one clean run would."""
+    stash = MemoryStash(1, 2)
+    plan_id = plan_of(mirror, {1: ALL, 2: [OUTDOOR, MARKER]})
+
+    # Before its second write, or after its first: each run gets one write done.
+    kills = 0
+    while plan_state(mirror, plan_id) != "applied":
+        done = len(stash.writes)
+        stash.die_at = (done + 2, moment) if moment == "before" else (done + 1, moment)
+        try:
+            apply(stash, mirror, plan_id)
+        except Killed:
+            kills += 1
+
+    assert kills >= 4
+    assert set(states(mirror, plan_id)) == {"applied"}
+    assert [len(stash.library[i].scene_markers) for i in (1, 2)] == [1, 1]
+    assert [tag.name for tag in stash.tags()] == ["Outdoor", "Fresh"]
+    with mirror.transaction() as session:
+        effects = [c.effect for c in plan_changes(session, plan_id)]
+        plan = read_plan(session, plan_id)
+    assert all("intended" not in effect for effect in effects)
+    assert all(effect.get("present_before") is not True for effect in effects)
+    assert "Fresh" in plan.facts["created_tags"]
+
+
+def test_outage_leaves_the_rest_approved(mirror: Database) -> None:
+    """Nothing counts as failed, or as a try, because Stash was away."""
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: [OUTDOOR]})
+    stash.away = True
+
+    for _ in range(MAX_ATTEMPTS + 1):
+        with pytest.raises(TransientError):
+            apply(stash, mirror, plan_id)
+
+    assert states(mirror, plan_id) == ["approved"]
+    with mirror.transaction() as session:
+        assert unapplied_plan_ids(session) == [plan_id]
+    stash.away = False
+    assert apply(stash, mirror, plan_id).applied == 1
+    with mirror.transaction() as session:
+        assert unapplied_plan_ids(session) == []
+
+
+def test_server_that_answers_reads_only_is_an_outage(mirror: Database) -> None:
+    """After three requests in a row without an answer the run ends.
+
+    Each further one may take the whole time limit.
+    """
+    ids = range(1, 11)
+    stash = MemoryStash(*ids)
+    plan_id = plan_of(mirror, {i: [DETAILS] for i in ids})
+    stash.writes_fail = True
+
+    with pytest.raises(TransientError):
+        apply(stash, mirror, plan_id)
+
+    assert len(stash.writes) == 3
+    assert set(states(mirror, plan_id)) == {"approved"}
+    stash.writes_fail = False
+    assert apply(stash, mirror, plan_id).applied == 10
+
+
+def test_busy_server_is_asked_again_by_the_same_run(mirror: Database) -> None:
+    """A database that is locked for a moment leaves nothing to the next run."""
+    stash = MemoryStash(1)
+    stash.busy_for = 2
+    plan_id = plan_of(mirror, {1: ALL})
+
+    result = apply(stash, mirror, plan_id, pauses_seconds=(0, 0))
+
+    assert (result.applied, result.to_retry, result.errors) == (6, 0, ())
+    assert plan_state(mirror, plan_id) == "applied"
+
+
+def test_what_a_user_adds_after_a_refusal_is_the_users(mirror: Database) -> None:
+    """Only what was sent and may have come about counts as ours, to be undone."""
+    stash = MemoryStash(1)
+    stash.busy_for = 1
+    plan_id = plan_of(mirror, {1: [OUTDOOR]})
+    apply(stash, mirror, plan_id)
+    stash.edit(1, tags=(Ref(id=1),))
+
+    result = apply(stash, mirror, plan_id)
+
+    assert (result.applied, result.already) == (0, 1)
+
+
+def test_what_a_user_adds_after_a_stop_is_the_users(mirror: Database) -> None:
+    """Changes that a stopped run has not sent are not taken for its work later."""
+    stop = threading.Event()
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: [OUTDOOR, DETAILS]})
+
+    def sink(fraction: float | None, message: str) -> None:
+        if message == "Applied changes 0/2":
+            stop.set()
+
+    with pytest.raises(JobCancelled):
+        apply(stash, mirror, plan_id, Progress(sink, stop))
+    stash.edit(1, details="Fine.")
+
+    assert apply(stash, mirror, plan_id).already == 1
+
+
+def test_stop_leaves_the_rest_approved(mirror: Database) -> None:
+    """What was sent is recorded; nothing more is sent."""
+    stop = threading.Event()
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: [OUTDOOR, DETAILS]})
+
+    def sink(fraction: float | None, message: str) -> None:
+        if message == "Applied changes 0/2":
+            stop.set()
+
+    with pytest.raises(JobCancelled):
+        apply(stash, mirror, plan_id, Progress(sink, stop))
+
+    assert states(mirror, plan_id) == ["applied", "approved"]
+    assert stash.library[1].details == ""
+
+
+def test_applied_plan_is_left_alone(mirror: Database) -> None:
+    """Applying again asks nothing of Stash."""
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: [OUTDOOR]})
+    apply(stash, mirror, plan_id)
+
+    again = apply(stash, mirror, plan_id)
+
+    assert again == ApplyResult(status="completed", plan_id=plan_id)
+    assert len(stash.writes) == 1
+
+
+def test_plans_that_cannot_be_applied(mirror: Database) -> None:
+    """No plan, a cancelled one, one that another run works on: each says so."""
+    stash = MemoryStash(1)
+    plan_id = plan_of(mirror, {1: [OUTDOOR]})
+
+    with pytest.raises(JobError, match="There is no plan 77"):
+        apply(stash, mirror, 77)
+    with plan_lock(mirror, plan_id), pytest.raises(TransientError, match="Another run"):
+        apply(stash, mirror, plan_id)
+    with mirror.transaction() as session:
+        session.get_one(AnalysisPlan, plan_id).state = "cancelled"
+    with pytest.raises(JobError, match="was cancelled"):
+        apply(stash, mirror, plan_id)
+    assert stash.writes == []

@@ -1,0 +1,272 @@
+"""Deciding on proposals, on real PostgreSQL."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import select, text
+
+from stashhog_core.db.models import (
+    AnalysisPlan,
+    PlanChange,
+    ReviewMemory,
+)
+from stashhog_core.db.session import Database
+from stashhog_core.detection.automatic import applicable_plans
+from stashhog_core.errors import (
+    JobError,
+)
+from stashhog_core.plans.proposals import Proposal, add_member
+from stashhog_core.plans.queries import list_plans, plan_changes
+from stashhog_core.plans.review import (
+    Outcome,
+    Selection,
+    approve,
+    reject,
+    remember,
+)
+from stashhog_core.plans.writer import PlanOptions, PlanWriter
+from tests.support.analysis_mirror import (
+    VIDEO_ONLY,
+    Reader,
+    add_scenes,
+    changes,
+    count,
+    run,
+)
+
+
+@pytest.fixture
+def scenes(database: Database) -> Database:
+    add_scenes(database)
+    return database
+
+
+def test_review_moves_the_plan(scenes: Database) -> None:
+    """Deciding makes a draft a plan in review; turning all down cancels it."""
+    plan_id = run(scenes, Reader({1: ["Outdoor", "Beach"]}), **VIDEO_ONLY).plan_id
+
+    with scenes.transaction() as session:
+        approved = approve(session, plan_id, Selection(value="beach"), by="ann").changed
+        state = session.get_one(AnalysisPlan, plan_id).state
+    with scenes.transaction() as session:
+        rejected = reject(session, plan_id, Selection(), again=True).changed
+    with scenes.transaction() as session:
+        (plan,) = list_plans(session)
+
+    assert (approved, state) == (1, "reviewing")
+    assert (rejected, plan.state) == (2, "cancelled")
+    with (
+        pytest.raises(JobError, match="cancelled"),
+        scenes.transaction() as session,
+    ):
+        approve(session, plan_id, Selection())
+
+
+def test_review_of_nothing_is_refused(scenes: Database) -> None:
+    """A wrong number is an error that says so."""
+    with (
+        pytest.raises(JobError, match="There is no plan 7"),
+        scenes.transaction() as session,
+    ):
+        reject(session, 7, Selection())
+
+
+def test_rejected_values_are_not_proposed_again(scenes: Database) -> None:
+    """A no holds for that scene, value and detector; a later yes takes it back."""
+    reader = Reader({1: ["Outdoor", "Beach"], 2: ["Outdoor"]})
+    first = run(scenes, reader, **VIDEO_ONLY)
+    with scenes.transaction() as session:
+        turned_down = reject(session, first.plan_id, Selection(value="OUTDOOR")).changed
+    with scenes.transaction() as session:
+        approve(session, first.plan_id, Selection(change_ids=[changed(scenes, 2)]))
+
+    second = run(scenes, reader, run_id="2", scene_ids=(1, 2), **VIDEO_ONLY)
+
+    assert turned_down == 2
+    assert count(scenes, ReviewMemory) == 1
+    with scenes.transaction() as session:
+        proposed = [
+            (c.scene_id, c.in_words) for c in plan_changes(session, second.plan_id)
+        ]
+    assert proposed == [(1, "add tag Beach"), (2, "add tag Outdoor")]
+
+
+def changed(database: Database, scene_id: int) -> int:
+    with database.transaction() as session:
+        return session.scalars(
+            select(PlanChange.id).where(PlanChange.scene_id == scene_id)
+        ).one()
+
+
+@pytest.fixture
+def plan_id(scenes: Database) -> int:
+    """A plan that adds the tag Beach to three scenes."""
+    reader = Reader({1: ["Beach"], 2: ["Beach"], 3: ["Beach"]})
+    made = run(scenes, reader, scene_ids=(1, 2, 3), **VIDEO_ONLY).plan_id
+    assert made is not None
+    return made
+
+
+def states(database: Database) -> list[str]:
+    return [state for *_, state in changes(database)]
+
+
+def test_bulk_acceptance_leaves_rejected_changes_alone(
+    scenes: Database, plan_id: int
+) -> None:
+    """Exceptions are rejected first and the rest accepted: the exceptions stay.
+
+    They stay remembered, too, until one is named by id or all are decided again.
+    """
+    ids = [changed(scenes, scene_id) for scene_id in (1, 2, 3)]
+    with scenes.transaction() as session:
+        reject(session, plan_id, Selection(change_ids=ids[:2]))
+    with scenes.transaction() as session:
+        accepted = approve(session, plan_id, Selection(value="Beach"))
+    after_bulk = states(scenes), count(scenes, ReviewMemory)
+    with scenes.transaction() as session:
+        named = approve(session, plan_id, Selection(change_ids=ids[:1]))
+    after_name = states(scenes), count(scenes, ReviewMemory)
+    with scenes.transaction() as session:
+        again = approve(session, plan_id, Selection(), again=True)
+
+    assert accepted == Outcome(changed=1, left_alone={"rejected": 2})
+    assert after_bulk == (["rejected", "rejected", "approved"], 2)
+    assert named == Outcome(changed=1, overruled=1)
+    assert after_name == (["approved", "rejected", "approved"], 1)
+    assert again == Outcome(changed=1, overruled=1, already=2)
+    assert (states(scenes), count(scenes, ReviewMemory)) == (["approved"] * 3, 0)
+
+
+@pytest.mark.parametrize("by", ["user", "auto", "trust"])
+def test_bulk_rejection_leaves_approved_changes_alone(
+    scenes: Database, plan_id: int, by: str
+) -> None:
+    """Whoever approved them; by id or again they are rejected."""
+    ids = [changed(scenes, scene_id) for scene_id in (1, 2, 3)]
+    with scenes.transaction() as session:
+        approve(session, plan_id, Selection(change_ids=ids[:2]), by=by)
+    with scenes.transaction() as session:
+        rejected = reject(session, plan_id, Selection(detector="reader"))
+    after_bulk = states(scenes)
+    with scenes.transaction() as session:
+        named = reject(session, plan_id, Selection(change_ids=ids[:1]))
+    with scenes.transaction() as session:
+        again = reject(session, plan_id, Selection(), again=True)
+
+    assert rejected == Outcome(changed=1, left_alone={"approved": 2})
+    assert after_bulk == ["approved", "approved", "rejected"]
+    assert named == Outcome(changed=1, overruled=1)
+    assert again == Outcome(changed=1, overruled=1, already=2)
+
+
+def test_value_that_was_rejected_in_another_plan_is_not_accepted_in_bulk(
+    scenes: Database, plan_id: int
+) -> None:
+    """A no holds for the scene and the value, not for one plan: bulk leaves it open.
+
+    Nor does a plan with nothing else wait to be approved automatically.
+    """
+    key = ("tags", "beach", "reader")
+    with scenes.transaction() as session:
+        remember(session, [(scene_id, *key) for scene_id in (1, 2)])
+    with scenes.transaction() as session:
+        accepted = approve(session, plan_id, Selection())
+    after_bulk = states(scenes)
+    with scenes.transaction() as session:
+        session.execute(text("DELETE FROM plan_change WHERE state = 'approved'"))
+    with scenes.transaction() as session:
+        waiting = applicable_plans(session, [], with_pending=True)
+        approve(session, plan_id, Selection(change_ids=[changed(scenes, 1)]))
+
+    assert accepted == Outcome(changed=1, left_alone={"rejected": 2})
+    assert after_bulk == ["pending", "pending", "approved"]
+    assert waiting == []
+    assert states(scenes) == ["approved", "pending"]
+    assert count(scenes, ReviewMemory) == 1
+
+
+def test_value_that_is_turned_down_during_analysis_is_not_proposed(
+    scenes: Database,
+) -> None:
+    """The rejection counts until the moment that the proposal is stored."""
+
+    def tag(name: str) -> Proposal:
+        return add_member("tags", 1, name, 0.9, "reader", {"rule": "seen"})
+
+    options = PlanOptions("Plan", "run", {}, auto_approve=True)
+    with PlanWriter(scenes, options, lambda _: {}) as plan:
+        with scenes.transaction() as session:
+            remember(session, [(1, "tags", "beach", "reader")])
+        plan.save(
+            {1: [tag("Beach"), tag("Outdoor")], 2: [tag("Beach")]}, lambda _: None
+        )
+
+    assert changes(scenes) == [(1, "outdoor", "approved"), (2, "beach", "approved")]
+    assert plan.approved == 2
+
+
+def test_change_that_is_being_applied_is_not_decided_on(
+    scenes: Database, plan_id: int
+) -> None:
+    """It may be in Stash: rejected now, it could never be undone."""
+    first = changed(scenes, 1)
+    with scenes.transaction() as session:
+        change = session.get_one(PlanChange, first)
+        change.state, change.effect = "approved", {"id": 2, "intended": True}
+    with scenes.transaction() as session:
+        outcome = reject(session, plan_id, Selection(change_ids=[first]))
+
+    assert outcome == Outcome(left_alone={"being applied": 1})
+    assert states(scenes)[0] == "approved"
+
+
+def test_two_reviewers_at_once_do_not_overwrite_one_another(
+    scenes: Database, plan_id: int
+) -> None:
+    """The second waits for the first, and leaves alone what the first has decided."""
+
+    def accept_all() -> Outcome:
+        with scenes.transaction() as session:
+            return approve(session, plan_id, Selection(), by="ben")
+
+    with ThreadPoolExecutor(1) as other:
+        with scenes.transaction() as session:
+            reject(session, plan_id, Selection(change_ids=[changed(scenes, 2)]))
+            waiting = other.submit(accept_all)
+            while not session.scalar(
+                text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            ):
+                assert not waiting.done()
+        outcome = waiting.result()
+
+    assert outcome == Outcome(changed=2, left_alone={"rejected": 1})
+    assert states(scenes) == ["approved", "rejected", "approved"]
+
+
+def test_bulk_decision_takes_a_plan_of_any_size(scenes: Database, plan_id: int) -> None:
+    """Also just after the planner has seen a small one, with a memory it never saw."""
+    with scenes.transaction() as session:
+        session.execute(
+            text(
+                "INSERT INTO review_memory "
+                "SELECT n, 'tags', 'y', 'reader' FROM generate_series(1, 3) n"
+            )
+        )
+        session.execute(text("ANALYZE plan_change"))
+    with scenes.transaction() as session:
+        # More than a statement has parameters for.
+        session.execute(
+            text(
+                "INSERT INTO plan_change (plan_id, scene_id, field, action, value_key, "
+                "proposed, confidence, detector, evidence) SELECT :plan, n, 'tags', "
+                "'add', 'x', '{}', 1, 'reader', '{}' FROM generate_series(1, 70000) n"
+            ),
+            {"plan": plan_id},
+        )
+    with scenes.transaction() as session:
+        ids = session.scalars(select(PlanChange.id)).all()
+        rejected = reject(session, plan_id, Selection(value="x"))
+        accepted = approve(session, plan_id, Selection(change_ids=ids))
+
+    assert (rejected.changed, accepted.changed) == (70_000, 70_003)

@@ -1,0 +1,398 @@
+"""The job `undo_plan`, over HTTP against the stand-in Stash."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from sqlalchemy import select
+
+from sandbox.stash.server import StandIn
+from stashhog_core.db.models import (
+    AnalysisPlan,
+    Marker,
+    PlanChange,
+    ReviewMemory,
+    Scene,
+    SceneTag,
+    Tag,
+)
+from stashhog_core.db.session import Database
+from stashhog_core.errors import JobError
+from stashhog_core.params import ApplyPlanParams, SyncParams, UndoParams
+from stashhog_core.plans.apply import apply_plan
+from stashhog_core.plans.proposals import add_member, set_studio, set_text
+from stashhog_core.plans.queries import plan_changes
+from stashhog_core.plans.undo import undo
+from stashhog_core.progress import Progress
+from stashhog_core.results import UndoResult
+from stashhog_core.settings import StashSettings
+from stashhog_core.stash.client import StashClient
+from stashhog_core.sync.job import sync
+from tests.support.stand_in_scenes import a_plan, new_scene
+
+pytestmark = pytest.mark.slow
+REPOSITORY = Path(__file__).parents[2]
+
+UNDO = """
+import sys
+from stashhog_core.plans.undo import undo
+from stashhog_core.db.session import Database
+from stashhog_core.params import UndoParams
+from stashhog_core.progress import Progress
+from stashhog_core.settings import StashSettings
+from stashhog_core.stash.client import StashClient
+with StashClient(StashSettings(url=sys.argv[1])) as stash:
+    print("ready", flush=True)
+    undo(stash, Database(sys.argv[2]), UndoParams(plan_id=int(sys.argv[3])), Progress())
+"""
+
+
+@pytest.fixture
+def client(stand_in: StandIn) -> Iterator[StashClient]:
+    with StashClient(StashSettings(url=stand_in.url)) as stash:
+        yield stash
+
+
+@pytest.fixture
+def scenes(stand_in: StandIn, client: StashClient, database: Database) -> list[int]:
+    """Six mirrored scenes; the first has a studio, a tag and details of its own."""
+    ids = [new_scene(stand_in, f"Scene {number}") for number in range(6)]
+    tag = client.create_tag("Mine")
+    studio = client.create_studio("My Studio")
+    client.create_studio("Golden Hour")
+    client.create_performer("Jade Kush")
+    client.bulk_update_scenes(ids[:2], add_tag_ids=[tag.id], studio_id=studio.id)
+    client.update_scene(ids[1], {"date": "2020-01-02", "details": "<p>Mine.</p>"})
+    client.create_marker(
+        scene_id=ids[0], title="Mine", seconds=7, primary_tag_id=tag.id
+    )
+    sync(client, database, SyncParams(), Progress(), trigger="test", settle_seconds=0)
+    return ids
+
+
+def library(client: StashClient) -> dict[str, Any]:
+    """Return everything Stash has, but for the times of change."""
+
+    def plain(rows: list[Any]) -> list[Any]:
+        found = msgspec.to_builtins(rows)
+        for row in found:
+            row.pop("updated_at", None)
+            for marker in row.get("scene_markers", ()):
+                marker.pop("updated_at")
+        return sorted(found, key=lambda row: row["id"])
+
+    return {
+        "scenes": plain([s for page in client.scene_pages() for s in page]),
+        "tags": plain(client.tags()),
+        "performers": plain(client.performers()),
+        "studios": plain(client.studios()),
+    }
+
+
+def wide_plan(database: Database, client: StashClient, ids: list[int]) -> int:
+    """Return a plan of every kind of change, over what is there already."""
+    plan_id = a_plan(database, ids)
+    tags = {t.name: t.id for t in client.tags()}
+    (jade,) = client.performers()
+    studios = {s.name: s.id for s in client.studios()}
+    more = [
+        (ids[0], add_member("tags", tags["Mine"], "Mine", 0.9, "test", {})),
+        (ids[1], set_text("title", "Scene 1", "Better", 0.9, "test", {})),
+        (ids[2], add_member("performers", jade.id, jade.name, 0.9, "test", {})),
+        (
+            ids[2],
+            set_studio(studios["Golden Hour"], "Golden Hour", 0.9, "test", {}),
+        ),
+    ]
+    with database.transaction() as session:
+        session.add_all(
+            PlanChange(plan_id=plan_id, scene_id=i, state="approved", **vars(p))
+            for i, p in more
+        )
+    return plan_id
+
+
+def apply(client: StashClient, database: Database, plan_id: int) -> None:
+    apply_plan(
+        client,
+        database,
+        ApplyPlanParams(plan_id=plan_id),
+        Progress(),
+        create_missing_tags=True,
+    )
+
+
+def take_back(client: StashClient, database: Database, **params: Any) -> UndoResult:
+    return undo(client, database, UndoParams(**params), Progress())
+
+
+def mirrored(database: Database) -> dict[str, Any]:
+    with database.transaction() as session:
+        return {
+            "scenes": session.execute(
+                select(
+                    Scene.id, Scene.title, Scene.details, Scene.studio_id, Scene.date
+                ).order_by(Scene.id)
+            ).all(),
+            "tags": session.execute(
+                select(SceneTag.scene_id, SceneTag.tag_id).order_by(
+                    SceneTag.scene_id, SceneTag.tag_id
+                )
+            ).all(),
+            "names": session.scalars(select(Tag.name).order_by(Tag.name)).all(),
+            "markers": session.scalars(select(Marker.id).order_by(Marker.id)).all(),
+        }
+
+
+def test_undone_plan_leaves_the_library_as_it_was(
+    client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """Every kind of change, whole-library comparison; the mirror follows too."""
+    before, mirror_before = library(client), mirrored(database)
+    plan_id = wide_plan(database, client, scenes)
+    apply(client, database, plan_id)
+    assert library(client) != before
+
+    result = take_back(client, database, plan_id=plan_id)
+
+    assert library(client) == before
+    assert mirrored(database) == mirror_before
+    assert result.status == "completed"
+    assert (result.conflicts, result.failed, result.skipped) == (0, 0, 0)
+    assert sorted(result.tags_dropped) == ["Even", "Fresh", "Odd"]
+    with database.transaction() as session:
+        states = {c.state for c in plan_changes(session, plan_id)}
+    assert states <= {"undone", "already", "conflict"}
+    again = take_back(client, database, plan_id=plan_id)
+    assert (again.undone, again.tags_dropped) == (0, ())
+
+
+def test_what_was_changed_since_is_left(
+    client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """Edited texts and markers are conflicts; what is gone already needs nothing."""
+    plan_id = a_plan(database, scenes[2:5])
+    apply(client, database, plan_id)
+    (first, second, third), _ = client.scenes(scenes[2:5])
+    client.update_scene(first.id, {"details": "My own."})
+    client.bulk_update_scenes([second.id], remove_tag_ids=[second.tags[0].id])
+    client.destroy_markers([third.scene_markers[0].id])
+
+    result = take_back(client, database, plan_id=plan_id)
+
+    assert (result.undone, result.already, result.conflicts) == (9, 2, 1)
+    (first, *_), _ = client.scenes(scenes[2:5])
+    assert first.details == "My own."
+    with database.transaction() as session:
+        left = [c for c in plan_changes(session, plan_id) if c.state == "applied"]
+    assert [(c.field, c.why) for c in left] == [
+        ("details", "details was changed since, to 'My own.'")
+    ]
+
+
+def test_tag_that_somebody_uses_is_kept(
+    client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """A created tag goes only when nothing uses it and nobody added to it."""
+    plan_id = a_plan(database, scenes[:2])
+    apply(client, database, plan_id)
+    even = client.find_tag("Even")
+    assert even is not None
+    client.bulk_update_scenes([scenes[5]], add_tag_ids=[even.id])
+
+    result = take_back(client, database, plan_id=plan_id)
+
+    assert result.tags_dropped == ("Fresh", "Odd")
+    assert result.tags_kept == {"Even": "scenes: 1"}
+    assert [tag.name for tag in client.tags()] == ["Mine", "Even"]
+
+
+def edit_in_stash(stand_in: StandIn, kind: str, row_id: int, **fields: Any) -> None:
+    """Have somebody edit a tag or a marker."""
+    types = {
+        "tagUpdate": "TagUpdateInput",
+        "sceneMarkerUpdate": "SceneMarkerUpdateInput",
+    }
+    query = f"mutation($input: {types[kind]}!) {{ {kind}(input: $input) {{ id }} }}"
+    given = {"query": query, "variables": {"input": {"id": str(row_id), **fields}}}
+    answer = httpx.post(f"{stand_in.url}/graphql", json=given)
+    assert "errors" not in answer.json(), answer.text
+
+
+@pytest.mark.parametrize(
+    ("addition", "why"),
+    [
+        ({"sort_name": "Zebra"}, "sort_name"),
+        ({"image": "data:image/gif;base64,R0lGODlhAQABAAAAACw="}, "image"),
+        ({"ignore_auto_tag": True}, "ignore_auto_tag"),
+        ({"stash_ids": [{"endpoint": "http://box", "stash_id": "7"}]}, "stash_ids"),
+        ({"name": "Fresher"}, "renamed to Fresher"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_tag_that_somebody_added_to_is_kept(
+    stand_in: StandIn,
+    client: StashClient,
+    database: Database,
+    scenes: list[int],
+    addition: dict[str, Any],
+    why: str,
+) -> None:
+    """Undo deletes what it has made, never what a person has put there: it says so."""
+    plan_id = a_plan(database, scenes[:2])
+    apply(client, database, plan_id)
+    fresh = client.find_tag("Fresh")
+    assert fresh is not None
+    edit_in_stash(stand_in, "tagUpdate", fresh.id, **addition)
+
+    result = take_back(client, database, plan_id=plan_id)
+
+    assert result.tags_kept == {"Fresh": why}
+    assert result.tags_dropped == ("Even", "Odd")
+    assert fresh.id in {tag.id for tag in client.tags()}
+
+
+@pytest.mark.parametrize("field", ["tag_ids", "primary_tag_id"])
+def test_marker_that_somebody_tagged_is_kept(
+    stand_in: StandIn,
+    client: StashClient,
+    database: Database,
+    scenes: list[int],
+    field: str,
+) -> None:
+    """A marker is ours only while its tags are, too; then the tag stays as well."""
+    plan_id = a_plan(database, scenes[1:3])
+    apply(client, database, plan_id)
+    (scene,), _ = client.scenes(scenes[2:3])
+    (marker,) = scene.scene_markers
+    mine = client.find_tag("Mine")
+    assert mine is not None
+    value = [str(mine.id)] if field == "tag_ids" else str(mine.id)
+    edit_in_stash(stand_in, "sceneMarkerUpdate", marker.id, **{field: value})
+
+    result = take_back(client, database, plan_id=plan_id)
+
+    assert result.conflicts == 1
+    (scene,), _ = client.scenes(scenes[2:3])
+    assert [m.id for m in scene.scene_markers] == [marker.id]
+    kept = {"Fresh": "scene_markers: 1"} if field == "tag_ids" else {}
+    assert result.tags_kept == kept
+
+
+def test_part_of_a_plan(
+    client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """By scene, by change, by a detector's version; the rest stays applied."""
+    plan_id = a_plan(database, scenes)
+    with database.transaction() as session:
+        session.get_one(AnalysisPlan, plan_id).detectors = {"test": "3"}
+    apply(client, database, plan_id)
+    with database.transaction() as session:
+        change = plan_changes(session, plan_id, field="tags")[-1]
+
+    of_scene = take_back(client, database, scene_id=scenes[0])
+    of_change = take_back(client, database, change_ids=(change.id,), remember=True)
+    of_other = take_back(client, database, detector="test", detector_version="2")
+    of_version = take_back(client, database, detector="test", detector_version="3")
+
+    assert (of_scene.undone, of_scene.scene_ids) == (4, (scenes[0],))
+    assert of_change.undone == 1
+    assert of_other.undone == 0
+    # One of the 24 was a conflict when it was to be applied.
+    assert of_version.undone == 23 - 5
+    with database.transaction() as session:
+        remembered = session.scalars(select(ReviewMemory.value_key)).all()
+    assert remembered == [change.proposed["name"].casefold()]
+
+
+def test_one_value_of_two_changes_stays_until_both_are_undone(
+    client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """Two names of one tag are one tag in the scene."""
+    mine = client.find_tag("Mine")
+    assert mine is not None
+    with database.transaction() as session:
+        plan = AnalysisPlan(name="Plan", state="draft")
+        session.add(plan)
+        session.flush()
+        plan_id = plan.id
+        for name in ("Mine", "Alias"):
+            p = add_member("tags", mine.id, name, 0.9, "test", {})
+            session.add(
+                PlanChange(
+                    plan_id=plan_id, scene_id=scenes[3], state="approved", **vars(p)
+                )
+            )
+    apply(client, database, plan_id)
+    with database.transaction() as session:
+        first, second = [c.id for c in plan_changes(session, plan_id)]
+
+    take_back(client, database, change_ids=(first,))
+    (scene,), _ = client.scenes([scenes[3]])
+    take_back(client, database, change_ids=(second,))
+    (after,), _ = client.scenes([scenes[3]])
+
+    assert ([t.id for t in scene.tags], after.tags) == ([mine.id], ())
+
+
+def test_killed_undo_ends_as_one_clean_run(
+    stand_in: StandIn,
+    client: StashClient,
+    database: Database,
+    database_url: str,
+    scenes: list[int],
+) -> None:
+    """Killed again and again, the library is as it was in the end."""
+    before = library(client)
+    plan_id = wide_plan(database, client, scenes)
+    apply(client, database, plan_id)
+    arguments = [sys.executable, "-c", UNDO, stand_in.url, database_url, str(plan_id)]
+
+    kills = 0
+    for number in range(4):
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, cwd=REPOSITORY)
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            process.wait(number * 0.03)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        process.stdout.close()
+        kills += process.wait() == -signal.SIGKILL
+    take_back(client, database, plan_id=plan_id)
+
+    assert kills
+    assert library(client) == before
+
+
+def test_plan_that_does_not_exist_is_said(
+    client: StashClient, database: Database
+) -> None:
+    """A wrong number does not look like a plan with nothing left to undo."""
+    with pytest.raises(JobError, match="There is no plan 999"):
+        undo(client, database, UndoParams(plan_id=999), Progress())
+
+
+def test_change_that_does_not_exist_is_refused(
+    client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """A wrong number does not look like a change that was not applied."""
+    plan = a_plan(database, scenes)
+    with database.transaction() as session:
+        known = session.scalars(select(PlanChange.id)).first()
+    with pytest.raises(JobError, match="There is no change 9999:"):
+        undo(client, database, UndoParams(change_ids=(known, 9999)), Progress())
+    with pytest.raises(JobError, match=f"In plan {plan} there is no change 9999"):
+        undo(client, database, UndoParams(plan_id=plan, change_ids=(9999,)), Progress())
+
+
+def test_undo_of_anything_is_refused(client: StashClient, database: Database) -> None:
+    """Without a plan, scene, change or detector it is not everything."""
+    with pytest.raises(JobError, match="what to undo"):
+        take_back(client, database)

@@ -1,0 +1,882 @@
+"""Generating media: who is sent, who is marked, and how a run ends."""
+
+import logging
+import threading
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import event, func, insert, select, update
+
+from stashhog_core.db.models import Scene, SceneFile, SceneFingerprint, StashJob
+from stashhog_core.db.session import Database
+from stashhog_core.db.stash_jobs import record_job
+from stashhog_core.errors import (
+    ConfigurationError,
+    JobCancelled,
+    JobError,
+    TransientError,
+)
+from stashhog_core.params import StashGenerateParams, SyncParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import StashGenerateResult
+from stashhog_core.server_jobs.generate import generate
+from stashhog_core.server_jobs.generate_request import generate_input
+from stashhog_core.server_jobs.tracking import only_one, settle_cancelled
+from stashhog_core.stash.payloads import Fingerprint
+from stashhog_core.sync.job import pending_scenes, sync
+from tests.support.fake_stash import FakeStash, refs
+from tests.support.scripted_stash import ADD_TIME, OUTAGE, ScriptedStash
+
+RUNNING = {"status": "RUNNING", "progress": 0.5}
+FINISHED = {"status": "FINISHED", "progress": 1}
+WRONG_KEY = httpx.Response(401)
+SAMPLE_SIZE = 200
+
+
+class Stopped(BaseException):
+    """What Prefect raises in a run that is cancelled."""
+
+
+@pytest.fixture
+def stash(monkeypatch: pytest.MonkeyPatch) -> ScriptedStash:
+    """A Stash with scenes 1 to 5, whose stopped jobs are not waited for."""
+    monkeypatch.setattr("stashhog_core.server_jobs.tracking.STOP_WAIT_SECONDS", 0)
+    return ScriptedStash(scenes=set(range(1, 6)))
+
+
+def add_scenes(database: Database, *ids: int, generated: bool = False) -> None:
+    with database.transaction() as session:
+        session.add_all(Scene(id=id_, generated=generated) for id_ in ids)
+        session.flush()
+        session.add_all(
+            SceneFile(scene_id=id_, file_id=id_, position=0, path=f"/data/{id_}.mp4")
+            for id_ in ids
+        )
+
+
+def marked(database: Database) -> list[int]:
+    with database.transaction() as session:
+        return list(
+            session.scalars(select(Scene.id).where(Scene.generated).order_by(Scene.id))
+        )
+
+
+def server_jobs(database: Database) -> list[tuple[int, str, str]]:
+    with database.transaction() as session:
+        rows = session.scalars(select(StashJob).order_by(StashJob.id))
+        return [(row.stash_job_id, row.state, row.add_time) for row in rows]
+
+
+def run(
+    stash: ScriptedStash,
+    database: Database,
+    run_id: str = "run-1",
+    progress: Progress | None = None,
+    was_cancelled: Callable[[str], bool] = lambda _: False,
+    **params: Any,
+) -> StashGenerateResult:
+    with stash.client() as client:
+        return generate(
+            client,
+            database,
+            StashGenerateParams(**params),
+            progress or Progress(),
+            run_id=run_id,
+            settings=stash.settings,
+            was_cancelled=was_cancelled,
+        )
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("stashhog_core")
+    ]
+
+
+# --- a run that ends well ------------------------------------------------------------
+
+
+def test_all_lacking_scenes_are_sent_and_marked(
+    stash: ScriptedStash, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Exactly the scenes without the mark are sent, and marked in the end."""
+    caplog.set_level(logging.INFO)
+    add_scenes(database, 1, 2, 4)
+    add_scenes(database, 3, generated=True)
+
+    result = run(stash, database)
+
+    assert [asked["sceneIDs"] for _, asked in stash.started] == [["1", "2", "4"]]
+    assert marked(database) == [1, 2, 3, 4]
+    assert (result.job_id, result.stash_job_id) == ("run-1", "1")
+    assert (result.status, result.errors) == ("completed", ())
+    assert result.scenes_updated_count == 3
+    assert result.scenes_updated == ("1", "2", "4")
+    assert result.start_time < result.end_time
+    assert server_jobs(database) == [(1, "finished", ADD_TIME)]
+    assert messages(caplog) == [
+        "Starting Stash generate job run-1",
+        "Found 3 scenes without generated attribute",
+        "Started Stash job 1",
+        "Updated generated attribute for 3 scenes",
+    ]
+
+
+def test_nothing_lacks_media(
+    stash: ScriptedStash, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When every scene is marked no job is started: an empty list would mean all."""
+    caplog.set_level(logging.INFO)
+    add_scenes(database, 1, 2, generated=True)
+
+    result = run(stash, database)
+
+    assert stash.started == []
+    assert (result.status, result.stash_job_id) == ("completed", None)
+    assert result.scenes_updated == ()
+    assert server_jobs(database) == []
+    assert messages(caplog)[1:] == [
+        "Found 0 scenes without generated attribute",
+        "No scenes to generate for: no Stash job is started",
+    ]
+
+
+def test_named_scenes(stash: ScriptedStash, database: Database) -> None:
+    """All named scenes are sent; those of them without the mark are marked."""
+    add_scenes(database, 1, 2)
+    add_scenes(database, 3, generated=True)
+
+    result = run(stash, database, scene_ids=(3, 2, 5))
+
+    assert stash.started[0][1]["sceneIDs"] == ["3", "2", "5"]
+    assert result.scenes_updated == ("2",)
+    assert marked(database) == [2, 3]
+
+
+def test_unknown_scenes_are_left_out(stash: ScriptedStash, database: Database) -> None:
+    """Ids that Stash lacks would drop the whole job: they are reported instead."""
+    add_scenes(database, 1, 2, 77)
+
+    result = run(stash, database)
+
+    assert stash.started[0][1]["sceneIDs"] == ["1", "2"]
+    assert result.status == "completed_with_errors"
+    assert [failure.item for failure in result.errors] == ["scene 77"]
+    assert marked(database) == [1, 2]
+
+
+def test_only_unknown_scenes(stash: ScriptedStash, database: Database) -> None:
+    """When no id is left nothing is started, and the ids are reported."""
+    result = run(stash, database, scene_ids=(77, 78))
+
+    assert stash.started == []
+    assert (result.status, result.stash_job_id) == ("completed_with_errors", None)
+    assert [failure.item for failure in result.errors] == ["scene 77", "scene 78"]
+
+
+def test_missing_scenes_are_not_sent(stash: ScriptedStash, database: Database) -> None:
+    """A scene that sync no longer found in Stash is not asked for."""
+    add_scenes(database, 1, 2)
+    with database.transaction() as session:
+        session.execute(
+            update(Scene).where(Scene.id == 2).values(missing_since=Scene.created_at)
+        )
+
+    run(stash, database)
+
+    assert stash.started[0][1]["sceneIDs"] == ["1"]
+
+
+def test_request_as_stash_takes_it() -> None:
+    """Names, nesting and defaults are Stash's and the documented ones."""
+    wire = generate_input(StashGenerateParams(), [1, 2])
+
+    assert wire == {
+        "sceneIDs": ["1", "2"],
+        "covers": True,
+        "sprites": True,
+        "previews": True,
+        "imagePreviews": False,
+        "markers": True,
+        "markerImagePreviews": False,
+        "markerScreenshots": True,
+        "transcodes": False,
+        "forceTranscodes": False,
+        "phashes": True,
+        "interactiveHeatmapsSpeeds": False,
+        "clipPreviews": True,
+        "imageThumbnails": True,
+        "overwrite": False,
+        "previewOptions": {
+            "previewSegments": 12,
+            "previewSegmentDuration": 0.75,
+            "previewExcludeStart": "0",
+            "previewExcludeEnd": "0",
+            "previewPreset": "slow",
+        },
+    }
+
+
+def test_progress_is_the_servers(stash: ScriptedStash, database: Database) -> None:
+    """The bar follows the server's job, then the look at its outcome, to the end."""
+    add_scenes(database, 1)
+    sub_tasks = ["Generating preview for /data/a.mp4"]
+    stash.looks = [{**RUNNING, "subTasks": sub_tasks}, FINISHED]
+    reports: list[tuple[float | None, str]] = []
+
+    run(stash, database, progress=Progress(lambda *report: reports.append(report)))
+
+    assert reports[0] == (0.475, "Generate metadata: Generating previews... (a.mp4)")
+    assert reports[-1] == (1, "Generate metadata: Completed")
+
+
+# --- looking before marking ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("phash", "phash"),
+        ("screenshot", "cover"),
+        ("preview", "preview"),
+        ("sprite", "sprite"),
+        ("vtt", "vtt"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("all_or_nothing", "complete"),
+    [
+        pytest.param(False, [1, 3], id="complete-ones"),
+        pytest.param(True, [], id="all-or-nothing"),
+    ],
+)
+def test_scene_that_lacks_media_is_not_marked(
+    stash: ScriptedStash,
+    database: Database,
+    kind: str,
+    words: str,
+    all_or_nothing: bool,
+    complete: list[int],
+) -> None:
+    """Stash says FINISHED, but a scene lacks media: only complete ones are marked.
+
+    By the strict setting, none is.
+    """
+    add_scenes(database, 1, 2, 3)
+    stash.lacking = {2: {kind}}
+    stash.changes = {"all_or_nothing": all_or_nothing}
+
+    result = run(stash, database)
+
+    assert marked(database) == complete
+    assert result.status == "completed_with_errors"
+    assert result.scenes_updated == tuple(map(str, complete))
+    assert [(error.item, error.reason) for error in result.errors] == [
+        ("scene 2", f"lacks {words}")
+    ]
+
+
+def test_incremental_marks_the_proven(stash: ScriptedStash, database: Database) -> None:
+    """With `incremental` one scene that lacks media does not hold up the others."""
+    add_scenes(database, 1, 2, 3)
+    stash.lacking = {2: {"phash", "preview"}}
+
+    result = run(stash, database, incremental=True)
+
+    assert marked(database) == [1, 3]
+    assert result.status == "completed_with_errors"
+    assert result.scenes_updated == ("1", "3")
+    assert [error.reason for error in result.errors] == ["lacks phash, preview"]
+
+
+def test_only_what_was_asked_for_is_looked_for(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """Media that was not asked for may be missing; WebP was asked for here."""
+    add_scenes(database, 1)
+    stash.lacking = {1: {"phash", "sprite", "vtt", "screenshot"}}
+
+    result = run(
+        stash, database, phashes=False, sprites=False, covers=False, image_previews=True
+    )
+
+    assert (result.status, marked(database)) == ("completed", [1])
+
+    add_scenes(database, 2)
+    stash.lacking = {2: {"webp"}}
+
+    result = run(stash, database, run_id="run-2", image_previews=True)
+
+    assert [error.reason for error in result.errors] == ["lacks webp"]
+
+
+@pytest.mark.parametrize(
+    ("incremental", "all_or_nothing", "looked_at"),
+    [
+        pytest.param(False, True, SAMPLE_SIZE, id="one-says-it-of-all"),
+        pytest.param(False, False, 3 * SAMPLE_SIZE, id="each-for-itself"),
+        pytest.param(True, True, 3 * SAMPLE_SIZE, id="incremental"),
+    ],
+)
+def test_sample_that_lacks_media(
+    stash: ScriptedStash,
+    database: Database,
+    incremental: bool,
+    all_or_nothing: bool,
+    looked_at: int,
+) -> None:
+    """If a scene of the sample lacks media, all are looked at, to mark them singly."""
+    ids = range(1, 3 * SAMPLE_SIZE + 1)
+    stash.scenes = set(ids)
+    stash.lacking = {scene_id: {"preview"} for scene_id in ids}
+    stash.changes = {"all_or_nothing": all_or_nothing}
+    add_scenes(database, *ids)
+
+    result = run(stash, database, incremental=incremental)
+
+    listed = [error for error in result.errors if error.reason == "lacks preview"]
+    more = result.errors[len(listed) :]
+    beyond = int(more[0].item.split()[0]) if more else 0
+    assert len(listed) + beyond == looked_at
+    assert marked(database) == []
+
+
+def test_job_dropped_for_a_deleted_scene(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """A scene deleted after the check drops the job: another try leaves it out."""
+    add_scenes(database, 1, 2)
+    stash.looks = [{"status": "FINISHED", "progress": None}]
+
+    def delete_one() -> None:
+        stash.scenes.discard(2)
+
+    stash.on_start = delete_one
+    with pytest.raises(TransientError, match="scene 2"):
+        run(stash, database)
+    stash.on_start = lambda: None
+    result = run(stash, database)
+
+    assert [asked["sceneIDs"] for _, asked in stash.started] == [["1", "2"], ["1"]]
+    assert result.scenes_updated == ("1",)
+    assert [state for _, state, _ in server_jobs(database)] == ["failed", "finished"]
+
+
+def test_job_with_nothing_to_do(stash: ScriptedStash, database: Database) -> None:
+    """A job without progress whose media is there already is a success."""
+    add_scenes(database, 1)
+    stash.looks = [{"status": "FINISHED", "progress": None}]
+
+    assert run(stash, database).scenes_updated == ("1",)
+
+
+# --- a run that ends badly -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("looks", "words", "state"),
+    [
+        pytest.param(
+            [RUNNING, {"status": "FAILED", "error": "disk is full"}],
+            "disk is full",
+            "failed",
+            id="with a reason",
+        ),
+        pytest.param(
+            [{"status": "FAILED"}], "Stash gave no reason", "failed", id="without"
+        ),
+        pytest.param(
+            [{"status": "CANCELLED"}], "cancelled in Stash", "cancelled", id="cancelled"
+        ),
+        pytest.param([RUNNING, None], "Stash forgot job 1", "lost", id="forgotten"),
+        pytest.param(
+            [RUNNING, OUTAGE, {**FINISHED, "addTime": "2026-11-21T05:00:00Z"}],
+            "Stash forgot job 1",
+            "lost",
+            id="restarted",
+        ),
+    ],
+)
+def test_failure_marks_none(
+    stash: ScriptedStash, database: Database, looks: list[Any], words: str, state: str
+) -> None:
+    """A job that fails, is cancelled in Stash or forgotten leaves all flags alone."""
+    add_scenes(database, 1)
+    stash.looks = looks
+
+    with pytest.raises(JobError, match=words):
+        run(stash, database)
+
+    assert marked(database) == []
+    assert server_jobs(database) == [(1, state, ADD_TIME)]
+    assert stash.stopped == []
+
+
+def test_no_answer_at_the_start(stash: ScriptedStash, database: Database) -> None:
+    """When Stash is away nothing is started, marked or noted."""
+    add_scenes(database, 1)
+    stash.on_start = lambda: OUTAGE
+    stash.looks = [{"status": "READY"}]
+
+    with pytest.raises(TransientError):
+        run(stash, database)
+
+    assert (marked(database), server_jobs(database)) == ([], [])
+
+
+def test_server_error_text_is_kept(stash: ScriptedStash, database: Database) -> None:
+    """An error of Stash at the start fails the run in Stash's words."""
+    add_scenes(database, 1)
+    refusal = {"errors": [{"message": "missing ffmpeg and/or ffprobe"}], "data": None}
+    stash.on_start = lambda: httpx.Response(200, json=refusal)
+
+    with pytest.raises(JobError, match="missing ffmpeg"):
+        run(stash, database)
+
+    assert server_jobs(database) == []
+
+
+# --- going on after an interruption --------------------------------------------------
+
+
+def test_resumed_run_finds_its_job(stash: ScriptedStash, database: Database) -> None:
+    """A run that broke off while it waited follows the same server job next time."""
+    add_scenes(database, 1, 2)
+    stash.looks = [RUNNING, WRONG_KEY]
+    with pytest.raises(ConfigurationError):
+        run(stash, database)
+    add_scenes(database, 3)
+
+    stash.looks = [RUNNING, FINISHED]
+    result = run(stash, database)
+
+    assert len(stash.started) == 1
+    assert result.stash_job_id == "1"
+    assert result.scenes_updated == ("1", "2")
+    assert server_jobs(database) == [(1, "finished", ADD_TIME)]
+
+
+def test_resumed_run_after_a_restart(stash: ScriptedStash, database: Database) -> None:
+    """If Stash has forgotten the job meanwhile, the resumed run starts another."""
+    add_scenes(database, 1)
+    stash.looks = [RUNNING, WRONG_KEY]
+    with pytest.raises(ConfigurationError):
+        run(stash, database)
+
+    stash.looks = [None, FINISHED]
+    stash.add_time = "2026-11-21T06:00:00Z"
+    result = run(stash, database)
+
+    assert result.scenes_updated == ("1",)
+    assert server_jobs(database) == [
+        (1, "lost", ADD_TIME),
+        (2, "finished", "2026-11-21T06:00:00Z"),
+    ]
+
+
+def left_behind(
+    stash: ScriptedStash, database: Database, *scene_ids: int, **asked: Any
+) -> None:
+    """Have Stash's job 1 stem from a run that is gone."""
+    stash.started = [("generate", {})]
+    with database.transaction() as session:
+        record_job(
+            session,
+            run_id="gone",
+            kind="generate",
+            stash_job_id=1,
+            scene_ids=scene_ids,
+            asked=StashGenerateParams(**asked).model_dump(mode="json", by_alias=True),
+        )
+
+
+def test_job_of_a_run_that_died_is_adopted(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """It is followed to its end and its scenes are marked; then comes this run's."""
+    add_scenes(database, 1, 2)
+    left_behind(stash, database, 1, previews=False)
+    stash.lacking = {1: {"preview"}}
+    stash.looks = [RUNNING, RUNNING, FINISHED]
+
+    result = run(stash, database, run_id="run-2")
+
+    assert [asked.get("sceneIDs") for _, asked in stash.started] == [None, ["2"]]
+    assert result.scenes_updated == ("1", "2")
+    assert result.stash_job_ids == ("1", "2")
+    assert [row[1] for row in server_jobs(database)] == ["finished", "finished"]
+
+
+def test_cancelling_stops_an_adopted_job(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """This run answers for what it has adopted."""
+    add_scenes(database, 1)
+    left_behind(stash, database, 1)
+    stash.looks = [RUNNING, RUNNING, KeyboardInterrupt(), RUNNING]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database, run_id="run-2")
+
+    assert stash.stopped == [1]
+    assert [row[1] for row in server_jobs(database)] == ["cancelled"]
+
+
+def test_job_of_a_cancelled_run_is_stopped(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """If nobody could stop it when its run was cancelled, the next run does."""
+    add_scenes(database, 1)
+    left_behind(stash, database, 1)
+    stash.looks = [RUNNING, RUNNING, FINISHED]
+
+    result = run(
+        stash, database, run_id="run-2", was_cancelled=lambda run_id: run_id == "gone"
+    )
+
+    assert stash.stopped == [1]
+    assert [row[1] for row in server_jobs(database)] == ["cancelled", "finished"]
+    assert result.stash_job_ids == ("2",)
+
+
+@pytest.mark.parametrize(
+    ("look", "state"),
+    [
+        pytest.param(None, "lost", id="forgotten"),
+        pytest.param({"status": "FAILED"}, "failed", id="failed"),
+        pytest.param({"status": "CANCELLED"}, "cancelled", id="cancelled"),
+    ],
+)
+def test_job_of_a_dead_run_that_came_to_nothing(
+    stash: ScriptedStash, database: Database, look: Any, state: str
+) -> None:
+    """It is noted as what it is, and its scenes are generated by this run."""
+    add_scenes(database, 1)
+    left_behind(stash, database, 1)
+    stash.looks = [look, FINISHED]
+
+    result = run(stash, database, run_id="run-2")
+
+    assert [row[1] for row in server_jobs(database)] == [state, "finished"]
+    assert result.scenes_updated == ("1",)
+
+
+def test_adopted_job_that_fails_does_not_fail_this_run(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """What another run left may fail while it is followed; the own work goes on."""
+    add_scenes(database, 1)
+    left_behind(stash, database, 1)
+    stash.looks = [RUNNING, {"status": "FAILED", "error": "boom"}, FINISHED]
+
+    result = run(stash, database, run_id="run-2")
+
+    assert [row[1] for row in server_jobs(database)] == ["failed", "finished"]
+    assert (result.status, result.scenes_updated) == ("completed", ("1",))
+
+
+def test_one_at_a_time(
+    stash: ScriptedStash, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another run generates on this server nothing is touched."""
+    monkeypatch.setattr("stashhog_core.server_jobs.tracking._LOCK_SECONDS", 0)
+    add_scenes(database, 1)
+
+    with (
+        only_one(database, "generate"),
+        pytest.raises(TransientError, match="Another run of stash_generate"),
+    ):
+        run(stash, database)
+
+    assert stash.started == []
+
+
+def test_jobs_of_a_run_are_told_apart(stash: ScriptedStash, database: Database) -> None:
+    """A scan of the same run is neither taken for the job nor settled with it."""
+    add_scenes(database, 1)
+    with database.transaction() as session:
+        record_job(session, run_id="run-1", kind="scan", stash_job_id=9)
+    stash.looks = [RUNNING, KeyboardInterrupt(), RUNNING]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database)
+
+    assert server_jobs(database) == [(9, "open", ""), (1, "cancelled", ADD_TIME)]
+
+
+def test_lost_answer_starts_no_second_job(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """If the answer to the start is lost, the job in the queue is the one."""
+    add_scenes(database, 1)
+    stash.looks = [RUNNING, FINISHED]
+    stash.on_start = lambda: OUTAGE
+
+    result = run(stash, database)
+
+    assert len(stash.started) == 1
+    assert result.scenes_updated == ("1",)
+
+
+# --- cancelling ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "interruption", [KeyboardInterrupt, Stopped, JobCancelled("now")], ids=str
+)
+def test_cancelling_stops_the_server_job(
+    stash: ScriptedStash, database: Database, interruption: BaseException
+) -> None:
+    """A cancelled run tells Stash to stop, once, marks nothing, and stays cancelled."""
+    add_scenes(database, 1)
+    error = interruption if isinstance(interruption, Exception) else interruption()
+    stash.looks = [RUNNING, error, RUNNING]
+
+    with pytest.raises(type(error)):
+        run(stash, database)
+    with stash.client() as client:
+        settle_cancelled(client, database, run_id="run-1")
+
+    assert stash.stopped == [1]
+    assert marked(database) == []
+    assert server_jobs(database) == [(1, "cancelled", ADD_TIME)]
+
+
+def test_stop_event_stops_the_server_job(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """A run in a thread, told by its stop event, ends by the same rules."""
+    add_scenes(database, 1)
+    stash.looks = [RUNNING]
+    stop = threading.Event()
+
+    def sink(_fraction: float | None, _message: str) -> None:
+        stop.set()
+
+    with pytest.raises(JobCancelled):
+        run(stash, database, progress=Progress(sink, stop))
+
+    assert stash.stopped == [1]
+
+
+def test_cancelling_while_starting(stash: ScriptedStash, database: Database) -> None:
+    """A run cancelled while it waits for the start's answer stops what was started."""
+    add_scenes(database, 1)
+    stash.looks = [RUNNING]
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    stash.on_start = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database)
+
+    assert stash.stopped == [1]
+    assert server_jobs(database) == [(1, "cancelled", "")]
+
+
+def test_somebody_elses_job_is_not_stopped(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """After a restart of Stash the id may be another's job: that is left alone."""
+    add_scenes(database, 1)
+    other = {**RUNNING, "addTime": "2026-11-21T05:00:00Z"}
+    stash.looks = [RUNNING, KeyboardInterrupt(), other]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database)
+
+    assert stash.stopped == []
+
+
+def test_stop_that_fails_is_left_for_later(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """If Stash is away at that moment the row stays open, and is settled later."""
+    add_scenes(database, 1)
+    stash.looks = [RUNNING, KeyboardInterrupt(), RUNNING]
+    stash.on_stop = lambda: OUTAGE
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database)
+
+    assert server_jobs(database) == [(1, "open", ADD_TIME)]
+
+    stash.on_stop = lambda: None
+    with stash.client() as client:
+        settle_cancelled(client, database, run_id="run-1")
+
+    assert stash.stopped == [1, 1]
+    assert server_jobs(database) == [(1, "cancelled", ADD_TIME)]
+
+
+def test_cancelling_while_looking_at_the_outcome(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """Cancelled after the server's job, before the marks: nothing is marked."""
+    add_scenes(database, 1)
+
+    def sink(_fraction: float | None, message: str) -> None:
+        if "Checking media" in message:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database, progress=Progress(sink))
+
+    assert stash.stopped == []
+    assert marked(database) == []
+    assert server_jobs(database) == [(1, "cancelled", ADD_TIME)]
+
+
+# --- beside a sync -------------------------------------------------------------------
+
+
+def sync_now(library: FakeStash, database: Database) -> None:
+    sync(
+        library,
+        database,
+        SyncParams(),
+        Progress(),
+        trigger="manual",
+        settle_seconds=0,
+    )
+
+
+def meanwhile(server: ScriptedStash, action: Callable[[], None]) -> Progress:
+    """Return a bar that does something once, while the server's job is running."""
+    is_done = False
+
+    def sink(_fraction: float | None, _message: str) -> None:
+        nonlocal is_done
+        if server.started and not is_done:
+            is_done = True
+            action()
+
+    return Progress(sink)
+
+
+def another_marker(library: FakeStash, scene: int) -> None:
+    library.add_marker(scene, min(library.tag_rows))
+
+
+def moved_marker(library: FakeStash, scene: int) -> None:
+    library.edit_markers(scene, seconds=30.0)
+
+
+def another_file(library: FakeStash, scene: int) -> None:
+    hashes = (Fingerprint(type="oshash", value="ff"),)
+    library.replace_file(scene, fingerprints=hashes, size=1)
+
+
+@pytest.mark.parametrize("change", [another_marker, moved_marker, another_file])
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_scene_changed_meanwhile_is_not_marked(
+    stash: ScriptedStash,
+    database: Database,
+    change: Callable[[FakeStash, int], None],
+    is_resumed: bool,
+) -> None:
+    """What a sync found changed while the job was running may lack its media."""
+    library = FakeStash()
+    tag = library.add_tag("tag")
+    changed, other = library.add_scene(), library.add_scene()
+    library.add_marker(changed, tag)
+    sync_now(library, database)
+    stash.scenes = {changed, other}
+
+    def change_and_sync() -> None:
+        change(library, changed)
+        sync_now(library, database)
+
+    progress = meanwhile(stash, change_and_sync)
+    stash.looks = [RUNNING, WRONG_KEY if is_resumed else FINISHED]
+    if is_resumed:
+        with pytest.raises(ConfigurationError):
+            run(stash, database, progress=progress)
+        stash.looks = [FINISHED]
+    result = run(stash, database, progress=progress)
+
+    assert len(stash.started) == 1
+    assert marked(database) == [other]
+    assert (result.status, result.scenes_updated) == ("completed", (str(other),))
+
+
+def test_scene_edited_meanwhile_is_marked(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """Other texts or tags are no reason to make media anew."""
+    library = FakeStash()
+    tag = library.add_tag("tag")
+    scene = library.add_scene()
+    sync_now(library, database)
+    stash.scenes = {scene}
+
+    def edit() -> None:
+        library.edit(scene, title="new", tags=refs(tag))
+        sync_now(library, database)
+
+    run(stash, database, progress=meanwhile(stash, edit))
+
+    assert marked(database) == [scene]
+
+
+@pytest.mark.parametrize(
+    ("params", "fetched"), [({}, 1), ({"phashes": False}, 0), ({"server": "b"}, 0)]
+)
+def test_phash_arrives_with_the_next_sync(
+    stash: ScriptedStash, database: Database, params: dict[str, Any], fetched: int
+) -> None:
+    """Scenes that lacked a phash here are fetched, though no time moves for it."""
+    library = FakeStash()
+    lacking, having = library.add_scene(), library.add_scene()
+    whole = library.scene_rows[lacking].files[0].fingerprints
+    library.replace_file(lacking, fingerprints=whole[:1])
+    sync_now(library, database)
+    sync_now(library, database)
+    stash.scenes = {lacking, having}
+    run(stash, database, **params)
+    library.replace_file(lacking, fingerprints=whole)
+    library.file_times = dict.fromkeys(library.file_times, "2000-01-01T00:00:00Z")
+
+    assert pending_scenes(library, database).count == fetched
+    sync_now(library, database)
+    with database.transaction() as session:
+        kinds = session.scalars(
+            select(SceneFingerprint.kind).where(SceneFingerprint.scene_id == lacking)
+        ).all()
+    assert len(kinds) == 1 + fetched
+    assert marked(database) == ([] if "server" in params else [lacking, having])
+
+
+# --- cost ----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_cost_of_100_000_scenes(stash: ScriptedStash, database: Database) -> None:
+    """A run over 100,000 scenes takes 11 statements, and less than 200 MB."""
+    ids = range(1, 100_001)
+    stash.scenes = set(ids)
+    with database.transaction() as session:
+        session.execute(
+            insert(Scene).from_select(["id"], select(func.generate_series(1, len(ids))))
+        )
+    statements: list[str] = []
+
+    def count(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", count)
+    tracemalloc.start()
+    result = run(stash, database)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    event.remove(database.engine, "before_cursor_execute", count)
+
+    assert result.scenes_updated_count == len(ids)
+    assert len(statements) <= 11
+    assert peak_bytes < 200_000_000

@@ -1,0 +1,490 @@
+"""Media that Stash cannot make: told from trouble, remembered, not asked for again."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import event, func, select, update
+
+from sandbox.stash.server import StandIn
+from stashhog_core.db.models import (
+    Marker,
+    Scene,
+    SceneFile,
+    SceneFingerprint,
+    StashJob,
+    Tag,
+    UnmakeableMedia,
+)
+from stashhog_core.db.session import Database
+from stashhog_core.db.unmakeable_media import TRIES_IN_DOUBT
+from stashhog_core.errors import JobError
+from stashhog_core.params import CheckStashGenerateParams, StashGenerateParams
+from stashhog_core.progress import Progress
+from stashhog_core.report import job_markdown
+from stashhog_core.results import CheckStashGenerateResult, StashGenerateResult
+from stashhog_core.server_jobs.check_generate import check_generate
+from stashhog_core.server_jobs.generate import generate
+from stashhog_core.server_jobs.unmakeable import MANY, UNREADABLE
+from stashhog_core.settings import StashSettings
+from stashhog_core.stash.client import StashClient
+from tests.support.mirroring import run as mirror
+from tests.support.sample_video import write_video
+from tests.support.scripted_stash import ScriptedStash
+
+BLINK_SECONDS = 0.04
+
+
+def add_scene(database: Database, scene_id: int, *, oshash: str | None = None) -> None:
+    with database.transaction() as session:
+        session.add(Scene(id=scene_id))
+        session.flush()
+        key = {"scene_id": scene_id, "file_id": scene_id}
+        path, seconds = f"/data/{scene_id}.mp4", BLINK_SECONDS
+        session.add(SceneFile(position=0, path=path, duration_seconds=seconds, **key))
+        value = oshash or f"{scene_id:016x}"
+        session.add(SceneFingerprint(kind="oshash", value=value, **key))
+
+
+@pytest.fixture
+def stash(database: Database) -> ScriptedStash:
+    """A Stash with scenes 1 to 3; it never makes the phash of scene 2."""
+    for scene_id in (1, 2, 3):
+        add_scene(database, scene_id)
+    return ScriptedStash(scenes={1, 2, 3}, lacking={2: {"phash"}})
+
+
+def run(
+    stash: ScriptedStash, database: Database, *, again: bool = False, **params: Any
+) -> StashGenerateResult:
+    """Generate; with `again`, Stash still knows the jobs of the run before."""
+    if not again:
+        stash.started.clear()
+    with stash.client() as client:
+        return generate(
+            client,
+            database,
+            StashGenerateParams(**params),
+            Progress(),
+            run_id="run",
+            settings=stash.settings,
+        )
+
+
+def check(
+    stash: ScriptedStash, database: Database, **params: Any
+) -> CheckStashGenerateResult:
+    stash.probes = 0
+    with stash.client() as client:
+        return check_generate(
+            client,
+            database,
+            CheckStashGenerateParams(**params),
+            Progress(),
+            settings=stash.settings,
+        )
+
+
+def sent(stash: ScriptedStash) -> list[list[int]]:
+    return [[int(i) for i in asked["sceneIDs"]] for _, asked in stash.started]
+
+
+def marked(database: Database) -> list[int]:
+    with database.transaction() as session:
+        query = select(Scene.id).where(Scene.generated).order_by(Scene.id)
+        return list(session.scalars(query))
+
+
+def remembered(database: Database) -> int:
+    with database.transaction() as session:
+        return session.scalar(select(func.count()).select_from(UnmakeableMedia)) or 0
+
+
+# --- remembering ---------------------------------------------------------------------
+
+
+def test_what_stash_cannot_make_holds_up_nobody_and_is_an_error_once(
+    stash: ScriptedStash, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Complete scenes are marked; the other is an error of the run that found it out.
+
+    From then on it is no error, and Stash is not asked again; each result lists it.
+    """
+    first = run(stash, database)
+    asked = sent(stash)
+    caplog.set_level(logging.INFO)
+    second = run(stash, database)
+
+    reason = "lacks phash: the video is only 0.04 s long"
+    assert asked == [[1, 2, 3]]
+    assert marked(database) == [1, 3]
+    assert first.status == "completed_with_errors"
+    assert [(e.item, e.reason) for e in first.errors] == [("scene 2", reason)]
+    assert sent(stash) == []
+    assert (second.status, second.errors) == ("completed", ())
+    assert second.unmakeable_count == 1
+    assert [(e.item, e.reason) for e in second.unmakeable] == [("scene 2", reason)]
+    assert "Found 1 scenes without generated attribute" in caplog.text
+    report = job_markdown("stash_generate", second)
+    assert "## Media that Stash cannot make\n\nStash is not asked" in report
+    assert f"- scene 2: {reason}" in report
+
+
+def replace_file(database: Database, stash: ScriptedStash) -> None:
+    del stash
+    with database.transaction() as session:
+        session.execute(
+            update(SceneFingerprint)
+            .where(SceneFingerprint.scene_id == 2)
+            .values(value="another file")
+        )
+
+
+def add_marker(database: Database, stash: ScriptedStash) -> None:
+    del stash
+    with database.transaction() as session:
+        session.add(Tag(id=1, name="tag"))
+        session.flush()
+        session.add(Marker(id=7, scene_id=2, seconds=1.0, primary_tag_id=1, title=""))
+
+
+def update_stash(database: Database, stash: ScriptedStash) -> None:
+    del database
+    stash.version = "v0.31.0"
+
+
+def nothing(database: Database, stash: ScriptedStash) -> None:
+    del database, stash
+
+
+@pytest.mark.parametrize(
+    ("change", "params"),
+    [
+        pytest.param(replace_file, {}, id="another-file"),
+        pytest.param(add_marker, {}, id="another-marker"),
+        pytest.param(update_stash, {}, id="another-version-of-stash"),
+        pytest.param(nothing, {"retry_unmakeable": True}, id="on-request"),
+        pytest.param(nothing, {"scene_ids": (2,)}, id="scene-named"),
+        pytest.param(nothing, {"image_previews": True}, id="more-kinds-of-media"),
+    ],
+)
+def test_asked_for_again(
+    stash: ScriptedStash,
+    database: Database,
+    change: Callable[[Database, ScriptedStash], None],
+    params: dict[str, Any],
+) -> None:
+    """Another file, another Stash, or somebody's wish: then it is tried again.
+
+    What comes out well is marked and no longer listed.
+    """
+    run(stash, database)
+    change(database, stash)
+    stash.lacking = {}
+
+    result = run(stash, database, **params)
+
+    assert sent(stash) == [[2]]
+    assert marked(database) == [1, 2, 3]
+    assert (result.status, result.unmakeable_count) == ("completed", 0)
+
+
+def test_only_remembered_scenes_lack_media_when_asked_again(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """A wish that Stash still cannot fulfil is no error; what is newly missing is."""
+    run(stash, database)
+
+    again = run(stash, database, retry_unmakeable=True)
+    stash.lacking = {2: {"phash", "sprite"}}
+    worse = run(stash, database, retry_unmakeable=True)
+
+    assert (again.status, again.unmakeable_count) == ("completed", 1)
+    assert worse.status == "completed_with_errors"
+    assert [error.item for error in worse.errors] == ["scene 2"]
+
+
+def test_content_counts_and_not_the_scene(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """The same file under another scene's id is known; the log's reason stays."""
+    stash.log = ["Error generating phash: decoding image: image: unknown format"]
+    run(stash, database)
+    add_scene(database, 4, oshash=f"{2:016x}")
+    stash.scenes.add(4)
+
+    result = run(stash, database)
+
+    assert sent(stash) == []
+    assert [scene.item for scene in result.unmakeable] == ["scene 2", "scene 4"]
+    assert result.unmakeable[1].reason == (
+        "lacks phash: the video is only 0.04 s long; Stash's log says: "
+        "Error generating phash: decoding image: image: unknown format"
+    )
+
+
+def test_scene_whose_content_is_not_known(database: Database) -> None:
+    """Files without a hash have nothing in common: each scene is tried by itself."""
+    stash = ScriptedStash(scenes={1, 2, 3}, lacking={2: {"phash"}})
+    with database.transaction() as session:
+        session.add_all([Scene(id=1), Scene(id=2)])
+    run(stash, database)
+    with database.transaction() as session:
+        session.add(Scene(id=3))
+
+    run(stash, database)
+
+    assert sent(stash) == [[3]]
+    assert marked(database) == [1, 3]
+
+
+# --- what may be trouble of Stash ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        pytest.param("file", UNREADABLE, id="file-cannot-be-read"),
+        pytest.param("log", "lacks phash", id="disk-is-full"),
+    ],
+)
+def test_trouble_of_stash_is_not_remembered(
+    stash: ScriptedStash, database: Database, trouble: str, words: str
+) -> None:
+    """A disk that is full or a folder that is not mounted says nothing about a file."""
+    if trouble == "file":
+        stash.lacking = {2: {"phash", "stream"}}
+    else:
+        stash.log = ["write /generated/x.jpg: no space left on device"]
+
+    results = [run(stash, database) for _ in range(TRIES_IN_DOUBT + 1)]
+
+    assert {result.status for result in results} == {"completed_with_errors"}
+    assert all(words in result.errors[0].reason for result in results)
+    assert sent(stash) == [[2]]
+    assert remembered(database) == 0
+
+    stash.log, stash.lacking = [], {}
+    assert run(stash, database).status == "completed"
+    assert marked(database) == [1, 2, 3]
+
+
+def test_many_at_once_are_given_up_only_after_some_tries(database: Database) -> None:
+    """When much is missing at once Stash may be at fault: that is tried again."""
+    ids = set(range(1, MANY + 3))
+    for scene_id in ids:
+        add_scene(database, scene_id)
+    stash = ScriptedStash(scenes=ids, lacking={i: {"sprite", "vtt"} for i in ids - {1}})
+
+    statuses = [run(stash, database).status for _ in range(TRIES_IN_DOUBT + 1)]
+
+    assert statuses == ["completed_with_errors"] * TRIES_IN_DOUBT + ["completed"]
+    assert sent(stash) == []
+    assert marked(database) == [1]
+
+
+def test_scene_of_which_nothing_was_made_is_given_up_only_after_some_tries(
+    database: Database,
+) -> None:
+    """If nothing at all was made, perhaps Stash could make nothing just then."""
+    add_scene(database, 1)
+    kinds = {"screenshot", "preview", "sprite", "vtt", "phash"}
+    stash = ScriptedStash(scenes={1}, lacking={1: kinds})
+
+    statuses = [run(stash, database).status for _ in range(TRIES_IN_DOUBT + 1)]
+
+    assert statuses == ["completed_with_errors"] * TRIES_IN_DOUBT + ["completed"]
+
+
+def test_strict_setting_remembers_nothing(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """All or nothing: each run asks for all scenes, and marks none while one lacks."""
+    stash.changes = {"all_or_nothing": True}
+
+    results = [run(stash, database) for _ in range(2)]
+
+    assert {result.status for result in results} == {"completed_with_errors"}
+    assert sent(stash) == [[1, 2, 3]]
+    assert (marked(database), remembered(database)) == ([], 0)
+
+
+@pytest.mark.parametrize("status", ["FAILED", "CANCELLED"])
+def test_job_that_did_not_end_well(
+    stash: ScriptedStash, database: Database, status: str
+) -> None:
+    """A job that failed or was cancelled proves nothing: no mark, no memory."""
+    stash.looks = [{"status": status}]
+
+    with pytest.raises(JobError):
+        run(stash, database)
+
+    assert (marked(database), remembered(database)) == ([], 0)
+
+
+@pytest.mark.parametrize("table", ["scene", "unmakeable_media"])
+def test_marks_and_what_is_remembered_are_stored_together(
+    stash: ScriptedStash, database: Database, table: str
+) -> None:
+    """A run that dies at either of the two has stored neither; the next one has both.
+
+    Its job stays open as well, so that the next run follows it and starts no other.
+    """
+
+    def die(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if f"UPDATE {table} SET" in statement or f"INSERT INTO {table} " in statement:
+            raise RuntimeError("killed")
+
+    event.listen(database.engine, "before_cursor_execute", die)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(stash, database)
+    event.remove(database.engine, "before_cursor_execute", die)
+
+    assert (marked(database), remembered(database)) == ([], 0)
+
+    result = run(stash, database, again=True)
+
+    assert sent(stash) == [[1, 2, 3]]
+    assert (marked(database), remembered(database)) == ([1, 3], 1)
+    assert [error.item for error in result.errors] == ["scene 2"]
+    with database.transaction() as session:
+        assert list(session.scalars(select(StashJob.state))) == ["finished"]
+
+
+# --- the check follows the same memory -----------------------------------------------
+
+
+def test_check_counts_apart_what_stash_cannot_make(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """It is no incomplete scene that a targeted run could mend; asked about once."""
+    run(stash, database)
+
+    first, second = check(stash, database), check(stash, database)
+    probes = stash.probes
+    again = check(stash, database, recheck=True)
+
+    for result in (first, second, again):
+        assert (result.scenes_complete, result.scenes_incomplete) == (2, 0)
+        assert (result.scene_ids, result.missing) == ((), {})
+        assert [scene.item for scene in result.unmakeable] == ["scene 2"]
+    assert (second.scenes_checked, probes) == (0, 0)
+    assert again.scenes_checked == 3
+    assert marked(database) == [1, 3]
+
+
+def test_check_finds_more_missing_than_stash_could_not_make(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """A preview that went is to be made: the scene is incomplete, and asked for."""
+    run(stash, database)
+    stash.lacking = {2: {"phash", "preview"}}
+
+    found = check(stash, database)
+    stash.lacking = {2: {"phash"}}
+    run(stash, database)
+    asked = sent(stash)
+    run(stash, database)
+
+    assert found.scene_ids == (2,)
+    assert found.missing == {"phash": 1, "preview": 1}
+    assert asked == [[2]]
+    assert sent(stash) == []
+
+
+def test_check_finds_that_it_was_made_after_all(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """What somebody made by other means is there: the scene is marked."""
+    run(stash, database)
+    stash.lacking = {}
+
+    result = check(stash, database)
+
+    assert (result.scenes_complete, result.scenes_unmakeable) == (3, 0)
+    assert (marked(database), remembered(database)) == ([1, 2, 3], 0)
+
+
+def test_only_what_is_missing_is_not_asked_again(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """A targeted run leaves out scenes that lack only what Stash cannot make."""
+    run(stash, database)
+    check(stash, database)
+
+    result = run(stash, database, only_missing=True)
+    asked = sent(stash)
+    run(stash, database, only_missing=True, retry_unmakeable=True)
+
+    assert (asked, result.status, result.unmakeable_count) == ([], "completed", 1)
+    assert sent(stash) == [[2]]
+
+
+def test_check_marks_no_scene_that_got_a_marker_meanwhile(
+    stash: ScriptedStash, database: Database
+) -> None:
+    """A marker that a sync stored after the page was listed may lack its media."""
+    stash.lacking = {}
+    is_done = False
+
+    def sync_a_marker() -> None:
+        nonlocal is_done
+        if not is_done:
+            is_done = True
+            add_marker(database, stash)
+
+    stash.on_probe = sync_a_marker
+
+    result = check(stash, database)
+
+    assert result.scenes_complete == 3
+    assert marked(database) == [1, 3]
+
+    stash.markers = {7: 2}
+    check(stash, database)
+    assert marked(database) == [1, 2, 3]
+
+
+# --- over the network ----------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_very_short_clip(stand_in: StandIn, database: Database) -> None:
+    """A clip of one frame among real ones, with a Stash that works as the real one."""
+    write_video(stand_in.library / "long.mp4", seconds=4)
+    write_video(stand_in.library / "blink.mp4", seconds=0.1, seed=1)
+    settings = StashSettings(url=stand_in.url, poll_interval_seconds=0.05)
+    params = StashGenerateParams(preview_segments=1, image_previews=True)
+    with StashClient(settings) as client:
+        client.start_scan({"paths": [str(stand_in.library)]})
+        stand_in.jobs.wait()
+        mirror(client, database)
+        (blink,) = [
+            scene.id
+            for page in client.scene_pages()
+            for scene in page
+            if scene.files[0].path.endswith("blink.mp4")
+        ]
+        first, second = (
+            generate(
+                client, database, params, Progress(), run_id=name, settings=settings
+            )
+            for name in ("first", "second")
+        )
+        found = check_generate(
+            client,
+            database,
+            CheckStashGenerateParams(image_previews=True),
+            Progress(),
+            settings=settings,
+        )
+
+    assert (first.scenes_updated_count, first.status) == (1, "completed_with_errors")
+    assert [error.item for error in first.errors] == [f"scene {blink}"]
+    assert first.errors[0].reason.startswith(
+        "lacks phash, cover, webp: the video is only 0.1 s long"
+    )
+    assert (second.stash_job_id, second.status) == (None, "completed")
+    assert second.unmakeable_count == 1
+    assert (found.scenes_complete, found.scenes_unmakeable) == (1, 1)

@@ -1,0 +1,213 @@
+"""What `stashhog status` says of each part that is not well, and who has the port."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stashhog.services.lifecycle import up
+from stashhog.services.state import record, running
+from stashhog.services.status import Part, status
+from stashhog.services.supervisor import POOL
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.settings import Settings, get_settings
+from tests.support.ports import free_port
+
+pytestmark = pytest.mark.slow
+
+VERSION = "/api/admin/version"
+POOL_PATH = f"/api/work_pools/{POOL}"
+WELL: dict[str, tuple[int, object]] = {
+    VERSION: (200, "3"),
+    "/api/ready": (200, {}),
+    POOL_PATH: (200, {"is_paused": False}),
+    f"{POOL_PATH}/workers/filter": (200, [{"status": "ONLINE"}]),
+    "/api/deployments/count": (200, 14),
+}
+
+
+class Scripted(BaseHTTPRequestHandler):
+    """Answers as Prefect's API would in some state."""
+
+    answers: dict[str, tuple[int, object]]
+
+    def do_GET(self) -> None:
+        status, content = self.answers.get(self.path, (404, {}))
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def answering(answers: dict[str, tuple[int, object]]) -> Iterator[str]:
+    """Answer on loopback meanwhile; yield the API's address."""
+    handler = type("Handler", (Scripted,), {"answers": answers})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/api"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: str
+) -> Settings:
+    """Settings with a home of their own and a database that answers."""
+    monkeypatch.setenv("STASHHOG_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("STASHHOG_DATABASE__URL", database_url)
+    for name in ("PORT", "HOST", "AUTH_STRING"):
+        monkeypatch.delenv(f"PREFECT_SERVER_API_{name}", raising=False)
+    (tmp_path / "home").mkdir()
+    return get_settings()
+
+
+def look(settings: Settings, **answers: tuple[int, object]) -> dict[str, Part]:
+    """Look at services whose API answers well but for `answers`."""
+    with answering({**WELL, **answers}) as url:
+        pids = dict.fromkeys(("supervisor", "server", "worker"), os.getpid())
+        record(settings, url, pids)
+        return status(settings)
+
+
+def test_all_is_well(settings: Settings) -> None:
+    """Each part says what it does."""
+    parts = look(settings)
+
+    assert all(part.ok for part in parts.values()), parts
+    assert "takes runs from the work pool stashhog" in parts["worker"].words
+    assert parts["deployments"].words == "14 are registered"
+    assert parts["server"].pid == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "part", "words"),
+    [
+        pytest.param(VERSION, (401, {}), "server", "refuses the password", id="auth"),
+        pytest.param(VERSION, (404, {}), "server", "is not Prefect's", id="foreign"),
+        pytest.param(
+            "/api/ready",
+            (503, {}),
+            "server",
+            "its database does not answer",
+            id="ready",
+        ),
+        pytest.param(POOL_PATH, (404, {}), "worker", "no work pool", id="no pool"),
+        pytest.param(
+            POOL_PATH,
+            (200, {"is_paused": True}),
+            "worker",
+            "prefect work-pool resume stashhog",
+            id="paused",
+        ),
+        pytest.param(
+            f"{POOL_PATH}/workers/filter",
+            (200, [{"status": "OFFLINE"}]),
+            "worker",
+            "has not heard of it",
+            id="offline",
+        ),
+        pytest.param(
+            "/api/deployments/count", (200, 0), "deployments", "stashhog up", id="none"
+        ),
+    ],
+)
+def test_a_part_that_is_not_well(
+    settings: Settings, path: str, said: tuple[int, object], part: str, words: str
+) -> None:
+    """Each fault is said in words that tell how to mend it."""
+    parts = look(settings, **{path: said})
+
+    assert not parts[part].ok
+    assert words in parts[part].words
+
+
+def test_a_server_that_does_not_answer(settings: Settings) -> None:
+    """A process that runs without answering is not well, nor is what depends on it."""
+    url = f"http://127.0.0.1:{free_port()}/api"
+    record(settings, url, {"server": os.getpid(), "worker": os.getpid()})
+
+    parts = status(settings)
+
+    assert "server.log" in parts["server"].words
+    assert "has no server" in parts["worker"].words
+    assert not parts["deployments"].ok
+    assert "stashhog up" in parts["supervisor"].words
+
+
+def test_a_database_that_is_away(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence names the setting, and no password."""
+    url = f"postgresql://u:secret@127.0.0.1:{free_port()}/x"
+    monkeypatch.setenv("STASHHOG_DATABASE__URL", url)
+
+    database = status(Settings())["database"]
+
+    assert not database.ok
+    assert "STASHHOG_DATABASE__URL" in database.words
+    assert "secret" not in database.words
+
+
+def test_a_number_that_went_to_another_process(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recorded process is ours only when it was created when ours was."""
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "create_time", lambda _: 1.0)
+        record(settings, "http://127.0.0.1:1/api", {"server": os.getpid()})
+
+    assert running(settings) == {}
+
+
+def test_a_port_of_another_program(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up` starts nothing on a port that is taken, and says who has it."""
+    with answering({}) as url:
+        port = url.rpartition(":")[2].partition("/")[0]
+        monkeypatch.setenv("PREFECT_SERVER_API_PORT", port)
+        database = settings.database.url
+        assert database is not None
+        monkeypatch.setenv(
+            "PREFECT_API_DATABASE_CONNECTION_URL",
+            database.get_secret_value().replace("postgresql:", "postgresql+asyncpg:"),
+        )
+        with pytest.raises(
+            ConfigurationError, match=rf"Port {port} is not free: \S+ \({os.getpid()}\)"
+        ):
+            up(settings)
+
+    assert running(settings) == {}
+    assert not (settings.home_folder / "logs").exists()
+
+
+def test_services_that_run_elsewhere(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A changed port is refused while the services run at the old one."""
+    record(settings, "http://127.0.0.1:4777/api", {"supervisor": os.getpid()})
+    monkeypatch.setenv("PREFECT_SERVER_API_PORT", "4778")
+    monkeypatch.setenv(
+        "PREFECT_API_DATABASE_CONNECTION_URL", "postgresql+asyncpg://u@db/prefect"
+    )
+
+    with pytest.raises(ConfigurationError, match=r"4777.*stashhog down"):
+        up(settings)

@@ -1,0 +1,182 @@
+"""A mirror with a few scenes, and a video reader held in the hand."""
+
+import os
+import signal
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+
+from stashhog_core.db.models import (
+    Performer,
+    PlanChange,
+    Scene,
+    SceneFile,
+    SceneFingerprint,
+    Studio,
+    Tag,
+)
+from stashhog_core.db.session import Database
+from stashhog_core.detection import run as analysis_run
+from stashhog_core.detection.job import analyze, unanalyzed_scene_ids
+from stashhog_core.detection.reader import Knowledge, WholeReader
+from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.params import AnalysisParams
+from stashhog_core.plans.proposals import Proposal, add_member
+from stashhog_core.progress import Progress
+from stashhog_core.results import AnalysisResult
+from stashhog_core.settings import Settings
+from stashhog_core.stash.payloads import Tag as StashTag
+from tests.support.each_call import FaultyStatements
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+VIDEO_ONLY = {"detect_tags": False}
+
+
+class LiveTags:
+    """Tags that Stash has and the mirror does not."""
+
+    def __init__(self, *tags: StashTag) -> None:
+        self.tags = tags
+        self.asked: list[str] = []
+
+    def find_tag(self, name: str) -> StashTag | None:
+        self.asked.append(name)
+        wanted = name.casefold()
+        return next((tag for tag in self.tags if tag.name.casefold() == wanted), None)
+
+
+class Reader(WholeReader):
+    """Sees the words it was told, by scene; counts its looks."""
+
+    name = "reader"
+    version = "1"
+    configuration = "test"
+
+    def __init__(self, sees: Mapping[int, list[str] | Exception]) -> None:
+        self.sees = sees
+        self.looked: list[int] = []
+
+    def look(self, scene: SceneFacts) -> Mapping[str, Any]:
+        self.looked.append(scene.id)
+        seen = self.sees.get(scene.id, [])
+        if isinstance(seen, Exception):
+            raise seen
+        return {"words": seen}
+
+    def propose(
+        self, scene: SceneFacts, output: Mapping[str, Any], knowledge: Knowledge
+    ) -> list[Proposal]:
+        found = []
+        for word in output["words"]:
+            tag_id, name = knowledge.find_tag(word) or (None, word)
+            if tag_id not in scene.tag_ids:
+                found.append(
+                    add_member("tags", tag_id, name, 0.9, self.name, {"rule": "seen"})
+                )
+        return found
+
+
+def add_scenes(database: Database) -> None:
+    """Add five scenes of 720p, newest first 5 to 1, and some names that Stash knows."""
+    with database.transaction() as session:
+        session.add_all(
+            [
+                Tag(id=1, name="Outdoor", aliases=["Open Air"]),
+                Tag(id=2, name="Beach"),
+                Performer(id=1, name="Jade Kush"),
+                Studio(id=1, name="Golden Hour"),
+                *(
+                    Scene(id=number, created_at=NOW + timedelta(days=number))
+                    for number in range(1, 6)
+                ),
+            ]
+        )
+        session.flush()
+        for number in range(1, 6):
+            session.add_all(
+                [
+                    SceneFile(
+                        scene_id=number,
+                        file_id=number,
+                        position=0,
+                        path=f"/data/{number}.mp4",
+                        duration_seconds=900.0,
+                        width=1280,
+                        height=720,
+                        frame_rate=25.0,
+                        video_codec="h264",
+                        audio_codec="aac",
+                    ),
+                    SceneFingerprint(
+                        scene_id=number,
+                        file_id=number,
+                        kind="oshash",
+                        value=f"h{number}",
+                    ),
+                ]
+            )
+
+
+def run(
+    database: Database,
+    video: Reader | None = None,
+    progress: Progress | None = None,
+    *,
+    run_id: str = "run",
+    settings: Settings | None = None,
+    stash: LiveTags | None = None,
+    **params: Any,
+) -> AnalysisResult:
+    return analyze(
+        settings or Settings(),
+        stash or LiveTags(),
+        database,
+        AnalysisParams(**params),
+        progress or Progress(),
+        run_id=run_id,
+        video=video,
+    )
+
+
+def changes(database: Database) -> list[tuple[int, str, str]]:
+    """Return (scene, value, state) of every change."""
+    with database.transaction() as session:
+        rows = session.execute(
+            select(
+                PlanChange.scene_id, PlanChange.value_key, PlanChange.state
+            ).order_by(PlanChange.scene_id, PlanChange.value_key)
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
+
+def count(database: Database, model: Any) -> int:
+    with database.transaction() as session:
+        return session.scalar(select(func.count()).select_from(model)) or 0
+
+
+def unanalyzed(database: Database) -> list[int]:
+    with database.transaction() as session:
+        return unanalyzed_scene_ids(session)
+
+
+def until_killed(database_url: str, statement: int, sees: Mapping[int, Any]) -> None:
+    """Analyse in this process, a child, and kill it at the so-manieth statement.
+
+    Every finished scene is stored at once.
+    """
+
+    def die() -> BaseException:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("still alive")
+
+    analysis_run.SAVE_AFTER_SECONDS = 0
+    database = FaultyStatements(die, statement).watch(Database(database_url))
+    run(
+        database,
+        Reader(sees),
+        run_id="killed",
+        stash=LiveTags(StashTag(id=7, name="Newer")),
+        detect_performers=True,
+    )

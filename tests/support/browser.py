@@ -1,0 +1,147 @@
+"""Prefect's UI in a real browser: headless Chromium, which reaches loopback only."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+)
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.remote.webelement import WebElement
+
+T = TypeVar("T")
+
+PROGRAMS = ("chromium", "chromedriver")
+SCREENSHOTS = Path(__file__).parents[1] / "output" / "browser"
+_WAIT_SECONDS = 120
+# A page that was told of the end of a run asks no more, though more may have come.
+_RELOAD_SECONDS = 8
+_OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1400,1000",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+)
+# What a page that is being drawn anew answers; the next look succeeds.
+_NOT_YET = (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+)
+
+
+class Browser:
+    """A browser window on Prefect's UI."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self._driver = driver
+
+    def open(self, url: str) -> None:
+        """Go to a page."""
+        self._driver.get(url)
+
+    @property
+    def url(self) -> str:
+        """Where the window is."""
+        return str(self._driver.current_url)
+
+    @property
+    def text(self) -> str:
+        """What can be read on the page."""
+        return str(self._driver.find_element("tag name", "body").text)
+
+    def find(self, xpath: str) -> WebElement:
+        """Return an element as soon as it is there."""
+        return self._soon(lambda: self._driver.find_element("xpath", xpath), xpath)
+
+    def click(self, xpath: str) -> None:
+        """Click an element as soon as that is possible."""
+
+        def click() -> bool:
+            self._driver.find_element("xpath", xpath).click()
+            return True
+
+        self._soon(click, xpath)
+
+    def choose(self, label: str) -> None:
+        """Click the item of an open menu that begins so."""
+        self.click(f"//*[@role='menuitem'][starts-with(normalize-space(), '{label}')]")
+
+    def press(self, label: str) -> None:
+        """Click the button or link of this label."""
+        self.click(f"//*[self::button or self::a][normalize-space()='{label}']")
+
+    def see(self, line: str) -> None:
+        """Wait until a line of the page is this."""
+        self._soon(lambda: line in self.text.splitlines(), line, reload=True)
+
+    def read(self, words: str) -> None:
+        """Wait until the words are anywhere on the page."""
+        self._soon(lambda: words in self.text, words, reload=True)
+
+    def screenshot(self, name: str) -> None:
+        """Keep a picture of the window in the output of the tests."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        assert self._driver.save_screenshot(SCREENSHOTS / f"{name}.png")
+
+    def _soon(
+        self, look: Callable[[], T | None], what: str, *, reload: bool = False
+    ) -> T:
+        started = reloaded = time.monotonic()
+        while True:
+            try:
+                if found := look():
+                    return found
+            except _NOT_YET:
+                pass
+            now = time.monotonic()
+            if now > started + _WAIT_SECONDS:
+                self.screenshot("failure")
+                raise AssertionError(f"No {what!r} on {self.url}:\n{self.text}")
+            if reload and now > reloaded + _RELOAD_SECONDS:
+                self._driver.refresh()
+                reloaded = now
+            time.sleep(0.1)
+
+
+@contextmanager
+def open_browser(profile: Path) -> Iterator[Browser]:
+    """Run a browser with an empty profile of its own.
+
+    Without the program the tests are left out, but never in CI.
+    """
+    browser, driver_program = (shutil.which(name) for name in PROGRAMS)
+    if browser is None or driver_program is None:
+        missing = f"{' or '.join(PROGRAMS)} is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(f"{missing}, and nothing is left out in CI")
+        pytest.skip(missing)
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for option in (*_OPTIONS, f"--user-data-dir={profile}"):
+        options.add_argument(option)
+    # By its path: selenium would look for a driver to download.
+    service = Service(driver_program)
+    driver = webdriver.Chrome(options=options, service=service)
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()

@@ -1,0 +1,264 @@
+"""Runs of deployments on a process worker or on `serve`, as users have them."""
+
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+from dotenv import set_key
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun, Log
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.states import AwaitingRetry, Cancelling
+from sqlalchemy import select, text
+
+from stashhog_core.db.models import JobReport, StashJob
+from stashhog_core.db.session import Database
+from stashhog_core.settings import PREFIX
+from stashhog_core.stash.client import StashClient
+
+ROOT = Path(__file__).parents[2]
+JOBS = (
+    "analysis",
+    "directory_scan",
+    "process_new_scenes",
+    "stash_generate",
+    "stash_scan",
+)
+SERVE = """
+import importlib
+import sys
+from prefect import serve
+name, *jobs = sys.argv[1:]
+served = [
+    getattr(importlib.import_module(f"flows.{job}"), job).to_deployment(name=name)
+    for job in jobs
+]
+serve(*served, query_seconds=1, print_starting_message=False)
+"""
+
+
+@dataclass
+class Runner:
+    """What runs the deployments of one name: a program that tests may stop and kill.
+
+    Args:
+        name: Of its deployments, and of its work pool.
+        kind: worker or serve.
+        client: Asks the Prefect API.
+        folder: Where it runs; its `.env` has the settings of the test.
+    """
+
+    name: str
+    kind: str
+    client: SyncPrefectClient
+    folder: Path
+    process: "subprocess.Popen[bytes]" = field(init=False)
+
+    @contextmanager
+    def running(self) -> Iterator["Runner"]:
+        """Have it run meanwhile."""
+        self.folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-c", SERVE, self.name, *JOBS]
+        if self.kind == "worker":
+            self._deploy()
+            command = [sys.executable, "-m", "prefect", "worker", "start"]
+            command += ["--pool", self.name, "--type", "process"]
+        with (self.folder / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                command,
+                env=self._environment(),
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            wait_until(self._is_ready, f"the {self.kind}: {self.folder / 'log'}")
+            yield self
+        finally:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def _deploy(self) -> None:
+        """Register the flows for a process worker, as prefect.yaml does."""
+        with suppress(ObjectAlreadyExists):
+            pool = WorkPoolCreate(name=self.name, type="process")
+            self.client.create_work_pool(pool)
+        folder = "prefect.deployments.steps.set_working_directory"
+        for job in JOBS:
+            flow = getattr(importlib.import_module(f"flows.{job}"), job)
+            self.client.create_deployment(
+                flow_id=self.client.create_flow(flow),
+                name=self.name,
+                entrypoint=f"flows.{job}.{job}",
+                work_pool_name=self.name,
+                pull_steps=[{folder: {"directory": str(self.folder)}}],
+                parameter_openapi_schema=flow.parameters.model_dump(),
+                enforce_parameter_schema=True,
+            )
+
+    def _environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
+        return kept | {
+            "PREFECT_API_URL": str(self.client.api_url),
+            "PREFECT_HOME": str(self.folder / "prefect"),
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.2",
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "stashhog_core",
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def _is_ready(self) -> bool:
+        if self.kind == "worker":
+            return bool(self.client.read_workers_for_work_pool(self.name))
+        found = [f for f in self.client.read_deployments() if f.name == self.name]
+        return len(found) == len(JOBS)
+
+    # --- settings --------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Have its next runs use the settings of this test's environment."""
+        path = self.folder / ".env"
+        path.unlink(missing_ok=True)
+        path.touch()
+        for name, value in os.environ.items():
+            if name.startswith(PREFIX):
+                set_key(path, name, value)
+
+    # --- runs ------------------------------------------------------------------------
+
+    def start(self, job: str, **parameters: Any) -> FlowRun:
+        """Ask for a run."""
+        deployment = self.client.read_deployment_by_name(f"{job}/{self.name}")
+        return self.client.create_flow_run_from_deployment(
+            deployment.id, parameters=parameters
+        )
+
+    def cancel(self, run: FlowRun) -> None:
+        """Cancel as Prefect's UI does."""
+        self.client.set_flow_run_state(run.id, Cancelling())
+
+    def retry(self, run: FlowRun) -> None:
+        """Retry as Prefect's UI does."""
+        self.client.set_flow_run_state(run.id, AwaitingRetry())
+
+    def state(self, run: FlowRun) -> str:
+        """Return the name of the run's state."""
+        state = self.client.read_flow_run(run.id).state
+        return state.name if state and state.name else ""
+
+    def wait_for(self, run: FlowRun, *names: str) -> float:
+        """Return after how many seconds the run is in one of these states."""
+        started = time.monotonic()
+        with self.explaining(run):
+            wait_until(lambda: self.state(run) in names, f"{names} of {run.name}", 120)
+        return time.monotonic() - started
+
+    def wait_for_process(self, run: FlowRun) -> None:
+        """Return as soon as the run has a process; that starts up for seconds yet."""
+        with self.explaining(run):
+            wait_until(lambda: processes_of(run), f"a process of {run.name}")
+
+    @contextmanager
+    def explaining(self, run: FlowRun) -> Iterator[None]:
+        """Have a wait that was in vain tell what became of the run."""
+        try:
+            yield
+        except AssertionError as error:
+            told = [
+                *self.client.read_flow_run_states(run.id),
+                *self._logs(run)[-40:],
+            ]
+            told.sort(key=attrgetter("timestamp"))
+            lines = (
+                f"{said.timestamp:%T} {said.name}: {said.message}" for said in told
+            )
+            error.add_note("\n".join((f"What became of {run.name}:", *lines)))
+            raise
+
+    def _logs(self, run: FlowRun) -> list[Log]:
+        which = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
+        return self.client.read_logs(which, limit=200)
+
+    def warnings(self, run: FlowRun) -> list[str]:
+        """Return the warnings of the run that stand in Prefect."""
+        return [g.message for g in self._logs(run) if g.level >= logging.WARNING]
+
+    def kill(self, run: FlowRun) -> None:
+        """Kill the run's process without a word."""
+        for process in processes_of(run):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+
+
+def processes_of(run: FlowRun) -> list[psutil.Process]:
+    """Return the processes that run a flow run now, the outermost first."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run.id):
+                found.append(process)
+    return found
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 90) -> None:
+    """Return when the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come about"
+        time.sleep(0.1)
+
+
+# --- what there is to see ------------------------------------------------------------
+
+
+def locks(database: Database) -> list[str]:
+    """Return who holds advisory locks in the database."""
+    query = text(
+        "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+        "WHERE l.locktype = 'advisory' AND l.database = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with database.transaction() as session:
+        return list(session.scalars(query))
+
+
+def stash_jobs(stash: StashClient) -> list[tuple[str, str]]:
+    """Return what each of Stash's jobs was for and what became of it, in order."""
+    jobs = (stash.find_job(number) for number in range(1, 10))
+    return [(job.description.rstrip("."), job.status) for job in jobs if job]
+
+
+def job_rows(database: Database, run: FlowRun) -> list[tuple[str, str]]:
+    """Return kind and state of the Stash jobs that a run answers for."""
+    with database.transaction() as session:
+        query = select(StashJob.kind, StashJob.state)
+        query = query.where(StashJob.run_id == str(run.id)).order_by(StashJob.id)
+        return [(kind, state) for kind, state in session.execute(query)]
+
+
+def report_of(database: Database, run_id: UUID) -> JobReport | None:
+    """Return what is kept of a run."""
+    with database.transaction() as session:
+        return session.get(JobReport, str(run_id))

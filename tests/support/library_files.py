@@ -1,0 +1,121 @@
+"""A folder to scan, and the settings that allow it."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from stashhog_core.db.models import LibraryFile
+from stashhog_core.db.session import Database
+from stashhog_core.file_index.file_systems import MountedFileSystems
+from stashhog_core.file_index.job import scan_directory
+from stashhog_core.file_index.shards import (
+    Listed,
+    ListPart,
+    Looked,
+    LookPart,
+    list_part,
+    look_part,
+)
+from stashhog_core.params import DirectoryScanParams
+from stashhog_core.progress import Progress
+from stashhog_core.results import DirectoryScanResult
+from stashhog_core.settings import LibrarySettings, Settings
+from tests.support.sample_video import write_video
+
+
+class InThreads:
+    """Runs the parts of a scan in threads of the test, without Prefect."""
+
+    def __init__(self, library: "Library", params: DirectoryScanParams) -> None:
+        self._job = (library.settings, library.database, params)
+        self.parts = params.shards
+        self.workers = 1
+        self.broken: set[tuple[str, int]] = library.broken_parts
+
+    def list(self, parts: Sequence[ListPart]) -> Iterator[Listed | Exception]:
+        return self._run("list", list_part, parts)
+
+    def look(self, parts: Sequence[LookPart]) -> Iterator[Looked | Exception]:
+        return self._run("look", look_part, parts)
+
+    def _run(self, what: str, work: Any, parts: Sequence[Any]) -> Iterator[Any]:
+        def one(part: Any) -> Any:
+            if (what, part.number) in self.broken:
+                return OSError("the machine is gone")
+            return work(*self._job, part, Progress())
+
+        with ThreadPoolExecutor(self.parts) as pool:
+            yield from pool.map(one, parts)
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """File systems as a test wants them: identities by the place of their mount."""
+
+    at: Mapping[str, str]
+
+    def holding(self, path: str) -> str:
+        places = [p for p in self.at if Path(path).is_relative_to(p)]
+        return self.at[max(places, key=len)]
+
+
+@dataclass
+class Library:
+    """A folder with videos and the index of it."""
+
+    folder: Path
+    home: Path
+    database: Database
+    clips: Path
+    broken_parts: set[tuple[str, int]] = field(default_factory=set)
+    mounted: Mapping[str, str] | None = None
+    """Place below the folder → identity; None: what is really mounted."""
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(
+            home=self.home, library=LibrarySettings(allowed_scan_roots=(self.folder,))
+        )
+
+    def video(self, name: str, seed: int = 0) -> Path:
+        """Put a clip there; each seed is another content."""
+        clip = self.clips / f"{seed}.mp4"
+        if not clip.exists():
+            write_video(clip, seconds=1, width=160, height=120, seed=seed)
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(clip, path)
+        return path
+
+    def scan(
+        self, progress: Progress | None = None, **params: Any
+    ) -> DirectoryScanResult:
+        """Scan the folder, or the `path` given."""
+        params = {"path": str(self.folder), "workers": 1, **params}
+        asked = DirectoryScanParams.model_validate(params)
+        return scan_directory(
+            self.settings,
+            self.database,
+            asked,
+            progress or Progress(),
+            nullcontext(InThreads(self, asked)) if asked.shards > 1 else None,
+            MountedFileSystems if self.mounted is None else self._assumed,
+        )
+
+    def _assumed(self) -> Assumed:
+        assert self.mounted is not None
+        at = {str(self.folder / place): name for place, name in self.mounted.items()}
+        return Assumed({"/": "uuid:system", **at})
+
+    def rows(self) -> dict[str, LibraryFile]:
+        """Return the index by path below the folder."""
+        prefix = f"{self.folder}/"
+        with self.database.transaction() as session:
+            files = session.scalars(select(LibraryFile)).all()
+        return {file.path.removeprefix(prefix): file for file in files}

@@ -1,0 +1,117 @@
+"""Tasks for the tests of the runners; in a module that other processes can import."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from stashhog_core.errors import ItemError, JobCancelled
+from tasks._progress import workflow_progress
+from tasks._runners import mapped
+from tasks._runtime import open_job
+
+
+@task(cache_policy=NO_CACHE)
+def halve(number: int) -> tuple[int, int]:
+    """Return half of an even number, and in which process that was done."""
+    if number % 2:
+        raise ItemError("It is odd", where=str(number))
+    return number // 2, os.getpid()
+
+
+@flow
+def halve_all(numbers: list[int], parallel: int = 2) -> list[object]:
+    with mapped(halve, [{"number": n} for n in numbers], parallel) as outcomes:
+        return list(outcomes)
+
+
+@task(cache_policy=NO_CACHE)
+def halve_or_die(number: int, deadly: int, folder: str, *, always: bool) -> int:
+    """Return half of a number; `deadly` kills the process, the first time or always."""
+    died = Path(folder) / "died"
+    if number == deadly and (always or not died.exists()):
+        died.touch()
+        # As the kernel does where memory is out.
+        os.kill(os.getpid(), signal.SIGKILL)
+    (Path(folder) / f"halved-{number}").touch()
+    return number // 2
+
+
+@flow
+def halve_and_die(
+    numbers: list[int], deadly: int, folder: str, *, always: bool
+) -> list[object]:
+    """Return the outcomes, wrapped: a flow that returns exceptions has failed."""
+    calls = [
+        {"number": n, "deadly": deadly, "folder": folder, "always": always}
+        for n in numbers
+    ]
+    with mapped(halve_or_die, calls, 3) as outcomes:
+        return [repr(o) if isinstance(o, Exception) else o for o in outcomes]
+
+
+@task(cache_policy=NO_CACHE)
+def count_together(folder: str, number: int) -> int:
+    """Return how many calls were under way at most while this one was."""
+    mine = Path(folder) / str(number)
+    mine.touch()
+    most = 0
+    for _ in range(20):
+        most = max(most, len(list(Path(folder).iterdir())))
+        time.sleep(0.01)
+    mine.unlink()
+    return most
+
+
+@flow
+def count_all(folder: str, calls: int, parallel: int) -> list[int]:
+    each = [{"folder": folder, "number": number} for number in range(calls)]
+    with mapped(count_together, each, parallel) as outcomes:
+        return list(outcomes)
+
+
+@task(cache_policy=NO_CACHE)
+def work_until_told(folder: str, number: int) -> None:
+    """Work until a stop is asked for; leave a file for the start and one for it."""
+    with open_job("work") as job:
+        (Path(folder) / f"started-{number}").touch()
+        try:
+            while True:
+                job.progress.checkpoint()
+                time.sleep(0.05)
+        except JobCancelled:
+            (Path(folder) / f"stopped-{number}").touch()
+            raise
+
+
+class Interrupted(BaseException):
+    """As Prefect's TerminationSignal: no Exception."""
+
+
+@flow
+def work_and_be_interrupted(folder: str, *, forever: bool = False) -> None:
+    """Map three calls, two at a time, and be interrupted once two have started."""
+    with workflow_progress("work-progress"):
+        calls = [{"folder": folder, "number": number} for number in range(3)]
+        with mapped(work_until_told, calls, 2) as outcomes:
+            if forever:
+                next(outcomes)
+            wait_for(folder, "started-*", 2)
+            raise Interrupted
+
+
+def wait_for(folder: str, pattern: str, count: int, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while len(list(Path(folder).glob(pattern))) < count:
+        assert time.monotonic() < deadline, (pattern, list(Path(folder).iterdir()))
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    from tests.support.mapped_tasks import work_and_be_interrupted as run
+
+    run(sys.argv[1], forever=True)

@@ -1,0 +1,187 @@
+"""A real qBittorrent on loopback, with torrents whose data already lies there."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import qbittorrentapi
+import torf
+
+from tests.support.ports import free_port
+
+PROGRAM = os.environ.get("STASHHOG_TEST_QBITTORRENT", "qbittorrent-nox")
+USERNAME = "admin"
+PASSWORD = "adminadmin"
+"""What 4.x starts with, stored below as the hash that newer versions need."""
+
+_PASSWORD_HASH = (
+    "@ByteArray(ARQ77eY1NUZaQsuDHbIMCA==:0WMRkYTUWVT9wVvdDtHAjU9b3b7uB8NR1Gur2hmQCv"
+    "CDpm39Q+PsJRJPaCU51dEiz+dTzh8qbPsL8WkFljQYFQ==)"
+)
+_CONFIG = r"""[LegalNotice]
+Accepted=true
+
+[Preferences]
+Bittorrent\DHT=false
+Bittorrent\LSD=false
+Bittorrent\PeX=false
+WebUI\Address=127.0.0.1
+WebUI\Port={port}
+WebUI\Username={username}
+WebUI\Password_PBKDF2="{password}"
+WebUI\MaxAuthenticationFailCount=3
+"""
+_START_SECONDS = 30.0
+_CHECK_SECONDS = 60.0
+
+
+class QBittorrentServer:
+    """A running server, and how to give it finished torrents."""
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
+        self.url = url
+        self.process = process
+        self.client = qbittorrentapi.Client(
+            host=url,
+            username=USERNAME,
+            password=PASSWORD,
+            REQUESTS_ARGS={"timeout": 10},
+            FORCE_SCHEME_FROM_HOST=True,
+        )
+
+    def seed(
+        self,
+        content: Path,
+        *,
+        category: str = "stash",
+        name: str | None = None,
+        layout: str | None = None,
+        links: Mapping[str, str] | None = None,
+    ) -> str:
+        """Add a torrent of a file or folder that is there; return its hash.
+
+        Args:
+            content: What it is made of.
+            category: Its category.
+            name: Its name; None: that of the content.
+            layout: How qBittorrent lays it out; `NoSubfolder`: a folder's files lie in
+                the save path, which is the folder then.
+            links: Names below the folder that the torrent makes symbolic links, and
+                the names that they lead to.
+        """
+        torrent = torf.Torrent(path=content, private=True)
+        if name is not None:
+            torrent.name = name
+        torrent.generate()
+        for link, target in (links or {}).items():
+            torrent.metainfo["info"]["files"].append(
+                {
+                    "attr": "l",
+                    "length": 0,
+                    "path": link.split("/"),
+                    "symlink path": target.split("/"),
+                }
+            )
+        made = torrent.dump(validate=False)
+        self.client.torrents_add(
+            torrent_files=made,
+            save_path=str(content if layout == "NoSubfolder" else content.parent),
+            category=category,
+            content_layout=layout,
+            use_auto_torrent_management=False,
+        )
+        # Read back, since one that was made compares links with their targets.
+        return str(torf.Torrent.read_stream(made, validate=False).infohash)
+
+    def wait_for(self, info_hash: str, *states: str) -> None:
+        """Wait until a torrent is in one of these states."""
+        deadline = time.monotonic() + _CHECK_SECONDS
+        state = None
+        while time.monotonic() < deadline:
+            found = self.client.torrents_info(torrent_hashes=info_hash)
+            state = found[0].state if found else None
+            if state in states:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"torrent {info_hash} is {state}, not one of {states}")
+
+    def tags(self, info_hash: str) -> set[str]:
+        """Return the tags of a torrent."""
+        text = self.client.torrents_info(torrent_hashes=info_hash)[0].tags
+        return {tag.strip() for tag in text.split(",")} - {""}
+
+    def category(self, info_hash: str) -> str:
+        """Return the category of a torrent."""
+        return str(self.client.torrents_info(torrent_hashes=info_hash)[0].category)
+
+    def hashes(self) -> set[str]:
+        """Return the hashes of all torrents."""
+        return {str(torrent.hash) for torrent in self.client.torrents_info()}
+
+    def wait_until_gone(self, path: Path) -> None:
+        """Wait until files are deleted; the server does it after its answer."""
+        deadline = time.monotonic() + _CHECK_SECONDS
+        while path.exists():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{path} is still there")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """Let the server die without a word."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def running_qbittorrent(profile: Path) -> Iterator[QBittorrentServer]:
+    """Start a server with its own profile folder; stop it in the end.
+
+    Without the program the test is left out, but never in CI.
+    """
+    if shutil.which(PROGRAM) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{PROGRAM} is not installed, and nothing is left out in CI")
+        pytest.skip(f"{PROGRAM} is not installed")
+    port = free_port()
+    config = profile / "qBittorrent" / "config" / "qBittorrent.conf"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(
+        _CONFIG.format(port=port, username=USERNAME, password=_PASSWORD_HASH)
+    )
+    process = subprocess.Popen(
+        [PROGRAM, f"--profile={profile}", f"--webui-port={port}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "HOME": str(profile)},
+    )
+    server = QBittorrentServer(f"http://127.0.0.1:{port}", process)
+    try:
+        _wait_until_up(server)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _wait_until_up(server: QBittorrentServer) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            server.client.auth_log_in()
+        except qbittorrentapi.LoginFailed:
+            raise
+        except qbittorrentapi.APIConnectionError:
+            if time.monotonic() > deadline or server.process.poll() is not None:
+                raise
+            time.sleep(0.1)
+        else:
+            return

@@ -1,0 +1,50 @@
+"""Detector `details`: markup goes, the author's words stay."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stashhog_core.detection.details import clean, propose
+from stashhog_core.detection.scenes import SceneFacts
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("plain", "plain"),
+        ("<p>One</p><p>Two</p>", "One\n\nTwo"),
+        ("One<br/>Two<BR>Three", "One\nTwo\nThree"),
+        ("Tom &amp;amp; Jerry", "Tom & Jerry"),
+        ("&lt;b&gt;bold&lt;/b&gt; move", "bold move"),
+        ("a&nbsp;&nbsp;b", "a b"),
+        ("  many   spaces \t here ", "many spaces here"),
+        ("one\r\n\r\n\r\n\r\ntwo", "one\n\ntwo"),
+        ("I <3 you, a < b > c", "I <3 you, a < b > c"),
+        ("<script>alert(1)</script>text<!-- note -->", "text"),
+        ('<a href="https://x">link</a>', "link"),
+        ("<Jade> is no markup", "<Jade> is no markup"),
+        ("", ""),
+    ],
+)
+def test_cleaning(text: str, cleaned: str) -> None:
+    """Only what is surely markup is removed."""
+    assert clean(text) == cleaned
+
+
+@given(st.text("<>/&;abpr lt#39\n\u200b\xa0", max_size=80))
+def test_cleaning_twice_changes_nothing_more(text: str) -> None:
+    """A cleaned text is never proposed again."""
+    assert clean(clean(text)) == clean(text)
+
+
+def test_proposal_holds_both_texts() -> None:
+    """The base is the text as it is, for the three-way comparison."""
+    (proposal,) = propose(SceneFacts(id=1, details="a &amp; b"))
+
+    assert (proposal.base, proposal.proposed) == ("a &amp; b", "a & b")
+
+
+@pytest.mark.parametrize("details", ["", "clean already"])
+def test_nothing_to_clean_proposes_nothing(details: str) -> None:
+    """Empty and clean details are left alone."""
+    assert propose(SceneFacts(id=1, details=details)) == []

@@ -1,0 +1,177 @@
+"""Finding known names: whole words, the longest first, nothing ambiguous."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stashhog_core.detection.name_finder import (
+    KnownName,
+    NameFinder,
+    fold_words,
+    stands_alone,
+)
+
+
+def performer(id_: int, name: str, alias: str | None = None) -> KnownName:
+    return KnownName("performers", id_, name, alias or name)
+
+
+def studio(id_: int, name: str) -> KnownName:
+    return KnownName("studio", id_, name, name)
+
+
+def tag(id_: int, name: str) -> KnownName:
+    return KnownName("tags", id_, name, name)
+
+
+def found(finder: NameFinder, text: str) -> list[tuple[str, str]]:
+    """Return (main name, the characters of the text) of each match."""
+    return [(m.known.name, text[m.start : m.end]) for m in finder.find(text)]
+
+
+def test_longest_name_hides_those_inside_it() -> None:
+    """Jade Kush is not Jade; another Jade in the same text still is."""
+    finder = NameFinder([performer(1, "Jade Kush"), performer(2, "Jade")])
+
+    assert found(finder, "Jade Kush meets Jade") == [
+        ("Jade Kush", "Jade Kush"),
+        ("Jade", "Jade"),
+    ]
+
+
+def test_longest_name_hides_other_kinds_too() -> None:
+    """A tag inside a studio's name is part of that name."""
+    finder = NameFinder([studio(1, "Outdoor Films"), tag(1, "Outdoor")])
+
+    assert found(finder, "outdoor films") == [("Outdoor Films", "outdoor films")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Jade Kush",
+        "jade.kush",
+        "JADE_KUSH",
+        "Jade-Kush",
+        "(jade  kush)",
+        "Jadé Kush",
+        "JadeKush",
+        "#jadekush",
+    ],
+)
+def test_separators_case_accents_and_lost_spaces_do_not_matter(text: str) -> None:
+    """All usual ways of writing a name in a path are found."""
+    finder = NameFinder([performer(1, "Jade Kush")])
+
+    assert [name for name, _ in found(finder, text)] == ["Jade Kush"]
+
+
+@pytest.mark.parametrize("text", ["Jadekusher", "Jade Kushner", "xjade kush", "Jade"])
+def test_parts_of_words_are_no_names(text: str) -> None:
+    """A name ends where a word ends."""
+    finder = NameFinder([performer(1, "Jade Kush")])
+
+    assert finder.find(text) == []
+
+
+def test_span_points_into_the_original_text() -> None:
+    """Evidence shows the characters as they stand, letters that fold to more too."""
+    text = "/data/ﬁlms/Straße_mit_JADE.kush.mp4"
+    finder = NameFinder([performer(1, "Jade Kush"), tag(2, "Strasse")])
+
+    assert found(finder, text) == [("Strasse", "Straße"), ("Jade Kush", "JADE.kush")]
+
+
+def test_alias_finds_the_main_name() -> None:
+    """The match says which alias was found."""
+    finder = NameFinder([performer(1, "Jade Kush", "J. Kush")])
+
+    (match,) = finder.find("with J Kush")
+
+    assert (match.known.name, match.known.is_alias) == ("Jade Kush", True)
+
+
+def test_ambiguous_name_is_not_reported() -> None:
+    """Two performers called the same: nobody is guessed, but the words are taken."""
+    finder = NameFinder(
+        [performer(1, "Anna Bell"), performer(2, "Anna Bell"), performer(3, "Anna")]
+    )
+
+    assert finder.find("Anna Bell") == []
+
+
+def test_main_name_goes_before_an_alias() -> None:
+    """Somebody's alias does not make another one's name ambiguous."""
+    finder = NameFinder(
+        [performer(1, "Someone", "Anna Bell"), performer(2, "Anna Bell")]
+    )
+
+    assert [m.known.id for m in finder.find("Anna Bell")] == [2]
+
+
+def test_one_name_may_mean_things_of_several_kinds() -> None:
+    """A studio and a tag of one name are both found."""
+    finder = NameFinder([studio(1, "Blonde"), tag(2, "Blonde")])
+
+    assert [m.known.kind for m in finder.find("Blonde")] == ["studio", "tags"]
+
+
+def test_lookup_is_exact() -> None:
+    """Looking up takes the whole name, of the kind asked for."""
+    finder = NameFinder([tag(1, "Big Tree"), studio(2, "Tree")])
+
+    assert finder.lookup("big-tree", "tags") == tag(1, "Big Tree")
+    assert finder.lookup("tree", "tags") is None
+
+
+def test_no_names_find_nothing() -> None:
+    """A Stash without performers, tags and studios is no error."""
+    finder = NameFinder([])
+
+    assert finder.find("anything") == []
+    assert finder.lookup("anything", "tags") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "alone"),
+    [
+        ("Vixen - Summer Day", True),
+        ("[Vixen] Summer Day", True),
+        ("Day, Vixen & Night", True),
+        ("A VIXEN PRODUCTION", False),
+        ("Starring Vixen", True),
+        ("Vixen Temple Tour", False),
+        ("my-vixen", False),
+        ("vixen.21.05.03.summer.day", True),
+        ("vixen.2021-05-03 summer", True),
+        ("vixen.21.05.summer", False),
+        ("Scene\nVixen\nNight", True),
+    ],
+)
+def test_standing_alone(text: str, alone: bool) -> None:
+    """Separators, and the words that surround names on cards, leave a name alone."""
+    (match,) = NameFinder([studio(1, "Vixen")]).find(text)
+
+    assert stands_alone(text, match) is alone
+
+
+words = st.text("abcdeé ß", min_size=1, max_size=12)
+
+
+@given(names=st.lists(words, max_size=8), text=st.text("abcdeé ß-_", max_size=60))
+def test_matches_are_whole_words_of_the_text_and_do_not_overlap(
+    names: list[str], text: str
+) -> None:
+    """Whatever the names, a match is one of them, and no two share a letter."""
+    finder = NameFinder([tag(number, name) for number, name in enumerate(names)])
+
+    matches = finder.find(text)
+
+    for match in matches:
+        in_text = fold_words(text[match.start : match.end])
+        name = fold_words(match.known.alias)
+        assert in_text == name or in_text == ["".join(name)]
+    spans = [(m.start, m.end) for m in matches]
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))

@@ -1,0 +1,187 @@
+"""Detector `title_cards`: names on cards and in the file's name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stashhog_core.detection.name_finder import KnownName, NameFinder
+from stashhog_core.detection.ocr import (
+    TextLine,
+    in_reading_order,
+    text_reader,
+)
+from stashhog_core.detection.reader import Knowledge
+from stashhog_core.detection.scenes import FileFacts, SceneFacts
+from stashhog_core.detection.title_cards import TitleCards
+from stashhog_core.errors import ConfigurationError, ItemError
+from stashhog_core.paths import PathMap
+from stashhog_core.plans.proposals import Proposal, best_of
+from tests.support.title_card_video import write_cards
+
+FINDER = NameFinder(
+    [
+        KnownName("performers", 1, "Jade Kush", "Jade Kush"),
+        KnownName("performers", 2, "Summer", "Summer"),
+        KnownName("performers", 3, "Mia Storm", "Stormy Mia"),
+        KnownName("studio", 1, "Golden Hour Films", "Golden Hour Films"),
+        KnownName("tags", 1, "Outdoor", "Outdoor"),
+        KnownName("tags", 2, "Beach", "Beach"),
+    ]
+)
+KNOWLEDGE = Knowledge(FINDER, lambda name: None, create_missing_tags=True)
+
+
+def scene(path: str, **facts: Any) -> SceneFacts:
+    file = FileFacts(path, 60, 640, 360, 25, "h264", "aac", None)
+    return SceneFacts(id=1, file=file, **facts)
+
+
+def unread(pictures: object) -> list[list[TextLine]]:
+    raise AssertionError("nothing was to be read")
+
+
+def seen(*lines: tuple[float, str, float], path: str = "/data/1.mp4") -> list[Proposal]:
+    """Return the proposals for cards with lines of (second, text, score)."""
+    output = {
+        "lines": [
+            {"second": s, "text": text, "score": score} for s, text, score in lines
+        ]
+    }
+    reader = TitleCards(unread, PathMap({}))
+    return best_of(reader.propose(scene(path), output, KNOWLEDGE))
+
+
+def test_card_names_studio_performer_and_tags() -> None:
+    """All that a card says is proposed, each with its second, text and score."""
+    proposals = seen(
+        (1.0, "GOLDEN HOUR FILMS", 0.99),
+        (1.0, "presents", 0.99),
+        (4.0, "Starring Jade Kush", 0.97),
+        (4.0, "Outdoor, Beach", 0.9),
+    )
+
+    assert [(p.field, p.proposed["name"], p.confidence) for p in proposals] == [
+        ("studio", "Golden Hour Films", 0.99),
+        ("performers", "Jade Kush", 0.97),
+        ("tags", "Outdoor", 0.9),
+        ("tags", "Beach", 0.9),
+    ]
+    assert proposals[1].evidence == {
+        "rule": "name on a title card",
+        "second": 4.0,
+        "text": "Starring Jade Kush",
+        "score": 0.97,
+    }
+
+
+def test_name_may_run_over_two_lines() -> None:
+    """The worse of the two lines says how sure the name is."""
+    (proposal,) = seen((1.0, "JADE", 0.99), (1.0, "KUSH", 0.8))
+
+    assert (proposal.proposed["name"], proposal.confidence) == ("Jade Kush", 0.8)
+    assert proposal.evidence["text"] == "JADE / KUSH"
+
+
+def test_lines_of_different_cards_are_not_joined() -> None:
+    """A word of one card and a word of the next are no name."""
+    assert seen((1.0, "JADE", 0.99), (2.0, "KUSH", 0.99)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Starring Summer", ["Summer"]),
+        ("A Summer to remember", []),
+        ("GoldenHourFilms", ["Golden Hour Films"]),
+        ("stormy mia", ["Mia Storm"]),
+    ],
+)
+def test_single_words_need_room_on_a_card(text: str, names: list[str]) -> None:
+    """On a card even an everyday word is a name, if it stands alone."""
+    assert [p.proposed["name"] for p in seen((1.0, text, 0.95))] == names
+
+
+def test_tag_among_other_words_is_less_sure() -> None:
+    """It may be part of a sentence."""
+    (proposal,) = seen((1.0, "Fun at the beach today", 0.95))
+
+    assert proposal.confidence == pytest.approx(0.76)
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/data/Golden Hour Films - Jade Kush.mp4", ["Golden Hour Films", "Jade Kush"]),
+        ("/data/stormy mia outdoor.mp4", []),
+        ("/data/Jade Kush/1.mp4", []),
+    ],
+)
+def test_file_name_is_one_more_card(path: str, names: list[str]) -> None:
+    """Full main names count in it; aliases, tags and folders are `names`' business."""
+    assert [p.proposed["name"] for p in seen(path=path)] == names
+
+
+def test_missing_file_says_which_mapping_is_missing(tmp_path: Path) -> None:
+    """The user reads what to set, and where the file was looked for."""
+    nowhere = TitleCards(unread, PathMap({}))
+    mapped = TitleCards(unread, PathMap({"/data": str(tmp_path)}))
+
+    with pytest.raises(ItemError, match=r'STASHHOG_STASH__PATH_MAP=\{"/data": '):
+        nowhere.look(scene("/data/1.mp4"))
+    with pytest.raises(ItemError, match=rf"no file {tmp_path}/1\.mp4, where STASHHOG"):
+        mapped.look(scene("/data/1.mp4"))
+
+
+def test_scene_without_file_is_an_item_error() -> None:
+    """Stash can hold scenes without files."""
+    with pytest.raises(ItemError, match="no file"):
+        TitleCards(unread, PathMap({})).look(SceneFacts(id=1))
+
+
+def test_reader_that_is_not_installed_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reading cards is an extra; without it the job says so before it starts."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    with pytest.raises(ConfigurationError, match=r"requirements/ocr\.txt"):
+        text_reader()
+
+
+def test_text_is_read_row_by_row() -> None:
+    """Two pieces of one row are read left to right, though one is a little higher."""
+
+    def piece(left: int, top: int, text: str) -> tuple[Any, str, float]:
+        right, bottom = left + 50, top + 20
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        return corners, text, 0.9
+
+    found = [piece(0, 60, "below"), piece(100, 8, "Kush"), piece(0, 10, "Jade")]
+
+    assert [text for _, text, _ in in_reading_order(found)] == ["Jade", "Kush", "below"]
+
+
+@pytest.mark.slow
+def test_real_cards_are_read(tmp_path: Path) -> None:
+    """From pixels to proposals: a drawn card is decoded, read and matched."""
+    cards = [
+        (1.0, []),
+        (3.0, ["Golden Hour Films", "presents"]),
+        (3.0, ["Starring", "Jade Kush", "Outdoor, Beach"]),
+    ]
+    write_cards(tmp_path / "1.mp4", cards)
+    reader = TitleCards(text_reader(), PathMap({"/data": str(tmp_path)}))
+    one = scene("/data/1.mp4")
+
+    output = reader.look(one)
+    proposals = best_of(reader.propose(one, output, KNOWLEDGE))
+
+    assert output["pictures"] == 2
+    assert {(p.proposed["name"], p.evidence["second"]) for p in proposals} == {
+        ("Golden Hour Films", 1.0),
+        ("Jade Kush", 4.0),
+        ("Outdoor", 4.0),
+        ("Beach", 4.0),
+    }
+    assert all(p.confidence >= 0.9 for p in proposals)

@@ -1,0 +1,238 @@
+"""Three-way: base, proposed and live decide what becomes of a change."""
+
+from typing import Any
+
+import pytest
+
+from stashhog_core.errors import ItemError, RefusedError
+from stashhog_core.plans.change_records import Record
+from stashhog_core.plans.effects import Found, Task, settle
+from stashhog_core.plans.live_tags import LiveTags
+from stashhog_core.plans.three_way import Change, judge
+from stashhog_core.stash.payloads import Marker, Ref, Scene, Tag
+
+
+def scene(**facts: Any) -> Scene:
+    values: dict[str, Any] = {
+        "id": 1,
+        "title": "",
+        "code": "",
+        "details": "",
+        "director": "",
+        "urls": (),
+        "date": None,
+        "rating100": None,
+        "organized": False,
+        "play_count": 0,
+        "o_counter": 0,
+        "interactive": False,
+        "last_played_at": None,
+        "resume_time": 0,
+        "play_duration": 0,
+        "interactive_speed": None,
+        "created_at": "",
+        "updated_at": "",
+        "studio": None,
+        "performers": (),
+        "tags": (),
+        "groups": (),
+        "galleries": (),
+        "stash_ids": (),
+        "captions": None,
+        "files": (),
+        "scene_markers": (),
+    }
+    return Scene(**{**values, **facts})
+
+
+def change(field: str, action: str, base: Any, proposed: Any, **more: Any) -> Change:
+    return Change(1, 1, field, action, base, proposed, **more)
+
+
+MEMBER = {"id": 5, "name": "Five"}
+HAS_FIVE = (Ref(id=5),)
+
+
+@pytest.mark.parametrize("field", ["tags", "performers"])
+@pytest.mark.parametrize(
+    ("action", "present", "verdict"),
+    [
+        ("add", False, "apply"),
+        ("add", True, "already"),
+        ("remove", True, "apply"),
+        ("remove", False, "already"),
+    ],
+)
+def test_members(field: str, action: str, present: bool, verdict: str) -> None:
+    """A member of a set is there or not; the rest of the set does not matter."""
+    live = scene(**{field: HAS_FIVE if present else (Ref(id=9),)})
+
+    ruling = judge(change(field, action, None, MEMBER), live, 5)
+
+    assert ruling.verdict == verdict
+    assert ruling.effect == {"id": 5, "present_before": present}
+
+
+@pytest.mark.parametrize(
+    ("base", "live", "verdict"),
+    [
+        (None, None, "apply"),
+        (None, 5, "already"),
+        (None, 9, "conflict"),
+        ({"id": 9, "name": "Nine"}, 9, "apply"),
+        ({"id": 9, "name": "Nine"}, None, "conflict"),
+    ],
+)
+def test_studio(base: Any, live: int | None, verdict: str) -> None:
+    """A studio that somebody set meanwhile stays."""
+    now = scene(studio=Ref(id=live) if live else None)
+
+    assert judge(change("studio", "set", base, MEMBER), now, 5).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("live", "verdict"), [("old", "apply"), ("new", "already"), ("mine", "conflict")]
+)
+def test_text(live: str, verdict: str) -> None:
+    """A text that somebody wrote meanwhile stays, and the conflict shows it."""
+    ruling = judge(change("details", "set", "old", "new"), scene(details=live), None)
+
+    assert ruling.verdict == verdict
+    assert ruling.effect == {"before": live, "after": "new"}
+
+
+@pytest.mark.parametrize(
+    ("tag_id", "seconds", "verdict"),
+    [
+        (5, 10.0, "already"),
+        (5, 10.9, "already"),
+        (5, 11.1, "apply"),
+        (6, 10.0, "apply"),
+    ],
+)
+def test_marker(tag_id: int, seconds: float, verdict: str) -> None:
+    """A marker of the same tag in the same second is the same marker."""
+    marker = Marker(
+        id=3,
+        title="Five",
+        seconds=10.0,
+        end_seconds=None,
+        created_at="",
+        primary_tag=Ref(id=5),
+        tags=(),
+        updated_at="",
+    )
+    proposed = {"title": "x", "tag": MEMBER, "seconds": seconds, "end_seconds": None}
+
+    ruling = judge(
+        change("markers", "add", None, proposed), scene(scene_markers=(marker,)), tag_id
+    )
+
+    assert ruling.verdict == verdict
+
+
+def test_change_that_nobody_proposes_is_refused() -> None:
+    """A row of an unknown kind is an error, not a silent success."""
+    with pytest.raises(ValueError, match="set tags"):
+        judge(change("tags", "set", None, MEMBER), scene(), 5)
+
+
+class Tags:
+    """Stash's tags, held in memory."""
+
+    def __init__(self, *tags: Tag, taken_meanwhile: Tag | None = None) -> None:
+        self.all = list(tags)
+        self.created: list[str] = []
+        self._taken_meanwhile = taken_meanwhile
+
+    def tags(self) -> list[Tag]:
+        return list(self.all)
+
+    def find_tag(self, name: str) -> Tag | None:
+        wanted = name.casefold()
+        return next((tag for tag in self.all if tag.name.casefold() == wanted), None)
+
+    def create_tag(self, name: str) -> Tag:
+        if self._taken_meanwhile:
+            self.all.append(self._taken_meanwhile)
+            raise RefusedError(f"tag with name '{name}' already exists")
+        tag = Tag(id=100 + len(self.all), name=name)
+        self.all.append(tag)
+        self.created.append(name)
+        return tag
+
+
+def live_tags(stash: Tags, create_missing: bool = True) -> LiveTags:
+    return LiveTags(stash, create_missing, *[lambda _: None] * 3)
+
+
+def new_tag(name: str, id_: int | None = None, **more: Any) -> Change:
+    return change("tags", "add", None, {"id": id_, "name": name}, **more)
+
+
+def test_missing_tag_is_created_once() -> None:
+    """Two changes that need one tag share it, whatever their case."""
+    stash = Tags()
+    tags = live_tags(stash)
+
+    outcomes = [settle(new_tag(name), scene(), tags) for name in ("Fresh", "fresh")]
+
+    assert stash.created == ["Fresh"]
+    assert [o.member_id for o in outcomes if isinstance(o, Task)] == [100, 100]
+
+
+def test_alias_and_merged_tag_are_found() -> None:
+    """A tag that was merged away lives on as another one's alias."""
+    tags = live_tags(Tags(Tag(id=7, name="Outside", aliases=("Outdoor",))))
+
+    outcome = settle(new_tag("outdoor", 5), scene(), tags)
+
+    assert isinstance(outcome, Task)
+    assert outcome.member_id == 7
+
+
+def test_tag_made_by_another_run_meanwhile_is_taken() -> None:
+    """That a tag already exists is no failure."""
+    stash = Tags(taken_meanwhile=Tag(id=8, name="Fresh"))
+
+    outcome = settle(new_tag("Fresh"), scene(), live_tags(stash))
+
+    assert isinstance(outcome, Task)
+    assert outcome.member_id == 8
+
+
+def test_tag_that_must_not_be_created_fails_its_change() -> None:
+    """The error says what to do; no tag is made."""
+    stash = Tags()
+
+    with pytest.raises(ItemError, match="STASHHOG_ANALYSIS__CREATE_MISSING_TAGS"):
+        settle(new_tag("Fresh"), scene(), live_tags(stash, create_missing=False))
+
+    assert stash.created == []
+
+
+def test_no_tag_is_created_for_a_scene_that_is_gone() -> None:
+    """Nothing needs the tag then."""
+    stash = Tags()
+
+    outcome = settle(new_tag("Fresh"), None, live_tags(stash))
+
+    assert isinstance(outcome, Record)
+    assert outcome.state == "skipped"
+    assert stash.created == []
+
+
+def test_own_work_is_known_again() -> None:
+    """What a killed run did, but could not record, counts as applied by us."""
+    intent = {"intended": True, "id": 5, "present_before": False}
+    tags = live_tags(Tags(Tag(id=5, name="Five")))
+
+    ours = settle(new_tag("Five", 5, intent=intent), scene(tags=HAS_FIVE), tags)
+    theirs = settle(new_tag("Five", 5), scene(tags=HAS_FIVE), tags)
+
+    assert isinstance(ours, Found)
+    assert ours.task.applied() == Record(
+        1, "applied", {"id": 5, "present_before": False}
+    )
+    assert isinstance(theirs, Record)
+    assert theirs.state == "already"

@@ -1,0 +1,131 @@
+"""Where the Prefect server of `stashhog up` listens, and which database it uses."""
+
+from pathlib import Path
+
+import pytest
+
+from stashhog.services.lifecycle import open_to_the_network
+from stashhog.services.prefect_server import (
+    api_url,
+    asyncpg_url,
+    auth_string,
+    server_database,
+)
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def clean_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the machine decides."""
+    for name in ("HOST", "PORT", "AUTH_STRING"):
+        monkeypatch.delenv(f"PREFECT_SERVER_API_{name}", raising=False)
+    monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL", raising=False)
+
+
+def test_the_server_listens_on_loopback_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without settings nobody else reaches it."""
+    assert api_url() == "http://127.0.0.1:4200/api"
+
+    monkeypatch.setenv("PREFECT_SERVER_API_PORT", "4300")
+    assert api_url() == "http://127.0.0.1:4300/api"
+    assert not open_to_the_network()
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [
+        pytest.param("0.0.0.0", "127.0.0.1", id="everywhere"),  # noqa: S104
+        pytest.param("::", "127.0.0.1", id="everywhere, IPv6 too"),
+        pytest.param("10.0.0.5", "10.0.0.5", id="one interface"),
+        pytest.param("fd00::5", "[fd00::5]", id="one interface of IPv6"),
+    ],
+)
+def test_a_server_for_other_machines_asks_for_a_password(
+    monkeypatch: pytest.MonkeyPatch, host: str, asked: str
+) -> None:
+    """Listening beyond this machine without a password is noticed."""
+    monkeypatch.setenv("PREFECT_SERVER_API_HOST", host)
+
+    assert api_url() == f"http://{asked}:4200/api"
+    assert open_to_the_network()
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:secret")
+    assert not open_to_the_network()
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
+def test_a_wrong_port_is_said(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    """One sentence names the variable and what is allowed."""
+    monkeypatch.setenv("PREFECT_SERVER_API_PORT", port)
+
+    with pytest.raises(ConfigurationError, match="a port from 1 to 65535"):
+        api_url()
+
+
+def test_prefect_variables_may_stand_in_the_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`.env` is read as for our own settings; the environment wins."""
+    (tmp_path / ".env").write_text(
+        "PREFECT_SERVER_API_PORT=4301\nPREFECT_SERVER_API_AUTH_STRING=admin:file\n"
+    )
+    assert api_url() == "http://127.0.0.1:4301/api"
+    assert auth_string() == "admin:file"
+
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:environment")
+    assert auth_string() == "admin:environment"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param("postgresql://u:p%40s@db/x", "u:p%40s@db/x", id="password"),
+        pytest.param("postgresql+psycopg://u@db:5433/x", "u@db:5433/x", id="port"),
+        pytest.param(
+            "postgresql://u@db/x?sslmode=require&connect_timeout=5",
+            "u@db/x?ssl=require",
+            id="encryption",
+        ),
+        pytest.param(
+            "postgresql://u:@/x?host=/run/pg", "u:@/x?host=%2Frun%2Fpg", id="socket"
+        ),
+    ],
+)
+def test_the_address_of_a_database_in_the_form_of_prefects_driver(
+    given: str, expected: str
+) -> None:
+    """User, password, host, socket and encryption are carried over."""
+    assert asyncpg_url(given) == f"postgresql+asyncpg://{expected}"
+
+
+def test_options_that_cannot_be_carried_over_are_said() -> None:
+    """Nothing that guards a connection is dropped silently."""
+    with pytest.raises(ConfigurationError, match="sslrootcert") as raised:
+        asyncpg_url("postgresql://u:secret@db/x?sslrootcert=/ca.pem")
+
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite+aiosqlite:////tmp/p.db", "postgresql://u:secret@db/prefect"]
+)
+def test_the_server_never_runs_on_another_database(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """An address of SQLite, or one that Prefect would not take, is refused."""
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", url)
+
+    with pytest.raises(ConfigurationError, match=r"postgresql\+asyncpg") as raised:
+        server_database(Settings())
+
+    assert "secret" not in str(raised.value)
+
+
+def test_a_database_that_prefect_names_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's own variable wins over the database beside ours."""
+    url = "postgresql+asyncpg://u:p@db/prefect"
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", url)
+
+    assert server_database(Settings()) == url

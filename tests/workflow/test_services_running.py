@@ -1,0 +1,194 @@
+"""`stashhog up` and `down`: what they start, mend and stop."""
+
+import os
+import signal
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+import pytest
+
+from stashhog_core.db.embedded import start_embedded, stop_embedded
+from tests.support.running_services import RunningServices
+from tests.support.sample_video import write_video
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+PROCESSES = ("supervisor", "server", "worker")
+SCHEDULED = "process_new_scenes/process-new-scenes"
+SCAN = "stash_scan/stash-scan"
+# Nothing listens there.
+PROXIES = dict.fromkeys(
+    ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"), "http://127.0.0.1:9"
+)
+
+
+def test_up_again(up: RunningServices) -> None:
+    """A second `up` restarts nothing, and leaves what people switched in the UI.
+
+    No proxy of the environment is asked for what is on this machine.
+    """
+    before = up.pids()
+    deployment = up.ask("GET", f"/deployments/name/{SCHEDULED}")
+    schedule = deployment["schedules"][0]
+    assert not schedule["active"]
+    path = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
+    up.ask("PATCH", path, {"active": True})
+    up.ask("PATCH", "/work_pools/stashhog", {"concurrency_limit": 7})
+
+    again = up.command("stashhog", "up", **PROXIES)
+
+    assert again.returncode == 0, again.stderr
+    assert f"{up.url} " in again.stdout
+    assert all(part["ok"] for part in up.status(**PROXIES).values())
+    assert up.pids() == before
+    # Prefect's server runs on PostgreSQL, and left no file of SQLite.
+    assert not list((up.home / "prefect").glob("*.db"))
+    after = up.ask("GET", f"/deployments/name/{SCHEDULED}")["schedules"]
+    assert [(s["id"], s["active"]) for s in after] == [(schedule["id"], True)]
+    assert up.ask("GET", "/work_pools/stashhog")["concurrency_limit"] == 7
+    up.ask("PATCH", path, {"active": False})
+    up.ask("PATCH", "/work_pools/stashhog", {"concurrency_limit": None})
+
+
+def test_only_its_own_pages_may_use_the_api(up: RunningServices) -> None:
+    """A page of another origin, open in the same browser, is let see no answer."""
+
+    def allowed(origin: str) -> str | None:
+        said = httpx.get(
+            f"{up.url}/api/health", headers={"Origin": origin}, trust_env=False
+        )
+        return said.headers.get("access-control-allow-origin")
+
+    assert allowed(up.url) == up.url
+    assert allowed("http://elsewhere.example") is None
+
+
+def test_a_killed_supervisor_is_followed_by_another(up: RunningServices) -> None:
+    """The next `up` takes server and worker over: what they run goes on."""
+    before = up.pids()
+    os.kill(before["supervisor"], signal.SIGKILL)
+    broken = up.command("stashhog", "status")
+    assert broken.returncode == 1
+    assert "start it with `stashhog up`" in broken.stdout
+
+    again = up.command("stashhog", "up")
+
+    assert again.returncode == 0, again.stderr + up.logs()
+    after = up.pids()
+    assert after.pop("supervisor") != before.pop("supervisor")
+    assert after == before
+
+
+def test_everything_killed_at_once(up: RunningServices) -> None:
+    """After a `kill -9` of all parts, the database's too, `up` mends them."""
+    before = up.pids()
+    database = postgres_pid(up)
+    for pid in (*before.values(), database):
+        os.kill(pid, signal.SIGKILL)
+    assert not any(part["ok"] for part in up.status().values())
+
+    again = up.command("stashhog", "up")
+
+    assert again.returncode == 0, again.stderr + up.logs()
+    assert not set(up.pids().values()) & set(before.values())
+    assert postgres_pid(up) != database
+    run = up.run_job("process_downloads/process-downloads")
+    assert run.returncode == 0, run.stdout + run.stderr + up.logs()
+
+
+def test_the_supervisor_mends_the_rest(up: RunningServices) -> None:
+    """A killed database, server or worker is started again without any command."""
+    before = up.pids()
+    os.kill(postgres_pid(up), signal.SIGKILL)
+    for name in ("server", "worker"):
+        os.kill(before[name], signal.SIGKILL)
+
+    up.wait_until_well()
+
+    after = up.pids()
+    assert after["supervisor"] == before["supervisor"]
+    assert after["server"] != before["server"]
+    assert after["worker"] != before["worker"]
+
+
+def test_another_account_may_own_the_shared_temporary_folder(
+    up: RunningServices, tmp_path: Path
+) -> None:
+    """The worker takes runs although Prefect's own folder there cannot be used.
+
+    A file of that name is in the way here, as the folder of another account would be.
+    """
+    (tmp_path / "runner_storage").touch()
+    assert up.command("stashhog", "down").returncode == 0
+
+    again = up.command("stashhog", "up", TMPDIR=str(tmp_path))
+
+    assert again.returncode == 0, again.stderr + up.logs()
+    # What the server says of a worker of that name may still be about the one before.
+    state = up.wait_for_end(up.start(SCAN, {}))["state"]
+    assert state["type"] == "COMPLETED", state
+
+
+def test_a_run_and_those_after_it_outlive_a_killed_server(up: RunningServices) -> None:
+    """Prefect's server is killed while Stash scans: the scan ends, and blocks no other.
+
+    What the run did is in our own tables, whatever Prefect knows of it.
+    """
+    write_video(up.stash.library / "late.mp4", seed=91)
+    up.stash.faults.item_seconds = 4
+    run = up.start(SCAN, {})
+    up.wait_until(lambda: bool(up.stash.jobs.queue()), "the scan in Stash")
+    os.kill(up.pids()["server"], signal.SIGKILL)
+    up.wait_until_well()
+    up.stash.faults.item_seconds = 0
+
+    state = up.wait_for_end(run)["state"]
+    assert state["type"] == "COMPLETED", state
+    again = up.run_job(SCAN)
+    assert again.returncode == 0, again.stdout + up.logs()
+
+
+def test_down(up: RunningServices) -> None:
+    """`down` stops what `up` started, the database with it, and nothing else."""
+    processes = [psutil.Process(pid) for pid in (*up.pids().values(), postgres_pid(up))]
+
+    down = up.command("stashhog", "down")
+
+    assert down.returncode == 0, down.stderr
+    assert all(name in down.stdout for name in PROCESSES)
+    assert not any(alive(process) for process in processes)
+    assert "Nothing was up" in up.command("stashhog", "down").stdout
+
+
+def postgres_pid(up: RunningServices) -> int:
+    """Return the process number of the embedded database."""
+    listed = Path(up.home / "postgres" / "postmaster.pid").read_text()
+    return int(listed.splitlines()[0])
+
+
+def alive(process: psutil.Process) -> bool:
+    """Tell whether a process runs; one that ended may stay listed for a while."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_database_of_a_newer_prefect_is_named(up: RunningServices) -> None:
+    """`up` quotes what the server said last, and stops what it had started."""
+    assert up.command("stashhog", "down").returncode == 0
+    url = start_embedded(up.home, "prefect")
+    change = "UPDATE alembic_version SET version_num = %s RETURNING old.version_num"
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(change, ["ffffffffffff"]).fetchone()
+        try:
+            failed = up.command("stashhog", "up")
+        finally:
+            connection.execute(change, list(row or ()))
+    stop_embedded(up.home)
+
+    assert failed.returncode == 2
+    assert "Can't locate revision identified by 'ffffffffffff'" in failed.stderr
+    assert not (up.home / "services.json").exists()
