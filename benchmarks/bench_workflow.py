@@ -86,9 +86,9 @@ def _idle() -> Measurement:
 
 
 def _per_batch() -> Measurement:
-    """Compare batches of one scene each with analysing the same scenes one by one.
+    """Compare batches of one scene each with analyzing the same scenes one by one.
 
-    The videos are not there, so the scenes stay unanalysed, and each run does the same.
+    The videos are not there, so the scenes stay unanalyzed, and each run does the same.
     """
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 

@@ -18,7 +18,7 @@ from tasks.auto_video_analysis import analysis_under_way, scenes_to_analyze
 @flow(name="auto_video_analysis")
 @parameters_of(AutoVideoAnalysisParams)
 def auto_video_analysis(params: AutoVideoAnalysisParams) -> State[Any]:
-    """Look at videos not yet analysed, newest first; the plan is for people to review.
+    """Look at videos not yet analyzed, newest first; the plan is for people to review.
 
     Nothing is approved, and nothing is changed in Stash.
     """

@@ -74,7 +74,7 @@ def show_step(step: str, name: str, message: str) -> State[Any]:
 @flow(name=JOB, **SETTLE)
 @parameters_of(ProcessNewScenesParams)
 def process_new_scenes(params: ProcessNewScenesParams) -> State[Any]:
-    """Take finished downloads to analysed scenes with generated media.
+    """Take finished downloads to analyzed scenes with generated media.
 
     A failed download step fails the run; any other failed step is recorded, the rest
     goes on, and the run ends CompletedWithErrors. Steps without work are skipped.
@@ -171,7 +171,7 @@ class _Run:
         return message
 
     def analysis_step(self) -> None:
-        """Analyse what is new in mapped batches; a failed batch stops nothing."""
+        """Analyze what is new in mapped batches; a failed batch stops nothing."""
 
         def run_batches() -> str:
             started = time.monotonic()

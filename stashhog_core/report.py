@@ -267,7 +267,7 @@ def _analyzed(report: WorkflowReport) -> str:
         )
     if deferred := summary.total_scenes_deferred:
         words.append(
-            counted(deferred, "scene stays unanalysed", "scenes stay unanalysed")
+            counted(deferred, "scene stays unanalyzed", "scenes stay unanalyzed")
         )
     if errors := sum(len(batch.errors) for batch in report.steps.analysis_batches):
         words.append(counted(errors, "error", "errors"))

@@ -191,7 +191,7 @@ class AnalysisResult(Result):
         default=0, description="Not begun when the time was over; the next run's."
     )
     scenes_deferred: int = Field(
-        default=0, description="Unanalysed because a service is away; the next run's."
+        default=0, description="Unanalyzed because a service is away; the next run's."
     )
     deferred: str | None = Field(
         default=None, description="Which service is away, and what to do."
@@ -442,7 +442,7 @@ class BatchResult(Result):
         default=0, description="Not begun when the time was over; the next run's."
     )
     scenes_deferred: int = Field(
-        default=0, description="Unanalysed because a service is away; the next run's."
+        default=0, description="Unanalyzed because a service is away; the next run's."
     )
     deferred: str | None = Field(
         default=None, description="Which service is away, and what to do."

@@ -1,4 +1,4 @@
-"""Analyse scenes into reviewable plans, one at a time or in mapped batches."""
+"""Analyze scenes into reviewable plans, one at a time or in mapped batches."""
 
 import time
 from typing import Any
@@ -35,7 +35,7 @@ def analysis(params: AnalysisParams = AnalysisParams()) -> AnalysisResult:
 
 @task(name="plan_batches", **JOB_TASK)
 def plan_batches(batch_size: int | None = None) -> list[list[int]]:
-    """Return the ids of all scenes not yet video-analysed, newest first, in batches.
+    """Return the ids of all scenes not yet video-analyzed, newest first, in batches.
 
     The result is kept, so that a resumed run goes on with the same batches.
     """
@@ -49,7 +49,7 @@ def plan_batches(batch_size: int | None = None) -> list[list[int]]:
 def unapplied_plans() -> list[int]:
     """Return the plans with changes that an earlier run approved but did not apply.
 
-    That run died, or Stash refused the changes. Their scenes count as analysed, so
+    That run died, or Stash refused the changes. Their scenes count as analyzed, so
     nothing else would bring the changes to Stash. A run that is resumed goes on with
     its own plans by itself, in their batches.
     """
@@ -99,7 +99,7 @@ class BatchDeferred(Deferred):
 def analysis_batch(
     scene_ids: list[int], batch_num: int, deadline: float | None = None
 ) -> BatchResult | State[Any]:
-    """Analyse a batch, approve all it proposes, and apply that to Stash.
+    """Analyze a batch, approve all it proposes, and apply that to Stash.
 
     Args:
         scene_ids: The scenes.

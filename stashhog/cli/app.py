@@ -247,7 +247,7 @@ def scenes(
         bool | None,
         typer.Option(
             "--analyzed/--not-analyzed",
-            help="List only scenes whose video has, or has not, been analysed.",
+            help="List only scenes whose video has, or has not, been analyzed.",
         ),
     ] = None,
     tag: Annotated[
@@ -292,7 +292,7 @@ def scenes(
             print_json_rows(vars(scene) for scene in listed)
             return
         found = list(listed)
-    table = Table("Id", "Scene", "Studio", "Performers", "Tags", "Media", "Analysed")
+    table = Table("Id", "Scene", "Studio", "Performers", "Tags", "Media", "Analyzed")
     for scene in found:
         table.add_row(
             str(scene.id),

@@ -240,7 +240,7 @@ class AiClient:
             reason,
             where=str(self._settings.url),
             remedy="start it, or check STASHHOG_AI_SERVER__URL; the scenes stay "
-            "unanalysed",
+            "unanalyzed",
         )
 
     def _refuse(self, response: httpx.Response, address: str) -> None:

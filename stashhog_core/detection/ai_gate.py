@@ -77,7 +77,7 @@ class Gate:
         """
         away = self._away
         if away is not None and self._clock() - away[0] < OPEN_SECONDS:
-            raise Deferred(away[1], remedy="the scenes stay unanalysed")
+            raise Deferred(away[1], remedy="the scenes stay unanalyzed")
 
     def found_away(self, reason: str) -> None:
         """Ask nothing for a while."""

@@ -23,7 +23,7 @@ class OpenPlan(NamedTuple):
 
 
 def next_scenes(session: Session, size: int, *, failed_since: datetime) -> list[int]:
-    """Return up to `size` scenes not yet video-analysed, newest first.
+    """Return up to `size` scenes not yet video-analyzed, newest first.
 
     Scenes that failed in an automatic run come last, so that a few broken videos do
     not keep all older scenes waiting.

@@ -33,7 +33,7 @@ SCENES_PER_READ = 200
 
 
 def unanalyzed_scene_ids(session: Session) -> list[int]:
-    """Return the scenes whose video was not analysed yet, newest first."""
+    """Return the scenes whose video was not analyzed yet, newest first."""
     return list(
         session.scalars(
             select(Scene.id)
@@ -46,7 +46,7 @@ def unanalyzed_scene_ids(session: Session) -> list[int]:
 def chosen_scene_ids(session: Session, params: AnalysisParams) -> list[int]:
     """Return the scenes a run is for: the named ones, else by filter, newest first.
 
-    Without a name and without a filter these are all not yet video-analysed.
+    Without a name and without a filter these are all not yet video-analyzed.
     """
     if params.scene_ids is not None:
         return list(dict.fromkeys(params.scene_ids))
@@ -72,7 +72,7 @@ def analyze(
 ) -> AnalysisResult:
     """Propose changes for scenes, as one plan; none if there is nothing to change.
 
-    A scene is marked as analysed in the transaction that stores its changes, and only
+    A scene is marked as analyzed in the transaction that stores its changes, and only
     if every detector asked for has really seen it. A scene that fails is reported and
     stays unmarked, with what the other detectors found; the next ones go on.
 
@@ -89,7 +89,7 @@ def analyze(
     Raises:
         ConfigurationError: What should look at scenes cannot do so here.
         AnalysisDeferred: The AI server or text model is away. Scenes not yet seen stay
-            unanalysed; the error's `result` has what was finished.
+            unanalyzed; the error's `result` has what was finished.
         TransientError: Stash or the database is down; likewise.
         JobCancelled: A stop was asked for.
     """

@@ -56,7 +56,7 @@ def text_reader() -> TextReader:
         raise ConfigurationError(
             "Title cards cannot be read: rapidocr-onnxruntime is not installed",
             remedy="install requirements/ocr.txt, set STASHHOG_AI_SERVER__URL, or "
-            "analyse with detect_video_tags=false",
+            "analyze with detect_video_tags=false",
         )
     return _read
 

@@ -73,7 +73,7 @@ class SceneReader(Protocol):
 
         Raises:
             ItemError: This scene cannot be looked at.
-            Deferred: None can now; the scene stays unanalysed.
+            Deferred: None can now; the scene stays unanalyzed.
         """
 
     def propose(

@@ -55,7 +55,7 @@ class _Finished:
         outputs: What the readers saw anew.
         marks: The detectors that have seen the content.
         oshash: Of the file that was looked at.
-        reasons: Why readers failed; the scene counts as analysed only without any.
+        reasons: Why readers failed; the scene counts as analyzed only without any.
     """
 
     scene_id: int
@@ -74,7 +74,7 @@ class Run:
         readers: What looks at each scene, in this order; the video first.
         sees_videos: Whether one of them looks at the video.
         detectors: Name → version of all that was asked for.
-        total: Scenes to be analysed.
+        total: Scenes to be analyzed.
         deadline: When no further scene is begun, by the monotonic clock.
         deferred: Why the rest is put off.
     """
@@ -102,7 +102,7 @@ class Run:
     def analyze_page(
         self, scene_ids: list[int], plan: PlanWriter, progress: Progress
     ) -> None:
-        """Analyse some scenes, in their order."""
+        """Analyze some scenes, in their order."""
         with self.database.transaction() as session:
             found = read_scenes(session, scene_ids)
             remember_taken_away(session, scene_ids)
@@ -131,7 +131,7 @@ class Run:
 
     def _report(self, progress: Progress) -> None:
         progress.update(
-            self.done / self.total, f"Analysed {self.done}/{self.total} scenes"
+            self.done / self.total, f"Analyzed {self.done}/{self.total} scenes"
         )
 
     def _looked(
@@ -247,7 +247,7 @@ class Run:
             self.videos_from_cache += self.sees_videos and reader is self.readers[0]
 
     def _failed(self, scene_id: int, reason: str) -> None:
-        logger.warning("Scene %d was not analysed: %s", scene_id, reason)
+        logger.warning("Scene %d was not analyzed: %s", scene_id, reason)
         self.failures.append(ItemFailure(item=f"scene {scene_id}", reason=reason))
 
     def save(self, plan: PlanWriter) -> None:

@@ -201,7 +201,7 @@ class TextClient:
                 f"The text model is away or overloaded ({said})",
                 where=where,
                 remedy="start it, or check STASHHOG_TEXT_MODEL__BASE_URL; the scenes "
-                "stay unanalysed",
+                "stay unanalyzed",
             )
         return ItemError(f"The text model did not take the question ({said})")
 

@@ -87,7 +87,7 @@ def begin_applying(
             f"There is no plan {plan_id}", remedy="see `stashhog plans list`"
         )
     if plan.state == "cancelled":
-        raise JobError(f"Plan {plan_id} was cancelled", remedy="analyse again")
+        raise JobError(f"Plan {plan_id} was cancelled", remedy="analyze again")
     if foreign := unknown_changes(session, change_ids or (), plan_id):
         raise JobError(f"Plan {plan_id} has no change {', '.join(map(str, foreign))}")
     if plan.state in ("pending", "draft"):

@@ -247,8 +247,8 @@ def _needs_attention() -> ColumnElement[bool]:
 def unapplied_plan_ids(session: Session) -> list[int]:
     """Return plans with changes that a run was to apply and did not, oldest first.
 
-    A run that dies between analysing and applying leaves those that it has approved:
-    its scenes are marked as analysed, so no later analysis would propose these changes
+    A run that dies between analyzing and applying leaves those that it has approved:
+    its scenes are marked as analyzed, so no later analysis would propose these changes
     again. What people approved is listed only once a run has begun to bring it to
     Stash, or has tried in vain.
     """

@@ -30,7 +30,7 @@ _INSERT_CHANGES = text(
     "FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(scene_id bigint, field text, "
     "action text, value_key text, base jsonb, proposed jsonb, confidence float8, "
     "detector text, evidence jsonb, state text, approved_by text, place int) "
-    # Analysing takes minutes: somebody may have turned a value down meanwhile.
+    # Analyzing takes minutes: somebody may have turned a value down meanwhile.
     "WHERE NOT EXISTS (SELECT FROM review_memory m WHERE m.scene_id = r.scene_id "
     "AND m.field = r.field AND m.value_key = r.value_key AND m.detector = r.detector) "
     "ORDER BY r.place "

@@ -84,7 +84,7 @@ def test_scene_has_its_names_and_primary_path(library: Database) -> None:
         pytest.param(SceneFilter(missing=True), [3, 2, 4, 1], id="missing too"),
         pytest.param(SceneFilter(generated=True), [1], id="generated"),
         pytest.param(SceneFilter(generated=False), [3, 2], id="not generated"),
-        pytest.param(SceneFilter(video_analyzed=True), [2], id="analysed"),
+        pytest.param(SceneFilter(video_analyzed=True), [2], id="analyzed"),
         pytest.param(SceneFilter(tag="ZOO"), [1], id="tag in any case"),
         pytest.param(SceneFilter(tag="coach"), [1], id="tag by alias"),
         pytest.param(SceneFilter(tag="bu"), [], id="part of a tag"),

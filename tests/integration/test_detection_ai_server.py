@@ -188,9 +188,9 @@ def test_videos_are_sent_as_the_server_can_take_them(
 def test_server_that_is_away_defers_loudly(
     ai: AiStandIn, scenes: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Scenes stay unanalysed; the next batch does not even ask; then it goes on."""
+    """Scenes stay unanalyzed; the next batch does not even ask; then it goes on."""
     ai.stop()
-    with caplog.at_level(logging.ERROR), pytest.raises(Deferred, match="unanalysed"):
+    with caplog.at_level(logging.ERROR), pytest.raises(Deferred, match="unanalyzed"):
         analyze(ai, scenes)
     assert "deferred" in caplog.text
     assert unanalyzed(scenes) == [5, 4, 3, 2, 1]

@@ -31,8 +31,8 @@ def failed(database: Database, run_id: str, when: datetime, *scene_ids: int) -> 
         )
 
 
-def test_the_newest_unanalysed_scenes_come_first(database: Database) -> None:
-    """Scenes that were video-analysed, or are missing in Stash, are left out."""
+def test_the_newest_unanalyzed_scenes_come_first(database: Database) -> None:
+    """Scenes that were video-analyzed, or are missing in Stash, are left out."""
     with database.transaction() as session:
         for id_ in range(1, 6):
             session.add(Scene(id=id_, created_at=NOW + timedelta(seconds=id_)))

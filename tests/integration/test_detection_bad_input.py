@@ -90,7 +90,7 @@ def test_bad_video_is_its_scenes_error(
     write: Callable[[Path], object],
     reason: str,
 ) -> None:
-    """The batch goes on with the next one; the bad one stays unanalysed, unmarked."""
+    """The batch goes on with the next one; the bad one stays unanalyzed, unmarked."""
     write(tmp_path / "4.mp4")
     write_colours(tmp_path / f"{GOOD}.mp4", [(3.0, BLUE)])
 

@@ -58,7 +58,7 @@ SCENES = tuple(SEES)
 
 @pytest.fixture
 def mirror(database: Database) -> Database:
-    """Three scenes to be analysed."""
+    """Three scenes to be analyzed."""
     add_scenes(database)
     with database.transaction() as session:
         session.execute(delete(Scene).where(Scene.id.not_in(SCENES)))
@@ -325,7 +325,7 @@ def test_failed_look_leaves_what_other_detectors_found(
 
 @pytest.mark.parametrize("where", ["look", "propose"])
 def test_unforeseen_error_is_that_scenes(mirror: Database, where: str) -> None:
-    """The other scenes are analysed and marked; the failed one is named."""
+    """The other scenes are analyzed and marked; the failed one is named."""
     failing = Failing(ValueError("odd"), where, 2)
 
     result = run(LiveTags(), mirror, failing, "run")

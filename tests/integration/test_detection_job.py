@@ -57,7 +57,7 @@ def scenes(database: Database) -> Database:
 
 
 def test_newest_scenes_come_first(scenes: Database) -> None:
-    """Scenes analysed already, or missing in Stash, are left out."""
+    """Scenes analyzed already, or missing in Stash, are left out."""
     with scenes.transaction() as session:
         session.execute(update(Scene).where(Scene.id == 4).values(video_analyzed=True))
         session.execute(update(Scene).where(Scene.id == 2).values(missing_since=NOW))
@@ -142,7 +142,7 @@ def test_embedded_detectors_work_together(scenes: Database) -> None:
 
 
 def test_video_mark_needs_the_video_detector(scenes: Database) -> None:
-    """Analysing names alone leaves the videos to be analysed."""
+    """Analyzing names alone leaves the videos to be analyzed."""
     run(scenes, detect_video_tags=False)
 
     assert unanalyzed(scenes) == [5, 4, 3, 2, 1]
@@ -204,7 +204,7 @@ def test_stop_keeps_finished_scenes_and_closes_the_plan(scenes: Database) -> Non
     with pytest.raises(JobCancelled):
         run(scenes, reader, Progress(sink, stop), **VIDEO_ONLY)
 
-    assert messages[:2] == ["Analysed 0/5 scenes", "Analysed 1/5 scenes"]
+    assert messages[:2] == ["Analyzed 0/5 scenes", "Analyzed 1/5 scenes"]
     assert reader.looked == [5, 4]
     assert [scene for scene, _, _ in changes(scenes)] == [4, 5]
     assert unanalyzed(scenes) == [3, 2, 1]
@@ -403,7 +403,7 @@ def test_workflow_options_take_all_that_cards_say(
 
 
 def test_scenes_are_chosen_by_filter(scenes: Database) -> None:
-    """By tag, by words in the path, analysed ones too, the newest few."""
+    """By tag, by words in the path, analyzed ones too, the newest few."""
     with scenes.transaction() as session:
         session.add(SceneTag(scene_id=2, tag_id=2))
     run(scenes, Reader({}), scene_ids=(5,), **VIDEO_ONLY)

@@ -145,7 +145,7 @@ def test_nothing_is_inferred_twice(
 def test_unreadable_and_missing_videos_stop_nothing(
     folder: Path, scenes: Database
 ) -> None:
-    """Each is its scene's error with the reason, and stays unanalysed."""
+    """Each is its scene's error with the reason, and stays unanalyzed."""
     result = analyze(folder, scenes, scene_ids=(2, 3, 4))
 
     assert [error.item for error in result.errors] == ["scene 3", "scene 4"]

@@ -250,7 +250,7 @@ def test_it_is_asked_only_for_names(ai: TextStandIn, scenes: Database) -> None:
 def test_bad_answer_is_that_scenes_error(
     ai: TextStandIn, scenes: Database, answer: dict[str, Any], reason: str
 ) -> None:
-    """The others go on; this scene keeps what else was found, and stays unanalysed."""
+    """The others go on; this scene keeps what else was found, and stays unanalyzed."""
     ai.fault = lambda: JSONResponse(answer)
 
     result = analyze(ai, scenes, scene_ids=(1, 2))

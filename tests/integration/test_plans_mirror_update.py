@@ -264,7 +264,7 @@ def test_scene_fetched_after_applying_keeps_its_flags(
 def test_video_replaced_meanwhile_is_not_marked(
     stash: WritableStash, database: Database, is_replaced: bool
 ) -> None:
-    """Only the file that was looked at counts as analysed; a changed title does not."""
+    """Only the file that was looked at counts as analyzed; a changed title does not."""
     run(stash, database)
     scene, other = sorted(stash.scene_rows)
 

@@ -162,7 +162,7 @@ def unanalyzed(database: Database) -> list[int]:
 
 
 def until_killed(database_url: str, statement: int, sees: Mapping[int, Any]) -> None:
-    """Analyse in this process, a child, and kill it at the so-manieth statement.
+    """Analyze in this process, a child, and kill it at the so-manieth statement.
 
     Every finished scene is stored at once.
     """

@@ -195,7 +195,7 @@ def test_health_that_cannot_be_read_says_nothing_of_the_models(content: bytes) -
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_server_in_trouble_is_deferred(status: int) -> None:
-    """The scenes stay unanalysed and are tried again."""
+    """The scenes stay unanalyzed and are tried again."""
     with pytest.raises(Deferred, match=str(status)):
         server(httpx.Response(status)).look(SCENE)
 

@@ -221,7 +221,7 @@ def test_a_deferred_analysis_is_said_loudly_with_its_counts() -> None:
     assert report.summary.total_errors == 1
     ((_, state, what, _),) = step_rows(report)
     assert state == "Deferred"
-    assert "93 scenes stay unanalysed; Deferred - The AI server is away" in what
+    assert "93 scenes stay unanalyzed; Deferred - The AI server is away" in what
     assert list(failures(report)) == [
         "Analyze scenes: Deferred - The AI server is away"
     ]

@@ -87,7 +87,7 @@ def scalars(database: Database, query: Any) -> list[Any]:
         return list(session.scalars(query))
 
 
-def test_the_newest_scenes_are_analysed_into_a_plan_to_review(
+def test_the_newest_scenes_are_analyzed_into_a_plan_to_review(
     videos: list[int], database: Database
 ) -> None:
     """Batch by batch; nothing is approved, and nothing changes in Stash."""
@@ -112,7 +112,7 @@ def test_the_newest_scenes_are_analysed_into_a_plan_to_review(
     assert set(scalars(database, select(PlanChange.state))) <= {"pending"}
 
 
-def test_scenes_are_not_analysed_twice_at_once(
+def test_scenes_are_not_analyzed_twice_at_once(
     videos: list[int], database: Database
 ) -> None:
     """While a person's analysis goes, the scheduled one is left out, and says why."""

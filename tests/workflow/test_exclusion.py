@@ -51,7 +51,7 @@ def another_run(database: Database, job: str) -> Iterator["subprocess.Popen[str]
 def test_a_second_main_job_is_refused_and_the_first_is_named(
     services: Services, database: Database
 ) -> None:
-    """Two at once would analyse the same scenes twice: one sentence, nothing done."""
+    """Two at once would analyze the same scenes twice: one sentence, nothing done."""
     with another_run(database, "process_new_scenes") as other:
         state: Any = process_new_scenes(return_state=True)
 

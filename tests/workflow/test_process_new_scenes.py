@@ -253,7 +253,7 @@ def test_a_failed_batch_stops_nothing(
 def test_refused_changes_are_tried_by_the_next_runs(
     services: Services, database: Database
 ) -> None:
-    """They are applied as batch 0 once Stash takes them; nothing is analysed again."""
+    """They are applied as batch 0 once Stash takes them; nothing is analyzed again."""
     services.stash.faults.refuse("no luck", field="bulkSceneUpdate", times=99)
     state, report = run()
     assert state.name == "CompletedWithErrors"
