@@ -89,8 +89,15 @@ class Progress:
         if self._stop is not None and self._stop.is_set():
             raise JobCancelled("Cancelled on request")
 
-    def sleep(self, seconds: float) -> None:
-        """Wait, ready to be stopped.
+    def sleep(
+        self, seconds: float, wait: Callable[[float], bool] | None = None
+    ) -> None:
+        """Wait, but notice a stop meanwhile.
+
+        Args:
+            seconds: How long to wait.
+            wait: Called with a part of the seconds, as often as needed; True ends
+                the sleep early. None: only the time counts.
 
         Raises:
             JobCancelled: A stop was asked for.
@@ -98,7 +105,11 @@ class Progress:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.checkpoint()
-            time.sleep(min(left, _CHECK_SECONDS))
+            part_seconds = min(left, _CHECK_SECONDS)
+            if wait is None:
+                time.sleep(part_seconds)
+            elif wait(part_seconds):
+                return
 
     def within(self, start: float, end: float) -> "Progress":
         """Return a bar for one part of this job: its 0-1 is this one's start-end."""

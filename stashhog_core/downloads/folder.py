@@ -27,7 +27,6 @@ from stashhog_core.errors import ItemError, TransientError, unexpected
 from stashhog_core.paths import is_hidden, is_in_hidden
 from stashhog_core.progress import Progress
 
-_CANCEL_CHECK_SECONDS = 0.2
 _FILES_KEPT = 10_000
 """Files that are remembered from the last look, so that memory stays flat."""
 
@@ -194,10 +193,7 @@ class WatchFolder:
 
     def _wait(self, progress: Progress, young: int) -> None:
         progress.update(None, f"Watching {young} new downloads come to rest")
-        deadline = time.monotonic() + self._settle_seconds
-        while (left := deadline - time.monotonic()) > 0:
-            progress.checkpoint()
-            time.sleep(min(left, _CANCEL_CHECK_SECONDS))
+        progress.sleep(self._settle_seconds)
 
 
 def list_files(location: Path, boundary: Path) -> EntryFiles:

@@ -52,7 +52,6 @@ _NOT_FOR_STASH = {
     "allowed_hours",
     "server",
 }
-_CHECK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -239,7 +238,4 @@ def wait_for_turn(
                 away_since = None
                 why = f"Waiting for Stash to be idle ({len(queue)} jobs)..."
         progress.update(None, f"{label}: {why}")
-        end = time.monotonic() + settings.poll_interval_seconds
-        while (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, _CHECK_SECONDS))
-            progress.checkpoint()
+        progress.sleep(settings.poll_interval_seconds)

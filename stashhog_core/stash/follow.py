@@ -16,7 +16,6 @@ from stashhog_core.stash.watch import JobWatch
 logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_SECONDS = 30.0
-_CHECK_SECONDS = 0.5
 # Stash counts on while work goes on: its 100 % is not the end.
 _ALMOST_DONE = 0.99
 _ACTIVITY = re.compile(
@@ -125,7 +124,7 @@ def follow(
                 remedy="look at Stash's tasks, or raise "
                 "STASHHOG_STASH__JOB_DEADLINE_SECONDS",
             )
-        _pause(pause_seconds, progress, watch)
+        progress.sleep(pause_seconds, watch.wait if watch else None)
 
 
 def describe(job: Job) -> str:
@@ -146,15 +145,3 @@ def describe(job: Job) -> str:
 def _base_name(path: str) -> str:
     pure = PureWindowsPath(path) if "\\" in path else PurePosixPath(path)
     return pure.name or path
-
-
-def _pause(seconds: float, progress: Progress, watch: JobWatch | None) -> None:
-    """Sleep, but notice a stop or the end of the job meanwhile."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        pause_seconds = min(left, _CHECK_SECONDS)
-        if watch is None:
-            time.sleep(pause_seconds)
-        elif watch.wait(pause_seconds):
-            return
-        progress.checkpoint()

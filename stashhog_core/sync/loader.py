@@ -1,7 +1,6 @@
 """Fetching scenes in pages and storing them; what fails is set aside."""
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -161,10 +160,7 @@ class SceneLoader:
         if not unsettled:
             return
         self._is_settling = True
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            progress.checkpoint()
-            time.sleep(min(left, 0.2))
+        progress.sleep(seconds)
         for ids in in_pages(unsettled):
             progress.checkpoint()
             page = self._fetch_page(ids)

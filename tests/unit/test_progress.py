@@ -62,3 +62,28 @@ def test_a_stop_ends_the_job_at_its_next_report() -> None:
         progress.within(0, 1).checkpoint()
 
     assert shown == ["before"]
+
+
+def test_a_stop_ends_a_sleep() -> None:
+    """A sleep asks for a stop before each of its parts, whoever does the waiting."""
+    stop = threading.Event()
+    parts: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        parts.append(seconds)
+        stop.set()
+        return False
+
+    with pytest.raises(JobCancelled):
+        Progress(stop=stop).sleep(3600, wait)
+
+    assert len(parts) == 1
+
+
+def test_a_sleep_ends_early_when_its_reason_is_gone() -> None:
+    """A waiter that returns True ends the sleep at once."""
+    answers = iter([False, True])
+
+    Progress().sleep(3600, lambda _: next(answers))
+
+    assert list(answers) == []
