@@ -54,6 +54,8 @@ def run_one(
         progress.move(0, f"{job} started")
         try:
             result = task(*arguments, **options)
+        except JobFailed as error:
+            result = error.result
         except Deferred as error:
             result = deferred_result(error)
         except Exception as error:

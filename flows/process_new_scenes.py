@@ -1,5 +1,6 @@
 """The main job: from finished downloads to tagged scenes with generated media."""
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from stashhog_core.params import (
     StashScanParams,
     SyncParams,
 )
-from stashhog_core.report import run_name, state_name
+from stashhog_core.report import counted, ending, run_name, state_name
 from stashhog_core.results import BatchResult, JobStatus, Result, Step
 from stashhog_core.settings import get_settings
 from stashhog_core.workflow import (
@@ -33,7 +34,6 @@ from stashhog_core.workflow import (
     TITLES,
     Recorder,
     put_off,
-    status_of,
 )
 from tasks._names import name_run
 from tasks._progress import WorkflowProgress, workflow_progress
@@ -60,6 +60,8 @@ from tasks.stash_scan import stash_scan
 from tasks.sync import is_sync_needed, sync
 
 JOB = "process_new_scenes"
+
+logger = logging.getLogger("stashhog_core.workflow")
 
 # A process that was just killed holds its lock a moment longer.
 _LOCK_SECONDS = 5.0
@@ -159,16 +161,14 @@ class _Run:
     def _do(self, step: Step, job: Any, /, *arguments: Any, **options: Any) -> str:
         """Run a job and record what it did; return how it ended, in words."""
         started = time.monotonic()
-        state: State[Result] = job(*arguments, **options, return_state=True)
+        named = job.with_options(task_run_name=step)
+        state: State[Result] = named(*arguments, **options, return_state=True)
         self._job_ids[step] = str(state.state_details.task_run_id)
         result = state.result()
         self.recorder.completed(
             step, result, time.monotonic() - started, self._job_ids[step]
         )
-        if not (message := put_off(result)):
-            return "done"
-        show_step(step, state_name(status_of(result)), message)
-        return message
+        return ending(result) or "done"
 
     def analysis_step(self) -> None:
         """Analyze what is new in mapped batches; a failed batch stops nothing."""
@@ -192,11 +192,13 @@ class _Run:
                 for number, outcome in enumerate(outcomes, 1):
                     results.append(_batch_result(number, outcome))
                     self._move_within("analysis", number, len(batches))
-            message = self.recorder.batches(results, time.monotonic() - started)
-            if not message:
-                return "done"
-            show_step("analysis", "Deferred", message)
-            return message
+            step = self.recorder.batches(results, time.monotonic() - started)
+            errors = sum(len(batch.errors) for batch in results)
+            message = step.message
+            if errors and not message:
+                message = counted(errors, "error", "errors")
+            show_step("analysis", state_name(step.status), message)
+            return message or "done"
 
         self._attempt("analysis", run_batches)
 
@@ -220,7 +222,7 @@ class _Run:
             self.progress.move(100, f"{JOB} {words}")
         failed = report.steps.process_downloads
         return final_state(
-            report.status, report, (failed.error if failed else None) or ""
+            report.status, report, (failed.error if failed else None) or ending(report)
         )
 
     def _attempt(self, step: Step, work: Callable[[], str]) -> bool:
@@ -259,12 +261,24 @@ def _apply_leftover(plan_id: int) -> BatchResult:
     try:
         return apply_leftover(plan_id)
     except (JobError, TransientError) as error:
+        logger.warning("Plan %d could not be applied: %s", plan_id, error)
         return BatchResult(batch_num=0, errors=(f"plan {plan_id}: {error}",))
 
 
 def _batch_result(number: int, outcome: Any) -> BatchResult:
+    """Return what a batch did; log in what way it failed, if it did."""
     if isinstance(outcome, BatchDeferred):
-        return outcome.result
-    if isinstance(outcome, BatchResult):
-        return outcome
-    return BatchResult(batch_num=number, errors=(str(outcome),))
+        result = outcome.result
+        logger.warning("Analysis batch %d: %s", number, put_off(result))
+    elif isinstance(outcome, BatchResult):
+        result = outcome
+    else:
+        failed = BatchResult(batch_num=number, errors=(str(outcome),))
+        logger.warning("Analysis batch %d failed: %s", number, failed.errors[0])
+        return failed
+    if result.errors:
+        how_many = counted(len(result.errors), "error", "errors")
+        logger.warning(
+            "Analysis batch %d ended with %s: %s", number, how_many, result.errors[0]
+        )
+    return result

@@ -14,6 +14,7 @@ from stashhog_core.results import (
     Step,
     StepResult,
     SyncResult,
+    VerifyMirrorResult,
     WorkflowReport,
 )
 from stashhog_core.workflow import TITLES, put_off, status_of
@@ -140,7 +141,22 @@ def ending(result: Result) -> str:
             f"TimedOut - after {result.duration_seconds:.0f} s: {unlisted}"
             f"{files} left for the next run"
         )
-    return put_off(result)
+    if message := put_off(result):
+        return message
+    if status_of(result) != "completed_with_errors":
+        return ""
+    if isinstance(result, VerifyMirrorResult):
+        return counted(result.differences, "difference", "differences")
+    count = _error_count(result)
+    return counted(count, "error", "errors") if count else ""
+
+
+def _error_count(result: Result) -> int:
+    if isinstance(result, WorkflowReport):
+        return result.summary.total_errors
+    # A result that lists only the first errors counts all of them.
+    listed = len(getattr(result, "errors", ()))
+    return max(listed, getattr(result, "error_count", 0))
 
 
 def review_in_words(params: ReviewPlanParams, result: ReviewResult) -> Iterator[str]:

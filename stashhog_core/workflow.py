@@ -67,6 +67,8 @@ class JobDeferred(JobFailed, Deferred):
 def status_of(result: Result) -> str:
     """Return how a job ended: its status, unless something was put off or held."""
     status: str = getattr(result, "status", "completed")
+    if isinstance(result, BatchResult) and result.errors:
+        status = "completed_with_errors"
     if status in {"completed", "completed_with_errors"}:
         if getattr(result, "deferred", None):
             return "deferred"
@@ -143,8 +145,8 @@ class Recorder:
         """Record a step that had nothing to do."""
         self._steps[step] = StepResult(status="skipped", message=message)
 
-    def batches(self, results: Sequence[BatchResult], seconds: float) -> str:
-        """Record the analysis step by its batches; return why it was put off, if so."""
+    def batches(self, results: Sequence[BatchResult], seconds: float) -> StepResult:
+        """Record the analysis step by its batches, and return it."""
         self._batches = list(results)
         away = next((batch for batch in results if batch.deferred), None)
         status: StepStatus = "completed"
@@ -153,10 +155,11 @@ class Recorder:
         elif any(batch.errors for batch in results):
             status = "completed_with_errors"
         message = put_off(away) if away else ""
-        self._steps["analysis"] = StepResult(
+        step = StepResult(
             status=status, message=message, duration_seconds=round(seconds, 3)
         )
-        return message
+        self._steps["analysis"] = step
+        return step
 
     @property
     def needs_scan(self) -> bool:

@@ -2,16 +2,20 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
+from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
+from prefect.states import Completed
 
 from stashhog_core.db.open import open_database
 from stashhog_core.db.session import Database
@@ -24,17 +28,20 @@ from stashhog_core.errors import (
 )
 from stashhog_core.http_errors import keep_loopback_direct
 from stashhog_core.progress import Progress
+from stashhog_core.report import ending, state_name
+from stashhog_core.results import Result
 from stashhog_core.secrets import without_secrets
 from stashhog_core.settings import Settings, get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings
+from stashhog_core.workflow import JobFailed, status_of
 from tasks._prefect_api import prefect_client
 from tasks._progress import task_progress
 from tasks._results import close_folder_to_others
 from tasks._runners import stop_of_mapper
 
-# Prefect attaches its handler to this logger but leaves the level at WARNING.
-logging.getLogger("stashhog_core").setLevel(logging.INFO)
+# Prefect attaches its handler to this logger but leaves its level at Python's WARNING.
+logging.getLogger("stashhog_core").setLevel(get_current_settings().logging.level)
 
 
 class _OneSentence(logging.Filter):
@@ -75,6 +82,52 @@ READ_TASK: dict[str, Any] = {
     "retry_condition_fn": retry_if_transient,
 }
 """Options of the tasks that only look something up."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _JobTask(Task[P, R]):
+    """Gives its result to whoever calls it, whatever the name of its state."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Run it here. Prefect would give the caller a state that it was given."""
+        value = super().__call__(*args, **options)
+        if isinstance(value, State) and not options.get("return_state"):
+            return value.result()
+        return value
+
+
+def job_task(
+    **options: Any,
+) -> Callable[[Callable[P, R | State[R]]], Task[P, R]]:
+    """Make a task of a function that does a job, whose state tells how it ended.
+
+    A job with errors in parts ends CompletedWithErrors, with their number; one whose
+    removals wait for a yes ends Held. One that came to no good end fails, so that a
+    run that is tried again does it again.
+    """
+
+    def make(function: Callable[P, R | State[R]]) -> Task[P, R]:
+        @wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return _shown(function(*args, **kwargs))
+
+        return _JobTask(run, **options)
+
+    return make
+
+
+def _shown(result: Any) -> Any:
+    if not isinstance(result, Result):
+        return result
+    status = status_of(result)
+    if status == "completed":
+        return result
+    if status == "timeout":
+        raise JobFailed(ending(result), result)
+    return Completed(name=state_name(status), message=ending(result), data=result)
 
 
 class Services:

@@ -17,11 +17,11 @@ from stashhog_core.plans.queries import read_plan, unapplied_plan_ids
 from stashhog_core.results import AnalysisResult, BatchResult
 from stashhog_core.workflow import TIME_IS_OVER, deferred_result, in_batches
 from tasks._events import announce
-from tasks._runtime import JOB_TASK, READ_TASK, open_job
+from tasks._runtime import JOB_TASK, READ_TASK, job_task, open_job
 from tasks.apply_plan import apply_plan
 
 
-@task(name="analysis", **JOB_TASK)
+@job_task(name="analysis", **JOB_TASK)
 def analysis(params: AnalysisParams = AnalysisParams()) -> AnalysisResult:
     """Propose changes; nothing is changed in Stash."""
     with open_job("analysis") as job, job.stash() as stash:
@@ -63,7 +63,7 @@ def unapplied_plans() -> list[int]:
         return [id_ for id_ in plan_ids if not is_worked_on(job.database, id_)]
 
 
-@task(name="apply_leftover", task_run_name="apply plan {plan_id}", **JOB_TASK)
+@job_task(name="apply_leftover", task_run_name="apply plan {plan_id}", **JOB_TASK)
 def apply_leftover(plan_id: int) -> BatchResult:
     """Apply what an earlier run left."""
     outcome = apply_plan(ApplyPlanParams(plan_id=plan_id))
@@ -89,7 +89,7 @@ class BatchDeferred(Deferred):
         self.result = result
 
 
-@task(
+@job_task(
     name="analysis_batch",
     task_run_name="analysis batch {batch_num}",
     # A run that is resumed has another deadline, and the same finished batches.

@@ -14,7 +14,7 @@ from stashhog_core.plans.lock import is_worked_on
 from stashhog_core.results import ItemFailure
 from tasks._prefect_api import prefect_client
 from tasks._queue import runs_going
-from tasks._runtime import READ_TASK, open_job
+from tasks._runtime import READ_TASK, job_task, open_job
 from tasks.apply_plan import apply_plan
 
 _COUNTS = (
@@ -49,7 +49,7 @@ def plans_to_apply(params: AutoPlanApplyParams) -> list[int]:
         ]
 
 
-@task(name="auto_plan_apply", cache_policy=NO_CACHE)
+@job_task(name="auto_plan_apply", cache_policy=NO_CACHE)
 def auto_plan_apply(
     plan_ids: list[int], params: AutoPlanApplyParams
 ) -> AutoApplyResult:

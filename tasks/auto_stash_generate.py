@@ -16,7 +16,7 @@ from stashhog_core.stash.servers import server_settings
 from tasks._impacted import show_impacted_scenes
 from tasks._prefect_api import prefect_client
 from tasks._queue import runs_going, runs_waiting
-from tasks._runtime import JOB_TASK, READ_TASK, open_job, was_cancelled
+from tasks._runtime import JOB_TASK, READ_TASK, job_task, open_job, was_cancelled
 
 URGENT = (
     "process_new_scenes",
@@ -58,7 +58,7 @@ def in_the_way(params: StashGenerateParams) -> str | None:
         return NOTHING_LACKING
 
 
-@task(name="auto_stash_generate", **JOB_TASK)
+@job_task(name="auto_stash_generate", **JOB_TASK)
 def auto_stash_generate(params: StashGenerateParams) -> StashGenerateResult:
     """Generate as `stash_generate` does; for a scan, Stash's job is stopped."""
     started = datetime.now(UTC)

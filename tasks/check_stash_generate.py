@@ -1,14 +1,12 @@
 """Find the scenes that lack generated media."""
 
-from prefect import task
-
 from stashhog_core.params import CheckStashGenerateParams
 from stashhog_core.results import CheckStashGenerateResult
 from stashhog_core.server_jobs.check_generate import check_generate
-from tasks._runtime import JOB_TASK, open_job
+from tasks._runtime import JOB_TASK, job_task, open_job
 
 
-@task(name="check_stash_generate", **JOB_TASK)
+@job_task(name="check_stash_generate", **JOB_TASK)
 def check_stash_generate(
     params: CheckStashGenerateParams = CheckStashGenerateParams(),
 ) -> CheckStashGenerateResult:

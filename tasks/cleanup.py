@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.auto_results import CleanupResult
@@ -16,10 +15,10 @@ from tasks._prefect_history import (
     forget_old_runs,
 )
 from tasks._results import forget_old_results
-from tasks._runtime import READ_TASK, open_job, was_cancelled
+from tasks._runtime import READ_TASK, job_task, open_job, was_cancelled
 
 
-@task(name="cleanup", cache_policy=NO_CACHE, **READ_TASK)
+@job_task(name="cleanup", cache_policy=NO_CACHE, **READ_TASK)
 def cleanup(params: CleanupParams) -> CleanupResult:
     """Clean up here and in Prefect; a dry run lists the same and changes nothing."""
     findings, now = Findings(), datetime.now(UTC)

@@ -20,10 +20,10 @@ from stashhog_core.file_index.shards import (
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.results import DirectoryScanResult
 from tasks._runners import Mapper, is_elsewhere, mapper
-from tasks._runtime import JOB_TASK, READ_TASK, open_job
+from tasks._runtime import JOB_TASK, READ_TASK, job_task, open_job
 
 
-@task(name="directory_scan", **JOB_TASK)
+@job_task(name="directory_scan", **JOB_TASK)
 def directory_scan(params: DirectoryScanParams) -> DirectoryScanResult:
     """Bring the index of a folder up to date; what is done stays when it is stopped."""
     with open_job("directory_scan") as job:

@@ -1,15 +1,13 @@
 """Place finished downloads in the library."""
 
-from prefect import task
-
 from stashhog_core.downloads.job import process_downloads as place_downloads
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.results import DownloadsResult
 from tasks._events import announce
-from tasks._runtime import JOB_TASK, open_job
+from tasks._runtime import JOB_TASK, job_task, open_job
 
 
-@task(name="process_downloads", **JOB_TASK)
+@job_task(name="process_downloads", **JOB_TASK)
 def process_downloads(
     params: ProcessDownloadsParams = ProcessDownloadsParams(),
 ) -> DownloadsResult:

@@ -1,6 +1,5 @@
 """Decide on the changes of a plan, and show them with their evidence."""
 
-from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
@@ -10,11 +9,11 @@ from stashhog_core.plans.decisions import decide
 from stashhog_core.plans.tables import change_rows, value_rows
 from stashhog_core.results import ReviewResult
 from tasks._prefect_api import display
-from tasks._runtime import READ_TASK, open_job
+from tasks._runtime import READ_TASK, job_task, open_job
 from tasks.apply_plan import apply_plan
 
 
-@task(name="review_plan", cache_policy=NO_CACHE, **READ_TASK)
+@job_task(name="review_plan", cache_policy=NO_CACHE, **READ_TASK)
 def review_plan(params: ReviewPlanParams) -> ReviewResult:
     """Accept, reject or replace changes; then list the plan as tables."""
     with open_job("review_plan") as job:

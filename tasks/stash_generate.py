@@ -1,16 +1,14 @@
 """Have Stash generate previews, sprites and hashes."""
 
-from prefect import task
-
 from stashhog_core.params import StashGenerateParams
 from stashhog_core.results import StashGenerateResult
 from stashhog_core.server_jobs.generate import generate
 from stashhog_core.stash.servers import server_settings
 from tasks._impacted import show_impacted_scenes
-from tasks._runtime import JOB_TASK, open_job, was_cancelled
+from tasks._runtime import JOB_TASK, job_task, open_job, was_cancelled
 
 
-@task(name="stash_generate", **JOB_TASK)
+@job_task(name="stash_generate", **JOB_TASK)
 def stash_generate(
     params: StashGenerateParams = StashGenerateParams(),
 ) -> StashGenerateResult:

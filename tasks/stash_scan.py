@@ -1,16 +1,14 @@
 """Have Stash scan its library."""
 
-from prefect import task
-
 from stashhog_core.downloads.job import mark_scanned
 from stashhog_core.params import StashScanParams
 from stashhog_core.results import StashScanResult
 from stashhog_core.server_jobs.scan import scan
 from stashhog_core.stash.servers import server_settings
-from tasks._runtime import JOB_TASK, open_job, was_cancelled
+from tasks._runtime import JOB_TASK, job_task, open_job, was_cancelled
 
 
-@task(name="stash_scan", **JOB_TASK)
+@job_task(name="stash_scan", **JOB_TASK)
 def stash_scan(params: StashScanParams = StashScanParams()) -> StashScanResult:
     """Scan and wait for the end. Cancelling it leaves Stash's own scan running."""
     with open_job("stash_scan") as job, job.stash(params.server) as stash:

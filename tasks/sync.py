@@ -9,7 +9,7 @@ from stashhog_core.sync.job import Pending
 from stashhog_core.sync.job import pending_scenes as find_pending_scenes
 from stashhog_core.sync.job import sync as mirror
 from tasks._events import announce
-from tasks._runtime import JOB_TASK, READ_TASK, open_job
+from tasks._runtime import JOB_TASK, READ_TASK, job_task, open_job
 
 
 @task(name="pending_scenes", cache_policy=NO_CACHE, **READ_TASK)
@@ -33,7 +33,7 @@ def is_sync_needed(step: str) -> bool:
         return bool(find_pending_scenes(stash, job.database))
 
 
-@task(name="sync", **JOB_TASK)
+@job_task(name="sync", **JOB_TASK)
 def sync(
     params: SyncParams = SyncParams(),
     trigger: str = "manual",

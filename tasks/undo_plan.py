@@ -1,14 +1,12 @@
 """Take back what plans changed in Stash."""
 
-from prefect import task
-
 from stashhog_core.params import UndoParams
 from stashhog_core.plans.undo import undo
 from stashhog_core.results import UndoResult
-from tasks._runtime import JOB_TASK, open_job
+from tasks._runtime import JOB_TASK, job_task, open_job
 
 
-@task(name="undo_plan", **JOB_TASK)
+@job_task(name="undo_plan", **JOB_TASK)
 def undo_plan(params: UndoParams) -> UndoResult:
     """Undo three-way: what was changed in Stash since is left alone."""
     with open_job("undo_plan") as job, job.stash() as stash:

@@ -1,15 +1,14 @@
 """Prove that the mirror is right."""
 
-from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.results import VerifyMirrorResult
 from stashhog_core.sync.verify import verify_mirror as verify
-from tasks._runtime import READ_TASK, open_job
+from tasks._runtime import READ_TASK, job_task, open_job
 
 
-@task(name="verify_mirror", cache_policy=NO_CACHE, **READ_TASK)
+@job_task(name="verify_mirror", cache_policy=NO_CACHE, **READ_TASK)
 def verify_mirror(
     params: VerifyMirrorParams = VerifyMirrorParams(),
 ) -> VerifyMirrorResult:

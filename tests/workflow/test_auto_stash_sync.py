@@ -1,8 +1,12 @@
 """The scheduled sync."""
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -18,6 +22,9 @@ from tests.support.services import Services
 from tests.support.stand_in_scenes import new_scene
 
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+RUN = "from flows.auto_stash_sync import auto_stash_sync; auto_stash_sync()"
 
 
 def history(database: Database) -> list[tuple[str, str, str]]:
@@ -147,3 +154,29 @@ def test_an_outage_is_never_nothing_to_do(
 
     assert state.is_failed()
     assert history(database) == []
+
+
+@pytest.mark.parametrize(("level", "is_said"), [("DEBUG", True), ("INFO", False)])
+def test_prefects_log_level_applies_to_the_core(
+    services: Services, prefect_api: str, tmp_path: Path, level: str, *, is_said: bool
+) -> None:
+    """PREFECT_LOGGING_LEVEL=DEBUG brings the DEBUG lines of the core; INFO does not."""
+    run = subprocess.run(
+        [sys.executable, "-c", RUN],
+        env=os.environ
+        | {
+            "PREFECT_API_URL": prefect_api,
+            "PREFECT_LOGGING_LEVEL": level,
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "stashhog_core",
+            "PYTHONPATH": str(ROOT),
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    lines = [line for line in run.stderr.splitlines() if "| stashhog_core" in line]
+    debug = [line for line in lines if "| DEBUG" in line]
+    assert any("No scenes pending sync from Stash" in line for line in debug) == is_said
+    assert bool(debug) == is_said

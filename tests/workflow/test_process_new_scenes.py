@@ -99,7 +99,7 @@ def test_each_step_and_batch_names_its_own_run(
     _, report = run(batch_size=5)
 
     tasks = ended_tasks(report.job_id, "confirm_downloads", "analysis batch 2")
-    names = {str(task.id): task.name.partition("-")[0] for task in tasks}
+    names = {str(task.id): task.name for task in tasks}
     steps = report.steps
     assert [
         names[step.job_id or ""]
@@ -111,7 +111,13 @@ def test_each_step_and_batch_names_its_own_run(
             steps.final_incremental_sync,
         )
         if step is not None
-    ] == ["process_downloads", "stash_scan", "sync", "stash_generate", "sync"]
+    ] == [
+        "process_downloads",
+        "stash_scan",
+        "incremental_sync",
+        "stash_generate",
+        "final_incremental_sync",
+    ]
     assert [names[batch.job_id or ""] for batch in steps.analysis_batches] == [
         "analysis batch 1",
         "analysis batch 2",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prefect import flow
 from prefect.client.schemas.objects import State, StateType
 from sqlalchemy import func, select
 from starlette.responses import PlainTextResponse
@@ -19,6 +20,7 @@ from stashhog_core.detection import ai_client, ai_gate
 from stashhog_core.errors import Deferred
 from stashhog_core.results import StepResult, WorkflowReport
 from stashhog_core.settings import get_settings
+from tasks.process_downloads import process_downloads
 from tests.support.services import Services
 from tests.support.stash_requests import add_scenes, asking
 from tests.support.task_runs import ended_tasks
@@ -113,6 +115,50 @@ def test_an_ai_server_that_goes_away_defers_the_rest(
     assert (name, message) == ("Deferred", step(report, "analysis").message)
     assert second.summary.total_scenes_analyzed == left
     assert unanalyzed(database) == 0
+
+
+def test_steps_and_batches_with_errors_say_so(
+    services: Services, ai: AiStandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """CompletedWithErrors, how many, and a warning for each batch; never plain green.
+
+    Each step is a task run of its own name.
+    """
+    ai.fault = lambda: PlainTextResponse("no such video", 422)
+
+    state, report = run(batch_size=5)
+
+    batches = report.steps.analysis_batches
+    errors = [len(batch.errors) for batch in batches]
+    assert errors == [5, len(services.readable) - 5]
+    job_id = report.job_id
+    partly = "CompletedWithErrors"
+    assert shown_step(job_id, "process_downloads") == (partly, "1 error")
+    assert shown_step(job_id, "incremental_sync") == ("Completed", "")
+    assert shown_step(job_id, "analysis") == (partly, f"{sum(errors)} errors")
+    assert shown_step(job_id, "final_incremental_sync") == ("Completed", "")
+    for number, count in enumerate(errors, 1):
+        shown = shown_step(job_id, f"analysis batch {number}")
+        assert shown == (partly, f"{count} errors")
+    total = report.summary.total_errors
+    assert (state.name, state.message) == (partly, f"{total} errors")
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    for number, batch in enumerate(batches, 1):
+        warning = f"Analysis batch {number} ended with {errors[number - 1]} errors: "
+        assert warning + batch.errors[0] in warnings
+
+
+def test_a_job_called_by_another_gives_its_result(services: Services) -> None:
+    """Whatever the name of its task's state, to the caller as to a run tried again."""
+
+    @flow(persist_result=True)
+    def twice() -> list[Any]:
+        return [process_downloads(), process_downloads()]
+
+    first, again = twice()
+
+    assert first.status == "completed_with_errors"
+    assert again == first
 
 
 def test_an_analysis_alone_is_deferred(
