@@ -2,15 +2,37 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 
 MAX_ID = 2**63 - 1
 """What the database holds; Stash's ids are smaller."""
 
 Id = Annotated[int, Field(gt=0, le=MAX_ID)]
+_IdOrText = Annotated[
+    Id,
+    # Results and Stash itself give ids as texts, and Prefect's API checks a new run by
+    # this schema, which would refuse a text for an integer.
+    WithJsonSchema(
+        {
+            "title": "Id",
+            "anyOf": [
+                {"type": "integer", "exclusiveMinimum": 0, "maximum": MAX_ID},
+                {"type": "string", "pattern": r"^[0-9]{1,19}$"},
+            ],
+        },
+        mode="validation",
+    ),
+]
 SceneIds = Annotated[
-    tuple[Id, ...],
+    tuple[_IdOrText, ...],
     # Stash takes an empty list as "everything": it is refused at the door.
     Field(min_length=1),
 ]

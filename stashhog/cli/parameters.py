@@ -68,6 +68,8 @@ def _kind_in_words(kind: dict[str, Any]) -> str:
     if "enum" in kind:
         return ", ".join(map(str, kind["enum"]))
     if kind["type"] == "array":
+        if kind["items"].get("title") == "Id":
+            return "list of ids (numbers or texts)"
         return f"list of: {_kind_in_words(kind['items'])}"
     if kind.get("format") == "date-time":
         return "date and time"

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select, update
 
 from stashhog.cli import plans as _plans_cli
-from stashhog.cli.app import main
+from stashhog.cli.app import main, parse_parameters
 from stashhog.cli.parameters import parameter_rows
 from stashhog_core.db.models import (
     PENDING_STATES,
@@ -26,7 +26,7 @@ from stashhog_core.db.models import (
     Tag,
 )
 from stashhog_core.db.session import Database
-from stashhog_core.params import JOB_PARAMS, ReviewPlanParams
+from stashhog_core.params import JOB_PARAMS, ReviewPlanParams, StashGenerateParams
 from stashhog_core.plans.proposals import add_member
 from stashhog_core.settings import get_settings
 
@@ -282,6 +282,15 @@ def test_the_parameters_of_every_job_have_words(job: str) -> None:
     assert [row.default is None for row in rows] == [
         field.is_required() for field in model.model_fields.values()
     ]
+
+
+def test_ids_of_scenes_are_typed_as_numbers_or_as_texts() -> None:
+    """The texts are those that results give; the table of parameters names both."""
+    typed = parse_parameters("stash_generate", ['sceneIDs=["1",2]'])
+
+    assert StashGenerateParams.model_validate(typed).scene_ids == (1, 2)
+    (row,) = [r for r in parameter_rows(StashGenerateParams) if r.name == "sceneIDs"]
+    assert row.type == "list of ids (numbers or texts)"
 
 
 def test_the_parameters_of_an_unknown_job_are_refused(

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ParameterBindError, PrefectHTTPStatusError
 
 from flows.process_new_scenes import process_new_scenes
+from flows.stash_generate import stash_generate
 from flows.sync import sync
+from flows.sync_scenes import sync_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import get_settings
@@ -71,6 +74,32 @@ def test_refused_by_the_api(
 
     assert refused.value.response.status_code in {409, 422}
     assert name in refused.value.response.text
+
+
+@pytest.mark.parametrize(
+    ("flow", "name"),
+    [(stash_generate, "sceneIDs"), (sync_scenes, "scene_ids")],
+    ids=["stash_generate", "sync_scenes"],
+)
+def test_ids_are_numbers_or_texts(
+    client: SyncPrefectClient, flow: Flow[..., Any], name: str
+) -> None:
+    """The API takes ids as integers and as the texts that results give, not words."""
+    deployment = client.create_deployment(
+        flow_id=client.create_flow(flow),
+        name="taking",
+        parameter_openapi_schema=flow.parameters.model_dump(),
+        enforce_parameter_schema=True,
+    )
+
+    run = client.create_flow_run_from_deployment(
+        deployment, parameters={name: ["1", 2]}
+    )
+
+    taken = flow.validate_parameters(run.parameters)[name]
+    assert tuple(map(int, taken)) == (1, 2)
+    with pytest.raises(PrefectHTTPStatusError, match=name):
+        client.create_flow_run_from_deployment(deployment, parameters={name: ["two"]})
 
 
 def test_an_unknown_name_fails_the_run_at_once(services: Services) -> None:
