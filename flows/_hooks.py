@@ -5,12 +5,14 @@ run afterwards, elsewhere, and find nothing more to do, unless that process hung
 died on the way. Where no hook runs either, the next run does it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from prefect import Flow
+from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 
+from flows._starting import end_refused_starts
 from tasks.settle import settle_jobs_of
 
 _TOLD_TO_STOP = "aborted by"
@@ -42,3 +44,16 @@ SETTLE: dict[str, Any] = {
     "on_crashed": [settle_aborted_run],
 }
 """Options of the flows that start Stash jobs."""
+
+
+def job_flow(
+    name: str, *, starts_stash_jobs: bool = False
+) -> Callable[[Callable[..., Any]], Flow[..., Any]]:
+    """Make a flow whose runs end properly, whenever they are cancelled.
+
+    Args:
+        name: Of the flow.
+        starts_stash_jobs: Whether a run may leave jobs behind in Stash.
+    """
+    end_refused_starts()
+    return flow(name=name, **(SETTLE if starts_stash_jobs else {}))

@@ -7,7 +7,6 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-import flows._starting  # noqa: F401 - it ends runs cancelled before they began
 from stashhog_core.errors import Deferred, StashHogError, unexpected
 from stashhog_core.report import ending, run_name, state_name
 from stashhog_core.results import CancelledResult, FailedResult, Result

@@ -5,39 +5,61 @@ and nobody else gives it an end: it would stay Cancelling for five minutes, and 
 its place among the runs that may be under way.
 """
 
-import atexit
 import logging
-import multiprocessing
 import os
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.exceptions import UnfinishedRun
 from prefect.states import Cancelled
-
-from tasks._runtime import has_begun
 
 logger = logging.getLogger("stashhog_core.starting")
 
 _RUN_ID = "PREFECT__FLOW_RUN_ID"
+_ENGINE = logging.getLogger("prefect.engine")
 
 
-def end_if_cancelled() -> None:
-    """Set the run of this process to Cancelled if it never began for that reason."""
-    run_id = os.environ.get(_RUN_ID)
-    # Processes that the run starts inherit its id, and do not know whether it began.
-    is_helper = multiprocessing.parent_process() is not None
-    if run_id is None or is_helper or has_begun():
-        return
+class _RefusedStarts(logging.Handler):
+    """Hears from the engine that it did not begin the run of this process.
+
+    The processes in which Prefect calls hooks import the flow too, and have the run's
+    id; nothing but the engine's own word tells whose start was refused.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """End the run if its start was refused."""
+        run_id = os.environ.get(_RUN_ID)
+        refused = record.exc_info and isinstance(record.exc_info[1], UnfinishedRun)
+        if run_id is not None and refused:
+            _end_if_never_begun(UUID(run_id))
+
+
+def end_refused_starts() -> None:
+    """Have a run ended that is cancelled before it begins; to be called once or more.
+
+    Whatever defines a flow calls this: it must hold before the engine begins the run.
+    """
+    if not any(isinstance(h, _RefusedStarts) for h in _ENGINE.handlers):
+        _ENGINE.addHandler(_RefusedStarts())
+
+
+def _end_if_never_begun(run_id: UUID) -> None:
+    """Set a run to Cancelled that was Pending when it was cancelled.
+
+    One that was Running gets its end from its worker: two ends would be two events,
+    and each automation would fire twice.
+    """
     try:
         with get_client(sync_client=True) as client:
-            state = client.read_flow_run(UUID(run_id)).state
-            if state is not None and state.is_cancelling():
+            states = client.read_flow_run_states(run_id)
+            states.sort(key=lambda state: state.timestamp)
+            if not states or not states[-1].is_cancelling():
+                return
+            before = [state for state in states if not state.is_cancelling()]
+            if before and before[-1].is_pending():
                 ended: State[None] = Cancelled(message="Cancelled before it began.")
-                client.set_flow_run_state(UUID(run_id), ended, force=True)
+                client.set_flow_run_state(run_id, ended, force=True)
     except httpx.HTTPError as error:
         logger.warning("Run %s was cancelled and cannot be ended: %s", run_id, error)
-
-
-atexit.register(end_if_cancelled)

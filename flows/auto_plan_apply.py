@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from flows._hooks import job_flow
 from flows._outcome import run_one
 from flows._parameters import parameters_of
 from stashhog_core.params import AutoPlanApplyParams
@@ -15,7 +15,7 @@ from tasks.auto_plan_apply import plans_to_apply
 NO_APPROVED_CHANGES = "Skipped - No approved changes"
 
 
-@flow(name="auto_plan_apply")
+@job_flow("auto_plan_apply")
 @parameters_of(AutoPlanApplyParams)
 def auto_plan_apply(params: AutoPlanApplyParams) -> State[Any]:
     """Apply the approved changes of plans that wait, one plan after the other."""

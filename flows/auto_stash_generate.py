@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows._hooks import SETTLE
+from flows._hooks import job_flow
 from flows._outcome import run_one
 from flows._parameters import parameters_of
 from stashhog_core.params import StashGenerateParams
@@ -14,7 +13,7 @@ from tasks.auto_stash_generate import GAVE_WAY, in_the_way
 from tasks.auto_stash_generate import auto_stash_generate as generate_task
 
 
-@flow(name="auto_stash_generate", **SETTLE)
+@job_flow("auto_stash_generate", starts_stash_jobs=True)
 @parameters_of(StashGenerateParams)
 def auto_stash_generate(params: StashGenerateParams) -> State[Any]:
     """Generate what scenes lack, unless Stash scans or a job of ours goes first.

@@ -3,10 +3,10 @@
 import logging
 from typing import Any
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from flows._hooks import job_flow
 from flows._outcome import run_id, run_one
 from stashhog_core.params import SyncParams
 from stashhog_core.report import counted
@@ -21,7 +21,7 @@ CREATED = "Created incremental sync job %s for %d pending scenes"
 logger = logging.getLogger("stashhog_core.sync.schedule")
 
 
-@flow(name="auto_stash_sync")
+@job_flow("auto_stash_sync")
 def auto_stash_sync() -> State[Any]:
     """Sync when anything was changed in Stash since the last sync."""
     # What is pending, the check itself says in the log.

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
+from flows._hooks import job_flow
 from flows._outcome import run_one
 from flows._parameters import parameters_of
 from stashhog_core.params import AnalysisParams, AutoVideoAnalysisParams
@@ -15,7 +15,7 @@ from tasks.analysis import analysis
 from tasks.auto_video_analysis import analysis_under_way, scenes_to_analyze
 
 
-@flow(name="auto_video_analysis")
+@job_flow("auto_video_analysis")
 @parameters_of(AutoVideoAnalysisParams)
 def auto_video_analysis(params: AutoVideoAnalysisParams) -> State[Any]:
     """Look at videos not yet analyzed, newest first; the plan is for people to review.

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows._hooks import job_flow
 from flows._outcome import run_one
 from flows._parameters import parameters_of
 from stashhog_core.params import CheckStashGenerateParams
 from tasks.check_stash_generate import check_stash_generate as check_task
 
 
-@flow(name="check_stash_generate")
+@job_flow("check_stash_generate")
 @parameters_of(CheckStashGenerateParams)
 def check_stash_generate(params: CheckStashGenerateParams) -> State[Any]:
     """Find the scenes and markers whose generated media is missing."""

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows._hooks import job_flow
 from flows._outcome import run_one
 from flows._parameters import parameters_of
 from stashhog_core.params import CleanupParams
 from tasks.cleanup import cleanup as cleanup_task
 
 
-@flow(name="cleanup")
+@job_flow("cleanup")
 @parameters_of(CleanupParams)
 def cleanup(params: CleanupParams) -> State[Any]:
     """Forget old history, and put right what runs left open that died."""

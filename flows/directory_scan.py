@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 
+from flows._hooks import job_flow
 from flows._outcome import result_of, run_one
 from flows._parameters import parameters_of
 from stashhog_core.markdown import cells
@@ -16,7 +16,7 @@ from tasks._prefect_api import display
 from tasks.directory_scan import directory_scan as directory_scan_task
 
 
-@flow(name="directory_scan")
+@job_flow("directory_scan")
 @parameters_of(DirectoryScanParams)
 def directory_scan(params: DirectoryScanParams) -> State[Any]:
     """Index the video files of a local folder; unchanged ones are not opened.

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows._hooks import SETTLE
+from flows._hooks import job_flow
 from flows._outcome import final_state, run_id
 from flows._parameters import parameters_of
 from stashhog_core.db.locks import job_lock
@@ -73,7 +73,7 @@ def show_step(step: str, name: str, message: str) -> State[Any]:
     return Completed(name=name, message=message)
 
 
-@flow(name=JOB, **SETTLE)
+@job_flow(JOB, starts_stash_jobs=True)
 @parameters_of(ProcessNewScenesParams)
 def process_new_scenes(params: ProcessNewScenesParams) -> State[Any]:
     """Take finished downloads to analyzed scenes with generated media.

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows._hooks import SETTLE
+from flows._hooks import job_flow
 from flows._outcome import run_one
 from flows._parameters import parameters_of
 from stashhog_core.params import StashScanParams
@@ -13,7 +12,7 @@ from stashhog_core.server_jobs.scan import CANCELLED_MESSAGE
 from tasks.stash_scan import stash_scan as stash_scan_task
 
 
-@flow(name="stash_scan", **SETTLE)
+@job_flow("stash_scan", starts_stash_jobs=True)
 @parameters_of(StashScanParams)
 def stash_scan(params: StashScanParams) -> State[Any]:
     """Have Stash scan its library; cancelling leaves Stash's scan running."""

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows._hooks import job_flow
 from flows._outcome import run_one
 from flows._parameters import parameters_of
 from stashhog_core.params import SyncParams, SyncScenesParams
 from tasks.sync import sync as sync_task
 
 
-@flow(name="sync_scenes")
+@job_flow("sync_scenes")
 @parameters_of(SyncScenesParams)
 def sync_scenes(params: SyncScenesParams) -> State[Any]:
     """Bring these scenes of the mirror up to date, changed or not."""

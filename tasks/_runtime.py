@@ -169,12 +169,6 @@ class Services:
 
 
 _services: ContextVar[Services | None] = ContextVar("services", default=None)
-_begun = threading.Event()
-
-
-def has_begun() -> bool:
-    """Tell whether any run has begun to work in this process."""
-    return _begun.is_set()
 
 
 @contextmanager
@@ -186,7 +180,6 @@ def run_services() -> Iterator[Services]:
     Raises:
         ConfigurationError: The settings are wrong, or the database cannot be used.
     """
-    _begun.set()
     shared = _services.get()
     if shared is not None:
         yield shared

@@ -166,6 +166,12 @@ class Runner:
         state = self.client.read_flow_run(run.id).state
         return state.name if state and state.name else ""
 
+    def ends(self, run: FlowRun) -> list[tuple[str, str]]:
+        """Return name and message of each final state that the run has had."""
+        states = self.client.read_flow_run_states(run.id)
+        states.sort(key=attrgetter("timestamp"))
+        return [(s.name or "", s.message or "") for s in states if s.is_final()]
+
     def wait_for(self, run: FlowRun, *names: str) -> float:
         """Return after how many seconds the run is in one of these states."""
         started = time.monotonic()

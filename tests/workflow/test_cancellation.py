@@ -44,6 +44,7 @@ from stashhog.cli.app import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
+WORKERS_WORDS = "Flow run was cancelled successfully."
 SEEN: Spans = {"actions": {"Dancing": [(0.0, 1.0, 0.9)]}}
 QUICK_SCAN = {
     "scanGenerateCovers": False,
@@ -148,6 +149,10 @@ def test_jobs_alone(
     assert job_rows(database, scheduled) == []
     assert job_rows(database, finished) == [("generate", "finished")]
     assert_nothing_left(database, scheduled, generate, scan, finished)
+    for run in (generate, scan):
+        # Each end is an event, for which automations fire.
+        (end,) = runner.ends(run)
+        assert end == ("Cancelled", WORKERS_WORDS)
 
 
 def test_within_the_main_job(
@@ -220,22 +225,31 @@ def test_within_mapped_batches(
     assert_nothing_left(database, run)
 
 
+@pytest.mark.parametrize("moment", ["before-its-process", "while-its-process-starts"])
 def test_pending(
-    worker: Runner, services: Services, database: Database, stash: StashClient
+    worker: Runner,
+    services: Services,
+    database: Database,
+    stash: StashClient,
+    moment: str,
 ) -> None:
-    """Cancelled while its process starts: no work is done, and the run gets its end."""
+    """Cancelled before it began: no work is done, and the run gets one end."""
     scan_library(services, database, stash)
     services.stash.faults.item_seconds = 0.5
     before = stash_jobs(stash)
 
     run = worker.start("stash_generate")
-    # It imports for seconds before it does anything.
-    worker.wait_for_process(run)
+    if moment == "before-its-process":
+        worker.wait_for(run, "Pending", "Submitting")
+    else:
+        # It imports for seconds before it does anything.
+        worker.wait_for_process(run)
     worker.cancel(run)
     worker.wait_for(run, "Cancelled")
 
     wait_until(lambda: processes_of(run) == [], "the end of its process")
     worker.wait_for(run, "Cancelled")
+    assert len(worker.ends(run)) == 1
     assert [
         job for job in stash_jobs(stash)[len(before) :] if job[1] == "RUNNING"
     ] == []
