@@ -94,14 +94,6 @@ def deferred_result(error: Deferred) -> AnalysisResult:
     return AnalysisResult(status="completed_with_errors", deferred=str(error))
 
 
-def in_batches(scene_ids: Sequence[int], size: int) -> list[list[int]]:
-    """Cut `scene_ids` into lists of `size`, keeping their order."""
-    return [
-        list(scene_ids[start : start + size])
-        for start in range(0, len(scene_ids), size)
-    ]
-
-
 class Recorder:
     """Collects what the steps of a workflow run did, and words the result.
 

@@ -9,13 +9,14 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import task_run
 from prefect.states import Completed
 
+from stashhog_core.batches import batched
 from stashhog_core.detection.job import analyze, unanalyzed_scene_ids
 from stashhog_core.errors import Deferred
 from stashhog_core.params import AnalysisParams, ApplyPlanParams
 from stashhog_core.plans.lock import is_worked_on
 from stashhog_core.plans.queries import read_plan, unapplied_plan_ids
 from stashhog_core.results import AnalysisResult, BatchResult
-from stashhog_core.workflow import TIME_IS_OVER, deferred_result, in_batches
+from stashhog_core.workflow import TIME_IS_OVER, deferred_result
 from tasks._events import announce
 from tasks._runtime import JOB_TASK, READ_TASK, job_task, open_job
 from tasks.apply_plan import apply_plan
@@ -42,7 +43,7 @@ def plan_batches(batch_size: int | None = None) -> list[list[int]]:
     with open_job("plan_batches") as job:
         size = batch_size or job.settings.analysis.batch_size
         with job.database.transaction() as session:
-            return in_batches(unanalyzed_scene_ids(session), size)
+            return list(batched(unanalyzed_scene_ids(session), size))
 
 
 @task(name="unapplied_plans", cache_policy=NO_CACHE, **READ_TASK)

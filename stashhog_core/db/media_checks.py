@@ -7,6 +7,7 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from stashhog_core.batches import batched
 from stashhog_core.db.models import MediaCheck
 
 _ROWS_PER_STATEMENT = 5_000
@@ -51,8 +52,8 @@ def store_checks(session: Session, checks: Iterable[Checked]) -> None:
         {"scene_id": c.scene_id, "key": c.key, "missing": list(c.missing)}
         for c in checks
     ]
-    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-        statement = insert(MediaCheck).values(rows[start : start + _ROWS_PER_STATEMENT])
+    for batch in batched(rows, _ROWS_PER_STATEMENT):
+        statement = insert(MediaCheck).values(batch)
         session.execute(
             statement.on_conflict_do_update(
                 index_elements=[MediaCheck.scene_id],

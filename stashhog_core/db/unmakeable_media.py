@@ -7,6 +7,7 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from stashhog_core.batches import batched
 from stashhog_core.db.generated import basis_of_media
 from stashhog_core.db.models import Scene, SceneFile, UnmakeableMedia
 from stashhog_core.db.reading import any_of
@@ -107,10 +108,8 @@ def note_unmakeable(
         for failure in failures
     }
     values = list(rows.values())
-    for start in range(0, len(values), _ROWS_PER_STATEMENT):
-        statement = insert(UnmakeableMedia).values(
-            values[start : start + _ROWS_PER_STATEMENT]
-        )
+    for batch in batched(values, _ROWS_PER_STATEMENT):
+        statement = insert(UnmakeableMedia).values(batch)
         new = {name: statement.excluded[name] for name in values[0]}
         session.execute(
             statement.on_conflict_do_update(

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from stashhog_core.batches import batched
 from stashhog_core.db.models import Scene
 from stashhog_core.db.scenes import SceneFilter, matching_scene_ids
 from stashhog_core.db.session import Database
@@ -137,8 +138,7 @@ def _analyze_all(
     run: Run, scene_ids: list[int], plan: PlanWriter, progress: Progress
 ) -> None:
     try:
-        for start in range(0, len(scene_ids), SCENES_PER_READ):
-            ids = scene_ids[start : start + SCENES_PER_READ]
+        for ids in batched(scene_ids, SCENES_PER_READ):
             run.analyze_page(ids, plan, progress)
             if run.is_late():
                 break

@@ -5,17 +5,17 @@ means. Keyframes of the whole video are judged at a distance, and what holds for
 neighbours becomes a span, as an AI server has them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from stashhog_core.batches import batched
 from stashhog_core.detection.image_model import load_model
 from stashhog_core.detection.reader import Knowledge, WholeReader
 from stashhog_core.detection.scenes import SceneFacts
 from stashhog_core.detection.span_proposals import SpanProposals
 from stashhog_core.detection.title_cards import local_file
 from stashhog_core.errors import ItemError
-from stashhog_core.media.frames import Still, spaced_stills
+from stashhog_core.media.frames import spaced_stills
 from stashhog_core.paths import PathMap
 from stashhog_core.plans.proposals import Proposal
 from stashhog_core.settings.taggers import OnnxSettings
@@ -84,7 +84,7 @@ class OnnxTagger(WholeReader):
         seen: dict[int, list[_Seen]] = {}
         before, last = None, 0.0
         count = 0
-        for batch in _batches(stills, self._model.batch):
+        for batch in batched(stills, self._model.batch):
             self._checkpoint()
             scores = self._model([still.picture for still in batch])
             for still, row in zip(batch, scores, strict=True):
@@ -150,8 +150,3 @@ def _add(spans: list[_Seen], second: float, score: float, before: float | None) 
         # Nothing lies between the two.
         spans[-1].end = second
     spans.append(_Seen(second, score))
-
-
-def _batches(stills: Iterator[Still], size: int) -> Iterator[list[Still]]:
-    while batch := list(islice(stills, size)):
-        yield batch

@@ -2,16 +2,16 @@
 
 import json
 import logging
-import queue
 import re
-import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from stashhog_core.background import Background
 from stashhog_core.detection.reader import SceneReader
 from stashhog_core.detection.scenes import SceneFacts
 from stashhog_core.errors import ItemError, StashHogError, storable
@@ -57,11 +57,12 @@ def look_at(
             progress.checkpoint()
             yield _look(reader, scene, known)
         return
-    with _Threads(reader.parallel) as threads:
+    with Background(reader.parallel, "look") as background:
         # Twice as many as are done at a time: one long video in front holds nobody up.
         waiting: deque[Future[Looked]] = deque()
         for scene, known in scenes:
-            waiting.append(threads.submit(reader, scene, known))
+            look = partial(_look, reader, scene, known)
+            waiting.append(background.submit(look))
             if len(waiting) >= 2 * reader.parallel:
                 yield _result(waiting.popleft(), progress)
         while waiting:
@@ -123,45 +124,3 @@ def _result(future: Future[Looked], progress: Progress) -> Looked:
         except TimeoutError:
             if future.done():
                 raise
-
-
-class _Threads:
-    """Threads that a stopped program does not wait for: one look may take an hour."""
-
-    def __init__(self, count: int) -> None:
-        self._work: queue.SimpleQueue[
-            tuple[Future[Looked], SceneReader, SceneFacts, Known] | None
-        ] = queue.SimpleQueue()
-        self._count = count
-        for number in range(count):
-            threading.Thread(
-                target=self._run, name=f"look {number}", daemon=True
-            ).start()
-
-    def __enter__(self) -> "_Threads":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        while not self._work.empty():
-            item = self._work.get()
-            if item is not None:
-                item[0].cancel()
-        for _number in range(self._count):
-            self._work.put(None)
-
-    def submit(
-        self, reader: SceneReader, scene: SceneFacts, known: Known
-    ) -> Future[Looked]:
-        future: Future[Looked] = Future()
-        self._work.put((future, reader, scene, known))
-        return future
-
-    def _run(self) -> None:
-        while (item := self._work.get()) is not None:
-            future, reader, scene, known = item
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(_look(reader, scene, known))
-            except BaseException as error:  # noqa: BLE001 - raised where it is awaited
-                future.set_exception(error)

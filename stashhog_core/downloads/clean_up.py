@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stashhog_core.batches import batched
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import content, ledger
 from stashhog_core.downloads.choose import choose
@@ -70,13 +71,12 @@ def clean_up(
         everything=with_files,
     )
     cleaned = CleanedUp()
-    for start in range(0, len(entries), _ENTRIES_AT_ONCE):
-        portion = entries[start : start + _ENTRIES_AT_ONCE]
+    for batch in batched(entries, _ENTRIES_AT_ONCE):
         with database.transaction() as session:
             known = ledger.known_files(
-                session, source.kind, [entry.key for entry in portion]
+                session, source.kind, [entry.key for entry in batch]
             )
-        for entry in portion:
+        for entry in batch:
             progress.checkpoint()
             if len(cleaned.removed) >= settings.qbittorrent.clean_up_limit:
                 _log.info("More torrents can go in the next run")

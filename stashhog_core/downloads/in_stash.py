@@ -2,9 +2,10 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from datetime import datetime
 
+from stashhog_core.batches import batched
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.ledger import UnseenVideo
@@ -86,14 +87,14 @@ def confirm_seen(
     unseen = []
     rules: ScanRules | None = None
     is_asked = False
-    for portion in _portions(videos):
+    for batch in batched(videos, _AT_ONCE):
         with database.transaction() as session:
             seen = ledger.mark_seen(
                 session,
-                [video.id for video in portion],
-                [path_map.to_remote(video.target_path) for video in portion],
+                [video.id for video in batch],
+                [path_map.to_remote(video.target_path) for video in batch],
             )
-        missed = [video for video in portion if video.id not in seen]
+        missed = [video for video in batch if video.id not in seen]
         if not is_asked and any(video.state == "scanned" for video in missed):
             rules, is_asked = scan_rules(), True
         # Files are looked into between the transactions.
@@ -196,8 +197,3 @@ def _matches(pattern: str, path: str) -> bool:
     except re.error:
         # Go knows expressions that Python does not.
         return False
-
-
-def _portions(videos: Sequence[UnseenVideo]) -> Iterator[Sequence[UnseenVideo]]:
-    for start in range(0, len(videos), _AT_ONCE):
-        yield videos[start : start + _AT_ONCE]

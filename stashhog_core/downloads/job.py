@@ -1,11 +1,10 @@
 """The job `process_downloads`: from finished downloads to files in the library."""
 
 import logging
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
-from itertools import islice
 
+from stashhog_core.batches import batched
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
@@ -24,7 +23,6 @@ from stashhog_core.downloads.in_stash import (
 )
 from stashhog_core.downloads.placing import Library
 from stashhog_core.downloads.run import Run
-from stashhog_core.downloads.sources import Entry
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress
@@ -98,9 +96,9 @@ def process_downloads(
         told = run.tell_again(listing.untold)
         total = len(listing.entries)
         done = 0
-        for portion in _portions(listing.entries):
-            run.take(portion, bar, done, total)
-            done += len(portion)
+        for batch in batched(listing.entries, _ENTRIES_AT_ONCE):
+            run.take(batch, bar, done, total)
+            done += len(batch)
         cleaned = clean_up(
             source,
             settings,
@@ -125,9 +123,3 @@ def process_downloads(
             _log.info("%d downloads are not finished yet", listing.unfinished)
         total += len(listing.problems) + listing.done + told
         return run.result(total, listing.done, cleaned, unseen)
-
-
-def _portions(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    rest = iter(entries)
-    while portion := list(islice(rest, _ENTRIES_AT_ONCE)):
-        yield portion

@@ -17,6 +17,7 @@ from qbittorrentapi.exceptions import (
     NotFound404Error,
 )
 
+from stashhog_core.batches import batched
 from stashhog_core.errors import ConfigurationError, ItemError, TransientError
 from stashhog_core.http_errors import (
     certificate_fault,
@@ -116,13 +117,13 @@ class WebApi:
 
     def add_tag(self, tag: str, hashes: Iterable[str]) -> None:
         """Tag torrents; a server without tags is no failure."""
-        self._in_portions(
+        self._in_batches(
             hashes, lambda some: self._client.torrents_add_tags(tag, some), f"tag {tag}"
         )
 
     def remove_tag(self, tag: str, hashes: Iterable[str]) -> None:
         """Take a tag from torrents."""
-        self._in_portions(
+        self._in_batches(
             hashes,
             lambda some: self._client.torrents_remove_tags(tag, some),
             f"tag {tag}",
@@ -155,7 +156,7 @@ class WebApi:
                 ) from error
 
         self._ask(create)
-        self._in_portions(hashes, put, f"category {category}")
+        self._in_batches(hashes, put, f"category {category}")
 
     def remove(self, info_hash: str, *, with_files: bool) -> None:
         """Stop and remove a torrent, and perhaps its files from the disk.
@@ -221,12 +222,10 @@ class WebApi:
             # ValueError: an answer that is not JSON, as of a server that stops halfway.
             raise self._failing(error) from error
 
-    def _in_portions(
+    def _in_batches(
         self, hashes: Iterable[str], call: Callable[[list[str]], None], what: str
     ) -> None:
-        hashes = list(hashes)
-        for start in range(0, len(hashes), _HASHES_AT_ONCE):
-            some = hashes[start : start + _HASHES_AT_ONCE]
+        for some in batched(hashes, _HASHES_AT_ONCE):
             before_write()
             try:
                 self._ask(lambda some=some: call(some))  # type: ignore[misc]

@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from stashhog_core.batches import batched
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.session import Database
 from stashhog_core.file_index.artwork import FOLDER, stored_artwork
@@ -270,7 +270,7 @@ class _Scan:
     def _clean_artwork(self) -> None:
         """Delete the pictures of content that no file has any longer."""
         pictures = stored_artwork(self._artwork)
-        while some := list(islice(pictures, BATCH)):
+        for some in batched(pictures, BATCH):
             orphans = self._index.unknown_hashes([h for _, h in some if h])
             for path, oshash in some:
                 if oshash is not None and oshash not in orphans:

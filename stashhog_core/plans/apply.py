@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from stashhog_core.batches import batched
 from stashhog_core.db.session import Database
 from stashhog_core.errors import (
     BusyError,
@@ -169,17 +170,16 @@ class _Apply:
         self.tags.forget_failures()
         with self.database.transaction() as session:
             scene_ids = records.approved_scene_ids(session, self.plan_id, change_ids)
-        for start in range(0, len(scene_ids), SCENES_PER_PAGE):
-            ids = scene_ids[start : start + SCENES_PER_PAGE]
+        done = 0
+        for ids in batched(scene_ids, SCENES_PER_PAGE):
+            start, done = done, done + len(ids)
             with self.database.transaction() as session:
                 changes = records.approved_changes(
                     session, self.plan_id, change_ids, ids
                 )
             self._apply(
                 changes,
-                progress.within(
-                    start / len(scene_ids), (start + len(ids)) / len(scene_ids)
-                ),
+                progress.within(start / len(scene_ids), done / len(scene_ids)),
             )
 
     def _apply(self, changes: list[Change], progress: Progress) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
+from stashhog_core.batches import batched
 from stashhog_core.db.session import Database
 from stashhog_core.errors import (
     ConfigurationError,
@@ -181,17 +182,18 @@ def undo(
             locks.enter_context(plan_lock(database, plan_id))
         with database.transaction() as session:
             scene_ids = records.scene_ids_of(session, params)
-        for start in range(0, len(scene_ids), SCENES_PER_PAGE):
-            ids = scene_ids[start : start + SCENES_PER_PAGE]
-            progress.items(start, len(scene_ids), "Undone scenes")
+        done = 0
+        for ids in batched(scene_ids, SCENES_PER_PAGE):
+            progress.items(done, len(scene_ids), "Undone scenes")
             run.undo_page(ids)
+            done += len(ids)
         for pause_seconds in pauses_seconds:
             if not (hindered := run.hindered):
                 break
             progress.sleep(pause_seconds)
             scenes = sorted(set(hindered.values()))
-            for start in range(0, len(scenes), SCENES_PER_PAGE):
-                run.undo_page(scenes[start : start + SCENES_PER_PAGE], hindered)
+            for ids in batched(scenes, SCENES_PER_PAGE):
+                run.undo_page(ids, hindered)
         # A run that died before this step left its tags to the next one.
         run.drop_tags(plan_ids if params.plan_id is None else [params.plan_id])
         progress.update(1.0, f"Undone changes: {run.counts['undone']}")

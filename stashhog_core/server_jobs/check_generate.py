@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
+from stashhog_core.batches import batched
 from stashhog_core.db.generated import (
     mark_generated,
     media_is_made_of,
@@ -240,9 +241,8 @@ def _pages(
     if scene_ids is None:
         yield from stash.scene_media_pages(_SCENES_AT_A_TIME)
         return
-    wanted = list(dict.fromkeys(scene_ids))
-    for start in range(0, len(wanted), _SCENES_AT_A_TIME):
-        media, gone = stash.scene_media(wanted[start : start + _SCENES_AT_A_TIME])
+    for ids in batched(dict.fromkeys(scene_ids), _SCENES_AT_A_TIME):
+        media, gone = stash.scene_media(ids)
         found.gone += gone
         yield media
 

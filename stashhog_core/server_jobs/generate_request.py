@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from stashhog_core.batches import batched
 from stashhog_core.db.generated import newest_first
 from stashhog_core.db.media_checks import incomplete_scenes
 from stashhog_core.db.session import Database
@@ -158,11 +159,9 @@ def into_chunks(
     to_mark = frozenset(tracked)
     chunks = []
     for asked, scene_ids in groups:
-        size = params.chunk_size or len(scene_ids)
-        for start in range(0, len(scene_ids), size):
-            piece = tuple(scene_ids[start : start + size])
-            marks = tuple(scene_id for scene_id in piece if scene_id in to_mark)
-            chunks.append(Chunk(asked, piece, marks))
+        for batch in batched(scene_ids, params.chunk_size or len(scene_ids)):
+            marks = tuple(scene_id for scene_id in batch if scene_id in to_mark)
+            chunks.append(Chunk(asked, tuple(batch), marks))
     if marker_ids and chunks:
         first = chunks[0]
         chunks[0] = Chunk(first.params, first.sent, first.tracked, tuple(marker_ids))

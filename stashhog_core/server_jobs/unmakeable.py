@@ -9,10 +9,10 @@ for a while, look the same from outside: these are told apart here.
 import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import PurePath
 
+from stashhog_core.background import map_in_threads
 from stashhog_core.db.session import Database
 from stashhog_core.db.unmakeable_media import Failed, Unmakeable, primary_files
 from stashhog_core.errors import JobError
@@ -144,11 +144,7 @@ def _unreadable(
     def is_served(scene_id: int) -> bool:
         return stash.media_exists(f"/scene/{scene_id}/stream")
 
-    executor = ThreadPoolExecutor(at_a_time, thread_name_prefix="probe")
-    try:
-        served = list(executor.map(is_served, scene_ids))
-    finally:
-        executor.shutdown(cancel_futures=True)
+    served = list(map_in_threads(is_served, scene_ids, at_a_time, "probe"))
     return {i for i, is_there in zip(scene_ids, served, strict=True) if not is_there}
 
 

@@ -5,9 +5,10 @@ became of them: each is asked for by its address, one byte of it.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 
+from stashhog_core.background import map_in_threads
 from stashhog_core.params import CheckStashGenerateParams, StashGenerateParams
 from stashhog_core.progress import Progress
 from stashhog_core.stash.client import StashClient
@@ -131,11 +132,8 @@ def _look(
         return probe.address is not None and stash.media_exists(probe.address)
 
     found: list[bool] = []
-    executor = ThreadPoolExecutor(at_a_time, thread_name_prefix="probe")
-    try:
-        for exists in executor.map(look, probes):
+    with closing(map_in_threads(look, probes, at_a_time, "probe")) as answers:
+        for exists in answers:
             found.append(exists)
             progress.items(len(found), len(probes), label)
-    finally:
-        executor.shutdown(cancel_futures=True)
     return found

@@ -7,6 +7,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from stashhog_core.batches import batched
 from stashhog_core.errors import JobError, UnreadableError
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash import documents as d
@@ -150,12 +151,12 @@ class StashReader:
         """Return those of `ids` that Stash has."""
         wanted = sorted(set(ids))
         found: set[int] = set()
-        # Sorted, the chunks do not overlap: all of them together list Stash's scenes
+        # Sorted, the batches do not overlap: all of them together list Stash's scenes
         # once at most, ids only.
-        for chunk in _chunks(wanted, IDS_PER_QUERY):
-            window = {"low": chunk[0], "high": chunk[-1]}
+        for batch in batched(wanted, IDS_PER_QUERY):
+            window = {"low": batch[0], "high": batch[-1]}
             listed = {row.id for row in self._rows(d.SCENE_IDS, window)}
-            found.update(listed.intersection(chunk))
+            found.update(listed.intersection(batch))
         return found
 
     def tags(self) -> list[Tag]:
@@ -277,8 +278,8 @@ class StashReader:
         """
         rows: list[T] = []
         missing: list[int] = []
-        for chunk in _chunks(list(dict.fromkeys(ids)), IDS_PER_QUERY):
-            known = chunk
+        for batch in batched(dict.fromkeys(ids), IDS_PER_QUERY):
+            known = batch
             while known:
                 try:
                     rows += self._rows(operation, {"ids": wire_ids(known)})
@@ -289,13 +290,8 @@ class StashReader:
                         raise
                     known = [scene_id for scene_id in known if scene_id in existing]
             kept = set(known)
-            missing += [scene_id for scene_id in chunk if scene_id not in kept]
+            missing += [scene_id for scene_id in batch if scene_id not in kept]
         return rows, missing
-
-
-def _chunks(ids: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]
 
 
 def wire_ids(ids: Sequence[int]) -> list[str]:

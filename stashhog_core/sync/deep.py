@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from stashhog_core.background import read_ahead
 from stashhog_core.db.models import Scene as SceneTable
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.stash.payloads import Scene
-from stashhog_core.sync.everything import ahead
 from stashhog_core.sync.mirrored import scene_differences
 from stashhog_core.sync.source import Source
 
@@ -30,7 +30,7 @@ def scenes_that_differ(stash: Source, database: Database) -> Iterator[int]:
     Raises:
         TransientError: Stash or the database is away.
     """
-    for ids, scenes in ahead(_fetched(stash, database)):
+    for ids, scenes in read_ahead(_fetched(stash, database), "sync-deep"):
         if scenes is None:
             # Stash fails at one of them: each is fetched by itself later on.
             yield from ids

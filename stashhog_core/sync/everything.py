@@ -1,15 +1,13 @@
 """Going through all scenes, page by page, here and in Stash: memory stays flat."""
 
 import gc
-import threading
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, case, select, text
@@ -28,7 +26,6 @@ from stashhog_core.sync.difference import (
 )
 from stashhog_core.sync.hashes import content_hash
 
-T = TypeVar("T")
 Stamp = TypeVar("Stamp", SceneStamp, MarkerStamp)
 Row = tuple[Any, ...]
 
@@ -215,67 +212,6 @@ def windows(
         yield after, page[-1].id, page
         after, page = page[-1].id, following
     yield after, None, page
-
-
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """Yield items, getting the next two in another thread while one is used.
-
-    With one, that thread would wait for this one to take it.
-    """
-
-    def following() -> T | None:
-        return next(items, None)
-
-    with closing(Background(1, "sync-list")) as background:
-        coming = deque([background.submit(following)])
-        while True:
-            coming.append(background.submit(following))
-            item = coming.popleft().result()
-            if item is None:
-                return
-            yield item
-
-
-class Background:
-    """A few threads that nobody waits for: a stop must not wait for Stash to answer.
-
-    The threads of Python's own executors are waited for when the interpreter ends.
-
-    Args:
-        threads: How many things are done at a time.
-        name: Of the threads.
-    """
-
-    def __init__(self, threads: int, name: str) -> None:
-        self._threads = threads
-        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        for _ in range(threads):
-            threading.Thread(target=self._run, name=name, daemon=True).start()
-
-    def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Have this done after what was submitted before."""
-        future: Future[T] = Future()
-
-        def fulfil() -> None:
-            try:
-                future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - raised where it is awaited
-                future.set_exception(error)
-
-        self._queue.put(fulfil)
-        return future
-
-    def close(self) -> None:
-        """Begin nothing more; what is under way goes on unheeded."""
-        with suppress(Empty):
-            while True:
-                self._queue.get_nowait()
-        for _ in range(self._threads):
-            self._queue.put(None)
-
-    def _run(self) -> None:
-        for fulfil in iter(self._queue.get, None):
-            fulfil()
 
 
 @contextmanager

@@ -4,15 +4,15 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import islice
 from typing import NamedTuple
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from stashhog_core.background import Background
+from stashhog_core.batches import batched
 from stashhog_core.db.manifest import SCENE, forget_hashes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
@@ -24,7 +24,7 @@ from stashhog_core.sync.entities import (
     fetch_listing,
     store_entities,
 )
-from stashhog_core.sync.everything import Background, collector_paused, mirrored
+from stashhog_core.sync.everything import collector_paused, mirrored
 from stashhog_core.sync.history import Issue, Stored, Tally, note_progress
 from stashhog_core.sync.local_edits import Conflicts
 from stashhog_core.sync.rows import referenced_ids
@@ -52,16 +52,9 @@ _RECENT = timedelta(hours=26)
 log = logging.getLogger(__name__)
 
 
-def in_pages(ids: Iterable[int], size: int = PAGE_SIZE) -> Iterator[list[int]]:
-    """Yield ids, so many at a time as are fetched at once."""
-    coming = iter(ids)
-    while page := list(islice(coming, size)):
-        yield page
-
-
 def in_quarters(ids: Collection[int]) -> Iterator[list[int]]:
     """Yield ids; few of them in smaller pages, so that storing can begin early."""
-    return in_pages(ids, min(PAGE_SIZE, max(100, len(ids) // 4)))
+    return batched(ids, min(PAGE_SIZE, max(100, len(ids) // 4)))
 
 
 class _Page(NamedTuple):
@@ -161,7 +154,7 @@ class SceneLoader:
             return
         self._is_settling = True
         progress.sleep(seconds)
-        for ids in in_pages(unsettled):
+        for ids in batched(unsettled, PAGE_SIZE):
             progress.checkpoint()
             page = self._fetch_page(ids)
             changed_anew = {
@@ -177,7 +170,7 @@ class SceneLoader:
         """Yield each page's ids and scenes, fetching ahead in other threads."""
         coming = iter(pages)
         under_way: deque[tuple[Sequence[int], Future[_Page]]] = deque()
-        with closing(Background(_AHEAD, "sync-fetch")) as background:
+        with Background(_AHEAD, "sync-fetch") as background:
             while True:
                 for ids in coming:
                     fetch = partial(self._fetch_page, ids, without_gaps)

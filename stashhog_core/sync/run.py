@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import closing
 from dataclasses import replace
 
+from stashhog_core.background import Background, read_ahead
+from stashhog_core.batches import batched
 from stashhog_core.db.manifest import SCENE, forget_hashes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobCancelled, StashHogError
@@ -25,8 +26,6 @@ from stashhog_core.sync.entities import (
 )
 from stashhog_core.sync.everything import (
     LOCAL_SCENES,
-    Background,
-    ahead,
     compare_stamps,
     is_empty,
     reading_ahead,
@@ -34,7 +33,7 @@ from stashhog_core.sync.everything import (
 )
 from stashhog_core.sync.hashes import begin_look, note_library
 from stashhog_core.sync.history import Issue, Kind, Status, Tally, finish_run
-from stashhog_core.sync.loader import LISTED_SCENES, SceneLoader, in_pages, in_quarters
+from stashhog_core.sync.loader import LISTED_SCENES, PAGE_SIZE, SceneLoader, in_quarters
 from stashhog_core.sync.local_edits import Conflicts, count_conflicts
 from stashhog_core.sync.removals import mark_missing, remove_missing
 from stashhog_core.sync.source import Source
@@ -93,13 +92,13 @@ class Run:
             self._loader = self._new_loader(survey.newest_text)
             for kind, listing in survey.listings.items():
                 self._loader.store_entities(listing, survey.entities[kind].changed)
-            with closing(Background(1, "sync-markers")) as background:
+            with Background(1, "sync-markers") as background:
                 # Stash lists them while scenes are stored.
                 coming = background.submit(survey.compare_markers)
                 self._load(in_quarters(to_fetch), len(to_fetch))
                 remarked = sorted(coming.result())
             self._forget(remarked)
-            self._load(in_pages(remarked), len(remarked))
+            self._load(batched(remarked, PAGE_SIZE), len(remarked))
         self._settle()
         scenes = survey.scenes
         removed, held = self._remove_gone(
@@ -140,7 +139,7 @@ class Run:
 
         def ids() -> Iterator[int]:
             nonlocal total
-            listed = windows(ahead(self._stash.scene_stamps()))
+            listed = windows(read_ahead(self._stash.scene_stamps(), "sync-list"))
             with reading_ahead(self._database, LOCAL_SCENES) as (mirrored,):
                 for after, until, page in listed:
                     rows = mirrored.between(after, until)
@@ -148,7 +147,7 @@ class Run:
                     total += len(page)
                     yield from [stamp.id for stamp in page]
 
-        self._load(in_pages(ids()), count, without_gaps=True)
+        self._load(batched(ids(), PAGE_SIZE), count, without_gaps=True)
         self._settle()
         self._forget_failed()
         removed, held = self._remove_gone(
@@ -165,7 +164,7 @@ class Run:
     def sync_scenes(self, scene_ids: Sequence[int]) -> SyncResult:
         """Bring these scenes into the mirror, changed or not."""
         ids = list(dict.fromkeys(scene_ids))
-        self._load(in_pages(ids), len(ids))
+        self._load(batched(ids, PAGE_SIZE), len(ids))
         self._settle()
         tally = self._loader.tally
         absent = [

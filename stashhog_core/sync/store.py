@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, text, tuple_, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from stashhog_core.batches import batched
 from stashhog_core.db.holding import hold_scenes
 from stashhog_core.db.manifest import forget_hashes, forget_library
 from stashhog_core.db.merge import (
@@ -228,8 +229,7 @@ def _replace(
     gone, added = mirrored - wanted, wanted - mirrored
     keys = [getattr(table.model, column) for column in table.columns[: table.key]]
     lost = [row[: table.key] for row in gone]
-    for start in range(0, len(lost), 1000):
-        part = lost[start : start + 1000]
+    for part in batched(lost, 1000):
         session.execute(delete(table.model).where(tuple_(*keys).in_(part)))
     if added:
         insert_rows(session, table.model, table.columns, added)

@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy.orm import Session
 
+from stashhog_core.background import read_ahead
 from stashhog_core.db.session import Database
 from stashhog_core.stash.payloads import Library
 from stashhog_core.sync.deep import scenes_that_differ
@@ -30,7 +31,6 @@ from stashhog_core.sync.everything import (
     LOCAL_MARKERS,
     LOCAL_SCENES,
     RowsAhead,
-    ahead,
     compare_marker_stamps,
     compare_stamps,
     is_empty,
@@ -137,7 +137,7 @@ class Survey:
 
         Those with other markers alone are still lacking.
         """
-        for after, until, page in windows(ahead(self._library.pages)):
+        for after, until, page in windows(read_ahead(self._library.pages, "sync-list")):
             if self._looked.is_other(page):
                 rows = self._my_scenes.between(after, until)
                 found = compare_stamps(page, rows)
@@ -157,7 +157,9 @@ class Survey:
         """
         known = self.scenes.to_fetch
         marked = self.scenes.marker
-        for after, until, page in windows(ahead(self._library.marker_pages)):
+        for after, until, page in windows(
+            read_ahead(self._library.marker_pages, "sync-list")
+        ):
             if self._looked.is_other(page):
                 rows = self._my_markers.between(after, until)
                 marked.update(compare_marker_stamps(page, rows))

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from stashhog_core.batches import batched
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.manifest import forget_hashes, forget_library
 from stashhog_core.db.models import (
@@ -117,9 +118,10 @@ def _verify(
 
     different: set[int] = set()
     awaiting: set[int] = set()
-    for start in range(0, len(ids), _PAGE_SIZE):
-        progress.items(start, len(ids), "Compared scenes")
-        page = ids[start : start + _PAGE_SIZE]
+    done = 0
+    for page in batched(ids, _PAGE_SIZE):
+        progress.items(done, len(ids), "Compared scenes")
+        done += len(page)
         scenes, absent = stash.scenes(page)
         with database.transaction() as session:
             found = list(scene_differences(session, scenes))

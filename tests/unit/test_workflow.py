@@ -4,8 +4,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
 from stashhog.cli.display import print_result
@@ -31,7 +29,7 @@ from stashhog_core.results import (
     Step,
     SyncResult,
 )
-from stashhog_core.workflow import MILESTONES, Recorder, in_batches, status_of
+from stashhog_core.workflow import MILESTONES, Recorder, status_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -47,16 +45,6 @@ def generated(status: str = "completed", **facts: Any) -> StashGenerateResult:
             **facts,
         }
     )
-
-
-@given(st.lists(st.integers()), st.integers(1, 200))
-def test_batches_keep_order_and_size(ids: list[int], size: int) -> None:
-    """Batches hold every scene once, in order, and only the last may be short."""
-    batches = in_batches(ids, size)
-
-    assert [scene for batch in batches for scene in batch] == ids
-    assert all(len(batch) == size for batch in batches[:-1])
-    assert all(batches)
 
 
 def test_milestones_are_the_seeds() -> None:

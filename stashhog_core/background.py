@@ -1,0 +1,113 @@
+"""Calls that other threads carry out, and that a stopped job does not wait for."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future
+from functools import partial
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_AHEAD = 2
+
+
+class Background:
+    """A few threads, for a `with` block that does not wait for them when it ends.
+
+    Python's own executors are waited for, at the latest when the program ends: a
+    stopped job would go on until Stash, or a model, has answered.
+
+    Args:
+        threads: How many calls are carried out at the same time.
+        name: Of the threads.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._threads = threads
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = (
+            SimpleQueue()
+        )
+        for _ in range(threads):
+            threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Have this called after the calls that were submitted before."""
+        future: Future[T] = Future()
+        self._calls.put((future, call))
+        return future
+
+    def close(self) -> None:
+        """Cancel the calls that have not begun; nobody waits for the others."""
+        try:
+            while waiting := self._calls.get_nowait():
+                waiting[0].cancel()
+        except Empty:
+            pass
+        for _ in range(self._threads):
+            self._calls.put(None)
+
+    def _run(self) -> None:
+        while (waiting := self._calls.get()) is not None:
+            future, call = waiting
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(call())
+            except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+                future.set_exception(error)
+
+
+def map_in_threads(
+    call: Callable[[T], R], items: Iterable[T], threads: int, name: str
+) -> Generator[R, None, None]:
+    """Yield the result of each call in the order of the items.
+
+    Args:
+        call: Is called with each item.
+        items: All of them are taken at once.
+        threads: How many calls are carried out at the same time.
+        name: Of the threads.
+
+    Raises:
+        Exception: What a call raised; the calls that have not begun are cancelled.
+    """
+    with Background(threads, name) as background:
+        results = deque(background.submit(partial(call, item)) for item in items)
+        while results:
+            yield results.popleft().result()
+
+
+def read_ahead(items: Iterable[T], name: str) -> Generator[T, None, None]:
+    """Yield items while another thread already gets the next two.
+
+    Args:
+        items: What takes time to get, such as pages of a listing. Only the other
+            thread iterates over it.
+        name: Of the thread.
+    """
+    rest = iter(items)
+    end: Any = object()
+
+    def following() -> Any:
+        return next(rest, end)
+
+    with Background(1, name) as background:
+        coming = deque(background.submit(following) for _ in range(_AHEAD))
+        while (item := coming.popleft().result()) is not end:
+            coming.append(background.submit(following))
+            yield item
