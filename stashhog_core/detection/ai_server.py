@@ -12,7 +12,7 @@ from stashhog_core.detection.ai_client import AiClient
 from stashhog_core.detection.ai_gate import Gate
 from stashhog_core.detection.reader import Knowledge
 from stashhog_core.detection.scenes import SceneFacts
-from stashhog_core.detection.span_proposals import SpanProposals
+from stashhog_core.detection.spans import SpanProposals
 from stashhog_core.errors import Deferred, ItemError
 from stashhog_core.paths import PathMap
 from stashhog_core.plans.proposals import Proposal, add_member, remove_member

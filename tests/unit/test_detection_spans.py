@@ -1,10 +1,10 @@
-"""Spans of an AI server: read, merged, measured."""
+"""Spans of time: reading, merging and measuring them."""
 
 import math
 
 import pytest
 
-from stashhog_core.detection.ai_spans import (
+from stashhog_core.detection.spans import (
     Span,
     confidence_of,
     merge,

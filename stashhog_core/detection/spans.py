@@ -1,22 +1,15 @@
-"""From spans in which tags were seen to proposals: tags and markers.
+"""Spans of time in which a video shows a tag, and the proposals made from the spans.
 
-What was seen is kept as it is; names, gaps and least lengths are applied to that, so
-that changing them needs no second look.
+The detectors store raw spans. Tag names, gaps and minimum lengths are applied to the
+stored spans, so that a change of these settings needs no new look at the video.
 """
 
+import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from stashhog_core.detection.ai_spans import (
-    Span,
-    confidence_of,
-    length,
-    merge,
-    read_spans,
-    span_confidence,
-    total_seconds,
-)
 from stashhog_core.detection.reader import Knowledge
 from stashhog_core.detection.scenes import SceneFacts
 from stashhog_core.plans.proposals import (
@@ -27,17 +20,119 @@ from stashhog_core.plans.proposals import (
 )
 from stashhog_core.settings.taggers import TaggerSettings
 
-# Two markers of one tag nearer than this are the same.
+_DEFAULT_CONFIDENCE = 0.7
+"""Confidence of a span for which the AI server states none. The tag has passed the
+server's own threshold."""
+
+# Two markers of one tag that are closer together than this count as the same marker.
 _SAME_MARKER_SECONDS = 1.0
 
 
+@dataclass(frozen=True)
+class Span:
+    """A tag is visible from `start` to `end` seconds; without an end, in one frame."""
+
+    start: float
+    end: float | None = None
+    confidence: float | None = None
+
+
+def read_spans(raw: Iterable[Mapping[str, Any]]) -> list[Span]:
+    """Return the valid spans in order of their start."""
+    spans = []
+    for span in raw:
+        start, end, confidence = (
+            span.get("start"),
+            span.get("end"),
+            span.get("confidence"),
+        )
+        if start is None or not _is_time(start):
+            continue
+        if end is not None and not (_is_time(end) and end >= start):
+            continue
+        if confidence is not None and not math.isfinite(confidence):
+            confidence = None
+        spans.append(Span(start, end, confidence))
+    return sorted(spans, key=lambda span: span.start)
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
+
+
+def merge(
+    spans: Iterable[Span], gap_seconds: float, frame_seconds: float
+) -> list[Span]:
+    """Join spans that overlap or lie at most `gap_seconds` apart.
+
+    The confidence of a joined span is the mean of its parts weighted by their length;
+    a single frame has the length `frame_seconds`.
+    """
+    merged: list[list[Span]] = []
+    reach = -math.inf
+    for span in sorted(spans, key=lambda span: span.start):
+        if merged and span.start - reach <= gap_seconds:
+            merged[-1].append(span)
+        else:
+            merged.append([span])
+            reach = -math.inf
+        reach = max(reach, span.end if span.end is not None else span.start)
+    return [_joined(group, frame_seconds) for group in merged]
+
+
+def _joined(group: list[Span], frame_seconds: float) -> Span:
+    if len(group) == 1:
+        return group[0]
+    weights = [
+        (length(span, frame_seconds) or frame_seconds, span.confidence)
+        for span in group
+        if span.confidence is not None
+    ]
+    total = sum(weight for weight, _ in weights)
+    mean = sum(w * c for w, c in weights) / total if total else None
+    end = max(s.start if s.end is None else s.end for s in group)
+    return Span(group[0].start, end, mean)
+
+
+def length(span: Span, frame_seconds: float) -> float:
+    """Return the length of a span in seconds; a span without an end is one frame."""
+    return frame_seconds if span.end is None else span.end - span.start
+
+
+def total_seconds(spans: Iterable[Span], frame_seconds: float) -> float:
+    """Return the seconds during which the video shows a tag."""
+    return sum(length(span, frame_seconds) for span in spans)
+
+
+def confidence_of(
+    spans: Sequence[Span], duration_seconds: float, frame_seconds: float
+) -> float:
+    """Return the confidence of a tag: that of its best span, raised by its coverage.
+
+    The share of the video that shows the tag closes the same share of the distance to
+    1; coverage never lowers a confidence.
+    """
+    best = max((span_confidence(span) for span in spans), default=_DEFAULT_CONFIDENCE)
+    share = 0.0
+    if duration_seconds > 0:
+        share = min(1.0, total_seconds(spans, frame_seconds) / duration_seconds)
+    return best + (1 - best) * share
+
+
+def span_confidence(span: Span) -> float:
+    """Return the confidence of a span, between 0 and 1."""
+    if span.confidence is None:
+        return _DEFAULT_CONFIDENCE
+    return min(1.0, max(0.0, span.confidence))
+
+
 class SpanProposals:
-    """Proposes what spans say, by the settings of whoever saw them.
+    """Turns the spans of a detector into proposals of tags and markers.
 
     Args:
         detector: Name of the detector.
-        rule: What stands as evidence, such as `seen by the AI server`.
-        settings: Names, gaps and least lengths.
+        rule: Rule shown as evidence, such as `seen by the AI server`.
+        settings: Tag names, gaps and minimum lengths.
     """
 
     def __init__(self, detector: str, rule: str, settings: TaggerSettings) -> None:
@@ -48,13 +143,14 @@ class SpanProposals:
     def propose(
         self, scene: SceneFacts, output: Mapping[str, Any], knowledge: Knowledge
     ) -> list[Proposal]:
-        """Return the tags that were seen long enough, and a marker per merged span.
+        """Return the tags that the video shows long enough, and the merged markers.
 
         Args:
             scene: The scene.
-            output: `duration` in seconds, `spans` by category and tag, and `tags` by
-                category where the seer has judged by itself which ones count.
-            knowledge: What Stash knows.
+            output: `duration` in seconds, `spans` by category and tag, and optionally
+                `tags` by category: the tags that the detector has already chosen by
+                its own minimum lengths.
+            knowledge: The names that Stash has.
         """
         duration = output["duration"] or (scene.file and scene.file.duration_seconds)
         spans = {
@@ -91,7 +187,7 @@ class SpanProposals:
     def _long_enough(
         self, output: Mapping[str, Any], spans: Mapping[tuple[str, str], list[Span]]
     ) -> list[tuple[str, str]]:
-        """Return category and name of the tags that were seen long enough."""
+        """Return category and name of the tags that reach the minimum length."""
         if "tags" in output:
             return [(c, tag) for c, tags in output["tags"].items() for tag in tags]
         interval = self._settings.frame_interval_seconds
@@ -101,7 +197,7 @@ class SpanProposals:
         ]
 
     def _member(self, tag: str, knowledge: Knowledge) -> tuple[int | None, str] | None:
-        """Return id and name of the tag; None if Stash lacks it and may not get it."""
+        """Return id and name of the tag; None: StashHog may not create it."""
         name = self._settings.tag_names.get(tag, tag)
         if not name:
             return None
@@ -170,7 +266,7 @@ class SpanProposals:
                 "category": category,
                 "second": span.start,
             }
-            sure = span_confidence(span)
+            confidence = span_confidence(span)
             yield add_marker(
-                tag_id, tag, span.start, span.end, sure, self._detector, evidence
+                tag_id, tag, span.start, span.end, confidence, self._detector, evidence
             )
