@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stashhog_core.detection.image_model import load_model
-from stashhog_core.detection.label_file import Label, read_labels
+from stashhog_core.detection.image_model import Label, load_model, read_labels
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import OnnxSettings
 from tests.support.onnx_model import FLOAT16, UINT8, write_mean_colour_model
@@ -180,7 +179,7 @@ def test_labels_must_be_those_of_the_model(tmp_path: Path) -> None:
     """Two names for three outputs would name the wrong things."""
     labels = write_labels(tmp_path / "two.txt", "First", "Second")
 
-    with pytest.raises(ConfigurationError, match="3 outputs, and the labels are 2"):
+    with pytest.raises(ConfigurationError, match=r"3 outputs, but .* has 2 labels"):
         load_model(settings(tmp_path, ("n", 3, 8, 8), labels))
 
 
@@ -190,7 +189,7 @@ def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     assert given.model is not None
     given.model.write_text("<html>")
 
-    with pytest.raises(ConfigurationError, match="no model"):
+    with pytest.raises(ConfigurationError, match="no ONNX model"):
         load_model(given)
 
 
@@ -244,7 +243,7 @@ def test_labels_as_lines() -> None:
     ("name", "content", "words"),
     [
         pytest.param("a.csv", b"id,label\n1,x\n", "no column `name`", id="no-column"),
-        pytest.param("a.txt", b"\n\n", "names no label", id="empty"),
+        pytest.param("a.txt", b"\n\n", "has no labels", id="empty"),
         pytest.param("a.txt", b"\xff\xfe\x00", "not UTF-8", id="not-text"),
     ],
 )
