@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from stashhog_core.detection.automatic import next_scenes
+from stashhog_core.detection.job import next_scenes
 from tasks._prefect_api import prefect_client
 from tasks._queue import runs_going
 from tasks._runtime import READ_TASK, open_job

@@ -2,12 +2,13 @@
 
 import time
 from contextlib import ExitStack
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stashhog_core.batches import batched
-from stashhog_core.db.models import Scene
+from stashhog_core.db.models import JobReport, Scene
 from stashhog_core.db.scenes import SceneFilter, matching_scene_ids
 from stashhog_core.db.session import Database
 from stashhog_core.detection.known_names import known_names
@@ -32,6 +33,9 @@ from stashhog_core.settings import Settings
 SCENES_PER_READ = 200
 """Scenes read from the mirror at a time, so that memory stays flat."""
 
+AUTO_VIDEO_ANALYSIS = "auto_video_analysis"
+_SCENE_PREFIX = "scene "
+
 
 def unanalyzed_scene_ids(session: Session) -> list[int]:
     """Return the scenes whose video was not analyzed yet, newest first."""
@@ -42,6 +46,32 @@ def unanalyzed_scene_ids(session: Session) -> list[int]:
             .order_by(Scene.created_at.desc(), Scene.id.desc())
         )
     )
+
+
+def next_scenes(session: Session, size: int, *, failed_since: datetime) -> list[int]:
+    """Return up to `size` scenes not yet video-analyzed, newest first.
+
+    Scenes that failed in an automatic run come last, so that a few broken videos do
+    not delay all older scenes.
+
+    Args:
+        session: Open session; nothing is written.
+        size: Maximum number of scenes.
+        failed_since: Failures of runs that ended before this time do not count.
+    """
+    ids = unanalyzed_scene_ids(session)
+    reports = session.scalars(
+        select(JobReport.report["errors"]).where(
+            JobReport.job == AUTO_VIDEO_ANALYSIS, JobReport.finished_at >= failed_since
+        )
+    )
+    failed = {
+        int(error["item"].removeprefix(_SCENE_PREFIX))
+        for errors in reports
+        for error in errors or ()
+        if error["item"].removeprefix(_SCENE_PREFIX).isdecimal()
+    }
+    return sorted(ids, key=failed.__contains__)[:size]
 
 
 def chosen_scene_ids(session: Session, params: AnalysisParams) -> list[int]:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import computed_field
 from sqlalchemy import ColumnElement, func, or_, select
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SceneFile
 from stashhog_core.errors import JobError
-from stashhog_core.plans.review import being_applied
+from stashhog_core.plans.review import being_applied, decidable
 from stashhog_core.plans.wording import (
     attention_in_words,
     change_in_words,
@@ -308,3 +308,41 @@ def _summaries(session: Session, plans: Sequence[AnalysisPlan]) -> list[PlanSumm
         )
         for plan in plans
     ]
+
+
+class OpenPlan(NamedTuple):
+    """A plan with changes to apply, and the run that made the plan."""
+
+    id: int
+    run_id: str | None
+
+
+def applicable_plans(
+    session: Session, prefixes: Sequence[str], *, with_pending: bool
+) -> list[OpenPlan]:
+    """Return the plans under review with approved changes, oldest first.
+
+    Args:
+        session: Open session; nothing is written.
+        prefixes: Beginnings of the names of the plans to return; none: any name.
+        with_pending: Also return plans that have only pending changes.
+    """
+    to_apply = PlanChange.state == "approved"
+    if with_pending:
+        # A rejected change waits for a person: it is never approved in bulk.
+        to_apply |= decidable("approved", again=False)
+    query = (
+        select(AnalysisPlan.id, AnalysisPlan.run_id)
+        .where(
+            AnalysisPlan.state.in_(["draft", "reviewing"]),
+            select(PlanChange.id)
+            .where(PlanChange.plan_id == AnalysisPlan.id, to_apply)
+            .exists(),
+        )
+        .order_by(AnalysisPlan.id)
+    )
+    if prefixes:
+        query = query.where(
+            or_(*(AnalysisPlan.name.startswith(p, autoescape=True) for p in prefixes))
+        )
+    return [OpenPlan._make(row) for row in session.execute(query)]

@@ -11,12 +11,11 @@ from stashhog_core.db.models import (
     ReviewMemory,
 )
 from stashhog_core.db.session import Database
-from stashhog_core.detection.automatic import applicable_plans
 from stashhog_core.errors import (
     JobError,
 )
 from stashhog_core.plans.proposals import Proposal, add_member
-from stashhog_core.plans.queries import list_plans, plan_changes
+from stashhog_core.plans.queries import applicable_plans, list_plans, plan_changes
 from stashhog_core.plans.review import (
     Outcome,
     Selection,

@@ -30,7 +30,7 @@ from flows.sync import sync
 from flows.sync_scenes import sync_scenes
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SyncRun
 from stashhog_core.db.session import Database
-from stashhog_core.detection.automatic import next_scenes
+from stashhog_core.detection.job import next_scenes
 from stashhog_core.server_jobs.preemption import giving_way
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
