@@ -15,7 +15,7 @@ from stashhog_core.plans.mirror_update import (
     mirror_texts,
 )
 from stashhog_core.plans.three_way import TEXT_FIELDS
-from stashhog_core.stash.scene_editor import SceneEditor
+from stashhog_core.stash.client import SceneEditor
 
 
 class MarkerEditor(SceneEditor, Protocol):

@@ -39,8 +39,8 @@ from stashhog_core.plans.queries import read_plan
 from stashhog_core.plans.reversal import ALREADY, Applied, Reversal, judge
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, UndoResult
+from stashhog_core.stash.client import SceneEditor
 from stashhog_core.stash.payloads import Scene, Tag, TagUse
-from stashhog_core.stash.scene_editor import SceneEditor
 
 logger = logging.getLogger(__name__)
 

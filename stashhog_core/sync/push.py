@@ -12,7 +12,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure
-from stashhog_core.stash.scene_editor import SceneEditor
+from stashhog_core.stash.client import SceneEditor
 from stashhog_core.sync.local_edits import (
     Edit,
     forget_edit,
