@@ -8,7 +8,6 @@ Of calls at the same moment, Prefect's idempotency key lets only one make it.
 import hashlib
 import json
 import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from stashhog.local import read_prefect_variables
 from stashhog.services.prefect_server import api_url, ask
 from stashhog.services.state import recorded_url
 from stashhog_core.errors import ConfigurationError, StashHogError, TransientError
+from stashhog_core.retries import with_retries
 from stashhog_core.settings import get_settings
 
 TAG = "push"
@@ -51,13 +51,11 @@ def push(
             it drops runs while another one is going.
         TransientError: Prefect's API does not answer for a minute.
     """
-    for pause_seconds in PAUSES_SECONDS:
-        try:
-            return _push_once(deployment, parameters, delay_seconds)
-        except TransientError:
-            # Others that push at the same moment should not come again together.
-            time.sleep(pause_seconds * random.uniform(0.5, 1.5))  # noqa: S311
-    return _push_once(deployment, parameters, delay_seconds)
+    # Others that push at the same moment should not come again together.
+    pauses = (seconds * random.uniform(0.5, 1.5) for seconds in PAUSES_SECONDS)  # noqa: S311
+    return with_retries(
+        lambda: _push_once(deployment, parameters, delay_seconds), pauses
+    )
 
 
 def _push_once(

@@ -31,6 +31,7 @@ import psycopg
 from psycopg import sql
 
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.retries import with_retries
 
 DATABASE = "stashhog"
 START_TIMEOUT_SECONDS = 60
@@ -52,6 +53,8 @@ _ACL = "system.posix_acl_access"
 _OWNER, _USER, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x10, 0x20
 _NOBODY = 0xFFFFFFFF
 _EXECUTE = 1
+# The wheel asserts that the server is ready; another process's may not be.
+_NOT_READY = (AssertionError, subprocess.TimeoutExpired, psycopg.OperationalError)
 _one_at_a_time = threading.RLock()
 _log = logging.getLogger(__name__)
 # The process that registered itself as a user of the server. A forked child inherits
@@ -81,26 +84,30 @@ def start_embedded(home: Path, database: str = DATABASE) -> str:
 
 
 def _start(data: Path, database: str) -> str:
+    def start() -> str:
+        server = _running_server(data)
+        _create_database(server.get_uri(), database)
+        return str(server.get_uri(database=database))
+
+    def pauses() -> Iterator[float]:
+        while time.monotonic() <= deadline:
+            yield _RETRY_SECONDS
+
+    def forget(*_: object) -> None:
+        _registered.pop(data, None)
+
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while True:
-        try:
-            server = _running_server(data)
-            _create_database(server.get_uri(), database)
-            return str(server.get_uri(database=database))
-        except ConfigurationError:
-            raise
-        except (
-            # The wheel asserts that the server is ready; another process's may not be.
-            AssertionError,
-            subprocess.TimeoutExpired,
-            psycopg.OperationalError,
-        ) as error:
-            if time.monotonic() > deadline:
-                raise _no_start(data, error) from error
-            _registered.pop(data, None)
-            time.sleep(_RETRY_SECONDS)
-        except Exception as error:
-            raise _no_start(data, error) from error
+    try:
+        return with_retries(
+            start,
+            pauses(),
+            on=lambda error: isinstance(error, _NOT_READY),
+            on_retry=forget,
+        )
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise _no_start(data, error) from error
 
 
 def stop_embedded(home: Path) -> None:

@@ -6,7 +6,6 @@ form: duration, spans by category and tag, and per category the model that looke
 
 import logging
 import threading
-import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +14,7 @@ import httpx
 
 from stashhog_core.detection.ai_answers import read_answer_1, read_answer_3
 from stashhog_core.detection.ai_gate import Gate, gate_of
-from stashhog_core.errors import Deferred, ItemError
+from stashhog_core.errors import Deferred, ItemError, TransientError
 from stashhog_core.http_errors import (
     certificate_fault,
     fault,
@@ -23,6 +22,7 @@ from stashhog_core.http_errors import (
     tls_context,
     untrusted,
 )
+from stashhog_core.retries import with_retries
 from stashhog_core.settings import AiServerSettings
 
 logger = logging.getLogger(__name__)
@@ -191,8 +191,8 @@ class AiClient:
         """
         limit = timeout_seconds or self._settings.timeout_seconds
         timeout = httpx.Timeout(limit, connect=min(limit, _CONNECT_TIMEOUT_SECONDS))
-        reason, of_this = "", False
-        for delay in (*self._delays, None):
+
+        def send_once() -> httpx.Response:
             self._gate.check()
             try:
                 response = self._client.request(
@@ -212,19 +212,26 @@ class AiClient:
                         f"The AI server {reason}",
                         remedy="see STASHHOG_AI_SERVER__TIMEOUT_SECONDS",
                     ) from error
-                of_this = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError)
-            else:
-                if response.status_code < 500 and response.status_code != 429:
-                    self._gate.found_there()
-                    return response
-                reason = f"answered {response.status_code}"
-                of_this = response.status_code == 500
-            logger.warning("The AI server %s", reason)
-            if delay is not None:
-                time.sleep(delay)
-        if of_this and method == "POST" and self._is_ready():
-            raise ItemError(f"The AI server cannot do this video: it {reason}")
-        raise self._away(f"The AI server {reason}")
+                broke = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError)
+                raise self._unanswered(reason, broke) from error
+            status = response.status_code
+            if status >= 500 or status == 429:
+                raise self._unanswered(f"answered {status}", status == 500)
+            self._gate.found_there()
+            return response
+
+        try:
+            return with_retries(send_once, self._delays)
+        except _UnansweredError as error:
+            if error.of_this_request and method == "POST" and self._is_ready():
+                raise ItemError(
+                    f"The AI server cannot do this video: it {error.reason}"
+                ) from error
+            raise self._away(str(error)) from error
+
+    def _unanswered(self, reason: str, of_this_request: bool) -> "_UnansweredError":
+        logger.warning("The AI server %s", reason)
+        return _UnansweredError(reason, of_this_request)
 
     def _is_ready(self) -> bool:
         try:
@@ -249,6 +256,15 @@ class AiClient:
             where=str(self._settings.url),
             remedy="check that STASHHOG_AI_SERVER__URL is an AI server",
         )
+
+
+class _UnansweredError(TransientError):
+    """The server gave no answer of use; perhaps only this request is the reason."""
+
+    def __init__(self, reason: str, of_this_request: bool) -> None:
+        super().__init__(f"The AI server {reason}")
+        self.reason = reason
+        self.of_this_request = of_this_request
 
 
 def _model_set(health: httpx.Response) -> str:

@@ -6,7 +6,6 @@ Stash has no body; GraphQL errors come with status 200; invalid documents with 4
 
 import logging
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -29,6 +28,7 @@ from stashhog_core.http_errors import (
     untrusted,
 )
 from stashhog_core.progress import before_write
+from stashhog_core.retries import with_retries
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.documents import YOUNGER_FIELDS, Operation
 from stashhog_core.stash.payloads import GraphQLError
@@ -220,13 +220,10 @@ class Transport:
             self._fail(path, error, self.timeout_seconds)
 
     def _again(self, name: str, call: Callable[[], T]) -> T:
-        for delay_seconds in self._retry_delays_seconds:
-            try:
-                return call()
-            except TransientError as error:
-                logger.info("%s; %s is tried again in %g s", error, name, delay_seconds)
-                time.sleep(delay_seconds)
-        return call()
+        def on_retry(error: Exception, seconds: float) -> None:
+            logger.info("%s; StashHog tries %s again in %g s", error, name, seconds)
+
+        return with_retries(call, self._retry_delays_seconds, on_retry=on_retry)
 
     def _check_status(self, response: httpx.Response, name: str) -> None:
         """Return if the body is worth reading."""
