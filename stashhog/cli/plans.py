@@ -413,11 +413,11 @@ def unknown(
     as_json: AsJson = False,
 ) -> None:
     """List names of people in titles and paths that Stash does not have."""
-    from stashhog_core.detection.known_names import known_names
+    from stashhog_core.detection.name_finder import load_name_finder
     from stashhog_core.detection.unknown_names import unknown_names
 
     with open_session() as session:
-        finder = known_names(session)
+        finder = load_name_finder(session)
         found = unknown_names(session, finder, least_scenes=least, limit=limit)
     if as_json:
         print_json([asdict(name) for name in found])

@@ -11,7 +11,7 @@ from stashhog_core.batches import batched
 from stashhog_core.db.models import JobReport, Scene
 from stashhog_core.db.scenes import SceneFilter, matching_scene_ids
 from stashhog_core.db.session import Database
-from stashhog_core.detection.known_names import known_names
+from stashhog_core.detection.name_finder import load_name_finder
 from stashhog_core.detection.reader import SceneReader
 from stashhog_core.detection.registry import (
     Detection,
@@ -126,7 +126,7 @@ def analyze(
     """
     with ExitStack() as resources:
         with database.transaction() as session:
-            finder = known_names(session)
+            finder = load_name_finder(session)
             scene_ids = chosen_scene_ids(session, params)
             trust = trust_of(session, settings.analysis)
         if params.detect_video_tags and video is None:

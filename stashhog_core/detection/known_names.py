@@ -1,59 +1,161 @@
-"""All names that Stash knows, ready to be found; kept until one of them changes."""
+"""Detector `names`: names from Stash in the path, title and details of a scene.
 
-import threading
-from collections.abc import Iterator
+The detector finds only names that Stash already has. A name of several words counts
+wherever it occurs. A single word is often no name: the word for a performer or studio
+must be alone in its part of the text (`Vixen - Summer Day`), must not be a common word
+and needs a minimum length; the word for a tag must not be a filler word.
+"""
 
-from sqlalchemy import text
-from sqlalchemy.orm import Session
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder
-
-_TABLES: tuple[tuple[str, Kind, str], ...] = (
-    ("performer", "performers", "disambiguation"),
-    ("studio", "studio", "''"),
-    ("tag", "tags", "''"),
+from stashhog_core.detection import technical
+from stashhog_core.detection.name_finder import (
+    Kind,
+    KnownName,
+    Match,
+    NameFinder,
+    fold,
+    stands_alone,
 )
-# Which names there are, in one number per table: far cheaper than reading them.
-_STAMP = " UNION ALL ".join(
-    f"SELECT count(*), coalesce(sum(hashtextextended(id || ':' || name || ':' || "  # noqa: S608 - names from the constant above
-    f"aliases::text || ':' || {disambiguation}, 0)::numeric), 0)::text FROM {table} "
-    "WHERE missing_since IS NULL AND NOT ignore_auto_tag"
-    for table, _, disambiguation in _TABLES
+from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.plans.proposals import Proposal, add_member, set_studio
+
+NAME = "names"
+VERSION = "1"
+
+LEAST_LETTERS_OF_PERSON = 4
+LEAST_LETTERS_OF_TAG = 3
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# First names that are everyday words: alone they do not identify a performer.
+COMMON_WORDS = _words(
+    "amber angel april august autumn blue candy cherry chance crystal daisy destiny "
+    "diamond dawn eden faith final fox ginger grace heaven holiday home honey hope "
+    "hunter india intro ivory jade jasmine jewel joy june king lady love lucky luna "
+    "may melody mercy mercury misty model music nature nova ocean olive paris part "
+    "pearl phoenix preview prince princess queen rain raven rebel red river rose ruby "
+    "sample sapphire savage scarlet scene season serenity sky snow spring star storm "
+    "sugar summer sunny sunshine trailer trinity venus victory video violet virgin "
+    "virginia willow winter"
+)
+# Words that some libraries use as tags but that occur in any title.
+FILLER_WORDS = _words(
+    "all and are big day for full her him his hot movie new night not out part scene "
+    "sex she the two video videos vol with you"
 )
 
-_lock = threading.Lock()
-_kept: dict[str, tuple[object, NameFinder]] = {}
+# The properties of the file decide on these tags, not words in the file's name.
+_TECHNICAL = frozenset(
+    name.casefold() for names in technical.TAG_NAMES.values() for name in names
+)
+
+_DEDUCTIONS = {"file name": 0.0, "title": 0.0, "folder": 0.03, "details": 0.12}
 
 
-def known_names(session: Session) -> NameFinder:
-    """Return a finder of all names and aliases in the mirror.
+@dataclass(frozen=True)
+class _Text:
+    place: str
+    text: str
 
-    Left out are those that are missing in Stash or that the user keeps from automatic
-    tagging (Stash's `ignore_auto_tag`). The finder of a database is built once and
-    shared by all threads until a name changes.
+
+def propose(
+    scene: SceneFacts, finder: NameFinder, kinds: set[Kind], roots: Sequence[str]
+) -> list[Proposal]:
+    """Return the names of `kinds` that occur in the scene's texts.
+
+    Args:
+        scene: The scene.
+        finder: Finds the names that Stash has.
+        kinds: The kinds of names to propose.
+        roots: Folders of the library; their own names are ignored.
     """
-    database = str(session.get_bind().engine.url)
-    stamp = [tuple(row) for row in session.execute(text(_STAMP))]
-    with _lock:
-        kept = _kept.get(database)
-        if kept is None or kept[0] != stamp:
-            kept = (stamp, NameFinder(_names(session)))
-            _kept[database] = kept
-        return kept[1]
+    texts = [
+        _Text("file name", scene.file_name),
+        _Text("title", scene.title),
+        _Text("folder", scene.folder_name(roots)),
+        _Text("details", scene.details),
+    ]
+    return [
+        proposal
+        for text in texts
+        for proposal in _in_text(scene, text, finder)
+        if proposal.field in kinds
+    ]
 
 
-def _names(session: Session) -> Iterator[KnownName]:
-    for table, kind, disambiguation in _TABLES:
-        rows = session.execute(
-            text(
-                f"SELECT id, name, aliases, {disambiguation} FROM {table} "  # noqa: S608 - a constant
-                "WHERE missing_since IS NULL AND NOT ignore_auto_tag ORDER BY id"
-            )
+def _in_text(scene: SceneFacts, text: _Text, finder: NameFinder) -> Iterator[Proposal]:
+    for match in finder.find(text.text):
+        confidence = confidence_in(text.text, match)
+        if confidence is None:
+            continue
+        evidence = evidence_of(f"known name in the {text.place}", text.text, match)
+        proposal = proposal_for(
+            scene, match.known, confidence - _DEDUCTIONS[text.place], NAME, evidence
         )
-        for identity, name, aliases, more in rows:
-            yield KnownName(kind, identity, name, name)
-            if more:
-                # It tells two people of one name apart: `Jade Kush (II)`.
-                yield KnownName(kind, identity, name, f"{name} {more}")
-            for alias in aliases:
-                yield KnownName(kind, identity, name, alias)
+        if proposal is not None:
+            yield proposal
+
+
+def confidence_in(text: str, match: Match) -> float | None:
+    """Return the confidence of a match by its form and context; None: no name."""
+    known = match.known
+    if is_technical(match.known):
+        return None
+    confidence = 0.97 - (0.05 if known.is_alias else 0.0)
+    if match.word_count > 1:
+        return confidence
+    word = fold(text[match.start : match.end])
+    if known.kind == "tags":
+        filler = word in FILLER_WORDS or word.isdigit()
+        if filler or len(word) < LEAST_LETTERS_OF_TAG:
+            return None
+        return confidence - 0.1
+    if (
+        len(word) < LEAST_LETTERS_OF_PERSON
+        or word in COMMON_WORDS
+        or not stands_alone(text, match)
+    ):
+        return None
+    return confidence - 0.12
+
+
+def is_technical(known: KnownName) -> bool:
+    """Tell whether the detector `technical` decides on the tag of this name."""
+    return known.kind == "tags" and known.name.casefold() in _TECHNICAL
+
+
+def evidence_of(rule: str, text: str, match: Match) -> dict[str, Any]:
+    """Return the evidence that a reviewer needs for a match."""
+    evidence: dict[str, Any] = {
+        "rule": rule,
+        "text": text,
+        "span": [match.start, match.end],
+    }
+    if match.known.is_alias:
+        evidence["alias"] = match.known.alias
+    return evidence
+
+
+def proposal_for(
+    scene: SceneFacts,
+    known: KnownName,
+    confidence: float,
+    detector: str,
+    evidence: dict[str, Any],
+) -> Proposal | None:
+    """Return a proposal for a name; None: the scene already has the name."""
+    if known.kind == "studio":
+        # A studio that is already set takes precedence.
+        if scene.studio_id is not None:
+            return None
+        return set_studio(known.id, known.name, confidence, detector, evidence)
+    present = scene.tag_ids if known.kind == "tags" else scene.performer_ids
+    if known.id in present:
+        return None
+    return add_member(known.kind, known.id, known.name, confidence, detector, evidence)

@@ -1,29 +1,32 @@
-"""Finding known names in texts: whole words only, the longest name wins.
+"""Finds names of Stash in texts: whole words only, and the longest name wins.
 
-Case, accents and whatever separates words do not matter: `jade.kush`, `JADE_KUSH` and
-`Jadé Kush` are one name, and so is `JadeKush`, as file names and text recognition often
-drop the space.
+Case, accents and the characters between words do not matter: `jade.kush`, `JADE_KUSH`
+and `Jadé Kush` are the same name. So is `JadeKush`, because file names and text
+recognition often drop the space.
 """
 
 import re
+import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import ahocorasick
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 Kind = Literal["performers", "studio", "tags"]
 
 JOINED_LENGTH = 8
-"""A name of several words is also found without its spaces when it is so long."""
+"""Minimum length of a name of several words that is also found without spaces."""
 
 _WORD = re.compile(r"[^\W_]+")
 _SEPARATOR = re.compile(
     r"[/\\()\[\]{},;:|&+\n]|\s[-\u2013\u2014]\s|_-_|\.-\."
     # A date, as in `vixen.21.05.03.jade.kush`.
     r"|[\s._-](?:19|20)?\d\d[\s._-]\d\d[\s._-]\d\d(?!\d)"
-    # Words that stand between names, and words that stand beside them on title cards.
+    # Words between names, and words next to names on title cards.
     r"|(?<![^\W_])(?:and|feat|featuring|ft|with|vs|x|starring|stars|performers?|models?"
     r"|cast|studios?|presents|presented|production|productions|by|from|tags?"
     r"|categories|category)(?![^\W_])",
@@ -33,17 +36,17 @@ _SEPARATOR = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class KnownName:
-    """A name of something that Stash knows."""
+    """A name or alias of a performer, studio or tag in Stash."""
 
     kind: Kind
     id: int
     name: str
     alias: str
-    """The name that is looked for: `name` itself or another name of the same."""
+    """The text to find: `name` itself or another name of the same object."""
 
     @property
     def is_alias(self) -> bool:
-        """Whether it is not the main name."""
+        """Whether `alias` differs from the main name."""
         return self.alias != self.name
 
 
@@ -55,7 +58,7 @@ class Match:
     start: int
     end: int
     word_count: int
-    """Words of the name, however it is written in the text."""
+    """Number of words in the name, also if the text has no spaces between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,11 @@ class _Entry:
 
 
 class NameFinder:
-    """Finds all of `names` in a text in one pass, however many they are.
+    """Finds all of `names` in a text in one pass, whatever their number.
 
-    A name that means two different things of one kind (two performers called the same)
-    is ambiguous and never reported, but it still hides shorter names. A main name goes
-    before another one's alias.
+    A name is ambiguous if it belongs to two objects of one kind, such as two performers
+    of the same name. An ambiguous name is never reported, but it still hides shorter
+    names inside it. A main name takes precedence over an alias of another object.
     """
 
     def __init__(self, names: Iterable[KnownName]) -> None:
@@ -99,18 +102,18 @@ class NameFinder:
         self._automaton.add_word(f" {key} ", (len(key) + 2, entry))
 
     def names(self) -> Iterator[tuple[list[str], KnownName]]:
-        """Yield every name that means one thing of its kind, with its folded words."""
+        """Yield every unambiguous name with its folded words."""
         for spelling, known in self._exact.items():
             for name in _unambiguous(known):
                 yield spelling.split(" "), name
 
     def lookup(self, name: str, kind: Kind) -> KnownName | None:
-        """Return what is called exactly `name`, or None (also if that is ambiguous)."""
+        """Return the object with exactly this name or alias; None: none, or several."""
         known = self._exact.get(" ".join(fold_words(name)), [])
         return next((k for k in _unambiguous(known) if k.kind == kind), None)
 
     def find(self, text: str) -> list[Match]:
-        """Return the known names in `text`, in its order, none inside another."""
+        """Return the names in `text` in their order; matches do not overlap."""
         if not self._exact:
             return []
         words = [(m.group(), m.start(), m.end()) for m in _WORD.finditer(text)]
@@ -127,7 +130,7 @@ class NameFinder:
             (length, starts[end - length + 1], entry)
             for end, (length, entry) in self._automaton.iter(line)
         ]
-        # The longest first; of equals the first in the text.
+        # The longest first; of equally long names the first in the text.
         hits.sort(key=lambda hit: (-hit[0], hit[1]))
         taken: set[int] = set()
         matches: list[Match] = []
@@ -143,10 +146,10 @@ class NameFinder:
 
 
 def stands_alone(text: str, match: Match) -> bool:
-    """Tell whether nothing but separators surrounds a match.
+    """Tell whether a match has only separators around it.
 
-    `Jade - Summer Day` and `Starring: Jade` give Jade room of its own; `Jade Temple
-    Tour` does not.
+    Jade stands alone in `Jade - Summer Day` and in `Starring: Jade`, but not in `Jade
+    Temple Tour`.
     """
     left = _SEPARATOR.split(text[: match.start])[-1]
     right = _SEPARATOR.split(text[match.end :], maxsplit=1)[0]
@@ -167,7 +170,7 @@ def fold_words(text: str) -> list[str]:
 
 
 def _unambiguous(names: Sequence[KnownName]) -> tuple[KnownName, ...]:
-    """Return one name per kind: the only one, or the only main name."""
+    """Return one name per kind: the only name, or the only main name."""
     found = []
     for kind in sorted({name.kind for name in names}):
         of_kind = [name for name in names if name.kind == kind]
@@ -176,3 +179,54 @@ def _unambiguous(names: Sequence[KnownName]) -> tuple[KnownName, ...]:
         if len({name.id for name in best}) == 1:
             found.append(best[0])
     return tuple(found)
+
+
+_TABLES: tuple[tuple[str, Kind, str], ...] = (
+    ("performer", "performers", "disambiguation"),
+    ("studio", "studio", "''"),
+    ("tag", "tags", "''"),
+)
+# A checksum of all names of each table: far cheaper than reading the names.
+_STAMP = " UNION ALL ".join(
+    f"SELECT count(*), coalesce(sum(hashtextextended(id || ':' || name || ':' || "  # noqa: S608 - names from the constant above
+    f"aliases::text || ':' || {disambiguation}, 0)::numeric), 0)::text FROM {table} "
+    "WHERE missing_since IS NULL AND NOT ignore_auto_tag"
+    for table, _, disambiguation in _TABLES
+)
+
+_lock = threading.Lock()
+_kept: dict[str, tuple[object, NameFinder]] = {}
+
+
+def load_name_finder(session: Session) -> NameFinder:
+    """Return a finder of all names and aliases in the mirror.
+
+    Objects that are missing in Stash, or that the user excludes from automatic tagging
+    (`ignore_auto_tag` in Stash), are left out. The finder of a database is built once
+    and shared by all threads until a name changes.
+    """
+    database = str(session.get_bind().engine.url)
+    stamp = [tuple(row) for row in session.execute(text(_STAMP))]
+    with _lock:
+        kept = _kept.get(database)
+        if kept is None or kept[0] != stamp:
+            kept = (stamp, NameFinder(_names(session)))
+            _kept[database] = kept
+        return kept[1]
+
+
+def _names(session: Session) -> Iterator[KnownName]:
+    for table, kind, disambiguation in _TABLES:
+        rows = session.execute(
+            text(
+                f"SELECT id, name, aliases, {disambiguation} FROM {table} "  # noqa: S608 - a constant
+                "WHERE missing_since IS NULL AND NOT ignore_auto_tag ORDER BY id"
+            )
+        )
+        for identity, name, aliases, more in rows:
+            yield KnownName(kind, identity, name, name)
+            if more:
+                # The disambiguation distinguishes people of one name: `Jade Kush (II)`.
+                yield KnownName(kind, identity, name, f"{name} {more}")
+            for alias in aliases:
+                yield KnownName(kind, identity, name, alias)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from stashhog_core.detection import details, names, release, technical
+from stashhog_core.detection import details, known_names, release, technical
 from stashhog_core.detection.ai_server import AiServer
 from stashhog_core.detection.name_finder import Kind, NameFinder
 from stashhog_core.detection.ocr import text_reader
@@ -122,7 +122,7 @@ class Detection:
                 found += reader.propose(scene, looked.output, knowledge)
         if self._kinds:
             roots = self._settings.stash.scan_paths
-            found += names.propose(scene, self._finder, self._kinds, roots)
+            found += known_names.propose(scene, self._finder, self._kinds, roots)
         if self._params.detect_tags:
             found += technical.propose(
                 scene,
@@ -154,7 +154,7 @@ def versions(params: AnalysisParams, readers: Sequence[SceneReader]) -> dict[str
     """Return the detectors that a run asks for, and their versions."""
     asked = {reader.name: reader.version for reader in readers}
     if _kinds(params):
-        asked[names.NAME] = names.VERSION
+        asked[known_names.NAME] = known_names.VERSION
     if params.detect_tags:
         asked[technical.NAME] = technical.VERSION
     if params.detect_studios:

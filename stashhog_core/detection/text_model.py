@@ -1,22 +1,24 @@
 """Detector `text_model`: names that a text model finds in the texts of a scene.
 
-It chooses among names of the user's own library only, and must quote the words that
-say so; what it cannot quote is not sure. Its answer is kept by the whole question.
+The model chooses only among names of the user's library and must quote the words of the
+texts that support each name; a name without a correct quote gets a low confidence. The
+result cache stores each answer under a hash of the whole question.
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from stashhog_core.detection import names
-from stashhog_core.detection.name_finder import Kind, NameFinder
+from stashhog_core.detection import known_names
+from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder, fold_words
 from stashhog_core.detection.reader import Knowledge
 from stashhog_core.detection.scenes import SceneFacts
-from stashhog_core.detection.text_candidates import Candidates
 from stashhog_core.detection.text_client import TextClient
 from stashhog_core.errors import ItemError
 from stashhog_core.plans.proposals import Proposal, member_key
@@ -25,12 +27,13 @@ from stashhog_core.settings.taggers import TextModelSettings
 NAME = "text_model"
 VERSION = "1"
 
-MOST_SURE = 0.95
-"""Of a name whose words were quoted rightly."""
+MAX_CONFIDENCE = 0.95
+"""Maximum confidence of a name."""
 
-SURE_WITHOUT_QUOTE = 0.6
-"""Most of a name whose quote does not stand in the texts."""
+MAX_CONFIDENCE_WITHOUT_QUOTE = 0.6
+"""Maximum confidence of a name whose quote does not occur in the texts."""
 
+_LEAST_LETTERS = 3
 _DETAILS_CHARACTERS = 4000
 _SHOWN_CHARACTERS = 200
 _PROMPT = (
@@ -45,23 +48,80 @@ _PROMPT = (
 logger = logging.getLogger(__name__)
 
 
-class _Found(msgspec.Struct):
+class _NamedChoice(msgspec.Struct):
     name: str
     quote: str = ""
     confidence: float = 0.5
 
 
-class TextModel(TextClient):
-    """A text model as something that looks at scenes.
+class Candidates:
+    """Chooses the names that a text model is offered for a scene.
 
     Args:
-        settings: Its address and name, what it is offered, what it costs.
-        finder: Everything Stash knows.
-        kinds: Which kinds of names are asked for.
-        roots: Folders of the library; their own names say nothing about a scene.
+        finder: Finds the names that Stash has.
+        kinds: The kinds of names to offer.
+        most: Maximum number of names of each kind; the names that share the largest
+            part of their words with the texts are offered.
+        tags: Names of tags that are always offered, if Stash has them.
+    """
+
+    def __init__(
+        self, finder: NameFinder, kinds: set[Kind], most: int, tags: Sequence[str]
+    ) -> None:
+        self._finder = finder
+        self._kinds = kinds
+        self._most = most
+        given = (finder.lookup(tag, "tags") for tag in tags if "tags" in kinds)
+        self._given = [known.name for known in given if known is not None]
+        self._by_word: dict[str, list[tuple[int, KnownName]]] | None = None
+        self._lock = threading.Lock()
+
+    def of(self, texts: Iterable[str]) -> dict[Kind, list[str]]:
+        """Return main names by kind, the likeliest first; no kind without names."""
+        shared: dict[Kind, Counter[str]] = defaultdict(Counter)
+        found: Counter[tuple[Kind, str, str]] = Counter()
+        lengths: dict[tuple[Kind, str, str], int] = {}
+        by_word = self._words()
+        for word in {word for text in texts for word in fold_words(text)}:
+            for length, known in by_word.get(word, ()):
+                key = (known.kind, known.name, known.alias)
+                found[key] += 1
+                lengths[key] = length
+        for (kind, name, alias), count in found.items():
+            share = count / lengths[kind, name, alias]
+            shared[kind][name] = max(shared[kind][name], share)  # type: ignore[assignment]
+        offered: dict[Kind, list[str]] = {}
+        for kind in sorted(self._kinds):
+            given = self._given if kind == "tags" else []
+            likely = sorted(shared[kind], key=lambda n: (-shared[kind][n], n))
+            if of_kind := list(dict.fromkeys([*given, *likely[: self._most]])):
+                offered[kind] = of_kind
+        return offered
+
+    def _words(self) -> dict[str, list[tuple[int, KnownName]]]:
+        with self._lock:
+            if self._by_word is None:
+                self._by_word = defaultdict(list)
+                for words, known in self._finder.names():
+                    if known.kind not in self._kinds or known_names.is_technical(known):
+                        continue
+                    for word in words:
+                        if len(word) >= _LEAST_LETTERS:
+                            self._by_word[word].append((len(words), known))
+            return self._by_word
+
+
+class TextModel(TextClient):
+    """Asks a text model for the names in the texts of a scene.
+
+    Args:
+        settings: Address, name and prices of the model, and names to offer.
+        finder: Finds the names that Stash has.
+        kinds: The kinds of names to ask for.
+        roots: Folders of the library; their own names are ignored.
 
     Raises:
-        ConfigurationError: The package is not installed, or no model is named.
+        ConfigurationError: `openai` is not installed, or no model is named.
     """
 
     name = NAME
@@ -80,26 +140,26 @@ class TextModel(TextClient):
 
     @property
     def parallel(self) -> int:
-        """How many scenes it may be asked about at a time."""
+        """Maximum number of questions in parallel."""
         return self._settings.parallel_requests
 
     @property
     def configuration(self) -> str:
-        """Which model is asked, and where."""
+        """Name and address of the model."""
         return f"{self._settings.model} at {self._settings.base_url}"
 
     def cache_key(self, scene: SceneFacts, content: str | None) -> str | None:
-        """Return the hash of the question: another text or name is another one."""
+        """Return a hash of the question: other texts or names give another key."""
         return f"text:{self._hash(scene)}"
 
     def is_complete(self, output: Mapping[str, Any]) -> bool:
-        """Return True: it was asked the whole question."""
+        """Return True: the model always gets the whole question."""
         return True
 
     def look(
         self, scene: SceneFacts, known: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
-        """Return what it found: kind → name, quote and confidence."""
+        """Return the names that the model found: kind → name, quote and confidence."""
         texts = self._texts(scene)
         offered = self._candidates.of(texts.values())
         if not offered:
@@ -107,7 +167,7 @@ class TextModel(TextClient):
         answer = self.ask(_PROMPT, _question(texts, offered), _schema(offered))
         found, unknown = _read(answer.text, offered)
         if unknown:
-            logger.info("The text model named %s, which were not offered", unknown)
+            logger.info("Dropped names that the text model invented: %s", unknown)
         return {
             "found": found,
             "unknown": unknown,
@@ -122,13 +182,13 @@ class TextModel(TextClient):
     def propose(
         self, scene: SceneFacts, output: Mapping[str, Any], knowledge: Knowledge
     ) -> list[Proposal]:
-        """Return the names it found that the scene lacks."""
+        """Return the found names that the scene lacks."""
         return list(self._proposals(scene, output, knowledge))
 
     def propose_failure(
         self, scene: SceneFacts, reason: str, knowledge: Knowledge
     ) -> list[Proposal]:
-        """Return nothing: its silence changes nothing in Stash."""
+        """Return nothing: a failed question changes nothing in Stash."""
         return []
 
     def _proposals(
@@ -141,9 +201,9 @@ class TextModel(TextClient):
                 if known is None:
                     continue
                 place = _place(texts, item["quote"])
-                sure = min(
+                confidence = min(
                     max(item["confidence"], 0.0),
-                    SURE_WITHOUT_QUOTE if place is None else MOST_SURE,
+                    MAX_CONFIDENCE_WITHOUT_QUOTE if place is None else MAX_CONFIDENCE,
                 )
                 evidence = {
                     "rule": f"said by the text model of the {place[0]}"
@@ -157,7 +217,9 @@ class TextModel(TextClient):
                 price = self.price(output["tokens_in"], output["tokens_out"])
                 if price:
                     evidence["price"] = f"{price:g} {self._settings.currency}"
-                proposal = names.proposal_for(scene, known, sure, NAME, evidence)
+                proposal = known_names.proposal_for(
+                    scene, known, confidence, NAME, evidence
+                )
                 if proposal is not None:
                     yield proposal
 
@@ -182,7 +244,7 @@ def _question(texts: Mapping[str, str], offered: Mapping[Kind, Sequence[str]]) -
 
 
 def _schema(offered: Mapping[Kind, Sequence[str]]) -> dict[str, Any]:
-    """Return the form of an answer, as strict as an endpoint can hold a model to."""
+    """Return the JSON schema of an answer, as strict as endpoints can enforce it."""
     return _object(
         {
             kind: {
@@ -212,13 +274,13 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 def _read(
     text: str, offered: Mapping[Kind, Sequence[str]]
 ) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
-    """Return what was found among the offered names, and names that were not offered.
+    """Return the chosen names that were offered, and the names that were not.
 
     Raises:
-        ItemError: The answer has another form.
+        ItemError: The answer does not follow the schema.
     """
     try:
-        answer = msgspec.json.decode(text, type=dict[str, list[_Found]])
+        answer = msgspec.json.decode(text, type=dict[str, list[_NamedChoice]])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ItemError(
             f"The text model's answer cannot be read ({error}): "
@@ -247,7 +309,7 @@ def _read(
 
 
 def _place(texts: Mapping[str, str], quote: str) -> tuple[str, tuple[int, int]] | None:
-    """Return the text that a quote stands in, and where; None: nowhere."""
+    """Return the text that contains a quote, and its position; None: no text does."""
     wanted = quote.strip().casefold()
     if not wanted:
         return None

@@ -1,12 +1,12 @@
-"""Detector `title_cards`: what the video says of itself in writing.
+"""Detector `title_cards`: known names in the text that a video shows.
 
-With no AI server this is what `detect_video_tags` means. Title cards name the studio,
-the performers and the tags, and all three are proposed: they are what the video shows,
-not guesses from the name of a file, which is what `detect_performers` and
-`detect_studios` ask for. The file's name is read as one more card, since releases carry
-the title there that others show in the picture; but only full main names of performers
-and studios count in it. Aliases, folders and titles stay with the detector `names`,
-and so do tags in file names, which `detect_tags` asks for.
+`detect_video_tags` runs this detector if no AI server and no ONNX model is set. Title
+cards name the studio, the performers and the tags. All three are proposed, because the
+video itself shows them; `detect_performers` and `detect_studios` ask for guesses from
+the file's name. This detector reads the file's name like one more card, since releases
+carry there the title that other videos show in the picture, but accepts only full main
+names of performers and studios there. Aliases, folders, titles and tags in file names
+belong to the detector `names`.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stashhog_core.detection import names
+from stashhog_core.detection import known_names
 from stashhog_core.detection.name_finder import Match, stands_alone
 from stashhog_core.detection.ocr import ENGINE, TextReader
 from stashhog_core.detection.reader import Knowledge, WholeReader
@@ -28,18 +28,18 @@ from stashhog_core.plans.proposals import Proposal
 NAME = "title_cards"
 VERSION = "1"
 
-# A word among others on a card may belong to a sentence.
+# A single word among others on a card may be part of a sentence.
 _AMONG_OTHERS = 0.8
 # Shorter lines are often misread ornaments.
 _LEAST_LETTERS = 3
 
 
 class TitleCards(WholeReader):
-    """Reads the cards of the first and last minute and finds known names on them.
+    """Reads the title cards of the first and last minute of a video.
 
     Args:
-        read_text: Reads pictures.
-        path_map: Stash's paths to those of this machine.
+        read_text: Reads the text in pictures.
+        path_map: Maps Stash's paths to paths on this machine.
     """
 
     name = NAME
@@ -54,7 +54,7 @@ class TitleCards(WholeReader):
         self._path_map = path_map
 
     def look(self, scene: SceneFacts) -> Mapping[str, Any]:
-        """Return every line that was read: second, text, score."""
+        """Return the second, the text and the score of every line of text."""
         if scene.file is None:
             raise ItemError("The scene has no file")
         path = local_file(scene.file.path, self._path_map)
@@ -91,18 +91,18 @@ class TitleCards(WholeReader):
             # A name may run over two lines of a card.
             text = "\n".join(line["text"] for line in lines)
             for match in knowledge.finder.find(text):
-                sure = _sure_on_card(text, match)
-                if sure is None:
+                confidence = _confidence_on_card(text, match)
+                if confidence is None:
                     continue
                 score = _score(lines, match)
                 evidence = {
                     "rule": "name on a title card",
                     "second": second,
-                    "text": _touched(text, match),
+                    "text": _matched_lines(text, match),
                     "score": score,
                 }
-                proposal = names.proposal_for(
-                    scene, match.known, score * sure, NAME, evidence
+                proposal = known_names.proposal_for(
+                    scene, match.known, score * confidence, NAME, evidence
                 )
                 if proposal is not None:
                     yield proposal
@@ -114,11 +114,13 @@ class TitleCards(WholeReader):
         for match in knowledge.finder.find(text):
             if match.known.kind == "tags" or match.known.is_alias:
                 continue
-            confidence = names.confidence_in(text, match)
+            confidence = known_names.confidence_in(text, match)
             if confidence is None:
                 continue
-            evidence = names.evidence_of("full name in the file name", text, match)
-            proposal = names.proposal_for(
+            evidence = known_names.evidence_of(
+                "full name in the file name", text, match
+            )
+            proposal = known_names.proposal_for(
                 scene, match.known, confidence, NAME, evidence
             )
             if proposal is not None:
@@ -126,10 +128,10 @@ class TitleCards(WholeReader):
 
 
 def local_file(stash_path: str, path_map: PathMap) -> Path:
-    """Return where this machine has a file of Stash.
+    """Return the path of a file of Stash on this machine.
 
     Raises:
-        ItemError: Nowhere; says which mapping is missing.
+        ItemError: The file is not there; the error names the missing mapping.
     """
     path = Path(path_map.to_local(stash_path))
     if path.is_file():
@@ -138,23 +140,23 @@ def local_file(stash_path: str, path_map: PathMap) -> Path:
     folder = posixpath.dirname(stash_path.replace("\\", "/"))
     raise ItemError(
         f"This machine has no file {path}"
-        + (f", where STASHHOG_STASH__PATH_MAP puts {stash_path}" if mapped else ""),
-        remedy="mount Stash's library here, or say where it is: "
+        + (f", to which STASHHOG_STASH__PATH_MAP maps {stash_path}" if mapped else ""),
+        remedy="mount Stash's library on this machine, or map its folder: "
         f'STASHHOG_STASH__PATH_MAP={{"{folder}": "/folder/on/this/machine"}}',
     )
 
 
-def _sure_on_card(text: str, match: Match) -> float | None:
-    """Return how sure a name on a card is, apart from the reading of its letters."""
-    if names.is_technical(match.known):
+def _confidence_on_card(text: str, match: Match) -> float | None:
+    """Return the confidence of a name on a card, without the score of the OCR."""
+    if known_names.is_technical(match.known):
         return None
     if match.word_count > 1:
         return 1.0
     if stands_alone(text, match):
-        # Nobody writes an everyday word on a line of its own without meaning it.
+        # On a line of its own, even an everyday word is meant as a name.
         return 1.0 if match.end - match.start >= _LEAST_LETTERS else None
     is_tag = match.known.kind == "tags"
-    if is_tag and names.confidence_in(text, match) is not None:
+    if is_tag and known_names.confidence_in(text, match) is not None:
         return _AMONG_OTHERS
     return None
 
@@ -169,6 +171,6 @@ def _score(lines: list[Mapping[str, Any]], match: Match) -> float:
     return min(float(lines[n]["score"]) for n in _line_numbers(text, match))
 
 
-def _touched(text: str, match: Match) -> str:
+def _matched_lines(text: str, match: Match) -> str:
     lines = text.split("\n")
     return " / ".join(lines[n] for n in _line_numbers(text, match))

@@ -1,7 +1,8 @@
-"""Names of people that stand in titles and paths but not in Stash: listed, never made.
+"""Lists names of people that occur in titles and paths but not in Stash.
 
-A part of a text that is two or three capitalised words, and nothing known, is taken for
-a name when it stands in several scenes: titles are different, people come again.
+A part of a text counts as a name if it consists of two or three capitalised words, has
+no name that Stash knows, and occurs in several scenes: titles differ, people recur.
+StashHog never creates these people.
 """
 
 import re
@@ -13,8 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Scene, SceneFile
+from stashhog_core.detection.known_names import COMMON_WORDS, FILLER_WORDS
 from stashhog_core.detection.name_finder import NameFinder, fold
-from stashhog_core.detection.names import COMMON_WORDS, FILLER_WORDS
 
 SCENES_PER_PAGE = 5000
 
@@ -30,7 +31,7 @@ _SPACES = re.compile(r"[\s._]+")
 
 @dataclass(frozen=True)
 class UnknownName:
-    """A name, in how many scenes it stands, and the first few of these."""
+    """A name, the number of scenes with the name, and the ids of the first scenes."""
 
     name: str
     scenes: int
@@ -40,7 +41,7 @@ class UnknownName:
 def unknown_names(
     session: Session, finder: NameFinder, *, least_scenes: int = 2, limit: int = 100
 ) -> list[UnknownName]:
-    """Return the names that Stash lacks, the most frequent first."""
+    """Return names that Stash lacks, the most frequent first."""
     found: dict[str, set[int]] = defaultdict(set)
     spelled: dict[str, str] = {}
     for scene_id, texts in _texts(session):

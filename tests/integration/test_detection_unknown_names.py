@@ -4,8 +4,7 @@ import pytest
 
 from stashhog_core.db.models import Performer, Scene, SceneFile
 from stashhog_core.db.session import Database
-from stashhog_core.detection.known_names import known_names
-from stashhog_core.detection.name_finder import NameFinder
+from stashhog_core.detection.name_finder import NameFinder, load_name_finder
 from stashhog_core.detection.unknown_names import names_in, unknown_names
 from tests.support.analysis_mirror import add_scenes
 
@@ -28,8 +27,8 @@ def test_unknown_people_are_counted(database: Database) -> None:
                 SceneFile(scene_id=number, file_id=number, position=0, path=path)
             )
     with database.transaction() as session:
-        found = unknown_names(session, known_names(session))
-        one = unknown_names(session, known_names(session), least_scenes=1)
+        found = unknown_names(session, load_name_finder(session))
+        one = unknown_names(session, load_name_finder(session), least_scenes=1)
 
     assert [(n.name.casefold(), n.scenes, n.examples) for n in found] == [
         ("mia novak", 3, (100, 101, 102))
@@ -55,7 +54,7 @@ def test_disambiguation_tells_two_people_apart(database: Database) -> None:
             ]
         )
         session.flush()
-        finder = known_names(session)
+        finder = load_name_finder(session)
 
     assert finder.find("Jade Kush - Walk") == []
     assert [m.known.id for m in finder.find("Jade Kush (II) - Walk")] == [2]

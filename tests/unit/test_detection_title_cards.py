@@ -129,7 +129,9 @@ def test_missing_file_says_which_mapping_is_missing(tmp_path: Path) -> None:
 
     with pytest.raises(ItemError, match=r'STASHHOG_STASH__PATH_MAP=\{"/data": '):
         nowhere.look(scene("/data/1.mp4"))
-    with pytest.raises(ItemError, match=rf"no file {tmp_path}/1\.mp4, where STASHHOG"):
+    with pytest.raises(
+        ItemError, match=rf"no file {tmp_path}/1\.mp4, to which STASHHOG"
+    ):
         mapped.look(scene("/data/1.mp4"))
 
 

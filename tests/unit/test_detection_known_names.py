@@ -2,8 +2,8 @@
 
 import pytest
 
+from stashhog_core.detection.known_names import propose
 from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder
-from stashhog_core.detection.names import propose
 from stashhog_core.detection.scenes import FileFacts, SceneFacts
 
 ALL: set[Kind] = {"performers", "studio", "tags"}
