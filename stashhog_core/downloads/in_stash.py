@@ -16,7 +16,7 @@ from stashhog_core.errors import (
     JobError,
     TransientError,
 )
-from stashhog_core.media.probe import UNREADABLE, probe
+from stashhog_core.media.headers import UNREADABLE, probe
 from stashhog_core.paths import PathMap, is_below
 from stashhog_core.results import ItemFailure
 from stashhog_core.settings import StashSettings

@@ -22,7 +22,7 @@ from stashhog_core.downloads.names import from_printable, printable, split_names
 from stashhog_core.downloads.outcome import Names
 from stashhog_core.downloads.sources import Entry, EntryFiles, Source, SourceFile
 from stashhog_core.errors import ItemError
-from stashhog_core.media.probe import probe
+from stashhog_core.media.headers import probe
 from stashhog_core.settings import DownloadSettings
 
 _NEEDS_UNPACKING = (

@@ -23,7 +23,7 @@ from stashhog_core.downloads.preview import Preview
 from stashhog_core.downloads.sources import Entry, Problem, Source
 from stashhog_core.errors import ItemError, StashHogError, unexpected
 from stashhog_core.hashing import oshash
-from stashhog_core.media.probe import probe
+from stashhog_core.media.headers import probe
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult, ItemFailure

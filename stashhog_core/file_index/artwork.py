@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from stashhog_core.media.sprites import SpriteSheet
+from stashhog_core.media.pictures import SpriteSheet
 
 FOLDER = "library"
 """Under STASHHOG_HOME."""

@@ -16,12 +16,16 @@ from stashhog_core.file_index.artwork import Artwork
 from stashhog_core.file_index.names import to_bytes, to_text
 from stashhog_core.file_index.walk import signed
 from stashhog_core.hashing import oshash_of_open
-from stashhog_core.media.facts import VideoFacts, read_facts
-from stashhog_core.media.opening import open_video, picture_stream, reason
+from stashhog_core.media.headers import (
+    UNREADABLE,
+    VideoFacts,
+    open_video,
+    picture_stream,
+    read_facts,
+    reason,
+)
 from stashhog_core.media.phash import phash
-from stashhog_core.media.pictures import rotation_of, thumbnail
-from stashhog_core.media.probe import UNREADABLE
-from stashhog_core.media.sprites import sprite_sheet
+from stashhog_core.media.pictures import rotation_of, sprite_sheet, thumbnail
 
 OUT_OF_MEMORY = "Reading it takes more memory than is allowed"
 logger = logging.getLogger(__name__)

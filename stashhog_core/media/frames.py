@@ -13,7 +13,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from stashhog_core.errors import ItemError
-from stashhog_core.media.opening import (
+from stashhog_core.media.headers import (
     MOST_PIXELS,
     header_duration,
     open_video,

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from stashhog_core.errors import ItemError
-from stashhog_core.media.pictures import decoder_of, seek
+from stashhog_core.media.pictures import prepare_decoder, seek
 
 Picture = NDArray[np.uint8]
 
@@ -43,7 +43,7 @@ def phash(
     """
     if not duration_seconds:
         raise ItemError("a video of unknown length has no perceptual hash")
-    decoder_of(stream)
+    prepare_decoder(stream)
     pictures = list(_pictures(container, stream, round(duration_seconds, 2)))
     height, width, _ = pictures[0].shape
     sheet = np.zeros((height * ROWS, width * COLUMNS, 3), np.uint8)
@@ -73,11 +73,6 @@ def hash_of(sheet: Picture) -> int:
     for note in notes:
         bits = bits << 1 | int(note > median)
     return bits
-
-
-def distance(one: int, other: int) -> int:
-    """Return in how many bits two hashes differ."""
-    return (one ^ other).bit_count()
 
 
 def _pictures(

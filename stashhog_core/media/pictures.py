@@ -1,31 +1,34 @@
-"""Small pictures of a video: a thumbnail that shows something, a sheet of sprites."""
+"""Small pictures of a video: a thumbnail that shows something, and a sheet of sprites.
+
+A WebVTT says which part of the sheet shows which moment.
+"""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from stashhog_core.errors import ItemError
-from stashhog_core.media.opening import MOST_PIXELS, picture_decoder
+from stashhog_core.media.headers import MOST_PIXELS, picture_decoder
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+Picture = NDArray[np.uint8]
 
-    Picture = NDArray[np.uint8]
-
-THUMBNAIL_WIDTH = 320
-SPRITE_WIDTH = 160
-SPRITES = 81
+_THUMBNAIL_WIDTH = 320
+_SPRITE_WIDTH = 160
+_SPRITE_COLUMNS = 9
+_MOST_SPRITES = _SPRITE_COLUMNS * _SPRITE_COLUMNS
+_LEAST_STEP_SECONDS = 0.5
 
 _FIRST_CHOICE = 0.1
 _OTHER_CHOICES = (0.0, 0.3, 0.5, 0.7, 0.9)
@@ -33,7 +36,7 @@ _END_MARGIN_SECONDS = 0.5
 _DARK = 20
 _FLAT = 12
 _JPEG = "yuvj420p"
-_UNKNOWN_RANGE, _FULL_RANGE = 0, 2
+_FULL_RANGE = 2
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,33 @@ class Thumbnail:
     rotation: int
 
 
-def decoder_of(stream: VideoStream) -> VideoCodecContext:
-    """Set the stream's decoder up for a few pictures of a file nobody vouches for.
+@dataclass(frozen=True)
+class SpriteSheet:
+    """A JPEG of pictures, row by row from the left, each `step_seconds` long."""
+
+    jpeg: bytes
+    count: int
+    width: int
+    height: int
+    step_seconds: float
+
+    def vtt(self, picture: str) -> str:
+        """Return the WebVTT that names the parts of `picture`."""
+        lines = ["WEBVTT", ""]
+        for index in range(self.count):
+            row, column = divmod(index, _SPRITE_COLUMNS)
+            start, end = index * self.step_seconds, (index + 1) * self.step_seconds
+            lines += [
+                f"{_moment(start)} --> {_moment(end)}",
+                f"{picture}#xywh={column * self.width},{row * self.height},"
+                f"{self.width},{self.height}",
+                "",
+            ]
+        return "\n".join(lines)
+
+
+def prepare_decoder(stream: VideoStream) -> VideoCodecContext:
+    """Set the stream's decoder up for a few pictures of a file from a stranger.
 
     Raises:
         ItemError: There is none here, or its pictures are too large to be decoded.
@@ -68,7 +96,7 @@ def thumbnail(
     Raises:
         ItemError: No picture can be decoded.
     """
-    decoder_of(stream)
+    prepare_decoder(stream)
     best: tuple[float, VideoFrame, int] | None = None
     reformatter = VideoReformatter()
     aspect = float(stream.sample_aspect_ratio or 1)
@@ -87,7 +115,7 @@ def thumbnail(
     _, small, rotation = best
     if rotation % 360:
         small = _turned(small, rotation)
-    return Thumbnail(to_jpeg(small), rotation)
+    return Thumbnail(_to_jpeg(small), rotation)
 
 
 def rotation_of(container: InputContainer, stream: VideoStream) -> int | None:
@@ -98,9 +126,75 @@ def rotation_of(container: InputContainer, stream: VideoStream) -> int | None:
     Raises:
         ItemError: Its pictures cannot be decoded here, or are too large for it.
     """
-    decoder_of(stream)
+    prepare_decoder(stream)
     frame = _next_keyframe(container, stream, 0.0)
     return None if frame is None else round(frame.rotation) % 360
+
+
+def sprite_sheet(
+    container: InputContainer, stream: VideoStream, duration_seconds: float | None
+) -> SpriteSheet:
+    """Return a sheet of up to 81 keyframes, evenly spread.
+
+    Raises:
+        ItemError: The length is not known, or nothing can be decoded.
+    """
+    if not duration_seconds:
+        raise ItemError("a video of unknown length has no sprites")
+    prepare_decoder(stream)
+    count = max(1, min(_MOST_SPRITES, int(duration_seconds / _LEAST_STEP_SECONDS)))
+    step = duration_seconds / count
+    reformatter = VideoReformatter()
+    sheet: Picture | None = None
+    height = 0
+    for index in range(count):
+        frame = _keyframe_before(container, stream, index * step)
+        if frame is None:
+            continue
+        picture = _sprite(reformatter, frame)
+        if sheet is None:
+            height = picture.shape[0]
+            rows = -(-count // _SPRITE_COLUMNS)
+            columns = min(_SPRITE_COLUMNS, count)
+            sheet = np.zeros((height * rows, _SPRITE_WIDTH * columns, 3), np.uint8)
+        row, column = divmod(index, _SPRITE_COLUMNS)
+        part = picture[:height, :_SPRITE_WIDTH]
+        top, left = row * height, column * _SPRITE_WIDTH
+        sheet[top : top + part.shape[0], left : left + part.shape[1]] = part
+    if sheet is None:
+        raise ItemError("no picture can be decoded")
+    return SpriteSheet(_to_jpeg(_from_array(sheet)), count, _SPRITE_WIDTH, height, step)
+
+
+def _keyframe_before(
+    container: InputContainer, stream: VideoStream, second: float
+) -> VideoFrame | None:
+    if not seek(container, second, backward=True):
+        return None
+    try:
+        return next(container.decode(stream), None)
+    except (FFmpegError, ValueError):
+        # One broken part leaves one gap.
+        return None
+
+
+def _sprite(reformatter: VideoReformatter, frame: VideoFrame) -> Picture:
+    turns = round(frame.rotation / 90) % 4
+    wide, high = frame.width, frame.height
+    if turns % 2:
+        wide, high = high, wide
+    height = max(2, min(640, round(_SPRITE_WIDTH * high / wide / 2) * 2))
+    size = (height, _SPRITE_WIDTH) if turns % 2 else (_SPRITE_WIDTH, height)
+    picture = reformatter.reformat(
+        frame, width=size[0], height=size[1], format="rgb24"
+    ).to_ndarray()
+    return np.ascontiguousarray(np.rot90(picture, turns))
+
+
+def _moment(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours:02}:{minutes:02}:{rest:06.3f}"
 
 
 def _choices(duration_seconds: float | None) -> Iterator[float]:
@@ -143,9 +237,9 @@ def _scaled(
 ) -> VideoFrame:
     width, height = frame.width * aspect, frame.height
     if round(frame.rotation / 90) % 2:
-        scale = min(1.0, THUMBNAIL_WIDTH / height)
+        scale = min(1.0, _THUMBNAIL_WIDTH / height)
     else:
-        scale = min(1.0, THUMBNAIL_WIDTH / width)
+        scale = min(1.0, _THUMBNAIL_WIDTH / width)
     return reformatter.reformat(
         frame,
         width=_even(width * scale),
@@ -167,20 +261,18 @@ def _light(picture: VideoFrame) -> tuple[float, float]:
 
 
 def _turned(picture: VideoFrame, degrees: int) -> VideoFrame:
-    import numpy as np
-
     turned = np.rot90(picture.to_ndarray(format="rgb24"), round(degrees / 90) % 4)
-    return from_picture(np.ascontiguousarray(turned))
+    return _from_array(np.ascontiguousarray(turned))
 
 
-def from_picture(picture: "Picture") -> VideoFrame:
+def _from_array(picture: Picture) -> VideoFrame:
     """Return rows of (red, green, blue) as a frame that JPEG can hold."""
     frame = VideoFrame.from_ndarray(picture, format="rgb24")
     return frame.reformat(format=_JPEG, dst_color_range=_FULL_RANGE)
 
 
-def to_jpeg(picture: VideoFrame) -> bytes:
-    """Encode a frame of `from_picture` or of a reformat to full-range YUV 4:2:0."""
+def _to_jpeg(picture: VideoFrame) -> bytes:
+    """Encode a frame of `_from_array` or of a reformat to full-range YUV 4:2:0."""
     encoder = cast(Any, av.CodecContext.create("mjpeg", "w"))
     encoder.width, encoder.height = picture.width, picture.height
     encoder.pix_fmt = _JPEG

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stashhog_core.errors import ItemError
-from stashhog_core.media import frames, opening
+from stashhog_core.media import frames, headers
 from stashhog_core.media.frames import Still, end_stills, spaced_stills
 from tests.support.sample_video import write_colours, write_song
 from tests.support.title_card_video import write_cards
@@ -161,7 +161,7 @@ def test_pictures_that_fill_the_memory_are_not_decoded(
     read: Callable[[Path], list[Still]],
 ) -> None:
     """A few bytes may claim gigabytes of pixels."""
-    monkeypatch.setattr(opening, "MOST_PIXELS", 64 * 36 - 1)
+    monkeypatch.setattr(headers, "MOST_PIXELS", 64 * 36 - 1)
     path = write_colours(tmp_path / "a.mp4", [(1.0, (9, 9, 200))])
 
     with pytest.raises(ItemError, match="64x36 are too large"):

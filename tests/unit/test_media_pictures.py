@@ -11,10 +11,13 @@ import pytest
 from av.stream import Disposition
 
 from stashhog_core.errors import ItemError
-from stashhog_core.media.facts import VideoFacts, read_facts
-from stashhog_core.media.opening import open_video, picture_stream
-from stashhog_core.media.pictures import Thumbnail, thumbnail
-from stashhog_core.media.sprites import SpriteSheet, sprite_sheet
+from stashhog_core.media.headers import (
+    VideoFacts,
+    open_video,
+    picture_stream,
+    read_facts,
+)
+from stashhog_core.media.pictures import SpriteSheet, Thumbnail, sprite_sheet, thumbnail
 
 RATE = 10
 BLACK = np.zeros((120, 160, 3), np.uint8)
