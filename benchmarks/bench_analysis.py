@@ -20,7 +20,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.detection.ai_server import AiServer
 from stashhog_core.detection.name_finder import KnownName, NameFinder
 from stashhog_core.detection.parallel import look_at
-from stashhog_core.detection.scenes import FileFacts, SceneFacts
+from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.media import frames
 from stashhog_core.params import ApplyPlanParams
 from stashhog_core.plans import writer as plan_writing
@@ -121,7 +121,7 @@ def _statements(database: Database) -> Measurement:
 
 
 def _scene(number: int, path: str) -> SceneFacts:
-    file = FileFacts(path, 60.0, 640, 360, 25.0, "h264", "aac", None)
+    file = PrimaryFile(path, 60.0, 640, 360, 25.0, "h264", "aac", None)
     return SceneFacts(id=number, file=file)
 
 

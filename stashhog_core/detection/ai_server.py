@@ -11,7 +11,7 @@ import httpx
 from stashhog_core.detection.ai_client import AiClient
 from stashhog_core.detection.ai_gate import Gate
 from stashhog_core.detection.reader import Knowledge
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.spans import SpanProposals
 from stashhog_core.errors import Deferred, ItemError
 from stashhog_core.paths import PathMap

@@ -3,7 +3,7 @@
 import html
 import re
 
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.plans.proposals import Proposal, set_text
 
 NAME = "details"

@@ -19,7 +19,7 @@ from stashhog_core.detection.name_finder import (
     fold,
     stands_alone,
 )
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.plans.proposals import Proposal, add_member, set_studio
 
 NAME = "names"

@@ -11,7 +11,7 @@ from typing import Any
 from stashhog_core.batches import batched
 from stashhog_core.detection.image_model import load_model
 from stashhog_core.detection.reader import Knowledge, WholeReader
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.spans import SpanProposals
 from stashhog_core.detection.title_cards import local_file
 from stashhog_core.errors import ItemError

@@ -13,7 +13,7 @@ from typing import Any
 
 from stashhog_core.background import Background
 from stashhog_core.detection.reader import SceneReader
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.errors import ItemError, StashHogError, storable
 from stashhog_core.progress import Progress
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stashhog_core.detection.name_finder import NameFinder
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.technical import FindTag
 from stashhog_core.plans.proposals import Proposal
 

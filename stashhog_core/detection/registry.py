@@ -20,7 +20,7 @@ from stashhog_core.detection.ocr import text_reader
 from stashhog_core.detection.onnx_tagger import OnnxTagger
 from stashhog_core.detection.parallel import Looked
 from stashhog_core.detection.reader import Knowledge, SceneReader
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.text_model import TextModel
 from stashhog_core.detection.title_cards import TitleCards
 from stashhog_core.params import AnalysisParams

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import DetectorMark, TaggerResult
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.hashing import oshash
 from stashhog_core.paths import PathMap
 

@@ -25,7 +25,7 @@ from stashhog_core.detection.result_cache import (
     keep_outputs,
     raw_outputs,
 )
-from stashhog_core.detection.scenes import SceneFacts, read_scenes
+from stashhog_core.detection.scene_facts import SceneFacts, read_scenes
 from stashhog_core.errors import ItemError, RefusedError, StashHogError
 from stashhog_core.params import AnalysisParams
 from stashhog_core.paths import PathMap

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stashhog_core.detection.reader import Knowledge
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.plans.proposals import (
     Proposal,
     add_marker,

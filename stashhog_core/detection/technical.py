@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from stashhog_core.detection.scenes import FileFacts, SceneFacts
+from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.plans.proposals import Proposal, add_member
 
 NAME = "technical"
@@ -99,7 +99,7 @@ def propose(
 
 
 def classify(
-    file: FileFacts, name: str = ""
+    file: PrimaryFile, name: str = ""
 ) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield each class that a file is of, with the facts that say so.
 

@@ -18,7 +18,7 @@ import msgspec
 from stashhog_core.detection import known_names
 from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder, fold_words
 from stashhog_core.detection.reader import Knowledge
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.text_client import TextClient
 from stashhog_core.errors import ItemError
 from stashhog_core.plans.proposals import Proposal, member_key

@@ -19,7 +19,7 @@ from stashhog_core.detection import known_names
 from stashhog_core.detection.name_finder import Match, stands_alone
 from stashhog_core.detection.ocr import ENGINE, TextReader
 from stashhog_core.detection.reader import Knowledge, WholeReader
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.errors import ItemError
 from stashhog_core.media import frames
 from stashhog_core.paths import PathMap

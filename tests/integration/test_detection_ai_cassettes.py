@@ -16,7 +16,7 @@ from stashhog_core.detection.ai_gate import Gate
 from stashhog_core.detection.ai_server import AiServer
 from stashhog_core.detection.name_finder import NameFinder
 from stashhog_core.detection.reader import Knowledge
-from stashhog_core.detection.scenes import FileFacts, SceneFacts
+from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.errors import ItemError
 from stashhog_core.settings import AiServerSettings
 from tests.support.recorder import recorder
@@ -29,7 +29,7 @@ RECORDER = recorder(ADDRESS, KEPT_HEADERS, recording_url)
 
 def scene(path: str) -> SceneFacts:
     return SceneFacts(
-        id=1, file=FileFacts(path, 60.0, 640, 360, 25.0, "h264", "", None)
+        id=1, file=PrimaryFile(path, 60.0, 640, 360, 25.0, "h264", "", None)
     )
 
 

@@ -27,7 +27,7 @@ from stashhog_core.detection import run as analysis_run
 from stashhog_core.detection.job import analyze
 from stashhog_core.detection.reader import Knowledge
 from stashhog_core.detection.registry import TagLookup
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.errors import (
     ItemError,
     RefusedError,

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from stashhog_core.db.models import AnalysisPlan, Marker, PlanChange, Scene, Tag
 from stashhog_core.db.session import Database
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.params import (
     ApplyPlanParams,
     UndoParams,

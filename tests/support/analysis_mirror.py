@@ -21,7 +21,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.detection import run as analysis_run
 from stashhog_core.detection.job import analyze, unanalyzed_scene_ids
 from stashhog_core.detection.reader import Knowledge, WholeReader
-from stashhog_core.detection.scenes import SceneFacts
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.params import AnalysisParams
 from stashhog_core.plans.proposals import Proposal, add_member
 from stashhog_core.progress import Progress

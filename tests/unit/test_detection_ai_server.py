@@ -11,13 +11,13 @@ from stashhog_core.detection.ai_gate import Gate
 from stashhog_core.detection.ai_server import AiServer
 from stashhog_core.detection.name_finder import KnownName, NameFinder
 from stashhog_core.detection.reader import Knowledge
-from stashhog_core.detection.scenes import FileFacts, MarkerFacts, SceneFacts
+from stashhog_core.detection.scene_facts import MarkerFacts, PrimaryFile, SceneFacts
 from stashhog_core.errors import Deferred, ItemError
 from stashhog_core.settings import AiServerSettings
 
 SETTINGS = AiServerSettings(url="http://ai:8000")
 SCENE = SceneFacts(
-    id=1, file=FileFacts("/data/1.mp4", 100.0, 640, 360, 25, "h264", "aac", None)
+    id=1, file=PrimaryFile("/data/1.mp4", 100.0, 640, 360, 25, "h264", "aac", None)
 )
 KNOWN = {"dancing": (4, "Dancing"), "swimming": (5, "Swimming")}
 JSON_RESULT = {"schema_version": 1, "metadata": {"duration": 100.0}, "timespans": {}}

@@ -4,7 +4,7 @@ import pytest
 
 from stashhog_core.detection.known_names import propose
 from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder
-from stashhog_core.detection.scenes import FileFacts, SceneFacts
+from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 
 ALL: set[Kind] = {"performers", "studio", "tags"}
 FINDER = NameFinder(
@@ -23,7 +23,7 @@ FINDER = NameFinder(
 
 
 def scene(path: str, **facts: object) -> SceneFacts:
-    file = FileFacts(path, 60, 640, 360, 25, "h264", "aac", None)
+    file = PrimaryFile(path, 60, 640, 360, 25, "h264", "aac", None)
     return SceneFacts(id=1, file=file, **facts)  # type: ignore[arg-type]
 
 

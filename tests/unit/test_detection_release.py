@@ -5,13 +5,13 @@ from datetime import date
 import pytest
 
 from stashhog_core.detection.release import propose
-from stashhog_core.detection.scenes import FileFacts, SceneFacts
+from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 
 TODAY = date(2026, 1, 1)
 
 
 def found(name: str, **facts: str) -> dict[str, str]:
-    file = FileFacts(f"/data/{name}.mp4", 60.0, 640, 360, 25.0, "h264", "aac", None)
+    file = PrimaryFile(f"/data/{name}.mp4", 60.0, 640, 360, 25.0, "h264", "aac", None)
     scene = SceneFacts(id=1, file=file, **facts)  # type: ignore[arg-type]
     return {p.field: p.proposed for p in propose(scene, TODAY)}
 

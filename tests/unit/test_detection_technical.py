@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from stashhog_core.detection.scenes import FileFacts, SceneFacts
+from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.detection.technical import TAG_NAMES, classify, propose
 
-FILE = FileFacts("/data/a.mp4", 600.0, 640, 360, 25.0, "h264", "aac", None)
+FILE = PrimaryFile("/data/a.mp4", 600.0, 640, 360, 25.0, "h264", "aac", None)
 STASH = {"1080p": (1, "1080p"), "fhd": (1, "1080p"), "vertical": (7, "Vertical")}
 
 

@@ -12,7 +12,7 @@ from stashhog_core.detection.ocr import (
     text_reader,
 )
 from stashhog_core.detection.reader import Knowledge
-from stashhog_core.detection.scenes import FileFacts, SceneFacts
+from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.detection.title_cards import TitleCards
 from stashhog_core.errors import ConfigurationError, ItemError
 from stashhog_core.paths import PathMap
@@ -33,7 +33,7 @@ KNOWLEDGE = Knowledge(FINDER, lambda name: None, create_missing_tags=True)
 
 
 def scene(path: str, **facts: Any) -> SceneFacts:
-    file = FileFacts(path, 60, 640, 360, 25, "h264", "aac", None)
+    file = PrimaryFile(path, 60, 640, 360, 25, "h264", "aac", None)
     return SceneFacts(id=1, file=file, **facts)
 
 

@@ -1,4 +1,4 @@
-"""Scenes as the detectors see them, read set-wise from the mirror."""
+"""Facts about scenes that the detectors use, read from the mirror."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from stashhog_core.db.models import (
 
 
 @dataclass(frozen=True)
-class FileFacts:
+class PrimaryFile:
     """The primary file of a scene, as Stash probed it."""
 
     path: str
@@ -33,12 +33,12 @@ class FileFacts:
     audio_codec: str
     oshash: str | None
     hdr: str | None = None
-    """Kind of high dynamic range, if the directory scan has seen the file."""
+    """Kind of high dynamic range, if the directory scan has indexed the file."""
 
 
 @dataclass(frozen=True)
 class MarkerFacts:
-    """A marker that a scene has; `tag` is the folded name of its primary tag."""
+    """A marker of a scene; `tag` is the case-folded name of its primary tag."""
 
     tag: str
     title: str
@@ -56,7 +56,7 @@ class SceneFacts:
     tag_ids: frozenset[int] = frozenset()
     performer_ids: frozenset[int] = frozenset()
     markers: tuple[MarkerFacts, ...] = ()
-    file: FileFacts | None = None
+    file: PrimaryFile | None = None
     missing: bool = False
     date: str = ""
     code: str = ""
@@ -67,7 +67,7 @@ class SceneFacts:
         return PurePosixPath(_posix(self.file.path)).stem if self.file else ""
 
     def folder_name(self, roots: Sequence[str]) -> str:
-        """Return the folders of the file below whichever of `roots` holds it."""
+        """Return the folders of the file below the root that contains the file."""
         if self.file is None:
             return ""
         folder = PurePosixPath(_posix(self.file.path)).parent
@@ -116,7 +116,7 @@ def read_scenes(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneFa
     }
 
 
-def _primary_files(session: Session, ids: list[int]) -> dict[int, FileFacts]:
+def _primary_files(session: Session, ids: list[int]) -> dict[int, PrimaryFile]:
     rows = session.execute(
         select(
             SceneFile.scene_id,
@@ -142,8 +142,8 @@ def _primary_files(session: Session, ids: list[int]) -> dict[int, FileFacts]:
         .where(SceneFile.scene_id.in_(ids))
         .order_by(SceneFile.scene_id, SceneFile.position.desc())
     )
-    # The primary file has the lowest position; it comes last and so stays.
-    return {row[0]: FileFacts(*row[1:]) for row in rows}
+    # The primary file has the lowest position: it comes last and overwrites others.
+    return {row[0]: PrimaryFile(*row[1:]) for row in rows}
 
 
 def _members(
@@ -173,7 +173,7 @@ def _markers(session: Session, ids: list[int]) -> dict[int, list[MarkerFacts]]:
 
 
 def _posix(path: str) -> str:
-    """Return a path with forward slashes, also one of Windows."""
-    # A backslash elsewhere is a letter of a file's name.
+    """Return a path with forward slashes, also for a path of Windows."""
+    # On other systems a backslash is part of a file's name.
     windows = path[1:2] == ":" or path.startswith("\\\\")
     return path.replace("\\", "/") if windows else path
