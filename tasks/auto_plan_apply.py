@@ -6,12 +6,11 @@ from uuid import UUID
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from stashhog_core.auto_results import AutoApplyResult
 from stashhog_core.errors import JobError, TransientError
 from stashhog_core.params import ApplyPlanParams, AutoPlanApplyParams
 from stashhog_core.plans.lock import is_worked_on
 from stashhog_core.plans.queries import OpenPlan, applicable_plans
-from stashhog_core.results import ItemFailure
+from stashhog_core.results import AutoApplyResult, ItemFailure
 from tasks._prefect_api import prefect_client
 from tasks._queue import runs_going
 from tasks._runtime import READ_TASK, job_task, open_job

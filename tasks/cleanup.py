@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 from prefect.cache_policies import NO_CACHE
 
-from stashhog_core.auto_results import CleanupResult
 from stashhog_core.cleanup.findings import Findings
 from stashhog_core.cleanup.job import clean_up
 from stashhog_core.db.locks import job_lock
 from stashhog_core.params import CleanupParams
+from stashhog_core.results import CleanupResult
 from tasks._prefect_history import (
     crash_dead_runs,
     crash_left_tasks,

@@ -2,8 +2,8 @@
 
 from prefect.cache_policies import NO_CACHE
 
-from stashhog_core.auto_results import RemoveOrphansResult
 from stashhog_core.params import RemoveOrphansParams
+from stashhog_core.results import RemoveOrphansResult
 from stashhog_core.sync.orphans import remove_orphans as remove_gone
 from tasks._runtime import READ_TASK, job_task, open_job
 

@@ -14,9 +14,9 @@ from rich.table import Table
 from stashhog.cli.plain import plain
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, StashHogError
+from stashhog_core.params import MAX_ID
 from stashhog_core.report import counted
 from stashhog_core.settings import get_settings
-from stashhog_core.stash_params import MAX_ID
 from stashhog_core.validation import first_problem, shown, typed_value
 
 edits_app = typer.Typer(

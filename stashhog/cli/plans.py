@@ -19,13 +19,13 @@ from stashhog.cli.running import (
     run_here,
 )
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.params import MAX_ID
 from stashhog_core.report import (
     counted,
     left_alone_in_words,
     review_in_words,
 )
 from stashhog_core.settings import get_settings
-from stashhog_core.stash_params import MAX_ID
 from stashhog_core.validation import first_problem
 
 if TYPE_CHECKING:

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from stashhog_core.auto_results import CleanupResult
-from stashhog_core.results import ItemFailure
+from stashhog_core.results import CleanupResult, ItemFailure
 
 SAMPLES = 20
 """Named of each kind of thing removed."""

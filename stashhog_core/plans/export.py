@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.models import PlanChange
 from stashhog_core.display import json_list
 from stashhog_core.errors import JobError
+from stashhog_core.params import MAX_ID
 from stashhog_core.plans.queries import ChangeRow, each_change, plan_changes
 from stashhog_core.plans.replacing import edit_text, find_member, replace_value
 from stashhog_core.plans.review import (
@@ -26,7 +27,6 @@ from stashhog_core.plans.review import (
 )
 from stashhog_core.plans.three_way import TEXT_FIELDS
 from stashhog_core.results import ImportedDecisions
-from stashhog_core.stash_params import MAX_ID
 
 Format = Literal["csv", "json"]
 COLUMNS = (

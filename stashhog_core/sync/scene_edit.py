@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from stashhog_core.stash_params import Id
+from stashhog_core.params import Id
 
 _SETS = {"tag_ids", "performer_ids"}
 

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import func, select
 
 from sandbox.stash.server import StandIn
-from stashhog_core.auto_results import CleanupResult
 from stashhog_core.cleanup.findings import Findings
 from stashhog_core.cleanup.job import clean_up
 from stashhog_core.db.locks import job_lock
@@ -31,6 +30,7 @@ from stashhog_core.db.models import (
 from stashhog_core.db.session import Database
 from stashhog_core.params import CleanupParams
 from stashhog_core.progress import Progress
+from stashhog_core.results import CleanupResult
 from stashhog_core.server_jobs.tracking import SCAN_NOT_STOPPED
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient

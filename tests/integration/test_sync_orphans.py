@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from stashhog_core.auto_results import RemoveOrphansResult
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import Manifest, Scene, Studio, Tag
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
 from stashhog_core.params import RemoveOrphansParams, SyncParams
 from stashhog_core.progress import Progress
+from stashhog_core.results import RemoveOrphansResult
 from stashhog_core.sync.job import sync
 from stashhog_core.sync.orphans import remove_orphans
 from tests.support.fake_stash import FakeStash, refs

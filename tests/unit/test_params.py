@@ -1,8 +1,12 @@
 """Parameters: the wire names and defaults of the seeds, bad input refused."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
+from flows.stash_generate import stash_generate
+from flows.stash_scan import stash_scan
 from stashhog_core.params import (
     AnalysisParams,
     JobParams,
@@ -11,6 +15,43 @@ from stashhog_core.params import (
     SyncParams,
     UndoParams,
 )
+from stashhog_core.server_jobs.generate_request import generate_input
+from stashhog_core.server_jobs.scan import scan_input
+
+SCAN_FLAGS = {
+    "rescan": False,
+    "scanGenerateCovers": True,
+    "scanGeneratePreviews": True,
+    "scanGenerateImagePreviews": False,
+    "scanGenerateSprites": True,
+    "scanGeneratePhashes": True,
+    "scanGenerateThumbnails": False,
+    "scanGenerateClipPreviews": False,
+}
+GENERATE_FLAGS = {
+    "covers": True,
+    "sprites": True,
+    "previews": True,
+    "imagePreviews": False,
+    "markers": True,
+    "markerImagePreviews": False,
+    "markerScreenshots": True,
+    "transcodes": False,
+    "forceTranscodes": False,
+    "phashes": True,
+    "interactiveHeatmapsSpeeds": False,
+    "clipPreviews": True,
+    "imageThumbnails": True,
+    "overwrite": False,
+}
+PREVIEW_OPTIONS = [
+    ("previewSegments", 12, 3),
+    ("previewSegmentDuration", 0.75, 1.5),
+    ("previewExcludeStart", "0", "2%"),
+    ("previewExcludeEnd", "0", "5"),
+    ("previewPreset", "slow", "ultrafast"),
+]
+PRESETS = ["ultrafast", "veryfast", "fast", "medium", "slow", "slower", "veryslow"]
 
 
 def test_scan_has_the_seeds_names_and_defaults() -> None:
@@ -108,3 +149,109 @@ def test_text_that_no_database_holds_is_refused(
     """In every parameter of every job: at the door, not in the middle of a run."""
     with pytest.raises(ValidationError, match="cannot hold the character 0"):
         model(**values)
+
+
+def scan_wire(**values: Any) -> dict[str, Any]:
+    return scan_input(StashScanParams(**values), ["/data"])
+
+
+def generate_wire(**values: Any) -> dict[str, Any]:
+    return generate_input(StashGenerateParams(**values), [1])
+
+
+@pytest.mark.parametrize(("name", "default"), SCAN_FLAGS.items())
+def test_scan_flag(name: str, default: bool) -> None:
+    """It goes to Stash by its name, alone of all, and stands in the form."""
+    changed = scan_wire(**{name: not default})
+
+    assert scan_wire()[name] is default
+    assert changed == scan_wire() | {name: not default}
+    assert stash_scan.parameters.properties[name]["default"] is default
+    assert stash_scan.parameters.properties[name]["type"] == "boolean"
+    with pytest.raises(ValidationError):
+        StashScanParams(**{name: "perhaps"})
+
+
+@pytest.mark.parametrize(("name", "default"), GENERATE_FLAGS.items())
+def test_generate_flag(name: str, default: bool) -> None:
+    """It goes to Stash by its name, alone of all, and stands in the form."""
+    changed = generate_wire(**{name: not default})
+
+    assert generate_wire()[name] is default
+    assert changed == generate_wire() | {name: not default}
+    assert stash_generate.parameters.properties[name]["default"] is default
+    assert stash_generate.parameters.properties[name]["type"] == "boolean"
+    with pytest.raises(ValidationError):
+        StashGenerateParams(**{name: "perhaps"})
+
+
+@pytest.mark.parametrize(("name", "default", "other"), PREVIEW_OPTIONS)
+def test_preview_option(name: str, default: object, other: object) -> None:
+    """It goes to Stash among the preview options, and stands in the form."""
+    options = generate_wire()["previewOptions"]
+    changed = generate_wire(**{name: other})["previewOptions"]
+
+    assert options[name] == default
+    assert changed == options | {name: other}
+    assert stash_generate.parameters.properties[name]["default"] == default
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_of_stash_is_taken(preset: str) -> None:
+    """All seven."""
+    wire = generate_wire(previewPreset=preset)
+
+    assert wire["previewOptions"]["previewPreset"] == preset
+
+
+@pytest.mark.parametrize("value", ["0", "2", "2.5", "2%", "12.5%"])
+def test_seconds_and_per_cent_are_taken(value: str) -> None:
+    """As Stash reads them, at either end."""
+    wire = generate_wire(previewExcludeStart=value, previewExcludeEnd=value)
+
+    assert wire["previewOptions"]["previewExcludeStart"] == value
+    assert wire["previewOptions"]["previewExcludeEnd"] == value
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"previewSegments": 0}, id="no-segments"),
+        pytest.param({"previewSegments": 1.5}, id="half-a-segment"),
+        pytest.param({"previewSegmentDuration": 0}, id="no-duration"),
+        pytest.param({"previewSegmentDuration": -1}, id="negative-duration"),
+        pytest.param({"previewExcludeStart": ""}, id="nothing"),
+        pytest.param({"previewExcludeStart": "-1"}, id="negative"),
+        pytest.param({"previewExcludeStart": "2 %"}, id="blank"),
+        pytest.param({"previewExcludeEnd": "%"}, id="per-cent-of-what"),
+        pytest.param({"previewPreset": "placebo"}, id="preset-stash-lacks"),
+        pytest.param({"previewPreset": "Slow"}, id="preset-in-other-case"),
+        pytest.param({"sceneIDs": []}, id="no-scene"),
+        pytest.param({"sceneIDs": [0]}, id="scene-zero"),
+        pytest.param({"sceneIDs": ["one"]}, id="scene-in-words"),
+        pytest.param({"sceneIds": [1]}, id="name-in-other-case"),
+        pytest.param({"markerIDs": [-1]}, id="negative-marker"),
+    ],
+)
+def test_what_stash_takes_wrongly_is_refused(values: dict[str, Any]) -> None:
+    """By name, before anything is sent."""
+    with pytest.raises(ValidationError):
+        StashGenerateParams(**values)
+
+
+def test_ids_may_be_written_as_stash_writes_them() -> None:
+    """Decimal strings, in the order in which they are given."""
+    params = StashGenerateParams.model_validate({"sceneIDs": ["2", 1]})
+
+    assert params.scene_ids == (2, 1)
+    assert generate_input(params, params.scene_ids)["sceneIDs"] == ["2", "1"]
+
+
+@pytest.mark.parametrize("flow", [stash_scan, stash_generate])
+def test_every_parameter_is_described_in_the_form(flow: Any) -> None:
+    """Nobody has to guess."""
+    properties = flow.parameters.properties
+
+    assert [
+        name for name, field in properties.items() if "description" not in field
+    ] == []

@@ -5,8 +5,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError, field_validator
 
-from stashhog_core.params import AnalysisParams, JobParams, ReviewPlanParams
-from stashhog_core.stash_params import StashScanParams
+from stashhog_core.params import (
+    AnalysisParams,
+    JobParams,
+    ReviewPlanParams,
+    StashScanParams,
+)
 from stashhog_core.sync.scene_edit import SceneEdit
 from stashhog_core.validation import first_problem, shown, typed_value
 
