@@ -1,6 +1,5 @@
 """Running a flow in this process, on a temporary Prefect API or on the user's own."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -115,8 +114,10 @@ def run_flow(
     with kept_running(settings.home_folder) if is_embedded else nullcontext():
         _require_api(settings)
         # Prefect is slow to import, and reads the environment when it is.
-        flow = getattr(importlib.import_module(f"flows.{job}"), job)
+        from flows import flow_of
         from flows._outcome import result_of
+
+        flow = flow_of(job)
 
         with _told_of_progress(display):
             state = flow(**values, return_state=True)

@@ -10,6 +10,7 @@ from prefect import Flow
 
 import flows as flows_package
 import tasks as tasks_package
+from flows import flow_of
 from stashhog_core.params import JOB_PARAMS
 from stashhog_core.settings.operation import ScheduleSettings
 
@@ -48,9 +49,10 @@ def test_entrypoint_loads_and_defaults_are_valid(deployment: dict[str, Any]) -> 
 def test_every_job_has_a_flow_with_a_readable_form(job: str) -> None:
     """Each job is deployed; each of its parameters is flat and described."""
     entrypoints = {d["entrypoint"] for d in DEPLOYMENTS}
-    flow = load(f"flows.{job}.{job}")
+    flow = flow_of(job)
 
-    assert f"flows.{job}.{job}" in entrypoints
+    assert f"{flow.fn.__module__}.{job}" in entrypoints
+    assert flow.name == job
     for name, field in JOB_PARAMS[job].model_fields.items():
         shown = flow.parameters.properties[field.alias or name]
         assert shown["description"] == field.description

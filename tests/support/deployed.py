@@ -1,7 +1,6 @@
 """Runs of deployments on a process worker or on `serve`, as users have them."""
 
 import contextlib
-import importlib
 import logging
 import os
 import signal
@@ -26,6 +25,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import AwaitingRetry, Cancelling
 from sqlalchemy import select, text
 
+from flows import flow_of
 from stashhog_core.db.models import JobReport, StashJob
 from stashhog_core.db.session import Database
 from stashhog_core.settings import PREFIX
@@ -40,14 +40,11 @@ JOBS = (
     "stash_scan",
 )
 SERVE = """
-import importlib
 import sys
 from prefect import serve
+from flows import flow_of
 name, *jobs = sys.argv[1:]
-served = [
-    getattr(importlib.import_module(f"flows.{job}"), job).to_deployment(name=name)
-    for job in jobs
-]
+served = [flow_of(job).to_deployment(name=name) for job in jobs]
 serve(*served, query_seconds=1, print_starting_message=False)
 """
 
@@ -104,11 +101,11 @@ class Runner:
             self.client.create_work_pool(pool)
         folder = "prefect.deployments.steps.set_working_directory"
         for job in JOBS:
-            flow = getattr(importlib.import_module(f"flows.{job}"), job)
+            flow = flow_of(job)
             self.client.create_deployment(
                 flow_id=self.client.create_flow(flow),
                 name=self.name,
-                entrypoint=f"flows.{job}.{job}",
+                entrypoint=f"{flow.fn.__module__}.{job}",
                 work_pool_name=self.name,
                 pull_steps=[{folder: {"directory": str(self.folder)}}],
                 parameter_openapi_schema=flow.parameters.model_dump(),

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from flows.stash_generate import stash_generate
-from flows.stash_scan import stash_scan
+from flows.jobs import stash_generate, stash_scan
 from stashhog_core.params import (
     AnalysisParams,
     JobParams,

@@ -21,13 +21,10 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Completed, Crashed, Running
 from sqlalchemy import select, update
 
-from flows.analysis import analysis
 from flows.auto_plan_apply import auto_plan_apply
 from flows.auto_stash_generate import auto_stash_generate
 from flows.auto_video_analysis import auto_video_analysis
-from flows.stash_scan import stash_scan
-from flows.sync import sync
-from flows.sync_scenes import sync_scenes
+from flows.jobs import analysis, stash_scan, sync, sync_scenes
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SyncRun
 from stashhog_core.db.session import Database
 from stashhog_core.detection.job import next_scenes

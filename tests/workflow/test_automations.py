@@ -18,9 +18,9 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Completed, Crashed, Running
 
-from flows.apply_plan import apply_plan
 from flows.auto_plan_apply import auto_plan_apply
 from flows.auto_video_analysis import auto_video_analysis
+from flows.jobs import apply_plan
 from flows.process_new_scenes import process_new_scenes
 from stashhog.services.automations import apply_automations
 from stashhog.services.supervisor import POOL

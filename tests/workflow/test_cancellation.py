@@ -14,7 +14,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from sqlalchemy import select
 
-from flows.stash_generate import stash_generate
+from flows.jobs import stash_generate
 from sandbox.ai_server import AiStandIn, Spans
 from stashhog_core.db.models import AnalysisPlan, Scene
 from stashhog_core.db.session import Database

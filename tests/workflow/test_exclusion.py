@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from flows.jobs import sync
 from flows.process_new_scenes import process_new_scenes
-from flows.sync import sync
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
 from tasks import sync as sync_task

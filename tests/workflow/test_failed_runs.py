@@ -13,8 +13,8 @@ from prefect.client.schemas.filters import (
     ArtifactFilterType,
 )
 
+from flows.jobs import sync
 from flows.process_new_scenes import process_new_scenes
-from flows.sync import sync
 from stashhog_core.db.models import JobReport
 from stashhog_core.db.session import Database
 from stashhog_core.errors import Deferred, JobError, StashHogError

@@ -11,9 +11,8 @@ from prefect.runner._workspace_runtime_bootstrap import _run_hooks
 from prefect.states import Cancelled, Crashed
 
 from flows._hooks import SETTLE, settle_aborted_run, settle_cancelled_run
+from flows.jobs import stash_generate, stash_scan
 from flows.process_new_scenes import process_new_scenes
-from flows.stash_generate import stash_generate
-from flows.stash_scan import stash_scan
 from sandbox.stash.jobs import Job
 from stashhog_core.db.models import StashJob
 from stashhog_core.db.session import Database

@@ -21,12 +21,8 @@ from prefect.logging.handlers import APILogWorker
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-from flows.analysis import analysis
-from flows.process_downloads import process_downloads
+from flows.jobs import analysis, process_downloads, stash_generate, stash_scan, sync
 from flows.process_new_scenes import process_new_scenes
-from flows.stash_generate import stash_generate
-from flows.stash_scan import stash_scan
-from flows.sync import sync
 from stashhog.cli.app import app
 from stashhog_core import secrets
 from stashhog_core.db.models import JobReport, SyncIssue

@@ -21,9 +21,7 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect.states import Completed, Running
 from prefect.types.entrypoint import EntrypointType
 
-from flows.cleanup import cleanup
-from flows.review_plan import review_plan
-from flows.sync import sync
+from flows.jobs import cleanup, review_plan, sync
 from stashhog_core.cleanup.findings import Findings
 from stashhog_core.db.session import Database
 from stashhog_core.progress import Progress

@@ -12,8 +12,7 @@ from prefect.states import Cancelled, Completed, Running
 from typer.testing import CliRunner
 
 from flows.auto_stash_sync import auto_stash_sync
-from flows.process_downloads import process_downloads
-from flows.sync import sync
+from flows.jobs import process_downloads, sync
 from stashhog.cli.app import app
 from stashhog.push import Pushed, push
 from stashhog.services.prefect_server import ask

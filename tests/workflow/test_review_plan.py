@@ -45,8 +45,7 @@ def test_plan_is_reviewed_applied_and_undone(
     stand_in: StandIn, client: StashClient, database: Database
 ) -> None:
     """The form decides; tables show values, evidence and links; undo takes it back."""
-    from flows.review_plan import review_plan
-    from flows.undo_plan import undo_plan
+    from flows.jobs import review_plan, undo_plan
 
     scene_id = new_scene(stand_in, "Scene")
     tag = add_member("tags", None, "Fresh", 0.9, "test", {"rule": "seen", "second": 7})

@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 
+from flows.jobs import stash_generate, sync
 from flows.process_new_scenes import process_new_scenes
-from flows.stash_generate import stash_generate
-from flows.sync import sync
 from tests.support.services import Services
 from tests.support.stash_requests import add_scenes, asking
 

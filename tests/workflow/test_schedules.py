@@ -12,7 +12,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
 from flows.auto_stash_sync import auto_stash_sync
-from flows.sync import sync
+from flows.jobs import sync
 from stashhog.services.deployments import keep_switches, refused_parameters
 from stashhog.services.schedules import apply_schedule
 from stashhog_core.errors import ConfigurationError

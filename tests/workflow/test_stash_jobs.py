@@ -12,9 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 from typer.testing import CliRunner
 
-from flows.check_stash_generate import check_stash_generate
-from flows.stash_generate import stash_generate
-from flows.stash_scan import stash_scan
+from flows.jobs import check_stash_generate, stash_generate, stash_scan
 from stashhog.cli.app import app
 from stashhog_core.db.models import Scene
 from stashhog_core.db.session import Database

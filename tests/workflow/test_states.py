@@ -10,9 +10,8 @@ from sqlalchemy import func, select
 from starlette.responses import PlainTextResponse
 
 from flows._outcome import result_of
-from flows.analysis import analysis
+from flows.jobs import analysis, sync
 from flows.process_new_scenes import process_new_scenes
-from flows.sync import sync
 from sandbox.ai_server import AiStandIn, Spans
 from stashhog_core.db.models import JobReport, Scene
 from stashhog_core.db.session import Database

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import select
 
-from flows.sync import sync
+from flows.jobs import sync
 from stashhog_core.db.models import Scene
 from stashhog_core.db.session import Database
 from stashhog_core.settings import get_settings
