@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from psycopg.types.json import set_json_loads
-from sqlalchemy import URL, Select, bindparam, func
+from sqlalchemy import URL, Select, bindparam, func, text
 from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType
 
@@ -19,6 +19,17 @@ THESE = func.any(bindparam("these", type_=NullType()))
 def any_of(ids: Iterable[int]) -> Any:
     """Return what a column is compared with to be one of many ids."""
     return func.any(bindparam(None, _array(ids), NullType(), unique=True))
+
+
+def plan_for_many(session: Session) -> None:
+    """Have this transaction's statements planned for many rows, whatever is known.
+
+    What the planner knows of a table may be of before a bulk write that is not ended,
+    or was not at the last look. For the few rows that it expects it compares each row
+    of one table with each of the other: with many that takes hours.
+    """
+    session.execute(text("SET LOCAL enable_seqscan = off"))
+    session.execute(text("SET LOCAL enable_nestloop = off"))
 
 
 def read_these(

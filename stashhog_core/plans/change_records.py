@@ -9,7 +9,7 @@ from sqlalchemy import case, func, select, text, update
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import AnalysisPlan, PlanChange
-from stashhog_core.db.reading import any_of
+from stashhog_core.db.reading import any_of, plan_for_many
 from stashhog_core.errors import JobError
 from stashhog_core.plans.review import (
     being_applied,
@@ -93,6 +93,7 @@ def begin_applying(
     if plan.state in ("pending", "draft"):
         # The caller holds the plan's lock: whoever was building it is gone.
         plan.state = "reviewing"
+    plan_for_many(session)
     chosen = PlanChange.plan_id == plan_id
     if change_ids is not None:
         chosen &= PlanChange.id == any_of(change_ids)

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import AnalysisPlan, PlanChange, ReviewMemory
-from stashhog_core.db.reading import any_of
+from stashhog_core.db.reading import any_of, plan_for_many
 from stashhog_core.errors import JobError
 from stashhog_core.plans.proposals import member_key
 
@@ -168,6 +168,7 @@ def _decide(
 ) -> Outcome:
     # Reviewers come one after the other: each sees what the one before has decided.
     plan = open_plan(session, plan_id)
+    plan_for_many(session)
     selected = (PlanChange.plan_id == plan_id) & selection.condition
     of_plan = select(PlanChange.id).where(selected)
     # Held, so that no run begins to send them between the statements here.
