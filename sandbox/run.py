@@ -25,7 +25,7 @@ from stashhog.cli.app import main as terminal
 from stashhog.cli.running import EXIT_CANCELLED, end_undisturbed
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.file_index.pool import stand_apart
-from stashhog_core.http_errors import keep_loopback_direct
+from stashhog_core.http import keep_loopback_direct
 from stashhog_core.settings import PREFIX, Settings, configured_variables, get_settings
 
 SERVICES = ("STASH", "DATABASE", "DOWNLOADS", "QBITTORRENT", "AI_SERVER", "LIBRARY")

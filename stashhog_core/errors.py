@@ -14,7 +14,10 @@ StashHogError
 Foreign exceptions become one of these once, at the edge where they arise.
 """
 
-from stashhog_core.secrets import without_secrets
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from stashhog_core.redaction import without_secrets
 
 
 def storable(text: str) -> str:
@@ -102,3 +105,14 @@ def unexpected(error: Exception) -> str:
 def is_transient(error: BaseException) -> bool:
     """Tell whether the same call may succeed later."""
     return isinstance(error, TransientError)
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return what is wrong with the first of the values that are refused."""
+    return problem_text(error.errors()[0])
+
+
+def problem_text(problem: ErrorDetails) -> str:
+    """Return what is wrong with one value."""
+    # Pydantic puts this before what our own validators say.
+    return problem["msg"].removeprefix("Value error, ")

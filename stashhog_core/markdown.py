@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from stashhog_core.display import visible
+from stashhog_core.redaction import visible
 
 # What has a meaning anywhere in a line; an underline within a word has none.
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])")

@@ -1,11 +1,13 @@
 """What jobs give back: frozen models that travel as JSON."""
 
+import json
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from stashhog_core.secrets import without_secrets
+from stashhog_core.redaction import without_secrets
 
 JobStatus = Literal["completed", "completed_with_errors", "failed", "cancelled"]
 StepStatus = Literal[
@@ -562,3 +564,17 @@ class WorkflowReport(Result):
         description="Plans with changes that Stash refused in several runs and that "
         "wait for a person.",
     )
+
+
+def json_list(rows: Iterable[Any]) -> Iterator[str]:
+    """Yield a list as JSON for programs, row by row: there may be very many."""
+    before = "[\n  "
+    for row in rows:
+        yield before + as_json(row).replace("\n", "\n  ")
+        before = ",\n  "
+    yield "[]\n" if before.startswith("[") else "\n]\n"
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON for programs."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)

@@ -26,11 +26,11 @@ from stashhog_core.errors import (
     is_transient,
     unexpected,
 )
-from stashhog_core.http_errors import keep_loopback_direct
+from stashhog_core.http import keep_loopback_direct
 from stashhog_core.progress import Progress
+from stashhog_core.redaction import without_secrets
 from stashhog_core.report import ending, state_name
 from stashhog_core.results import Result
-from stashhog_core.secrets import without_secrets
 from stashhog_core.settings import Settings, get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings

@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from sandbox.stash.server import StandIn
-from stashhog_core import secrets
+from stashhog_core import redaction
 from stashhog_core.db.embedded import start_embedded, stop_embedded
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
@@ -35,7 +35,7 @@ def clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     yield
     get_settings.cache_clear()
     # Else a word that was one test's password is `***` in the texts of the next.
-    secrets.forget()
+    redaction.forget()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from stashhog.cli.edits import edits_app
 from stashhog.cli.library import library_app
-from stashhog.cli.parameters import parameter_rows, print_parameters
+from stashhog.cli.parameters import parameter_rows, print_parameters, shown, typed_value
 from stashhog.cli.plain import plain
 from stashhog.cli.plans import app as plans_app
 from stashhog.cli.push import push
@@ -30,12 +30,16 @@ from stashhog.cli.running import (
     run_here,
     say_and_exit,
 )
-from stashhog_core.errors import ConfigurationError, JobError, StashHogError
-from stashhog_core.http_errors import keep_loopback_direct
+from stashhog_core.errors import (
+    ConfigurationError,
+    JobError,
+    StashHogError,
+    first_problem,
+)
+from stashhog_core.http import keep_loopback_direct
 from stashhog_core.params import JOB_PARAMS, JobParams
 from stashhog_core.report import counted
 from stashhog_core.settings import get_settings
-from stashhog_core.validation import first_problem, shown, typed_value
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from stashhog.cli.parameters import shown, typed_value
 from stashhog.cli.plain import plain
 from stashhog_core.db.session import Database
-from stashhog_core.errors import ConfigurationError, StashHogError
+from stashhog_core.errors import ConfigurationError, StashHogError, first_problem
 from stashhog_core.params import MAX_ID
 from stashhog_core.report import counted
 from stashhog_core.settings import get_settings
-from stashhog_core.validation import first_problem, shown, typed_value
 
 edits_app = typer.Typer(
     help="Local edits of scenes that are not yet in Stash.", no_args_is_help=True

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
 from stashhog.cli.plain import plain
 from stashhog_core.params import JobParams
 
+_SHOWN_CHARACTERS = 60
 _TYPES = {
     "boolean": "true or false",
     "integer": "integer",
@@ -90,3 +92,40 @@ def _typed(default: Any) -> str:
     if default is None:
         return "none"
     return default if isinstance(default, str) else json.dumps(default)
+
+
+def typed_value(
+    model: type[BaseModel], name: str, text: str, *, quoted: bool = True
+) -> Any:
+    """Return what somebody typed for a field.
+
+    Where the field takes a text, it is one, though it looks like a number: `2021`.
+    Where the field can be without a value, `null` says so. Anything else is JSON.
+
+    Args:
+        model: What has the field.
+        name: The field, by its alias if it has one.
+        text: What was typed.
+        quoted: Take the quotation marks off a text that is a string of JSON.
+    """
+    schema = model.model_json_schema()["properties"].get(name, {})
+    kinds = {kind.get("type") for kind in (schema, *schema.get("anyOf", ()))}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        # Also a number of thousands of digits, and lists in thousands of lists.
+        value = text
+    if "string" not in kinds or (value is None and "null" in kinds):
+        return value
+    return value if quoted and isinstance(value, str) else text
+
+
+def shown(value: Any) -> str:
+    """Return a value for an error's sentence; long ones are cut."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return "that value"
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    return text[: _SHOWN_CHARACTERS - 1] + "…"

@@ -2,7 +2,7 @@
 
 from rich.markup import escape
 
-from stashhog_core.display import visible_lines
+from stashhog_core.redaction import visible_lines
 
 
 def plain(value: object) -> str:

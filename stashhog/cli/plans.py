@@ -18,7 +18,7 @@ from stashhog.cli.running import (
     print_json_rows,
     run_here,
 )
-from stashhog_core.errors import ConfigurationError
+from stashhog_core.errors import ConfigurationError, first_problem
 from stashhog_core.params import MAX_ID
 from stashhog_core.report import (
     counted,
@@ -26,7 +26,6 @@ from stashhog_core.report import (
     review_in_words,
 )
 from stashhog_core.settings import get_settings
-from stashhog_core.validation import first_problem
 
 if TYPE_CHECKING:
     from stashhog_core.plans.queries import PlanSummary

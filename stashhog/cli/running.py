@@ -12,9 +12,9 @@ from rich.console import Console
 from sqlalchemy.orm import Session
 
 from stashhog.cli.plain import plain
-from stashhog_core.display import as_json as to_json
-from stashhog_core.display import json_list
 from stashhog_core.errors import StashHogError
+from stashhog_core.results import as_json as to_json
+from stashhog_core.results import json_list
 from stashhog_core.settings import get_settings
 
 EXIT_FAILED = 1

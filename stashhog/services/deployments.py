@@ -24,9 +24,9 @@ from pydantic import ValidationError
 from stashhog.services.automations import apply_automations
 from stashhog.services.schedules import apply_schedule
 from stashhog.services.supervisor import POOL
+from stashhog_core.errors import problem_text
 from stashhog_core.params import JOB_PARAMS, JobParams
 from stashhog_core.settings import get_settings
-from stashhog_core.validation import problem_text
 from tasks._queue import our_deployments
 
 PROJECT = Path(__file__).parents[2]

@@ -12,9 +12,8 @@ from prefect.client.schemas.schedules import (
 )
 from pydantic import ValidationError
 
-from stashhog_core.errors import ConfigurationError
+from stashhog_core.errors import ConfigurationError, first_problem
 from stashhog_core.settings import PREFIX, Settings
-from stashhog_core.validation import first_problem
 
 
 def apply_schedule(

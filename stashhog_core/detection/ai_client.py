@@ -15,7 +15,7 @@ import httpx
 from stashhog_core.detection.ai_answers import read_answer_1, read_answer_3
 from stashhog_core.detection.ai_gate import Gate, gate_of
 from stashhog_core.errors import Deferred, ItemError, TransientError
-from stashhog_core.http_errors import (
+from stashhog_core.http import (
     certificate_fault,
     fault,
     is_loopback,

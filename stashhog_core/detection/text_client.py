@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from stashhog_core.errors import ConfigurationError, Deferred, ItemError, StashHogError
-from stashhog_core.http_errors import (
+from stashhog_core.http import (
     certificate_fault,
     is_loopback,
     tls_context,

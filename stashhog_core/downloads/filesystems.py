@@ -27,7 +27,7 @@ from stashhog_core.downloads.names import (
     with_mark,
 )
 from stashhog_core.errors import ItemError
-from stashhog_core.mounts import Mount, mount_of
+from stashhog_core.paths import Mount, mount_of
 
 _log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ from stashhog_core.downloads.outcome import (
     regular,
 )
 from stashhog_core.downloads.sources import SourceFile
-from stashhog_core.mounts import Mount, mount_of
+from stashhog_core.paths import Mount, mount_of
 from stashhog_core.settings import PlacePolicy
 
 

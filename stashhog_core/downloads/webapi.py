@@ -19,7 +19,7 @@ from qbittorrentapi.exceptions import (
 
 from stashhog_core.batches import batched
 from stashhog_core.errors import ConfigurationError, ItemError, TransientError
-from stashhog_core.http_errors import (
+from stashhog_core.http import (
     certificate_fault,
     is_loopback,
     tls_context,

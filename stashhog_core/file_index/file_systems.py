@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stashhog_core.file_index.names import from_text
-from stashhog_core.mounts import Mount, Mounts
+from stashhog_core.paths import Mount, Mounts
 
 NUMBERED = "device:"
 """How the identity of a file system begins that has nothing but a number."""

@@ -21,7 +21,7 @@ from stashhog_core.file_index.inotify import (
     Notices,
 )
 from stashhog_core.file_index.walk import is_video
-from stashhog_core.mounts import Mount, Mounts
+from stashhog_core.paths import Mount, Mounts
 
 MORE_WATCHES = "sudo sysctl -w fs.inotify.max_user_watches=1048576"
 """Raises the limit of watched folders until the next start of the machine."""

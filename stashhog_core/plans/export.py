@@ -12,7 +12,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import PlanChange
-from stashhog_core.display import json_list
 from stashhog_core.errors import JobError
 from stashhog_core.params import MAX_ID
 from stashhog_core.plans.queries import ChangeRow, each_change, plan_changes
@@ -26,7 +25,7 @@ from stashhog_core.plans.review import (
     reject,
 )
 from stashhog_core.plans.three_way import TEXT_FIELDS
-from stashhog_core.results import ImportedDecisions
+from stashhog_core.results import ImportedDecisions, json_list
 
 Format = Literal["csv", "json"]
 COLUMNS = (

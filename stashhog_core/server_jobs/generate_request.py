@@ -13,13 +13,12 @@ from stashhog_core.batches import batched
 from stashhog_core.db.generated import newest_first
 from stashhog_core.db.media_checks import incomplete_scenes
 from stashhog_core.db.session import Database
-from stashhog_core.errors import ConfigurationError, TransientError
+from stashhog_core.errors import ConfigurationError, TransientError, first_problem
 from stashhog_core.params import StashGenerateParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.media_check import FLAGS
-from stashhog_core.validation import first_problem
 
 PROFILES: dict[str, dict[str, Any]] = {
     "quick": {

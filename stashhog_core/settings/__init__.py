@@ -23,8 +23,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from stashhog_core.errors import ConfigurationError
-from stashhog_core.secrets import (
+from stashhog_core.errors import ConfigurationError, first_problem
+from stashhog_core.redaction import (
     clean_logs,
     remember,
     remember_address,
@@ -42,7 +42,6 @@ from stashhog_core.settings.stash import without_empty
 from stashhog_core.settings.taggers import AiServerSettings as AiServerSettings
 from stashhog_core.settings.taggers import OnnxSettings as OnnxSettings
 from stashhog_core.settings.taggers import TextModelSettings as TextModelSettings
-from stashhog_core.validation import first_problem
 
 PREFIX = "STASHHOG_"
 ENV_FILE = ".env"

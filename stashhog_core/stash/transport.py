@@ -20,7 +20,7 @@ from stashhog_core.errors import (
     TransientError,
     UnreadableError,
 )
-from stashhog_core.http_errors import (
+from stashhog_core.http import (
     certificate_fault,
     fault,
     is_loopback,

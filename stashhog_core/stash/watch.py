@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 from websockets.typing import Subprotocol
 
-from stashhog_core.http_errors import tls_context
+from stashhog_core.http import tls_context
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.documents import JOBS_SUBSCRIBE, Answer
 from stashhog_core.stash.payloads import JobEvent, Payload

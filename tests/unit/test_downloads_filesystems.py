@@ -17,7 +17,7 @@ from stashhog_core.downloads.filesystems import (
     why_no_link,
 )
 from stashhog_core.errors import ItemError
-from stashhog_core.mounts import Mount, mount_of
+from stashhog_core.paths import Mount, mount_of
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_a_pool_that_gives_no_second_name_proves_nothing(
     film = downloads / "film.mp4"
     film.write_bytes(b"film")
     mounts = tmp_path / "mountinfo"
-    monkeypatch.setattr("stashhog_core.mounts.MOUNTS", mounts)
+    monkeypatch.setattr("stashhog_core.paths.MOUNTS", mounts)
 
     def link(*args: object, **options: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -140,7 +140,7 @@ def test_the_kernels_list_of_mounts_is_read(
 ) -> None:
     """The longest mount point counts, the last one of a place; names may be odd."""
     mounts = tmp_path / "mountinfo"
-    monkeypatch.setattr("stashhog_core.mounts.MOUNTS", mounts)
+    monkeypatch.setattr("stashhog_core.paths.MOUNTS", mounts)
     mounts.write_bytes(
         b"22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n"
         b"40 22 8:2 /in/x /mnt/my\\040films rw shared:1 - xfs /dev/sdb1 rw\n"
@@ -233,7 +233,7 @@ def test_why_no_link_is_possible_is_said_with_the_mounts(
     film.write_bytes(b"film")
     mounts = tmp_path / "mountinfo"
     mounts.write_text(_LIST.format(tmp=tmp_path.resolve()))
-    monkeypatch.setattr("stashhog_core.mounts.MOUNTS", mounts)
+    monkeypatch.setattr("stashhog_core.paths.MOUNTS", mounts)
 
     said = why_no_link(OSError(code, os.strerror(code)), str(film), tmp_path / folder)
 

@@ -21,7 +21,7 @@ from stashhog_core.file_index.watch import (
     changes,
     is_blind,
 )
-from stashhog_core.mounts import Mounts
+from stashhog_core.paths import Mounts
 from tests.support.watching import NoFoldersLeft, NoProgramsLeft
 
 ROOT = Path(__file__).parents[2]

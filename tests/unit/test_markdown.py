@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from stashhog_core.display import visible
 from stashhog_core.markdown import cells, link, scene_link, table, text
+from stashhog_core.redaction import visible
 
 NAMES = [
     "<img src=x onerror=alert(1)>",

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from flows.jobs import analysis, process_downloads, stash_generate, stash_scan, sync
 from flows.process_new_scenes import process_new_scenes
 from stashhog.cli.app import app
-from stashhog_core import secrets
+from stashhog_core import redaction
 from stashhog_core.db.models import JobReport, SyncIssue
 from stashhog_core.db.session import Database
 from stashhog_core.settings import get_settings
@@ -57,7 +57,7 @@ def planted(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ser
         monkeypatch.setenv(f"STASHHOG_{name}", value)
     get_settings.cache_clear()
     yield services
-    secrets.forget()
+    redaction.forget()
 
 
 def away(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:

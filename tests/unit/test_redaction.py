@@ -11,17 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from stashhog_core import secrets
+from stashhog_core import redaction
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, ItemError, unexpected
-from stashhog_core.results import BatchResult, ItemFailure
-from stashhog_core.secrets import (
+from stashhog_core.redaction import (
     clean_logs,
     remember,
     remember_address,
     remember_credentials,
+    visible,
+    visible_lines,
     without_secrets,
 )
+from stashhog_core.results import BatchResult, ItemFailure
 from stashhog_core.settings import AiServerSettings, Settings, StashSettings
 
 PLANTED = "Hunter2-planted"
@@ -33,7 +35,7 @@ def _known_again() -> Iterator[None]:
     factory = logging.getLogRecordFactory()
     yield
     logging.setLogRecordFactory(factory)
-    secrets.forget()
+    redaction.forget()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_a_known_secret_is_hidden_in_every_form(secret: str) -> None:
 
     for form in (secret, quote(secret, safe=""), header):
         assert form not in without_secrets(f"it was «{form}», they say")
-    secrets.forget()
+    redaction.forget()
 
 
 def test_a_secret_that_is_a_word_hides_that_word_alone() -> None:
@@ -161,3 +163,29 @@ def test_every_setting_that_can_hold_a_secret_is_hidden(
 
     said = without_secrets(" ".join(f"planted-{n}" for n in range(1, 13)))
     assert said == " ".join(["***"] * 11 + ["planted-12"])
+
+
+@pytest.mark.parametrize(
+    "unseen",
+    ["\0", "\x1b", "\x7f", "\x9b", "\xad", "\u061c", "\u200b", "\u200f", "\u2028",
+     "\u202e", "\u2066", "\ufeff", "\ud800", "\U000e0041"],
+    ids=ascii,
+)  # fmt: skip
+def test_what_has_an_effect_unseen_is_replaced(unseen: str) -> None:
+    """It could steer a terminal, turn a line around, or tell two names apart."""
+    assert visible(f"a{unseen}b") == "a\ufffdb"
+    assert visible_lines(f"a{unseen}b") == "a\ufffdb"
+
+
+@pytest.mark.parametrize(
+    "name", ["Zoë Müller", "深田えいみ", "naïve 🎬.mp4", "e\u0301"]
+)
+def test_names_of_all_scripts_stay(name: str) -> None:
+    """Accents, quotation marks, other scripts and pictures are names like others."""
+    assert visible(name) == name
+
+
+def test_a_text_stays_on_its_lines_or_comes_on_one() -> None:
+    """Where one line is wanted, breaks and tabs are blanks."""
+    assert visible("a\n\tb\r\nc") == "a b c"
+    assert visible_lines("a\n\tb") == "a\n\tb"

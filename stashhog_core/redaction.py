@@ -1,8 +1,9 @@
-"""Keeping secrets out of everything that is shown, logged or stored.
+"""Making text safe to show, log and store: no secrets, nothing that acts unseen.
 
 Every error of ours and every log line passes through `without_secrets`. It knows the
 values of the secret settings, which `remember` notes when the settings are read, and
 the form in which addresses carry credentials, for addresses that no setting holds.
+Names come from files and servers, and may hold characters that steer a terminal.
 """
 
 import logging
@@ -12,9 +13,8 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from stashhog_core.display import visible_lines
-
 HIDDEN = "***"
+REPLACEMENT = "\ufffd"
 
 _SHORTEST = 4
 """Shorter values are parts of too many words to be hidden wherever they stand."""
@@ -23,6 +23,14 @@ _SHORTEST = 4
 # advice writes in its place is none.
 _CREDENTIALS = re.compile(r"(?<=://)(?!user:password@)[^\s/?#]+@")
 _KEY_IN_QUERY = re.compile(r"(?i)([?&](?:api_?key|token|password|passwd)=)[^&\s'\"#]+")
+
+# Control characters could steer a terminal; marks of direction, and what has no width,
+# could make a name look like another one; halves of characters cannot be written.
+_UNSEEN = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_BREAKS = re.compile(r"[\t\n\r]+")
 
 _known: set[str] = set()
 _pattern: re.Pattern[str] | None = None
@@ -58,6 +66,19 @@ def without_secrets(text: str) -> str:
     text = _CREDENTIALS.sub("", text)
     text = _KEY_IN_QUERY.sub(rf"\1{HIDDEN}", text)
     return text if _pattern is None else _pattern.sub(HIDDEN, text)
+
+
+def visible_lines(text: str) -> str:
+    """Return a text in which every character that has an effect unseen is replaced.
+
+    Lines stay lines, and tabs stay tabs.
+    """
+    return _UNSEEN.sub(REPLACEMENT, text)
+
+
+def visible(text: str) -> str:
+    """Return the same on one line."""
+    return visible_lines(_BREAKS.sub(" ", text))
 
 
 def clean_logs() -> None:

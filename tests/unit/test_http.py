@@ -6,7 +6,7 @@ import httpx
 import pytest
 import requests
 
-from stashhog_core.http_errors import fault, is_loopback, keep_loopback_direct
+from stashhog_core.http import fault, is_loopback, keep_loopback_direct
 
 
 @pytest.mark.parametrize(

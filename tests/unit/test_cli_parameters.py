@@ -1,10 +1,12 @@
-"""What pydantic finds wrong, in words."""
+"""Values that people type, and the words for what pydantic finds wrong with them."""
 
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError, field_validator
 
+from stashhog.cli.parameters import shown, typed_value
+from stashhog_core.errors import first_problem
 from stashhog_core.params import (
     AnalysisParams,
     JobParams,
@@ -12,7 +14,6 @@ from stashhog_core.params import (
     StashScanParams,
 )
 from stashhog_core.sync.scene_edit import SceneEdit
-from stashhog_core.validation import first_problem, shown, typed_value
 
 
 class Film(BaseModel):
