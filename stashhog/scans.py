@@ -1,6 +1,6 @@
 """Starting directory scans through Prefect, and asking how they are."""
 
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -15,10 +15,23 @@ from prefect.exceptions import ObjectNotFound
 from stashhog_core.db.models import JobReport
 from stashhog_core.db.open import open_database
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.file_index.status import status_word
 from stashhog_core.settings import Settings
 
 DEPLOYMENT = "directory_scan/directory-scan"
+
+StatusWord = Literal["pending", "running", "complete", "failed", "timeout", "cancelled"]
+
+_WORDS: dict[str, StatusWord] = {
+    "SCHEDULED": "pending",
+    "PENDING": "pending",
+    "PAUSED": "pending",
+    "RUNNING": "running",
+    "CANCELLING": "running",
+    "COMPLETED": "complete",
+    "FAILED": "failed",
+    "CRASHED": "failed",
+    "CANCELLED": "cancelled",
+}
 
 
 def submit(parameters: dict[str, Any]) -> str:
@@ -66,6 +79,16 @@ def scan_status(settings: Settings, run_id: str) -> dict[str, Any]:
         "result": _result(settings, run_id),
         "error": (state.message if state else None) if failed else None,
     }
+
+
+def status_word(state_type: str | None, state_name: str | None) -> StatusWord:
+    """Return the word for a Prefect state, by its type and name.
+
+    A run without a state was only just created.
+    """
+    if state_name == "TimedOut":
+        return "timeout"
+    return _WORDS.get((state_type or "SCHEDULED").upper(), "failed")
 
 
 def _progress(client: SyncPrefectClient, run_id: UUID) -> float | None:

@@ -1,4 +1,4 @@
-"""Paths: which are hidden, what other machines call them, which mount holds them."""
+"""Paths: hidden names, names that are not UTF-8, paths of other machines, mounts."""
 
 import os
 import re
@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+_ODD_BYTE = re.compile("[\udc80-\udcff]")
+"""A byte that is not UTF-8, as `os` functions give it."""
+
+_ESCAPED_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
+_ESCAPED_TEXT = re.compile(r"\\(\\|x[0-9a-f]{2})")
+_CONTROL = re.compile("[\0-\x1f\x7f]")
 _WINDOWS = re.compile(r"[A-Za-z]:($|[\\/])|\\\\")
 MOUNTS = Path("/proc/self/mountinfo")
 """The kernel's list of mounts."""
@@ -25,6 +31,67 @@ def is_hidden(name: str) -> bool:
 def is_in_hidden(path: str) -> bool:
     """Tell whether any part of a path (with `/`) is hidden."""
     return "." in path and any(map(is_hidden, path.split("/")))
+
+
+def printable(text: str) -> str:
+    r"""Return a name or path as plain Unicode on one line, for reports and the ledger.
+
+    Bytes that are not UTF-8 become `\xff`, control characters `\x0a`.
+    """
+    if text.isprintable():
+        return text
+    plain = _escape_bytes(text)
+    # Half a character, as JSON may hold one.
+    plain = plain.encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", plain)
+
+
+def from_printable(text: str) -> Path:
+    """Return the path that `printable` was given.
+
+    A name that really holds the four characters of such an escape is not told apart,
+    unless a file of that name exists.
+    """
+    path = Path(text)
+    if "\\x" not in text or path.exists():
+        return path
+    return Path(_ESCAPED_BYTE.sub(lambda found: _byte(found[1]), text))
+
+
+def has_control_character(name: str) -> bool:
+    """Tell whether a name holds one, such as a line break."""
+    return not name.isprintable() and _CONTROL.search(name) is not None
+
+
+def to_text(path: str) -> str:
+    r"""Return the text of a path in a form that `from_text` always turns back.
+
+    Bytes that are not UTF-8 become `\xff`, a backslash becomes two.
+
+    Args:
+        path: As `os` functions give it.
+    """
+    return _escape_bytes(path.replace("\\", "\\\\"))
+
+
+def from_text(text: str) -> str:
+    """Return the path, as `os` functions take it, that `to_text` was given."""
+    return _ESCAPED_TEXT.sub(
+        lambda found: "\\" if found[1] == "\\" else _byte(found[1][1:]), text
+    )
+
+
+def to_bytes(text: str) -> bytes:
+    """Return the bytes of the path that `to_text` was given."""
+    return os.fsencode(from_text(text))
+
+
+def _escape_bytes(text: str) -> str:
+    return _ODD_BYTE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text)
+
+
+def _byte(digits: str) -> str:
+    return chr(0xDC00 + int(digits, 16))
 
 
 class _Prefix(NamedTuple):

@@ -45,7 +45,7 @@ def scan(
     ] = 1,
 ) -> None:
     """Let a worker scan a folder, and print the id of the run at once."""
-    from stashhog_core.file_index.roots import resolve_scan_folder
+    from stashhog_core.file_index.walk import resolve_scan_folder
 
     settings = get_settings()
     folder = resolve_scan_folder(path, settings.library.allowed_scan_roots)
@@ -88,7 +88,7 @@ def status(
 @library_app.command("watch")
 def watch(path: Folder) -> None:
     """Scan a folder whenever videos in it change, until Ctrl-C."""
-    from stashhog_core.file_index.roots import resolve_scan_folder
+    from stashhog_core.file_index.walk import resolve_scan_folder
     from stashhog_core.file_index.watch import changes
 
     settings = get_settings()

@@ -17,9 +17,9 @@ from stashhog_core.downloads.filesystems import (
     survives,
 )
 from stashhog_core.downloads.ledger import Known, Record
-from stashhog_core.downloads.names import from_printable, printable
 from stashhog_core.downloads.sources import Entry, Source, SourceFile
 from stashhog_core.errors import ItemError, StashHogError, unexpected
+from stashhog_core.paths import from_printable, printable
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure
 from stashhog_core.settings import Settings

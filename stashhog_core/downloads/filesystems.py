@@ -21,13 +21,9 @@ from typing import Literal
 
 from stashhog_core.downloads import content
 from stashhog_core.downloads.files import CANNOT_LINK, is_same_inode, opened
-from stashhog_core.downloads.names import (
-    LONGEST_NAME_BYTES,
-    printable,
-    with_mark,
-)
+from stashhog_core.downloads.names import LONGEST_NAME_BYTES, with_mark
 from stashhog_core.errors import ItemError
-from stashhog_core.paths import Mount, mount_of
+from stashhog_core.paths import Mount, mount_of, printable
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stashhog_core.downloads.names import printable
 from stashhog_core.downloads.sources import (
     Entry,
     EntryFiles,
@@ -24,7 +23,7 @@ from stashhog_core.downloads.unfinished import (
     part_beside,
 )
 from stashhog_core.errors import ItemError, TransientError, unexpected
-from stashhog_core.paths import is_hidden, is_in_hidden
+from stashhog_core.paths import is_hidden, is_in_hidden, printable
 from stashhog_core.progress import Progress
 
 _FILES_KEPT = 10_000

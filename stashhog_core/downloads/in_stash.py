@@ -9,7 +9,6 @@ from stashhog_core.batches import batched
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.ledger import UnseenVideo
-from stashhog_core.downloads.names import from_printable
 from stashhog_core.errors import (
     ConfigurationError,
     ItemError,
@@ -17,7 +16,7 @@ from stashhog_core.errors import (
     TransientError,
 )
 from stashhog_core.media.headers import UNREADABLE, probe
-from stashhog_core.paths import PathMap, is_below
+from stashhog_core.paths import PathMap, from_printable, is_below
 from stashhog_core.results import ItemFailure
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.merge import insert_rows, stage_rows
 from stashhog_core.db.models import DownloadItem
 from stashhog_core.downloads.content import Method
-from stashhog_core.downloads.names import from_printable
+from stashhog_core.paths import from_printable
 
 State = Literal["found", "placed", "scanned", "seen", "failed", "blocked", "left_out"]
 IN_LIBRARY: frozenset[str] = frozenset({"placed", "scanned", "seen"})

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from stashhog_core.downloads.names import printable
 from stashhog_core.downloads.webapi import WebApi
 from stashhog_core.errors import TransientError
+from stashhog_core.paths import printable
 from stashhog_core.settings import Settings
 
 

@@ -14,10 +14,11 @@ from stashhog_core.downloads.filesystems import (
     refused_characters,
     survives,
 )
-from stashhog_core.downloads.names import printable, with_mark
+from stashhog_core.downloads.names import with_mark
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ItemError
 from stashhog_core.hashing import oshash
+from stashhog_core.paths import printable
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 

@@ -29,7 +29,6 @@ from stashhog_core.downloads.filesystems import (
     temporary_name,
     why_no_link,
 )
-from stashhog_core.downloads.names import printable
 from stashhog_core.downloads.outcome import (
     Names,
     Placed,
@@ -48,6 +47,7 @@ from stashhog_core.downloads.outcome import (
 )
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import JobError
+from stashhog_core.paths import printable
 from stashhog_core.progress import before_write
 from stashhog_core.settings import PlacePolicy
 

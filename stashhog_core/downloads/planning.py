@@ -18,11 +18,12 @@ from stashhog_core.downloads.choose import (
 from stashhog_core.downloads.filesystems import Separation, fit_folders
 from stashhog_core.downloads.layout import Layout
 from stashhog_core.downloads.ledger import Known, Record
-from stashhog_core.downloads.names import from_printable, printable, split_names
+from stashhog_core.downloads.names import split_names
 from stashhog_core.downloads.outcome import Names
 from stashhog_core.downloads.sources import Entry, EntryFiles, Source, SourceFile
 from stashhog_core.errors import ItemError
 from stashhog_core.media.headers import probe
+from stashhog_core.paths import from_printable, printable
 from stashhog_core.settings import DownloadSettings
 
 _NEEDS_UNPACKING = (

@@ -13,7 +13,7 @@ from typing import Any
 
 from stashhog_core.downloads.choose import archive_stem, is_archive
 from stashhog_core.downloads.folder import list_files
-from stashhog_core.downloads.names import check_name, printable
+from stashhog_core.downloads.names import check_name
 from stashhog_core.downloads.sources import (
     Entry,
     EntryFiles,
@@ -24,7 +24,7 @@ from stashhog_core.downloads.sources import (
 from stashhog_core.downloads.unfinished import is_written_to, named_unfinished
 from stashhog_core.downloads.webapi import WebApi
 from stashhog_core.errors import ItemError, StashHogError, unexpected
-from stashhog_core.paths import PathMap, is_below
+from stashhog_core.paths import PathMap, is_below, printable
 from stashhog_core.progress import Progress
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings
 

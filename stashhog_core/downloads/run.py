@@ -15,7 +15,6 @@ from stashhog_core.downloads import ledger
 from stashhog_core.downloads.clean_up import CleanedUp
 from stashhog_core.downloads.in_stash import awaiting_scan
 from stashhog_core.downloads.ledger import Record
-from stashhog_core.downloads.names import printable
 from stashhog_core.downloads.outcome import NameRefusedError, OutOfSpaceError, Placed
 from stashhog_core.downloads.placing import Library
 from stashhog_core.downloads.planning import Failure, Plan, PlannedFile, Planner
@@ -25,6 +24,7 @@ from stashhog_core.errors import ItemError, StashHogError, unexpected
 from stashhog_core.hashing import oshash
 from stashhog_core.media.headers import probe
 from stashhog_core.params import ProcessDownloadsParams
+from stashhog_core.paths import printable
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult, ItemFailure
 from stashhog_core.settings import Settings

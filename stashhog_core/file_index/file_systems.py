@@ -13,8 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from stashhog_core.file_index.names import from_text
-from stashhog_core.paths import Mount, Mounts
+from stashhog_core.paths import Mount, Mounts, from_text
 
 NUMBERED = "device:"
 """How the identity of a file system begins that has nothing but a number."""

@@ -11,10 +11,218 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from stashhog_core.db.session import Database
-from stashhog_core.file_index import statements
 from stashhog_core.file_index.file_systems import NUMBERED
-from stashhog_core.file_index.names import to_text
 from stashhog_core.file_index.probe import Outcome, Request, Wanted
+from stashhog_core.paths import to_text
+
+_MOST_MOVED = 10_000
+_SETTLED = ("video", "same", "unreadable")
+
+# The statements each treat all files of a folder at once.
+_STAT = "file_system, inode, size_bytes, mtime_ns, ctime_ns"
+_FOUND = (
+    "id bigint, state text, problem text, oshash text, phash bigint, container text, "
+    "duration_seconds float8, bit_rate bigint, video_codec text, profile text, "
+    "width bigint, height bigint, rotation bigint, pixel_aspect float8, "
+    "frame_rate float8, real_frame_rate float8, hdr text, audio_codec text, "
+    "audio_channels bigint, subtitles text[], facts jsonb, "
+    "media_created_at timestamptz, thumbnail_path text, sprite_path text"
+)
+_FOUND_COLUMNS = tuple(column.split()[0] for column in _FOUND.split(", "))
+_PENDING = (
+    "state IN ('new', 'changed', 'touched') AND missing_since IS NULL "
+    "AND unreachable_since IS NULL"
+)
+_IN_RANGE = "path >= %(low)s AND path < %(high)s"
+
+# One pass over both sides. A file is the same by path, size and both times: inode
+# numbers change by themselves on pools and on FAT. One whose size and mtime are the
+# same was only touched.
+_COMPARE = """
+CREATE TEMP TABLE difference ON COMMIT DROP AS
+SELECT f.id, l.path, l.file_system, l.inode, l.size_bytes, l.mtime_ns, l.ctime_ns,
+    CASE
+        WHEN f.id IS NULL THEN 'new'
+        WHEN l.path IS NULL THEN 'missing'
+        WHEN f.size_bytes = l.size_bytes AND f.mtime_ns = l.mtime_ns
+            AND f.ctime_ns = l.ctime_ns
+            THEN CASE WHEN f.lacking THEN 'lacking' ELSE 'same' END
+        WHEN f.size_bytes = l.size_bytes AND f.mtime_ns = l.mtime_ns
+            AND f.state IN ('ok', 'touched') AND NOT f.lacking THEN 'touched'
+        ELSE 'changed'
+    END AS what
+FROM listed l
+FULL JOIN (
+    SELECT id, path, file_system, size_bytes, mtime_ns, ctime_ns, state,
+        missing_since, unreachable_since,
+        state = 'ok' AND problem IS NULL AND (
+            %(thumbnails)s AND thumbnail_path IS NULL
+            OR %(sprites)s AND sprite_path IS NULL
+            OR %(phashes)s AND phash IS NULL
+        ) AS lacking
+    FROM library_file WHERE path >= %(low)s AND path < %(high)s
+) f ON f.path = l.path
+WHERE f.id IS NULL OR l.path IS NULL OR f.missing_since IS NOT NULL OR f.lacking
+    OR f.unreachable_since IS NOT NULL OR f.file_system <> l.file_system
+    OR f.size_bytes <> l.size_bytes OR f.mtime_ns <> l.mtime_ns
+    OR f.ctime_ns <> l.ctime_ns
+"""
+_TAKE_OVER = (
+    """
+    INSERT INTO library_file
+        (path, file_system, inode, size_bytes, mtime_ns, ctime_ns)
+    SELECT path, file_system, inode, size_bytes, mtime_ns, ctime_ns
+    FROM difference WHERE what = 'new' ORDER BY path
+    """,
+    """
+    UPDATE library_file f SET
+        file_system = d.file_system, inode = d.inode, size_bytes = d.size_bytes,
+        mtime_ns = d.mtime_ns, ctime_ns = d.ctime_ns, missing_since = NULL,
+        unreachable_since = NULL,
+        state = CASE
+            WHEN d.what = 'same' OR f.state = 'new' THEN f.state
+            WHEN d.what = 'lacking' THEN 'changed'
+            ELSE d.what END
+    FROM difference d
+    WHERE f.id = d.id AND d.what IN ('same', 'lacking', 'touched', 'changed')
+    """,
+)
+# File systems that are proved to be there: by a file that the index has on them, and
+# that is where it was. Whatever name or number they have now.
+_STILL_THERE = """
+CREATE TEMP TABLE still_there ON COMMIT DROP AS
+SELECT f.file_system AS old, min(l.file_system) AS new
+FROM library_file f JOIN listed l USING (path)
+WHERE f.size_bytes = l.size_bytes AND f.mtime_ns = l.mtime_ns
+    AND path >= %(low)s AND path < %(high)s
+GROUP BY f.file_system
+"""
+# Missing from folders that could be read.
+_CANDIDATES = """
+CREATE TEMP TABLE candidates ON COMMIT DROP AS
+SELECT d.id, f.path, f.file_system FROM difference d JOIN library_file f USING (id)
+WHERE d.what = 'missing' AND NOT EXISTS (
+    SELECT 1 FROM unknown u
+    WHERE f.path = u.path OR starts_with(f.path, rtrim(u.path, '/') || '/')
+)
+"""
+_FIND_GONE = """
+INSERT INTO gone
+SELECT id FROM candidates WHERE file_system IN (SELECT old FROM still_there)
+"""
+# For the rest, the file system itself may be known, though no file is left on it. A
+# folder in which there is no file at all proves nothing.
+_UNPROVED = """
+SELECT id, path, file_system FROM candidates
+WHERE id > %(last)s AND file_system NOT IN (SELECT old FROM still_there)
+    AND NOT starts_with(file_system, %(numbered)s)
+    AND NOT starts_with(file_system, 'lost:') AND EXISTS (SELECT 1 FROM listed)
+ORDER BY id LIMIT %(most)s
+"""
+# Files of other folders that what is new here may have been before.
+_PERHAPS_MOVED_HERE = f"""
+SELECT o.id, o.path, o.file_system FROM library_file o
+WHERE o.missing_since IS NULL AND o.oshash IS NOT NULL
+AND NOT (o.path >= %(low)s AND o.path < %(high)s)
+AND o.size_bytes IN (
+    SELECT size_bytes FROM library_file
+    WHERE state = 'new' AND {_PENDING} AND {_IN_RANGE} AND size_bytes > 0
+)
+ORDER BY o.id LIMIT %(most)s
+"""
+_MARK_MISSING = """
+UPDATE library_file f SET
+    missing_since = coalesce(f.missing_since, now()), unreachable_since = NULL,
+    file_system = coalesce(
+        (SELECT new FROM still_there WHERE old = f.file_system), f.file_system)
+WHERE id IN (SELECT id FROM gone)
+"""
+# A mere number may be given to another file system tomorrow: it is made one that no
+# other can have.
+_MARK_UNREACHABLE = """
+UPDATE library_file f SET
+    unreachable_since = coalesce(f.unreachable_since, now()),
+    file_system = CASE
+        WHEN starts_with(f.file_system, %(numbered)s)
+            AND f.file_system NOT IN (SELECT old FROM still_there)
+        THEN 'lost:' || txid_current() || ':' || f.file_system
+        ELSE f.file_system END
+WHERE f.id IN (SELECT id FROM candidates EXCEPT SELECT id FROM gone)
+"""
+_AWAY = """
+SELECT count(*) FROM difference d
+WHERE d.what = 'missing' AND d.id NOT IN (SELECT id FROM gone)
+"""
+_NEXT_PENDING = f"""
+SELECT p.id, p.path, p.size_bytes, p.mtime_ns, p.state,
+    CASE p.state
+        WHEN 'touched' THEN array_remove(ARRAY[p.oshash], NULL)
+        WHEN 'new' THEN ARRAY(
+            SELECT DISTINCT m.oshash FROM library_file m
+            WHERE m.missing_since IS NOT NULL AND m.size_bytes = p.size_bytes
+                AND m.oshash IS NOT NULL AND m.state IN ('ok', 'unreadable')
+            LIMIT 1000)
+        ELSE ARRAY[]::text[]
+    END
+FROM library_file p
+WHERE {_PENDING} AND {_IN_RANGE} AND p.id > %(last)s
+ORDER BY p.id LIMIT %(batch)s
+"""
+# The first path of each part but the first.
+_RANGES = f"""
+SELECT min(path) FROM (
+    SELECT path, ntile(%(parts)s) OVER (ORDER BY path) AS part
+    FROM library_file WHERE {_PENDING} AND {_IN_RANGE}
+) pending
+WHERE part > 1 GROUP BY part ORDER BY part
+"""
+_MOVE = """
+CREATE TEMP TABLE moved ON COMMIT DROP AS
+SELECT n.new_id, m.old_id, n.path, n.file_system, n.inode, n.mtime_ns, n.ctime_ns
+FROM (
+    SELECT f.id AS new_id, f.oshash AS hash, l.path, l.file_system, l.inode,
+        l.size_bytes, l.mtime_ns, l.ctime_ns,
+        row_number() OVER (PARTITION BY f.oshash, l.size_bytes ORDER BY l.path) AS nth
+    FROM found f JOIN library_file l USING (id)
+    WHERE l.state = 'new' AND f.oshash IS NOT NULL
+) n
+JOIN (
+    SELECT id AS old_id, oshash AS hash, size_bytes,
+        row_number() OVER (PARTITION BY oshash, size_bytes ORDER BY path) AS nth
+    FROM library_file WHERE missing_since IS NOT NULL
+        AND state IN ('ok', 'unreadable')
+        AND oshash IN (SELECT oshash FROM found)
+) m USING (hash, size_bytes, nth)
+"""
+_MOVE_ROWS = """
+UPDATE library_file f SET
+    path = m.path, file_system = m.file_system, inode = m.inode,
+    mtime_ns = m.mtime_ns, ctime_ns = m.ctime_ns, missing_since = NULL,
+    unreachable_since = NULL
+FROM moved m WHERE f.id = m.old_id
+RETURNING m.new_id
+"""
+# A "same" without a missing row to become (two files found at once) is read in full
+# by the next run.
+_STORE_SAME = """
+UPDATE library_file f SET state = 'ok'
+FROM found WHERE f.id = found.id AND found.state = 'same' AND f.state = 'touched'
+"""
+_OF_CONTENT = ("phash", "thumbnail_path", "sprite_path", "rotation")
+_STORE_FOUND = (
+    "UPDATE library_file f SET "
+    + ", ".join(
+        # What an earlier run made of the same content stays.
+        f"{name} = CASE WHEN f.oshash = found.oshash "
+        f"THEN coalesce(found.{name}, f.{name}) ELSE found.{name} END"
+        if name in _OF_CONTENT
+        else f"{name} = found.{name}"
+        for name in _FOUND_COLUMNS
+        if name != "id"
+    )
+    + ", probed_at = now() FROM found "
+    "WHERE f.id = found.id AND found.state IN ('ok', 'unreadable')"
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +289,7 @@ class Index:
         """Copy the lines of a walk into the listing."""
         with (
             self._connection.cursor() as cursor,
-            cursor.copy(f"COPY listed (path, {statements.STAT}) FROM STDIN") as copy,
+            cursor.copy(f"COPY listed (path, {_STAT}) FROM STDIN") as copy,
         ):
             for block in lines:
                 copy.write(block)
@@ -97,8 +305,8 @@ class Index:
             )
             cursor.execute("DELETE FROM library_listing WHERE part = %s", [part])
             cursor.execute(
-                f"INSERT INTO library_listing (part, path, {statements.STAT}) "
-                f"SELECT %s, path, {statements.STAT} FROM listed",
+                f"INSERT INTO library_listing (part, path, {_STAT}) "
+                f"SELECT %s, path, {_STAT} FROM listed",
                 [part],
             )
 
@@ -135,7 +343,7 @@ class Index:
             # PostgreSQL knows nothing of tables this new, nor of an index that it last
             # saw empty: it would compare each row with each.
             self._connection.execute("SET LOCAL enable_nestloop = off")
-            self._connection.execute(statements.COMPARE, {**self._range, **options})
+            self._connection.execute(_COMPARE, {**self._range, **options})
             counts = dict(
                 self._connection.execute(
                     "SELECT what, count(*) FROM difference GROUP BY what"
@@ -144,8 +352,8 @@ class Index:
             is_proof = bool(counts.get("missing")) and unknown is not None
             if is_proof:
                 # It compares with what the index had before.
-                self._connection.execute(statements.STILL_THERE, self._range)
-            for statement in statements.TAKE_OVER if counts else ():
+                self._connection.execute(_STILL_THERE, self._range)
+            for statement in _TAKE_OVER if counts else ():
                 self._connection.execute(statement)
             away = self._mark_missing(unknown or (), is_gone) if is_proof else 0
         return Difference(
@@ -167,16 +375,16 @@ class Index:
             with cursor.copy("COPY unknown FROM STDIN") as copy:
                 for path in unknown:
                     copy.write_row((path,))
-            cursor.execute(statements.CANDIDATES)
-            cursor.execute(statements.FIND_GONE)
+            cursor.execute(_CANDIDATES)
+            cursor.execute(_FIND_GONE)
             last = {"last": 0, "most": _MOST_MOVED, "numbered": NUMBERED}
-            while rows := cursor.execute(statements.UNPROVED, last).fetchall():
+            while rows := cursor.execute(_UNPROVED, last).fetchall():
                 gone = [row[0] for row in rows if is_gone(row[1], row[2])]
                 cursor.execute("INSERT INTO gone SELECT unnest(%s::bigint[])", [gone])
                 last["last"] = rows[-1][0]
-            cursor.execute(statements.MARK_MISSING)
-            cursor.execute(statements.MARK_UNREACHABLE, {"numbered": NUMBERED})
-            away = cursor.execute(statements.AWAY).fetchone()
+            cursor.execute(_MARK_MISSING)
+            cursor.execute(_MARK_UNREACHABLE, {"numbered": NUMBERED})
+            away = cursor.execute(_AWAY).fetchone()
             return away[0] if away else 0
 
     def mark_moved_away(self, is_gone: Callable[[str, str], bool]) -> int:
@@ -189,7 +397,7 @@ class Index:
             is_gone: Tells whether nothing is at a path, on a file system, any longer.
         """
         rows = self._connection.execute(
-            statements.PERHAPS_MOVED_HERE, {**self._range, "most": _MOST_MOVED}
+            _PERHAPS_MOVED_HERE, {**self._range, "most": _MOST_MOVED}
         ).fetchall()
         gone = [file_id for file_id, path, where in rows if is_gone(path, where)]
         with self._writing():
@@ -201,8 +409,7 @@ class Index:
     def count_pending(self) -> int:
         """Return how many files are to be opened."""
         count: int = self._one(
-            "SELECT count(*) FROM library_file "
-            f"WHERE {statements.PENDING} AND {statements.IN_RANGE}"
+            f"SELECT count(*) FROM library_file WHERE {_PENDING} AND {_IN_RANGE}"
         )
         return count
 
@@ -211,7 +418,7 @@ class Index:
         last = 0
         while True:
             rows = self._connection.execute(
-                statements.NEXT_PENDING, {**self._range, "last": last, "batch": batch}
+                _NEXT_PENDING, {**self._range, "last": last, "batch": batch}
             ).fetchall()
             for file_id, path, size, mtime, state, known in rows:
                 yield Request(file_id, path, size, mtime, state == "new", tuple(known))
@@ -228,9 +435,7 @@ class Index:
         found = [_found_row(o) for o in outcomes if o.verdict in _SETTLED]
         vanished = [o.id for o in outcomes if o.verdict == "vanished"]
         with self._writing(), self._connection.cursor() as cursor:
-            cursor.execute(
-                f"CREATE TEMP TABLE found ({statements.FOUND}) ON COMMIT DROP"
-            )
+            cursor.execute(f"CREATE TEMP TABLE found ({_FOUND}) ON COMMIT DROP")
             with cursor.copy("COPY found FROM STDIN") as copy:
                 for row in found:
                     copy.write_row(row)
@@ -238,14 +443,14 @@ class Index:
             cursor.execute(
                 "SELECT pg_advisory_xact_lock(hashtext('library_file moves'))"
             )
-            cursor.execute(statements.MOVE)
+            cursor.execute(_MOVE)
             cursor.execute(
                 "DELETE FROM library_file WHERE id IN (SELECT new_id FROM moved)"
             )
-            moved = {row[0] for row in cursor.execute(statements.MOVE_ROWS)}
+            moved = {row[0] for row in cursor.execute(_MOVE_ROWS)}
             cursor.execute("DROP TABLE moved")
-            cursor.execute(statements.STORE_SAME)
-            cursor.execute(statements.STORE_FOUND)
+            cursor.execute(_STORE_SAME)
+            cursor.execute(_STORE_FOUND)
             # What was never opened leaves no trace; of the rest the next scan knows
             # more.
             cursor.execute(
@@ -263,9 +468,7 @@ class Index:
             [before],
         ).fetchone()
         missing, earlier = row or (0, 0)
-        files = self._one(
-            f"SELECT count(*) FROM library_file WHERE {statements.IN_RANGE}"
-        )
+        files = self._one(f"SELECT count(*) FROM library_file WHERE {_IN_RANGE}")
         return Gone(files, missing, earlier)
 
     def remove_gone(self, before: datetime) -> int:
@@ -281,7 +484,7 @@ class Index:
         """Return how many files of the folder are marked as missing."""
         count: int = self._one(
             "SELECT count(*) FROM library_file "
-            f"WHERE missing_since IS NOT NULL AND {statements.IN_RANGE}"
+            f"WHERE missing_since IS NOT NULL AND {_IN_RANGE}"
         )
         return count
 
@@ -290,14 +493,14 @@ class Index:
         with self._writing():
             return self._connection.execute(
                 "DELETE FROM library_file "
-                f"WHERE unreachable_since < %(before)s AND {statements.IN_RANGE}",
+                f"WHERE unreachable_since < %(before)s AND {_IN_RANGE}",
                 {**self._range, "before": before},
             ).rowcount
 
     def pending_ranges(self, parts: int) -> list[tuple[str, str]]:
         """Return ranges of paths that hold the same number of pending files each."""
         rows = self._connection.execute(
-            statements.RANGES, {**self._range, "parts": parts}
+            _RANGES, {**self._range, "parts": parts}
         ).fetchall()
         lows = [self._range["low"], *(path for (path,) in rows)]
         return list(zip(lows, [*lows[1:], self._range["high"]], strict=True))
@@ -359,10 +562,6 @@ def _below(folder: Path) -> tuple[str, str]:
     return f"{prefix}/", f"{prefix}0"
 
 
-_MOST_MOVED = 10_000
-_SETTLED = ("video", "same", "unreadable")
-
-
 def _found_row(outcome: Outcome) -> tuple[Any, ...]:
     state = {"video": "ok", "same": "same"}.get(outcome.verdict, "unreadable")
     values: dict[str, Any] = asdict(outcome.facts) if outcome.facts else {}
@@ -386,4 +585,4 @@ def _found_row(outcome: Outcome) -> tuple[Any, ...]:
             else {}
         ),
     }
-    return tuple(values.get(name) for name in statements.FOUND_COLUMNS)
+    return tuple(values.get(name) for name in _FOUND_COLUMNS)

@@ -18,19 +18,26 @@ from stashhog_core.file_index.file_systems import (
     is_gone,
 )
 from stashhog_core.file_index.index import Index, open_index
-from stashhog_core.file_index.probing import BATCH, Counts, Looker, TimeIsUp
-from stashhog_core.file_index.roots import real_roots, resolve_scan_folder
 from stashhog_core.file_index.shards import (
+    BATCH,
+    Counts,
     FanOut,
     Listed,
     ListPart,
     Looked,
+    Looker,
     LookPart,
+    TimeIsUp,
     depth_for,
     until_time_is_up,
     wanted_of,
 )
-from stashhog_core.file_index.walk import Walk, list_videos
+from stashhog_core.file_index.walk import (
+    Walk,
+    list_videos,
+    real_roots,
+    resolve_scan_folder,
+)
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import DirectoryScanResult

@@ -13,7 +13,6 @@ from av.error import FFmpegError
 
 from stashhog_core.errors import ItemError
 from stashhog_core.file_index.artwork import Artwork
-from stashhog_core.file_index.names import to_bytes, to_text
 from stashhog_core.file_index.walk import signed
 from stashhog_core.hashing import oshash_of_open
 from stashhog_core.media.headers import (
@@ -26,6 +25,7 @@ from stashhog_core.media.headers import (
 )
 from stashhog_core.media.phash import phash
 from stashhog_core.media.pictures import rotation_of, sprite_sheet, thumbnail
+from stashhog_core.paths import to_bytes, to_text
 
 OUT_OF_MEMORY = "Reading it takes more memory than is allowed"
 logger = logging.getLogger(__name__)

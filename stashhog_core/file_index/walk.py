@@ -1,19 +1,19 @@
 """Walking a folder: the video files in it, streamed, with their stat keys."""
 
+import json
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stashhog_core.errors import ConfigurationError
 from stashhog_core.file_index.file_systems import (
     FileSystems,
     LookUp,
     MountedFileSystems,
 )
-from stashhog_core.file_index.names import to_text
-from stashhog_core.file_index.roots import is_inside
-from stashhog_core.paths import is_hidden
+from stashhog_core.paths import is_hidden, to_text
 
 # fmt: off
 EXTENSIONS = frozenset({
@@ -27,6 +27,7 @@ EXTENSIONS = frozenset({
 _ENDINGS = frozenset(f".{extension}" for extension in EXTENSIONS if len(extension) == 3)
 """Those that most names end in, as they are."""
 
+_ROOTS_SETTING = "STASHHOG_LIBRARY__ALLOWED_SCAN_ROOTS"
 LONGEST_PATH_BYTES = 2500
 """The database's index takes no longer ones; real paths are far from it."""
 
@@ -36,6 +37,43 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 Report = Callable[[str, str], None]
 """Takes a path and what is wrong with it."""
+
+
+def resolve_scan_folder(path: str, allowed_roots: Sequence[Path]) -> Path:
+    """Return the real folder that `path` names, links resolved.
+
+    Raises:
+        ConfigurationError: It is no folder, or lies in none of the allowed roots.
+    """
+    folder = Path(os.path.realpath(path))
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"The path {path} is not a directory",
+            remedy="name a folder that exists and can be reached from here",
+        )
+    if not allowed_roots:
+        raise ConfigurationError(
+            f"The path {path} is not allowed: no scan root is",
+            remedy=f"set {_ROOTS_SETTING}, such as {json.dumps([str(folder)])}",
+        )
+    if not is_inside(folder, real_roots(allowed_roots)):
+        raise ConfigurationError(
+            f"The path {path} is not inside an allowed scan root",
+            where=str(folder),
+            remedy=f"{_ROOTS_SETTING} allows "
+            + ", ".join(str(root) for root in allowed_roots),
+        )
+    return folder
+
+
+def real_roots(roots: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the roots with their links resolved."""
+    return tuple(Path(os.path.realpath(root.expanduser())) for root in roots)
+
+
+def is_inside(path: Path, roots: Sequence[Path]) -> bool:
+    """Tell whether a resolved path is one of the resolved roots or lies in one."""
+    return any(path == root or root in path.parents for root in roots)
 
 
 @dataclass

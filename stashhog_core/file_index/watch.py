@@ -1,25 +1,19 @@
 """Waiting for changes in a folder, to start a scan when something has changed."""
 
+import ctypes
 import errno
 import logging
 import os
+import select
+import struct
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.file_index.inotify import (
-    CREATED,
-    FORGOTTEN,
-    IS_FOLDER,
-    MOVED_FROM,
-    MOVED_TO,
-    OVERFLOW,
-    Notice,
-    Notices,
-)
 from stashhog_core.file_index.walk import is_video
 from stashhog_core.paths import Mount, Mounts
 
@@ -39,7 +33,88 @@ _CHECK_SECONDS = 1.0
 _MOST_PERIODS = 30
 _POLLS_TO_BE_QUIET = 1.5
 
+# Flags of Linux's notices.
+_MODIFIED, _ATTRIBUTES, _WRITTEN = 0x2, 0x4, 0x8
+_MOVED_FROM, _MOVED_TO, _CREATED, _DELETED = 0x40, 0x80, 0x100, 0x200
+_OVERFLOW, _FORGOTTEN, _IS_FOLDER = 0x4000, 0x8000, 0x40000000
+
+_CHANGES = (
+    _MODIFIED | _ATTRIBUTES | _WRITTEN | _MOVED_FROM | _MOVED_TO | _CREATED | _DELETED
+)
+_ONLY_FOLDERS, _NO_LINKS, _NOT_UNLINKED = 0x1000000, 0x2000000, 0x4000000
+_EVENT = struct.Struct("iIII")
+_BUFFER_BYTES = 65536
+
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A change of `name` in the folder with this number; `what` holds the flags above.
+
+    Where the system had more to tell than it keeps, `what` is `_OVERFLOW` alone.
+    """
+
+    folder: int
+    what: int
+    name: str
+
+
+class Notices:
+    """What the system tells this program; a context manager.
+
+    Raises:
+        OSError: EMFILE: too many programs of this user watch already.
+    """
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+        if self._descriptor < 0:
+            raise _last_error("inotify")
+
+    def close(self) -> None:
+        """Stop watching."""
+        os.close(self._descriptor)
+
+    def watch(self, folder: str) -> int:
+        """Watch a folder, without those below; return the number in its notices.
+
+        Raises:
+            OSError: ENOSPC: no watch is left for this user. Others are the folder's.
+        """
+        number: int = self._libc.inotify_add_watch(
+            self._descriptor,
+            os.fsencode(folder),
+            _CHANGES | _ONLY_FOLDERS | _NO_LINKS | _NOT_UNLINKED,
+        )
+        if number < 0:
+            raise _last_error(folder)
+        return number
+
+    def forget(self, folder: int) -> None:
+        """Watch the folder with this number no longer."""
+        self._libc.inotify_rm_watch(self._descriptor, folder)
+
+    def read(self, timeout_seconds: float) -> Iterator[Notice]:
+        """Yield what is told, waiting for the first notice if there is none yet."""
+        ready = select.poll()
+        ready.register(self._descriptor, select.POLLIN)
+        if not ready.poll(timeout_seconds * 1000):
+            return
+        told = os.read(self._descriptor, _BUFFER_BYTES)
+        place = 0
+        while place < len(told):
+            folder, what, _, length = _EVENT.unpack_from(told, place)
+            place += _EVENT.size
+            name = told[place : place + length].rstrip(b"\0")
+            place += length
+            yield Notice(folder, what, os.fsdecode(name))
+
+
+def _last_error(about: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), about)
 
 
 def changes(
@@ -169,7 +244,7 @@ class _Watched:
         changed: set[str] = set()
         if self._notices:
             for notice in self._notices.read(timeout_seconds):
-                if notice.what & OVERFLOW:
+                if notice.what & _OVERFLOW:
                     self._built = None
                 else:
                     changed |= self._told(notice)
@@ -236,7 +311,7 @@ class _Watched:
 
     def _told(self, notice: Notice) -> set[str]:
         folder = self._folders.get(notice.folder)
-        if notice.what & FORGOTTEN:
+        if notice.what & _FORGOTTEN:
             self._folders.pop(notice.folder, None)
             if folder == self._root or folder in self._at:
                 # It was deleted. One that is made anew may have the same inode number.
@@ -244,12 +319,12 @@ class _Watched:
         if folder is None or not notice.name:
             return set()
         path = os.path.join(folder, notice.name)  # noqa: PTH118 - most of the work
-        if not notice.what & IS_FOLDER:
+        if not notice.what & _IS_FOLDER:
             return {path} if is_video(notice.name) else set()
-        if notice.what & MOVED_FROM:
+        if notice.what & _MOVED_FROM:
             self._forget_tree(path)
             return {path}
-        if notice.what & (CREATED | MOVED_TO):
+        if notice.what & (_CREATED | _MOVED_TO):
             return self._watch_tree(path)
         return set()
 

@@ -18,10 +18,10 @@ from sqlalchemy import text
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.file_index import job as scan_job
-from stashhog_core.file_index import probing as looking
-from stashhog_core.file_index.names import from_text, to_text
+from stashhog_core.file_index import shards
 from stashhog_core.file_index.pool import ExaminerPool
 from stashhog_core.file_index.probe import Request, Wanted
+from stashhog_core.paths import from_text, to_text
 from stashhog_core.progress import Progress
 from tests.support import poisoned
 from tests.support.library_files import Library
@@ -188,7 +188,7 @@ def test_file_that_kills_its_reader_is_remembered(
     for number, name in enumerate([*names, "a.mp4", "z.mp4"]):
         library.video(name, number)
     monkeypatch.setattr(
-        looking,
+        shards,
         "ExaminerPool",
         functools.partial(ExaminerPool, look=poisoned.look, file_limit_seconds=6),
     )
@@ -222,7 +222,7 @@ def test_file_whose_reader_was_told_to_end_is_not_to_blame(
     library.video("a.mp4", 2)
     with monkeypatch.context() as patched:
         patched.setattr(
-            looking, "ExaminerPool", functools.partial(ExaminerPool, look=poisoned.look)
+            shards, "ExaminerPool", functools.partial(ExaminerPool, look=poisoned.look)
         )
         first = library.scan()
 
@@ -320,7 +320,7 @@ def test_what_the_database_refuses_is_one_files(
     for number, name in enumerate(["a.mp4", "unstorable.mp4", "z.mp4"]):
         library.video(name, number)
     monkeypatch.setattr(
-        looking, "ExaminerPool", functools.partial(ExaminerPool, look=poisoned.look)
+        shards, "ExaminerPool", functools.partial(ExaminerPool, look=poisoned.look)
     )
 
     result = library.scan()

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, JobCancelled
 from stashhog_core.file_index import job as scan_job
-from stashhog_core.file_index import probing as looking
+from stashhog_core.file_index import shards
 from stashhog_core.file_index.walk import list_videos
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.progress import Progress
@@ -402,7 +402,7 @@ def test_time_limit_keeps_what_is_done(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scan that runs out of time ends as such; the next one does the rest only."""
-    monkeypatch.setattr(looking, "BATCH", 2)
+    monkeypatch.setattr(shards, "BATCH", 2)
     for number in range(6):
         library.video(f"{number}.mp4", number)
     looked = 0
@@ -412,7 +412,7 @@ def test_time_limit_keeps_what_is_done(
             nonlocal looked
             looked += message.endswith("/6")
             if looked == 3:
-                monkeypatch.setattr(looking.time, "monotonic", lambda: 1e9)
+                monkeypatch.setattr(shards.time, "monotonic", lambda: 1e9)
             super().update(fraction, message)
 
     cut = library.scan(Slow())

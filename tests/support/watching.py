@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.file_index import watch
-from stashhog_core.file_index.inotify import Notices
+from stashhog_core.file_index.watch import Notices
 
 
 class NoProgramsLeft(Notices):

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from stashhog_core.downloads.names import (
     LONGEST_NAME_BYTES,
     check_name,
-    from_printable,
-    printable,
     split_names,
     with_mark,
 )
@@ -91,18 +89,3 @@ def test_a_marked_name_stays_utf8() -> None:
 
     assert marked.encode("utf-8")
     assert marked.endswith("ä.1a2b3c4d.mp4")
-
-
-@given(st.binary(max_size=40).map(os.fsdecode) | st.text())
-def test_printable_text_can_be_stored_anywhere(name: str) -> None:
-    """It is UTF-8, without NUL and line breaks; plain names stay as they are."""
-    text = printable(name)
-
-    assert text.encode("utf-8").decode("utf-8") == text
-    assert not any(ord(letter) < 32 for letter in text)
-
-
-@given(_FILE_NAMES.filter(lambda name: "\\" not in name))
-def test_the_path_comes_back_from_its_printable_form(name: str) -> None:
-    """So that a file whose name is not UTF-8 is found again."""
-    assert from_printable(printable(f"/library/{name}")) == Path(f"/library/{name}")

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from stashhog_core.downloads import content, placing
 from stashhog_core.downloads.filesystems import fit_folders
-from stashhog_core.downloads.names import printable
 from stashhog_core.downloads.outcome import (
     NameRefusedError,
     OutOfSpaceError,
@@ -26,6 +25,7 @@ from stashhog_core.downloads.placing import Access, Library
 from stashhog_core.downloads.preview import Preview
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ItemError, JobCancelled
+from stashhog_core.paths import printable
 from stashhog_core.settings import PlacePolicy
 
 OTHER = f".stashhog-{'2' * 16}.part"

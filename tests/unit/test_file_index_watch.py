@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.file_index.inotify import Notices
 from stashhog_core.file_index.watch import (
     MORE_INSTANCES,
     MORE_WATCHES,
+    Notices,
     QuietPeriod,
     changes,
     is_blind,

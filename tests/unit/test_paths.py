@@ -1,13 +1,23 @@
-"""Translating paths between machines."""
+"""Paths of other machines, and names that are not UTF-8."""
 
 import os
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stashhog_core.paths import Mounts, PathMap, is_below
+from stashhog_core.paths import (
+    Mounts,
+    PathMap,
+    from_printable,
+    from_text,
+    is_below,
+    printable,
+    to_bytes,
+    to_text,
+)
 
 _NAMES = st.text(
     st.characters(blacklist_categories=["Cs"], blacklist_characters="/\0"),
@@ -15,6 +25,12 @@ _NAMES = st.text(
     max_size=6,
 ).filter(lambda name: name not in {".", ".."})
 _SIMPLE = st.text(string.ascii_lowercase, min_size=1, max_size=2)
+_FILE_NAMES = (
+    st.binary(min_size=1, max_size=300)
+    .filter(lambda raw: not set(raw) & {*range(32), 127, ord("/")})
+    .filter(lambda raw: raw not in {b".", b".."})
+    .map(os.fsdecode)
+)
 
 
 def _paths(names: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -182,3 +198,41 @@ def test_the_machines_own_list_is_read() -> None:
     mount = mounts.holding(os.path.realpath(__file__))
     assert mount is not None
     assert os.path.realpath(__file__).startswith(mount.point)
+
+
+@given(st.binary(max_size=40).map(os.fsdecode) | st.text())
+def test_printable_text_can_be_stored_anywhere(name: str) -> None:
+    """It is UTF-8, without NUL and line breaks; plain names stay as they are."""
+    text = printable(name)
+
+    assert text.encode("utf-8").decode("utf-8") == text
+    assert not any(ord(letter) < 32 for letter in text)
+
+
+@given(_FILE_NAMES.filter(lambda name: "\\" not in name))
+def test_the_path_comes_back_from_its_printable_form(name: str) -> None:
+    """So that a file whose name is not UTF-8 is found again."""
+    assert from_printable(printable(f"/library/{name}")) == Path(f"/library/{name}")
+
+
+@given(st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name))
+def test_every_path_comes_back_from_its_text(name: bytes) -> None:
+    """Any bytes come back, and the text is one that a database takes."""
+    text = to_text(os.fsdecode(name))
+
+    text.encode("utf-8")
+    assert to_bytes(text) == name
+    assert os.fsencode(from_text(text)) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("plain ü.mp4".encode(), "plain ü.mp4", id="utf-8 stays"),
+        pytest.param(b"caf\xe9", r"caf\xe9", id="other bytes"),
+        pytest.param(rb"a\xe9", r"a\\xe9", id="backslash"),
+    ],
+)
+def test_how_a_path_is_written_as_text(name: bytes, text: str) -> None:
+    """UTF-8 is shown as it is; only what is none, and backslashes, are escaped."""
+    assert to_text(os.fsdecode(name)) == text

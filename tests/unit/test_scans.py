@@ -2,7 +2,7 @@
 
 import pytest
 
-from stashhog_core.file_index.status import status_word
+from stashhog.scans import status_word
 
 
 @pytest.mark.parametrize(
