@@ -19,6 +19,7 @@ from stashhog_core.cleanup.retention import (
     old_history,
     old_tagger_results,
     orphaned_checks,
+    orphaned_unmakeable_media,
 )
 from stashhog_core.db.session import Database
 from stashhog_core.errors import StashHogError
@@ -66,6 +67,7 @@ def clean_up(
     parts = {
         "history": old_history(settings, now),
         "media checks": orphaned_checks(),
+        "unmakeable media": orphaned_unmakeable_media(),
         "downloads": old_downloads(settings, now),
         "tagger results": old_tagger_results(settings, database, params, now, findings),
     }

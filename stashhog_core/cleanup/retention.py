@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, SQLColumnExpression, func, select
 from sqlalchemy.orm import aliased
 
 from stashhog_core.cleanup.findings import Findings
+from stashhog_core.db.generated import basis_of_media
 from stashhog_core.db.models import (
     Base,
     DetectorMark,
@@ -24,6 +25,7 @@ from stashhog_core.db.models import (
     StashJob,
     SyncRun,
     TaggerResult,
+    UnmakeableMedia,
 )
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.listed import listed_keys
@@ -99,6 +101,21 @@ def orphaned_checks() -> Iterator[OldRows]:
         ~scene.exists(),
         MediaCheck.scene_id,
         MediaCheck.checked_at,
+    )
+
+
+def orphaned_unmakeable_media() -> Iterator[OldRows]:
+    """Name what Stash could not make of a content that no scene has any more.
+
+    An empty mirror proves nothing: it is filled again by the next sync.
+    """
+    in_use = select(basis_of_media()).select_from(Scene)
+    yield OldRows(
+        "unmakeable medium",
+        UnmakeableMedia,
+        select(Scene.id).exists() & UnmakeableMedia.content.not_in(in_use),
+        func.concat_ws(" ", UnmakeableMedia.noted_at, UnmakeableMedia.reason),
+        UnmakeableMedia.noted_at,
     )
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sandbox.stash.server import StandIn
 from stashhog_core.cleanup.findings import Findings
 from stashhog_core.cleanup.job import clean_up
+from stashhog_core.db.generated import media_basis
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import (
     AnalysisPlan,
@@ -26,8 +27,15 @@ from stashhog_core.db.models import (
     SyncIssue,
     SyncRun,
     TaggerResult,
+    UnmakeableMedia,
 )
 from stashhog_core.db.session import Database
+from stashhog_core.db.unmakeable_media import (
+    Failed,
+    Unmakeable,
+    note_unmakeable,
+    unmakeable_of,
+)
 from stashhog_core.params import CleanupParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import CleanupResult
@@ -128,6 +136,10 @@ def scene_with(oshash: str | None) -> Iterator[Base]:
     yield SceneFile(scene_id=1, file_id=1, position=0, path="/a.mp4")
     if oshash:
         yield SceneFingerprint(scene_id=1, file_id=1, kind="oshash", value=oshash)
+
+
+def failed(content: int) -> Failed:
+    return Failed(content, Unmakeable(frozenset({"cover"}), ("cover",), "no frame"))
 
 
 def test_old_history_goes_and_new_history_stays(database: Database) -> None:
@@ -239,6 +251,30 @@ def test_checks_of_scenes_that_are_gone_go(database: Database) -> None:
 
     assert run(database).removed == {"media check": 1}
     assert count(database, MediaCheck) == 1
+
+
+def test_unmakeable_media_of_contents_that_are_gone_goes(database: Database) -> None:
+    """What no scene has any more, as its file or markers changed, is never asked for.
+
+    An empty mirror proves nothing.
+    """
+    with database.transaction() as session:
+        note_unmakeable(session, "v1", [failed(1)])
+    assert run(database).removed == {}
+
+    store(database, Scene(id=1))
+    store(database, *scene_with("aa"))
+    with database.transaction() as session:
+        note_unmakeable(session, "v1", [failed(media_basis(session, [1])[1])])
+
+    assert run(database, dry_run=True).removed == {"unmakeable medium": 1}
+    assert count(database, UnmakeableMedia) == 2
+    result = run(database)
+
+    assert result.removed == {"unmakeable medium": 1}
+    assert "no frame" in result.samples[0]
+    with database.transaction() as session:
+        assert list(unmakeable_of(session, [1], "v1")) == [1]
 
 
 @pytest.mark.parametrize("scenes", [0, 1])
