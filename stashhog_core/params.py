@@ -86,6 +86,11 @@ def _holds_zero(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(map(_holds_zero, value))
 
 
+def removal_limit(rows: int) -> int:
+    """Return how many of so many rows one run removes without `confirm_removals`."""
+    return max(20, rows * 5 // 100)
+
+
 class StashJobParams(JobParams):
     """Base of the parameters that go to Stash as they are, named as Stash does."""
 

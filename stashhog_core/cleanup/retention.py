@@ -29,9 +29,8 @@ from stashhog_core.db.models import (
 )
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.listed import listed_keys
-from stashhog_core.params import CleanupParams
+from stashhog_core.params import CleanupParams, removal_limit
 from stashhog_core.settings import Settings
-from stashhog_core.sync.difference import removal_limit
 
 logger = logging.getLogger(__name__)
 

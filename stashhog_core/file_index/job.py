@@ -38,7 +38,7 @@ from stashhog_core.file_index.walk import (
     real_roots,
     resolve_scan_folder,
 )
-from stashhog_core.params import DirectoryScanParams
+from stashhog_core.params import DirectoryScanParams, removal_limit
 from stashhog_core.progress import Progress
 from stashhog_core.results import DirectoryScanResult
 from stashhog_core.settings import Settings
@@ -317,8 +317,3 @@ class _Scan:
             held=self._held,
             duration_seconds=round(time.monotonic() - self._started, 3),
         )
-
-
-def removal_limit(files: int) -> int:
-    """Return how many files one run may remove from the index unasked."""
-    return max(20, files * 5 // 100)

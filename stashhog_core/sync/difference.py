@@ -210,8 +210,3 @@ def scenes_of_changed_files(
     for scene_id, files in remote.items():
         if local.get(scene_id, frozenset()) != files:
             yield scene_id
-
-
-def removal_limit(rows: int) -> int:
-    """Return how many of a table's rows one run may remove unasked."""
-    return max(20, rows * 5 // 100)

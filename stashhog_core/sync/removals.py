@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.manifest import SCENE, forget_hashes, forget_library
 from stashhog_core.db.models import Scene
 from stashhog_core.db.reading import any_of
-from stashhog_core.sync.difference import removal_limit
+from stashhog_core.params import removal_limit
 from stashhog_core.sync.entities import MODELS, scenes_of_entities
 from stashhog_core.sync.local_edits import edits_of
 

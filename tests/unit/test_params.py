@@ -13,6 +13,7 @@ from stashhog_core.params import (
     StashScanParams,
     SyncParams,
     UndoParams,
+    removal_limit,
 )
 from stashhog_core.server_jobs.generate_request import generate_input
 from stashhog_core.server_jobs.scan import scan_input
@@ -254,3 +255,14 @@ def test_every_parameter_is_described_in_the_form(flow: Any) -> None:
     assert [
         name for name, field in properties.items() if "description" not in field
     ] == []
+
+
+def test_removal_limit_is_five_percent_but_at_least_twenty() -> None:
+    """Small tables may lose 20 rows at once, large ones 5 %."""
+    assert [removal_limit(rows) for rows in (0, 20, 400, 420, 20_000)] == [
+        20,
+        20,
+        20,
+        21,
+        1000,
+    ]

@@ -8,7 +8,6 @@ from stashhog_core.sync.difference import (
     LocalEntity,
     compare_entities,
     compare_scenes,
-    removal_limit,
     row_hash,
     scenes_of_changed_files,
     scenes_of_changed_markers,
@@ -105,14 +104,3 @@ def test_files_that_moved_or_were_replaced() -> None:
     local = {10: frozenset({first}), 20: frozenset({first})}
 
     assert set(scenes_of_changed_files(remote, local)) == {20, 30}
-
-
-def test_brake_is_five_percent_but_at_least_twenty() -> None:
-    """Small tables may lose 20 rows at once, large ones 5 %."""
-    assert [removal_limit(rows) for rows in (0, 20, 400, 420, 20_000)] == [
-        20,
-        20,
-        20,
-        21,
-        1000,
-    ]
