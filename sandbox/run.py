@@ -22,7 +22,8 @@ import httpx
 
 from sandbox.samples import make_samples
 from stashhog.cli.app import main as terminal
-from stashhog.cli.running import EXIT_CANCELLED, end_undisturbed
+from stashhog.cli.console import EXIT_CANCELLED
+from stashhog.cli.runs import end_undisturbed
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.file_index.pool import stand_apart
 from stashhog_core.http import keep_loopback_direct

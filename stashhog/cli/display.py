@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from stashhog.cli.plain import plain
+from stashhog.cli.console import plain
 from stashhog_core.report import counted, failures, job_markdown, notes, step_rows
 from stashhog_core.results import Result, WorkflowReport
 

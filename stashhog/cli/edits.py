@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
+from stashhog.cli.console import AsJson, console, plain
 from stashhog.cli.parameters import shown, typed_value
-from stashhog.cli.plain import plain
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, StashHogError, first_problem
 from stashhog_core.params import MAX_ID
@@ -22,9 +21,7 @@ from stashhog_core.settings import get_settings
 edits_app = typer.Typer(
     help="Local edits of scenes that are not yet in Stash.", no_args_is_help=True
 )
-console = Console()
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SceneId = Annotated[int, typer.Argument(min=1, max=MAX_ID, help="Id of the scene.")]
 
 

@@ -5,19 +5,22 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from stashhog.cli.plain import plain
-from stashhog.cli.running import open_session, print_json, print_json_rows
+from stashhog.cli.console import (
+    AsJson,
+    console,
+    open_session,
+    plain,
+    print_json,
+    print_json_rows,
+)
 from stashhog_core.db.models import LibraryFile
 from stashhog_core.report import counted
 from stashhog_core.settings import Settings, get_settings
 
 library_app = typer.Typer(help="Index of local video files.", no_args_is_help=True)
-console = Console()
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Limit = Annotated[int, typer.Option(min=1, help="Maximum number of rows.")]
 Folder = Annotated[
     str, typer.Argument(help="Folder inside one of the allowed scan roots.")

@@ -1,16 +1,18 @@
-"""The terminal's list of what a job can be asked, from the core's models."""
+"""The parameters of jobs in the terminal: as a list, and read from name=value."""
 
+import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from stashhog.cli.plain import plain
-from stashhog_core.params import JobParams
+from stashhog.cli.console import plain
+from stashhog_core.errors import ConfigurationError, first_problem
+from stashhog_core.params import JOB_PARAMS, JobParams
 
 _SHOWN_CHARACTERS = 60
 _TYPES = {
@@ -92,6 +94,58 @@ def _typed(default: Any) -> str:
     if default is None:
         return "none"
     return default if isinstance(default, str) else json.dumps(default)
+
+
+def parse_parameters(job: str, pairs: list[str]) -> dict[str, Any]:
+    """Return the parameters of `job` given as name=value, checked.
+
+    Raises:
+        ConfigurationError: The job or a name is unknown, or a value is not allowed.
+    """
+    model = parameters_of(job)
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise ConfigurationError(
+                f"The parameter {shown(pair)} has no value",
+                remedy="write it as name=value",
+            )
+        if name not in known:
+            raise ConfigurationError(
+                f"{job} has no parameter {name!r}", remedy=_nearest(name, known)
+            )
+        values[name] = typed_value(model, name, text)
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(
+            f"The parameter {first['loc'][0]} of {job} cannot be "
+            f"{shown(first['input'])}",
+            remedy=first_problem(error),
+        ) from error
+    return values
+
+
+def parameters_of(job: str) -> type[JobParams]:
+    """Return the model of what a job can be asked.
+
+    Raises:
+        ConfigurationError: There is no such job.
+    """
+    model = JOB_PARAMS.get(job)
+    if model is None:
+        raise ConfigurationError(
+            f"There is no job {job!r}", remedy=_nearest(job, list(JOB_PARAMS))
+        )
+    return model
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else "choose one of " + ", ".join(known)
 
 
 def typed_value(

@@ -10,14 +10,15 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from stashhog.cli.plain import plain
-from stashhog.cli.running import (
+from stashhog.cli.console import (
+    AsJson,
     console,
     open_session,
+    plain,
     print_json,
     print_json_rows,
-    run_here,
 )
+from stashhog.cli.runs import run_here
 from stashhog_core.errors import ConfigurationError, first_problem
 from stashhog_core.params import MAX_ID
 from stashhog_core.report import (
@@ -48,7 +49,6 @@ State = Literal[
     "undone",
 ]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 PlanId = Annotated[int, typer.Argument(min=1, max=MAX_ID, help="Id of the plan.")]
 Changes = Annotated[
     list[int] | None,

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import select, update
 
 from stashhog.cli import plans as _plans_cli
-from stashhog.cli.app import main, parse_parameters
-from stashhog.cli.parameters import parameter_rows
+from stashhog.cli.app import main
+from stashhog.cli.parameters import parameter_rows, parse_parameters
 from stashhog_core.db.models import (
     PENDING_STATES,
     AnalysisPlan,

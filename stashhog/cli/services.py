@@ -1,0 +1,93 @@
+"""`stashhog up`, `deploy`, `down` and `status`, and the version of the tables."""
+
+from dataclasses import asdict
+
+import typer
+
+from stashhog.cli.console import EXIT_FAILED, AsJson, console, plain, print_json
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.settings import get_settings
+
+
+def up() -> None:
+    """Start Prefect's server with its UI, a worker, and register the deployments."""
+    from stashhog.services.lifecycle import open_to_the_network
+    from stashhog.services.lifecycle import up as start
+
+    console.print("Starting Prefect's server and a worker …")
+    if open_to_the_network():
+        console.print(
+            "[yellow]The server listens beyond this machine without a password:[/] "
+            "set PREFECT_SERVER_API_AUTH_STRING"
+        )
+    settings = get_settings()
+    address, refused = start(settings)
+    _warn(refused)
+    if settings.stash.url is None:
+        console.print(
+            "[yellow]No Stash server is set, so runs will fail:[/] "
+            "set STASHHOG_STASH__URL in .env"
+        )
+    console.print(f"Prefect's UI: [bold]{address}[/]   (stop: make down)")
+
+
+def deploy() -> None:
+    """Register the deployments at the Prefect server of PREFECT_API_URL."""
+    from stashhog.local import read_prefect_variables
+    from stashhog.services.lifecycle import register
+
+    url = read_prefect_variables().get("PREFECT_API_URL")
+    if not url:
+        raise ConfigurationError(
+            "No Prefect server is named",
+            remedy="set PREFECT_API_URL, or run `stashhog up` to start one",
+        )
+    _warn(register(get_settings(), url))
+    console.print(f"Registered at {url}")
+
+
+def _warn(sentences: list[str]) -> None:
+    for sentence in sentences:
+        console.print(f"[yellow]{plain(sentence)}[/]", soft_wrap=True)
+
+
+def down() -> None:
+    """Stop what `up` started."""
+    from stashhog.services.lifecycle import down as stop
+
+    stopped = stop(get_settings())
+    console.print(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing was up")
+
+
+def status(as_json: AsJson = False) -> None:
+    """Show the state of each service; exit status 1 unless all services are well."""
+    from stashhog.services.status import status as look
+
+    parts = look(get_settings())
+    if as_json:
+        print_json({name: asdict(part) for name, part in parts.items()})
+    else:
+        for name, part in parts.items():
+            colour = "green" if part.ok else "red"
+            process = f" ({part.pid})" if part.pid else ""
+            console.print(
+                f"[{colour}]{name:<12}[/] {plain(part.words)}{process}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    if not all(part.ok for part in parts.values()):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def migrate() -> None:
+    """Migrate the database to the tables of this version."""
+    from stashhog_core.db.open import connect_database
+    from stashhog_core.db.schema import migrate as migrate_schema
+
+    with connect_database(get_settings()) as database:
+        applied = migrate_schema(database)
+        where = database.address
+    if applied:
+        console.print(f"Applied {', '.join(applied)} to {where}")
+    else:
+        console.print(f"{where} is up to date")
