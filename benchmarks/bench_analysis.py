@@ -19,7 +19,7 @@ from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.detection.ai_server import AiServer
 from stashhog_core.detection.name_finder import KnownName, NameFinder
-from stashhog_core.detection.parallel import look_at
+from stashhog_core.detection.readers import read_all
 from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.media import frames
 from stashhog_core.params import ApplyPlanParams
@@ -139,12 +139,12 @@ def _busy() -> Measurement:
                 (_scene(number, path), None) for number, path in enumerate(ai.videos)
             ]
             started = time.perf_counter()
-            seen = sum(
-                looked.output is not None
-                for looked in look_at(server, scenes, Progress())
+            answered = sum(
+                result.output is not None
+                for result in read_all(server, scenes, Progress())
             )
             passed = time.perf_counter() - started
-        assert seen == VIDEOS
+        assert answered == VIDEOS
         share = ai.busy_seconds / (CAPACITY * passed)
     return Measurement("AI step: server busy", share, "", 0.95, "min")
 

@@ -10,7 +10,7 @@ import httpx
 
 from stashhog_core.detection.ai_client import AiClient
 from stashhog_core.detection.ai_gate import Gate
-from stashhog_core.detection.reader import Knowledge
+from stashhog_core.detection.readers import StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.spans import SpanProposals
 from stashhog_core.errors import Deferred, ItemError
@@ -84,7 +84,7 @@ class AiServer(AiClient):
         except Deferred:
             return True
 
-    def look(
+    def read(
         self, scene: SceneFacts, known: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
         """Return the server's tags and spans; categories in `known` stay."""
@@ -92,29 +92,29 @@ class AiServer(AiClient):
             raise ItemError("The scene has no file")
         return self.process(self._paths.to_local(scene.file.path), known)
 
-    look_again = look
+    complete = read
 
     def propose(
-        self, scene: SceneFacts, output: Mapping[str, Any], knowledge: Knowledge
+        self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> list[Proposal]:
         """Return the tags the server is content with, and a marker per merged span."""
         return [
-            *self._proposals.propose(scene, output, knowledge),
-            *self._status(scene, TAGGED, (ASKED_FOR, ERRORED), knowledge),
+            *self._proposals.propose(scene, output, names),
+            *self._status(scene, TAGGED, (ASKED_FOR, ERRORED), names),
         ]
 
     def propose_failure(
-        self, scene: SceneFacts, reason: str, knowledge: Knowledge
+        self, scene: SceneFacts, reason: str, names: StashNames
     ) -> list[Proposal]:
         """Return the status tags of a scene that the server could not do."""
-        return self._status(scene, ERRORED, (ASKED_FOR,), knowledge, reason)
+        return self._status(scene, ERRORED, (ASKED_FOR,), names, reason)
 
     def _status(
         self,
         scene: SceneFacts,
         wanted: str,
         unwanted: tuple[str, ...],
-        knowledge: Knowledge,
+        names: StashNames,
         reason: str = "",
     ) -> list[Proposal]:
         if not self._settings.status_tags:
@@ -123,12 +123,12 @@ class AiServer(AiClient):
         if reason:
             evidence["reason"] = reason
         proposals = []
-        found = knowledge.find_tag(wanted)
+        found = names.find_tag(wanted)
         if found is None or found[0] not in scene.tag_ids:
             tag_id = found[0] if found else None
             proposals.append(add_member("tags", tag_id, wanted, 1.0, NAME, evidence))
         for name in unwanted:
-            tag = knowledge.find_tag(name)
+            tag = names.find_tag(name)
             if tag is not None and tag[0] in scene.tag_ids:
                 proposals.append(remove_member("tags", *tag, 1.0, NAME, evidence))
         return proposals

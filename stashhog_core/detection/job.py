@@ -1,4 +1,4 @@
-"""The job `analysis`: look at scenes, propose changes, mark what was really seen."""
+"""The job `analysis`: examine scenes, propose changes, and mark examined scenes."""
 
 import time
 from contextlib import ExitStack
@@ -12,15 +12,14 @@ from stashhog_core.db.models import JobReport, Scene
 from stashhog_core.db.scenes import SceneFilter, matching_scene_ids
 from stashhog_core.db.session import Database
 from stashhog_core.detection.name_finder import load_name_finder
-from stashhog_core.detection.reader import SceneReader
+from stashhog_core.detection.readers import SceneReader
 from stashhog_core.detection.registry import (
-    Detection,
+    Detectors,
     TagLookup,
-    text_readers,
-    versions,
+    text_models,
     video_reader,
 )
-from stashhog_core.detection.run import Run
+from stashhog_core.detection.run import AnalysisRun
 from stashhog_core.errors import Deferred
 from stashhog_core.params import AnalysisParams
 from stashhog_core.paths import PathMap
@@ -38,7 +37,7 @@ _SCENE_PREFIX = "scene "
 
 
 def unanalyzed_scene_ids(session: Session) -> list[int]:
-    """Return the scenes whose video was not analyzed yet, newest first."""
+    """Return the scenes whose video has not been analyzed, newest first."""
     return list(
         session.scalars(
             select(Scene.id)
@@ -75,9 +74,10 @@ def next_scenes(session: Session, size: int, *, failed_since: datetime) -> list[
 
 
 def chosen_scene_ids(session: Session, params: AnalysisParams) -> list[int]:
-    """Return the scenes a run is for: the named ones, else by filter, newest first.
+    """Return the scenes of a run: those with the given ids, else by filter.
 
-    Without a name and without a filter these are all not yet video-analyzed.
+    Scenes chosen by filter come newest first. Without ids and without a filter, these
+    are all scenes whose video has not been analyzed.
     """
     if params.scene_ids is not None:
         return list(dict.fromkeys(params.scene_ids))
@@ -101,28 +101,29 @@ def analyze(
     run_id: str,
     video: SceneReader | None = None,
 ) -> AnalysisResult:
-    """Propose changes for scenes, as one plan; none if there is nothing to change.
+    """Propose changes for scenes as one plan; there is no plan without a change.
 
     A scene is marked as analyzed in the transaction that stores its changes, and only
-    if every detector asked for has really seen it. A scene that fails is reported and
-    stays unmarked, with what the other detectors found; the next ones go on.
+    if every requested detector has examined the scene. A scene that fails is reported
+    and stays unmarked, but keeps the changes that other detectors found; the run
+    continues with the next scene.
 
     Args:
-        settings: Where files are, thresholds, the AI server, the models.
-        stash: Looks up tags that the mirror does not have yet.
+        settings: Paths, thresholds, the AI server, the models.
+        stash: Looks up tags that the mirror lacks.
         database: The mirror and the plans.
-        params: Which scenes, which detectors.
-        progress: Reports each scene; a stop keeps the finished ones and closes the
+        params: Selects scenes and detectors.
+        progress: Reports each scene; a stop keeps the finished scenes and closes the
             plan as a draft.
-        run_id: The run; coming again with the same one continues its plan.
-        video: What looks at videos; None: what the settings say.
+        run_id: Id of the run; another call with this id continues its plan.
+        video: The reader of videos; None: the reader of the settings.
 
     Raises:
-        ConfigurationError: What should look at scenes cannot do so here.
-        AnalysisDeferred: The AI server or text model is away. Scenes not yet seen stay
-            unanalyzed; the error's `result` has what was finished.
-        TransientError: Stash or the database is down; likewise.
-        JobCancelled: A stop was asked for.
+        ConfigurationError: A requested reader cannot be used on this machine.
+        AnalysisDeferred: The AI server or the text model is unavailable. The remaining
+            scenes stay unanalyzed; the error's `result` has the finished ones.
+        TransientError: Stash or the database is unavailable.
+        JobCancelled: A stop was requested.
     """
     with ExitStack() as resources:
         with database.transaction() as session:
@@ -132,15 +133,14 @@ def analyze(
         if params.detect_video_tags and video is None:
             video = resources.enter_context(video_reader(settings, progress.checkpoint))
         readers = [video] if video is not None and params.detect_video_tags else []
-        readers += resources.enter_context(text_readers(settings, params, finder))
-        run = Run(
+        readers += resources.enter_context(text_models(settings, params, finder))
+        run = AnalysisRun(
             database=database,
             params=params,
             readers=readers,
-            sees_videos=params.detect_video_tags,
+            reads_videos=params.detect_video_tags,
             path_map=PathMap(settings.stash.path_map),
-            detection=Detection(settings, params, readers, finder, stash),
-            detectors=versions(params, readers),
+            detectors=Detectors(settings, params, readers, finder, stash),
             total=len(scene_ids),
             deadline=None
             if params.max_minutes is None
@@ -149,7 +149,7 @@ def analyze(
         options = PlanOptions(
             name=params.plan_name or f"Analysis - {len(scene_ids)} scenes",
             run_id=run_id,
-            detectors=run.detectors,
+            detectors=run.detectors.versions,
             auto_approve=params.auto_approve,
             trust=trust,
         )
@@ -165,7 +165,7 @@ def analyze(
 
 
 def _analyze_all(
-    run: Run, scene_ids: list[int], plan: PlanWriter, progress: Progress
+    run: AnalysisRun, scene_ids: list[int], plan: PlanWriter, progress: Progress
 ) -> None:
     try:
         for ids in batched(scene_ids, SCENES_PER_READ):
@@ -180,7 +180,7 @@ def _analyze_all(
 
 
 class AnalysisDeferred(Deferred):
-    """A service is away. `result` has what was finished, and how much was not."""
+    """A service is unavailable. `result` has the finished part of the run."""
 
     def __init__(
         self, what: str, where: str, remedy: str, result: AnalysisResult

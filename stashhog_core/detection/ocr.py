@@ -1,4 +1,4 @@
-"""Reading text off pictures with RapidOCR, an optional extra."""
+"""Text recognition in pictures (OCR) with RapidOCR, an optional extra."""
 
 import importlib.util
 import os
@@ -14,40 +14,40 @@ if TYPE_CHECKING:
     from stashhog_core.media.frames import Picture
 
 ENGINE = "rapidocr-1.4"
-"""Name and model generation, for the cache of what was read."""
+"""Name and model generation, part of the key in the result cache."""
 
 DETECTION_SIDE_PIXELS = 544
-"""Short side of the picture in which text is looked for; the engine's 736 takes twice
-as long and finds no more on a title card."""
+"""Short side of the picture for text detection; the engine's default of 736 takes twice
+as long and finds no more text on a title card."""
 
 LEAST_SCORE = 0.6
-"""Lines the engine is less sure of are noise."""
+"""Minimum score of a line of text; lines with a lower score are noise."""
 
 MOST_ENGINES = 4
-"""Each holds about 100 MB."""
+"""Each engine needs about 100 MB."""
 
 
 @dataclass(frozen=True)
 class TextLine:
-    """A line of text in a picture, and how sure the engine is of it (0-1)."""
+    """A line of text in a picture, and the engine's score for the line (0-1)."""
 
     text: str
     score: float
 
 
-TextReader = Callable[[Sequence["Picture"]], list[list[TextLine]]]
+Ocr = Callable[[Sequence["Picture"]], list[list[TextLine]]]
 """Returns the lines of each picture, from top to bottom."""
 
 _engines = threading.local()
 
-# All batches of this process share these threads. One thread an engine, and one engine
-# a processor: the engine's own threads wait for each other by spinning, which takes
+# All batches of this process share these threads: one thread per engine, and one engine
+# per processor. The engine's own threads wait for each other by spinning, which takes
 # nearly three times the processor time.
 _pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_ENGINES), "text")
 
 
-def text_reader() -> TextReader:
-    """Return a reader; the engines are loaded with the first picture.
+def load_ocr() -> Ocr:
+    """Return the text recognition; its engines are loaded with the first picture.
 
     Raises:
         ConfigurationError: The extra is not installed.
@@ -56,7 +56,7 @@ def text_reader() -> TextReader:
         raise ConfigurationError(
             "Title cards cannot be read: rapidocr-onnxruntime is not installed",
             remedy="install requirements/ocr.txt, set STASHHOG_AI_SERVER__URL, or "
-            "analyze with detect_video_tags=false",
+            "run the analysis with detect_video_tags=false",
         )
     return _read
 
@@ -95,7 +95,7 @@ def in_reading_order(found: Sequence[Any]) -> list[Any]:
 
 
 def _engine() -> Any:
-    """Return this thread's engine: RapidOCR keeps state while it reads."""
+    """Return the engine of this thread: RapidOCR keeps state while it reads."""
     if not hasattr(_engines, "engine"):
         from rapidocr_onnxruntime import RapidOCR
 
@@ -103,7 +103,7 @@ def _engine() -> Any:
             intra_op_num_threads=1,
             inter_op_num_threads=1,
             det_limit_side_len=DETECTION_SIDE_PIXELS,
-            # Title cards stand upright; the frames were turned already.
+            # Title cards are upright; the frames have been rotated already.
             use_cls=False,
         )
     return _engines.engine

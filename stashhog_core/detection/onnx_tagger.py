@@ -10,7 +10,7 @@ from typing import Any
 
 from stashhog_core.batches import batched
 from stashhog_core.detection.image_model import load_model
-from stashhog_core.detection.reader import Knowledge, WholeReader
+from stashhog_core.detection.readers import SequentialReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.spans import SpanProposals
 from stashhog_core.detection.title_cards import local_file
@@ -32,7 +32,7 @@ SAME_SCORE = 0.1
 one part does not get lost among guesses in the others."""
 
 
-class OnnxTagger(WholeReader):
+class OnnxTagger(SequentialReader):
     """Judges keyframes by the user's own model.
 
     Args:
@@ -70,7 +70,7 @@ class OnnxTagger(WholeReader):
             f";{s.fit};{s.channels};{s.pixels};{s.outputs}"
         )
 
-    def look(self, scene: SceneFacts) -> Mapping[str, Any]:
+    def read(self, scene: SceneFacts) -> Mapping[str, Any]:
         """Return the spans in which each label was sure enough."""
         if scene.file is None:
             raise ItemError("The scene has no file")
@@ -99,12 +99,12 @@ class OnnxTagger(WholeReader):
         }
 
     def propose(
-        self, scene: SceneFacts, output: Mapping[str, Any], knowledge: Knowledge
+        self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> list[Proposal]:
         """Return the tags that were seen long enough, and a marker per merged span."""
         skipped = self._settings.skipped_categories
         spans = {c: tags for c, tags in output["spans"].items() if c not in skipped}
-        return self._proposals.propose(scene, {**output, "spans": spans}, knowledge)
+        return self._proposals.propose(scene, {**output, "spans": spans}, names)
 
     def _spans(self, seen: Mapping[int, list["_Seen"]]) -> dict[str, dict[str, Any]]:
         spans: dict[str, dict[str, Any]] = {}

@@ -1,12 +1,13 @@
-"""The detectors that a run asks for, together.
+"""Selects the detectors that a run requests, and combines their proposals.
 
-`detect_video_tags` is what the video shows: tags and markers by an AI server or a model
-of the user's own, or else whatever title cards and the file's name say of it, studio
-and performers included (why: `title_cards`). `detect_tags` adds tag names in all texts
-and tags for the file's facts; `detect_performers` and `detect_studios` add their names
-and aliases in all texts, `detect_studios` also the date and the studio's code in the
-file's name; a text model, where one is set, is asked for the same three kinds of names;
-`detect_details` cleans the details.
+- `detect_video_tags`: tags and markers by an AI server or by the user's ONNX model. If
+  neither is set, the names on title cards and in the file's name, including studio and
+  performers (see `title_cards` for the reason).
+- `detect_tags`: tag names in all texts, and tags for properties of the file.
+- `detect_performers`, `detect_studios`: names and aliases in all texts; with studios
+  also the date and the studio's code in the file's name.
+- Any of the last three: also a text model, if one is set.
+- `detect_details`: cleans up the details.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +17,9 @@ from typing import Protocol
 from stashhog_core.detection import details, known_names, release, technical
 from stashhog_core.detection.ai_server import AiServer
 from stashhog_core.detection.name_finder import Kind, NameFinder
-from stashhog_core.detection.ocr import text_reader
+from stashhog_core.detection.ocr import load_ocr
 from stashhog_core.detection.onnx_tagger import OnnxTagger
-from stashhog_core.detection.parallel import Looked
-from stashhog_core.detection.reader import Knowledge, SceneReader
+from stashhog_core.detection.readers import ReaderResult, SceneReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.text_model import TextModel
 from stashhog_core.detection.title_cards import TitleCards
@@ -31,24 +31,24 @@ from stashhog_core.stash.payloads import Tag
 
 
 class TagLookup(Protocol):
-    """The part of Stash that analysis needs: tags newer than the mirror."""
+    """The part of Stash that the analysis needs: tags that the mirror lacks."""
 
     def find_tag(self, name: str) -> Tag | None:
-        """Return the tag of this name or alias, whatever its case."""
+        """Return the tag with this name or alias, ignoring case."""
 
 
 @contextmanager
 def video_reader(
     settings: Settings, checkpoint: Callable[[], None]
 ) -> Iterator[SceneReader]:
-    """Yield what looks at videos: the AI server, else one's own model, else cards.
+    """Yield the reader of videos: AI server, else ONNX model, else title cards.
 
     Args:
-        settings: Which of them there is.
-        checkpoint: Called while a long video is looked at; raises to stop.
+        settings: The settings of the readers.
+        checkpoint: Called while a long video is read; raises to stop.
 
     Raises:
-        ConfigurationError: The model cannot be run, or cards cannot be read here.
+        ConfigurationError: The model cannot be run, or title cards cannot be read.
     """
     path_map = PathMap(settings.stash.path_map)
     if settings.ai_server.url is not None:
@@ -57,17 +57,17 @@ def video_reader(
     elif settings.onnx.model is not None:
         yield OnnxTagger(settings.onnx, path_map, checkpoint)
     else:
-        yield TitleCards(text_reader(), path_map)
+        yield TitleCards(load_ocr(), path_map)
 
 
 @contextmanager
-def text_readers(
+def text_models(
     settings: Settings, params: AnalysisParams, finder: NameFinder
 ) -> Iterator[list[SceneReader]]:
-    """Yield the text model, if one is set and names are asked for.
+    """Yield the text model, if one is set and the run requests names.
 
     Raises:
-        ConfigurationError: It cannot be asked from here.
+        ConfigurationError: The text model cannot be used on this machine.
     """
     kinds = _kinds(params)
     if settings.text_model.base_url is None or not kinds:
@@ -78,15 +78,18 @@ def text_readers(
         yield [model]
 
 
-class Detection:
-    """Turns a scene, and what was seen of its video, into proposals.
+class Detectors:
+    """The detectors of a run.
 
     Args:
         settings: Roots of the library, names of technical tags.
-        params: Which detectors.
-        readers: What looks at scenes.
-        finder: Everything Stash knows by name.
-        stash: Looks up tags that the mirror does not have.
+        params: Selects the detectors.
+        readers: The readers of the run.
+        finder: Finds the names that Stash has.
+        stash: Looks up tags that the mirror lacks.
+
+    Attributes:
+        versions: Name → version of each detector.
     """
 
     def __init__(
@@ -105,21 +108,24 @@ class Detection:
         self._live_tags: dict[str, tuple[int, str] | None] = {}
         self._kinds = _kinds(params)
         self._create_missing = settings.analysis.create_missing_tags
+        self.versions = _versions(params, readers)
 
-    def propose(self, scene: SceneFacts, looks: Sequence[Looked]) -> list[Proposal]:
-        """Return what the scene lacks, each value once, sure enough for the run.
+    def propose(
+        self, scene: SceneFacts, results: Sequence[ReaderResult]
+    ) -> list[Proposal]:
+        """Return one proposal per value that the scene lacks, above the threshold.
 
         Args:
             scene: The scene.
-            looks: What each reader saw of it.
+            results: The result of each reader, in the order of the readers.
         """
         found: list[Proposal] = []
-        knowledge = Knowledge(self._finder, self._find_tag, self._create_missing)
-        for reader, looked in zip(self._readers, looks, strict=True):
-            if looked.reason is not None:
-                found += reader.propose_failure(scene, looked.reason, knowledge)
-            elif looked.output is not None:
-                found += reader.propose(scene, looked.output, knowledge)
+        names = StashNames(self._finder, self._find_tag, self._create_missing)
+        for reader, result in zip(self._readers, results, strict=True):
+            if result.reason is not None:
+                found += reader.propose_failure(scene, result.reason, names)
+            elif result.output is not None:
+                found += reader.propose(scene, result.output, names)
         if self._kinds:
             roots = self._settings.stash.scan_paths
             found += known_names.propose(scene, self._finder, self._kinds, roots)
@@ -150,24 +156,23 @@ class Detection:
         return self._live_tags[key]
 
 
-def versions(params: AnalysisParams, readers: Sequence[SceneReader]) -> dict[str, str]:
-    """Return the detectors that a run asks for, and their versions."""
-    asked = {reader.name: reader.version for reader in readers}
+def _versions(params: AnalysisParams, readers: Sequence[SceneReader]) -> dict[str, str]:
+    found = {reader.name: reader.version for reader in readers}
     if _kinds(params):
-        asked[known_names.NAME] = known_names.VERSION
+        found[known_names.NAME] = known_names.VERSION
     if params.detect_tags:
-        asked[technical.NAME] = technical.VERSION
+        found[technical.NAME] = technical.VERSION
     if params.detect_studios:
-        asked[release.NAME] = release.VERSION
+        found[release.NAME] = release.VERSION
     if params.detect_details:
-        asked[details.NAME] = details.VERSION
-    return asked
+        found[details.NAME] = details.VERSION
+    return found
 
 
 def _kinds(params: AnalysisParams) -> set[Kind]:
-    asked: dict[Kind, bool] = {
+    chosen: dict[Kind, bool] = {
         "performers": params.detect_performers,
         "studio": params.detect_studios,
         "tags": params.detect_tags,
     }
-    return {kind for kind, wanted in asked.items() if wanted}
+    return {kind for kind, wanted in chosen.items() if wanted}

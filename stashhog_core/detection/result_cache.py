@@ -1,6 +1,6 @@
-"""What was seen already: raw outputs by content, and which detector saw which content.
+"""The result cache: raw outputs of readers, and which detectors examined a content.
 
-Content is named by its oshash, so that a file is not looked at twice when it is
+The key of a content is its oshash, so that a file is not read again after it was
 renamed, moved or imported again.
 """
 
@@ -21,7 +21,7 @@ from stashhog_core.paths import PathMap
 
 @dataclass(frozen=True)
 class RawOutput:
-    """What a tagger said about one content."""
+    """The output of a reader for one content."""
 
     content_hash: str
     tagger: str
@@ -30,8 +30,8 @@ class RawOutput:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """This version of this detector has seen this content."""
+class ExaminedMark:
+    """A version of a detector has examined a content."""
 
     content_hash: str
     detector: str
@@ -39,9 +39,9 @@ class Mark:
 
 
 def content_hash(scene: SceneFacts, path_map: PathMap) -> str | None:
-    """Return the oshash of the scene's file: Stash's, else our own.
+    """Return the oshash of the scene's file, from Stash or else from the file.
 
-    None: Stash has none and the file cannot be read here, so nothing can be kept.
+    None: Stash has none and the file cannot be read here, so nothing can be cached.
     """
     if scene.file is None:
         return None
@@ -56,7 +56,7 @@ def content_hash(scene: SceneFacts, path_map: PathMap) -> str | None:
 def raw_outputs(
     session: Session, hashes: Sequence[str], tagger: str, configuration: str
 ) -> dict[str, Mapping[str, Any]]:
-    """Return what this tagger, so configured, said about these contents before."""
+    """Return the stored outputs of a reader with this configuration."""
     rows = session.execute(
         select(TaggerResult.content_hash, TaggerResult.output).where(
             TaggerResult.tagger == tagger,
@@ -67,8 +67,8 @@ def raw_outputs(
     return {row[0]: row[1] for row in rows}
 
 
-def keep_outputs(session: Session, outputs: Iterable[RawOutput]) -> None:
-    """Keep raw outputs; a newer one of the same key replaces the older."""
+def store_outputs(session: Session, outputs: Iterable[RawOutput]) -> None:
+    """Store raw outputs; a new output replaces the stored output of its key."""
     rows = {(o.content_hash, o.tagger, o.configuration): o for o in outputs}
     if not rows:
         return
@@ -91,8 +91,8 @@ def keep_outputs(session: Session, outputs: Iterable[RawOutput]) -> None:
     )
 
 
-def keep_marks(session: Session, marks: Iterable[Mark]) -> None:
-    """Record that these detectors have seen these contents."""
+def store_marks(session: Session, marks: Iterable[ExaminedMark]) -> None:
+    """Record which detectors have examined which contents."""
     rows = {(mark.content_hash, mark.detector): mark for mark in marks}
     if not rows:
         return

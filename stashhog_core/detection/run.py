@@ -1,4 +1,4 @@
-"""One run of the analysis: scenes page by page, what was seen of them, what it cost."""
+"""One run of the analysis: scenes page by page, their results, and the costs."""
 
 import logging
 import time
@@ -14,16 +14,21 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.models import Scene
 from stashhog_core.db.primary_file import primary_oshash
 from stashhog_core.db.session import Database
-from stashhog_core.detection.parallel import Looked, look_at, unexpected
-from stashhog_core.detection.reader import SceneReader
-from stashhog_core.detection.registry import Detection
+from stashhog_core.detection.readers import (
+    Output,
+    ReaderResult,
+    SceneReader,
+    read_all,
+    unexpected,
+)
+from stashhog_core.detection.registry import Detectors
 from stashhog_core.detection.result_cache import (
-    Mark,
+    ExaminedMark,
     RawOutput,
     content_hash,
-    keep_marks,
-    keep_outputs,
     raw_outputs,
+    store_marks,
+    store_outputs,
 )
 from stashhog_core.detection.scene_facts import SceneFacts, read_scenes
 from stashhog_core.errors import ItemError, RefusedError, StashHogError
@@ -39,53 +44,52 @@ from stashhog_core.results import AnalysisResult, ItemFailure
 logger = logging.getLogger(__name__)
 
 SAVE_AFTER_SECONDS = 10.0
-"""A killed run loses at most so much work, and a quick one writes once."""
+"""A killed run loses at most this much work, and a short run writes once."""
 
 _KEPT_FAILURES = 100
 
 
 @dataclass(frozen=True)
-class _Finished:
-    """All that one scene's analysis leaves; made only once its proposals are known.
+class _SceneOutcome:
+    """Everything that the analysis of one scene stores; made after its proposals.
 
-    One object per scene: an interruption between two notes of the same scene cannot
-    leave a mark without the changes that the mark stands for.
+    There is one object per scene, so that an interruption cannot leave a mark without
+    the changes that belong to the mark.
 
     Attributes:
-        outputs: What the readers saw anew.
-        marks: The detectors that have seen the content.
-        oshash: Of the file that was looked at.
-        reasons: Why readers failed; the scene counts as analyzed only without any.
+        outputs: New outputs of the readers.
+        marks: The detectors that have examined the content.
+        oshash: Hash of the file that was examined.
+        reasons: Why readers failed; the scene counts as analyzed only if empty.
     """
 
     scene_id: int
     proposals: Sequence[Proposal]
     outputs: Sequence[RawOutput] = ()
-    marks: Sequence[Mark] = ()
+    marks: Sequence[ExaminedMark] = ()
     oshash: str | None = None
     reasons: Sequence[str] = ()
 
 
 @dataclass
-class Run:
-    """What a run of the analysis has, and what it has done so far.
+class AnalysisRun:
+    """A run of the analysis and its progress.
 
     Attributes:
-        readers: What looks at each scene, in this order; the video first.
-        sees_videos: Whether one of them looks at the video.
-        detectors: Name → version of all that was asked for.
-        total: Scenes to be analyzed.
-        deadline: When no further scene is begun, by the monotonic clock.
-        deferred: Why the rest is put off.
+        readers: The readers of each scene, in this order; the video reader first.
+        reads_videos: Whether the first reader reads the video.
+        detectors: Detects changes; includes the readers.
+        total: Number of scenes to analyze.
+        deadline: Time of the monotonic clock after which no scene is started.
+        deferred: Why the remaining scenes are deferred.
     """
 
     database: Database
     params: AnalysisParams
     readers: Sequence[SceneReader]
-    sees_videos: bool
+    reads_videos: bool
     path_map: PathMap
-    detection: Detection
-    detectors: Mapping[str, str]
+    detectors: Detectors
     total: int
     deadline: float | None = None
     deferred: str | None = None
@@ -94,15 +98,15 @@ class Run:
     videos_from_cache: int = 0
     failures: list[ItemFailure] = field(default_factory=list)
     by_field: Counter[str] = field(default_factory=Counter)
-    looking: dict[str, list[float]] = field(default_factory=dict)
-    unsaved: list[_Finished] = field(default_factory=list)
+    read_seconds: dict[str, list[float]] = field(default_factory=dict)
+    unsaved: list[_SceneOutcome] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
 
     def analyze_page(
         self, scene_ids: list[int], plan: PlanWriter, progress: Progress
     ) -> None:
-        """Analyze some scenes, in their order."""
+        """Analyze a page of scenes in their order."""
         with self.database.transaction() as session:
             found = read_scenes(session, scene_ids)
             remember_taken_away(session, scene_ids)
@@ -116,8 +120,8 @@ class Run:
             else:
                 scenes.append(scene)
         self._report(progress)
-        for scene, content, looks in self._looked(scenes, progress):
-            self._analyze_scene(scene, content, looks, rejected)
+        for scene, content, results in self._read(scenes, progress):
+            self._analyze_scene(scene, content, results, rejected)
             self.done += 1
             if time.monotonic() - self.saved >= SAVE_AFTER_SECONDS:
                 self.save(plan)
@@ -126,7 +130,7 @@ class Run:
                 return
 
     def is_late(self) -> bool:
-        """Tell whether the time that the run was given is over."""
+        """Tell whether the time limit of the run has passed."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
     def _report(self, progress: Progress) -> None:
@@ -134,27 +138,27 @@ class Run:
             self.done / self.total, f"Analyzed {self.done}/{self.total} scenes"
         )
 
-    def _looked(
+    def _read(
         self, scenes: list[SceneFacts], progress: Progress
-    ) -> Iterator[tuple[SceneFacts, str | None, list[Looked]]]:
-        """Yield each scene, the hash of its content, and what each reader saw."""
+    ) -> Iterator[tuple[SceneFacts, str | None, list[ReaderResult]]]:
+        """Yield each scene, the hash of its content, and the result of each reader."""
         contents = {scene.id: content_hash(scene, self.path_map) for scene in scenes}
         with ExitStack() as streams:
-            looks = [
-                streams.enter_context(closing(look_at(reader, known, progress)))
+            results = [
+                streams.enter_context(closing(read_all(reader, known, progress)))
                 for reader in self.readers
                 for known in [self._known(reader, scenes, contents)]
             ]
             for scene in scenes:
-                yield scene, contents[scene.id], [next(stream) for stream in looks]
+                yield scene, contents[scene.id], [next(stream) for stream in results]
 
     def _known(
         self,
         reader: SceneReader,
         scenes: list[SceneFacts],
         contents: Mapping[int, str | None],
-    ) -> list[tuple[SceneFacts, Mapping[str, Any] | None]]:
-        """Return the scenes, each with what this reader saw of it before."""
+    ) -> list[tuple[SceneFacts, Output | None]]:
+        """Return the scenes, each with the stored output of this reader."""
         keys = [reader.cache_key(scene, contents[scene.id]) for scene in scenes]
         with self.database.transaction() as session:
             outputs = raw_outputs(
@@ -169,23 +173,22 @@ class Run:
         self,
         scene: SceneFacts,
         content: str | None,
-        looks: list[Looked],
+        results: list[ReaderResult],
         rejected: Collection[tuple[int, str, str, str]],
     ) -> None:
-        """Turn what was seen of a scene into proposals, and note both together.
+        """Make proposals from the results of a scene, and record both together.
 
-        Proposing may ask Stash, and so may fail: until it has returned, nothing of
-        the scene is noted but what looking has cost. An outage ends the run; an error
-        that only this scene has, of whatever type, is the scene's, which is then left
-        to the next run.
+        Proposing may ask Stash and can fail. Until it has returned, only the costs of
+        reading are recorded. An outage ends the run. Any other error concerns only
+        this scene, and the next run tries the scene again.
         """
-        for reader, looked in zip(self.readers, looks, strict=True):
-            self._note_cost(reader, looked)
-        reasons = [looked.reason for looked in looks if looked.reason is not None]
+        for reader, result in zip(self.readers, results, strict=True):
+            self._note_cost(reader, result)
+        reasons = [r.reason for r in results if r.reason is not None]
         try:
             proposals = [
                 p
-                for p in self.detection.propose(scene, looks)
+                for p in self.detectors.propose(scene, results)
                 if (scene.id, p.field, p.value_key, p.detector) not in rejected
             ]
         except (ItemError, RefusedError) as error:
@@ -198,11 +201,11 @@ class Run:
             self._failed(scene.id, "; ".join([*reasons, unexpected(error)]))
             return
         self.unsaved.append(
-            _Finished(
+            _SceneOutcome(
                 scene.id,
                 proposals,
-                self._new_outputs(looks, content),
-                self._marks(looks, content),
+                self._new_outputs(results, content),
+                self._marks(results, content),
                 scene.file.oshash if scene.file else None,
                 reasons,
             )
@@ -212,82 +215,88 @@ class Run:
         else:
             self.analyzed += 1
 
-    def _marks(self, looks: list[Looked], content: str | None) -> list[Mark]:
-        """Return which detectors have seen this content: those that did not fail."""
+    def _marks(
+        self, results: list[ReaderResult], content: str | None
+    ) -> list[ExaminedMark]:
+        """Return marks for the detectors that have examined this content."""
         if content is None:
             return []
         failed = {
             reader.name
-            for reader, looked in zip(self.readers, looks, strict=True)
-            if looked.reason is not None
+            for reader, result in zip(self.readers, results, strict=True)
+            if result.reason is not None
         }
         return [
-            Mark(content, name, version)
-            for name, version in self.detectors.items()
+            ExaminedMark(content, name, version)
+            for name, version in self.detectors.versions.items()
             if name not in failed
         ]
 
-    def _new_outputs(self, looks: list[Looked], content: str | None) -> list[RawOutput]:
-        """Return what the readers saw of a scene for the first time."""
+    def _new_outputs(
+        self, results: list[ReaderResult], content: str | None
+    ) -> list[RawOutput]:
+        """Return the outputs of a scene that the result cache does not have."""
         outputs = []
-        for reader, looked in zip(self.readers, looks, strict=True):
-            key = reader.cache_key(looked.scene, content)
-            if looked.is_new and key is not None and looked.output is not None:
+        for reader, result in zip(self.readers, results, strict=True):
+            key = reader.cache_key(result.scene, content)
+            if result.is_new and key is not None and result.output is not None:
                 configuration = _configuration(reader)
                 outputs.append(
-                    RawOutput(key, reader.name, configuration, looked.output)
+                    RawOutput(key, reader.name, configuration, result.output)
                 )
         return outputs
 
-    def _note_cost(self, reader: SceneReader, looked: Looked) -> None:
-        """Note what a look has cost."""
-        if looked.is_new:
-            self.looking.setdefault(reader.name, []).append(looked.seconds)
+    def _note_cost(self, reader: SceneReader, result: ReaderResult) -> None:
+        """Record the time of reading a scene, or that the cache had its video."""
+        if result.is_new:
+            self.read_seconds.setdefault(reader.name, []).append(result.seconds)
         else:
-            self.videos_from_cache += self.sees_videos and reader is self.readers[0]
+            self.videos_from_cache += self.reads_videos and reader is self.readers[0]
 
     def _failed(self, scene_id: int, reason: str) -> None:
         logger.warning("Scene %d was not analyzed: %s", scene_id, reason)
         self.failures.append(ItemFailure(item=f"scene {scene_id}", reason=reason))
 
     def save(self, plan: PlanWriter) -> None:
-        """Store what is finished, all of it or nothing."""
+        """Store all finished scenes in one transaction."""
         work = self.unsaved
         if work:
             plan.save(
                 {finished.scene_id: finished.proposals for finished in work},
-                lambda session: self._keep_what_was_seen(session, work),
+                lambda session: self._store(session, work),
             )
             self.by_field.update(p.field for done in work for p in done.proposals)
             self.unsaved = []
         self.saved = time.monotonic()
 
-    def _keep_what_was_seen(self, session: Session, work: Sequence[_Finished]) -> None:
-        keep_outputs(session, [o for done in work for o in done.outputs])
-        keep_marks(session, [mark for done in work for mark in done.marks])
-        seen = {done.scene_id: done.oshash for done in work if not done.reasons}
-        if not seen:
+    def _store(self, session: Session, work: Sequence[_SceneOutcome]) -> None:
+        store_outputs(session, [o for done in work for o in done.outputs])
+        store_marks(session, [mark for done in work for mark in done.marks])
+        examined = {done.scene_id: done.oshash for done in work if not done.reasons}
+        if not examined:
             return
-        session.execute(update(Scene).where(Scene.id.in_(seen)).values(analyzed=True))
-        if self.sees_videos:
-            _mark_videos(session, seen)
+        session.execute(
+            update(Scene).where(Scene.id.in_(examined)).values(analyzed=True)
+        )
+        if self.reads_videos:
+            _mark_videos(session, examined)
 
     def costs(self) -> Costs:
-        """Return what looking has cost so far; the cache costs nothing."""
+        """Return the costs of reading so far; cached outputs cost nothing."""
         costs: Costs = {}
         for reader in self.readers:
             of_reader: dict[str, Any] = dict(reader.costs())
-            if looks := self.looking.get(reader.name):
-                of_reader |= {"looks": len(looks), "seconds": round(sum(looks), 3)}
+            if seconds := self.read_seconds.get(reader.name):
+                of_reader |= {"looks": len(seconds), "seconds": round(sum(seconds), 3)}
             if of_reader:
                 costs[reader.name] = of_reader
         return costs
 
     def facts(self, earlier: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what is kept of the run with its plan.
+        """Return the facts about the run that are stored with its plan.
 
         Args:
-            earlier: The same of an earlier try; its time and costs are added.
+            earlier: The facts of an earlier try; its time and costs are added.
         """
         seconds = time.monotonic() - self.started + earlier.get("seconds", 0)
         return {
@@ -303,7 +312,7 @@ class Run:
         }
 
     def result(self, plan: PlanWriter) -> AnalysisResult:
-        """Return what the caller is told."""
+        """Return the result of the run so far."""
         troubled = self.failures or self.deferred
         left = self.total - self.done
         return AnalysisResult(
@@ -320,30 +329,34 @@ class Run:
         )
 
 
-def _mark_videos(session: Session, seen: Mapping[int, str | None]) -> None:
-    """Mark the scenes whose primary file is still the one that was looked at.
+def _mark_videos(session: Session, examined: Mapping[int, str | None]) -> None:
+    """Mark the scenes whose primary file is still the file that was examined.
 
-    Their rows are held by this transaction: no sync replaces a file meanwhile.
+    This transaction has locked the rows: no sync replaces a file at the same time.
     """
-    looked_at = (
+    read = (
         func.unnest(
-            literal(list(seen), ARRAY(BigInteger)),
-            literal(list(seen.values()), ARRAY(Text)),
+            literal(list(examined), ARRAY(BigInteger)),
+            literal(list(examined.values()), ARRAY(Text)),
         )
         .table_valued("id", "oshash")
-        .render_derived("looked_at")
+        .render_derived("examined")
     )
     marked = session.scalars(
         update(Scene)
         .where(
-            Scene.id == looked_at.c.id,
-            looked_at.c.oshash.is_not_distinct_from(primary_oshash()),
+            Scene.id == read.c.id,
+            read.c.oshash.is_not_distinct_from(primary_oshash()),
         )
         .values(video_analyzed=True)
         .returning(Scene.id)
     ).all()
-    if left := len(seen) - len(marked):
-        logger.info("%d scenes got another file meanwhile: left to the next run", left)
+    if replaced := len(examined) - len(marked):
+        logger.info(
+            "The file of %d scenes was replaced during the analysis: "
+            "the next run analyzes these scenes again",
+            replaced,
+        )
 
 
 def _configuration(reader: SceneReader) -> str:

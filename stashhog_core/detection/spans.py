@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stashhog_core.detection.reader import Knowledge
+from stashhog_core.detection.readers import StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.plans.proposals import (
     Proposal,
@@ -141,7 +141,7 @@ class SpanProposals:
         self._settings = settings
 
     def propose(
-        self, scene: SceneFacts, output: Mapping[str, Any], knowledge: Knowledge
+        self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> list[Proposal]:
         """Return the tags that the video shows long enough, and the merged markers.
 
@@ -150,7 +150,7 @@ class SpanProposals:
             output: `duration` in seconds, `spans` by category and tag, and optionally
                 `tags` by category: the tags that the detector has already chosen by
                 its own minimum lengths.
-            knowledge: The names that Stash has.
+            names: The names that Stash has.
         """
         duration = output["duration"] or (scene.file and scene.file.duration_seconds)
         spans = {
@@ -159,8 +159,8 @@ class SpanProposals:
             for tag, raw in tags.items()
         }
         return [
-            *self._tags(scene, output, spans, duration or 0.0, knowledge),
-            *self._markers(scene, spans, knowledge),
+            *self._tags(scene, output, spans, duration or 0.0, names),
+            *self._markers(scene, spans, names),
         ]
 
     def _tags(
@@ -169,12 +169,12 @@ class SpanProposals:
         output: Mapping[str, Any],
         spans: Mapping[tuple[str, str], list[Span]],
         duration: float,
-        knowledge: Knowledge,
+        names: StashNames,
     ) -> Iterator[Proposal]:
         interval = self._settings.frame_interval_seconds
         for category, tag in self._long_enough(output, spans):
             seen = spans.get((category, tag), [])
-            member = self._member(tag, knowledge)
+            member = self._member(tag, names)
             if member is not None and member[0] not in scene.tag_ids:
                 yield add_member(
                     "tags",
@@ -196,7 +196,7 @@ class SpanProposals:
             key for key, seen in spans.items() if total_seconds(seen, interval) >= least
         ]
 
-    def _member(self, tag: str, knowledge: Knowledge) -> tuple[int | None, str] | None:
+    def _member(self, tag: str, names: StashNames) -> tuple[int | None, str] | None:
         """Return id and name of the tag; None: StashHog may not create it."""
         name = self._settings.tag_names.get(tag, tag)
         if not name:
@@ -204,10 +204,10 @@ class SpanProposals:
         suffix = self._settings.tag_suffix
         if suffix and not name.endswith(suffix):
             name += suffix
-        found = knowledge.find_tag(name)
+        found = names.find_tag(name)
         if found is not None:
             return found
-        return (None, name) if knowledge.create_missing_tags else None
+        return (None, name) if names.create_missing_tags else None
 
     def _evidence(
         self, category: str, spans: list[Span], duration: float
@@ -233,12 +233,12 @@ class SpanProposals:
         self,
         scene: SceneFacts,
         spans: Mapping[tuple[str, str], list[Span]],
-        knowledge: Knowledge,
+        names: StashNames,
     ) -> Iterator[Proposal]:
         if not self._settings.markers:
             return
         for (category, tag), seen in spans.items():
-            member = self._member(tag, knowledge)
+            member = self._member(tag, names)
             if member is not None:
                 yield from self._markers_of(scene, category, member, seen)
 

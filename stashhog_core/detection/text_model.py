@@ -17,7 +17,7 @@ import msgspec
 
 from stashhog_core.detection import known_names
 from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder, fold_words
-from stashhog_core.detection.reader import Knowledge
+from stashhog_core.detection.readers import StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.text_client import TextClient
 from stashhog_core.errors import ItemError
@@ -156,7 +156,7 @@ class TextModel(TextClient):
         """Return True: the model always gets the whole question."""
         return True
 
-    def look(
+    def read(
         self, scene: SceneFacts, known: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
         """Return the names that the model found: kind → name, quote and confidence."""
@@ -177,27 +177,27 @@ class TextModel(TextClient):
             "tokens_out": answer.tokens_out,
         }
 
-    look_again = look
+    complete = read
 
     def propose(
-        self, scene: SceneFacts, output: Mapping[str, Any], knowledge: Knowledge
+        self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> list[Proposal]:
         """Return the found names that the scene lacks."""
-        return list(self._proposals(scene, output, knowledge))
+        return list(self._proposals(scene, output, names))
 
     def propose_failure(
-        self, scene: SceneFacts, reason: str, knowledge: Knowledge
+        self, scene: SceneFacts, reason: str, names: StashNames
     ) -> list[Proposal]:
         """Return nothing: a failed question changes nothing in Stash."""
         return []
 
     def _proposals(
-        self, scene: SceneFacts, output: Mapping[str, Any], knowledge: Knowledge
+        self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> Iterator[Proposal]:
         texts = self._texts(scene)
         for kind, found in output["found"].items():
             for item in found:
-                known = knowledge.finder.lookup(item["name"], kind)
+                known = names.finder.lookup(item["name"], kind)
                 if known is None:
                     continue
                 place = _place(texts, item["quote"])

@@ -17,8 +17,8 @@ from typing import Any
 
 from stashhog_core.detection import known_names
 from stashhog_core.detection.name_finder import Match, stands_alone
-from stashhog_core.detection.ocr import ENGINE, TextReader
-from stashhog_core.detection.reader import Knowledge, WholeReader
+from stashhog_core.detection.ocr import ENGINE, Ocr
+from stashhog_core.detection.readers import SequentialReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.errors import ItemError
 from stashhog_core.media import frames
@@ -34,11 +34,11 @@ _AMONG_OTHERS = 0.8
 _LEAST_LETTERS = 3
 
 
-class TitleCards(WholeReader):
+class TitleCards(SequentialReader):
     """Reads the title cards of the first and last minute of a video.
 
     Args:
-        read_text: Reads the text in pictures.
+        ocr: Recognizes the text in pictures.
         path_map: Maps Stash's paths to paths on this machine.
     """
 
@@ -49,17 +49,17 @@ class TitleCards(WholeReader):
         f"/{frames.LONG_SIDE_PIXELS}px"
     )
 
-    def __init__(self, read_text: TextReader, path_map: PathMap) -> None:
-        self._read_text = read_text
+    def __init__(self, ocr: Ocr, path_map: PathMap) -> None:
+        self._ocr = ocr
         self._path_map = path_map
 
-    def look(self, scene: SceneFacts) -> Mapping[str, Any]:
+    def read(self, scene: SceneFacts) -> Mapping[str, Any]:
         """Return the second, the text and the score of every line of text."""
         if scene.file is None:
             raise ItemError("The scene has no file")
         path = local_file(scene.file.path, self._path_map)
         stills = frames.end_stills(path)
-        read = self._read_text([still.picture for still in stills])
+        read = self._ocr([still.picture for still in stills])
         return {
             "pictures": len(stills),
             "lines": [
@@ -74,23 +74,23 @@ class TitleCards(WholeReader):
         }
 
     def propose(
-        self, scene: SceneFacts, output: Mapping[str, Any], knowledge: Knowledge
+        self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> list[Proposal]:
         """Return the known names on the cards and in the file's name."""
         return [
-            *self._on_cards(scene, output, knowledge),
-            *self._in_file_name(scene, knowledge),
+            *self._on_cards(scene, output, names),
+            *self._in_file_name(scene, names),
         ]
 
     def _on_cards(
-        self, scene: SceneFacts, output: Mapping[str, Any], knowledge: Knowledge
+        self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> Iterator[Proposal]:
         by_second = itertools.groupby(output["lines"], key=lambda line: line["second"])
         for second, group in by_second:
             lines = list(group)
             # A name may run over two lines of a card.
             text = "\n".join(line["text"] for line in lines)
-            for match in knowledge.finder.find(text):
+            for match in names.finder.find(text):
                 confidence = _confidence_on_card(text, match)
                 if confidence is None:
                     continue
@@ -107,11 +107,9 @@ class TitleCards(WholeReader):
                 if proposal is not None:
                     yield proposal
 
-    def _in_file_name(
-        self, scene: SceneFacts, knowledge: Knowledge
-    ) -> Iterator[Proposal]:
+    def _in_file_name(self, scene: SceneFacts, names: StashNames) -> Iterator[Proposal]:
         text = scene.file_name
-        for match in knowledge.finder.find(text):
+        for match in names.finder.find(text):
             if match.known.kind == "tags" or match.known.is_alias:
                 continue
             confidence = known_names.confidence_in(text, match)

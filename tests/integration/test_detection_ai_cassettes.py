@@ -15,7 +15,7 @@ import pytest
 from stashhog_core.detection.ai_gate import Gate
 from stashhog_core.detection.ai_server import AiServer
 from stashhog_core.detection.name_finder import NameFinder
-from stashhog_core.detection.reader import Knowledge
+from stashhog_core.detection.readers import StashNames
 from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.errors import ItemError
 from stashhog_core.settings import AiServerSettings
@@ -34,7 +34,7 @@ def scene(path: str) -> SceneFacts:
 
 
 DANCE = scene("/videos/dance.mp4")
-NOWHERE = Knowledge(NameFinder([]), lambda name: None, create_missing_tags=True)
+NOWHERE = StashNames(NameFinder([]), lambda name: None, create_missing_tags=True)
 
 
 @pytest.fixture(params=["v1", "v3"])
@@ -61,7 +61,7 @@ def proposed(ai: AiServer, output: Any) -> dict[str, float]:
 
 def test_ai_look(ai: AiServer) -> None:
     """Tags that were seen long enough, and a marker per span, as sure as the frames."""
-    output = ai.look(DANCE)
+    output = ai.read(DANCE)
 
     sure = proposed(ai, output)
     if ai.configuration.startswith("v1"):
@@ -83,16 +83,16 @@ def test_ai_look(ai: AiServer) -> None:
 
 def test_ai_look_again(ai: AiServer) -> None:
     """Nothing is left to be looked for, and what was seen stays."""
-    output = ai.look(DANCE)
+    output = ai.read(DANCE)
 
     assert ai.is_complete(output)
-    assert ai.look_again(DANCE, output) == output
+    assert ai.complete(DANCE, output) == output
 
 
 def test_ai_missing_file(ai: AiServer) -> None:
     """A path that the server does not have is that scene's error."""
     with pytest.raises(ItemError, match=r"No such file.*AI_SERVER__PATH_MAP"):
-        ai.look(scene("/videos/gone.mp4"))
+        ai.read(scene("/videos/gone.mp4"))
 
 
 def test_ai_models(ai: AiServer) -> None:

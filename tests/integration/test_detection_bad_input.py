@@ -14,7 +14,7 @@ from sandbox.ai_server import AiStandIn
 from stashhog_core.db.models import DetectorMark, PlanChange
 from stashhog_core.db.session import Database
 from stashhog_core.detection.onnx_tagger import OnnxTagger
-from stashhog_core.detection.reader import SceneReader
+from stashhog_core.detection.readers import SceneReader
 from stashhog_core.detection.title_cards import TitleCards
 from stashhog_core.errors import JobCancelled
 from stashhog_core.paths import PathMap

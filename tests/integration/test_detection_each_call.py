@@ -25,7 +25,7 @@ from stashhog_core.db.models import (
 from stashhog_core.db.session import Database
 from stashhog_core.detection import run as analysis_run
 from stashhog_core.detection.job import analyze
-from stashhog_core.detection.reader import Knowledge
+from stashhog_core.detection.readers import StashNames
 from stashhog_core.detection.registry import TagLookup
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.errors import (
@@ -243,7 +243,7 @@ def test_kill_at_each_statement_and_commit(
 
 
 class Failing(Reader):
-    """Fails at the `at`-th look, or at the `at`-th time that it is to propose."""
+    """Fails at the `at`-th reading, or at the `at`-th time that it is to propose."""
 
     def __init__(self, error: BaseException, where: str, at: int) -> None:
         super().__init__(SEES)
@@ -254,15 +254,15 @@ class Failing(Reader):
         if self._left == 0 and where == self._where:
             raise self._error
 
-    def look(self, scene: SceneFacts) -> Mapping[str, Any]:
-        self._step("look")
-        return super().look(scene)
+    def read(self, scene: SceneFacts) -> Mapping[str, Any]:
+        self._step("read")
+        return super().read(scene)
 
     def propose(
-        self, scene: SceneFacts, output: Mapping[str, Any], knowledge: Knowledge
+        self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> list[Proposal]:
         self._step("propose")
-        return super().propose(scene, output, knowledge)
+        return super().propose(scene, output, names)
 
 
 ERRORS = [
@@ -282,7 +282,7 @@ OF_A_SCENE = [
     RecursionError(),
 ]
 CASES = [
-    *[("look", error) for error in ENDING],
+    *[("read", error) for error in ENDING],
     *[("propose", error) for error in [*ENDING, *OF_A_SCENE, RefusedError("no")]],
 ]
 
@@ -312,7 +312,7 @@ def test_failed_look_leaves_what_other_detectors_found(
     clean = clean_run(known, mirror)
 
     for number in in_turn(len(SCENES)):
-        disturbed(known, mirror, Failing(error, "look", number))
+        disturbed(known, mirror, Failing(error, "read", number))
         left = outcome(mirror)
         (failed,) = (row.id for row in left["scenes"] if not row.video_analyzed)
         lacking = [c for c in clean["changes"] if c not in left["changes"]]
@@ -323,7 +323,7 @@ def test_failed_look_leaves_what_other_detectors_found(
         forget(mirror)
 
 
-@pytest.mark.parametrize("where", ["look", "propose"])
+@pytest.mark.parametrize("where", ["read", "propose"])
 def test_unforeseen_error_is_that_scenes(mirror: Database, where: str) -> None:
     """The other scenes are analyzed and marked; the failed one is named."""
     failing = Failing(ValueError("odd"), where, 2)

@@ -87,7 +87,7 @@ def test_plan_holds_what_was_seen(scenes: Database) -> None:
     assert plan.facts["changes"] == {"tags": 3}
     assert plan.facts["seconds"] >= 0
     assert row.in_words == "add tag Outdoor"
-    assert reader.looked == [5, 4, 3, 2, 1]
+    assert reader.has_read == [5, 4, 3, 2, 1]
 
 
 def test_nothing_to_change_makes_no_plan(scenes: Database) -> None:
@@ -205,7 +205,7 @@ def test_stop_keeps_finished_scenes_and_closes_the_plan(scenes: Database) -> Non
         run(scenes, reader, Progress(sink, stop), **VIDEO_ONLY)
 
     assert messages[:2] == ["Analyzed 0/5 scenes", "Analyzed 1/5 scenes"]
-    assert reader.looked == [5, 4]
+    assert reader.has_read == [5, 4]
     assert [scene for scene, _, _ in changes(scenes)] == [4, 5]
     assert unanalyzed(scenes) == [3, 2, 1]
     with scenes.transaction() as session:
@@ -228,8 +228,8 @@ def test_same_content_is_looked_at_once(scenes: Database) -> None:
     run(scenes, again, run_id="again", **VIDEO_ONLY)
     run(scenes, newer, run_id="newer", scene_ids=(1,), **VIDEO_ONLY)
 
-    assert again.looked == []
-    assert newer.looked == [1]
+    assert again.has_read == []
+    assert newer.has_read == [1]
     assert [(s, v) for s, v, _ in changes(scenes)] == [
         (1, "outdoor"),
         (1, "outdoor"),
@@ -253,7 +253,7 @@ def test_changed_threshold_needs_no_second_look(scenes: Database) -> None:
     )
 
     assert (low.changes_proposed, high.changes_proposed) == (0, 1)
-    assert reader.looked == [1]
+    assert reader.has_read == [1]
 
 
 def test_existing_values_are_not_proposed(scenes: Database) -> None:
@@ -296,7 +296,7 @@ def test_run_that_comes_again_goes_on_with_its_plan(scenes: Database) -> None:
     assert result.changes_proposed == 2
     assert changes(scenes) == [(4, "beach", "pending"), (5, "outdoor", "pending")]
     assert count(scenes, AnalysisPlan) == 1
-    assert up.looked == [4]
+    assert up.has_read == [4]
     with scenes.transaction() as session:
         (plan,) = list_plans(session)
     # Both tries have cost.

@@ -54,9 +54,9 @@ from stashhog_core.settings import Settings
 from tests.support.analysis_mirror import LiveTags, Reader
 run.SAVE_AFTER_SECONDS = 0.1
 class Slow(Reader):
-    def look(self, scene):
+    def read(self, scene):
         time.sleep(0.03)
-        return super().look(scene)
+        return super().read(scene)
 print("ready", flush=True)
 job.analyze(
     Settings(),

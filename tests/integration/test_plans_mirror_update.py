@@ -269,13 +269,13 @@ def test_video_replaced_meanwhile_is_not_marked(
     scene, other = sorted(stash.scene_rows)
 
     class ChangedMeanwhile(Reader):
-        def look(self, facts: SceneFacts) -> Mapping[str, Any]:
+        def read(self, facts: SceneFacts) -> Mapping[str, Any]:
             if facts.id == scene and is_replaced:
                 hashes = (Fingerprint(type="oshash", value="ffff"),)
                 stash.replace_file(scene, fingerprints=hashes)
             stash.edit(scene, title="new")
             run(stash, database)
-            return super().look(facts)
+            return super().read(facts)
 
     result = analyze(database, ChangedMeanwhile({}), **VIDEO_ONLY)
 

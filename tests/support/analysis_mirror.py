@@ -20,7 +20,7 @@ from stashhog_core.db.models import (
 from stashhog_core.db.session import Database
 from stashhog_core.detection import run as analysis_run
 from stashhog_core.detection.job import analyze, unanalyzed_scene_ids
-from stashhog_core.detection.reader import Knowledge, WholeReader
+from stashhog_core.detection.readers import SequentialReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.params import AnalysisParams
 from stashhog_core.plans.proposals import Proposal, add_member
@@ -47,30 +47,30 @@ class LiveTags:
         return next((tag for tag in self.tags if tag.name.casefold() == wanted), None)
 
 
-class Reader(WholeReader):
-    """Sees the words it was told, by scene; counts its looks."""
+class Reader(SequentialReader):
+    """Reads the words it was told, by scene; notes which scenes it has read."""
 
     name = "reader"
     version = "1"
     configuration = "test"
 
-    def __init__(self, sees: Mapping[int, list[str] | Exception]) -> None:
-        self.sees = sees
-        self.looked: list[int] = []
+    def __init__(self, words: Mapping[int, list[str] | Exception]) -> None:
+        self.words = words
+        self.has_read: list[int] = []
 
-    def look(self, scene: SceneFacts) -> Mapping[str, Any]:
-        self.looked.append(scene.id)
-        seen = self.sees.get(scene.id, [])
-        if isinstance(seen, Exception):
-            raise seen
-        return {"words": seen}
+    def read(self, scene: SceneFacts) -> Mapping[str, Any]:
+        self.has_read.append(scene.id)
+        words = self.words.get(scene.id, [])
+        if isinstance(words, Exception):
+            raise words
+        return {"words": words}
 
     def propose(
-        self, scene: SceneFacts, output: Mapping[str, Any], knowledge: Knowledge
+        self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> list[Proposal]:
         found = []
         for word in output["words"]:
-            tag_id, name = knowledge.find_tag(word) or (None, word)
+            tag_id, name = names.find_tag(word) or (None, word)
             if tag_id not in scene.tag_ids:
                 found.append(
                     add_member("tags", tag_id, name, 0.9, self.name, {"rule": "seen"})
@@ -161,8 +161,8 @@ def unanalyzed(database: Database) -> list[int]:
         return unanalyzed_scene_ids(session)
 
 
-def until_killed(database_url: str, statement: int, sees: Mapping[int, Any]) -> None:
-    """Analyze in this process, a child, and kill it at the so-manieth statement.
+def until_killed(database_url: str, statement: int, words: Mapping[int, Any]) -> None:
+    """Analyze in this process, a child, and kill it at statement number `statement`.
 
     Every finished scene is stored at once.
     """
@@ -175,7 +175,7 @@ def until_killed(database_url: str, statement: int, sees: Mapping[int, Any]) -> 
     database = FaultyStatements(die, statement).watch(Database(database_url))
     run(
         database,
-        Reader(sees),
+        Reader(words),
         run_id="killed",
         stash=LiveTags(StashTag(id=7, name="Newer")),
         detect_performers=True,

@@ -10,7 +10,7 @@ import pytest
 from stashhog_core.detection.ai_gate import Gate
 from stashhog_core.detection.ai_server import AiServer
 from stashhog_core.detection.name_finder import KnownName, NameFinder
-from stashhog_core.detection.reader import Knowledge
+from stashhog_core.detection.readers import StashNames
 from stashhog_core.detection.scene_facts import MarkerFacts, PrimaryFile, SceneFacts
 from stashhog_core.errors import Deferred, ItemError
 from stashhog_core.settings import AiServerSettings
@@ -23,9 +23,9 @@ KNOWN = {"dancing": (4, "Dancing"), "swimming": (5, "Swimming")}
 JSON_RESULT = {"schema_version": 1, "metadata": {"duration": 100.0}, "timespans": {}}
 
 
-def knowledge(create_missing: bool = True) -> Knowledge:
+def stash_names(create_missing: bool = True) -> StashNames:
     finder = NameFinder([KnownName("tags", i, n, n) for i, n in KNOWN.values()])
-    return Knowledge(finder, lambda name: KNOWN.get(name.lower()), create_missing)
+    return StashNames(finder, lambda name: KNOWN.get(name.lower()), create_missing)
 
 
 def answer(info: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def test_request_is_what_the_server_needs() -> None:
     """The path ends in a slash, and what the server needs in fact is always sent."""
     asked: list[httpx.Request] = []
 
-    server(httpx.Response(200, json=answer(INFO)), asked).look(SCENE)
+    server(httpx.Response(200, json=answer(INFO)), asked).read(SCENE)
 
     assert asked[0].url == "http://ai:8000/process_video/"
     assert json.loads(asked[0].content) == {
@@ -93,7 +93,7 @@ def test_tags_and_markers_are_proposed() -> None:
     """Confidence comes from the best span and the share of the video."""
     ai = server(httpx.Response(200, json=answer(INFO)))
 
-    proposals = ai.propose(SCENE, ai.look(SCENE), knowledge())
+    proposals = ai.propose(SCENE, ai.read(SCENE), stash_names())
 
     tags = {p.proposed["name"]: p for p in proposals if p.field == "tags"}
     assert tags["Dancing"].proposed == {"id": 4, "name": "Dancing"}
@@ -119,7 +119,7 @@ def test_what_the_scene_has_is_not_proposed() -> None:
         markers=(MarkerFacts("dancing", "my dance", 0.4),),
     )
 
-    proposals = ai.propose(scene, ai.look(scene), knowledge(create_missing=False))
+    proposals = ai.propose(scene, ai.read(scene), stash_names(create_missing=False))
 
     assert [(p.field, p.value_key) for p in proposals] == [("markers", "dancing@50.00")]
 
@@ -127,12 +127,12 @@ def test_what_the_scene_has_is_not_proposed() -> None:
 def test_raw_output_is_enough_to_propose_again() -> None:
     """What is kept in the cache as JSON gives the same proposals without a request."""
     ai = server(httpx.Response(200, json=answer(INFO)))
-    output = ai.look(SCENE)
+    output = ai.read(SCENE)
 
     kept = json.loads(json.dumps(output))
 
-    assert ai.propose(SCENE, kept, knowledge()) == ai.propose(
-        SCENE, output, knowledge()
+    assert ai.propose(SCENE, kept, stash_names()) == ai.propose(
+        SCENE, output, stash_names()
     )
     assert kept["json_result"] == JSON_RESULT
 
@@ -178,7 +178,7 @@ def test_raw_output_is_enough_to_propose_again() -> None:
 def test_bad_answer_is_that_scenes_error(response: httpx.Response) -> None:
     """One video the server cannot do stops no other one."""
     with pytest.raises(ItemError, match="AI server"):
-        server(response).look(SCENE)
+        server(response).read(SCENE)
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b"{"])
@@ -190,14 +190,14 @@ def test_health_that_cannot_be_read_says_nothing_of_the_models(content: bytes) -
             return httpx.Response(200, content=content)
         return httpx.Response(200, json=answer(INFO))
 
-    assert ai_server(handle).look(SCENE)["model_set"] == ""
+    assert ai_server(handle).read(SCENE)["model_set"] == ""
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_server_in_trouble_is_deferred(status: int) -> None:
     """The scenes stay unanalyzed and are tried again."""
     with pytest.raises(Deferred, match=str(status)):
-        server(httpx.Response(status)).look(SCENE)
+        server(httpx.Response(status)).read(SCENE)
 
 
 def test_server_that_is_away_is_deferred() -> None:
@@ -210,7 +210,7 @@ def test_server_that_is_away_is_deferred() -> None:
         pytest.raises(Deferred, match="STASHHOG_AI_SERVER__URL"),
         ai_server(refuse) as ai,
     ):
-        ai.look(SCENE)
+        ai.read(SCENE)
 
 
 def test_server_that_does_not_say_whether_it_is_ready_is_deferred() -> None:
@@ -220,7 +220,7 @@ def test_server_that_does_not_say_whether_it_is_ready_is_deferred() -> None:
         raise httpx.ReadTimeout("late")
 
     with pytest.raises(Deferred, match="did not answer /ready within 30 s"):
-        ai_server(late).look(SCENE)
+        ai_server(late).read(SCENE)
 
 
 @pytest.mark.parametrize("trouble", ["500", "disconnect", "timeout", "unpacking"])
@@ -239,7 +239,7 @@ def test_video_that_the_server_dies_of_is_that_scenes_error(trouble: str) -> Non
         raise httpx.RemoteProtocolError("Server disconnected")
 
     with pytest.raises(ItemError, match="AI server"):
-        ai_server(handle).look(SCENE)
+        ai_server(handle).read(SCENE)
 
 
 def test_server_that_was_found_away_is_left_alone() -> None:

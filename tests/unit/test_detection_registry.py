@@ -1,4 +1,4 @@
-"""Which detectors the options mean."""
+"""Which detectors the options select."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from stashhog_core.detection.ai_server import AiServer
 from stashhog_core.detection.name_finder import NameFinder
 from stashhog_core.detection.onnx_tagger import OnnxTagger
-from stashhog_core.detection.registry import text_readers, versions, video_reader
+from stashhog_core.detection.registry import Detectors, text_models, video_reader
 from stashhog_core.detection.title_cards import TitleCards
 from stashhog_core.params import AnalysisParams
 from stashhog_core.progress import Progress
@@ -18,6 +18,7 @@ from stashhog_core.settings import (
     Settings,
     TextModelSettings,
 )
+from tests.support.analysis_mirror import LiveTags
 from tests.support.onnx_model import write_mean_colour_model
 
 NOTHING = {
@@ -48,10 +49,13 @@ def test_defaults_are_those_of_the_workflow() -> None:
     ],
 )
 def test_option_means_its_detectors(options: list[str], expected: set[str]) -> None:
-    """Each option alone, without anything that looks at scenes."""
+    """Each option alone, without any reader."""
     params = AnalysisParams(**{**NOTHING, **dict.fromkeys(options, True)})
 
-    assert set(versions(params, [])) == expected
+    finder = NameFinder([])
+    detectors = Detectors(Settings(), params, [], finder, LiveTags())
+
+    assert set(detectors.versions) == expected
 
 
 @pytest.mark.parametrize(
@@ -63,10 +67,10 @@ def test_option_means_its_detectors(options: list[str], expected: set[str]) -> N
         (False, False, TitleCards),
     ],
 )
-def test_video_is_looked_at_by_the_first_that_is_set(
+def test_first_reader_that_is_set_reads_videos(
     tmp_path: Path, server: bool, model: bool, expected: type
 ) -> None:
-    """An AI server, else a model of one's own, else title cards."""
+    """An AI server, else an ONNX model, else title cards."""
     given: dict[str, Any] = {}
     if server:
         given["ai_server"] = AiServerSettings(url="http://127.0.0.1:9")
@@ -95,5 +99,5 @@ def test_text_model_is_asked_for_names_if_one_is_set(
     settings = Settings(text_model=TextModelSettings(base_url=address, model="m"))
     params = AnalysisParams(**{**NOTHING, **dict.fromkeys(options, True)})
 
-    with text_readers(settings, params, NameFinder([])) as readers:
+    with text_models(settings, params, NameFinder([])) as readers:
         assert [reader.name for reader in readers] == ["text_model"] * asked

@@ -9,9 +9,9 @@ from stashhog_core.detection.name_finder import KnownName, NameFinder
 from stashhog_core.detection.ocr import (
     TextLine,
     in_reading_order,
-    text_reader,
+    load_ocr,
 )
-from stashhog_core.detection.reader import Knowledge
+from stashhog_core.detection.readers import StashNames
 from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.detection.title_cards import TitleCards
 from stashhog_core.errors import ConfigurationError, ItemError
@@ -29,7 +29,7 @@ FINDER = NameFinder(
         KnownName("tags", 2, "Beach", "Beach"),
     ]
 )
-KNOWLEDGE = Knowledge(FINDER, lambda name: None, create_missing_tags=True)
+STASH_NAMES = StashNames(FINDER, lambda name: None, create_missing_tags=True)
 
 
 def scene(path: str, **facts: Any) -> SceneFacts:
@@ -49,7 +49,7 @@ def seen(*lines: tuple[float, str, float], path: str = "/data/1.mp4") -> list[Pr
         ]
     }
     reader = TitleCards(unread, PathMap({}))
-    return best_of(reader.propose(scene(path), output, KNOWLEDGE))
+    return best_of(reader.propose(scene(path), output, STASH_NAMES))
 
 
 def test_card_names_studio_performer_and_tags() -> None:
@@ -128,17 +128,17 @@ def test_missing_file_says_which_mapping_is_missing(tmp_path: Path) -> None:
     mapped = TitleCards(unread, PathMap({"/data": str(tmp_path)}))
 
     with pytest.raises(ItemError, match=r'STASHHOG_STASH__PATH_MAP=\{"/data": '):
-        nowhere.look(scene("/data/1.mp4"))
+        nowhere.read(scene("/data/1.mp4"))
     with pytest.raises(
         ItemError, match=rf"no file {tmp_path}/1\.mp4, to which STASHHOG"
     ):
-        mapped.look(scene("/data/1.mp4"))
+        mapped.read(scene("/data/1.mp4"))
 
 
 def test_scene_without_file_is_an_item_error() -> None:
     """Stash can hold scenes without files."""
     with pytest.raises(ItemError, match="no file"):
-        TitleCards(unread, PathMap({})).look(SceneFacts(id=1))
+        TitleCards(unread, PathMap({})).read(SceneFacts(id=1))
 
 
 def test_reader_that_is_not_installed_says_what_to_do(
@@ -148,7 +148,7 @@ def test_reader_that_is_not_installed_says_what_to_do(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
     with pytest.raises(ConfigurationError, match=r"requirements/ocr\.txt"):
-        text_reader()
+        load_ocr()
 
 
 def test_text_is_read_row_by_row() -> None:
@@ -173,11 +173,11 @@ def test_real_cards_are_read(tmp_path: Path) -> None:
         (3.0, ["Starring", "Jade Kush", "Outdoor, Beach"]),
     ]
     write_cards(tmp_path / "1.mp4", cards)
-    reader = TitleCards(text_reader(), PathMap({"/data": str(tmp_path)}))
+    reader = TitleCards(load_ocr(), PathMap({"/data": str(tmp_path)}))
     one = scene("/data/1.mp4")
 
-    output = reader.look(one)
-    proposals = best_of(reader.propose(one, output, KNOWLEDGE))
+    output = reader.read(one)
+    proposals = best_of(reader.propose(one, output, STASH_NAMES))
 
     assert output["pictures"] == 2
     assert {(p.proposed["name"], p.evidence["second"]) for p in proposals} == {
