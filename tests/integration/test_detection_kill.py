@@ -46,7 +46,7 @@ with StashClient(StashSettings(url=sys.argv[1])) as stash:
 
 ANALYZE = """
 import sys, time
-from stashhog_core.analysis import job, run
+from stashhog_core.detection import job, run
 from stashhog_core.db.session import Database
 from stashhog_core.params import AnalysisParams
 from stashhog_core.progress import Progress
