@@ -13,7 +13,8 @@ from sandbox.stash.jobs import JobQueue
 from sandbox.stash.library import Library
 from sandbox.stash.row_types import TAG_NAME
 from sandbox.stash.rows import OneRow, Rows
-from sandbox.stash.scanning import VIDEO_EXTENSIONS, Scanner
+from sandbox.stash.scanning import Scanner
+from stashhog_core.settings import STASH_VIDEO_EXTENSIONS
 
 VERSION = "v0.30.1-19-stand-in"
 _SCHEMA = 75
@@ -172,7 +173,7 @@ class Resolvers:
         return {
             "general": {
                 "stashes": [folder],
-                "videoExtensions": list(VIDEO_EXTENSIONS),
+                "videoExtensions": sorted(STASH_VIDEO_EXTENSIONS),
                 "excludes": [],
                 "databasePath": str(self._library.path),
                 "generatedPath": str(self._library.generated),

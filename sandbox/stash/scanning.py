@@ -15,15 +15,9 @@ from sandbox.stash.library import Library, Writer
 from sandbox.stash.media import MediaError, VideoFacts, probe
 from sandbox.stash.outputs import Outputs
 from stashhog_core.hashing import oshash
+from stashhog_core.settings import STASH_VIDEO_EXTENSIONS
 
-# fmt: off
-# What Stash takes unless it is told otherwise.
-VIDEO_EXTENSIONS = (
-    "m4v", "mp4", "mov", "wmv", "avi", "mpg", "mpeg", "rmvb", "rm", "flv", "asf",
-    "mkv", "webm", "f4v",
-)
-# fmt: on
-_VIDEO_SUFFIXES = frozenset(f".{extension}" for extension in VIDEO_EXTENSIONS)
+_VIDEO_SUFFIXES = frozenset(f".{extension}" for extension in STASH_VIDEO_EXTENSIONS)
 _CAPTION_SUFFIXES = (".srt", ".vtt")
 _GENERATE_FLAGS = {
     "scanGenerateCovers": "covers",

@@ -9,15 +9,11 @@ from dataclasses import dataclass
 
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.paths import is_in_hidden
+from stashhog_core.settings import get_settings
 
 SHORTEST_SECONDS = 30.0
 
 # fmt: off
-VIDEOS = frozenset({
-    ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov",
-    ".mp4", ".mpeg", ".mpg", ".mts", ".ogm", ".ogv", ".rm", ".rmvb", ".ts", ".vob",
-    ".webm", ".wmv", ".xvid",
-})
 # Subtitles, scripts of interactive videos, pictures.
 _SIDECARS = frozenset({
     ".ass", ".idx", ".smi", ".srt", ".ssa", ".sub", ".sup", ".vtt", ".funscript",
@@ -84,13 +80,14 @@ def choose(
     short: list[SourceFile] = []
     archives, left_out, samples, left_samples = [], [], [], []
     videos: list[int] = []
+    extensions = get_settings().library.video_extensions
     patterns = [pattern.lower() for pattern in junk_patterns]
     for file in files:
         path = file.relative_path.lower()
         extension = _extension(path)
         if _is_junk(path, patterns):
             left_out.append(file)
-        elif extension in VIDEOS:
+        elif extension[1:] in extensions:
             if _is_called_sample(path):
                 samples.append(file)
                 continue
@@ -172,7 +169,8 @@ def _are_unpacked(archives: Sequence[SourceFile], videos: Sequence[int]) -> bool
 
 def is_video(file: SourceFile) -> bool:
     """Tell by its name whether a file is a video."""
-    return _extension(file.relative_path.lower()) in VIDEOS
+    extension = _extension(file.relative_path.lower())
+    return extension[1:] in get_settings().library.video_extensions
 
 
 def _is_called_sample(path: str) -> bool:

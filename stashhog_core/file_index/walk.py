@@ -14,20 +14,10 @@ from stashhog_core.file_index.file_systems import (
     MountedFileSystems,
 )
 from stashhog_core.paths import is_hidden, to_text
-
-# fmt: off
-EXTENSIONS = frozenset({
-    "3g2", "3gp", "asf", "avi", "divx", "f4v", "flv", "m2ts", "m4v", "mkv", "mov",
-    "mp4", "mpeg", "mpg", "mts", "mxf", "ogm", "ogv", "rm", "rmvb", "ts", "vob",
-    "webm", "wmv",
-})
-"""What counts as a video: what Stash takes by default, and a few more."""
-# fmt: on
-
-_ENDINGS = frozenset(f".{extension}" for extension in EXTENSIONS if len(extension) == 3)
-"""Those that most names end in, as they are."""
+from stashhog_core.settings import get_settings
 
 _ROOTS_SETTING = "STASHHOG_LIBRARY__ALLOWED_SCAN_ROOTS"
+
 LONGEST_PATH_BYTES = 2500
 """The database's index takes no longer ones; real paths are far from it."""
 
@@ -222,6 +212,9 @@ class _Folder:
         # Below an open folder, looking at a file does not walk the path again.
         descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
+            extensions = get_settings().library.video_extensions
+            # What most names end in, as it is.
+            endings = {f".{extension}" for extension in extensions}
             device = os.fstat(descriptor).st_dev
             here = between = self._column(self._path)
             with os.scandir(descriptor) as entries:
@@ -231,7 +224,10 @@ class _Folder:
                     facts: os.stat_result | None
                     try:
                         if entry.is_file(follow_symlinks=False):
-                            if name[-4:] not in _ENDINGS and not is_video(name):
+                            if (
+                                name[-4:] not in endings
+                                and name.rpartition(".")[2].lower() not in extensions
+                            ):
                                 continue
                             if name[0] == "." and is_hidden(name):
                                 continue
@@ -306,7 +302,8 @@ class _Folder:
 
 def is_video(name: str) -> bool:
     """Tell whether a file of this name counts as a video."""
-    return name.rpartition(".")[2].lower() in EXTENSIONS
+    extension = name.rpartition(".")[2].lower()
+    return extension in get_settings().library.video_extensions
 
 
 def signed(number: int) -> int:

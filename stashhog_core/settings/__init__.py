@@ -8,7 +8,7 @@ import difflib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
@@ -17,6 +17,7 @@ from pydantic import (
     BaseModel,
     Field,
     SecretStr,
+    StringConstraints,
     ValidationError,
     model_validator,
 )
@@ -46,6 +47,18 @@ from stashhog_core.settings.taggers import TextModelSettings as TextModelSetting
 PREFIX = "STASHHOG_"
 ENV_FILE = ".env"
 PROJECT = Path(__file__).parents[2]
+# fmt: off
+STASH_VIDEO_EXTENSIONS = frozenset({
+    "asf", "avi", "f4v", "flv", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "rm",
+    "rmvb", "webm", "wmv",
+})
+"""What Stash takes as a video by default."""
+
+_EXTRA_VIDEO_EXTENSIONS = (
+    "3g2", "3gp", "divx", "m2ts", "mts", "mxf", "ogm", "ogv", "ts", "vob", "xvid",
+)
+# fmt: on
+
 TEST_PREFIX = "STASHHOG_TEST_"
 """Variables of the test suite; no settings of the product."""
 
@@ -69,6 +82,21 @@ class LibrarySettings(Section):
         description="Folders that directory scans are allowed to read (JSON list). If "
         "empty, directory scans are off.",
     )
+    extra_video_extensions: tuple[
+        Annotated[str, StringConstraints(to_lower=True, pattern=r"^[A-Za-z0-9_-]+$")],
+        ...,
+    ] = Field(
+        default=_EXTRA_VIDEO_EXTENSIONS,
+        description="Extensions of video files that imports and directory scans accept "
+        "in addition to the extensions that Stash accepts by default (JSON list, "
+        "without dots). Add them to Stash's video extensions as well, or Stash does "
+        "not scan these files.",
+    )
+
+    @cached_property
+    def video_extensions(self) -> frozenset[str]:
+        """All extensions of videos, in lower case and without dots."""
+        return STASH_VIDEO_EXTENSIONS.union(self.extra_video_extensions)
 
 
 class SyncSettings(Section):

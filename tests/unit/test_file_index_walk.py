@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from stashhog_core.downloads.choose import choose
 from stashhog_core.downloads.folder import list_files
 from stashhog_core.file_index.shards import depth_for, share_of
 from stashhog_core.file_index.walk import Walk, list_videos
+from stashhog_core.settings import STASH_VIDEO_EXTENSIONS, get_settings
 
 DOTTED = {
     "film.mp4": True,
@@ -85,6 +87,24 @@ def test_scan_listing_and_import_agree_on_what_is_hidden(tmp_path: Path) -> None
     assert in_shares == scanned
     assert {file.relative_path for file in listed} == visible
     assert {file.relative_path for file in choose(every).take} == visible
+
+
+def test_scan_and_import_agree_on_what_is_a_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Stash takes by default, and what the setting adds, in whatever case."""
+    monkeypatch.setenv("STASHHOG_LIBRARY__EXTRA_VIDEO_EXTENSIONS", '["AVS", "y4m"]')
+    get_settings.cache_clear()
+    expected = {f"a.{extension}" for extension in (*STASH_VIDEO_EXTENSIONS, "avs")}
+    expected |= {"b.Y4M", "b.MKV"}
+    for name in (*expected, "c.ts", "c.srt.x", "d.nfo"):
+        (tmp_path / name).touch()
+
+    _, scanned = walked(tmp_path, 1, 1, 0)
+    listed = list_files(tmp_path, tmp_path).files
+
+    assert {Path(path).name for path in scanned} == expected
+    assert {file.relative_path for file in choose(listed).take} == expected
 
 
 def test_depth_has_folders_enough_for_all(tmp_path: Path) -> None:
