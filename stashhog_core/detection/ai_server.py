@@ -1,6 +1,6 @@
 """Detector `ai_server`: tags and markers by an AI server.
 
-With `STASHHOG_AI_SERVER__URL` set this is what `detect_video_tags` means.
+`detect_video_tags` runs this detector if `STASHHOG_AI_SERVER__URL` is set.
 """
 
 from collections.abc import Mapping
@@ -8,8 +8,7 @@ from typing import Any
 
 import httpx
 
-from stashhog_core.detection.ai_client import AiClient
-from stashhog_core.detection.ai_gate import Gate
+from stashhog_core.detection.ai_client import AiClient, RequestGate
 from stashhog_core.detection.readers import StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.spans import SpanProposals
@@ -27,13 +26,15 @@ ERRORED = "AI_Errored"
 
 
 class AiServer(AiClient):
-    """An AI server as something that looks at videos.
+    """Reads videos through an AI server.
 
     Args:
-        settings: Its address, how it looks at videos, what is made of its answers.
-        transport: What carries the requests; None: the network.
-        gate: Lets requests through; None: the one shared in this process.
-        retry_delays_seconds: Pauses before a request is tried again; None: the usual.
+        settings: Address of the server, how it examines videos, how tags and markers
+            are made from its answers.
+        transport: Carries the requests; None: the network.
+        gate: Limits the requests; None: the gate of this process.
+        retry_delays_seconds: Pauses before further tries of a request; None: the
+            default pauses.
     """
 
     name = NAME
@@ -43,22 +44,22 @@ class AiServer(AiClient):
         self,
         settings: AiServerSettings,
         transport: httpx.BaseTransport | None = None,
-        gate: Gate | None = None,
+        gate: RequestGate | None = None,
         retry_delays_seconds: tuple[float, ...] | None = None,
     ) -> None:
         super().__init__(settings, transport, gate, retry_delays_seconds)
         self._paths = PathMap(settings.path_map)
-        # With interface 1 the server has judged by its own required lengths.
+        # With interface v1 the server itself applies its minimum lengths.
         self._proposals = SpanProposals(NAME, "seen by the AI server", settings)
 
     @property
     def parallel(self) -> int:
-        """How many videos may be looked at at a time."""
+        """Maximum number of videos in parallel."""
         return self._settings.parallel_requests
 
     @property
     def configuration(self) -> str:
-        """What the server's answer depends on beside the video and its models."""
+        """Settings that the answer depends on, apart from the video and the models."""
         return (
             f"{self._settings.interface}"
             f";interval={self._settings.frame_interval_seconds:g}"
@@ -67,17 +68,17 @@ class AiServer(AiClient):
         )
 
     def cache_key(self, scene: SceneFacts, content: str | None) -> str | None:
-        """Return the content: what is seen depends on nothing else of the scene."""
+        """Return the hash of the file: the output depends on nothing else."""
         return content
 
     def costs(self) -> Mapping[str, float | str]:
-        """Return nothing: it costs time only."""
+        """Return nothing: reading costs only time."""
         return {}
 
     def is_complete(self, output: Mapping[str, Any]) -> bool:
-        """Tell whether all models that are loaded now have seen the video.
+        """Tell whether all loaded models have examined the video.
 
-        While the server is away, what was seen is taken for all there is.
+        While the server is unavailable, every stored output counts as complete.
         """
         try:
             return bool(output["model_set"] == self.model_set())
@@ -87,7 +88,7 @@ class AiServer(AiClient):
     def read(
         self, scene: SceneFacts, known: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
-        """Return the server's tags and spans; categories in `known` stay."""
+        """Return the server's tags and spans; the categories in `known` are kept."""
         if scene.file is None:
             raise ItemError("The scene has no file")
         return self.process(self._paths.to_local(scene.file.path), known)
@@ -97,7 +98,7 @@ class AiServer(AiClient):
     def propose(
         self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> list[Proposal]:
-        """Return the tags the server is content with, and a marker per merged span."""
+        """Return the tags that are visible long enough, and the merged markers."""
         return [
             *self._proposals.propose(scene, output, names),
             *self._status(scene, TAGGED, (ASKED_FOR, ERRORED), names),
@@ -106,7 +107,7 @@ class AiServer(AiClient):
     def propose_failure(
         self, scene: SceneFacts, reason: str, names: StashNames
     ) -> list[Proposal]:
-        """Return the status tags of a scene that the server could not do."""
+        """Return the status tags of a scene that the server could not process."""
         return self._status(scene, ERRORED, (ASKED_FOR,), names, reason)
 
     def _status(

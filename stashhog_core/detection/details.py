@@ -1,4 +1,4 @@
-"""Detector `details`: the scene's text without HTML, entities and stray spaces."""
+"""Detector `details`: removes HTML, entities and extra spaces from the details."""
 
 import html
 import re
@@ -9,7 +9,7 @@ from stashhog_core.plans.proposals import Proposal, set_text
 NAME = "details"
 VERSION = "1"
 
-# Only what is surely HTML: `I <3 you` and `a < b` are the author's own words.
+# Only known HTML tags: `I <3 you` and `a < b` are text.
 _INLINE = "a|abbr|b|big|code|em|font|i|img|mark|s|small|span|strike|strong|sub|sup|tt|u"
 _BLOCK = "blockquote|div|h[1-6]|hr|li|ol|p|pre|section|table|tbody|td|th|tr|ul"
 _HIDDEN = re.compile(
@@ -36,10 +36,10 @@ def propose(scene: SceneFacts) -> list[Proposal]:
 
 
 def clean(text: str) -> str:
-    """Return `text` as plain text; cleaning it again changes nothing.
+    """Return `text` as plain text; cleaning the result again changes nothing.
 
-    Sites escape their text once too often (`&amp;amp;`), so it is cleaned until
-    nothing is left to clean.
+    Some sites escape their text twice (`&amp;amp;`), so cleaning is repeated until
+    nothing changes.
     """
     before = None
     while text != before:

@@ -1,8 +1,8 @@
-"""Detector `onnx_tagger`: tags and markers by an image-tagging model of one's own.
+"""Detector `onnx_tagger`: tags and markers by the user's image-tagging model.
 
-With `STASHHOG_ONNX__MODEL` set, and no AI server, this is what `detect_video_tags`
-means. Keyframes of the whole video are judged at a distance, and what holds for
-neighbours becomes a span, as an AI server has them.
+`detect_video_tags` runs this detector if `STASHHOG_ONNX__MODEL` is set and no AI server
+is. The model scores spaced keyframes of the whole video; neighbouring frames with the
+same label form a span like the spans of an AI server.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,24 +24,25 @@ NAME = "onnx_tagger"
 VERSION = "1"
 
 NEIGHBOUR_SECONDS = 12.0
-"""Two pictures no further apart may be of one span: encoders leave up to ten seconds
-between keyframes."""
+"""Maximum distance of neighbours in one span: encoders leave up to ten seconds between
+keyframes."""
 
 SAME_SCORE = 0.1
-"""Neighbours whose scores differ more are spans of their own: what is plain to see in
-one part does not get lost among guesses in the others."""
+"""Neighbours whose scores differ more belong to separate spans, so that a high score in
+one part of a video is not averaged away by low scores in others."""
 
 
 class OnnxTagger(SequentialReader):
-    """Judges keyframes by the user's own model.
+    """Scores keyframes with the user's model.
 
     Args:
-        settings: The model, how it looks at videos, what is made of that.
-        path_map: Stash's paths to those of this machine.
+        settings: The model, how it examines videos, how tags and markers are made from
+            its scores.
+        path_map: Maps Stash's paths to paths on this machine.
         checkpoint: Called between batches of frames; raises to stop.
 
     Raises:
-        ConfigurationError: The model cannot be run here.
+        ConfigurationError: The model cannot be run on this machine.
     """
 
     name = NAME
@@ -61,7 +62,7 @@ class OnnxTagger(SequentialReader):
 
     @property
     def configuration(self) -> str:
-        """The content of the model and its labels, and how pictures are given to it."""
+        """Hash of the model and its labels, and how pictures are fed to the model."""
         width, height = self._model.size
         s = self._settings
         return (
@@ -71,7 +72,7 @@ class OnnxTagger(SequentialReader):
         )
 
     def read(self, scene: SceneFacts) -> Mapping[str, Any]:
-        """Return the spans in which each label was sure enough."""
+        """Return the spans in which each label reaches the threshold."""
         if scene.file is None:
             raise ItemError("The scene has no file")
         path = local_file(scene.file.path, self._path_map)
@@ -81,7 +82,7 @@ class OnnxTagger(SequentialReader):
             self._model.size,
             keep_shape=self._settings.fit == "pad",
         )
-        seen: dict[int, list[_Seen]] = {}
+        spans: dict[int, list[_LabelSpan]] = {}
         before, last = None, 0.0
         count = 0
         for batch in batched(stills, self._model.batch):
@@ -89,26 +90,28 @@ class OnnxTagger(SequentialReader):
             scores = self._model([still.picture for still in batch])
             for still, row in zip(batch, scores, strict=True):
                 for label in (row >= self._settings.threshold).nonzero()[0].tolist():
-                    _add(seen.setdefault(label, []), still.second, row[label], before)
+                    _add(spans.setdefault(label, []), still.second, row[label], before)
                 before = last = still.second
             count += len(batch)
         return {
             "duration": scene.file.duration_seconds or last,
             "pictures": count,
-            "spans": self._spans(seen),
+            "spans": self._named(spans),
         }
 
     def propose(
         self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> list[Proposal]:
-        """Return the tags that were seen long enough, and a marker per merged span."""
+        """Return the tags that are visible long enough, and the merged markers."""
         skipped = self._settings.skipped_categories
         spans = {c: tags for c, tags in output["spans"].items() if c not in skipped}
         return self._proposals.propose(scene, {**output, "spans": spans}, names)
 
-    def _spans(self, seen: Mapping[int, list["_Seen"]]) -> dict[str, dict[str, Any]]:
+    def _named(
+        self, by_label: Mapping[int, list["_LabelSpan"]]
+    ) -> dict[str, dict[str, Any]]:
         spans: dict[str, dict[str, Any]] = {}
-        for number, of_label in sorted(seen.items()):
+        for number, of_label in sorted(by_label.items()):
             label = self._model.labels[number]
             if label.name:
                 of_tag = spans.setdefault(label.category, {}).setdefault(label.name, [])
@@ -116,8 +119,8 @@ class OnnxTagger(SequentialReader):
         return spans
 
 
-class _Seen:
-    """A label in one picture, or in neighbours that show it about as surely."""
+class _LabelSpan:
+    """A label in one picture, or in neighbours that have a similar score for it."""
 
     def __init__(self, second: float, score: float) -> None:
         self.start = self.end = second
@@ -139,14 +142,16 @@ class _Seen:
         }
 
 
-def _add(spans: list[_Seen], second: float, score: float, before: float | None) -> None:
-    """Add a picture to the last span if that reaches to the picture before it."""
+def _add(
+    spans: list[_LabelSpan], second: float, score: float, before: float | None
+) -> None:
+    """Add a picture to the last span, if that span includes the picture before."""
     near = before is not None and second - before <= NEIGHBOUR_SECONDS
     goes_on = near and bool(spans) and spans[-1].end == before
     if goes_on and abs(score - spans[-1].mean) <= SAME_SCORE:
         spans[-1].extend(second, score)
         return
     if goes_on:
-        # Nothing lies between the two.
+        # No picture lies between the two spans.
         spans[-1].end = second
-    spans.append(_Seen(second, score))
+    spans.append(_LabelSpan(second, score))

@@ -1,4 +1,4 @@
-"""Detector `release`: the date and the studio's code that a file name carries."""
+"""Detector `release`: the date and the studio's code in the name of a file."""
 
 import re
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ VERSION = "1"
 
 FIRST_YEAR = 1960
 
-# 2021-05-03, and 21.05.03 as release names have it: year, month, day. Other orders are
-# not told apart from each other, and so are no dates here.
+# 2021-05-03, and 21.05.03 as in release names: year, month, day. Dates in other orders
+# are ambiguous and not recognized.
 _DATE = re.compile(
     r"(?<!\d)(?:(?P<year>(?:19|20)\d\d)(?P<a>[-._ ])(?P<month>\d\d)(?P=a)(?P<day>\d\d)"
     r"|(?<=[a-z][._ ])(?P<short>\d\d)(?P<b>[._ ])(?P<month2>\d\d)(?P=b)(?P<day2>\d\d))"
@@ -26,12 +26,12 @@ _NO_CODES = frozenset({"MP", "HD", "FHD", "UHD", "DVD", "CD", "PART", "EP", "VOL
 
 
 def propose(scene: SceneFacts, today: date | None = None) -> list[Proposal]:
-    """Return the date and the code that the scene lacks and its file name has."""
+    """Return the date and the code of the file name, if the scene lacks them."""
     name = scene.file_name
     proposals = []
     if not scene.date:
         found = list(_dates(name, today or datetime.now(UTC).date()))
-        # Two different dates: either may be meant.
+        # With two different dates it is unclear which date is meant.
         if len({day for day, _ in found}) == 1:
             day, span = found[0]
             evidence = {"rule": "date in the file name", "text": name, "span": span}

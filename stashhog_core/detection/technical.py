@@ -1,4 +1,4 @@
-"""Detector `technical`: tags that follow from the file's own facts."""
+"""Detector `technical`: tags for properties of the file, such as its resolution."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -28,13 +28,14 @@ TAG_NAMES: Mapping[str, tuple[str, ...]] = {
     "vp9": ("VP9",),
     "vr": ("VR", "Virtual Reality", "VR180", "180 VR"),
 }
-"""Class of file → tag names for it. The first one Stash knows is taken; if it knows
-none, the first is created where that is allowed."""
+"""Class of file → tag names for the class. The first name that Stash has is used. If
+Stash has none of the names, the first name is proposed, if tags may be created."""
 
 _NEVER_CREATED = frozenset({"hdr", "hevc", "av1", "vp9", "vr"})
-"""Few people want these: only tags that Stash knows or that the user named."""
+"""Few users want these tags: they are proposed only if Stash has the tag or the user
+has chosen a name."""
 
-# As makers and players of VR videos mark their files.
+# The marks that makers and players of VR videos use in file names.
 _VR_NAME = re.compile(
     r"(?<![a-z0-9])(?:vr(?:180|360)?|(?:180|360)[ _.-]?(?:vr|sbs|lr|tb|3dh|3dv|mono)"
     r"|(?:sbs|lr|tb|3dh|3dv)[ _.-]?(?:180|360)|180x180|mkx2[02]0|fisheye(?:190|200)?"
@@ -50,7 +51,7 @@ _LEAST_LINES = (
     ("720p", 720),
     ("480p", 480),
 )
-# Encoders crop a few lines to fit their blocks.
+# Encoders crop a few lines to match their block size.
 _LINES_TOLERANCE = 0.98
 _SQUARE_TOLERANCE = 0.05
 _LEAST_HIGH_FRAME_RATE = 55
@@ -58,7 +59,7 @@ SHORT_SECONDS = 5 * 60
 LONG_SECONDS = 40 * 60
 
 FindTag = Callable[[str], tuple[int, str] | None]
-"""Returns id and main name of the tag with a name or alias; None: there is none."""
+"""Returns id and main name of the tag with a name or alias; None: no tag has it."""
 
 
 def propose(
@@ -70,10 +71,11 @@ def propose(
     """Return the technical tags that the scene lacks.
 
     Args:
-        scene: The scene; without a file nothing is known.
-        find_tag: Looks a tag up in Stash.
+        scene: The scene; a scene without a file gets no tags.
+        find_tag: Finds a tag of Stash by its name.
         create_missing: Whether a tag that Stash lacks may be proposed.
-        names: The user's own name for a class; empty: that class is never proposed.
+        names: The user's tag name per class; a class with an empty name is never
+            proposed.
     """
     if scene.file is None:
         return []
@@ -101,14 +103,14 @@ def propose(
 def classify(
     file: PrimaryFile, name: str = ""
 ) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield each class that a file is of, with the facts that say so.
+    """Yield each class of a file with the facts that support the class.
 
-    Facts that Stash does not know (0 or none) put a file into no class.
+    Facts that Stash does not know (0 or None) support no class.
     """
     width, height = file.width or 0, file.height or 0
     if width and height:
         size: dict[str, object] = {"width": width, "height": height}
-        # A wide film of 1920 by 800 is 1080p with its bars cut off.
+        # A wide film of 1920 by 800 counts as 1080p without its black bars.
         lines = max(min(width, height), max(width, height) * 9 / 16)
         for kind, least in _LEAST_LINES:
             if lines >= least * _LINES_TOLERANCE:
@@ -118,7 +120,7 @@ def classify(
             yield "square", size
         elif height > width:
             yield "portrait", size
-        # Without a picture's size nothing was probed, and no sound means nothing.
+        # Without a picture size Stash has not probed the file: do not infer silence.
         if not file.audio_codec:
             yield "silent", {"audio_codec": ""}
     if (file.frame_rate or 0) >= _LEAST_HIGH_FRAME_RATE:

@@ -1,7 +1,7 @@
-"""Asking a text model: OpenAI's chat interface at any address, answers as JSON.
+"""Client of a text model: OpenAI's chat interface at any address, answers as JSON.
 
-The package `openai` is an optional extra. It sends nothing to anybody but the address
-that is set.
+The package `openai` is an optional extra. It sends requests only to the address of the
+settings.
 """
 
 import importlib.util
@@ -29,7 +29,7 @@ _SHOWN_CHARACTERS = 200
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _CA_FILE = "STASHHOG_TEXT_MODEL__CA_FILE"
 _MILLION = 1_000_000
-# What the package would tell the endpoint of the machine it runs on.
+# Headers with which the package describes this machine to the endpoint.
 _OF_THIS_MACHINE = tuple(
     f"X-Stainless-{what}"
     for what in ("OS", "Arch", "Runtime", "Runtime-Version", "Lang", "Package-Version")
@@ -38,7 +38,7 @@ _OF_THIS_MACHINE = tuple(
 
 @dataclass(frozen=True)
 class TextAnswer:
-    """What a text model said (JSON text), and what that took."""
+    """The answer of a text model (JSON text), and its costs."""
 
     text: str
     model: str
@@ -50,7 +50,7 @@ class TextClient:
     """A connection to a text model. Close it, or use it in a `with` statement.
 
     Raises:
-        ConfigurationError: The package is not installed, or no model is named.
+        ConfigurationError: `openai` is not installed, or no model is named.
     """
 
     def __init__(self, settings: TextModelSettings) -> None:
@@ -63,7 +63,7 @@ class TextClient:
         if not settings.model:
             raise ConfigurationError(
                 "The text model has no name",
-                remedy="set STASHHOG_TEXT_MODEL__MODEL to that of the model at "
+                remedy="set STASHHOG_TEXT_MODEL__MODEL to the name of a model at "
                 f"{settings.base_url}",
             )
         self._settings = settings
@@ -86,8 +86,8 @@ class TextClient:
         """Return the model's answer, which should follow the JSON schema.
 
         Raises:
-            ItemError: It gave none to this: it refused, was cut off, or spoke nonsense.
-            Deferred: It is away or overloaded, also after retries.
+            ItemError: The model refused, or the answer is incomplete or malformed.
+            Deferred: The endpoint is unreachable or overloaded, also after retries.
             ConfigurationError: The key, the model's name or the address is wrong.
         """
         import openai
@@ -118,7 +118,7 @@ class TextClient:
         return self._answer(completion)
 
     def costs(self) -> dict[str, float | str]:
-        """Return requests, tokens and money of all answers so far, bad ones too."""
+        """Return requests, tokens and money of all answers so far, bad answers too."""
         with self._lock:
             if not self._requests:
                 return {}
@@ -131,7 +131,7 @@ class TextClient:
             }
 
     def price(self, tokens_in: int, tokens_out: int) -> float:
-        """Return what so many tokens cost, in the currency of the settings."""
+        """Return the price of tokens in the currency of the settings."""
         price = (
             tokens_in * self._settings.input_price
             + tokens_out * self._settings.output_price
@@ -142,7 +142,7 @@ class TextClient:
         choices = getattr(completion, "choices", None)
         if not choices:
             raise ItemError(
-                "What answered for the text model is none: "
+                "The server at this address is no text model. It answered: "
                 f"{str(completion)[:_SHOWN_CHARACTERS]}",
                 remedy="check STASHHOG_TEXT_MODEL__BASE_URL",
             )
@@ -155,7 +155,7 @@ class TextClient:
                 f"The text model's answer was cut off ({choice.finish_reason})"
             )
         if not choice.message.content:
-            raise ItemError("The text model answered nothing")
+            raise ItemError("The text model gave an empty answer")
         return TextAnswer(
             choice.message.content,
             completion.model or self._settings.model,
@@ -188,7 +188,7 @@ class TextClient:
             )
         if isinstance(error, openai.NotFoundError):
             return ConfigurationError(
-                f"There is no text model {self._settings.model!r} there",
+                f"There is no text model {self._settings.model!r} at this address",
                 where=where,
                 remedy="check STASHHOG_TEXT_MODEL__MODEL and …__BASE_URL, which often "
                 "ends in /v1",
@@ -198,12 +198,12 @@ class TextClient:
             if isinstance(error, openai.APITimeoutError):
                 said = f"no answer in {self._settings.timeout_seconds:g} s"
             return Deferred(
-                f"The text model is away or overloaded ({said})",
+                f"The text model is unreachable or overloaded ({said})",
                 where=where,
-                remedy="start it, or check STASHHOG_TEXT_MODEL__BASE_URL; the scenes "
-                "stay unanalyzed",
+                remedy="start the text model, or check STASHHOG_TEXT_MODEL__BASE_URL; "
+                "the scenes stay unanalyzed",
             )
-        return ItemError(f"The text model did not take the question ({said})")
+        return ItemError(f"The text model refused the question ({said})")
 
 
 def _client(settings: TextModelSettings) -> "openai.OpenAI":
@@ -213,20 +213,20 @@ def _client(settings: TextModelSettings) -> "openai.OpenAI":
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     client = openai.OpenAI(
         base_url=settings.base_url,
-        # Without one the package takes OPENAI_API_KEY, which is for somebody else.
+        # Without a key the package uses OPENAI_API_KEY, which is for OpenAI only.
         api_key=key or "none",
         timeout=openai.Timeout(
             settings.timeout_seconds,
             connect=min(_CONNECT_TIMEOUT_SECONDS, settings.timeout_seconds),
         ),
         max_retries=settings.retries,
-        # A proxy of the environment cannot know what is on this machine.
+        # A proxy from the environment cannot reach services on this machine.
         http_client=openai.DefaultHttpxClient(
             trust_env=not is_loopback(host),
             verify=tls_context(settings.ca_file, _CA_FILE),
         ),
         default_headers=dict.fromkeys(_OF_THIS_MACHINE, openai.Omit()),  # type: ignore[arg-type]
     )
-    # Likewise of the environment.
+    # The package would take these from the environment, too.
     client.organization = client.project = None
     return client

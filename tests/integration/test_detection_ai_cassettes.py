@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stashhog_core.detection.ai_gate import Gate
+from stashhog_core.detection.ai_client import RequestGate
 from stashhog_core.detection.ai_server import AiServer
 from stashhog_core.detection.name_finder import NameFinder
 from stashhog_core.detection.readers import StashNames
@@ -44,7 +44,7 @@ def ai(request: pytest.FixtureRequest) -> Iterator[AiServer]:
     )
     with (
         RECORDER.use_cassette(f"{request.node.originalname}_{request.param}"),
-        AiServer(settings, gate=Gate(1), retry_delays_seconds=()) as server,
+        AiServer(settings, gate=RequestGate(1), retry_delays_seconds=()) as server,
     ):
         yield server
 

@@ -242,9 +242,9 @@ def test_it_is_asked_only_for_names(ai: TextStandIn, scenes: Database) -> None:
         pytest.param(
             completion("", finish_reason="content_filter"), "cut off", id="filter"
         ),
-        pytest.param(completion(""), "answered nothing", id="empty"),
-        pytest.param({"choices": []}, "is none", id="no-choice"),
-        pytest.param({}, "is none", id="another-body"),
+        pytest.param(completion(""), "empty answer", id="empty"),
+        pytest.param({"choices": []}, "is no text model", id="no-choice"),
+        pytest.param({}, "is no text model", id="another-body"),
     ],
 )
 def test_bad_answer_is_that_scenes_error(
@@ -327,9 +327,7 @@ def test_short_overload_is_ridden_out(ai: TextStandIn, scenes: Database) -> None
     assert len(ai.requests) == 2
 
 
-def test_endpoint_that_is_away_or_slow_defers(
-    ai: TextStandIn, scenes: Database
-) -> None:
+def test_unreachable_or_slow_endpoint_defers(ai: TextStandIn, scenes: Database) -> None:
     """No answer in time, or no connection, is an outage."""
     ai.seconds = 1
     with pytest.raises(AnalysisDeferred, match=r"no answer in 0\.2 s"):

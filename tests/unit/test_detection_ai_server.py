@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stashhog_core.detection.ai_gate import Gate
+from stashhog_core.detection.ai_client import RequestGate
 from stashhog_core.detection.ai_server import AiServer
 from stashhog_core.detection.name_finder import KnownName, NameFinder
 from stashhog_core.detection.readers import StashNames
@@ -51,7 +51,7 @@ def ai_server(
     return AiServer(
         SETTINGS.model_copy(update=settings),
         httpx.MockTransport(handle),
-        Gate(1),
+        RequestGate(1),
         retry_delays_seconds=(0.0,),
     )
 
@@ -200,7 +200,7 @@ def test_server_in_trouble_is_deferred(status: int) -> None:
         server(httpx.Response(status)).read(SCENE)
 
 
-def test_server_that_is_away_is_deferred() -> None:
+def test_unavailable_server_is_deferred() -> None:
     """The error names the setting to check."""
 
     def refuse(request: httpx.Request) -> httpx.Response:
@@ -242,13 +242,13 @@ def test_video_that_the_server_dies_of_is_that_scenes_error(trouble: str) -> Non
         ai_server(handle).read(SCENE)
 
 
-def test_server_that_was_found_away_is_left_alone() -> None:
+def test_unavailable_server_gets_no_requests_for_a_while() -> None:
     """For a minute nothing is asked; then it is tried again."""
     now = [0.0]
-    gate = Gate(1, lambda: now[0])
-    gate.found_away("The AI server is away")
+    gate = RequestGate(1, lambda: now[0])
+    gate.mark_unavailable("The AI server is unavailable")
 
-    with pytest.raises(Deferred, match="is away"):
+    with pytest.raises(Deferred, match="is unavailable"):
         gate.check()
     now[0] = 61
     gate.check()
@@ -260,8 +260,8 @@ def test_server_that_was_found_away_is_left_alone() -> None:
 )
 def test_others_work_leaves_fewer_places(said: str | None, allowed: int) -> None:
     """What the server says counts, beyond our own; one request always goes."""
-    gate = Gate(4)
+    gate = RequestGate(4)
 
-    gate.heard(said)
+    gate.note_outstanding(said)
 
     assert gate.allowed == allowed

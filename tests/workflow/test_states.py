@@ -15,7 +15,7 @@ from flows.process_new_scenes import process_new_scenes
 from sandbox.ai_server import AiStandIn, Spans
 from stashhog_core.db.models import JobReport, Scene
 from stashhog_core.db.session import Database
-from stashhog_core.detection import ai_client, ai_gate
+from stashhog_core.detection import ai_client
 from stashhog_core.errors import Deferred
 from stashhog_core.results import StepResult, WorkflowReport
 from stashhog_core.settings import get_settings
@@ -34,7 +34,7 @@ SEEN: Spans = {"actions": {"Dancing": [(0.0, 1.0, 0.9)]}}
 def ai(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[AiStandIn]:
     """An AI server that sees something in every sample, asked without any pause."""
     monkeypatch.setattr(ai_client, "RETRY_DELAYS_SECONDS", (0.0,))
-    monkeypatch.setattr(ai_gate, "OPEN_SECONDS", 0.0)
+    monkeypatch.setattr(ai_client, "OPEN_SECONDS", 0.0)
     with AiStandIn() as server:
         server.videos = {str(services.placed(s)): SEEN for s in services.readable}
         monkeypatch.setenv("STASHHOG_AI_SERVER__URL", server.url)
