@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 
 from flows._starting import end_refused_starts
-from tasks.settle import settle_jobs_of
+from tasks.cancellation import settle_jobs_of
 
 _TOLD_TO_STOP = "aborted by"
 

@@ -1,25 +1,16 @@
 """Prefect's API as jobs use it: a question may fail a job, a display never does."""
 
 import logging
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.exceptions import ObjectNotFound
-from prefect.states import Crashed
 
 from stashhog_core.errors import TransientError
 
 logger = logging.getLogger("stashhog_core.prefect_api")
 
-_EVENTS_TAKE_SECONDS = 5.0
-"""How long Prefect's server is given to write down that a task has started."""
-
-_LOOK_SECONDS = 0.5
-_DIED = "The process of this task died"
 _MAY_PASS = {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS}
 
 
@@ -62,31 +53,6 @@ def display(what: str) -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001 - no fault of a display fails a job
         logger.warning("Prefect does not show %s: %s", what, _first_line(error))
-
-
-def crash_task_runs(task_run_ids: Iterable[UUID]) -> None:
-    """Set task runs to Crashed whose process died: nobody else ends them.
-
-    Prefect's server learns of task runs by events: some seconds late, or never, where
-    the process died with the event that the task had started. Such a task is not shown
-    at all, and there is nothing to set.
-    """
-    unheard = list(task_run_ids)
-    deadline = time.monotonic() + _EVENTS_TAKE_SECONDS
-    with prefect_client() as client:
-        while unheard:
-            for id_ in list(unheard):
-                try:
-                    state = client.read_task_run(id_).state
-                except ObjectNotFound:
-                    continue
-                unheard.remove(id_)
-                if state is None or not state.is_final():
-                    client.set_task_run_state(id_, Crashed(message=_DIED), force=True)
-            if time.monotonic() > deadline:
-                return
-            if unheard:
-                time.sleep(_LOOK_SECONDS)
 
 
 def _first_line(error: Exception) -> str:

@@ -14,31 +14,24 @@ from typing import Any
 from uuid import UUID
 
 from prefect import Task
-from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
-from prefect.runtime import flow_run
 from prefect.task_runners import (
     ProcessPoolTaskRunner,
     TaskRunner,
     ThreadPoolTaskRunner,
 )
 
-from stashhog_core.db.locks import is_held, job_lock
-from stashhog_core.db.open import open_database
-from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, JobError, TransientError
 from stashhog_core.file_index.pool import stand_apart
 from stashhog_core.settings import RunnerSettings, get_settings
-from tasks._prefect_api import crash_task_runs, display
+from tasks._prefect_api import display
 from tasks._progress import stop_mapped_tasks
+from tasks.cancellation import crash_task_runs, mapper_is_alive
 
 logger = logging.getLogger("stashhog_core.runners")
 
 # Prefect kills a cancelled run after 30 seconds.
 _STOP_SECONDS = 5.0
-# A run that died and is tried again may meet tasks that have not noticed yet.
-_LOCK_SECONDS = 15.0
-_LOOK_SECONDS = 1.0
 _CONNECT_SECONDS = 10
 
 _INSTALL = {"dask": "run `make extras`", "ray": "pip install prefect-ray"}
@@ -126,7 +119,7 @@ def mapper(parallel: int) -> Iterator["Mapper"]:
     """
     with closing(Mapper(parallel)) as opened:
         try:
-            with nullcontext() if opened.is_here else _announced_as_alive():
+            with nullcontext() if opened.is_here else mapper_is_alive():
                 yield opened
         except BaseException:
             stop_mapped_tasks()
@@ -271,49 +264,3 @@ def _ended_its_process() -> JobError:
         remedy="look in the system's log for a lack of memory, and run fewer tasks at "
         "a time or choose another STASHHOG_RUNNER__KIND",
     )
-
-
-class MapperAlive:
-    """Tells a task in another process whether the run that mapped it still wants it.
-
-    The run holds a lock of the database meanwhile, which is freed when it is cancelled,
-    fails, is killed, or its machine is gone.
-    """
-
-    def __init__(self, database: Database, run_id: str) -> None:
-        self._database = database
-        self._run_id = run_id
-        self._next = 0.0
-        self._stopped = False
-
-    def is_set(self) -> bool:
-        """Tell whether the task should stop; looks at most once a second."""
-        if not self._stopped and time.monotonic() >= self._next:
-            self._stopped = not is_held(self._database, _lock_name(self._run_id))
-            self._next = time.monotonic() + _LOOK_SECONDS
-        return self._stopped
-
-
-def stop_of_mapper(database: Database) -> MapperAlive | None:
-    """Return what stops this task if its run goes on in another process."""
-    run = FlowRunContext.get()
-    if run is None or not run.detached:
-        return None
-    return MapperAlive(database, str(flow_run.get_id()))
-
-
-@contextmanager
-def _announced_as_alive() -> Iterator[None]:
-    with (
-        open_database(get_settings()) as database,
-        job_lock(
-            database,
-            _lock_name(str(flow_run.get_id())),
-            wait_seconds=_LOCK_SECONDS,
-        ),
-    ):
-        yield
-
-
-def _lock_name(run_id: str) -> str:
-    return f"run {run_id}"

@@ -8,11 +8,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
-from uuid import UUID
 
 from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 from prefect.states import Completed
@@ -35,10 +33,9 @@ from stashhog_core.settings import Settings, get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings
 from stashhog_core.workflow import JobFailed, status_of
-from tasks._prefect_api import prefect_client
 from tasks._progress import task_progress
 from tasks._results import close_folder_to_others
-from tasks._runners import stop_of_mapper
+from tasks.cancellation import stop_of_mapper
 
 # Prefect attaches its handler to this logger but leaves its level at Python's WARNING.
 logging.getLogger("stashhog_core").setLevel(get_current_settings().logging.level)
@@ -215,20 +212,6 @@ class Job:
             ConfigurationError: It is not set, not reachable, or refuses the key.
         """
         yield self.services.stash(server)
-
-
-def was_cancelled(run_id: str) -> bool:
-    """Tell whether Prefect was asked to cancel the flow run of this id."""
-    try:
-        flow_run_id = UUID(run_id)
-    except ValueError:
-        return False
-    with prefect_client() as client:
-        try:
-            state = client.read_flow_run(flow_run_id).state
-        except ObjectNotFound:
-            return False
-    return state is not None and (state.is_cancelled() or state.is_cancelling())
 
 
 @contextmanager

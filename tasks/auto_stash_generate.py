@@ -16,7 +16,8 @@ from stashhog_core.stash.servers import server_settings
 from tasks._impacted import show_impacted_scenes
 from tasks._prefect_api import prefect_client
 from tasks._queue import runs_going, runs_waiting
-from tasks._runtime import JOB_TASK, READ_TASK, job_task, open_job, was_cancelled
+from tasks._runtime import JOB_TASK, READ_TASK, job_task, open_job
+from tasks.cancellation import was_cancelled
 
 URGENT = (
     "process_new_scenes",

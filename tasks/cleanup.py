@@ -9,13 +9,10 @@ from stashhog_core.cleanup.job import clean_up
 from stashhog_core.db.locks import job_lock
 from stashhog_core.params import CleanupParams
 from stashhog_core.results import CleanupResult
-from tasks._prefect_history import (
-    crash_dead_runs,
-    crash_left_tasks,
-    forget_old_runs,
-)
+from tasks._prefect_history import forget_old_runs
 from tasks._results import forget_old_results
-from tasks._runtime import READ_TASK, job_task, open_job, was_cancelled
+from tasks._runtime import READ_TASK, job_task, open_job
+from tasks.cancellation import crash_dead_runs, crash_left_tasks, was_cancelled
 
 
 @job_task(name="cleanup", cache_policy=NO_CACHE, **READ_TASK)

@@ -5,7 +5,8 @@ from stashhog_core.results import StashGenerateResult
 from stashhog_core.server_jobs.generate import generate
 from stashhog_core.stash.servers import server_settings
 from tasks._impacted import show_impacted_scenes
-from tasks._runtime import JOB_TASK, job_task, open_job, was_cancelled
+from tasks._runtime import JOB_TASK, job_task, open_job
+from tasks.cancellation import was_cancelled
 
 
 @job_task(name="stash_generate", **JOB_TASK)
