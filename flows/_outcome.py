@@ -9,7 +9,7 @@ from prefect.states import Completed, Failed
 
 from stashhog_core.errors import Deferred, StashHogError, unexpected
 from stashhog_core.report import ending, run_name, state_name
-from stashhog_core.results import CancelledResult, FailedResult, Result
+from stashhog_core.results import FailedResult, Result
 from stashhog_core.workflow import (
     JobDeferred,
     JobFailed,
@@ -19,6 +19,7 @@ from stashhog_core.workflow import (
 from tasks._names import name_run
 from tasks._progress import workflow_progress
 from tasks._runtime import run_services
+from tasks.cancellation import result_when_cancelled
 from tasks.report import keep_report, while_ending
 
 __all__ = ["final_state", "result_of", "run_id", "run_one"]
@@ -31,16 +32,10 @@ def run_id() -> str:
     return str(flow_run.get_id())
 
 
-def run_one(
-    job: str,
-    task: Any,
-    *arguments: Any,
-    cancelled_message: str = "Cancelled",
-    **options: Any,
-) -> State[Any]:
+def run_one(job: str, task: Any, *arguments: Any, **options: Any) -> State[Any]:
     """Run a task as the whole of a flow, keep its report, and return the end state.
 
-    A run that is cancelled keeps a report too, with `cancelled_message` in it; so does
+    A run that is cancelled keeps a report too, with what it leaves in Stash; so does
     one that failed, with the error, or was deferred, with what it had done by then.
     """
     started = datetime.now(UTC)
@@ -67,9 +62,10 @@ def run_one(
                 keep_report(run_id(), job, "failed", started, failed)
             raise
         except BaseException:
-            progress.move(0, cancelled_message)
-            cancelled = CancelledResult(message=cancelled_message)
             with while_ending():
+                cancelled = result_when_cancelled(run_id(), job, started)
+                progress.move(0, ending(cancelled))
+                name_run(run_name(job, cancelled))
                 keep_report(run_id(), job, "cancelled", started, cancelled)
             raise
         status = status_of(result)

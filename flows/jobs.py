@@ -29,7 +29,6 @@ from stashhog_core.params import (
     UndoParams,
     VerifyMirrorParams,
 )
-from stashhog_core.server_jobs.scan import CANCELLED_MESSAGE
 
 Params = TypeVar("Params", bound=JobParams)
 
@@ -41,7 +40,6 @@ def _job(
     *,
     task: str = "",
     arguments: Callable[[Params], Any] = lambda params: params,
-    cancelled_message: str = "Cancelled",
     starts_stash_jobs: bool = False,
 ) -> Flow[..., Any]:
     """Return the flow of one job.
@@ -52,16 +50,13 @@ def _job(
         description: What Prefect's UI says of the flow.
         task: Name of the task and of its module in `tasks`, if not `name`.
         arguments: Turns the flow's parameters into the task's.
-        cancelled_message: What the report of a cancelled run says.
         starts_stash_jobs: Whether a run may leave jobs behind in Stash.
     """
     task = task or name
 
     def run(given: Params) -> Any:
         function = getattr(import_module(f"tasks.{task}"), task)
-        return run_one(
-            name, function, arguments(given), cancelled_message=cancelled_message
-        )
+        return run_one(name, function, arguments(given))
 
     run.__name__ = run.__qualname__ = name
     run.__doc__ = description
@@ -78,7 +73,6 @@ stash_scan = _job(
     "stash_scan",
     StashScanParams,
     "Have Stash scan its library; cancelling leaves Stash's scan running.",
-    cancelled_message=CANCELLED_MESSAGE,
     starts_stash_jobs=True,
 )
 sync = _job(

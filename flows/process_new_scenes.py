@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect import task
@@ -46,6 +46,7 @@ from tasks.analysis import (
     plan_batches,
     unapplied_plans,
 )
+from tasks.cancellation import result_when_cancelled
 from tasks.check_services import check_services
 from tasks.confirm_downloads import confirm_downloads
 from tasks.process_downloads import process_downloads
@@ -153,7 +154,7 @@ class _Run:
 
         def run_sync() -> str:
             if not is_sync_needed(step):
-                return self.skip(step, NO_PENDING_SCENES)
+                return self._skipped(step, NO_PENDING_SCENES)
             return self._do(step, sync, SyncParams(), trigger="workflow", step=step)
 
         self._attempt(step, run_sync)
@@ -180,7 +181,7 @@ class _Run:
             results = [_apply_leftover(plan_id) for plan_id in unapplied_plans()]
             batches = plan_batches(self.params.batch_size)
             if not batches and not results:
-                return self.skip("analysis", NO_UNANALYZED_SCENES)
+                return self._skipped("analysis", NO_UNANALYZED_SCENES)
             workers = (
                 self.params.parallel_batches or get_settings().analysis.parallel_batches
             )
@@ -188,11 +189,19 @@ class _Run:
                 {"scene_ids": scene_ids, "batch_num": number, "deadline": deadline}
                 for number, scene_ids in enumerate(batches, 1)
             ]
-            with mapped(analysis_batch, calls, workers) as outcomes:
-                for number, outcome in enumerate(outcomes, 1):
-                    results.append(_batch_result(number, outcome))
-                    self._move_within("analysis", number, len(batches))
-            step = self.recorder.batches(results, time.monotonic() - started)
+
+            def take(index: int, outcome: Any) -> None:
+                results.append(_batch_result(index + 1, outcome))
+                done = sum(1 for result in results if result.batch_num)
+                self._move_within("analysis", done, len(batches))
+
+            try:
+                with mapped(analysis_batch, calls, workers, take) as outcomes:
+                    for _ in outcomes:
+                        pass
+            finally:
+                results.sort(key=lambda result: result.batch_num)
+                step = self.recorder.batches(results, time.monotonic() - started)
             errors = sum(len(batch.errors) for batch in results)
             message = step.message
             if errors and not message:
@@ -202,12 +211,24 @@ class _Run:
 
         self._attempt("analysis", run_batches)
 
-    def skip(self, step: Step, message: str) -> str:
+    def skip(self, step: Step, message: str) -> None:
+        """Skip a step; the bar stays where the step would have begun."""
+        self._skipped(step, message)
+        self.progress.move(MILESTONES[step][0], f"{TITLES[step]}: {message}")
+
+    def _skipped(self, step: Step, message: str) -> str:
         """Record and show a step that had nothing to do; return `message`."""
         show_step(step, "Skipped", message)
         self.recorder.skipped(step, message)
-        self.progress.move(MILESTONES[step][0], f"{TITLES[step]}: {message}")
         return message
+
+    def _cancelled(self, step: Step, seconds: float) -> None:
+        """Record that the run was cancelled in the middle of this step."""
+        began = datetime.now(UTC) - timedelta(seconds=seconds)
+        result = result_when_cancelled(run_id(), step, began)
+        message = ending(result)
+        self.recorder.cancelled(step, result, message, seconds)
+        self.progress.move(0, f"{TITLES[step]}: {message}")
 
     def close(self, status: JobStatus | None = None) -> State[Any]:
         """Keep the report and return the state that the run ends in."""
@@ -244,6 +265,10 @@ class _Run:
                 )
                 self.progress.move(end, f"{TITLES[step]}: failed: {error}")
                 return False
+            except BaseException:
+                with while_ending():
+                    self._cancelled(step, time.monotonic() - started)
+                raise
             break
         self.progress.move(end, f"{TITLES[step]}: {words}")
         return True

@@ -134,6 +134,8 @@ def counted(count: int, one: str, many: str) -> str:
 
 def ending(result: Result) -> str:
     """Word how a job ended, for the message of its state; empty if it ended well."""
+    if status_of(result) == "cancelled":
+        return _when_cancelled(result)
     if isinstance(result, DirectoryScanResult) and result.status == "timeout":
         files = counted(result.pending, "file is", "files are")
         unlisted = "" if result.listed else "the folder was not listed to its end; "
@@ -149,6 +151,15 @@ def ending(result: Result) -> str:
         return counted(result.differences, "difference", "differences")
     count = _error_count(result)
     return counted(count, "error", "errors") if count else ""
+
+
+def _when_cancelled(result: Result) -> str:
+    if isinstance(result, WorkflowReport):
+        steps = (getattr(result.steps, step) for step in TITLES)
+        for step in steps:
+            if step is not None and step.status == "cancelled":
+                return str(step.message)
+    return getattr(result, "message", "") or "Cancelled"
 
 
 def _error_count(result: Result) -> int:
@@ -209,6 +220,8 @@ def run_name(job: str, result: Result) -> str:
     """
     if isinstance(result, FailedResult):
         return f"{job} · failed"
+    if status_of(result) == "cancelled":
+        return f"{job} · {ending(result)}"
     values = result.model_dump(include={name for name, _, _ in _SUBJECTS})
     if isinstance(result, WorkflowReport):
         values = {"synced_items": result.summary.total_synced_items}
@@ -291,7 +304,11 @@ def _analyzed(report: WorkflowReport) -> str:
 
 
 def failures(report: WorkflowReport) -> Iterator[str]:
-    """Yield a line for each item that failed, and for each download still unseen."""
+    """Yield a line for each item that failed, and for each download still unseen.
+
+    What failed is not in Stash either: its line is not repeated for that.
+    """
+    told: set[tuple[str, str]] = set()
     for step, title in TITLES.items():
         result: StepResult | None = getattr(report.steps, step)
         if result is None:
@@ -299,11 +316,14 @@ def failures(report: WorkflowReport) -> Iterator[str]:
         if result.status in {"deferred", "held"}:
             yield f"{title}: {result.message}"
         for error in (result.result or {}).get("errors", ()):
+            told.add((error["item"], error["reason"]))
             yield f"{title}: {error['item']}: {error['reason']}"
     for batch in report.steps.analysis_batches:
         for reason in batch.errors:
             yield f"Analysis batch {batch.batch_num}: {reason}"
     for unseen in report.unseen:
+        if (unseen.item, unseen.reason) in told:
+            continue
         yield f"Not in Stash yet: {unseen.item}: {unseen.reason}"
     for plan in report.undecided:
         yield f"Needs a decision: {plan.item}: {plan.reason}"

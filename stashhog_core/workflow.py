@@ -133,6 +133,17 @@ class Recorder:
             duration_seconds=round(seconds, 3),
         )
 
+    def cancelled(
+        self, step: Step, result: Result, message: str, seconds: float
+    ) -> None:
+        """Record the step during which the run was cancelled."""
+        self._steps[step] = StepResult(
+            status="cancelled",
+            message=message,
+            result=result.model_dump(mode="json"),
+            duration_seconds=round(seconds, 3),
+        )
+
     def skipped(self, step: Step, message: str) -> None:
         """Record a step that had nothing to do."""
         self._steps[step] = StepResult(status="skipped", message=message)

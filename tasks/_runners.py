@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from functools import partial
@@ -38,6 +38,9 @@ _INSTALL = {"dask": "run `make extras`", "ray": "pip install prefect-ray"}
 
 Call = Mapping[str, Any]
 """The parameters of one call of a mapped task."""
+
+OnEnd = Callable[[int, Any], None]
+"""Takes the number of a call, from 0, and its outcome."""
 
 
 def task_runner(parallel: int) -> TaskRunner[Any]:
@@ -129,11 +132,14 @@ def mapper(parallel: int) -> Iterator["Mapper"]:
 
 @contextmanager
 def mapped(
-    task: Task[Any, Any], calls: Sequence[Call], parallel: int
+    task: Task[Any, Any],
+    calls: Sequence[Call],
+    parallel: int,
+    on_end: OnEnd | None = None,
 ) -> Iterator[Iterator[Any]]:
     """Open a `mapper` for these calls alone; give their outcomes, in order."""
     with mapper(parallel) as opened:
-        yield opened.map(task, calls)
+        yield opened.map(task, calls, on_end)
 
 
 class Mapper:
@@ -157,10 +163,16 @@ class Mapper:
         """Whether the tasks run in this process."""
         return isinstance(self._runner, ThreadPoolTaskRunner)
 
-    def map(self, task: Task[Any, Any], calls: Sequence[Call]) -> Iterator[Any]:
+    def map(
+        self,
+        task: Task[Any, Any],
+        calls: Sequence[Call],
+        on_end: OnEnd | None = None,
+    ) -> Iterator[Any]:
         """Start a task once for each of `calls`; return their outcomes, in order.
 
-        An outcome is the result, or the exception that the call ended with.
+        An outcome is the result, or the exception that the call ended with. `on_end` is
+        told of each as soon as it is there, whatever the order.
 
         Raises:
             TransientError: The cluster does not answer.
@@ -212,7 +224,10 @@ class Mapper:
         def outcomes() -> Iterator[Any]:
             for number in range(len(calls)):
                 while number not in found:
-                    take(ended.get())
+                    last = ended.get()
+                    take(last)
+                    if on_end is not None and last in found:
+                        on_end(last, found[last])
                 yield found.pop(number)
 
         fill()

@@ -37,7 +37,8 @@ from stashhog_core.db.open import open_database
 from stashhog_core.db.session import Database
 from stashhog_core.db.stash_jobs import open_jobs
 from stashhog_core.errors import StashHogError
-from stashhog_core.server_jobs.tracking import settle_cancelled
+from stashhog_core.results import Result
+from stashhog_core.server_jobs.tracking import cancelled_result, settle_cancelled
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings
@@ -69,6 +70,21 @@ def was_cancelled(run_id: str) -> bool:
         except ObjectNotFound:
             return False
     return state is not None and (state.is_cancelled() or state.is_cancelling())
+
+
+def result_when_cancelled(run_id: str, job: str, started_at: datetime) -> Result:
+    """Return what is kept of a run, or a step, that was cancelled while it worked.
+
+    Args:
+        run_id: The flow run.
+        job: Name of the job or the step.
+        started_at: When it started, aware.
+    """
+    with (
+        open_database(get_settings()) as database,
+        database.transaction() as session,
+    ):
+        return cancelled_result(session, job, run_id=run_id, started_at=started_at)
 
 
 class MapperAlive:

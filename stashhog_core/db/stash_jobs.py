@@ -72,6 +72,12 @@ def open_jobs(
     return list(session.scalars(query))
 
 
+def jobs_of(session: Session, run_id: str, kind: Kind) -> list[StashJob]:
+    """Return all jobs of this kind that a run answers for, oldest first."""
+    query = select(StashJob).where(StashJob.run_id == run_id, StashJob.kind == kind)
+    return list(session.scalars(query.order_by(StashJob.id)))
+
+
 def note_add_time(session: Session, row_id: int, add_time: str) -> None:
     """Store when Stash took the job, as Stash wrote it."""
     session.execute(

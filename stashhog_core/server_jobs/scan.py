@@ -16,6 +16,7 @@ from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, StashScanResult
 from stashhog_core.server_jobs.tracking import (
+    CANCELLED_MESSAGE,
     JobForgottenError,
     WasCancelled,
     follow_to_end,
@@ -30,11 +31,6 @@ from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 
 logger = logging.getLogger(__name__)
-
-CANCELLED_MESSAGE = (
-    "StashHog job cancelled (Stash server job continues to prevent data corruption)"
-)
-"""What a cancelled scan says about itself."""
 
 _LABEL = "Metadata scan"
 # Files looked for one by one after a scan whose end nobody saw.
@@ -108,10 +104,11 @@ def scan(
             return _verified(stash, list(map(to_remote, placed)), error, start_time)
         except BaseException as error:
             if is_cancellation(error):
-                settle_cancelled(
+                settled = settle_cancelled(
                     stash, database, run_id=run_id, kind="scan", server=server
                 )
-                logger.warning(CANCELLED_MESSAGE)
+                if settled:
+                    logger.warning(CANCELLED_MESSAGE)
             raise
     # Without a single task Stash never gets to count, and leaves its progress null.
     message = (

@@ -10,7 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import StashJob
@@ -20,6 +23,7 @@ from stashhog_core.db.stash_jobs import (
     Outcome,
     adopt_job,
     close_job,
+    jobs_of,
     note_add_time,
     open_jobs,
     record_job,
@@ -32,6 +36,12 @@ from stashhog_core.errors import (
     UnreadableError,
 )
 from stashhog_core.progress import Progress
+from stashhog_core.results import (
+    CancelledResult,
+    Result,
+    StashGenerateResult,
+    StashScanResult,
+)
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.follow import DeadlineError, JobKey, follow
@@ -44,6 +54,17 @@ SCAN_NOT_STOPPED = (
     "Cancellation requested for metadata scan job %s, but NOT cancelling Stash server "
     "job to prevent data corruption"
 )
+
+CANCELLED_MESSAGE = (
+    "StashHog job cancelled (Stash server job continues to prevent data corruption)"
+)
+"""What a run says about itself that was cancelled while Stash scanned for it."""
+
+_KINDS: dict[str, Kind] = {
+    "stash_scan": "scan",
+    "stash_generate": "generate",
+    "auto_stash_generate": "generate",
+}
 
 WasCancelled = Callable[[str], bool]
 """Tells whether the run of this id was told to stop."""
@@ -288,8 +309,10 @@ def settle_cancelled(
     kind: Kind | None = None,
     server: str = "",
     log: "logging.Logger | logging.LoggerAdapter[Any]" = logger,
-) -> None:
-    """Settle the open jobs of a cancelled run; doing it again does nothing more.
+) -> int:
+    """Settle the open jobs of a cancelled run; return how many there were.
+
+    Doing it again does nothing more.
 
     A generate job is told to stop. A scan goes on, since stopping one in the middle
     may corrupt Stash's data; that is only said. A job that could not be stopped stays
@@ -300,9 +323,41 @@ def settle_cancelled(
             rows = open_jobs(session, run_id=run_id, kind=kind, server=server)
         for row in rows:
             settle_row(stash, database, row, log)
+        return len(rows)
     except StashHogError as error:
         # The run is ending by the cancellation; this must not take its place.
         log.error("Stash jobs of run %s are left running: %s", run_id, error)
+        return 0
+
+
+def cancelled_result(
+    session: Session, job: str, *, run_id: str, started_at: datetime
+) -> Result:
+    """Return what is kept of a cancelled run of this job, or of a step of this name.
+
+    Only if a scan of the run may still go on in Stash does the message say so.
+    """
+    kind = _KINDS.get(job)
+    rows = jobs_of(session, run_id, kind) if kind else []
+    if kind == "generate":
+        numbers = tuple(str(row.stash_job_id) for row in rows)
+        return StashGenerateResult(
+            job_id=run_id,
+            stash_job_id=numbers[-1] if numbers else None,
+            stash_job_ids=numbers,
+            status="cancelled",
+            start_time=started_at,
+            end_time=datetime.now(UTC),
+        )
+    if rows and rows[-1].state in {"open", "cancelled"}:
+        return StashScanResult(
+            stash_job_id=str(rows[-1].stash_job_id),
+            status="cancelled",
+            message=CANCELLED_MESSAGE,
+            start_time=started_at,
+            end_time=datetime.now(UTC),
+        )
+    return CancelledResult(message="Cancelled")
 
 
 def settle_row(

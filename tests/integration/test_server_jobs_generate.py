@@ -4,6 +4,7 @@ import logging
 import threading
 import tracemalloc
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -24,12 +25,17 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import StashGenerateResult
 from stashhog_core.server_jobs.generate import generate
 from stashhog_core.server_jobs.generate_request import generate_input
-from stashhog_core.server_jobs.tracking import only_one, settle_cancelled
+from stashhog_core.server_jobs.tracking import (
+    cancelled_result,
+    only_one,
+    settle_cancelled,
+)
 from stashhog_core.stash.payloads import Fingerprint
 from stashhog_core.sync.job import pending_scenes, sync
 from tests.support.fake_stash import FakeStash, refs
 from tests.support.scripted_stash import ADD_TIME, OUTAGE, ScriptedStash
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUNNING = {"status": "RUNNING", "progress": 0.5}
 FINISHED = {"status": "FINISHED", "progress": 1}
 WRONG_KEY = httpx.Response(401)
@@ -645,6 +651,30 @@ def test_cancelling_stops_the_server_job(
     assert stash.stopped == [1]
     assert marked(database) == []
     assert server_jobs(database) == [(1, "cancelled", ADD_TIME)]
+
+
+@pytest.mark.parametrize("job", ["stash_generate", "auto_stash_generate"])
+def test_a_cancelled_generate_keeps_the_structure_of_its_result(
+    stash: ScriptedStash, database: Database, job: str
+) -> None:
+    """With the job in Stash, if there was one, and no scene as updated."""
+
+    def kept() -> dict[str, Any]:
+        with database.transaction() as session:
+            result = cancelled_result(session, job, run_id="run-1", started_at=NOW)
+        values = result.model_dump(mode="json")
+        names = ("job_id", "stash_job_id", "status", "scenes_updated")
+        return {name: values[name] for name in names}
+
+    before = kept()
+    add_scenes(database, 1)
+    stash.looks = [RUNNING, KeyboardInterrupt(), RUNNING]
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database)
+
+    common = {"job_id": "run-1", "status": "cancelled", "scenes_updated": []}
+    assert before == common | {"stash_job_id": None}
+    assert kept() == common | {"stash_job_id": "1"}
 
 
 def test_stop_event_stops_the_server_job(

@@ -20,11 +20,16 @@ from stashhog_core.errors import (
 )
 from stashhog_core.params import StashScanParams
 from stashhog_core.progress import Progress
-from stashhog_core.results import StashScanResult
-from stashhog_core.server_jobs.scan import CANCELLED_MESSAGE, check_inside, scan
-from stashhog_core.server_jobs.tracking import settle_cancelled
+from stashhog_core.results import CancelledResult, Result, StashScanResult
+from stashhog_core.server_jobs.scan import check_inside, scan
+from stashhog_core.server_jobs.tracking import (
+    CANCELLED_MESSAGE,
+    cancelled_result,
+    settle_cancelled,
+)
 from tests.support.scripted_stash import ADD_TIME, OUTAGE, ScriptedStash
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUNNING = {"status": "RUNNING", "progress": 0.5}
 FINISHED = {"status": "FINISHED", "progress": 1}
 WARNING = (
@@ -62,6 +67,11 @@ def server_jobs(database: Database) -> list[tuple[int, str, str]]:
     with database.transaction() as session:
         rows = session.scalars(select(StashJob).order_by(StashJob.id))
         return [(row.stash_job_id, row.state, row.add_time) for row in rows]
+
+
+def kept_of(database: Database, job: str) -> Result:
+    with database.transaction() as session:
+        return cancelled_result(session, job, run_id="run-1", started_at=NOW)
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -226,6 +236,27 @@ def test_cancelling_leaves_stash_scanning(
     assert stash.stopped == []
     assert warnings(caplog) == [WARNING, CANCELLED_MESSAGE]
     assert server_jobs(database) == [(1, "cancelled", ADD_TIME)]
+    kept = kept_of(database, "stash_scan")
+    assert isinstance(kept, StashScanResult)
+    assert (kept.status, kept.stash_job_id) == ("cancelled", "1")
+    assert kept.message == CANCELLED_MESSAGE
+
+
+def test_cancelled_before_stash_has_a_job_says_nothing_of_one(
+    stash: ScriptedStash, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing goes on in Stash: neither the log nor what is kept says so."""
+
+    def interrupt() -> None:
+        stash.started.clear()
+        raise KeyboardInterrupt
+
+    stash.on_start = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database)
+
+    assert warnings(caplog) == []
+    assert kept_of(database, "stash_scan") == CancelledResult(message="Cancelled")
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,10 @@ class Runner:
         state = self.client.read_flow_run(run.id).state
         return state.name if state and state.name else ""
 
+    def name_of(self, run: FlowRun) -> str:
+        """Return what the run is called now."""
+        return self.client.read_flow_run(run.id).name
+
     def ends(self, run: FlowRun) -> list[tuple[str, str]]:
         """Return name and message of each final state that the run has had."""
         states = self.client.read_flow_run_states(run.id)
@@ -259,6 +263,14 @@ def job_rows(database: Database, run: FlowRun) -> list[tuple[str, str]]:
         query = select(StashJob.kind, StashJob.state)
         query = query.where(StashJob.run_id == str(run.id)).order_by(StashJob.id)
         return [(kind, state) for kind, state in session.execute(query)]
+
+
+def stash_job_of(database: Database, run: FlowRun) -> int | None:
+    """Return the number of the last Stash job that a run answers for."""
+    with database.transaction() as session:
+        query = select(StashJob.stash_job_id)
+        query = query.where(StashJob.run_id == str(run.id)).order_by(StashJob.id.desc())
+        return session.scalars(query).first()
 
 
 def report_of(database: Database, run_id: UUID) -> JobReport | None:

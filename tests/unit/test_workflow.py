@@ -19,6 +19,7 @@ from stashhog_core.report import (
 from stashhog_core.results import (
     AnalysisResult,
     BatchResult,
+    CancelledResult,
     DirectoryScanResult,
     DownloadsResult,
     ItemFailure,
@@ -144,7 +145,11 @@ def test_the_report_names_steps_troubles_and_scenes() -> None:
     )
     recorder.skipped("stash_scan", "Skipped - No new items")
     report = recorder.report(
-        unseen=[ItemFailure(item="new.mp4", reason="not scanned yet")],
+        unseen=[
+            # What the step has told is not told again.
+            ItemFailure(item="odd|name.mp4", reason="cannot be read"),
+            ItemFailure(item="new.mp4", reason="not scanned yet"),
+        ],
         scenes=[SceneChanges(scene_id=7, title="A|B", changes=("tag + 720p",))],
         undecided=[ItemFailure(item="plan 3", reason="2 changes failed")],
     )
@@ -161,6 +166,34 @@ def test_the_report_names_steps_troubles_and_scenes() -> None:
     ]
     assert "[A\\|B](http://stash:9999/scenes/7) | tag + 720p" in markdown
     assert "CompletedWithErrors" in markdown
+
+
+def test_a_cancelled_run_shows_the_step_it_was_in() -> None:
+    """The step is cancelled, with its own words; what had finished before stays."""
+    recorder = Recorder("run")
+    recorder.completed("process_downloads", DownloadsResult(status="completed"), 1)
+    in_scan = CancelledResult(message="Stash goes on")
+    recorder.cancelled("stash_scan", in_scan, ending(in_scan), 2)
+    report = recorder.report("cancelled")
+
+    assert [row[1] for row in step_rows(report)] == ["Completed", "Cancelled"]
+    assert ending(report) == "Stash goes on"
+    assert run_name("process_new_scenes", report) == (
+        "process_new_scenes · Stash goes on"
+    )
+
+    recorder.batches([BatchResult(batch_num=1, scenes_analyzed=3)], 1)
+    plain = CancelledResult()
+    recorder.cancelled("analysis", plain, ending(plain), 2)
+    report = recorder.report("cancelled")
+
+    assert report.steps.analysis is not None
+    assert (report.steps.analysis.status, report.steps.analysis.message) == (
+        "cancelled",
+        "Cancelled",
+    )
+    assert [batch.batch_num for batch in report.steps.analysis_batches] == [1]
+    assert run_name("sync", plain) == "sync · Cancelled"
 
 
 def test_steps_and_batches_say_which_run_did_them() -> None:

@@ -19,7 +19,7 @@ from sandbox.ai_server import AiStandIn, Spans
 from stashhog_core.db.models import AnalysisPlan, Scene
 from stashhog_core.db.session import Database
 from stashhog_core.results import WorkflowReport
-from stashhog_core.server_jobs.scan import CANCELLED_MESSAGE
+from stashhog_core.server_jobs.tracking import CANCELLED_MESSAGE
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from tests.support.deployed import (
@@ -29,6 +29,7 @@ from tests.support.deployed import (
     locks,
     processes_of,
     report_of,
+    stash_job_of,
     stash_jobs,
     wait_until,
 )
@@ -110,6 +111,12 @@ def test_jobs_alone(
     assert stash_jobs(stash)[-1] == ("Generating", "CANCELLED")
     assert chosen(database, "generated") == set()
     assert job_rows(database, generate) == [("generate", "cancelled")]
+    kept = report_of(database, generate.id)
+    assert kept is not None
+    assert kept.report["job_id"] == str(generate.id)
+    assert kept.report["stash_job_id"] == str(stash_job_of(database, generate))
+    assert (kept.status, kept.report["status"]) == ("cancelled", "cancelled")
+    assert kept.report["scenes_updated"] == []
 
     services.stash.faults.item_seconds = 3
     for number in range(4):
@@ -133,6 +140,9 @@ def test_jobs_alone(
     report = report_of(database, scan.id)
     assert report is not None
     assert (report.status, report.report["message"]) == ("cancelled", CANCELLED_MESSAGE)
+    assert report.report["stash_job_id"] == str(number)
+    # Prefect's own words stand in the state; the run's name says what goes on.
+    assert runner.name_of(scan) == f"stash_scan · {CANCELLED_MESSAGE}"
     services.stash.jobs.wait()
     job = stash.find_job(number)
     assert job is not None
@@ -180,6 +190,12 @@ def test_within_the_main_job(
     report = report_of(database, parent.id)
     assert report is not None
     assert report.status == "cancelled"
+    step = WorkflowReport.model_validate(report.report).steps
+    active = step.stash_scan if in_scan else step.stash_generate
+    assert active is not None
+    assert active.status == "cancelled"
+    assert active.message == (CANCELLED_MESSAGE if in_scan else "Cancelled")
+    assert runner.name_of(parent) == f"process_new_scenes · {active.message}"
     warnings = [line for line in runner.warnings(parent) if "NOT cancelling" in line]
     assert len(warnings) == (1 if in_scan else 0)
     assert_nothing_left(database, parent)
@@ -222,6 +238,10 @@ def test_within_mapped_batches(
     report = WorkflowReport.model_validate(kept.report)
     assert report.steps.incremental_sync is not None
     assert report.steps.stash_generate is None
+    assert report.steps.analysis is not None
+    assert report.steps.analysis.status == "cancelled"
+    first = report.steps.analysis_batches[0]
+    assert (first.batch_num, first.scenes_analyzed) == (1, 3)
     assert_nothing_left(database, run)
 
 
