@@ -6,8 +6,8 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows._hooks import job_flow
 from flows._outcome import run_id, run_one
+from flows.cancellation import job_flow
 from stashhog_core.params import SyncParams
 from stashhog_core.report import counted
 from stashhog_core.sync.job import EXECUTED, NOT_EXECUTED, SCHEDULE_TRIGGER

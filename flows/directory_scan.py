@@ -5,9 +5,9 @@ from typing import Any
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 
-from flows._hooks import job_flow
 from flows._outcome import result_of, run_one
 from flows._parameters import parameters_of
+from flows.cancellation import job_flow
 from stashhog_core.markdown import cells
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.results import DirectoryScanResult

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from prefect import Flow
 
-from flows._hooks import job_flow
 from flows._outcome import run_one
 from flows._parameters import parameters_of
+from flows.cancellation import job_flow
 from stashhog_core.params import (
     AnalysisParams,
     ApplyPlanParams,

@@ -11,9 +11,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows._hooks import job_flow
 from flows._outcome import final_state, run_id
 from flows._parameters import parameters_of
+from flows.cancellation import job_flow
 from stashhog_core.db.locks import job_lock
 from stashhog_core.errors import JobError, TransientError
 from stashhog_core.params import (
@@ -32,6 +32,7 @@ from stashhog_core.workflow import (
     NO_UNANALYZED_SCENES,
     NOT_CHOSEN,
     TITLES,
+    JobDeferred,
     Recorder,
     put_off,
 )
@@ -40,7 +41,6 @@ from tasks._progress import WorkflowProgress, workflow_progress
 from tasks._runners import mapped
 from tasks._runtime import run_services
 from tasks.analysis import (
-    BatchDeferred,
     analysis_batch,
     apply_leftover,
     plan_batches,
@@ -292,7 +292,7 @@ def _apply_leftover(plan_id: int) -> BatchResult:
 
 def _batch_result(number: int, outcome: Any) -> BatchResult:
     """Return what a batch did; log in what way it failed, if it did."""
-    if isinstance(outcome, BatchDeferred):
+    if isinstance(outcome, JobDeferred) and isinstance(outcome.result, BatchResult):
         result = outcome.result
         logger.warning("Analysis batch %d: %s", number, put_off(result))
     elif isinstance(outcome, BatchResult):

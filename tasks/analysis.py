@@ -16,7 +16,7 @@ from stashhog_core.params import AnalysisParams, ApplyPlanParams
 from stashhog_core.plans.lock import is_worked_on
 from stashhog_core.plans.queries import read_plan, unapplied_plan_ids
 from stashhog_core.results import AnalysisResult, BatchResult
-from stashhog_core.workflow import TIME_IS_OVER, deferred_result
+from stashhog_core.workflow import TIME_IS_OVER, JobDeferred, deferred_result
 from tasks._events import announce
 from tasks._runtime import JOB_TASK, READ_TASK, job_task, open_job
 from tasks.apply_plan import apply_plan
@@ -76,20 +76,6 @@ def apply_leftover(plan_id: int) -> BatchResult:
     )
 
 
-class BatchDeferred(Deferred):
-    """A service is away. `result` has what the batch had done, and how much was not.
-
-    Raised and not returned: a result is kept, and a run that is resumed would take the
-    batch for finished.
-    """
-
-    def __init__(self, what: str, result: BatchResult) -> None:
-        super().__init__(what)
-        # Pickling calls the class with these.
-        self.args = (what, result)
-        self.result = result
-
-
 @job_task(
     name="analysis_batch",
     task_run_name="analysis batch {batch_num}",
@@ -109,7 +95,9 @@ def analysis_batch(
             comes later is skipped.
 
     Raises:
-        BatchDeferred: The AI server is away; what was finished by then is applied.
+        JobDeferred: The AI server is away; what was finished by then is applied. It is
+            raised and not returned: a result is kept, and a run that is resumed would
+            take the batch for finished.
     """
     minutes = None if deadline is None else (deadline - time.time()) / 60
     if minutes is not None and minutes <= 0:
@@ -149,5 +137,5 @@ def analysis_batch(
         errors=tuple(errors),
     )
     if found.deferred:
-        raise BatchDeferred(found.deferred, result)
+        raise JobDeferred(found.deferred, result)
     return result

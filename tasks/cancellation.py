@@ -38,7 +38,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.db.stash_jobs import open_jobs
 from stashhog_core.errors import StashHogError
 from stashhog_core.results import Result
-from stashhog_core.server_jobs.tracking import cancelled_result, settle_cancelled
+from stashhog_core.server_jobs.tracking import cancelled_result, reconcile_cancelled
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings
@@ -134,10 +134,10 @@ def _lock_name(run_id: str) -> str:
     return f"run {run_id}"
 
 
-def settle_jobs_of(
+def reconcile_stash_jobs(
     run_id: str, log: "logging.Logger | logging.LoggerAdapter[Any]"
 ) -> None:
-    """Settle what a run that was told to stop left open; usually there is nothing.
+    """Stop or leave in Stash what a cancelled run left open; usually there is nothing.
 
     What cannot be reached now stays open for the next run.
     """
@@ -148,11 +148,11 @@ def settle_jobs_of(
                 servers = {row.server for row in open_jobs(session, run_id=run_id)}
             for server in sorted(servers):
                 with StashClient(server_settings(settings.stash, server)) as stash:
-                    settle_cancelled(
+                    reconcile_cancelled(
                         stash, database, run_id=run_id, server=server, log=log
                     )
     except StashHogError as error:
-        log.error("Stash jobs of this run may be left running: %s", error)
+        log.error("Could not stop the Stash jobs of this run: %s", error)
 
 
 def crash_task_runs(task_run_ids: Iterable[UUID]) -> None:

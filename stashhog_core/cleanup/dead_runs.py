@@ -21,7 +21,7 @@ from stashhog_core.sync.job import JOB as SYNC
 logger = logging.getLogger(__name__)
 
 
-def settle_dead_runs(
+def reconcile_dead_runs(
     settings: Settings,
     database: Database,
     findings: Findings,
@@ -45,7 +45,7 @@ def settle_dead_runs(
     for server, kind in sorted(left):
         try:
             with StashClient(server_settings(settings.stash, server or None)) as stash:
-                closed = _settle_jobs(
+                closed = _reconcile_jobs(
                     stash, database, kind, server, run_id, was_cancelled
                 )
             findings.settle("Stash job", closed)
@@ -55,7 +55,7 @@ def settle_dead_runs(
             )
 
 
-def _settle_jobs(
+def _reconcile_jobs(
     stash: StashClient,
     database: Database,
     kind: Any,
@@ -63,7 +63,7 @@ def _settle_jobs(
     run_id: str,
     was_cancelled: WasCancelled,
 ) -> int:
-    """Settle the open jobs of a kind; return how many are closed by it.
+    """Reconcile the open jobs of a kind; return how many are closed by it.
 
     Raises:
         StashHogError: Stash or the database is away.
@@ -74,7 +74,7 @@ def _settle_jobs(
         try:
             held.enter_context(only_one(database, kind, server))
         except TransientError as error:
-            # Whoever is at it has settled them when it began.
+            # Whoever is at it has reconciled them when it began.
             logger.info("%s", error)
             return 0
         reconcile(

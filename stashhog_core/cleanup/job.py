@@ -11,7 +11,7 @@ from typing import cast
 from sqlalchemy import Table, delete, func, select
 from sqlalchemy.orm import Session
 
-from stashhog_core.cleanup.dead_runs import settle_dead_runs
+from stashhog_core.cleanup.dead_runs import reconcile_dead_runs
 from stashhog_core.cleanup.findings import SAMPLES, Findings
 from stashhog_core.cleanup.retention import (
     OldRows,
@@ -62,7 +62,7 @@ def clean_up(
     """
     if not params.dry_run:
         progress.update(0.0, "Settling what dead runs left")
-        settle_dead_runs(settings, database, findings, run_id, was_cancelled)
+        reconcile_dead_runs(settings, database, findings, run_id, was_cancelled)
     # Each looks only when its turn comes.
     parts = {
         "history": old_history(settings, now),

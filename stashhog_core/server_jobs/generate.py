@@ -49,7 +49,7 @@ from stashhog_core.server_jobs.tracking import (
     never_cancelled,
     only_one,
     reconcile,
-    settle_cancelled,
+    reconcile_cancelled,
     start,
 )
 from stashhog_core.server_jobs.unmakeable import why_failed, worded
@@ -123,7 +123,7 @@ def generate(
             run.carry_out(progress)
         except BaseException as error:
             if is_cancellation(error):
-                settle_cancelled(
+                reconcile_cancelled(
                     stash, database, run_id=run_id, kind="generate", server=server
                 )
             raise

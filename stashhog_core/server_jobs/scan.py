@@ -24,7 +24,7 @@ from stashhog_core.server_jobs.tracking import (
     never_cancelled,
     only_one,
     reconcile,
-    settle_cancelled,
+    reconcile_cancelled,
     start,
 )
 from stashhog_core.settings import StashSettings
@@ -104,10 +104,10 @@ def scan(
             return _verified(stash, list(map(to_remote, placed)), error, start_time)
         except BaseException as error:
             if is_cancellation(error):
-                settled = settle_cancelled(
+                going_on = reconcile_cancelled(
                     stash, database, run_id=run_id, kind="scan", server=server
                 )
-                if settled:
+                if going_on:
                     logger.warning(CANCELLED_MESSAGE)
             raise
     # Without a single task Stash never gets to count, and leaves its progress null.

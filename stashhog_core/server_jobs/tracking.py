@@ -1,8 +1,8 @@
 """Starting a job on the Stash server once, and never losing sight of it.
 
-What `generate` and `metadata_scan` have in common: the job's id is stored before the
-first look, a run that is resumed finds its job again, a cancelled run settles it by
-the rule of its kind, and the next run takes up what a run that died left open.
+What `generate` and `scan` have in common: the job's id is stored before the first
+look, a run that is resumed finds its job again, a cancelled run stops it or leaves it
+by the rule of its kind, and the next run takes up what a run that died left open.
 """
 
 import logging
@@ -141,13 +141,13 @@ def reconcile(
     was_cancelled: WasCancelled = never_cancelled,
     adopt: bool = True,
 ) -> list[ServerJob]:
-    """Settle what runs that are gone left open; return the jobs to follow.
+    """Reconcile what runs that are gone left open; return the jobs to follow.
 
     Returned, oldest first, are the jobs that an earlier try of this run started, and
-    the generate jobs of other runs, adopted by this one. A job whose run was told to
-    stop is settled as a cancelled run's; one that Stash has forgotten is noted as
-    lost, for nobody knows how it ended and doing it again does no harm. Scans of other
-    runs are never adopted: they may have begun before this run's files were there.
+    the generate jobs of other runs, adopted by this one. A job whose run was cancelled
+    is stopped or left as a cancelled run does it; one that Stash has forgotten is noted
+    as lost, for nobody knows how it ended and doing it again does no harm. Scans of
+    other runs are never adopted: they may have begun before this run's files came.
     Without `adopt`, generate jobs are left for the next run that generates.
 
     Must be called under `only_one`.
@@ -170,7 +170,7 @@ def reconcile(
             logger.info("Found Stash job %s of this run again", row.stash_job_id)
             taken.append(_taken(row, is_own=True))
         elif was_cancelled(row.run_id):
-            settle_row(stash, database, row)
+            reconcile_job(stash, database, row)
         elif job.is_over and job.status != "FINISHED":
             _close(database, row.id, _outcome(job))
         elif kind == "generate" and not adopt:
@@ -301,7 +301,7 @@ def follow_to_end(
     )
 
 
-def settle_cancelled(
+def reconcile_cancelled(
     stash: StashClient,
     database: Database,
     *,
@@ -310,23 +310,23 @@ def settle_cancelled(
     server: str = "",
     log: "logging.Logger | logging.LoggerAdapter[Any]" = logger,
 ) -> int:
-    """Settle the open jobs of a cancelled run; return how many there were.
+    """Stop or leave the open jobs of a cancelled run; return how many there were.
 
     Doing it again does nothing more.
 
     A generate job is told to stop. A scan goes on, since stopping one in the middle
     may corrupt Stash's data; that is only said. A job that could not be stopped stays
-    open, for the next one who settles this run.
+    open, for whoever reconciles this run next.
     """
     try:
         with database.transaction() as session:
             rows = open_jobs(session, run_id=run_id, kind=kind, server=server)
         for row in rows:
-            settle_row(stash, database, row, log)
+            reconcile_job(stash, database, row, log)
         return len(rows)
     except StashHogError as error:
         # The run is ending by the cancellation; this must not take its place.
-        log.error("Stash jobs of run %s are left running: %s", run_id, error)
+        log.error("Could not stop the Stash jobs of run %s: %s", run_id, error)
         return 0
 
 
@@ -360,13 +360,13 @@ def cancelled_result(
     return CancelledResult(message="Cancelled")
 
 
-def settle_row(
+def reconcile_job(
     stash: StashClient,
     database: Database,
     row: StashJob,
     log: "logging.Logger | logging.LoggerAdapter[Any]" = logger,
 ) -> None:
-    """Settle one open job of a cancelled run.
+    """Stop one open job of a cancelled run, or leave it if it is a scan.
 
     Raises:
         StashHogError: It could not be stopped, and stays open.
@@ -393,8 +393,8 @@ def _stop(
         return False
     stash.stop_job(job.id, timeout_seconds=_HURRY_SECONDS)
     log.info(
-        "Told Stash to stop job %s; it first ends what it is at, which may take half "
-        "a minute",
+        "Asked Stash to stop job %s; Stash finishes the current item first, which may "
+        "take half a minute",
         job.id,
     )
     return True
@@ -413,7 +413,7 @@ def _await_stop(
             log.info("Stash job %s is %s", job_id, job.status if job else "gone")
             return
         if time.monotonic() >= deadline:
-            log.info("Stash job %s is still ending what it is at", job_id)
+            log.info("Stash job %s still finishes its current item", job_id)
             return
         time.sleep(_STOP_POLL_SECONDS)
 

@@ -28,7 +28,7 @@ from stashhog_core.server_jobs.generate_request import generate_input
 from stashhog_core.server_jobs.tracking import (
     cancelled_result,
     only_one,
-    settle_cancelled,
+    reconcile_cancelled,
 )
 from stashhog_core.stash.payloads import Fingerprint
 from stashhog_core.sync.job import pending_scenes, sync
@@ -646,7 +646,7 @@ def test_cancelling_stops_the_server_job(
     with pytest.raises(type(error)):
         run(stash, database)
     with stash.client() as client:
-        settle_cancelled(client, database, run_id="run-1")
+        reconcile_cancelled(client, database, run_id="run-1")
 
     assert stash.stopped == [1]
     assert marked(database) == []
@@ -739,7 +739,7 @@ def test_stop_that_fails_is_left_for_later(
 
     stash.on_stop = lambda: None
     with stash.client() as client:
-        settle_cancelled(client, database, run_id="run-1")
+        reconcile_cancelled(client, database, run_id="run-1")
 
     assert stash.stopped == [1, 1]
     assert server_jobs(database) == [(1, "cancelled", ADD_TIME)]

@@ -25,7 +25,7 @@ from stashhog_core.server_jobs.scan import check_inside, scan
 from stashhog_core.server_jobs.tracking import (
     CANCELLED_MESSAGE,
     cancelled_result,
-    settle_cancelled,
+    reconcile_cancelled,
 )
 from tests.support.scripted_stash import ADD_TIME, OUTAGE, ScriptedStash
 
@@ -231,7 +231,7 @@ def test_cancelling_leaves_stash_scanning(
     with pytest.raises(type(error)):
         run(stash, database)
     with stash.client() as client:
-        settle_cancelled(client, database, run_id="run-1")
+        reconcile_cancelled(client, database, run_id="run-1")
 
     assert stash.stopped == []
     assert warnings(caplog) == [WARNING, CANCELLED_MESSAGE]

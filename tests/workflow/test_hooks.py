@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.runner._workspace_runtime_bootstrap import _run_hooks
 from prefect.states import Cancelled, Crashed
 
-from flows._hooks import SETTLE, settle_aborted_run, settle_cancelled_run
+from flows.cancellation import HOOKS, reconcile_aborted_run, reconcile_cancelled_run
 from flows.jobs import stash_generate, stash_scan
 from flows.process_new_scenes import process_new_scenes
 from sandbox.stash.jobs import Job
@@ -54,7 +54,7 @@ def state_of(database: Database, row_id: int) -> str:
         return session.get_one(StashJob, row_id).state
 
 
-@pytest.mark.parametrize("ended", SETTLE)
+@pytest.mark.parametrize("ended", HOOKS)
 def test_hooks_run_where_a_worker_runs_them(
     ended: str, services: Services, database: Database, stash: StashClient
 ) -> None:
@@ -75,7 +75,7 @@ def test_generate_is_stopped(
     row_id = left_behind(services, database, "generate")
 
     for _ in range(2):
-        settle_cancelled_run(flow=stash_generate, flow_run=RUN, state=Cancelled())
+        reconcile_cancelled_run(flow=stash_generate, flow_run=RUN, state=Cancelled())
 
     services.stash.jobs.wait(10)
     job = stash.find_job(1)
@@ -91,7 +91,7 @@ def test_scan_is_left_alone(
     row_id = left_behind(services, database, "scan")
 
     for _ in range(2):
-        settle_cancelled_run(flow=stash_scan, flow_run=RUN, state=Cancelled())
+        reconcile_cancelled_run(flow=stash_scan, flow_run=RUN, state=Cancelled())
 
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert warnings == [
@@ -112,7 +112,7 @@ def test_crash(
     """A run that was told to stop is settled; one that died may find its job again."""
     row_id = left_behind(services, database, "generate")
 
-    settle_aborted_run(flow=process_new_scenes, flow_run=RUN, state=state)
+    reconcile_aborted_run(flow=process_new_scenes, flow_run=RUN, state=state)
 
     assert state_of(database, row_id) == expected
     services.stash.jobs.stop(1)
@@ -125,15 +125,15 @@ def test_stash_away(
     row_id = left_behind(services, database, "generate")
     services.stash.stop()
 
-    settle_cancelled_run(flow=stash_generate, flow_run=RUN, state=Cancelled())
+    reconcile_cancelled_run(flow=stash_generate, flow_run=RUN, state=Cancelled())
 
     assert state_of(database, row_id) == "open"
-    assert "left running" in caplog.text
+    assert "Could not stop the Stash jobs of run" in caplog.text
     services.stash.start()
 
 
 def test_every_flow_with_stash_jobs_has_the_hooks() -> None:
     """Alone or within the main job."""
     for flow in (stash_generate, stash_scan, process_new_scenes):
-        assert flow.on_cancellation_hooks == SETTLE["on_cancellation"]
-        assert flow.on_crashed_hooks == SETTLE["on_crashed"]
+        assert flow.on_cancellation_hooks == HOOKS["on_cancellation"]
+        assert flow.on_crashed_hooks == HOOKS["on_crashed"]
