@@ -18,6 +18,7 @@ from stashhog_core.errors import ConfigurationError
 from stashhog_core.plans.change_records import MAX_ATTEMPTS
 from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
+from stashhog_core.workflow import TITLES
 from tasks._progress import listeners
 from tests.support.services import Services
 from tests.support.task_runs import ended_tasks
@@ -154,10 +155,11 @@ def test_messages_of_sub_jobs_show_and_do_not_move_the_bar(
 
 
 def test_a_second_run_skips_what_has_no_work(
-    services: Services, database: Database
+    services: Services, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing new: the seed's words in the report, and states named Skipped."""
+    """Nothing new: the seed's words in report and log, once; states named Skipped."""
     run()
+    caplog.clear()
 
     state, report = run()
 
@@ -174,6 +176,11 @@ def test_a_second_run_skips_what_has_no_work(
         "analysis": "Skipped - No unanalyzed scenes",
         "final_incremental_sync": "Skipped - No pending scenes",
     }
+    said = [record.getMessage() for record in caplog.records]
+    for step, title in TITLES.items():
+        if step in messages:
+            told = f"% {title}: {messages[step]}"
+            assert sum(told in line for line in said) == 1
     shown = ended_tasks(report.job_id, *messages)
     assert {task.name for task in shown if task.state_name == "Skipped"} == set(
         messages
