@@ -503,7 +503,7 @@ def _spans(
         confidence: float | None = None
         if within:
             seconds = sum(length for length, _ in within)
-            confidence = sum(length * sure for length, sure in within) / seconds
+            confidence = sum(length * value for length, value in within) / seconds
         elif span.total is not None:
             confidence = min(1.0, span.total / (end - span.start + frame_seconds))
         yield {

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from stashhog_core.detection.ai_client import AiClient, RequestGate
-from stashhog_core.detection.readers import StashNames
+from stashhog_core.detection.readers import BaseReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.spans import SpanProposals
 from stashhog_core.errors import Deferred, ItemError
@@ -25,7 +25,7 @@ TAGGED = "AI_Tagged"
 ERRORED = "AI_Errored"
 
 
-class AiServer(AiClient):
+class AiServer(AiClient, BaseReader):
     """Reads videos through an AI server.
 
     Args:
@@ -66,14 +66,6 @@ class AiServer(AiClient):
             f";threshold={self._settings.threshold:g}"
             f"{';vr' if self._settings.vr_video else ''}"
         )
-
-    def cache_key(self, scene: SceneFacts, content: str | None) -> str | None:
-        """Return the hash of the file: the output depends on nothing else."""
-        return content
-
-    def costs(self) -> Mapping[str, float | str]:
-        """Return nothing: reading costs only time."""
-        return {}
 
     def is_complete(self, output: Mapping[str, Any]) -> bool:
         """Tell whether all loaded models have examined the video.

@@ -10,11 +10,9 @@ from typing import Any
 
 from stashhog_core.batches import batched
 from stashhog_core.detection.image_model import load_model
-from stashhog_core.detection.readers import SequentialReader, StashNames
+from stashhog_core.detection.readers import BaseReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.spans import SpanProposals
-from stashhog_core.detection.title_cards import local_file
-from stashhog_core.errors import ItemError
 from stashhog_core.media.frames import spaced_stills
 from stashhog_core.paths import PathMap
 from stashhog_core.plans.proposals import Proposal
@@ -32,7 +30,7 @@ SAME_SCORE = 0.1
 one part of a video is not averaged away by low scores in others."""
 
 
-class OnnxTagger(SequentialReader):
+class OnnxTagger(BaseReader):
     """Scores keyframes with the user's model.
 
     Args:
@@ -73,9 +71,7 @@ class OnnxTagger(SequentialReader):
 
     def read(self, scene: SceneFacts) -> Mapping[str, Any]:
         """Return the spans in which each label reaches the threshold."""
-        if scene.file is None:
-            raise ItemError("The scene has no file")
-        path = local_file(scene.file.path, self._path_map)
+        path = scene.local_file(self._path_map)
         stills = spaced_stills(
             path,
             self._settings.frame_interval_seconds,
@@ -94,7 +90,7 @@ class OnnxTagger(SequentialReader):
                 before = last = still.second
             count += len(batch)
         return {
-            "duration": scene.file.duration_seconds or last,
+            "duration": (scene.file and scene.file.duration_seconds) or last,
             "pictures": count,
             "spans": self._named(spans),
         }

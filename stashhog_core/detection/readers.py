@@ -106,10 +106,13 @@ class SceneReader(Protocol):
         """Return proposals for a scene that could not be read."""
 
 
-class SequentialReader:
-    """Defaults of a reader that reads whole scenes, one after the other."""
+class BaseReader:
+    """Defaults of a reader: whole scenes, one after the other, at no cost but time."""
 
-    parallel = 0
+    @property
+    def parallel(self) -> int:
+        """Return 0: scenes are read one after the other."""
+        return 0
 
     def cache_key(self, scene: SceneFacts, content: str | None) -> str | None:
         """Return the hash of the file: the output depends on nothing else."""
@@ -134,7 +137,7 @@ class SequentialReader:
     def propose_failure(
         self, scene: SceneFacts, reason: str, names: StashNames
     ) -> list[Proposal]:
-        """Return nothing: a file that cannot be read changes nothing in Stash."""
+        """Return nothing: a scene that cannot be read changes nothing in Stash."""
         return []
 
 

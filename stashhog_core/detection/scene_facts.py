@@ -1,9 +1,10 @@
 """Facts about scenes that the detectors use, read from the mirror."""
 
+import posixpath
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -18,6 +19,8 @@ from stashhog_core.db.models import (
     SceneTag,
     Tag,
 )
+from stashhog_core.errors import ItemError
+from stashhog_core.paths import PathMap
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,29 @@ class SceneFacts:
                 folder = folder.relative_to(root)
                 break
         return "/".join(part for part in folder.parts if part != "/")
+
+    def local_file(self, path_map: PathMap) -> Path:
+        """Return the path of the scene's file on this machine.
+
+        Raises:
+            ItemError: The scene has no file, or the file is not on this machine; then
+                the error names the missing mapping.
+        """
+        if self.file is None:
+            raise ItemError("The scene has no file")
+        stash_path = self.file.path
+        path = Path(path_map.to_local(stash_path))
+        if path.is_file():
+            return path
+        mapped = ""
+        if str(path) != stash_path:
+            mapped = f", to which STASHHOG_STASH__PATH_MAP maps {stash_path}"
+        folder = posixpath.dirname(stash_path.replace("\\", "/"))
+        raise ItemError(
+            f"This machine has no file {path}{mapped}",
+            remedy="mount Stash's library on this machine, or map its folder: "
+            f'STASHHOG_STASH__PATH_MAP={{"{folder}": "/folder/on/this/machine"}}',
+        )
 
 
 def read_scenes(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneFacts]:

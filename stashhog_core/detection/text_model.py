@@ -17,7 +17,7 @@ import msgspec
 
 from stashhog_core.detection import known_names
 from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder, fold_words
-from stashhog_core.detection.readers import StashNames
+from stashhog_core.detection.readers import BaseReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.text_client import TextClient
 from stashhog_core.errors import ItemError
@@ -111,7 +111,7 @@ class Candidates:
             return self._by_word
 
 
-class TextModel(TextClient):
+class TextModel(TextClient, BaseReader):
     """Asks a text model for the names in the texts of a scene.
 
     Args:
@@ -152,13 +152,7 @@ class TextModel(TextClient):
         """Return a hash of the question: other texts or names give another key."""
         return f"text:{self._hash(scene)}"
 
-    def is_complete(self, output: Mapping[str, Any]) -> bool:
-        """Return True: the model always gets the whole question."""
-        return True
-
-    def read(
-        self, scene: SceneFacts, known: Mapping[str, Any] | None = None
-    ) -> Mapping[str, Any]:
+    def read(self, scene: SceneFacts) -> Mapping[str, Any]:
         """Return the names that the model found: kind → name, quote and confidence."""
         texts = self._texts(scene)
         offered = self._candidates.of(texts.values())
@@ -177,19 +171,11 @@ class TextModel(TextClient):
             "tokens_out": answer.tokens_out,
         }
 
-    complete = read
-
     def propose(
         self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> list[Proposal]:
         """Return the found names that the scene lacks."""
         return list(self._proposals(scene, output, names))
-
-    def propose_failure(
-        self, scene: SceneFacts, reason: str, names: StashNames
-    ) -> list[Proposal]:
-        """Return nothing: a failed question changes nothing in Stash."""
-        return []
 
     def _proposals(
         self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames

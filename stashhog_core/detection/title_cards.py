@@ -10,17 +10,14 @@ belong to the detector `names`.
 """
 
 import itertools
-import posixpath
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from stashhog_core.detection import known_names
 from stashhog_core.detection.name_finder import Match, stands_alone
 from stashhog_core.detection.ocr import ENGINE, Ocr
-from stashhog_core.detection.readers import SequentialReader, StashNames
+from stashhog_core.detection.readers import BaseReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
-from stashhog_core.errors import ItemError
 from stashhog_core.media import frames
 from stashhog_core.paths import PathMap
 from stashhog_core.plans.proposals import Proposal
@@ -34,7 +31,7 @@ _AMONG_OTHERS = 0.8
 _LEAST_LETTERS = 3
 
 
-class TitleCards(SequentialReader):
+class TitleCards(BaseReader):
     """Reads the title cards of the first and last minute of a video.
 
     Args:
@@ -55,9 +52,7 @@ class TitleCards(SequentialReader):
 
     def read(self, scene: SceneFacts) -> Mapping[str, Any]:
         """Return the second, the text and the score of every line of text."""
-        if scene.file is None:
-            raise ItemError("The scene has no file")
-        path = local_file(scene.file.path, self._path_map)
+        path = scene.local_file(self._path_map)
         stills = frames.end_stills(path)
         read = self._ocr([still.picture for still in stills])
         return {
@@ -123,25 +118,6 @@ class TitleCards(SequentialReader):
             )
             if proposal is not None:
                 yield proposal
-
-
-def local_file(stash_path: str, path_map: PathMap) -> Path:
-    """Return the path of a file of Stash on this machine.
-
-    Raises:
-        ItemError: The file is not there; the error names the missing mapping.
-    """
-    path = Path(path_map.to_local(stash_path))
-    if path.is_file():
-        return path
-    mapped = str(path) != stash_path
-    folder = posixpath.dirname(stash_path.replace("\\", "/"))
-    raise ItemError(
-        f"This machine has no file {path}"
-        + (f", to which STASHHOG_STASH__PATH_MAP maps {stash_path}" if mapped else ""),
-        remedy="mount Stash's library on this machine, or map its folder: "
-        f'STASHHOG_STASH__PATH_MAP={{"{folder}": "/folder/on/this/machine"}}',
-    )
 
 
 def _confidence_on_card(text: str, match: Match) -> float | None:

@@ -20,7 +20,7 @@ from stashhog_core.db.models import (
 from stashhog_core.db.session import Database
 from stashhog_core.detection import run as analysis_run
 from stashhog_core.detection.job import analyze, unanalyzed_scene_ids
-from stashhog_core.detection.readers import SequentialReader, StashNames
+from stashhog_core.detection.readers import BaseReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.params import AnalysisParams
 from stashhog_core.plans.proposals import Proposal, add_member
@@ -47,7 +47,7 @@ class LiveTags:
         return next((tag for tag in self.tags if tag.name.casefold() == wanted), None)
 
 
-class Reader(SequentialReader):
+class Reader(BaseReader):
     """Reads the words it was told, by scene; notes which scenes it has read."""
 
     name = "reader"
