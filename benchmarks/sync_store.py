@@ -8,9 +8,8 @@ from sqlalchemy.orm import Session
 
 from benchmarks.measurement import Measurement, seconds
 from benchmarks.sync_place import Place
-from stashhog_core.db.models import Marker, MarkerTag
-from stashhog_core.db.models import Scene as SceneTable
-from stashhog_core.stash.payloads import Scene
+from stashhog_core.db.models import Marker, MarkerTag, Scene
+from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.everything import collector_paused
 from stashhog_core.sync.loader import PAGE_SIZE
 from stashhog_core.sync.mirrored import CHILDREN
@@ -67,11 +66,11 @@ def _forget_scenes(place: Place) -> None:
         session.execute(text("TRUNCATE scene CASCADE"))
 
 
-def _upsert(session: Session, scene: Scene) -> None:
+def _upsert(session: Session, scene: StashScene) -> None:
     """Bring one scene in as an ORM does: read it, change what differs, flush."""
-    row = session.get(SceneTable, scene.id)
+    row = session.get(Scene, scene.id)
     if row is None:
-        row = SceneTable(id=scene.id)
+        row = Scene(id=scene.id)
         session.add(row)
     for name, value in zip(SCENE_COLUMNS, scene_row(scene), strict=True):
         setattr(row, name, value)

@@ -27,13 +27,13 @@ from stashhog_core.params import AnalysisParams
 from stashhog_core.paths import PathMap
 from stashhog_core.plans.proposals import Proposal, best_of, member_key
 from stashhog_core.settings import Settings
-from stashhog_core.stash.payloads import Tag
+from stashhog_core.stash.payloads import StashTag
 
 
 class TagLookup(Protocol):
     """The part of Stash that the analysis needs: tags that the mirror lacks."""
 
-    def find_tag(self, name: str) -> Tag | None:
+    def find_tag(self, name: str) -> StashTag | None:
         """Return the tag with this name or alias, ignoring case."""
 
 

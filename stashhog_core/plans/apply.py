@@ -48,7 +48,7 @@ from stashhog_core.plans.mirror_update import mirror_tag
 from stashhog_core.plans.three_way import Change
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult, ItemFailure
-from stashhog_core.stash.payloads import Scene, Tag
+from stashhog_core.stash.payloads import StashScene, StashTag
 
 logger = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ class _Apply:
             raise
         progress.items(len(changes), len(changes), "Applied changes")
 
-    def _live(self, scene_ids: Iterable[int]) -> dict[int, Scene]:
+    def _live(self, scene_ids: Iterable[int]) -> dict[int, StashScene]:
         found, _ = self.stash.scenes(list(dict.fromkeys(scene_ids)))
         return {scene.id: scene for scene in found}
 
@@ -336,7 +336,7 @@ class _Apply:
         with self.database.transaction() as session:
             records.note_tag(session, self.plan_id, name, None)
 
-    def _after_creating_tag(self, tag: Tag) -> None:
+    def _after_creating_tag(self, tag: StashTag) -> None:
         with self.database.transaction() as session:
             records.note_tag(session, self.plan_id, tag.name, tag.id)
             mirror_tag(session, tag)

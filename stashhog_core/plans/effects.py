@@ -12,7 +12,7 @@ from stashhog_core.plans.change_records import Record
 from stashhog_core.plans.grouping import Edit, Slot
 from stashhog_core.plans.live_tags import LiveTags
 from stashhog_core.plans.three_way import Change, judge
-from stashhog_core.stash.payloads import Scene
+from stashhog_core.stash.payloads import StashScene
 
 SCENE_GONE = "Stash has no such scene any more"
 
@@ -93,7 +93,9 @@ class Found:
     marker_id: int | None = None
 
 
-def settle(change: Change, live: Scene | None, tags: LiveTags) -> Record | Found | Task:
+def settle(
+    change: Change, live: StashScene | None, tags: LiveTags
+) -> Record | Found | Task:
     """Return what became of a change already, or what is to be done for it.
 
     Args:
@@ -120,7 +122,7 @@ def settle(change: Change, live: Scene | None, tags: LiveTags) -> Record | Found
     return Record(change.id, ruling.verdict, error=ruling.reason)
 
 
-def settle_sent(task: Task, live: Scene | None) -> Record | Found | None:
+def settle_sent(task: Task, live: StashScene | None) -> Record | Found | None:
     """Return what became of a change that was sent without a readable yes.
 
     Args:

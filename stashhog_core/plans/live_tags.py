@@ -11,19 +11,19 @@ from stashhog_core.errors import (
     TransientError,
 )
 from stashhog_core.plans.proposals import member_key
-from stashhog_core.stash.payloads import Tag
+from stashhog_core.stash.payloads import StashTag
 
 
 class TagStore(Protocol):
     """The part of Stash that keeps tags."""
 
-    def tags(self) -> list[Tag]:
+    def tags(self) -> list[StashTag]:
         """Return all tags."""
 
-    def find_tag(self, name: str) -> Tag | None:
+    def find_tag(self, name: str) -> StashTag | None:
         """Return the tag of this name or alias, whatever its case."""
 
-    def create_tag(self, name: str) -> Tag:
+    def create_tag(self, name: str) -> StashTag:
         """Create a tag; JobError if the name is taken."""
 
 
@@ -43,7 +43,7 @@ class LiveTags:
         stash: TagStore,
         create_missing: bool,
         before_creating: Callable[[str], None],
-        after_creating: Callable[[Tag], None],
+        after_creating: Callable[[StashTag], None],
         not_created: Callable[[str], None],
     ) -> None:
         self._stash = stash
@@ -104,7 +104,7 @@ class LiveTags:
         """Have tags that could not be created tried again."""
         self._failed.clear()
 
-    def _created(self, name: str) -> Tag:
+    def _created(self, name: str) -> StashTag:
         self._before_creating(name)
         try:
             tag = self._stash.create_tag(name)
@@ -126,7 +126,7 @@ class LiveTags:
         return tag
 
 
-def _is_taken(error: Exception, existing: Tag, name: str) -> bool:
+def _is_taken(error: Exception, existing: StashTag, name: str) -> bool:
     """Tell whether a tag that Stash did not say yes to is somebody else's."""
     return member_key(existing.name) != member_key(name) or any(
         words in str(error) for words in ("already exists", "used as alias")

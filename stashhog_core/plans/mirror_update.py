@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.manifest import forget_hashes
 from stashhog_core.db.models import Marker, Scene, SceneTag, Tag
 from stashhog_core.plans.grouping import Group
-from stashhog_core.stash.payloads import Tag as StashTag
+from stashhog_core.stash.payloads import StashTag
 
 
 def mirror_tag(session: Session, tag: StashTag) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from stashhog_core.plans.grouping import Edit
 from stashhog_core.plans.three_way import TEXT_FIELDS
-from stashhog_core.stash.payloads import Marker, Scene
+from stashhog_core.stash.payloads import StashMarker, StashScene
 
 _SAME_SECOND = 0.01
 
@@ -47,7 +47,7 @@ class Reversal:
 ALREADY = Reversal("already")
 
 
-def judge(change: Applied, live: Scene) -> Reversal:
+def judge(change: Applied, live: StashScene) -> Reversal:
     """Compare what applying left with what is there now.
 
     As we left it: undo. As it was before: nothing is left to be done. Anything else is
@@ -74,7 +74,7 @@ def judge(change: Applied, live: Scene) -> Reversal:
     return Reversal("conflict", f"{change.field} was changed since, to {now!r}")
 
 
-def _member(change: Applied, live: Scene) -> Reversal:
+def _member(change: Applied, live: StashScene) -> Reversal:
     members = live.tags if change.field == "tags" else live.performers
     member_id = int(change.effect["id"])
     present = any(member.id == member_id for member in members)
@@ -86,7 +86,7 @@ def _member(change: Applied, live: Scene) -> Reversal:
     return Reversal("undo" if present == was_added else "already", edit=edit)
 
 
-def _marker(change: Applied, live: Scene) -> Reversal:
+def _marker(change: Applied, live: StashScene) -> Reversal:
     for marker in live.scene_markers:
         same = _is_as_made(marker, change)
         if marker.id == change.effect.get("marker_id") or (
@@ -98,7 +98,7 @@ def _marker(change: Applied, live: Scene) -> Reversal:
     return Reversal("already", marker_id=change.effect.get("marker_id"))
 
 
-def _is_as_made(marker: Marker, change: Applied) -> bool:
+def _is_as_made(marker: StashMarker, change: Applied) -> bool:
     """Tell whether nobody has changed any field of a marker."""
     proposed = change.proposed
     end, proposed_end = marker.end_seconds, proposed["end_seconds"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stashhog_core.stash.payloads import Scene
+from stashhog_core.stash.payloads import StashScene
 
 SAME_MARKER_SECONDS = 1.0
 """Stash keeps a marker's media by its whole second: nearer ones are the same."""
@@ -41,7 +41,7 @@ class Ruling:
     reason: str | None = None
 
 
-def judge(change: Change, live: Scene, member_id: int | None) -> Ruling:
+def judge(change: Change, live: StashScene, member_id: int | None) -> Ruling:
     """Compare base, proposed and live.
 
     Args:
@@ -64,7 +64,7 @@ def judge(change: Change, live: Scene, member_id: int | None) -> Ruling:
     raise ValueError(f"{change.action} {change.field}")
 
 
-def _member(change: Change, live: Scene, member_id: int | None) -> Ruling:
+def _member(change: Change, live: StashScene, member_id: int | None) -> Ruling:
     members = live.tags if change.field == "tags" else live.performers
     present = any(member.id == member_id for member in members)
     effect = {"id": member_id, "present_before": present}
@@ -73,7 +73,7 @@ def _member(change: Change, live: Scene, member_id: int | None) -> Ruling:
     return Ruling("apply", effect)
 
 
-def _studio(change: Change, live: Scene, studio_id: int | None) -> Ruling:
+def _studio(change: Change, live: StashScene, studio_id: int | None) -> Ruling:
     now = live.studio.id if live.studio else None
     effect = {"before": now, "after": studio_id}
     if now == studio_id:
@@ -87,7 +87,7 @@ def _studio(change: Change, live: Scene, studio_id: int | None) -> Ruling:
     )
 
 
-def _text(change: Change, live: Scene) -> Ruling:
+def _text(change: Change, live: StashScene) -> Ruling:
     now = getattr(live, change.field) or ""
     effect = {"before": now, "after": change.proposed}
     if now == change.proposed:
@@ -97,7 +97,7 @@ def _text(change: Change, live: Scene) -> Ruling:
     return Ruling("conflict", effect, f"Stash has another {change.field} now: {now!r}")
 
 
-def _marker(change: Change, live: Scene, tag_id: int | None) -> Ruling:
+def _marker(change: Change, live: StashScene, tag_id: int | None) -> Ruling:
     for marker in live.scene_markers:
         near = abs(marker.seconds - change.proposed["seconds"]) < SAME_MARKER_SECONDS
         if near and marker.primary_tag.id == tag_id:

@@ -40,7 +40,7 @@ from stashhog_core.plans.reversal import ALREADY, Applied, Reversal, judge
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, UndoResult
 from stashhog_core.stash.client import SceneEditor
-from stashhog_core.stash.payloads import Scene, Tag, TagUse
+from stashhog_core.stash.payloads import StashScene, StashTag, TagUse
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class UndoStore(SceneEditor, Protocol):
     def destroy_markers(self, ids: Sequence[int]) -> None:
         """Delete markers."""
 
-    def find_tag(self, name: str) -> Tag | None:
+    def find_tag(self, name: str) -> StashTag | None:
         """Return the tag of this name or alias."""
 
     def tag_use(self, tag_id: int) -> TagUse | None:
@@ -233,7 +233,7 @@ class _Undo:
     def _judged(
         self,
         changes: list[Applied],
-        live: Mapping[int, Scene],
+        live: Mapping[int, StashScene],
         held: Collection[int] = (),
         *,
         sent: bool = False,

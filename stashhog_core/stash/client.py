@@ -22,21 +22,21 @@ from stashhog_core.settings import StashSettings
 from stashhog_core.stash import documents as d
 from stashhog_core.stash.payloads import (
     Job,
-    Library,
+    LibraryListing,
     LogEntry,
     MarkerStamp,
-    Performer,
-    Scene,
     SceneMedia,
     SceneStamp,
-    Studio,
-    Tag,
+    StashPerformer,
+    StashScene,
+    StashStudio,
+    StashTag,
     TagUse,
 )
 from stashhog_core.stash.transport import RETRY_DELAYS_SECONDS, Transport
 
 T = TypeVar("T")
-Keyed = TypeVar("Keyed", Scene, SceneMedia, SceneStamp)
+Keyed = TypeVar("Keyed", StashScene, SceneMedia, SceneStamp)
 
 IDS_PER_QUERY = 1000
 """Scenes asked for at a time when they are named by id."""
@@ -190,7 +190,7 @@ class StashClient:
 
     def library(
         self, files_changed_since: str = "", page_size: int = 20_000
-    ) -> Library:
+    ) -> LibraryListing:
         """Return the light listings of everything, in as few requests as there may be.
 
         Args:
@@ -204,7 +204,7 @@ class StashClient:
         since = files_changed_since or _NEVER
         variables = {"after": 0, "page": 1, "size": page_size, "since": since}
         found = self._one(d.LIBRARY, variables)
-        return Library(
+        return LibraryListing(
             pages=self._pages_by_id(d.SCENE_STAMPS, page_size, found.scenes.rows),
             marker_pages=self._from_markers(found.markers.rows, page_size),
             tags=found.tags.rows,
@@ -244,11 +244,11 @@ class StashClient:
         """Return the number of scenes."""
         return self._one(d.SCENE_COUNT).count
 
-    def scenes(self, ids: Sequence[int]) -> tuple[list[Scene], list[int]]:
+    def scenes(self, ids: Sequence[int]) -> tuple[list[StashScene], list[int]]:
         """Return the scenes of these ids, in their order, and the ids Stash lacks."""
         return self._by_id(d.SCENES, ids)
 
-    def scenes_between(self, low: int, high: int) -> list[Scene]:
+    def scenes_between(self, low: int, high: int) -> list[StashScene]:
         """Return all scenes with ids from `low` to `high`, by rising id.
 
         Stash takes a fifth less time for it than for the same scenes named by id, of
@@ -256,7 +256,7 @@ class StashClient:
         """
         return self._rows(d.SCENES_BETWEEN, {"low": low, "high": high})
 
-    def scene_pages(self, page_size: int = 500) -> Iterator[Sequence[Scene]]:
+    def scene_pages(self, page_size: int = 500) -> Iterator[Sequence[StashScene]]:
         """Yield every scene with all it has, page by page, by rising id."""
         return self._pages_by_id(d.SCENE_PAGE, page_size)
 
@@ -272,19 +272,19 @@ class StashClient:
             found.update(listed.intersection(batch))
         return found
 
-    def tags(self) -> list[Tag]:
+    def tags(self) -> list[StashTag]:
         """Return all tags."""
         return self._rows(d.TAGS)
 
-    def performers(self) -> list[Performer]:
+    def performers(self) -> list[StashPerformer]:
         """Return all performers."""
         return self._rows(d.PERFORMERS)
 
-    def studios(self) -> list[Studio]:
+    def studios(self) -> list[StashStudio]:
         """Return all studios."""
         return self._rows(d.STUDIOS)
 
-    def find_tag(self, name: str) -> Tag | None:
+    def find_tag(self, name: str) -> StashTag | None:
         """Return the tag of this name, else the one with this alias.
 
         Letter case does not count, as it does not for Stash.
@@ -380,7 +380,7 @@ class StashClient:
         update = {"id": str(scene_id), **fields}
         self._one(d.UPDATE_SCENE, {"input": update})
 
-    def create_tag(self, name: str) -> Tag:
+    def create_tag(self, name: str) -> StashTag:
         """Create a tag.
 
         Raises:
@@ -388,7 +388,7 @@ class StashClient:
         """
         return self._one(d.CREATE_TAG, {"input": {"name": name}})
 
-    def create_performer(self, name: str) -> Performer:
+    def create_performer(self, name: str) -> StashPerformer:
         """Create a performer.
 
         Raises:
@@ -396,7 +396,7 @@ class StashClient:
         """
         return self._one(d.CREATE_PERFORMER, {"input": {"name": name}})
 
-    def create_studio(self, name: str) -> Studio:
+    def create_studio(self, name: str) -> StashStudio:
         """Create a studio.
 
         Raises:
@@ -508,7 +508,7 @@ class StashClient:
 class SceneEditor(Protocol):
     """Reads scenes and changes them; `StashClient` is one."""
 
-    def scenes(self, ids: Sequence[int]) -> tuple[list[Scene], list[int]]:
+    def scenes(self, ids: Sequence[int]) -> tuple[list[StashScene], list[int]]:
         """Return the scenes, and the ids that Stash lacks."""
 
     def bulk_update_scenes(

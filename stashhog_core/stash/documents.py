@@ -13,21 +13,21 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from stashhog_core.stash.payloads import (
-    FileFacts,
     GraphQLError,
     Job,
     LogEntry,
     MarkerStamp,
     Payload,
-    Performer,
     Ref,
-    Scene,
     SceneFiles,
     SceneMedia,
     ScenePaths,
     SceneStamp,
-    Studio,
-    Tag,
+    StashFile,
+    StashPerformer,
+    StashScene,
+    StashStudio,
+    StashTag,
     TypeFields,
     selection,
     younger_fields,
@@ -72,14 +72,14 @@ class Rows(Payload, Generic[T], frozen=True, kw_only=True):
     rows: tuple[T, ...]
 
 
-class Library(Payload, frozen=True, kw_only=True):
+class LibraryAnswer(Payload, frozen=True, kw_only=True):
     """The light listings, of scenes and markers the first page."""
 
     scenes: Rows[SceneStamp]
     markers: Rows[MarkerStamp]
-    tags: Rows[Tag]
-    performers: Rows[Performer]
-    studios: Rows[Studio]
+    tags: Rows[StashTag]
+    performers: Rows[StashPerformer]
+    studios: Rows[StashStudio]
     files: Rows[SceneFiles]
 
 
@@ -194,11 +194,11 @@ class Operation(Generic[T]):
         return answer
 
 
-TAG_FIELDS = selection(Tag)
-PERFORMER_FIELDS = selection(Performer)
-STUDIO_FIELDS = selection(Studio)
-SCENE_FIELDS = selection(Scene)
-YOUNGER_FIELDS = younger_fields(Scene, Tag, Performer, Studio)
+TAG_FIELDS = selection(StashTag)
+PERFORMER_FIELDS = selection(StashPerformer)
+STUDIO_FIELDS = selection(StashStudio)
+SCENE_FIELDS = selection(StashScene)
+YOUNGER_FIELDS = younger_fields(StashScene, StashTag, StashPerformer, StashStudio)
 """What older servers do not know, as `Type.field` → the first version that does."""
 MEDIA_FIELDS = (
     "id paths{screenshot preview webp sprite vtt} files{fingerprints{type value}} "
@@ -301,7 +301,7 @@ def _everything(field_name: str, rows: str, fields: str) -> str:
 _CHANGED_FILES = (
     'findScenes(filter:{per_page:-1,sort:"id",direction:ASC},scene_filter:'
     "{files_filter:{updated_at:{value:$since,modifier:GREATER_THAN}}})"
-    f"{{rows:scenes{{id files{{{selection(FileFacts)}}}}}}}"
+    f"{{rows:scenes{{id files{{{selection(StashFile)}}}}}}}"
 )
 # They know no "greater than" of their id, so their pages go by number.
 _MARKERS = (
@@ -318,7 +318,7 @@ LIBRARY = Operation(
     f"scenes:{_page_of_scenes('id updated_at')} markers:{_MARKERS} "
     f"tags:{_ALL_TAGS} performers:{_ALL_PERFORMERS} studios:{_ALL_STUDIOS} "
     f"files:{_CHANGED_FILES}}}",
-    Library,
+    LibraryAnswer,
     whole=True,
 )
 NEWEST_SCENE = Operation(
@@ -330,10 +330,12 @@ NEWEST_SCENE = Operation(
 SCENE_STAMPS = Operation(
     "SceneStamps", _scene_page("SceneStamps", "id updated_at"), Rows[SceneStamp]
 )
-SCENE_PAGE = Operation("ScenePage", _scene_page("ScenePage", SCENE_FIELDS), Rows[Scene])
-SCENES = Operation("Scenes", _scenes_by_id("Scenes", SCENE_FIELDS), Rows[Scene])
+SCENE_PAGE = Operation(
+    "ScenePage", _scene_page("ScenePage", SCENE_FIELDS), Rows[StashScene]
+)
+SCENES = Operation("Scenes", _scenes_by_id("Scenes", SCENE_FIELDS), Rows[StashScene])
 SCENES_BETWEEN = Operation(
-    "ScenesBetween", _scenes_between("ScenesBetween", SCENE_FIELDS), Rows[Scene]
+    "ScenesBetween", _scenes_between("ScenesBetween", SCENE_FIELDS), Rows[StashScene]
 )
 SCENE_IDS = Operation("SceneIds", _scenes_between("SceneIds", "id"), Rows[Ref])
 SCENE_MEDIA = Operation(
@@ -366,17 +368,19 @@ MARKER_STAMPS = Operation(
     f"query MarkerStamps($page:Int!,$size:Int!){{answer:{_MARKERS}}}",
     Rows[MarkerStamp],
 )
-TAGS = Operation("Tags", f"query Tags{{answer:{_ALL_TAGS}}}", Rows[Tag])
+TAGS = Operation("Tags", f"query Tags{{answer:{_ALL_TAGS}}}", Rows[StashTag])
 PERFORMERS = Operation(
-    "Performers", f"query Performers{{answer:{_ALL_PERFORMERS}}}", Rows[Performer]
+    "Performers", f"query Performers{{answer:{_ALL_PERFORMERS}}}", Rows[StashPerformer]
 )
-STUDIOS = Operation("Studios", f"query Studios{{answer:{_ALL_STUDIOS}}}", Rows[Studio])
+STUDIOS = Operation(
+    "Studios", f"query Studios{{answer:{_ALL_STUDIOS}}}", Rows[StashStudio]
+)
 FIND_TAG = Operation(
     "FindTag",
     "query FindTag($name:String!){answer:findTags(filter:{per_page:-1},tag_filter:"
     "{name:{value:$name,modifier:EQUALS},OR:{aliases:{value:$name,modifier:EQUALS}}})"
     f"{{rows:tags{{{TAG_FIELDS}}}}}}}",
-    Rows[Tag],
+    Rows[StashTag],
 )
 
 TAG_TYPE = Operation(
@@ -414,21 +418,21 @@ CREATE_TAG = Operation(
     "CreateTag",
     "mutation CreateTag($input:TagCreateInput!)"
     f"{{answer:tagCreate(input:$input){{{TAG_FIELDS}}}}}",
-    Tag,
+    StashTag,
     reads=False,
 )
 CREATE_PERFORMER = Operation(
     "CreatePerformer",
     "mutation CreatePerformer($input:PerformerCreateInput!)"
     f"{{answer:performerCreate(input:$input){{{PERFORMER_FIELDS}}}}}",
-    Performer,
+    StashPerformer,
     reads=False,
 )
 CREATE_STUDIO = Operation(
     "CreateStudio",
     "mutation CreateStudio($input:StudioCreateInput!)"
     f"{{answer:studioCreate(input:$input){{{STUDIO_FIELDS}}}}}",
-    Studio,
+    StashStudio,
     reads=False,
 )
 CREATE_MARKER = Operation(

@@ -149,7 +149,7 @@ class Fingerprint(Payload, frozen=True, kw_only=True, order=True):
     value: str
 
 
-class FileFacts(Payload, frozen=True, kw_only=True, order=True):
+class StashFile(Payload, frozen=True, kw_only=True, order=True):
     """A file of a scene, without its hashes."""
 
     id: Id
@@ -168,7 +168,7 @@ class FileFacts(Payload, frozen=True, kw_only=True, order=True):
     updated_at: str
 
 
-class VideoFile(FileFacts, frozen=True, kw_only=True, order=True):
+class VideoFile(StashFile, frozen=True, kw_only=True, order=True):
     """A file of a scene."""
 
     fingerprints: tuple[Fingerprint, ...]
@@ -184,10 +184,10 @@ class SceneFiles(Payload, frozen=True, kw_only=True):
     """A scene and its files."""
 
     id: Id
-    files: tuple[FileFacts, ...]
+    files: tuple[StashFile, ...]
 
 
-class Group(Payload, frozen=True, kw_only=True, order=True):
+class StashGroup(Payload, frozen=True, kw_only=True, order=True):
     """A group of scenes, such as a film."""
 
     id: Id
@@ -197,7 +197,7 @@ class Group(Payload, frozen=True, kw_only=True, order=True):
 class GroupRef(Payload, frozen=True, kw_only=True, order=True):
     """A group a scene is in, and its place there."""
 
-    group: Group
+    group: StashGroup
     scene_index: int | None = None
 
 
@@ -230,7 +230,7 @@ class Caption(Payload, frozen=True, kw_only=True, order=True):
     caption_type: str
 
 
-class Marker(Payload, frozen=True, kw_only=True, order=True):
+class StashMarker(Payload, frozen=True, kw_only=True, order=True):
     """A marker of a scene."""
 
     id: Id
@@ -262,7 +262,7 @@ _SCENE_LISTS = _Unordered(
 )
 
 
-class Scene(Payload, frozen=True, kw_only=True):
+class StashScene(Payload, frozen=True, kw_only=True):
     """A scene with all it has. `files[0]` is the primary file; there may be none."""
 
     id: Id
@@ -291,7 +291,7 @@ class Scene(Payload, frozen=True, kw_only=True):
     stash_ids: tuple[StashBoxId, ...]
     captions: tuple[Caption, ...] | None
     files: tuple[VideoFile, ...]
-    scene_markers: tuple[Marker, ...]
+    scene_markers: tuple[StashMarker, ...]
 
     def __post_init__(self) -> None:
         """Give the lists an order; the primary file stays the first one."""
@@ -368,7 +368,7 @@ class ScenePaths(Payload, frozen=True, kw_only=True):
 _TAG_LISTS = _Unordered("aliases", "stash_ids", "parents")
 
 
-class Tag(Payload, frozen=True, kw_only=True):
+class StashTag(Payload, frozen=True, kw_only=True):
     """A tag."""
 
     id: Id
@@ -467,7 +467,7 @@ _OF_EVERY_TAG = frozenset({"id", "name", "created_at", "updated_at", "__typename
 _PERFORMER_LISTS = _Unordered("alias_list", "stash_ids", "tags")
 
 
-class Performer(Payload, frozen=True, kw_only=True):
+class StashPerformer(Payload, frozen=True, kw_only=True):
     """A performer."""
 
     id: Id
@@ -511,7 +511,7 @@ class Performer(Payload, frozen=True, kw_only=True):
 _STUDIO_LISTS = _Unordered("aliases", "stash_ids", "tags")
 
 
-class Studio(Payload, frozen=True, kw_only=True):
+class StashStudio(Payload, frozen=True, kw_only=True):
     """A studio."""
 
     id: Id
@@ -534,7 +534,7 @@ class Studio(Payload, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Library:
+class LibraryListing:
     """The light listings of a whole library.
 
     Attributes:
@@ -549,9 +549,9 @@ class Library:
 
     pages: Iterator[Sequence[SceneStamp]]
     marker_pages: Iterator[Sequence[MarkerStamp]]
-    tags: Sequence[Tag]
-    performers: Sequence[Performer]
-    studios: Sequence[Studio]
+    tags: Sequence[StashTag]
+    performers: Sequence[StashPerformer]
+    studios: Sequence[StashStudio]
     files: Sequence[SceneFiles]
 
 

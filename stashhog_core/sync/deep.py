@@ -6,10 +6,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stashhog_core.background import read_ahead
-from stashhog_core.db.models import Scene as SceneTable
+from stashhog_core.db.models import Scene
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
-from stashhog_core.stash.payloads import Scene
+from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.mirrored import scene_differences
 from stashhog_core.sync.source import Source
 
@@ -44,7 +44,7 @@ def scenes_that_differ(stash: Source, database: Database) -> Iterator[int]:
 
 def _fetched(
     stash: Source, database: Database
-) -> Iterator[tuple[Sequence[int], Sequence[Scene] | None]]:
+) -> Iterator[tuple[Sequence[int], Sequence[StashScene] | None]]:
     """Yield the ids of all mirrored scenes, page by page, and the scenes in Stash."""
     after = 0
     while True:
@@ -61,9 +61,6 @@ def _fetched(
 
 def _ids_after(session: Session, after: int) -> Sequence[int]:
     query = (
-        select(SceneTable.id)
-        .where(SceneTable.id > after)
-        .order_by(SceneTable.id)
-        .limit(_PAGE_SIZE)
+        select(Scene.id).where(Scene.id > after).order_by(Scene.id).limit(_PAGE_SIZE)
     )
     return session.scalars(query).all()

@@ -45,7 +45,7 @@ from stashhog_core.sync.rows import (
 )
 from stashhog_core.sync.source import Source
 
-EntityPayload = payloads.Tag | payloads.Performer | payloads.Studio
+EntityPayload = payloads.StashTag | payloads.StashPerformer | payloads.StashStudio
 EntityModel = type[Tag] | type[Performer] | type[Studio]
 
 MODELS: Mapping[str, EntityModel] = {
@@ -173,18 +173,20 @@ def _store_links(
     return set(moved)
 
 
-def _store_tags(session: Session, tags: Sequence[payloads.Tag]) -> set[int]:
+def _store_tags(session: Session, tags: Sequence[payloads.StashTag]) -> set[int]:
     return _changed(session, Tag, TAG_COLUMNS, [tag_row(tag) for tag in tags])
 
 
 def _store_performers(
-    session: Session, performers: Sequence[payloads.Performer]
+    session: Session, performers: Sequence[payloads.StashPerformer]
 ) -> set[int]:
     rows = [performer_row(performer) for performer in performers]
     return _changed(session, Performer, PERFORMER_COLUMNS, rows)
 
 
-def _store_studios(session: Session, studios: Sequence[payloads.Studio]) -> set[int]:
+def _store_studios(
+    session: Session, studios: Sequence[payloads.StashStudio]
+) -> set[int]:
     stored = {studio.id for studio in studios}
     parents = {studio.parent_studio.id for studio in studios if studio.parent_studio}
     store_stubs(session, "studio", parents - stored)

@@ -42,7 +42,7 @@ class Mirrored:
     markers: Mapping[int, set[tuple[int, str]]]
     """Scene → ids and times of change of its markers, unless it has none."""
 
-    def has(self, scene: payloads.Scene) -> bool:
+    def has(self, scene: payloads.StashScene) -> bool:
         """Tell whether a scene is mirrored as it was fetched."""
         if self.contents.get(scene.id) != content_hash(scene):
             return False

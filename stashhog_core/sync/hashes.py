@@ -15,7 +15,7 @@ _FORM = 3
 """Goes into the hashes of scenes' content: raised when rows are made otherwise."""
 
 
-def content_hash(scene: payloads.Scene) -> Hash:
+def content_hash(scene: payloads.StashScene) -> Hash:
     """Return the hash of all that Stash has of a scene."""
     return row_hash(scene) ^ _FORM
 

@@ -17,7 +17,7 @@ from stashhog_core.db.manifest import SCENE, forget_hashes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress
-from stashhog_core.stash.payloads import Scene
+from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.entities import (
     Listing,
     entity_ids,
@@ -64,8 +64,8 @@ class _Page(NamedTuple):
     Those that the mirror has were looked at before they got the hash of their content.
     """
 
-    fetched: list[Scene]
-    differing: list[Scene]
+    fetched: list[StashScene]
+    differing: list[StashScene]
     unsettled: dict[int, datetime]
 
 
@@ -203,7 +203,7 @@ class SceneLoader:
         self.has_written = True
         stubs = self._fetch_unknown_entities(scenes)
 
-        def store(session: Session, part: Sequence[Scene]) -> Stored:
+        def store(session: Session, part: Sequence[StashScene]) -> Stored:
             stored = store_scenes(
                 session,
                 part,
@@ -241,7 +241,7 @@ class SceneLoader:
 
         _once_committed(session, count)
 
-    def _fetch(self, ids: Sequence[int], without_gaps: bool) -> Iterator[Scene]:
+    def _fetch(self, ids: Sequence[int], without_gaps: bool) -> Iterator[StashScene]:
         """Yield those of the scenes that Stash gives, one bad scene notwithstanding."""
         try:
             if without_gaps:
@@ -277,7 +277,7 @@ class SceneLoader:
             self._set_aside(listing.kind, id_, reason)
 
     def _fetch_unknown_entities(
-        self, scenes: Sequence[Scene]
+        self, scenes: Sequence[StashScene]
     ) -> Mapping[str, set[int]]:
         """Fetch the kinds of which the scenes name rows that are not mirrored yet.
 
@@ -311,7 +311,7 @@ class SceneLoader:
         }
 
     def _unsettled_of(
-        self, scenes: Sequence[Scene], before: datetime | None
+        self, scenes: Sequence[StashScene], before: datetime | None
     ) -> dict[int, datetime]:
         """Return scenes that may have changed again in the second of their last change.
 

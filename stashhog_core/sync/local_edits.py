@@ -172,7 +172,9 @@ def edits_of(session: Session, scene_ids: Sequence[int]) -> dict[int, list[Edit]
     return found
 
 
-def with_edits(scene: payloads.Scene, edits: Iterable[Edit]) -> payloads.Scene:
+def with_edits(
+    scene: payloads.StashScene, edits: Iterable[Edit]
+) -> payloads.StashScene:
     """Return the scene as Stash has it, but for the fields edited here."""
     changes: dict[str, Any] = {}
     for edit in edits:
@@ -188,8 +190,8 @@ def with_edits(scene: payloads.Scene, edits: Iterable[Edit]) -> payloads.Scene:
 
 
 def settle_edits(
-    session: Session, scenes: Sequence[payloads.Scene], conflicts: Conflicts
-) -> list[payloads.Scene]:
+    session: Session, scenes: Sequence[payloads.StashScene], conflicts: Conflicts
+) -> list[payloads.StashScene]:
     """Compare fetched scenes with their local edits; return them as to be stored.
 
     The caller holds the scenes. What an edit names and Stash has no more is taken out
@@ -200,7 +202,7 @@ def settle_edits(
     known = edits_of(session, [scene.id for scene in scenes])
     if not known:
         return list(scenes)
-    settled: list[payloads.Scene] = []
+    settled: list[payloads.StashScene] = []
     for scene in scenes:
         standing = [
             edit
@@ -211,7 +213,7 @@ def settle_edits(
     return settled
 
 
-def stash_value(scene: payloads.Scene, field: str) -> Any:
+def stash_value(scene: payloads.StashScene, field: str) -> Any:
     """Return Stash's value of a field, as edits store it."""
     if field == "studio_id":
         return scene.studio.id if scene.studio else None

@@ -47,7 +47,7 @@ class Children:
 
     model: Any
     columns: Sequence[str]
-    rows_of: Callable[[payloads.Scene], list[Row]]
+    rows_of: Callable[[payloads.StashScene], list[Row]]
     key: int
     scene: int = 0
 
@@ -99,7 +99,7 @@ def mirrored_children(
 
 
 def scene_differences(
-    session: Session, scenes: Sequence[payloads.Scene]
+    session: Session, scenes: Sequence[payloads.StashScene]
 ) -> Iterator[tuple[int, str, Any, Any]]:
     """Yield scene, field, Stash's value and the mirror's for all that differs.
 

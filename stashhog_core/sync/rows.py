@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from stashhog_core.stash.payloads import (
-    Performer,
     Ref,
-    Scene,
     SceneFiles,
     StashBoxId,
-    Studio,
-    Tag,
+    StashPerformer,
+    StashScene,
+    StashStudio,
+    StashTag,
 )
 from stashhog_core.sync.difference import FileFacts
 from stashhog_core.sync.times import parse_stash_time
@@ -134,7 +134,7 @@ MARKER_TIMES = 2
 """The last so many columns of a marker say nothing of what it marks."""
 
 
-def tag_row(tag: Tag) -> Row:
+def tag_row(tag: StashTag) -> Row:
     """Return the row of a tag, without its parents."""
     return (
         tag.id,
@@ -151,7 +151,7 @@ def tag_row(tag: Tag) -> Row:
     )
 
 
-def performer_row(performer: Performer) -> Row:
+def performer_row(performer: StashPerformer) -> Row:
     """Return the row of a performer."""
     return (
         performer.id,
@@ -187,7 +187,7 @@ def performer_row(performer: Performer) -> Row:
     )
 
 
-def studio_row(studio: Studio) -> Row:
+def studio_row(studio: StashStudio) -> Row:
     """Return the row of a studio."""
     return (
         studio.id,
@@ -206,7 +206,7 @@ def studio_row(studio: Studio) -> Row:
     )
 
 
-def scene_row(scene: Scene) -> Row:
+def scene_row(scene: StashScene) -> Row:
     """Return the row of a scene, without anything that has a table of its own."""
     return (
         scene.id,
@@ -250,7 +250,7 @@ def scene_row(scene: Scene) -> Row:
     )
 
 
-def file_rows(scene: Scene | SceneFiles) -> list[Row]:
+def file_rows(scene: StashScene | SceneFiles) -> list[Row]:
     """Return the rows of the scene's files, the primary one at position 0."""
     files = {file.id: file for file in scene.files}
     return [
@@ -276,7 +276,7 @@ def file_rows(scene: Scene | SceneFiles) -> list[Row]:
     ]
 
 
-def fingerprint_rows(scene: Scene) -> list[Row]:
+def fingerprint_rows(scene: StashScene) -> list[Row]:
     """Return the hashes of the scene's files, one of a kind for each file."""
     values = {
         (scene.id, file.id, fingerprint.type): plain_text(fingerprint.value)
@@ -286,7 +286,7 @@ def fingerprint_rows(scene: Scene) -> list[Row]:
     return [(*key, value) for key, value in values.items()]
 
 
-def marker_rows(scene: Scene) -> list[Row]:
+def marker_rows(scene: StashScene) -> list[Row]:
     """Return the rows of the scene's markers."""
     return [
         (
@@ -303,7 +303,7 @@ def marker_rows(scene: Scene) -> list[Row]:
     ]
 
 
-def marker_tag_rows(scene: Scene) -> list[Row]:
+def marker_tag_rows(scene: StashScene) -> list[Row]:
     """Return the further tags of the scene's markers, each with the scene."""
     return [
         (marker.id, tag_id, scene.id)
@@ -312,27 +312,27 @@ def marker_tag_rows(scene: Scene) -> list[Row]:
     ]
 
 
-def tag_link_rows(scene: Scene) -> list[Row]:
+def tag_link_rows(scene: StashScene) -> list[Row]:
     """Return the scene's tags."""
     return [(scene.id, tag_id) for tag_id in _ids(scene.tags)]
 
 
-def performer_link_rows(scene: Scene) -> list[Row]:
+def performer_link_rows(scene: StashScene) -> list[Row]:
     """Return the scene's performers."""
     return [(scene.id, performer_id) for performer_id in _ids(scene.performers)]
 
 
-def tag_parent_rows(tag: Tag) -> list[Row]:
+def tag_parent_rows(tag: StashTag) -> list[Row]:
     """Return the tags that `tag` lies under."""
     return [(tag.id, parent_id) for parent_id in _ids(tag.parents)]
 
 
-def tag_rows_of(owner: Performer | Studio) -> list[Row]:
+def tag_rows_of(owner: StashPerformer | StashStudio) -> list[Row]:
     """Return the tags of a performer or studio."""
     return [(owner.id, tag_id) for tag_id in _ids(owner.tags)]
 
 
-def referenced_ids(scenes: Collection[Scene]) -> Mapping[str, set[int]]:
+def referenced_ids(scenes: Collection[StashScene]) -> Mapping[str, set[int]]:
     """Return the ids of tags, performers and studios that the scenes name."""
     markers = [marker for scene in scenes for marker in scene.scene_markers]
     tags = {tag.id for scene in scenes for tag in scene.tags}
@@ -343,7 +343,7 @@ def referenced_ids(scenes: Collection[Scene]) -> Mapping[str, set[int]]:
     return {"tag": tags, "performer": performers, "studio": studios}
 
 
-def primary_oshash(scene: Scene) -> str | None:
+def primary_oshash(scene: StashScene) -> str | None:
     """Return the oshash of the primary file; None if there is none."""
     if not scene.files:
         return None

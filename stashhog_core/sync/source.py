@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from stashhog_core.stash.payloads import (
-    Library,
+    LibraryListing,
     MarkerStamp,
-    Performer,
-    Scene,
     SceneStamp,
-    Studio,
-    Tag,
+    StashPerformer,
+    StashScene,
+    StashStudio,
+    StashTag,
 )
 
 
@@ -21,7 +21,7 @@ class Source(Protocol):
     refuses the request.
     """
 
-    def library(self, files_changed_since: str) -> Library:
+    def library(self, files_changed_since: str) -> LibraryListing:
         """Return the light listings of everything.
 
         Args:
@@ -46,22 +46,22 @@ class Source(Protocol):
         """Return the number of scenes."""
         ...
 
-    def scenes(self, ids: Sequence[int]) -> tuple[list[Scene], list[int]]:
+    def scenes(self, ids: Sequence[int]) -> tuple[list[StashScene], list[int]]:
         """Return the scenes of these ids and the ids Stash lacks."""
         ...
 
-    def scenes_between(self, low: int, high: int) -> list[Scene]:
+    def scenes_between(self, low: int, high: int) -> list[StashScene]:
         """Return all scenes with ids from `low` to `high`, by rising id."""
         ...
 
-    def tags(self) -> list[Tag]:
+    def tags(self) -> list[StashTag]:
         """Return all tags."""
         ...
 
-    def performers(self) -> list[Performer]:
+    def performers(self) -> list[StashPerformer]:
         """Return all performers."""
         ...
 
-    def studios(self) -> list[Studio]:
+    def studios(self) -> list[StashStudio]:
         """Return all studios."""
         ...

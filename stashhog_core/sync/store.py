@@ -20,11 +20,10 @@ from stashhog_core.db.merge import (
     unchecked_references,
     update_rows,
 )
-from stashhog_core.db.models import Marker, MarkerTag
-from stashhog_core.db.models import Scene as SceneTable
+from stashhog_core.db.models import Marker, MarkerTag, Scene
 from stashhog_core.db.reading import THESE, any_of, read_these
 from stashhog_core.db.session import Database
-from stashhog_core.stash.payloads import Scene
+from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.entities import hold_entities, store_stubs
 from stashhog_core.sync.hashes import content_hash
 from stashhog_core.sync.history import Stored
@@ -55,7 +54,7 @@ _PLAIN = [name for name in CHILDREN if name != "markers"]
 
 def store_scenes(
     session: Session,
-    scenes: Sequence[Scene],
+    scenes: Sequence[StashScene],
     *,
     stubs: Mapping[str, Collection[int]] | None = None,
     conflicts: Conflicts = "ask",
@@ -129,7 +128,9 @@ def halve_on_failure(
     return [result], []
 
 
-def _create(session: Session, scenes: Sequence[Scene], known_markers: Set[int]) -> None:
+def _create(
+    session: Session, scenes: Sequence[StashScene], known_markers: Set[int]
+) -> None:
     """Insert scenes of which the mirror has nothing, but for some markers maybe."""
     if not scenes:
         return
@@ -139,13 +140,13 @@ def _create(session: Session, scenes: Sequence[Scene], known_markers: Set[int]) 
     columns = (*SCENE_COLUMNS, "content")
     ids = [scene.id for scene in scenes]
     loaded = [
-        Loaded(SceneTable, "id", ids),
+        Loaded(Scene, "id", ids),
         *(Loaded(table.model, "scene_id", ids) for table in CHILDREN.values()),
         Loaded(MarkerTag, "marker_id", marker_ids),
     ]
     with unchecked_references(session, loaded) if entities_stay else nullcontext():
         rows = [(*scene_row(scene), content_hash(scene)) for scene in scenes]
-        insert_rows(session, SceneTable, columns, rows)
+        insert_rows(session, Scene, columns, rows)
         for name in CHILDREN if markers_are_new else _PLAIN:
             table = CHILDREN[name]
             if children := _children(name, scenes):
@@ -157,7 +158,7 @@ def _create(session: Session, scenes: Sequence[Scene], known_markers: Set[int]) 
 
 
 def _update(
-    session: Session, scenes: Sequence[Scene], conflicts: Conflicts
+    session: Session, scenes: Sequence[StashScene], conflicts: Conflicts
 ) -> set[int]:
     """Bring mirrored scenes up to date; return those of which anything differed."""
     if not scenes:
@@ -205,19 +206,19 @@ def _write(session: Session, rows: Sequence[Row], mirrored: Mapping[int, Row]) -
     pick = itemgetter(*positions)
     update_rows(
         session,
-        SceneTable,
+        Scene,
         pick(columns),
         [pick(row) for row in rows],
         stamped="synced_at",
     )
 
 
-def _children(name: str, scenes: Iterable[Scene]) -> list[Row]:
+def _children(name: str, scenes: Iterable[StashScene]) -> list[Row]:
     rows_of = CHILDREN[name].rows_of
     return [row for scene in scenes for row in rows_of(scene)]
 
 
-def _marker_tags(scenes: Iterable[Scene]) -> list[Row]:
+def _marker_tags(scenes: Iterable[StashScene]) -> list[Row]:
     return [row[:2] for scene in scenes for row in marker_tag_rows(scene)]
 
 
@@ -237,7 +238,7 @@ def _replace(
 
 
 def _with_other_markers(
-    session: Session, scenes: Sequence[Scene]
+    session: Session, scenes: Sequence[StashScene]
 ) -> tuple[set[int], set[int]]:
     """Return scenes whose markers are stored otherwise, and of these: want other media.
 
@@ -255,7 +256,7 @@ def _with_other_markers(
     return remarked | {row[column] for row in mine ^ theirs}, remarked
 
 
-def _replace_markers(session: Session, scenes: Sequence[Scene]) -> None:
+def _replace_markers(session: Session, scenes: Sequence[StashScene]) -> None:
     if not scenes:
         return
     ids = [scene.id for scene in scenes]
@@ -278,7 +279,9 @@ def _replace_markers(session: Session, scenes: Sequence[Scene]) -> None:
     )
 
 
-def _has_another_primary_file(scene: Scene, mirrored: Mapping[str, set[Row]]) -> bool:
+def _has_another_primary_file(
+    scene: StashScene, mirrored: Mapping[str, set[Row]]
+) -> bool:
     """Tell whether the oshash of the primary file is not the mirrored one."""
     oshash = primary_oshash(scene)
     primary = [r[1] for r in mirrored["files"] if r[0] == scene.id and r[2] == 0]
@@ -293,7 +296,5 @@ def _has_another_primary_file(scene: Scene, mirrored: Mapping[str, set[Row]]) ->
 def _reset(session: Session, scene_ids: Collection[int], **values: Any) -> None:
     if scene_ids:
         session.execute(
-            update(SceneTable)
-            .where(SceneTable.id == any_of(scene_ids))
-            .values(**values)
+            update(Scene).where(Scene.id == any_of(scene_ids)).values(**values)
         )

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.background import read_ahead
 from stashhog_core.db.session import Database
-from stashhog_core.stash.payloads import Library
+from stashhog_core.stash.payloads import LibraryListing
 from stashhog_core.sync.deep import scenes_that_differ
 from stashhog_core.sync.difference import (
     EntityDifference,
@@ -62,7 +62,7 @@ class Survey:
 
     def __init__(
         self,
-        library: Library,
+        library: LibraryListing,
         scenes: RowsAhead,
         markers: RowsAhead,
         known: tuple[Hash, ...],

@@ -40,7 +40,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import Settings, StashSettings
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.payloads import Tag
+from stashhog_core.stash.payloads import StashTag
 from tests.support.analysis_mirror import LiveTags, Reader, add_scenes, until_killed
 from tests.support.each_call import (
     FAULTS,
@@ -195,7 +195,7 @@ def test_fault_at_each_statement_and_commit(
     """Whatever statement or commit is the last one, marks and changes are one."""
     # Every finished scene is stored at once.
     monkeypatch.setattr(analysis_run, "SAVE_AFTER_SECONDS", 0)
-    known = LiveTags(Tag(id=7, name="Newer"))
+    known = LiveTags(StashTag(id=7, name="Newer"))
     clean = clean_run(known, mirror)
     counting = FaultyStatements(error)
     watched = counting.watch(Database(mirror.connection_string))
@@ -222,7 +222,7 @@ def test_kill_at_each_statement_and_commit(
     monkeypatch.setattr(analysis_run, "SAVE_AFTER_SECONDS", 0)
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tests.support.analysis_mirror"])
-    known = LiveTags(Tag(id=7, name="Newer"))
+    known = LiveTags(StashTag(id=7, name="Newer"))
     clean = clean_run(known, mirror)
     counting = FaultyStatements(KeyboardInterrupt)
     watched = counting.watch(Database(database_url))
@@ -292,7 +292,7 @@ def test_fault_at_each_look_and_each_proposing(
     mirror: Database, error: BaseException, where: str
 ) -> None:
     """What a detector raises, of whatever type, marks no scene without its changes."""
-    known = LiveTags(Tag(id=7, name="Newer"))
+    known = LiveTags(StashTag(id=7, name="Newer"))
     clean = clean_run(known, mirror)
 
     for number in in_turn(len(SCENES)):
@@ -308,7 +308,7 @@ def test_failed_look_leaves_what_other_detectors_found(
     mirror: Database, error: Exception
 ) -> None:
     """The scene stays unmarked, and so does the reader; the next run ends it."""
-    known = LiveTags(Tag(id=7, name="Newer"))
+    known = LiveTags(StashTag(id=7, name="Newer"))
     clean = clean_run(known, mirror)
 
     for number in in_turn(len(SCENES)):

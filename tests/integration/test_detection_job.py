@@ -35,7 +35,7 @@ from stashhog_core.plans.lock import plan_lock
 from stashhog_core.plans.queries import list_plans, plan_changes
 from stashhog_core.progress import Progress
 from stashhog_core.settings import AiServerSettings, Settings, StashSettings
-from stashhog_core.stash.payloads import Tag as StashTag
+from stashhog_core.stash.payloads import StashTag
 from tests.support.analysis_mirror import (
     NOW,
     VIDEO_ONLY,

@@ -47,8 +47,7 @@ from stashhog_core.plans.review import (
 )
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult
-from stashhog_core.stash.payloads import Ref
-from stashhog_core.stash.payloads import Scene as StashScene
+from stashhog_core.stash.payloads import Ref, StashScene
 from tests.support.memory_stash import Killed, MemoryStash
 
 OUTDOOR = add_member("tags", 1, "Outdoor", 0.9, "test", {"rule": "seen"})

@@ -40,7 +40,7 @@ from stashhog_core.plans.proposals import (
 from stashhog_core.plans.queries import plan_changes, read_plan
 from stashhog_core.progress import Progress
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.payloads import Scene as StashScene
+from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.job import sync
 from tests.support.applying import apply, opened, take_back, until_killed
 from tests.support.each_call import (

@@ -20,8 +20,7 @@ from stashhog_core.plans.proposals import Proposal, add_marker, add_member, set_
 from stashhog_core.plans.undo import undo
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult
-from stashhog_core.stash.payloads import Fingerprint, Ref, TagUse
-from stashhog_core.stash.payloads import Tag as StashTag
+from stashhog_core.stash.payloads import Fingerprint, Ref, StashTag, TagUse
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.analysis_mirror import VIDEO_ONLY, Reader

@@ -34,7 +34,7 @@ from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.documents import SCENES, Operation, Rows
 from stashhog_core.stash.follow import JobKey, follow
 from stashhog_core.stash.media_check import Lacking, find_lacking
-from stashhog_core.stash.payloads import Job, Ref, Scene, Tag
+from stashhog_core.stash.payloads import Job, Ref, StashScene, StashTag
 from stashhog_core.stash.transport import Transport
 from stashhog_core.stash.watch import JobWatch
 from tests.support.sample_video import write_video
@@ -122,13 +122,13 @@ class Target:
         path = self.folder / name
         return write_video(path, seed=zlib.crc32(bytes(path)), **video)
 
-    def add(self, name: str, **video: Any) -> Scene:
+    def add(self, name: str, **video: Any) -> StashScene:
         """Bring a new video into Stash; return its scene."""
         path = self.write(name, **video)
         self.scan(path)
         return self.scene_of(path)
 
-    def scene_of(self, path: Path) -> Scene:
+    def scene_of(self, path: Path) -> StashScene:
         """Return the scene with this file."""
         (scene,) = [
             scene
@@ -138,7 +138,7 @@ class Target:
         ]
         return scene
 
-    def again(self, scene: Scene) -> Scene:
+    def again(self, scene: StashScene) -> StashScene:
         """Return the scene as it is now."""
         (found,), _ = self.client.scenes([scene.id])
         return found
@@ -179,7 +179,7 @@ def _opened(url: str, library: Path, key: str | None) -> Iterator[Target]:
 
 
 @pytest.fixture(scope="module")
-def scene(target: Target) -> Scene:
+def scene(target: Target) -> StashScene:
     """A scene without anything but its file."""
     return target.add("plain.mp4")
 
@@ -265,7 +265,7 @@ def test_scan_makes_a_scene(target: Target) -> None:
     assert hashes == {"oshash": oshash(path)}
 
 
-def test_scan_of_nothing_new_has_no_progress(target: Target, scene: Scene) -> None:
+def test_scan_of_nothing_new_has_no_progress(target: Target, scene: StashScene) -> None:
     """A scan of unchanged files finishes, and changes nothing."""
     job = target.scan(Path(scene.files[0].path))
 
@@ -381,7 +381,7 @@ def test_last_ten_jobs_are_kept(target: Target) -> None:
     assert ids == list(range(ids[0], ids[0] + 12))
 
 
-def test_one_job_at_a_time(target: Target, scene: Scene) -> None:
+def test_one_job_at_a_time(target: Target, scene: StashScene) -> None:
     """A second job waits; stopped there it is cancelled at once, the first in a while.
 
     The ids, times and states are those the product tells jobs apart by.
@@ -416,7 +416,7 @@ def test_one_job_at_a_time(target: Target, scene: Scene) -> None:
 # --- reading -------------------------------------------------------------------------
 
 
-def test_manifest_is_complete(target: Target, scene: Scene) -> None:
+def test_manifest_is_complete(target: Target, scene: StashScene) -> None:
     """Pages by rising id hold every scene once, whatever their size."""
     client = target.client
     whole = [stamp for page in client.scene_stamps() for stamp in page]
@@ -431,7 +431,7 @@ def test_manifest_is_complete(target: Target, scene: Scene) -> None:
     assert client.scenes_between(ids[0], ids[-1]) == client.scenes(ids)[0]
 
 
-def test_all_listings_in_one_answer(target: Target, scene: Scene) -> None:
+def test_all_listings_in_one_answer(target: Target, scene: StashScene) -> None:
     """The light listings together are what they are one by one."""
     client = target.client
     tag = client.create_tag(target.name("mark"))
@@ -452,7 +452,7 @@ def test_all_listings_in_one_answer(target: Target, scene: Scene) -> None:
         assert library.files == ()
 
 
-def test_newest_scene(target: Target, scene: Scene) -> None:
+def test_newest_scene(target: Target, scene: StashScene) -> None:
     """All scenes are counted, and the latest time of change is that of one of them."""
     time.sleep(1.1)
     target.client.update_scene(scene.id, {"title": "The newest"})
@@ -462,7 +462,7 @@ def test_newest_scene(target: Target, scene: Scene) -> None:
     assert newest == target.again(scene).updated_at
 
 
-def test_times_are_whole_seconds(target: Target, scene: Scene) -> None:
+def test_times_are_whole_seconds(target: Target, scene: StashScene) -> None:
     """Times of scenes are RFC 3339 text to the second, with the server's offset."""
     pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)"
 
@@ -470,7 +470,7 @@ def test_times_are_whole_seconds(target: Target, scene: Scene) -> None:
     assert re.fullmatch(pattern, scene.created_at)
 
 
-def test_scenes_by_id(target: Target, scene: Scene) -> None:
+def test_scenes_by_id(target: Target, scene: StashScene) -> None:
     """Scenes come in the order of their ids; unknown ids are told apart."""
     other = target.add("by-id.mp4")
 
@@ -492,7 +492,7 @@ def test_scenes_by_id(target: Target, scene: Scene) -> None:
     ],
 )
 def test_one_wrong_id_fails_all(
-    target: Target, scene: Scene, extra: str | None, message: str
+    target: Target, scene: StashScene, extra: str | None, message: str
 ) -> None:
     """Stash answers a list with an unknown or repeated id with nothing but an error."""
     ids = [str(scene.id), extra or str(scene.id)]
@@ -527,7 +527,7 @@ def test_create_tag(target: Target) -> None:
     assert tag.name == name
     times = {"created_at": tag.created_at, "updated_at": tag.updated_at}
     assert all(times.values())
-    assert tag == Tag(id=tag.id, name=name, sort_name="", description="", **times)
+    assert tag == StashTag(id=tag.id, name=name, sort_name="", description="", **times)
     assert tag in target.client.tags()
 
 
@@ -575,7 +575,7 @@ def test_every_field_of_a_tag_can_be_told_from_an_untouched_one(
         assert touched.additions, name
 
 
-def test_every_use_of_a_tag_is_seen(target: Target, scene: Scene) -> None:
+def test_every_use_of_a_tag_is_seen(target: Target, scene: StashScene) -> None:
     """By scenes, markers as first or further tag, performers and studios."""
     client = target.client
 
@@ -686,7 +686,7 @@ def test_bulk_update_adds_and_removes(target: Target) -> None:
     assert [scene.studio for scene in removed] == [Ref(id=studio)] * 2
 
 
-def test_bulk_update_is_atomic(target: Target, scene: Scene) -> None:
+def test_bulk_update_is_atomic(target: Target, scene: StashScene) -> None:
     """One unknown scene, and nothing is applied to the others."""
     tag = target.client.create_tag(target.name("atomic"))
 
@@ -824,7 +824,7 @@ def test_scan_of_files_changed_since(target: Target) -> None:
     assert target.client.has_file(str(path))
 
 
-def test_media_of_all_scenes_in_pages(target: Target, scene: Scene) -> None:
+def test_media_of_all_scenes_in_pages(target: Target, scene: StashScene) -> None:
     """Pages of any size give every scene once, with the hash of its file."""
     pages = list(target.client.scene_media_pages(page_size=2))
     media = [row for page in pages for row in page]
@@ -876,7 +876,7 @@ WANTED = {
 }
 
 
-def _media(client: StashClient, scene: Scene) -> dict[str, bool]:
+def _media(client: StashClient, scene: StashScene) -> dict[str, bool]:
     (media,), _ = client.scene_media([scene.id])
     paths = media.paths
     kinds = {

@@ -14,8 +14,8 @@ from stashhog_core.stash.payloads import (
     Caption,
     Fingerprint,
     Gallery,
-    Group,
     GroupRef,
+    StashGroup,
 )
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.verify import verify_mirror
@@ -24,10 +24,10 @@ from tests.support.mirroring import run as mirror
 
 pytestmark = pytest.mark.slow
 
-FILM, SERIES = Group(id=1, name="film"), Group(id=3, name="series")
+FILM, SERIES = StashGroup(id=1, name="film"), StashGroup(id=3, name="series")
 GROUPS = (GroupRef(group=FILM, scene_index=2), GroupRef(group=SERIES))
 OTHER_PLACE = (GROUPS[0], GroupRef(group=SERIES, scene_index=1))
-OTHER_NAME = (GroupRef(group=Group(id=1, name="other"), scene_index=2), GROUPS[1])
+OTHER_NAME = (GroupRef(group=StashGroup(id=1, name="other"), scene_index=2), GROUPS[1])
 GALLERIES = (Gallery(id=4, title="four"), Gallery(id=5, title="five"))
 
 LONG_AGO = "2000-01-01T00:00:00Z"

@@ -135,11 +135,11 @@ def stash() -> FakeStash:
     stash.add_marker(scene, tag, seconds=1.5)
     stash.edit_markers(scene, end_seconds=9.25, tags=refs(further))
     whole = msgspec.to_builtins(stash.scene_rows[scene]) | SCENE
-    stash.scene_rows[scene] = msgspec.convert(whole, payloads.Scene)
+    stash.scene_rows[scene] = msgspec.convert(whole, payloads.StashScene)
     for rows, kind in (
-        (stash.performer_rows, payloads.Performer),
-        (stash.studio_rows, payloads.Studio),
-        (stash.tag_rows, payloads.Tag),
+        (stash.performer_rows, payloads.StashPerformer),
+        (stash.studio_rows, payloads.StashStudio),
+        (stash.tag_rows, payloads.StashTag),
     ):
         # As texts and lists become what a server's answer is decoded to.
         for id_, row in rows.items():
@@ -156,11 +156,11 @@ def session_after(
         bare = FakeStash()
         bare.now = stash.now - timedelta(days=1)
         for row in stash.tag_rows.values():
-            bare.tag_rows[row.id] = payloads.Tag(id=row.id, name=f"old {row.id}")
+            bare.tag_rows[row.id] = payloads.StashTag(id=row.id, name=f"old {row.id}")
         for id_ in stash.performer_rows:
-            bare.performer_rows[id_] = payloads.Performer(id=id_, name="old")
+            bare.performer_rows[id_] = payloads.StashPerformer(id=id_, name="old")
         for id_ in stash.studio_rows:
-            bare.studio_rows[id_] = payloads.Studio(id=id_, name=f"old {id_}")
+            bare.studio_rows[id_] = payloads.StashStudio(id=id_, name=f"old {id_}")
         (scene,) = stash.scene_rows
         bare._last_id = scene - 1
         bare.add_scene("old")

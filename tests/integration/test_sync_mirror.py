@@ -26,8 +26,7 @@ from stashhog_core.db.models import (
 from stashhog_core.db.session import Database
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
-from stashhog_core.stash.payloads import Fingerprint, Ref
-from stashhog_core.stash.payloads import Scene as ScenePayload
+from stashhog_core.stash.payloads import Fingerprint, Ref, StashScene
 from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.times import parse_stash_time
 from tests.support.fake_stash import FakeStash, refs
@@ -143,7 +142,7 @@ def expected(stash: FakeStash) -> dict[str, set[tuple[Any, ...]]]:
     """Return what the mirror must hold, in the form of `mirrored`."""
     scenes = list(stash.scene_rows.values())
 
-    def of(make: Callable[[ScenePayload], Iterator[tuple[Any, ...]]]) -> Any:
+    def of(make: Callable[[StashScene], Iterator[tuple[Any, ...]]]) -> Any:
         return {row for scene in scenes for row in make(scene)}
 
     return {

@@ -27,7 +27,7 @@ from stashhog_core.plans.proposals import Proposal, add_member
 from stashhog_core.progress import Progress
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import Settings
-from stashhog_core.stash.payloads import Tag as StashTag
+from stashhog_core.stash.payloads import StashTag
 from tests.support.each_call import FaultyStatements
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,16 +14,16 @@ import msgspec
 from stashhog_core.errors import JobError
 from stashhog_core.stash.payloads import (
     Fingerprint,
-    Library,
-    Marker,
+    LibraryListing,
     MarkerStamp,
-    Performer,
     Ref,
-    Scene,
     SceneFiles,
     SceneStamp,
-    Studio,
-    Tag,
+    StashMarker,
+    StashPerformer,
+    StashScene,
+    StashStudio,
+    StashTag,
     VideoFile,
 )
 
@@ -41,10 +41,10 @@ class FakeStash:
     def __init__(self, zone: tzinfo = UTC) -> None:
         self.zone = zone
         self.now = START
-        self.scene_rows: dict[int, Scene] = {}
-        self.tag_rows: dict[int, Tag] = {}
-        self.performer_rows: dict[int, Performer] = {}
-        self.studio_rows: dict[int, Studio] = {}
+        self.scene_rows: dict[int, StashScene] = {}
+        self.tag_rows: dict[int, StashTag] = {}
+        self.performer_rows: dict[int, StashPerformer] = {}
+        self.studio_rows: dict[int, StashStudio] = {}
         self.file_times: dict[int, str] = {}
         self.requests: list[str] = []
         self.broken_scenes: set[int] = set()
@@ -53,8 +53,8 @@ class FakeStash:
 
     # --- what sync reads -------------------------------------------------------------
 
-    def library(self, files_changed_since: str) -> Library:
-        return Library(
+    def library(self, files_changed_since: str) -> LibraryListing:
+        return LibraryListing(
             pages=self.scene_stamps(),
             marker_pages=self.marker_pages(),
             tags=tuple(self.tags()),
@@ -112,26 +112,26 @@ class FakeStash:
         self.requests.append("count_scenes")
         return len(self.scene_rows)
 
-    def scenes(self, ids: Sequence[int]) -> tuple[list[Scene], list[int]]:
+    def scenes(self, ids: Sequence[int]) -> tuple[list[StashScene], list[int]]:
         self.requests.append("scenes")
         if broken := self.broken_scenes.intersection(ids):
             raise JobError(f"Stash fails at scene {min(broken)}")
         found = [self.scene_rows[id_] for id_ in ids if id_ in self.scene_rows]
         return found, [id_ for id_ in ids if id_ not in self.scene_rows]
 
-    def scenes_between(self, low: int, high: int) -> list[Scene]:
+    def scenes_between(self, low: int, high: int) -> list[StashScene]:
         ids = [id_ for id_ in sorted(self.scene_rows) if low <= id_ <= high]
         return self.scenes(ids)[0]
 
-    def tags(self) -> list[Tag]:
+    def tags(self) -> list[StashTag]:
         self.requests.append("tags")
         return list(self.tag_rows.values())
 
-    def performers(self) -> list[Performer]:
+    def performers(self) -> list[StashPerformer]:
         self.requests.append("performers")
         return list(self.performer_rows.values())
 
-    def studios(self) -> list[Studio]:
+    def studios(self) -> list[StashStudio]:
         self.requests.append("studios")
         return list(self.studio_rows.values())
 
@@ -156,7 +156,7 @@ class FakeStash:
         now = self.tick()
         fields.setdefault("files", (self.new_file(f"/data/{id_}.mp4"),))
         times = {"created_at": now, "updated_at": now}
-        self.scene_rows[id_] = Scene(
+        self.scene_rows[id_] = StashScene(
             id=id_, title=title or f"Scene {id_}", **(_EMPTY_SCENE | times | fields)
         )
         return id_
@@ -213,17 +213,17 @@ class FakeStash:
 
     def add_tag(self, name: str, **fields: Any) -> int:
         id_ = self.new_id()
-        self.tag_rows[id_] = Tag(id=id_, name=name, **fields)
+        self.tag_rows[id_] = StashTag(id=id_, name=name, **fields)
         return id_
 
     def add_performer(self, name: str, **fields: Any) -> int:
         id_ = self.new_id()
-        self.performer_rows[id_] = Performer(id=id_, name=name, **fields)
+        self.performer_rows[id_] = StashPerformer(id=id_, name=name, **fields)
         return id_
 
     def add_studio(self, name: str, **fields: Any) -> int:
         id_ = self.new_id()
-        self.studio_rows[id_] = Studio(id=id_, name=name, **fields)
+        self.studio_rows[id_] = StashStudio(id=id_, name=name, **fields)
         return id_
 
     def edit_tag(self, tag_id: int, **fields: Any) -> None:
@@ -275,7 +275,7 @@ class FakeStash:
     def add_marker(self, scene_id: int, tag_id: int, seconds: float = 1.5) -> int:
         """Create a marker; the scene's time of change does not move."""
         id_ = self.new_id()
-        marker = Marker(
+        marker = StashMarker(
             id=id_,
             title="Marker",
             seconds=seconds,

@@ -6,10 +6,7 @@ from typing import Any
 import msgspec
 
 from stashhog_core.errors import BusyError, RefusedError, TransientError
-from stashhog_core.stash.payloads import Marker as StashMarker
-from stashhog_core.stash.payloads import Ref
-from stashhog_core.stash.payloads import Scene as StashScene
-from stashhog_core.stash.payloads import Tag as StashTag
+from stashhog_core.stash.payloads import Ref, StashMarker, StashScene, StashTag
 
 EMPTY = StashScene(
     id=0,

@@ -25,14 +25,14 @@ from stashhog_core.sync import rows
 
 RECORDED = Path(__file__).parent.parent / "cassettes" / "stash_schema.json"
 MIRRORED: dict[str, type[Payload]] = {
-    "Scene": payloads.Scene,
+    "Scene": payloads.StashScene,
     "VideoFile": payloads.VideoFile,
-    "SceneMarker": payloads.Marker,
-    "Tag": payloads.Tag,
-    "Performer": payloads.Performer,
-    "Studio": payloads.Studio,
+    "SceneMarker": payloads.StashMarker,
+    "Tag": payloads.StashTag,
+    "Performer": payloads.StashPerformer,
+    "Studio": payloads.StashStudio,
     "SceneGroup": payloads.GroupRef,
-    "Group": payloads.Group,
+    "Group": payloads.StashGroup,
     "Gallery": payloads.Gallery,
     "StashID": payloads.StashBoxId,
     "VideoCaption": payloads.Caption,

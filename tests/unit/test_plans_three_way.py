@@ -9,10 +9,10 @@ from stashhog_core.plans.change_records import Record
 from stashhog_core.plans.effects import Found, Task, settle
 from stashhog_core.plans.live_tags import LiveTags
 from stashhog_core.plans.three_way import Change, judge
-from stashhog_core.stash.payloads import Marker, Ref, Scene, Tag
+from stashhog_core.stash.payloads import Ref, StashMarker, StashScene, StashTag
 
 
-def scene(**facts: Any) -> Scene:
+def scene(**facts: Any) -> StashScene:
     values: dict[str, Any] = {
         "id": 1,
         "title": "",
@@ -42,7 +42,7 @@ def scene(**facts: Any) -> Scene:
         "files": (),
         "scene_markers": (),
     }
-    return Scene(**{**values, **facts})
+    return StashScene(**{**values, **facts})
 
 
 def change(field: str, action: str, base: Any, proposed: Any, **more: Any) -> Change:
@@ -112,7 +112,7 @@ def test_text(live: str, verdict: str) -> None:
 )
 def test_marker(tag_id: int, seconds: float, verdict: str) -> None:
     """A marker of the same tag in the same second is the same marker."""
-    marker = Marker(
+    marker = StashMarker(
         id=3,
         title="Five",
         seconds=10.0,
@@ -140,23 +140,25 @@ def test_change_that_nobody_proposes_is_refused() -> None:
 class Tags:
     """Stash's tags, held in memory."""
 
-    def __init__(self, *tags: Tag, taken_meanwhile: Tag | None = None) -> None:
+    def __init__(
+        self, *tags: StashTag, taken_meanwhile: StashTag | None = None
+    ) -> None:
         self.all = list(tags)
         self.created: list[str] = []
         self._taken_meanwhile = taken_meanwhile
 
-    def tags(self) -> list[Tag]:
+    def tags(self) -> list[StashTag]:
         return list(self.all)
 
-    def find_tag(self, name: str) -> Tag | None:
+    def find_tag(self, name: str) -> StashTag | None:
         wanted = name.casefold()
         return next((tag for tag in self.all if tag.name.casefold() == wanted), None)
 
-    def create_tag(self, name: str) -> Tag:
+    def create_tag(self, name: str) -> StashTag:
         if self._taken_meanwhile:
             self.all.append(self._taken_meanwhile)
             raise RefusedError(f"tag with name '{name}' already exists")
-        tag = Tag(id=100 + len(self.all), name=name)
+        tag = StashTag(id=100 + len(self.all), name=name)
         self.all.append(tag)
         self.created.append(name)
         return tag
@@ -183,7 +185,7 @@ def test_missing_tag_is_created_once() -> None:
 
 def test_alias_and_merged_tag_are_found() -> None:
     """A tag that was merged away lives on as another one's alias."""
-    tags = live_tags(Tags(Tag(id=7, name="Outside", aliases=("Outdoor",))))
+    tags = live_tags(Tags(StashTag(id=7, name="Outside", aliases=("Outdoor",))))
 
     outcome = settle(new_tag("outdoor", 5), scene(), tags)
 
@@ -193,7 +195,7 @@ def test_alias_and_merged_tag_are_found() -> None:
 
 def test_tag_made_by_another_run_meanwhile_is_taken() -> None:
     """That a tag already exists is no failure."""
-    stash = Tags(taken_meanwhile=Tag(id=8, name="Fresh"))
+    stash = Tags(taken_meanwhile=StashTag(id=8, name="Fresh"))
 
     outcome = settle(new_tag("Fresh"), scene(), live_tags(stash))
 
@@ -225,7 +227,7 @@ def test_no_tag_is_created_for_a_scene_that_is_gone() -> None:
 def test_own_work_is_known_again() -> None:
     """What a killed run did, but could not record, counts as applied by us."""
     intent = {"intended": True, "id": 5, "present_before": False}
-    tags = live_tags(Tags(Tag(id=5, name="Five")))
+    tags = live_tags(Tags(StashTag(id=5, name="Five")))
 
     ours = settle(new_tag("Five", 5, intent=intent), scene(tags=HAS_FIVE), tags)
     theirs = settle(new_tag("Five", 5), scene(tags=HAS_FIVE), tags)

@@ -7,7 +7,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stashhog_core.stash.payloads import Performer, Scene, Studio, Tag
+from stashhog_core.stash.payloads import (
+    StashPerformer,
+    StashScene,
+    StashStudio,
+    StashTag,
+)
 from stashhog_core.sync.hashes import content_hash
 from stashhog_core.sync.rows import file_rows, scene_row
 from tests.support.fake_stash import FakeStash, refs
@@ -65,8 +70,8 @@ def shuffled(value: Any, chance: Random, name: str = "") -> Any:
 def test_order_of_lists_means_nothing(chance: Random) -> None:
     """A scene whose lists come in another order is the same scene, with one hash."""
     wire = whole_scene()
-    one = msgspec.convert(wire, Scene)
-    other = msgspec.convert(shuffled(wire, chance), Scene)
+    one = msgspec.convert(wire, StashScene)
+    other = msgspec.convert(shuffled(wire, chance), StashScene)
 
     assert other == one
     assert content_hash(other) == content_hash(one)
@@ -76,9 +81,9 @@ def test_order_of_lists_means_nothing(chance: Random) -> None:
 def test_place_of_the_primary_file_counts() -> None:
     """The first file is the primary one: with another one, the scene is another."""
     wire = whole_scene()
-    one = msgspec.convert(wire, Scene)
+    one = msgspec.convert(wire, StashScene)
     first, *others = wire["files"]
-    other = msgspec.convert({**wire, "files": [*others, first]}, Scene)
+    other = msgspec.convert({**wire, "files": [*others, first]}, StashScene)
 
     assert one.files[0].id == first["id"]
     assert other.files[0].id == others[0]["id"]
@@ -89,7 +94,7 @@ def test_urls_keep_their_order() -> None:
     """Stash gives URLs an order, so the order is kept."""
     wire = whole_scene()
 
-    assert list(msgspec.convert(wire, Scene).urls) == list(wire["urls"])
+    assert list(msgspec.convert(wire, StashScene).urls) == list(wire["urls"])
 
 
 @given(st.randoms(use_true_random=False))
@@ -98,9 +103,12 @@ def test_order_of_aliases_means_nothing(chance: Random) -> None:
     named = {"id": 1, "name": "name", "stash_ids": stash_ids()}
     aliases = ["b", "a", "c"]
     rows: list[tuple[Any, dict[str, Any]]] = [
-        (Tag, {**named, "aliases": aliases, "parents": [{"id": 3}, {"id": 2}]}),
-        (Performer, {**named, "alias_list": aliases, "tags": [{"id": 3}, {"id": 2}]}),
-        (Studio, {**named, "aliases": aliases, "tags": [{"id": 3}, {"id": 2}]}),
+        (StashTag, {**named, "aliases": aliases, "parents": [{"id": 3}, {"id": 2}]}),
+        (
+            StashPerformer,
+            {**named, "alias_list": aliases, "tags": [{"id": 3}, {"id": 2}]},
+        ),
+        (StashStudio, {**named, "aliases": aliases, "tags": [{"id": 3}, {"id": 2}]}),
     ]
 
     for kind, wire in rows:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stashhog_core.stash.payloads import Ref, Tag
+from stashhog_core.stash.payloads import Ref, StashTag
 from stashhog_core.sync.difference import (
     LocalEntity,
     compare_entities,
@@ -82,10 +82,10 @@ def test_entity_differences() -> None:
 
 def test_hash_covers_relations() -> None:
     """A row's hash is of all it holds, its relations included."""
-    tag = Tag(id=1, name="a", parents=(Ref(id=2),))
+    tag = StashTag(id=1, name="a", parents=(Ref(id=2),))
 
-    assert row_hash(tag) == row_hash(Tag(id=1, name="a", parents=(Ref(id=2),)))
-    assert row_hash(tag) != row_hash(Tag(id=1, name="a"))
+    assert row_hash(tag) == row_hash(StashTag(id=1, name="a", parents=(Ref(id=2),)))
+    assert row_hash(tag) != row_hash(StashTag(id=1, name="a"))
     assert -(2**63) <= row_hash(tag) < 2**63
 
 

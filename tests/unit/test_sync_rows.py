@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from stashhog_core.stash.payloads import Fingerprint, Scene, SceneFiles
+from stashhog_core.stash.payloads import Fingerprint, SceneFiles, StashScene
 from stashhog_core.sync.rows import (
     FILE_COLUMNS,
     SCENE_COLUMNS,
@@ -19,7 +19,7 @@ from stashhog_core.sync.rows import (
 from tests.support.fake_stash import FakeStash, refs
 
 
-def make_scene(**fields: object) -> Scene:
+def make_scene(**fields: object) -> StashScene:
     stash = FakeStash()
     return stash.scene_rows[stash.add_scene(**fields)]
 
