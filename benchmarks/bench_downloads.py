@@ -24,7 +24,7 @@ from stashhog_core.db.embedded import start_embedded, stop_embedded
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.job import process_downloads
-from stashhog_core.downloads.webapi import WebApi
+from stashhog_core.downloads.qbittorrent_client import QBittorrentClient
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
@@ -199,7 +199,7 @@ def _nothing_to_do(place: Place) -> Measurement:
             ),
             qbittorrent=server,
         )
-        api = WebApi(server)
+        api = QBittorrentClient(server)
 
         def mine() -> None:
             result = process_downloads(

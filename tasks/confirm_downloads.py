@@ -5,7 +5,7 @@ from functools import partial
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from stashhog_core.downloads.job import ask_scan_rules, confirm_seen
+from stashhog_core.downloads.job import ask_scan_rules, confirm_in_stash
 from stashhog_core.paths import PathMap
 from stashhog_core.results import ItemFailure
 from tasks._runtime import READ_TASK, open_job
@@ -16,6 +16,6 @@ def confirm_downloads() -> list[ItemFailure]:
     """Mark the placed files that the mirror has; return those it lacks, and why."""
     with open_job("confirm_downloads") as job:
         stash = job.settings.stash
-        return confirm_seen(
+        return confirm_in_stash(
             job.database, PathMap(stash.path_map), partial(ask_scan_rules, stash)
         )

@@ -28,7 +28,7 @@ from stashhog_core.db.models import (
     UnmakeableMedia,
 )
 from stashhog_core.db.session import Database
-from stashhog_core.downloads.listed import listed_keys
+from stashhog_core.downloads.configuration import listed_keys
 from stashhog_core.params import CleanupParams, removal_limit
 from stashhog_core.settings import Settings
 

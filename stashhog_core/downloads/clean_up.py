@@ -8,16 +8,21 @@ from pathlib import Path
 
 from stashhog_core.batches import batched
 from stashhog_core.db.session import Database
-from stashhog_core.downloads import content, ledger
-from stashhog_core.downloads.choose import choose
-from stashhog_core.downloads.files import is_same_inode, may_be_equal, opened
+from stashhog_core.downloads import ledger
+from stashhog_core.downloads.files import (
+    is_same_content,
+    is_same_inode,
+    may_be_equal,
+    opened,
+)
 from stashhog_core.downloads.filesystems import (
     open_folder,
     remove_leftovers,
     survives,
 )
-from stashhog_core.downloads.ledger import Known, Record
-from stashhog_core.downloads.sources import Entry, Source, SourceFile
+from stashhog_core.downloads.ledger import ImportRecord, Known
+from stashhog_core.downloads.selection import select_files
+from stashhog_core.downloads.sources import DownloadSource, Entry, SourceFile
 from stashhog_core.errors import ItemError, StashHogError, unexpected
 from stashhog_core.paths import from_printable, printable
 from stashhog_core.progress import Progress
@@ -38,7 +43,7 @@ class CleanedUp:
 
 
 def clean_up(
-    source: Source,
+    source: DownloadSource,
     settings: Settings,
     database: Database,
     entries: Sequence[Entry],
@@ -118,7 +123,7 @@ class _Check:
 
     def __init__(
         self,
-        source: Source,
+        source: DownloadSource,
         junk_patterns: Sequence[str],
         checkpoint: Callable[[], None],
         *,
@@ -145,8 +150,8 @@ class _Check:
             raise _missing(listed.problems[0].name, listed.problems[0].reason)
         needed: Sequence[SourceFile] = listed.files
         if not self._everything:
-            choice = choose(listed.files, junk_patterns=self._junk_patterns)
-            needed = (*choice.take, *choice.archives)
+            selection = select_files(listed.files, junk_patterns=self._junk_patterns)
+            needed = (*selection.take, *selection.archives)
         elif listed.unwanted:
             raise _missing(listed.unwanted[0], "it was deselected, but is on the disk")
         elif (other := self._source.sharing(entry)) is not None:
@@ -159,7 +164,7 @@ class _Check:
             self._check_file(file, known.get(key), folders)
 
     def _check_file(
-        self, file: SourceFile, record: Record | None, folders: Collection[str]
+        self, file: SourceFile, record: ImportRecord | None, folders: Collection[str]
     ) -> None:
         if record is None:
             raise _missing(file.relative_path, None)
@@ -193,7 +198,7 @@ class _Check:
         if not may_be_equal(mine, theirs):
             return False
         with opened(file.path) as first, opened(target) as second:
-            return content.same(first, second, self._checkpoint)
+            return is_same_content(first, second, self._checkpoint)
 
     def _has_own_name(
         self, file: SourceFile, target: Path, folders: Collection[str]

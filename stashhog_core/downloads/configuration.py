@@ -5,11 +5,13 @@ import os
 from pathlib import Path
 
 from stashhog_core.downloads.filesystems import Overlap, overlap, temporary_name
-from stashhog_core.downloads.folder import WatchFolder
 from stashhog_core.downloads.placing import Access
-from stashhog_core.downloads.qbittorrent import QBittorrent
-from stashhog_core.downloads.sources import Source
-from stashhog_core.errors import ConfigurationError
+from stashhog_core.downloads.qbittorrent import QBittorrentSource
+from stashhog_core.downloads.qbittorrent_client import QBittorrentClient
+from stashhog_core.downloads.sources import DownloadSource
+from stashhog_core.downloads.watch_folder import WatchFolderSource
+from stashhog_core.errors import ConfigurationError, TransientError
+from stashhog_core.paths import printable
 from stashhog_core.settings import DownloadSettings, Settings
 
 _ROOT_VARIABLE = "STASHHOG_DOWNLOADS__LIBRARY_ROOT"
@@ -86,7 +88,7 @@ def access_of(downloads: DownloadSettings) -> Access:
     )
 
 
-def open_source(settings: Settings, library_root: Path) -> Source:
+def open_source(settings: Settings, library_root: Path) -> DownloadSource:
     """Open the source of downloads that is set.
 
     Raises:
@@ -96,7 +98,7 @@ def open_source(settings: Settings, library_root: Path) -> Source:
     """
     downloads = settings.downloads
     if downloads.source == "qbittorrent":
-        return QBittorrent(downloads, settings.qbittorrent)
+        return QBittorrentSource(downloads, settings.qbittorrent)
     folder = _folder(downloads.folder, _FOLDER_VARIABLE, "download folder")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise ConfigurationError(
@@ -114,7 +116,38 @@ def open_source(settings: Settings, library_root: Path) -> Source:
             where=f"{folder}, {library_root}",
             remedy=f"set {_FOLDER_VARIABLE} and {_ROOT_VARIABLE} to separate folders",
         )
-    return WatchFolder(folder, downloads.settle_seconds)
+    return WatchFolderSource(folder, downloads.settle_seconds)
+
+
+def listed_keys(settings: Settings) -> frozenset[str] | None:
+    """Return the ledger's keys of all that the source has.
+
+    None: nothing is known, since no source is set, or it is empty: an unmounted folder
+    and a new qBittorrent look like that too.
+
+    Raises:
+        ConfigurationError: The source refuses.
+        TransientError: It is away.
+    """
+    if settings.downloads.source == "qbittorrent":
+        api = QBittorrentClient(settings.qbittorrent)
+        try:
+            keys = frozenset(str(torrent["hash"]) for torrent in api.torrents())
+        finally:
+            api.close()
+        return keys or None
+    if settings.downloads.folder is None:
+        return None
+    folder = Path(settings.downloads.folder).expanduser()
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - names, not paths
+    except OSError as error:
+        raise TransientError(
+            "The download folder cannot be read",
+            where=printable(str(folder)),
+            remedy=f"{error.strerror}; see STASHHOG_DOWNLOADS__FOLDER",
+        ) from error
+    return frozenset(printable(name) for name in names) or None
 
 
 def _try_group(trial: Path, group: int) -> None:

@@ -19,8 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from stashhog_core.downloads import content
-from stashhog_core.downloads.files import CANNOT_LINK, is_same_inode, opened
+from stashhog_core.downloads.files import CANNOT_LINK, clone, is_same_inode, opened
 from stashhog_core.downloads.names import LONGEST_NAME_BYTES, with_mark
 from stashhog_core.errors import ItemError
 from stashhog_core.paths import Mount, mount_of, printable
@@ -329,7 +328,7 @@ def can_clone(source: str, folder: int) -> bool:
     with opened(source) as mine, _probe(folder) as name:
         target = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
         try:
-            return content.clone(mine, target)
+            return clone(mine, target)
         finally:
             os.close(target)
 

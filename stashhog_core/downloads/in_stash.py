@@ -8,7 +8,7 @@ from datetime import datetime
 from stashhog_core.batches import batched
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
-from stashhog_core.downloads.ledger import UnseenVideo
+from stashhog_core.downloads.ledger import PlacedVideo
 from stashhog_core.errors import (
     ConfigurationError,
     ItemError,
@@ -56,7 +56,7 @@ def awaiting_scan(database: Database) -> int:
         return ledger.count_awaiting_scan(session)
 
 
-def confirm_seen(
+def confirm_in_stash(
     database: Database,
     path_map: PathMap,
     scan_rules: Callable[[], ScanRules | None] = lambda: None,
@@ -80,20 +80,20 @@ def confirm_seen(
         The videos that Stash does not have yet, and why.
     """
     with database.transaction() as session:
-        videos = ledger.unseen_videos(session)
+        videos = ledger.videos_not_in_stash(session)
     if scanned_only:
         videos = [video for video in videos if video.state == "scanned"]
-    unseen = []
+    missing = []
     rules: ScanRules | None = None
     is_asked = False
     for batch in batched(videos, _AT_ONCE):
         with database.transaction() as session:
-            seen = ledger.mark_seen(
+            found = ledger.mark_in_stash(
                 session,
                 [video.id for video in batch],
                 [path_map.to_remote(video.target_path) for video in batch],
             )
-        missed = [video for video in batch if video.id not in seen]
+        missed = [video for video in batch if video.id not in found]
         if not is_asked and any(video.state == "scanned" for video in missed):
             rules, is_asked = scan_rules(), True
         # Files are looked into between the transactions.
@@ -110,17 +110,17 @@ def confirm_seen(
         with database.transaction() as session:
             ledger.note(session, scanned)
             ledger.block(session, hopeless)
-        unseen += [
+        missing += [
             ItemFailure(item=video.target_path, reason=reasons[video.id])
             for video in missed
         ]
-    return unseen
+    return missing
 
 
-def still_unseen(database: Database) -> list[ItemFailure]:
+def known_not_in_stash(database: Database) -> list[ItemFailure]:
     """Return the videos that Stash has scanned past, and why, without looking again."""
     with database.transaction() as session:
-        videos = ledger.unseen_videos(session)
+        videos = ledger.videos_not_in_stash(session)
     return [
         ItemFailure(item=video.target_path, reason=video.reason or _NOT_TAKEN)
         for video in videos
@@ -138,7 +138,7 @@ def ask_scan_rules(settings: StashSettings) -> ScanRules | None:
         return None
 
 
-def _reason(video: UnseenVideo, stash_path: str, rules: ScanRules | None) -> str:
+def _reason(video: PlacedVideo, stash_path: str, rules: ScanRules | None) -> str:
     if video.state == "placed":
         return _NOT_SCANNED
     known = video.reason or ""
@@ -151,8 +151,8 @@ def _reason(video: UnseenVideo, stash_path: str, rules: ScanRules | None) -> str
             return _GONE
         if rules is not None and (why := why_left_out(stash_path, rules)) is not None:
             return f"{_LEFT_OUT}: {why}"
-        is_told = rules is None and known.startswith(_LEFT_OUT)
-        if is_told or known == _NOT_TAKEN:
+        is_known = rules is None and known.startswith(_LEFT_OUT)
+        if is_known or known == _NOT_TAKEN:
             return known
         probe(path)
     except ItemError as error:

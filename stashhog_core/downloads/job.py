@@ -17,12 +17,12 @@ from stashhog_core.downloads.configuration import (
 from stashhog_core.downloads.in_stash import (
     ask_scan_rules,
     awaiting_scan,
-    confirm_seen,
+    confirm_in_stash,
+    known_not_in_stash,
     mark_scanned,
-    still_unseen,
 )
-from stashhog_core.downloads.placing import Library
-from stashhog_core.downloads.run import Run
+from stashhog_core.downloads.placing import LibraryFolder
+from stashhog_core.downloads.run import ImportRun
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress
@@ -32,7 +32,7 @@ from stashhog_core.settings import Settings
 __all__ = [
     "ask_scan_rules",
     "awaiting_scan",
-    "confirm_seen",
+    "confirm_in_stash",
     "mark_scanned",
     "process_downloads",
 ]
@@ -73,7 +73,7 @@ def process_downloads(
         stack.enter_context(job_lock(database, LOCK))
         library = stack.enter_context(
             closing(
-                Library(
+                LibraryFolder(
                     root,
                     settings.downloads.place,
                     settings.downloads.reserve_bytes,
@@ -89,11 +89,11 @@ def process_downloads(
             if removed:
                 _log.info("Removed %d unfinished files of an earlier run", removed)
         listing = source.finished(progress.within(0.0, 0.05))
-        run = Run(settings, database, params, source, library)
+        run = ImportRun(settings, database, params, source, library)
         bar = progress.within(0.05, 0.95)
         run.report_problems(listing.problems)
         run.report_waiting(listing.waiting)
-        told = run.tell_again(listing.untold)
+        confirmed = run.confirm_again(listing.unconfirmed)
         total = len(listing.entries)
         done = 0
         for batch in batched(listing.entries, _ENTRIES_AT_ONCE):
@@ -108,11 +108,11 @@ def process_downloads(
             dry_run=params.dry_run,
         )
         if params.dry_run:
-            unseen = still_unseen(database)
+            unseen = known_not_in_stash(database)
         else:
             # Scans and syncs may have run on their own since the last run.
             path_map = PathMap(settings.stash.path_map)
-            unseen = confirm_seen(
+            unseen = confirm_in_stash(
                 database,
                 path_map,
                 partial(ask_scan_rules, settings.stash),
@@ -121,5 +121,5 @@ def process_downloads(
         progress.update(1.0, f"Downloads {total}/{total}")
         if listing.unfinished:
             _log.info("%d downloads are not finished yet", listing.unfinished)
-        total += len(listing.problems) + listing.done + told
+        total += len(listing.problems) + listing.done + confirmed
         return run.result(total, listing.done, cleaned, unseen)

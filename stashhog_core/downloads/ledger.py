@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.db.merge import insert_rows, stage_rows
 from stashhog_core.db.models import DownloadItem
-from stashhog_core.downloads.content import Method
+from stashhog_core.downloads.files import Method
 from stashhog_core.paths import from_printable
 
 State = Literal["found", "placed", "scanned", "seen", "failed", "blocked", "left_out"]
@@ -30,7 +30,7 @@ WHOLE_ENTRY: FileKey = ("", 0)
 """The row of what keeps an entry as a whole from being taken."""
 
 
-class Record(NamedTuple):
+class ImportRecord(NamedTuple):
     """A row of the ledger. `relative_path` and names are printable."""
 
     entry_key: str
@@ -58,7 +58,7 @@ class Record(NamedTuple):
             self.state == "blocked" and self.method is not None
         )
 
-    def failed(self, reason: str, now: datetime, max_tries: int) -> "Record":
+    def failed(self, reason: str, now: datetime, max_tries: int) -> "ImportRecord":
         """Return it after one more failed try: to be tried later, or blocked."""
         tries = self.tries + 1
         if tries >= max_tries:
@@ -79,10 +79,10 @@ class Record(NamedTuple):
         )
 
 
-_COLUMNS = Record._fields
+_COLUMNS = ImportRecord._fields
 _KEY = ("source", "entry_key", "relative_path", "size_bytes")
 
-Known = dict[FileKey, Record]
+Known = dict[FileKey, ImportRecord]
 
 
 def known_files(
@@ -95,12 +95,12 @@ def known_files(
         DownloadItem.source == source, DownloadItem.entry_key.in_(known)
     )
     for row in session.execute(query):
-        record = Record._make(row)
+        record = ImportRecord._make(row)
         known[record.entry_key][record.key] = record
     return known
 
 
-def write(session: Session, source: str, records: Iterable[Record]) -> None:
+def write(session: Session, source: str, records: Iterable[ImportRecord]) -> None:
     """Insert or update rows; the last record of a file counts.
 
     Only one run at a time may write: of entries that have no row yet, all are new.
@@ -189,7 +189,7 @@ def mark_scanned(session: Session, placed_before: datetime | None = None) -> int
 
 
 @dataclass(frozen=True)
-class UnseenVideo:
+class PlacedVideo:
     """A video in the library that Stash is not known to have."""
 
     id: int
@@ -199,7 +199,7 @@ class UnseenVideo:
     reason: str | None
 
 
-def unseen_videos(session: Session) -> list[UnseenVideo]:
+def videos_not_in_stash(session: Session) -> list[PlacedVideo]:
     """Return the placed and scanned videos, in the order they were placed."""
     item = DownloadItem
     query = (
@@ -208,13 +208,15 @@ def unseen_videos(session: Session) -> list[UnseenVideo]:
         .order_by(item.placed_at, item.id)
     )
     return [
-        UnseenVideo(id_, path or "", content_hash or "", state, reason)
+        PlacedVideo(id_, path or "", content_hash or "", state, reason)
         for id_, path, content_hash, state, reason in session.execute(query)
     ]
 
 
-def mark_seen(session: Session, ids: Sequence[int], paths: Sequence[str]) -> set[int]:
-    """Mark those videos as seen that the mirror has, by path or by oshash.
+def mark_in_stash(
+    session: Session, ids: Sequence[int], paths: Sequence[str]
+) -> set[int]:
+    """Mark the videos that the mirror of Stash has, found by path or by oshash.
 
     Args:
         session: Open session; the caller commits.

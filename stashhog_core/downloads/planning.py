@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stashhog_core.downloads import ledger
-from stashhog_core.downloads.choose import (
+from stashhog_core.downloads.filesystems import Separation, fit_folders
+from stashhog_core.downloads.ledger import ImportRecord, Known
+from stashhog_core.downloads.names import LibraryLayout, Names, split_names
+from stashhog_core.downloads.selection import (
     SHORTEST_SECONDS,
-    Choice,
-    choose,
+    Selection,
     is_archive,
     is_video,
+    select_files,
 )
-from stashhog_core.downloads.filesystems import Separation, fit_folders
-from stashhog_core.downloads.layout import Layout
-from stashhog_core.downloads.ledger import Known, Record
-from stashhog_core.downloads.names import split_names
-from stashhog_core.downloads.outcome import Names
-from stashhog_core.downloads.sources import Entry, EntryFiles, Source, SourceFile
+from stashhog_core.downloads.sources import (
+    DownloadSource,
+    Entry,
+    EntryFiles,
+    SourceFile,
+)
 from stashhog_core.errors import ItemError
 from stashhog_core.media.headers import probe
 from stashhog_core.paths import from_printable, printable
@@ -46,7 +49,7 @@ _log = logging.getLogger(__name__)
 class Earlier(NamedTuple):
     """A copy of a file that was made before the file changed: its row and place."""
 
-    record: Record
+    record: ImportRecord
     names: Names
 
 
@@ -57,7 +60,7 @@ class PlannedFile(NamedTuple):
     """
 
     file: SourceFile
-    record: Record
+    record: ImportRecord
     names: Names
     is_video: bool
     earlier: Earlier | None = None
@@ -75,13 +78,13 @@ class Failure:
     `is_final` means that trying again cannot help.
     """
 
-    record: Record
+    record: ImportRecord
     reason: str
     is_final: bool = False
 
 
 @dataclass
-class Plan:
+class ImportPlan:
     """What is to be done for one entry, and whether it went well.
 
     Attributes:
@@ -95,7 +98,7 @@ class Plan:
         noted: New files that are left out though they might be taken: short ones,
             samples, symbolic links.
         left_out: Number of files left out for what they are.
-        is_held: Something in it waits for its next try, or was given up.
+        is_deferred: Something in it waits for its next try, or was given up.
         had_trouble: The ledger holds a row for the entry as a whole.
         has_failed: Something of it failed in this run.
         unchanged: Number of the files that were in the library as they are.
@@ -107,23 +110,23 @@ class Plan:
     files: list[PlannedFile] = field(default_factory=list)
     handled: int = 0
     failures: list[Failure] = field(default_factory=list)
-    archives: list[Record] = field(default_factory=list)
-    unpacked: list[Record] = field(default_factory=list)
-    noted: list[Record] = field(default_factory=list)
+    archives: list[ImportRecord] = field(default_factory=list)
+    unpacked: list[ImportRecord] = field(default_factory=list)
+    noted: list[ImportRecord] = field(default_factory=list)
     left_out: int = 0
-    is_held: bool = False
+    is_deferred: bool = False
     had_trouble: bool = False
     has_failed: bool = False
     unchanged: int = 0
     waiting: str | None = None
 
 
-class Planner:
+class ImportPlanner:
     """Plans one entry after the other.
 
     Args:
         source: Lists the files of entries.
-        settings: Layout, and what is left out.
+        settings: The layout, and what is left out.
         library_root: The library, links resolved.
         now: Start of the run, for what waits.
         exclude_short: Leave out videos shorter than 30 seconds, whatever the settings.
@@ -131,7 +134,7 @@ class Planner:
 
     def __init__(
         self,
-        source: Source,
+        source: DownloadSource,
         settings: DownloadSettings,
         library_root: Path,
         now: datetime,
@@ -139,7 +142,7 @@ class Planner:
         exclude_short: bool,
     ) -> None:
         self._source = source
-        self._layout = Layout(settings.layout)
+        self._layout = LibraryLayout(settings.layout)
         self._junk_patterns = settings.junk_patterns
         self._library_root = library_root
         self._separation = Separation(library_root)
@@ -149,17 +152,17 @@ class Planner:
             self._shortest_seconds = max(self._shortest_seconds, SHORTEST_SECONDS)
         self._too_short = f"It is shorter than {self._shortest_seconds:g} seconds"
 
-    def plan(self, entry: Entry, known: Known) -> Plan:
+    def plan(self, entry: Entry, known: Known) -> ImportPlan:
         """Return what is to be done for `entry`.
 
         Raises:
             TransientError: The source is away.
         """
-        plan = Plan(entry)
+        plan = ImportPlan(entry)
         trouble = known.get(ledger.WHOLE_ENTRY)
         plan.had_trouble = trouble is not None
         if trouble is not None and trouble.waits(self._now):
-            plan.is_held = True
+            plan.is_deferred = True
             return plan
         try:
             listed = self._list(entry)
@@ -168,7 +171,7 @@ class Planner:
             self._add_failure(plan, known, ledger.WHOLE_ENTRY, str(error))
             return plan
         plan.is_folder = listed.is_folder
-        choice = choose(
+        selection = select_files(
             listed.files,
             self._duration(known),
             self._shortest_seconds,
@@ -182,12 +185,12 @@ class Planner:
             for record in known.values()
             if record.is_placed and record.method in ledger.COPIES
         }
-        for file in choice.take:
+        for file in selection.take:
             self._add_file(plan, known, copies, file, folder)
         for note in listed.notes:
             self._add_note(plan, known, (printable(note.name), 0), note.reason)
         anything = bool(listed.problems or listed.notes)
-        self._add_left_out(plan, known, choice, anything=anything)
+        self._add_left_out(plan, known, selection, anything=anything)
         plan.has_failed = plan.has_failed or bool(plan.failures)
         try:
             waiting = self._source.why_unfinished([file.file for file in plan.files])
@@ -195,14 +198,14 @@ class Planner:
             # Placing says which file it is.
             waiting = None
         if waiting is not None:
-            return Plan(
-                entry, is_held=True, had_trouble=plan.had_trouble, waiting=waiting
+            return ImportPlan(
+                entry, is_deferred=True, had_trouble=plan.had_trouble, waiting=waiting
             )
         return plan
 
-    def fail(self, entry: Entry, known: Known, reason: str) -> Plan:
+    def fail(self, entry: Entry, known: Known, reason: str) -> ImportPlan:
         """Return the plan of an entry that cannot be planned."""
-        plan = Plan(entry, had_trouble=ledger.WHOLE_ENTRY in known)
+        plan = ImportPlan(entry, had_trouble=ledger.WHOLE_ENTRY in known)
         self._add_failure(plan, known, ledger.WHOLE_ENTRY, reason)
         return plan
 
@@ -234,9 +237,9 @@ class Planner:
 
     def _add_file(
         self,
-        plan: Plan,
+        plan: ImportPlan,
         known: Known,
-        copies: Mapping[str, Record],
+        copies: Mapping[str, ImportRecord],
         file: SourceFile,
         folder: Names,
     ) -> None:
@@ -253,7 +256,7 @@ class Planner:
         elif record.state == "blocked" and entry.may_retry_blocked:
             record = record._replace(state="failed", tries=0)
         elif record.state == "blocked" or record.waits(self._now):
-            plan.is_held = True
+            plan.is_deferred = True
             return
         try:
             if plan.is_folder:
@@ -272,7 +275,9 @@ class Planner:
             return
         plan.files.append(PlannedFile(file, record, names, is_video(file), earlier))
 
-    def _earlier(self, copies: Mapping[str, Record], record: Record) -> Earlier | None:
+    def _earlier(
+        self, copies: Mapping[str, ImportRecord], record: ImportRecord
+    ) -> Earlier | None:
         """Return the copy that was made of a file before it changed, if any."""
         copy = record if record.is_placed else copies.get(record.relative_path)
         if copy is None or copy.method not in ledger.COPIES or not copy.target_path:
@@ -287,36 +292,36 @@ class Planner:
         return printable("/".join((str(self._library_root), *names)))
 
     def _add_left_out(
-        self, plan: Plan, known: Known, choice: Choice, *, anything: bool
+        self, plan: ImportPlan, known: Known, selection: Selection, *, anything: bool
     ) -> None:
         """Note what is not taken; what the ledger has already is not told again."""
         entry = plan.entry
-        for file in choice.archives:
+        for file in selection.archives:
             record = known.get(_key(file))
             if record is not None and record.state == "left_out":
                 # It was unpacked; what came out may be deleted since.
                 continue
             if record is None or entry.may_retry_blocked:
                 record = _record(entry, _key(file))
-                if choice.is_packed:
+                if selection.is_packed:
                     record = record._replace(state="blocked", reason=_NEEDS_UNPACKING)
                 else:
                     record = record._replace(state="left_out", reason=_IS_EXTRA)
                 plan.archives.append(record)
-            elif not choice.is_packed:
+            elif not selection.is_packed:
                 plan.unpacked.append(
                     record._replace(state="left_out", reason=_IS_UNPACKED)
                 )
-            plan.is_held = plan.is_held or choice.is_packed
-        if choice.is_packed and plan.archives:
+            plan.is_deferred = plan.is_deferred or selection.is_packed
+        if selection.is_packed and plan.archives:
             plan.has_failed = True
-        for file in choice.short:
+        for file in selection.short:
             self._add_note(plan, known, _key(file), self._too_short)
-        for file in choice.samples:
+        for file in selection.samples:
             self._add_note(plan, known, _key(file), _IS_SAMPLE)
         if plan.files or plan.noted:
-            plan.left_out = len(choice.left_out) + len(choice.short)
-        taken = choice.take or choice.archives or choice.short or anything
+            plan.left_out = len(selection.left_out) + len(selection.short)
+        taken = selection.take or selection.archives or selection.short or anything
         is_loose_file = self._source.kind == "folder" and not plan.is_folder
         if not taken and not is_loose_file:
             self._add_failure(
@@ -324,7 +329,7 @@ class Planner:
             )
 
     def _add_note(
-        self, plan: Plan, known: Known, key: ledger.FileKey, reason: str
+        self, plan: ImportPlan, known: Known, key: ledger.FileKey, reason: str
     ) -> None:
         """Note why a file is left out, unless the ledger says so, or has it."""
         record = known.get(key)
@@ -336,7 +341,7 @@ class Planner:
 
     def _add_failure(
         self,
-        plan: Plan,
+        plan: ImportPlan,
         known: Known,
         key: ledger.FileKey,
         reason: str,
@@ -350,13 +355,13 @@ class Planner:
         elif record.state == "blocked" and plan.entry.may_retry_blocked:
             record = record._replace(state="failed", tries=0)
         elif record.state == "blocked" or record.waits(self._now):
-            plan.is_held = True
+            plan.is_deferred = True
             return
         plan.failures.append(Failure(record, reason, is_final))
         plan.has_failed = True
 
 
-def _has_changed(file: SourceFile, record: Record) -> bool:
+def _has_changed(file: SourceFile, record: ImportRecord) -> bool:
     """Tell whether a file has perhaps changed since it was copied."""
     return (
         record.method in ledger.COPIES
@@ -369,5 +374,5 @@ def _key(file: SourceFile) -> ledger.FileKey:
     return printable(file.relative_path), file.size_bytes
 
 
-def _record(entry: Entry, key: ledger.FileKey) -> Record:
-    return Record(entry.key, printable(entry.name), *key)
+def _record(entry: Entry, key: ledger.FileKey) -> ImportRecord:
+    return ImportRecord(entry.key, printable(entry.name), *key)

@@ -9,9 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from stashhog_core.downloads import content
-from stashhog_core.downloads.content import Method
-from stashhog_core.downloads.files import is_same_inode, may_be_equal, opened
+from stashhog_core.downloads.files import Method, is_same_inode, may_be_equal
 from stashhog_core.downloads.filesystems import (
     can_clone,
     check_name_fits,
@@ -21,8 +19,8 @@ from stashhog_core.downloads.filesystems import (
     trial_folder,
     why_no_link,
 )
-from stashhog_core.downloads.outcome import (
-    Names,
+from stashhog_core.downloads.names import Names
+from stashhog_core.downloads.placing import (
     Placed,
     all_taken,
     candidates,
@@ -41,8 +39,8 @@ from stashhog_core.paths import Mount, mount_of
 from stashhog_core.settings import PlacePolicy
 
 
-class Preview:
-    """Says what `Library.place` would do, and changes nothing.
+class PlacingPreview:
+    """Says what `LibraryFolder.place` would do, and changes nothing.
 
     Whether a link or a clone is possible shows only when it is tried: for a moment a
     link to one of the files, or a clone of it, is in the library under a hidden name.
@@ -85,7 +83,7 @@ class Preview:
             raise cannot_place(error, names) from error
 
     def replace(self, file: SourceFile, names: Names, size_bytes: int) -> Placed | None:
-        """Return what `Library.replace` would."""
+        """Return what `LibraryFolder.replace` would."""
         path = "/".join((str(self._root), *names))
         try:
             if part_of(file, path, size_bytes, self._checkpoint) is None:
@@ -162,10 +160,10 @@ class Preview:
         """Return how a file is already there; None if that is another file."""
         if is_same_inode(status, status_there):
             return "link"
-        if may_be_equal(status, status_there):
-            with opened(file.path) as mine, opened(there) as theirs:
-                if content.same(mine, theirs, self._checkpoint):
-                    return "existing"
+        if may_be_equal(status, status_there) and is_equal_to(
+            file, os.fspath(there), self._checkpoint
+        ):
+            return "existing"
         return None
 
     def _folder(self, names: Names) -> tuple[str, str]:

@@ -11,18 +11,21 @@ from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from stashhog_core.downloads.choose import archive_stem, is_archive
-from stashhog_core.downloads.folder import list_files
 from stashhog_core.downloads.names import check_name
+from stashhog_core.downloads.qbittorrent_client import QBittorrentClient
+from stashhog_core.downloads.selection import archive_stem, is_archive
 from stashhog_core.downloads.sources import (
     Entry,
     EntryFiles,
-    Listing,
     Problem,
     SourceFile,
+    SourceListing,
 )
-from stashhog_core.downloads.unfinished import is_written_to, named_unfinished
-from stashhog_core.downloads.webapi import WebApi
+from stashhog_core.downloads.watch_folder import (
+    is_written_to,
+    list_files,
+    named_unfinished,
+)
 from stashhog_core.errors import ItemError, StashHogError, unexpected
 from stashhog_core.paths import PathMap, is_below, printable
 from stashhog_core.progress import Progress
@@ -47,17 +50,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Found:
-    """A `Listing` in the making."""
+    """A `SourceListing` in the making."""
 
     entries: list[Entry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     waiting: list[Problem] = field(default_factory=list)
-    untold: list[Entry] = field(default_factory=list)
+    unconfirmed: list[Entry] = field(default_factory=list)
     done: int = 0
     unfinished: int = 0
 
 
-class QBittorrent:
+class QBittorrentSource:
     """The finished torrents of one category.
 
     Args:
@@ -74,10 +77,10 @@ class QBittorrent:
     def __init__(self, settings: DownloadSettings, server: QBittorrentSettings) -> None:
         self._category = settings.category
         self._sub_categories = bool(self._category) and settings.sub_categories
-        self._settle_seconds = settings.settle_seconds
+        self._quiet_seconds = settings.settle_seconds
         self._map = PathMap(settings.path_map)
         self._settings = server
-        self._api = WebApi(server)
+        self._api = QBittorrentClient(server)
         # Set only if importing takes torrents out of the category that is looked at.
         self._after: str | None = None
         if self._category and server.post_import_category != self._category:
@@ -87,7 +90,7 @@ class QBittorrent:
             server.required_tags or server.refused_tags or server.save_paths
         )
 
-    def finished(self, progress: Progress) -> Listing:
+    def finished(self, progress: Progress) -> SourceListing:
         """List the complete torrents that do not carry the tag of the done ones."""
         progress.update(None, "Asking qBittorrent for its torrents")
         found = _Found()
@@ -106,13 +109,13 @@ class QBittorrent:
                 reason = f"It cannot be looked at: {unexpected(error)}"
                 found.problems.append(Problem(name, reason, torrent["hash"]))
         removable = () if self._settings.clean_up == "none" else self._removable()
-        return Listing(
+        return SourceListing(
             tuple(found.entries),
             tuple(found.problems),
             found.done,
             found.unfinished,
             removable,
-            tuple(found.untold),
+            tuple(found.unconfirmed),
             tuple(found.waiting),
         )
 
@@ -132,8 +135,8 @@ class QBittorrent:
         state = torrent["state"]
         category = torrent.get("category", self._category)
         if self._after and category == self._after:
-            if self._is_untold(torrent, tags):
-                found.untold += self._known_place(torrent, tags)
+            if self._is_unconfirmed(torrent, tags):
+                found.unconfirmed += self._known_place(torrent, tags)
         elif not self._is_taken(category):
             if self._is_below(category) and self._settings.done_tag not in tags:
                 reason = (
@@ -202,7 +205,7 @@ class QBittorrent:
 
         Of a torrent's own files, qBittorrent says what is finished.
         """
-        rests_before = time.time() - self._settle_seconds
+        rests_before = time.time() - self._quiet_seconds
         for file in files:
             if not file.changed_ns:
                 continue
@@ -310,7 +313,7 @@ class QBittorrent:
             return self._known_place(torrent, tags)
         return ()
 
-    def _is_untold(self, torrent: Mapping[str, Any], tags: set[str]) -> bool:
+    def _is_unconfirmed(self, torrent: Mapping[str, Any], tags: set[str]) -> bool:
         """Tell whether importing may have given it its category, but not the tag."""
         return (
             torrent["category"] == self._after

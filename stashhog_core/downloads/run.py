@@ -14,12 +14,21 @@ from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.clean_up import CleanedUp
 from stashhog_core.downloads.in_stash import awaiting_scan
-from stashhog_core.downloads.ledger import Record
-from stashhog_core.downloads.outcome import NameRefusedError, OutOfSpaceError, Placed
-from stashhog_core.downloads.placing import Library
-from stashhog_core.downloads.planning import Failure, Plan, PlannedFile, Planner
-from stashhog_core.downloads.preview import Preview
-from stashhog_core.downloads.sources import Entry, Problem, Source
+from stashhog_core.downloads.ledger import ImportRecord
+from stashhog_core.downloads.placing import (
+    LibraryFolder,
+    NameRefusedError,
+    OutOfSpaceError,
+    Placed,
+)
+from stashhog_core.downloads.planning import (
+    Failure,
+    ImportPlan,
+    ImportPlanner,
+    PlannedFile,
+)
+from stashhog_core.downloads.preview import PlacingPreview
+from stashhog_core.downloads.sources import DownloadSource, Entry, Problem
 from stashhog_core.errors import ItemError, StashHogError, unexpected
 from stashhog_core.hashing import oshash
 from stashhog_core.media.headers import probe
@@ -83,7 +92,7 @@ class _Counts:
             self.bytes_linked += size_bytes
 
 
-class Run:
+class ImportRun:
     """One run: takes entries in portions, and adds up what happened."""
 
     def __init__(
@@ -91,8 +100,8 @@ class Run:
         settings: Settings,
         database: Database,
         params: ProcessDownloadsParams,
-        source: Source,
-        library: Library,
+        source: DownloadSource,
+        library: LibraryFolder,
     ) -> None:
         self._database = database
         self._dry_run = params.dry_run
@@ -100,7 +109,7 @@ class Run:
         self._source = source
         self._library = library
         self._now = datetime.now(UTC)
-        self._planner = Planner(
+        self._planner = ImportPlanner(
             source,
             settings.downloads,
             library.root,
@@ -110,7 +119,7 @@ class Run:
         self._place_file = library.place
         self._replace_file = library.replace
         if params.dry_run:
-            preview = Preview(
+            preview = PlacingPreview(
                 library.root,
                 settings.downloads.place,
                 settings.downloads.reserve_bytes,
@@ -119,8 +128,8 @@ class Run:
             self._place_file = preview.place
             self._replace_file = preview.replace
         self._counts = _Counts()
-        self._unwritten: list[Record] = []
-        self._unannounced: Sequence[Plan] = ()
+        self._unwritten: list[ImportRecord] = []
+        self._unannounced: Sequence[ImportPlan] = ()
         library.before_copy = self._write_announced
         self._written_at = time.monotonic()
         self._reported_at = 0.0
@@ -136,7 +145,7 @@ class Run:
             name = printable(problem.name)
             record = known[problem.key].get(ledger.WHOLE_ENTRY)
             if record is None:
-                record = Record(problem.key, name, *ledger.WHOLE_ENTRY)
+                record = ImportRecord(problem.key, name, *ledger.WHOLE_ENTRY)
             if record.state == "blocked" or record.waits(self._now):
                 self._counts.skipped += 1
                 continue
@@ -152,7 +161,7 @@ class Run:
         for problem in problems:
             self._wait_for(printable(problem.name), problem.reason)
 
-    def tell_again(self, entries: Sequence[Entry]) -> int:
+    def confirm_again(self, entries: Sequence[Entry]) -> int:
         """Tell the source of what is in the library, if the ledger says that it is.
 
         Returns:
@@ -170,7 +179,7 @@ class Run:
     ) -> None:
         """Place the files of these entries, then tell ledger and source."""
         known = self._known([entry.key for entry in entries])
-        plans: list[Plan] = []
+        plans: list[ImportPlan] = []
         for number, entry in enumerate(entries, start=done + 1):
             progress.checkpoint()
             plans.append(self._plan(entry, known[entry.key]))
@@ -180,7 +189,7 @@ class Run:
                 plans = []
         self._carry_out(plans, progress, done + len(entries) - len(plans), total)
 
-    def _plan(self, entry: Entry, known: ledger.Known) -> Plan:
+    def _plan(self, entry: Entry, known: ledger.Known) -> ImportPlan:
         try:
             return self._planner.plan(entry, known)
         except (StashHogError, SQLAlchemyError, psycopg.Error):
@@ -192,10 +201,10 @@ class Run:
             return self._planner.fail(entry, known, reason)
 
     def _carry_out(
-        self, plans: Sequence[Plan], progress: Progress, done: int, total: int
+        self, plans: Sequence[ImportPlan], progress: Progress, done: int, total: int
     ) -> None:
         self._announce(plans)
-        videos: list[tuple[Record, Path]] = []
+        videos: list[tuple[ImportRecord, Path]] = []
         try:
             for number, plan in enumerate(plans, start=done):
                 self._report(progress, plan.entry, number, total)
@@ -203,7 +212,7 @@ class Run:
         finally:
             # Also when it was stopped: what is in the library stands in the ledger.
             self._write()
-        self._examine(videos, progress)
+        self._probe_videos(videos, progress)
         self._conclude(plans)
 
     def result(
@@ -245,7 +254,7 @@ class Run:
         with self._database.transaction() as session:
             return ledger.known_files(session, self._source.kind, keys)
 
-    def _announce(self, plans: Sequence[Plan]) -> None:
+    def _announce(self, plans: Sequence[ImportPlan]) -> None:
         """Note what is about to be placed; record what is reported or left out."""
         for plan in plans:
             name = printable(plan.entry.name)
@@ -284,7 +293,9 @@ class Run:
             record._replace(state="blocked", reason=failure.reason, next_try_at=None)
         )
 
-    def _place_all(self, plan: Plan, progress: Progress) -> list[tuple[Record, Path]]:
+    def _place_all(
+        self, plan: ImportPlan, progress: Progress
+    ) -> list[tuple[ImportRecord, Path]]:
         """Place the files of one entry; return the videos among them."""
         videos = []
         for file in plan.files:
@@ -298,7 +309,7 @@ class Run:
                 self._write()
         return videos
 
-    def _place(self, plan: Plan, file: PlannedFile) -> Record | None:
+    def _place(self, plan: ImportPlan, file: PlannedFile) -> ImportRecord | None:
         """Place one file; return its record, or None if it failed."""
         source_file = file.file
         try:
@@ -331,7 +342,7 @@ class Run:
             self._unwritten.append(known._replace(placed_at=datetime.now(UTC)))
             return None
         self._counts.add(placed, source_file.size_bytes)
-        record = Record(
+        record = ImportRecord(
             known.entry_key,
             known.entry_name,
             known.relative_path,
@@ -347,7 +358,7 @@ class Run:
         return record
 
     def _placing_failed(
-        self, plan: Plan, file: PlannedFile, error: ItemError | OSError
+        self, plan: ImportPlan, file: PlannedFile, error: ItemError | OSError
     ) -> None:
         """Note why a file could not be placed, and whether it is tried again."""
         plan.has_failed = True
@@ -384,8 +395,8 @@ class Run:
                 )
         return placed
 
-    def _examine(
-        self, videos: Iterable[tuple[Record, Path]], progress: Progress
+    def _probe_videos(
+        self, videos: Iterable[tuple[ImportRecord, Path]], progress: Progress
     ) -> None:
         """Report the new videos that cannot be read.
 
@@ -405,7 +416,7 @@ class Run:
                 self._error(record.target_path or str(path), unexpected(error))
         self._write()
 
-    def _conclude(self, plans: Iterable[Plan]) -> None:
+    def _conclude(self, plans: Iterable[ImportPlan]) -> None:
         """Count the entries, and show in the source what became of them."""
         done, failed, cleared = [], [], []
         for plan in plans:
@@ -413,7 +424,7 @@ class Run:
                 self._counts.failed += 1
                 if not plan.entry.is_marked_failed:
                     failed.append(plan.entry.key)
-            elif plan.is_held:
+            elif plan.is_deferred:
                 self._counts.skipped += 1
                 if plan.waiting is not None:
                     self._wait_for(printable(plan.entry.name), plan.waiting)
@@ -423,7 +434,7 @@ class Run:
                 else:
                     self._counts.skipped += 1
                 done.append(plan.entry)
-            if plan.had_trouble and not plan.is_held and not plan.failures:
+            if plan.had_trouble and not plan.is_deferred and not plan.failures:
                 cleared.append(plan.entry.key)
         if self._dry_run:
             return
@@ -433,7 +444,7 @@ class Run:
         self._source.mark_done(done)
         self._source.mark_failed(failed)
 
-    def _fail(self, record: Record, item: str, reason: str) -> None:
+    def _fail(self, record: ImportRecord, item: str, reason: str) -> None:
         """Note one more failed try, and report it."""
         failed = record.failed(reason, self._now, self._max_tries)
         if failed.state == "blocked":
@@ -458,7 +469,7 @@ class Run:
         self._library.flush()
         self._record(records)
 
-    def _record(self, records: Sequence[Record]) -> None:
+    def _record(self, records: Sequence[ImportRecord]) -> None:
         with self._database.transaction() as session:
             ledger.write(session, self._source.kind, records)
 
@@ -495,11 +506,11 @@ def _is_all_there(known: ledger.Known) -> bool:
     )
 
 
-def _item(plan: Plan, file: PlannedFile) -> str:
+def _item(plan: ImportPlan, file: PlannedFile) -> str:
     return _item_of(plan, file.record)
 
 
-def _item_of(plan: Plan, record: Record) -> str:
+def _item_of(plan: ImportPlan, record: ImportRecord) -> str:
     name = printable(plan.entry.name)
     return f"{name}/{record.relative_path}" if plan.is_folder else name
 

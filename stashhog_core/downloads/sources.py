@@ -59,7 +59,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Listing:
+class SourceListing:
     """What a source has.
 
     Attributes:
@@ -68,8 +68,8 @@ class Listing:
         done: Number of entries that the source knows as done.
         unfinished: Number of entries still on their way.
         removable: Those of the done ones that the source would not miss.
-        untold: Perhaps in the library, though the source does not know them as done:
-            an earlier run could not tell it to the end. The ledger knows.
+        unconfirmed: Perhaps in the library, though the source does not show them as
+            done: an earlier run could not update it completely. The ledger knows.
         waiting: Those of the unfinished ones that may need somebody's help, and why.
     """
 
@@ -78,7 +78,7 @@ class Listing:
     done: int = 0
     unfinished: int = 0
     removable: tuple[Entry, ...] = ()
-    untold: tuple[Entry, ...] = ()
+    unconfirmed: tuple[Entry, ...] = ()
     waiting: tuple[Problem, ...] = ()
 
 
@@ -97,14 +97,14 @@ class EntryFiles:
     notes: tuple[Problem, ...] = ()
 
 
-class Source(Protocol):
+class DownloadSource(Protocol):
     """A place that finished downloads come from."""
 
     @property
     def kind(self) -> str:
         """Its name in the ledger."""
 
-    def finished(self, progress: Progress) -> Listing:
+    def finished(self, progress: Progress) -> SourceListing:
         """List what is finished.
 
         Raises:

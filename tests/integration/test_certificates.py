@@ -11,7 +11,7 @@ import pytest
 
 from stashhog_core.detection.ai_client import AiClient
 from stashhog_core.detection.text_client import TextClient
-from stashhog_core.downloads.webapi import WebApi
+from stashhog_core.downloads.qbittorrent_client import QBittorrentClient
 from stashhog_core.errors import ConfigurationError, StashHogError
 from stashhog_core.settings import (
     AiServerSettings,
@@ -81,7 +81,7 @@ def _ask_stash(url: str, ca_file: Path | None) -> None:
 
 
 def _ask_qbittorrent(url: str, ca_file: Path | None) -> None:
-    WebApi(QBittorrentSettings(url=url, ca_file=ca_file))
+    QBittorrentClient(QBittorrentSettings(url=url, ca_file=ca_file))
 
 
 def _ask_ai_server(url: str, ca_file: Path | None) -> None:

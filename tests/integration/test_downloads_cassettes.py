@@ -17,7 +17,7 @@ from sqlalchemy import select
 from stashhog_core.db.models import DownloadItem
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.job import process_downloads
-from stashhog_core.downloads.qbittorrent import QBittorrent
+from stashhog_core.downloads.qbittorrent import QBittorrentSource
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
@@ -113,9 +113,9 @@ def test_5x_refuses_and_bans_as_4x_does(downloads: Path, library: Path) -> None:
     with PLAYER.use_cassette("qbittorrent_5x_wrong_password"):
         for _ in range(3):
             with pytest.raises(ConfigurationError, match="refuses the login"):
-                QBittorrent(settings.downloads, settings.qbittorrent)
+                QBittorrentSource(settings.downloads, settings.qbittorrent)
         with pytest.raises(ConfigurationError, match="banned"):
-            QBittorrent(settings.downloads, settings.qbittorrent)
+            QBittorrentSource(settings.downloads, settings.qbittorrent)
 
 
 def test_5x_says_what_an_unfinished_torrent_is(downloads: Path, library: Path) -> None:
@@ -123,7 +123,7 @@ def test_5x_says_what_an_unfinished_torrent_is(downloads: Path, library: Path) -
     settings = _settings(downloads, library, post_import_category="done")
     with (
         PLAYER.use_cassette("qbittorrent_5x_import"),
-        closing(QBittorrent(settings.downloads, settings.qbittorrent)) as source,
+        closing(QBittorrentSource(settings.downloads, settings.qbittorrent)) as source,
     ):
         listing = source.finished(Progress())
 

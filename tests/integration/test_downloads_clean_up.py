@@ -12,9 +12,9 @@ import pytest
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.clean_up import CleanedUp, clean_up
-from stashhog_core.downloads.folder import list_files
-from stashhog_core.downloads.ledger import Record
-from stashhog_core.downloads.sources import Entry, EntryFiles, Listing, Problem
+from stashhog_core.downloads.ledger import ImportRecord
+from stashhog_core.downloads.sources import Entry, EntryFiles, Problem, SourceListing
+from stashhog_core.downloads.watch_folder import list_files
 from stashhog_core.progress import Progress
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings, Settings
 
@@ -33,8 +33,8 @@ class MemorySource:
         self.unwanted: tuple[str, ...] = ()
         self.other: str | None = None
 
-    def finished(self, progress: Progress) -> Listing:
-        return Listing()
+    def finished(self, progress: Progress) -> SourceListing:
+        return SourceListing()
 
     def files(self, entry: Entry) -> EntryFiles:
         listed = list_files(entry.location, entry.boundary)
@@ -90,7 +90,9 @@ def place(tmp_path: Path, library: Path, database: Database) -> Callable[..., En
                 os.link(location / name, target)
             else:
                 shutil.copyfile(location / name, target)
-            record = Record(key, f"Film {key}", name, len(data), "placed", str(target))
+            record = ImportRecord(
+                key, f"Film {key}", name, len(data), "placed", str(target)
+            )
             records.append(record._replace(method=method))
         with database.transaction() as session:
             ledger.write(session, "qbittorrent", records)
@@ -245,7 +247,7 @@ def test_what_has_failed_in_part_stays(
 ) -> None:
     """Also when the failed file is gone from the torrent since."""
     entry = place()
-    record = Record("a", "Film a", "extra.mp4", 5, state, reason="Oops")
+    record = ImportRecord("a", "Film a", "extra.mp4", 5, state, reason="Oops")
     with database.transaction() as session:
         ledger.write(session, "qbittorrent", [record])
 
@@ -279,7 +281,7 @@ def test_a_file_that_was_left_out_for_its_length_or_name_does_not_keep_a_torrent
     entry = place()
     (entry.location / "proof.jpg").write_bytes(b"p")
     (entry.location / "short.mp4").write_bytes(b"s")
-    short = Record("a", "Film a", "short.mp4", 1, "left_out", reason="Too short")
+    short = ImportRecord("a", "Film a", "short.mp4", 1, "left_out", reason="Too short")
     with database.transaction() as session:
         ledger.write(session, "qbittorrent", [short])
 

@@ -14,7 +14,7 @@ from stashhog_core.downloads.in_stash import why_left_out
 from stashhog_core.downloads.job import (
     ask_scan_rules,
     awaiting_scan,
-    confirm_seen,
+    confirm_in_stash,
     mark_scanned,
     process_downloads,
 )
@@ -70,7 +70,7 @@ class House:
     def unseen(
         self, rules: Callable[[], ScanRules | None] = lambda: None
     ) -> dict[str, str]:
-        failures = confirm_seen(self.database, self.path_map, rules)
+        failures = confirm_in_stash(self.database, self.path_map, rules)
         return {Path(failure.item).name: failure.reason for failure in failures}
 
 

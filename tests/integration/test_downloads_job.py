@@ -656,7 +656,7 @@ def test_an_unexpected_error_loses_nothing(
     """Even an interrupt in the middle of a file leaves ledger and library at one."""
     for number in range(4):
         _video(downloads / f"{number}.mp4", seed=number)
-    real_copy = placing.content.copy
+    real_copy = placing.copy_content
     calls = 0
 
     def copy(source: int, target: int, checkpoint: Callable[[], None]) -> int:
@@ -667,7 +667,7 @@ def test_an_unexpected_error_loses_nothing(
             raise KeyboardInterrupt
         return real_copy(source, target, checkpoint)
 
-    monkeypatch.setattr(placing.content, "copy", copy)
+    monkeypatch.setattr(placing, "copy_content", copy)
     with pytest.raises(KeyboardInterrupt):
         run(place="copy")
     states = [item.state for item in _ledger(database).values()]

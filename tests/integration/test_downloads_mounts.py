@@ -11,7 +11,7 @@ import pytest
 
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
-from stashhog_core.downloads.ledger import Record
+from stashhog_core.downloads.ledger import ImportRecord
 from tests.support.mounted import has_mounts, run_mounted
 from tests.support.qbittorrent_server import PASSWORD, USERNAME, running_qbittorrent
 
@@ -205,7 +205,7 @@ def test_a_download_is_deleted_only_if_the_librarys_file_is_another_name(
         os.link(film, disk / target)
     mounts = {tmp_path / "torrents": disk, tmp_path / "media": disk}
     path = str(tmp_path / "media" / target)
-    record = Record("a", "Film", "film.mp4", len(DATA), "placed", path, "link")
+    record = ImportRecord("a", "Film", "film.mp4", len(DATA), "placed", path, "link")
     with database.transaction() as session:
         ledger.write(session, "qbittorrent", [record])
 
@@ -239,7 +239,7 @@ def test_torrents_that_are_saved_in_the_library_are_refused_and_kept(
         qbittorrent.client.torrents_add_tags(tags="synced", torrent_hashes=old)
         path = str(tmp_path / "real" / "library" / "Old" / "old.mp4")
         size = films[1].stat().st_size
-        record = Record(old, "Old", "old.mp4", size, "placed", path, "link")
+        record = ImportRecord(old, "Old", "old.mp4", size, "placed", path, "link")
         with database.transaction() as session:
             ledger.write(session, "qbittorrent", [record])
 

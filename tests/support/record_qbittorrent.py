@@ -23,7 +23,7 @@ from stashhog_core.db.embedded import start_embedded, stop_embedded
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.job import process_downloads
-from stashhog_core.downloads.qbittorrent import QBittorrent
+from stashhog_core.downloads.qbittorrent import QBittorrentSource
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
@@ -164,7 +164,7 @@ def _record_all(home: Path) -> None:
         settings = _settings(server.url, folder, library, password=SecretStr("word"))
         for _ in range(5):
             with suppress(ConfigurationError):
-                QBittorrent(settings.downloads, settings.qbittorrent)
+                QBittorrentSource(settings.downloads, settings.qbittorrent)
 
     try:
         with running_qbittorrent(home / "profile") as server:

@@ -14,15 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stashhog_core.downloads import content, placing
+from stashhog_core.downloads import files, placing
 from stashhog_core.downloads.filesystems import fit_folders
-from stashhog_core.downloads.outcome import (
+from stashhog_core.downloads.placing import (
+    Access,
+    LibraryFolder,
     NameRefusedError,
     OutOfSpaceError,
     Placed,
 )
-from stashhog_core.downloads.placing import Access, Library
-from stashhog_core.downloads.preview import Preview
+from stashhog_core.downloads.preview import PlacingPreview
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ItemError, JobCancelled
 from stashhog_core.paths import printable
@@ -53,18 +54,18 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def _library(root: Path, policy: PlacePolicy, reserve_bytes: int = 0) -> Library:
-    return Library(root, policy, reserve_bytes, lambda: None)
+def _library(root: Path, policy: PlacePolicy, reserve_bytes: int = 0) -> LibraryFolder:
+    return LibraryFolder(root, policy, reserve_bytes, lambda: None)
 
 
 @pytest.fixture
-def linking(root: Path) -> Iterator[Library]:
+def linking(root: Path) -> Iterator[LibraryFolder]:
     with closing(_library(root, "hardlink_or_copy")) as library:
         yield library
 
 
 @pytest.fixture
-def copying(root: Path) -> Iterator[Library]:
+def copying(root: Path) -> Iterator[LibraryFolder]:
     with closing(_library(root, "copy")) as library:
         yield library
 
@@ -136,7 +137,7 @@ def test_another_file_of_that_name_stays(
 
 
 def test_files_that_differ_only_in_the_middle_are_not_taken_for_one(
-    copying: Library, root: Path, tmp_path: Path
+    copying: LibraryFolder, root: Path, tmp_path: Path
 ) -> None:
     """Equal size and equal oshash are no proof: the bytes are compared."""
     ends = bytes(70_000)
@@ -150,7 +151,7 @@ def test_files_that_differ_only_in_the_middle_are_not_taken_for_one(
 
 
 def test_when_all_names_are_taken_the_file_is_refused(
-    copying: Library, root: Path, tmp_path: Path
+    copying: LibraryFolder, root: Path, tmp_path: Path
 ) -> None:
     """Even then nothing is overwritten."""
     ends = bytes(70_000)
@@ -169,7 +170,7 @@ def test_when_all_names_are_taken_the_file_is_refused(
 
 @pytest.mark.parametrize("name", ["ä" * 125 + ".mp4", os.fsdecode(b"f\xff\xfe.mp4")])
 def test_odd_names_are_kept(
-    name: str, copying: Library, root: Path, tmp_path: Path
+    name: str, copying: LibraryFolder, root: Path, tmp_path: Path
 ) -> None:
     """Names of 254 bytes and names that are not UTF-8 arrive as they are."""
     file = _source(tmp_path / "in" / name)
@@ -198,7 +199,7 @@ def test_names_that_are_too_long_are_cut(
         for number, file in enumerate(files):
             folders = fit_folders(root, (f"{letter * 300}{number}", "short"))
             names = (*folders, f"{letter * 300}{number}.mp4")
-            preview = Preview(root, policy, 0, lambda: None)
+            preview = PlacingPreview(root, policy, 0, lambda: None)
             foretold.append(preview.place(file, names).path)
             placed.append(library.place(file, names).path)
             again.append(library.place(file, names))
@@ -248,7 +249,7 @@ def test_a_name_that_the_file_system_cannot_hold_is_said_to_be_that(
     """The character is named, before a byte is copied; the dry run says the same."""
     file = _source(tmp_path / "in" / "film.mp4")
     with pytest.raises(NameRefusedError, match="refuses ':'") as foretold:
-        Preview(root, policy, 0, lambda: None).place(file, names)
+        PlacingPreview(root, policy, 0, lambda: None).place(file, names)
     with (
         closing(_library(root, policy, reserve_bytes=2**60)) as library,
         pytest.raises(NameRefusedError) as refused,
@@ -277,7 +278,7 @@ def test_a_mount_of_somebody_else_takes_copies(
         placed = library.place(file, ("Film", "film.mp4"))
     for access in (Access(file_mode=0o664), Access(group=os.getgid())):
         with (
-            closing(Library(root, "copy", 0, lambda: None, access)) as library,
+            closing(LibraryFolder(root, "copy", 0, lambda: None, access)) as library,
             pytest.raises(ItemError, match="Operation not permitted"),
         ):
             library.place(file, ("Other", "film.mp4"))
@@ -347,7 +348,7 @@ def test_what_cannot_be_cloned_is_copied(
     def ioctl(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(content.fcntl, "ioctl", ioctl)
+    monkeypatch.setattr(files.fcntl, "ioctl", ioctl)
     with closing(_library(root, "reflink")) as library:
         placed = library.place(file, ("film.mp4",))
 
@@ -379,7 +380,7 @@ def test_a_clone_needs_no_room(
             raise OSError(errno.EXDEV, "Invalid cross-device link")
         real_link(source, target, **options)
 
-    monkeypatch.setattr(content.fcntl, "ioctl", ioctl)
+    monkeypatch.setattr(files.fcntl, "ioctl", ioctl)
     monkeypatch.setattr(os, "link", link)
     with closing(_library(root, policy, reserve_bytes=2**60)) as library:
         placed = library.place(file, ("film.mp4",))
@@ -389,14 +390,14 @@ def test_a_clone_needs_no_room(
 
 
 def test_the_policy_copy_asks_for_no_clone(
-    copying: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copying: LibraryFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the only one that does not; the kernel may still share blocks."""
 
     def ioctl(*_: object) -> None:
         raise AssertionError("a clone was tried")
 
-    monkeypatch.setattr(content.fcntl, "ioctl", ioctl)
+    monkeypatch.setattr(files.fcntl, "ioctl", ioctl)
     placed = copying.place(_source(tmp_path / "in" / "film.mp4"), ("film.mp4",))
 
     assert placed.method == "copy"
@@ -411,7 +412,7 @@ def test_a_failing_clone_is_the_files_error(
     def ioctl(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(content.fcntl, "ioctl", ioctl)
+    monkeypatch.setattr(files.fcntl, "ioctl", ioctl)
     with (
         closing(_library(root, "reflink")) as library,
         pytest.raises(ItemError, match="Input/output error"),
@@ -422,7 +423,7 @@ def test_a_failing_clone_is_the_files_error(
 
 
 def test_other_errors_of_linking_are_the_files(
-    linking: Library, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+    linking: LibraryFolder, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An input/output error is no reason to try a copy."""
     file = _source(tmp_path / "in" / "film.mp4")
@@ -452,7 +453,7 @@ def test_a_copy_leaves_the_reserve_free(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fills_up_leaves_nothing_behind(
-    copying: Library, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copying: LibraryFolder, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The half copy goes, the reason is told as a lack of space."""
     file = _source(tmp_path / "in" / "film.mp4")
@@ -461,7 +462,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(
         os.write(target, b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(content, "copy", full)
+    monkeypatch.setattr(placing, "copy_content", full)
     with pytest.raises(OutOfSpaceError, match="No space left"):
         copying.place(file, ("Film", "film.mp4"))
 
@@ -469,18 +470,18 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(
 
 
 def test_a_file_that_disappears_while_it_is_copied_is_whole_or_not_there(
-    copying: Library, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copying: LibraryFolder, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its bytes are still to be had while it is open."""
     file = _source(tmp_path / "in" / "film.mp4")
     data = Path(file.path).read_bytes()
-    real_copy = content.copy
+    real_copy = placing.copy_content
 
-    def copy(source: int, target: int, checkpoint: content.Checkpoint) -> int:
+    def copy(source: int, target: int, checkpoint: files.Checkpoint) -> int:
         Path(file.path).unlink()
         return real_copy(source, target, checkpoint)
 
-    monkeypatch.setattr(content, "copy", copy)
+    monkeypatch.setattr(placing, "copy_content", copy)
     copying.place(file, ("Film", "film.mp4"))
 
     assert _tree(root) == {"Film/film.mp4": data}
@@ -510,16 +511,16 @@ def test_a_target_that_cannot_be_written_is_the_items_error(
 @pytest.mark.parametrize("growth", [b"more", None], ids=["grows", "shrinks"])
 def test_a_file_that_changes_while_it_is_copied_is_refused(
     growth: bytes | None,
-    copying: Library,
+    copying: LibraryFolder,
     root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was copied may be a mixture: it does not stay."""
     file = _source(tmp_path / "in" / "film.mp4")
-    real_copy = content.copy
+    real_copy = placing.copy_content
 
-    def copy(source: int, target: int, checkpoint: content.Checkpoint) -> int:
+    def copy(source: int, target: int, checkpoint: files.Checkpoint) -> int:
         if growth is None:
             os.truncate(file.path, 100)
         else:
@@ -527,7 +528,7 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(
                 more.write(growth)
         return real_copy(source, target, checkpoint)
 
-    monkeypatch.setattr(content, "copy", copy)
+    monkeypatch.setattr(placing, "copy_content", copy)
     with pytest.raises(ItemError, match="changed while"):
         copying.place(file, ("Film", "film.mp4"))
 
@@ -600,7 +601,7 @@ def test_a_cancelled_copy_leaves_no_trace(root: Path, tmp_path: Path) -> None:
             raise JobCancelled("Cancelled on request")
 
     with (
-        closing(Library(root, "copy", 0, checkpoint)) as library,
+        closing(LibraryFolder(root, "copy", 0, checkpoint)) as library,
         pytest.raises(JobCancelled),
     ):
         library.place(file, ("Film", "film.mp4"))
@@ -608,7 +609,7 @@ def test_a_cancelled_copy_leaves_no_trace(root: Path, tmp_path: Path) -> None:
     assert not list(root.iterdir())
 
 
-def test_what_killed_runs_left_is_removed(linking: Library, root: Path) -> None:
+def test_what_killed_runs_left_is_removed(linking: LibraryFolder, root: Path) -> None:
     """Only our own temporary files go, in the root and in the folders named.
 
     A trial of a new folder may have left a folder; one that holds more stays.
@@ -634,7 +635,7 @@ def test_what_killed_runs_left_is_removed(linking: Library, root: Path) -> None:
 
 
 def test_what_a_killed_trial_left_goes_when_its_folder_is_used_again(
-    linking: Library, root: Path, tmp_path: Path
+    linking: LibraryFolder, root: Path, tmp_path: Path
 ) -> None:
     """Trials of links leave no trace in the ledger, and may be in any folder."""
     (root / "Film").mkdir()
@@ -650,7 +651,7 @@ def test_what_a_killed_trial_left_goes_when_its_folder_is_used_again(
 
 
 def test_bytes_are_copied_by_hand_where_the_kernel_cannot(
-    copying: Library, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copying: LibraryFolder, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some file systems refuse copy_file_range, some stop it early."""
     data = os.urandom(3_000_001)
@@ -667,7 +668,7 @@ def test_bytes_are_copied_by_hand_where_the_kernel_cannot(
 
 
 def test_many_folders_need_few_open_files(
-    linking: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    linking: LibraryFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Placing in more folders than a process may open files works."""
     monkeypatch.setattr(placing, "_OPEN_FOLDERS", 4)
@@ -707,6 +708,6 @@ def test_a_part_is_a_file_of_which_nothing_can_be_lost(
         first.flush()
         second.flush()
 
-        told = content.is_part(first.fileno(), second.fileno(), lambda: None)
+        told = files.is_part_of(first.fileno(), second.fileno(), lambda: None)
 
     assert told == is_part

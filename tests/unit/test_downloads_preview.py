@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from stashhog_core.downloads import content
-from stashhog_core.downloads.outcome import Names, Placed
-from stashhog_core.downloads.placing import Library
-from stashhog_core.downloads.preview import Preview
+from stashhog_core.downloads import files
+from stashhog_core.downloads.names import Names
+from stashhog_core.downloads.placing import LibraryFolder, Placed
+from stashhog_core.downloads.preview import PlacingPreview
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ItemError
 from stashhog_core.settings import PlacePolicy
@@ -82,9 +82,9 @@ def test_a_preview_changes_nothing_and_tells_the_truth(
 ) -> None:
     """Places, methods, marks and errors are those of the real thing."""
     before = _tree(root)
-    foretold = list(_outcome(Preview(root, policy, 0, lambda: None).place, work))
+    foretold = list(_outcome(PlacingPreview(root, policy, 0, lambda: None).place, work))
     unchanged = _tree(root) == before
-    with closing(Library(root, policy, 0, lambda: None)) as library:
+    with closing(LibraryFolder(root, policy, 0, lambda: None)) as library:
         done = list(_outcome(library.place, work))
 
     assert unchanged
@@ -99,7 +99,7 @@ def test_a_preview_knows_that_space_runs_out(root: Path, tmp_path: Path) -> None
     file = SourceFile("film.mp4", data, 1_000_000)
     space = os.statvfs(root)
     reserve = space.f_bavail * space.f_frsize - 500_000_000
-    preview = Preview(root, "copy", reserve, lambda: None)
+    preview = PlacingPreview(root, "copy", reserve, lambda: None)
 
     outcomes = list(
         _outcome(preview.place, [(file, (f"{n}.mp4",)) for n in range(1000)])
@@ -142,11 +142,11 @@ def test_a_link_that_is_not_possible_is_foretold(
         return 0
 
     monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr(content.fcntl, "ioctl", ioctl)
+    monkeypatch.setattr(files.fcntl, "ioctl", ioctl)
     before = _tree(root)
-    foretold = list(_outcome(Preview(root, policy, 0, lambda: None).place, work))
+    foretold = list(_outcome(PlacingPreview(root, policy, 0, lambda: None).place, work))
     unchanged = _tree(root) == before
-    with closing(Library(root, policy, 0, lambda: None)) as library:
+    with closing(LibraryFolder(root, policy, 0, lambda: None)) as library:
         done = list(_outcome(library.place, work))
 
     assert foretold == done
@@ -169,7 +169,7 @@ def test_a_trial_moves_nothing_but_one_files_ctime(root: Path, tmp_path: Path) -
     before = {path: path.stat() for path in (tmp_path / "in").iterdir()}
 
     outcomes = list(
-        _outcome(Preview(root, "hardlink_or_copy", 0, lambda: None).place, work)
+        _outcome(PlacingPreview(root, "hardlink_or_copy", 0, lambda: None).place, work)
     )
 
     assert all("'link'" in outcome for outcome in outcomes)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from stashhog_core.downloads.qbittorrent import QBittorrent
+from stashhog_core.downloads.qbittorrent import QBittorrentSource
 from stashhog_core.downloads.sources import Entry
 from stashhog_core.errors import (
     ConfigurationError,
@@ -95,8 +95,8 @@ def server() -> Iterator[Server]:
 
 def _open(
     server: Server, server_settings: dict[str, Any] | None = None, **settings: Any
-) -> QBittorrent:
-    return QBittorrent(
+) -> QBittorrentSource:
+    return QBittorrentSource(
         DownloadSettings(**settings),
         QBittorrentSettings(
             url=server.url,
@@ -399,7 +399,7 @@ def test_torrents_that_were_not_told_to_the_end_are_listed(server: Server) -> No
     listing = _open(server, {"post_import_category": "done"}).finished(Progress())
 
     assert [entry.key[0] for entry in listing.entries] == ["a"]
-    assert [entry.key[0] for entry in listing.untold] == ["c"]
+    assert [entry.key[0] for entry in listing.unconfirmed] == ["c"]
     assert (listing.done, listing.unfinished) == (0, 0)
 
 
@@ -768,7 +768,7 @@ def test_a_server_that_is_not_there_names_its_setting() -> None:
     settings = QBittorrentSettings(url="http://127.0.0.1:1")
 
     with pytest.raises(ConfigurationError, match="STASHHOG_QBITTORRENT__URL"):
-        QBittorrent(DownloadSettings(), settings)
+        QBittorrentSource(DownloadSettings(), settings)
 
 
 @pytest.mark.parametrize(

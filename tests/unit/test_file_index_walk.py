@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stashhog_core.downloads.choose import choose
-from stashhog_core.downloads.folder import list_files
+from stashhog_core.downloads.selection import choose
+from stashhog_core.downloads.watch_folder import list_files
 from stashhog_core.file_index.shards import depth_for, share_of
 from stashhog_core.file_index.walk import Walk, list_videos
 from stashhog_core.settings import STASH_VIDEO_EXTENSIONS, get_settings

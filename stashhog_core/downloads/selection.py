@@ -40,7 +40,7 @@ _JUNK_FOLDERS = {"__macosx", "@eadir", "$recycle.bin"}
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """The files of a download, sorted by what happens to them.
 
     Attributes:
@@ -61,12 +61,12 @@ class Choice:
     is_packed: bool = False
 
 
-def choose(
+def select_files(
     files: Sequence[SourceFile],
     duration_seconds: Callable[[SourceFile], float | None] | None = None,
     shortest_seconds: float = SHORTEST_SECONDS,
     junk_patterns: Sequence[str] = (),
-) -> Choice:
+) -> Selection:
     """Sort the files of one download.
 
     Args:
@@ -115,7 +115,7 @@ def choose(
             short.append(file)
         else:
             take.append(file)
-    return Choice(
+    return Selection(
         tuple(take),
         tuple(archives),
         tuple(short),

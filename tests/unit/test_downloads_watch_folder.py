@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from stashhog_core.downloads import folder
-from stashhog_core.downloads.folder import WatchFolder
-from stashhog_core.downloads.sources import EntryFiles, Listing
+from stashhog_core.downloads import watch_folder
+from stashhog_core.downloads.sources import EntryFiles, SourceListing
+from stashhog_core.downloads.watch_folder import WatchFolderSource
 from stashhog_core.errors import ItemError, JobCancelled, TransientError
 from stashhog_core.progress import Progress
 
@@ -39,11 +39,11 @@ def _age(*paths: Path) -> None:
         os.utime(path, (_LONG_AGO, _LONG_AGO), follow_symlinks=False)
 
 
-def _names(listing: Listing) -> list[str]:
+def _names(listing: SourceListing) -> list[str]:
     return [entry.name for entry in listing.entries]
 
 
-def _files(source: WatchFolder, name: str) -> EntryFiles:
+def _files(source: WatchFolderSource, name: str) -> EntryFiles:
     listing = source.finished(Progress())
     return source.files(next(e for e in listing.entries if e.name == name))
 
@@ -58,9 +58,9 @@ def test_entries_that_rest_are_finished_at_once(
     started = time.monotonic()
     # The time of the last change (ctime) cannot be set: the clock is.
     tomorrow = time.time() + 86_400
-    monkeypatch.setattr(folder.time, "time", lambda: tomorrow)
+    monkeypatch.setattr(watch_folder.time, "time", lambda: tomorrow)
 
-    listing = WatchFolder(downloads, 60).finished(Progress())
+    listing = WatchFolderSource(downloads, 60).finished(Progress())
 
     assert _names(listing) == ["a", "b.mp4"]
     assert time.monotonic() - started < 5
@@ -73,7 +73,7 @@ def test_young_entries_are_looked_at_twice(downloads: Path) -> None:
     tomorrow = time.time() + 86_400
     os.utime(downloads / "tomorrow.mp4", (tomorrow, tomorrow))
 
-    listing = WatchFolder(downloads, 0.3).finished(Progress())
+    listing = WatchFolderSource(downloads, 0.3).finished(Progress())
 
     assert _names(listing) == ["tomorrow.mp4", "young.mp4"]
 
@@ -102,8 +102,8 @@ def test_an_entry_that_changes_between_two_looks_is_not_finished(
         changed = True
         threading.Event().wait(seconds)
 
-    monkeypatch.setattr(folder.time, "sleep", sleep)
-    listing = WatchFolder(downloads, 0.3).finished(Progress())
+    monkeypatch.setattr(watch_folder.time, "sleep", sleep)
+    listing = WatchFolderSource(downloads, 0.3).finished(Progress())
 
     assert _names(listing) == ["other.mp4"]
     assert listing.unfinished == 1
@@ -121,8 +121,8 @@ def test_a_file_with_an_old_time_that_changed_just_now_is_looked_at_twice(
         _age(film)
         threading.Event().wait(seconds)
 
-    monkeypatch.setattr(folder.time, "sleep", sleep)
-    listing = WatchFolder(downloads, 0.3).finished(Progress())
+    monkeypatch.setattr(watch_folder.time, "sleep", sleep)
+    listing = WatchFolderSource(downloads, 0.3).finished(Progress())
 
     assert not listing.entries
     assert [(p.name, p.reason) for p in listing.waiting] == [
@@ -133,7 +133,7 @@ def test_a_file_with_an_old_time_that_changed_just_now_is_looked_at_twice(
 def test_a_file_that_is_open_for_writing_is_not_finished(downloads: Path) -> None:
     """However long it rests, in whichever program; readers do not count."""
     _write(downloads / "film.mp4")
-    source = WatchFolder(downloads, 0)
+    source = WatchFolderSource(downloads, 0)
     files = _files(source, "film.mp4").files
     script = (
         "import sys; f = open(sys.argv[1], sys.argv[2]); print(flush=True); input()"
@@ -180,7 +180,7 @@ def test_what_is_still_being_written_is_no_entry(downloads: Path, name: str) -> 
     """Names that download tools give to what is not whole; the listing says so."""
     _write(downloads / name)
 
-    listing = WatchFolder(downloads, 0).finished(Progress())
+    listing = WatchFolderSource(downloads, 0).finished(Progress())
 
     assert not listing.entries
     assert [problem.name for problem in listing.waiting] == [name]
@@ -205,7 +205,7 @@ def test_a_title_that_only_sounds_unfinished_is_an_entry(
     """Only the names that programs really give count."""
     _write(downloads / name)
 
-    assert _names(WatchFolder(downloads, 0).finished(Progress())) == [name]
+    assert _names(WatchFolderSource(downloads, 0).finished(Progress())) == [name]
 
 
 def test_names_that_begin_with_one_dot_are_hidden_with_two_they_are_titles(
@@ -216,11 +216,11 @@ def test_names_that_begin_with_one_dot_are_hidden_with_two_they_are_titles(
     _write(downloads / "...And Justice.mp4")
     _write(downloads / "..a" / "...b" / "..c.mp4")
     _write(downloads / "..a" / ".d" / "e.mp4")
-    source = WatchFolder(downloads, 0)
+    source = WatchFolderSource(downloads, 0)
 
     files = _files(source, "..a").files
 
-    assert _names(WatchFolder(downloads, 0).finished(Progress())) == [
+    assert _names(WatchFolderSource(downloads, 0).finished(Progress())) == [
         "...And Justice.mp4",
         "..a",
     ]
@@ -236,7 +236,7 @@ def test_a_file_that_is_written_beside_its_name_is_not_finished(
     for name in ("d.mp4", "d.tmp", "e.mp4", "e.mp4.bc!", "f.mp4", "f.mkv.part"):
         _write(downloads / name)
 
-    listing = WatchFolder(downloads, 0).finished(Progress())
+    listing = WatchFolderSource(downloads, 0).finished(Progress())
 
     assert _names(listing) == ["c.mp4", "f.mp4"]
     why = {problem.name: problem.reason for problem in listing.waiting}
@@ -256,7 +256,7 @@ def test_a_folder_with_something_unfinished_in_it_waits(
     _write(downloads / "a" / "deep" / name)
     _write(downloads / "b" / "done.mp4")
 
-    listing = WatchFolder(downloads, 0).finished(Progress())
+    listing = WatchFolderSource(downloads, 0).finished(Progress())
 
     assert _names(listing) == ["b"]
     assert listing.unfinished == 1
@@ -269,7 +269,7 @@ def test_files_are_listed_with_their_sizes(downloads: Path) -> None:
     _write(downloads / "a" / ".hidden" / "x.mp4")
     _write(downloads / "a" / ".DS_Store")
     _write(downloads / "single.mp4", b"1")
-    source = WatchFolder(downloads, 0)
+    source = WatchFolderSource(downloads, 0)
 
     files = _files(source, "a")
     single = _files(source, "single.mp4")
@@ -296,7 +296,7 @@ def test_links_and_devices_are_no_files(downloads: Path, tmp_path: Path) -> None
     (downloads / "a" / "home").symlink_to(tmp_path)
     (downloads / "link.mp4").symlink_to(tmp_path / "secret.mp4")
     os.mkfifo(downloads / "a" / "pipe.mp4")
-    source = WatchFolder(downloads, 0)
+    source = WatchFolderSource(downloads, 0)
 
     files = _files(source, "a")
     link = _files(source, "link.mp4")
@@ -314,7 +314,7 @@ def test_links_and_devices_are_no_files(downloads: Path, tmp_path: Path) -> None
 
 def test_a_folder_that_went_away_is_an_outage(downloads: Path) -> None:
     """Never an empty listing, which would look like nothing to do."""
-    source = WatchFolder(downloads, 0)
+    source = WatchFolderSource(downloads, 0)
     downloads.rmdir()
 
     with pytest.raises(TransientError, match="STASHHOG_DOWNLOADS__FOLDER"):
@@ -324,12 +324,12 @@ def test_a_folder_that_went_away_is_an_outage(downloads: Path) -> None:
 def test_an_entry_that_went_away_is_told(downloads: Path) -> None:
     """It fails alone."""
     _write(downloads / "a.mp4")
-    source = WatchFolder(downloads, 0)
+    source = WatchFolderSource(downloads, 0)
     entry = source.finished(Progress()).entries[0]
     (downloads / "a.mp4").unlink()
 
     with pytest.raises(ItemError, match="No such file"):
-        WatchFolder(downloads, 0).files(entry)
+        WatchFolderSource(downloads, 0).files(entry)
 
 
 def test_only_so_many_files_are_kept_from_the_look(
@@ -339,9 +339,9 @@ def test_only_so_many_files_are_kept_from_the_look(
     for name in "abc":
         _write(downloads / name / "1.mp4")
         _write(downloads / name / "2.mp4")
-    keeping, looking = WatchFolder(downloads, 0), WatchFolder(downloads, 0)
+    keeping, looking = WatchFolderSource(downloads, 0), WatchFolderSource(downloads, 0)
     entries = keeping.finished(Progress()).entries
-    monkeypatch.setattr(folder, "_FILES_KEPT", 4)
+    monkeypatch.setattr(watch_folder, "_FILES_KEPT", 4)
     looking.finished(Progress())
 
     kept = [keeping.files(entry) for entry in entries]
@@ -360,7 +360,7 @@ def test_waiting_ends_when_a_stop_is_asked_for(downloads: Path) -> None:
     started = time.monotonic()
 
     with pytest.raises(JobCancelled):
-        WatchFolder(downloads, 60).finished(Progress(stop=stop))
+        WatchFolderSource(downloads, 60).finished(Progress(stop=stop))
 
     timer.join()
     assert time.monotonic() - started < 5

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stashhog_core.downloads.choose import archive_stem, choose, is_archive
+from stashhog_core.downloads.selection import archive_stem, is_archive, select_files
 from stashhog_core.downloads.sources import SourceFile
 
 
@@ -47,7 +47,7 @@ def _paths(files: tuple[SourceFile, ...]) -> list[str]:
 )
 def test_files_are_sorted_by_name(path: str, group: str) -> None:
     """Videos and their companions are taken, archives told, the rest left out."""
-    choice = choose([_file(path)])
+    choice = select_files([_file(path)])
 
     assert _paths(getattr(choice, group)) == [path]
     assert len(choice.take + choice.archives + choice.short + choice.left_out) == 1
@@ -57,7 +57,7 @@ def test_a_sample_is_left_out_beside_the_real_thing() -> None:
     """In the name of the file or of a folder, whatever the case."""
     samples = ["Sample/film.mp4", "film-SAMPLE.mkv", "sample.mp4"]
 
-    choice = choose([_file("film.mp4", 9000), *(_file(path) for path in samples)])
+    choice = select_files([_file("film.mp4", 9000), *(_file(path) for path in samples)])
 
     assert _paths(choice.take) == ["film.mp4"]
     assert sorted(_paths(choice.left_out)) == sorted(samples)
@@ -73,7 +73,7 @@ def test_a_sample_is_left_out_beside_the_real_thing() -> None:
 )
 def test_a_video_that_is_only_called_so_is_taken(files: list[SourceFile]) -> None:
     """Nothing is lost to its name."""
-    assert choose(files).take == tuple(files)
+    assert select_files(files).take == tuple(files)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_video_that_is_only_called_so_is_taken(files: list[SourceFile]) -> Non
 )
 def test_the_word_sample_in_a_title_leaves_nothing_out(path: str) -> None:
     """Only where programs put it: a folder of that name, at an end after a mark."""
-    choice = choose([_file("film.mp4", 9000), _file(path, 100)])
+    choice = select_files([_file("film.mp4", 9000), _file(path, 100)])
 
     assert path in _paths(choice.take)
 
@@ -97,8 +97,8 @@ def test_a_sample_is_far_smaller_than_what_it_is_of() -> None:
     """Two scenes of like size are two scenes, whatever their names; both are told."""
     files = [_file("film.mp4", 9000), _file("film-sample.mp4", 1900)]
 
-    large = choose(files)
-    small = choose([files[0], _file("film-sample.mp4", 1800)])
+    large = select_files(files)
+    small = select_files([files[0], _file("film-sample.mp4", 1800)])
 
     assert _paths(large.take) == ["film.mp4", "film-sample.mp4"]
     assert _paths(small.samples) == _paths(small.left_out) == ["film-sample.mp4"]
@@ -137,7 +137,7 @@ def test_archives_hold_the_main_content_until_a_video_of_their_size_is_there(
     files: dict[str, int], is_packed: bool
 ) -> None:
     """Nothing else stands for it."""
-    choice = choose([_file(path, size) for path, size in files.items()])
+    choice = select_files([_file(path, size) for path, size in files.items()])
 
     assert choice.is_packed == is_packed
     assert "sample/a.mp4" not in _paths(choice.take)
@@ -167,7 +167,7 @@ def test_short_videos_are_left_out_when_asked() -> None:
     seconds = {"a.mp4": 29.9, "b.mp4": 30.0, "c.mp4": None}
     files = [_file(name) for name in (*seconds, "a.srt")]
 
-    choice = choose(files, lambda file: seconds[file.relative_path])
+    choice = select_files(files, lambda file: seconds[file.relative_path])
 
     assert _paths(choice.short) == ["a.mp4"]
     assert _paths(choice.take) == ["b.mp4", "c.mp4", "a.srt"]
@@ -177,7 +177,7 @@ def test_own_patterns_name_more_junk() -> None:
     """They mean names of files and of folders, whatever the case."""
     files = [_file(path) for path in ("film.mp4", "Proof/a.jpg", "b-PROOF.jpg")]
 
-    choice = choose(files, junk_patterns=["*proof*"])
+    choice = select_files(files, junk_patterns=["*proof*"])
 
     assert _paths(choice.take) == ["film.mp4"]
     assert _paths(choice.left_out) == ["Proof/a.jpg", "b-PROOF.jpg"]
@@ -187,6 +187,6 @@ def test_the_shortest_length_is_as_set() -> None:
     """Instead of 30 seconds."""
     files = [_file("a.mp4"), _file("sample.mp4", 2000)]
 
-    choice = choose(files, lambda file: 9.0, shortest_seconds=10)
+    choice = select_files(files, lambda file: 9.0, shortest_seconds=10)
 
     assert _paths(choice.short) == ["a.mp4", "sample.mp4"]

@@ -1,26 +1,24 @@
-"""The watch folder as a source of finished downloads."""
+"""The watch folder as a source of finished downloads, and signs of unfinished ones."""
 
+import errno
+import fcntl
 import hashlib
 import logging
 import os
+import re
+import signal
 import stat
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stashhog_core.downloads.sources import (
     Entry,
     EntryFiles,
-    Listing,
     Problem,
     SourceFile,
-)
-from stashhog_core.downloads.unfinished import (
-    bases_of_parts,
-    is_written_to,
-    named_unfinished,
-    part_beside,
+    SourceListing,
 )
 from stashhog_core.errors import ItemError, TransientError, unexpected
 from stashhog_core.paths import is_hidden, is_in_hidden, printable
@@ -28,6 +26,30 @@ from stashhog_core.progress import Progress
 
 _FILES_KEPT = 10_000
 """Files that are remembered from the last look, so that memory stays flat."""
+_PART = re.compile(
+    r"\.(part|partial|part-frag\d+|!qb|!ut|bc!|jc!|crdownload|aria2|filepart|download"
+    r"|opdownload|ytdl|tmp|td|xltd|dctmp)$"
+)
+"""What browsers, download tools and clients put after the name of a part."""
+
+_AT_WORK = re.compile(r"_unpack_|_unpack$|__admin__$|__incomplete|.+_unpackerred$")
+"""SABnzbd unpacks in `_UNPACK_name` and keeps `__ADMIN__` while it downloads, NZBGet
+unpacks in `_unpack`, Unpackerr in `name_unpackerred`."""
+
+_GIVEN_UP = "_failed_"
+"""SABnzbd renames to `_FAILED_name` what it could not repair or unpack."""
+
+_NO_LEASES = {
+    # Somebody else's file; leases need its owner or a capability.
+    errno.EACCES,
+    errno.EPERM,
+    # File systems without leases: network, FUSE.
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOLCK,
+}
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +58,7 @@ Walked = tuple[str, os.stat_result]
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Snapshot:
     """What one look at an entry saw; two equal looks mean that it rests.
 
     `unfinished` says why it cannot be finished, however long it rests.
@@ -47,7 +69,7 @@ class _Look:
     unfinished: str | None = None
 
 
-class WatchFolder:
+class WatchFolderSource:
     """A folder whose files and folders are downloads; each is taken when it rests.
 
     Args:
@@ -61,19 +83,19 @@ class WatchFolder:
 
     def __init__(self, folder: Path, settle_seconds: float) -> None:
         self._folder = folder.resolve()
-        self._settle_seconds = settle_seconds
+        self._quiet_seconds = settle_seconds
         self._kept: dict[Path, EntryFiles] = {}
         self._kept_files = 0
 
-    def finished(self, progress: Progress) -> Listing:
+    def finished(self, progress: Progress) -> SourceListing:
         """List the entries that rest; waits once for those that are young."""
         names, waiting = self._names()
-        looks: dict[str, _Look] = {}
+        snapshots: dict[str, _Snapshot] = {}
         problems = []
         for name in names:
             progress.checkpoint()
             try:
-                look = self._look(name)
+                snapshot = self._snapshot(name)
             except OSError as error:
                 problems.append(_unreadable(name, str(error.strerror)))
                 continue
@@ -81,24 +103,26 @@ class WatchFolder:
                 _log.exception("Could not check %s", name)
                 problems.append(_unreadable(name, unexpected(error)))
                 continue
-            if look.unfinished is not None:
-                waiting.append(Problem(name, look.unfinished, printable(name)))
+            if snapshot.unfinished is not None:
+                waiting.append(Problem(name, snapshot.unfinished, printable(name)))
             else:
-                looks[name] = look
-        settled_before = time.time() - self._settle_seconds
+                snapshots[name] = snapshot
+        quiet_since = time.time() - self._quiet_seconds
         young = [
-            name for name, look in looks.items() if look.newest_change > settled_before
+            name
+            for name, snapshot in snapshots.items()
+            if snapshot.newest_change > quiet_since
         ]
         if young:
             self._wait(progress, len(young))
         for name in young:
             try:
-                again = self._look(name)
+                again = self._snapshot(name)
             except OSError:
                 # It is being moved away or renamed: the next run looks again.
                 again = None
-            if again != looks[name]:
-                del looks[name]
+            if again != snapshots[name]:
+                del snapshots[name]
                 waiting.append(Problem(name, "It is still changing", printable(name)))
         entries = tuple(
             Entry(
@@ -107,9 +131,9 @@ class WatchFolder:
                 location=self._folder / name,
                 boundary=self._folder,
             )
-            for name in looks
+            for name in snapshots
         )
-        return Listing(
+        return SourceListing(
             entries,
             tuple(problems),
             unfinished=len(waiting),
@@ -165,14 +189,14 @@ class WatchFolder:
         for name in names:
             if is_hidden(name):
                 continue
-            why = named_unfinished(name) or part_beside(name, parts)
+            why = named_unfinished(name) or part_next_to(name, parts)
             if why is None:
                 finished.append(name)
             else:
                 waiting.append(Problem(name, printable(why), printable(name)))
         return finished, waiting
 
-    def _look(self, name: str) -> _Look:
+    def _snapshot(self, name: str) -> _Snapshot:
         """Look at an entry and all below it."""
         seen = []
         newest = 0
@@ -180,7 +204,7 @@ class WatchFolder:
         walked = list(_walk(location))
         for path, status in walked:
             if path and (why := named_unfinished(path.rpartition("/")[2])):
-                return _Look(0, b"", printable(why))
+                return _Snapshot(0, b"", printable(why))
             changed = _changed_ns(status)
             newest = max(newest, changed)
             seen.append(f"{path}\0{status.st_size}\0{changed}\0")
@@ -188,11 +212,11 @@ class WatchFolder:
         if self._kept_files + len(walked) <= _FILES_KEPT:
             self._kept_files += len(walked)
             self._kept[location] = _files_of(walked, location, self._folder)
-        return _Look(newest / 1e9, digest.digest())
+        return _Snapshot(newest / 1e9, digest.digest())
 
     def _wait(self, progress: Progress, young: int) -> None:
         progress.update(None, f"Watching {young} new downloads come to rest")
-        progress.sleep(self._settle_seconds)
+        progress.sleep(self._quiet_seconds)
 
 
 def list_files(location: Path, boundary: Path) -> EntryFiles:
@@ -267,3 +291,106 @@ def _name(child: "os.DirEntry[str]") -> str:
 
 def _unreadable(name: str, why: str) -> Problem:
     return Problem(name, f"It cannot be read: {why}", printable(name))
+
+
+def named_unfinished(name: str) -> str | None:
+    """Return why the name of a file or folder says that it is not finished.
+
+    None: it does not.
+    """
+    folded = name.casefold()
+    if _PART.search(folded):
+        return f"{name} is a part file of another program"
+    if _AT_WORK.match(folded):
+        return f"{name} is a folder or file that another program still works in"
+    if folded.startswith(_GIVEN_UP):
+        return (
+            f"{name} was given up by the program that downloaded it: rename it to "
+            "have it taken"
+        )
+    return None
+
+
+def bases_of_parts(names: Collection[str]) -> dict[str, str]:
+    """Return the names that part files stand for, folded, each with its part file.
+
+    `film.mp4.part` stands for `film.mp4`, and so does `film.part` beside `film.mp4`.
+    """
+    found = {}
+    for name in names:
+        folded = name.casefold()
+        if match := _PART.search(folded):
+            found[folded[: match.start()]] = name
+    return found
+
+
+def part_next_to(name: str, bases: dict[str, str]) -> str | None:
+    """Return why a file is not finished, given the part files beside it.
+
+    Args:
+        name: The file.
+        bases: What `bases_of_parts` found in its folder.
+    """
+    if not bases:
+        return None
+    folded = name.casefold()
+    part = bases.get(folded) or bases.get(folded.rpartition(".")[0])
+    return None if part is None else f"{part} lies beside it, a part of another program"
+
+
+def is_written_to(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a program on this machine has a file open for writing.
+
+    False also where nothing tells: a program on another machine, or one of another
+    account on a file system without leases.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    # O_NONBLOCK: opening a pipe that took the file's place does not wait.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    opened = os.open(path, flags)
+    try:
+        status = os.fstat(opened)
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        # A program that opens the file meanwhile makes the kernel signal the holder
+        # of the lease. The usual signal would end this process; nobody acts on this.
+        fcntl.fcntl(opened, fcntl.F_SETSIG, signal.SIGURG)
+        # A lease for reading is refused while somebody has the file open for writing.
+        fcntl.fcntl(opened, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(opened, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            return True
+        if error.errno not in _NO_LEASES:
+            raise
+        return any(_is_same(written, status) for written in _opened_for_writing())
+    finally:
+        os.close(opened)
+    return False
+
+
+def _is_same(theirs: os.stat_result, mine: os.stat_result) -> bool:
+    return theirs.st_ino == mine.st_ino and theirs.st_dev == mine.st_dev
+
+
+def _opened_for_writing() -> Iterator[os.stat_result]:
+    """Yield what the programs that may be looked at have open for writing."""
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal():
+            continue
+        try:
+            numbers = os.listdir(process / "fd")  # noqa: PTH208 - numbers, not paths
+        except OSError:
+            # Another account's, or it has ended.
+            continue
+        for number in numbers:
+            try:
+                facts = (process / "fdinfo" / number).read_text()
+                words = facts.split()
+                flags = int(words[words.index("flags:") + 1], 8)
+                if flags & os.O_ACCMODE != os.O_RDONLY:
+                    yield (process / "fd" / number).stat()
+            except (OSError, ValueError):
+                continue

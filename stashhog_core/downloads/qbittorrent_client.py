@@ -38,7 +38,7 @@ _FIRST_WITH_TAGS = (2, 3)
 _log = logging.getLogger(__name__)
 
 
-class WebApi:
+class QBittorrentClient:
     """A login at qBittorrent; every error is translated here.
 
     Args:
