@@ -56,7 +56,7 @@ class _Place:
         assert result.status == "completed", result
 
     def pretend_known(self) -> None:
-        """Take all listed files for looked into."""
+        """Mark all listed files as probed."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(
                 "UPDATE library_file SET state = 'ok', thumbnail_path = 'x'"

@@ -16,11 +16,11 @@ from stashhog_core.progress import Progress
 from stashhog_core.settings import LibrarySettings, Settings
 
 _BLOCK = 5000
-_LOOK_SECONDS = 60
+_PROBE_SECONDS = 60
 
 
 def main(library: Path, home: Path, url: str, files: int) -> float:
-    """Index the files, look into some, then compare them all, unchanged."""
+    """Index the files, probe some, then compare them all, unchanged."""
 
     def simulated(
         folder: Path,
@@ -44,7 +44,7 @@ def main(library: Path, home: Path, url: str, files: int) -> float:
         home=home, library=LibrarySettings(allowed_scan_roots=(library,))
     )
     database = Database(url)
-    for limit in (_LOOK_SECONDS, 3600):
+    for limit in (_PROBE_SECONDS, 3600):
         params = DirectoryScanParams(path=str(library), timeout_seconds=limit)
         result = job.scan_directory(settings, database, params, Progress())
         with psycopg.connect(url, autocommit=True) as connection:

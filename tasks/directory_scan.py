@@ -10,12 +10,12 @@ from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.file_index.job import scan_directory
 from stashhog_core.file_index.shards import (
-    Listed,
-    ListPart,
-    Looked,
-    LookPart,
-    list_part,
-    look_part,
+    ListedShard,
+    ListShard,
+    ProbedShard,
+    ProbeShard,
+    list_shard_files,
+    probe_shard_files,
 )
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.results import DirectoryScanResult
@@ -38,26 +38,28 @@ def directory_scan(params: DirectoryScanParams) -> DirectoryScanResult:
 
 @task(
     name="list_shard",
-    task_run_name="list shard {part.number}",
+    task_run_name="list shard {shard.number}",
     cache_policy=NO_CACHE,
     **READ_TASK,
 )
-def list_shard(params: DirectoryScanParams, part: ListPart) -> Listed:
+def list_shard(params: DirectoryScanParams, shard: ListShard) -> ListedShard:
     """List the folders that fall to a shard."""
     with open_job("list_shard") as job:
-        return list_part(job.settings, job.database, params, part, job.progress)
+        return list_shard_files(job.settings, job.database, params, shard, job.progress)
 
 
 @task(
-    name="look_shard",
-    task_run_name="look into shard {part.number}",
+    name="probe_shard",
+    task_run_name="probe shard {shard.number}",
     cache_policy=NO_CACHE,
     **READ_TASK,
 )
-def look_shard(params: DirectoryScanParams, part: LookPart) -> Looked:
-    """Look into the new and changed files that fall to a shard."""
-    with open_job("look_shard") as job:
-        return look_part(job.settings, job.database, params, part, job.progress)
+def probe_shard(params: DirectoryScanParams, shard: ProbeShard) -> ProbedShard:
+    """Probe the new and changed files that fall to a shard."""
+    with open_job("probe_shard") as job:
+        return probe_shard_files(
+            job.settings, job.database, params, shard, job.progress
+        )
 
 
 @contextmanager
@@ -67,25 +69,31 @@ def _shards(params: DirectoryScanParams) -> Iterator["_Shards"]:
 
 
 class _Shards:
-    """Maps the parts of a scan to the runner of the settings."""
+    """Maps the shards of a scan to the runner of the settings."""
 
     def __init__(self, params: DirectoryScanParams, opened: Mapper) -> None:
         self._params = params
         self._mapper = opened
-        self.parts = params.shards
+        self.shards = params.shards
         self.workers = params.workers
         if self.workers is None and not is_elsewhere():
-            self.workers = max(1, (os.cpu_count() or 1) // self.parts)
+            self.workers = max(1, (os.cpu_count() or 1) // self.shards)
 
-    def list(self, parts: Sequence[ListPart]) -> Iterator[Listed | BaseException]:
-        """Run `list_shard` for each part."""
-        return self._map(list_shard, parts)
+    def list(
+        self, shards: Sequence[ListShard]
+    ) -> Iterator[ListedShard | BaseException]:
+        """Run `list_shard` for each shard."""
+        return self._map(list_shard, shards)
 
-    def look(self, parts: Sequence[LookPart]) -> Iterator[Looked | BaseException]:
-        """Run `look_shard` for each part."""
-        return self._map(look_shard, parts)
+    def probe(
+        self, shards: Sequence[ProbeShard]
+    ) -> Iterator[ProbedShard | BaseException]:
+        """Run `probe_shard` for each shard."""
+        return self._map(probe_shard, shards)
 
-    def _map(self, task: Any, parts: Sequence[ListPart | LookPart]) -> Iterator[Any]:
+    def _map(
+        self, task: Any, shards: Sequence[ListShard | ProbeShard]
+    ) -> Iterator[Any]:
         return self._mapper.map(
-            task, [{"params": self._params, "part": part} for part in parts]
+            task, [{"params": self._params, "shard": shard} for shard in shards]
         )

@@ -43,7 +43,7 @@ class FileSystems(Protocol):
 
 
 LookUp = Callable[[], FileSystems]
-"""Looks which file systems are there now."""
+"""Returns which file systems are there now."""
 
 
 class MountedFileSystems:
@@ -63,7 +63,7 @@ class MountedFileSystems:
         """Return the identity of the one that holds an existing path."""
         mount = self._mounts.holding(path) if self._mounts else None
         if mount and mount.kind == "autofs":
-            # It may have been mounted by looking into it.
+            # Opening the folder may have mounted it.
             self._mounts = Mounts.now()
             mount = self._mounts.holding(path) if self._mounts else None
         if mount is None:

@@ -12,11 +12,11 @@ from psycopg.types.json import Jsonb
 
 from stashhog_core.db.session import Database
 from stashhog_core.file_index.file_systems import NUMBERED
-from stashhog_core.file_index.probe import Outcome, Request, Wanted
+from stashhog_core.file_index.probe import ProbeOutcome, ProbeRequest, Wanted
 from stashhog_core.paths import to_text
 
 _MOST_MOVED = 10_000
-_SETTLED = ("video", "same", "unreadable")
+_STORED = ("video", "same", "unreadable")
 
 # The statements each treat all files of a folder at once.
 _STAT = "file_system, inode, size_bytes, mtime_ns, ctime_ns"
@@ -168,10 +168,10 @@ FROM library_file p
 WHERE {_PENDING} AND {_IN_RANGE} AND p.id > %(last)s
 ORDER BY p.id LIMIT %(batch)s
 """
-# The first path of each part but the first.
+# The first path of each shard but the first.
 _RANGES = f"""
 SELECT min(path) FROM (
-    SELECT path, ntile(%(parts)s) OVER (ORDER BY path) AS part
+    SELECT path, ntile(%(shards)s) OVER (ORDER BY path) AS part
     FROM library_file WHERE {_PENDING} AND {_IN_RANGE}
 ) pending
 WHERE part > 1 GROUP BY part ORDER BY part
@@ -263,15 +263,15 @@ class Index:
         self._connection = connection
         self._range = {"low": paths[0], "high": paths[1]}
 
-    def start_listing(self, *, by_parts: bool = False) -> None:
-        """Make room for the listing of the disk, unless parts of the scan make it."""
+    def start_listing(self, *, by_shards: bool = False) -> None:
+        """Make room for the listing of the disk, unless shards make the listing."""
         # Both sides of the comparison fit into memory up to a million files; compiling
         # it would take longer than running it.
         self._connection.execute(
             "SET jit = off; SET temp_buffers = '64MB'; SET work_mem = '128MB'"
         )
-        if by_parts:
-            self.forget_parts()
+        if by_shards:
+            self.forget_shards()
             self._connection.execute(
                 "CREATE TEMP VIEW listed AS TABLE public.library_listing"
             )
@@ -294,24 +294,24 @@ class Index:
             for block in lines:
                 copy.write(block)
 
-    def share_listed(self, part: int) -> None:
-        """Put the listing of a part to where all parts' come together.
+    def share_listed(self, shard: int) -> None:
+        """Copy the listing of a shard to the table that all shards share.
 
-        Should the part be run once more, what it lists then takes the place of this.
+        If the shard runs once more, its new listing takes the place of this one.
         """
         with self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.execute(
-                "SELECT pg_advisory_xact_lock(hashtext('library_listing'), %s)", [part]
+                "SELECT pg_advisory_xact_lock(hashtext('library_listing'), %s)", [shard]
             )
-            cursor.execute("DELETE FROM library_listing WHERE part = %s", [part])
+            cursor.execute("DELETE FROM library_listing WHERE part = %s", [shard])
             cursor.execute(
                 f"INSERT INTO library_listing (part, path, {_STAT}) "
                 f"SELECT %s, path, {_STAT} FROM listed",
-                [part],
+                [shard],
             )
 
-    def forget_parts(self) -> None:
-        """Empty the table that the parts list into."""
+    def forget_shards(self) -> None:
+        """Empty the table that the shards list into."""
         self._connection.execute("TRUNCATE library_listing")
 
     def compare(
@@ -368,7 +368,7 @@ class Index:
     ) -> int:
         """Mark what is gone, and what is out of reach; return how many are not gone.
 
-        File systems are looked at while the transaction is open: it is the scan's own,
+        File systems are checked while the transaction is open: it is the scan's own,
         and holds up only other scans.
         """
         with self._connection.cursor() as cursor:
@@ -413,7 +413,7 @@ class Index:
         )
         return count
 
-    def pending(self, batch: int) -> Iterator[Request]:
+    def pending(self, batch: int) -> Iterator[ProbeRequest]:
         """Yield the files to be opened, in the order they were found."""
         last = 0
         while True:
@@ -421,25 +421,27 @@ class Index:
                 _NEXT_PENDING, {**self._range, "last": last, "batch": batch}
             ).fetchall()
             for file_id, path, size, mtime, state, known in rows:
-                yield Request(file_id, path, size, mtime, state == "new", tuple(known))
+                yield ProbeRequest(
+                    file_id, path, size, mtime, state == "new", tuple(known)
+                )
             if len(rows) < batch:
                 return
             last = rows[-1][0]
 
-    def store(self, outcomes: Iterable[Outcome]) -> set[int]:
+    def store(self, outcomes: Iterable[ProbeOutcome]) -> set[int]:
         """Write what was found of files; return the ids of those that had moved.
 
         A new file with the hash and size of a missing one is that one: its row goes
         on under the new path.
         """
-        found = [_found_row(o) for o in outcomes if o.verdict in _SETTLED]
+        found = [_found_row(o) for o in outcomes if o.verdict in _STORED]
         vanished = [o.id for o in outcomes if o.verdict == "vanished"]
         with self._writing(), self._connection.cursor() as cursor:
             cursor.execute(f"CREATE TEMP TABLE found ({_FOUND}) ON COMMIT DROP")
             with cursor.copy("COPY found FROM STDIN") as copy:
                 for row in found:
                     copy.write_row(row)
-            # Parts of a scan that run side by side must not take the same row.
+            # Shards that run in parallel must not take the same row.
             cursor.execute(
                 "SELECT pg_advisory_xact_lock(hashtext('library_file moves'))"
             )
@@ -497,10 +499,10 @@ class Index:
                 {**self._range, "before": before},
             ).rowcount
 
-    def pending_ranges(self, parts: int) -> list[tuple[str, str]]:
+    def pending_ranges(self, shards: int) -> list[tuple[str, str]]:
         """Return ranges of paths that hold the same number of pending files each."""
         rows = self._connection.execute(
-            _RANGES, {**self._range, "parts": parts}
+            _RANGES, {**self._range, "shards": shards}
         ).fetchall()
         lows = [self._range["low"], *(path for (path,) in rows)]
         return list(zip(lows, [*lows[1:], self._range["high"]], strict=True))
@@ -562,7 +564,7 @@ def _below(folder: Path) -> tuple[str, str]:
     return f"{prefix}/", f"{prefix}0"
 
 
-def _found_row(outcome: Outcome) -> tuple[Any, ...]:
+def _found_row(outcome: ProbeOutcome) -> tuple[Any, ...]:
     state = {"video": "ok", "same": "same"}.get(outcome.verdict, "unreadable")
     values: dict[str, Any] = asdict(outcome.facts) if outcome.facts else {}
     values |= {

@@ -1,4 +1,4 @@
-"""The directory scan: list, compare, look into what changed, keep what was found."""
+"""The directory scan: list, compare, probe what changed, store what was found."""
 
 import logging
 import time
@@ -22,11 +22,11 @@ from stashhog_core.file_index.shards import (
     BATCH,
     Counts,
     FanOut,
-    Listed,
-    ListPart,
-    Looked,
-    Looker,
-    LookPart,
+    ListedShard,
+    ListShard,
+    ProbedShard,
+    Prober,
+    ProbeShard,
     TimeIsUp,
     depth_for,
     until_time_is_up,
@@ -45,12 +45,12 @@ from stashhog_core.settings import Settings
 
 JOB = "directory_scan"
 
-# A walk that takes longer leaves time for looking into what it has found so far.
+# A walk that takes longer leaves time to probe what it has found so far.
 _SHARE_OF_WALK = 0.8
 _LISTED, _COMPARED = 0.1, 0.12
 _PASSES = 2
 
-Outcome = TypeVar("Outcome", Listed, Looked)
+DoneShard = TypeVar("DoneShard", ListedShard, ProbedShard)
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +73,9 @@ def scan_directory(
         database: Where the index is.
         params: What to scan, and what to make of each file.
         progress: Told how far it is.
-        fan_out: Runs the scan's parts side by side; left by an error, it stops those
-            under way. None: the scan is done here, as one.
-        file_systems: Looks which file systems are there.
+        fan_out: Runs the scan's shards in parallel; if an error ends its block, it
+            stops the running shards. None: the scan runs here, as a whole.
+        file_systems: Returns which file systems are there.
 
     Raises:
         ConfigurationError: The path is no folder, or must not be scanned.
@@ -86,10 +86,10 @@ def scan_directory(
     with (
         job_lock(database, JOB),
         open_index(database, folder) as index,
-        fan_out or nullcontext() as parts,
+        fan_out or nullcontext() as shards,
     ):
         return _Scan(
-            settings, params, progress, index, folder, parts, file_systems
+            settings, params, progress, index, folder, shards, file_systems
         ).run()
 
 
@@ -118,19 +118,19 @@ class _Scan:
         self._started = time.monotonic()
         self._walk = Walk()
         self._counts = Counts()
-        self._lost_parts = 0
+        self._lost_shards = 0
         self._to_open = 0
         self._removed = 0
         self._held: str | None = None
 
     def run(self) -> DirectoryScanResult:
         began = self._index.now()
-        self._index.start_listing(by_parts=self._fan_out is not None)
+        self._index.start_listing(by_shards=self._fan_out is not None)
         self._list(began)
         self._progress.update(_LISTED, f"{self._walk.files} video files listed")
         in_time = self._walk.finished
-        complete = in_time and not self._lost_parts
-        # Looked up after the walk: what was unmounted meanwhile is not there.
+        complete = in_time and not self._lost_shards
+        # Read after the walk: what was unmounted meanwhile is not there.
         present = self._file_systems()
 
         def gone(path: str, file_system: str) -> bool:
@@ -140,19 +140,19 @@ class _Scan:
             self._walk.unknown if complete else None, self._wanted, gone
         )
         if self._fan_out:
-            self._index.forget_parts()
+            self._index.forget_shards()
         if difference.new:
             self._index.mark_moved_away(gone)
         pending = self._to_open = self._index.count_pending()
         logger.info(
-            "%d video files in %s, %d to look into",
+            "Found %d video files in %s; %d files to probe",
             self._walk.files,
             self._folder,
             pending,
         )
-        self._progress.update(_COMPARED, f"{pending} files to look into")
+        self._progress.update(_COMPARED, f"{pending} files to probe")
         if pending:
-            in_time = self._look(began, pending) and in_time
+            in_time = self._probe(began, pending) and in_time
         if complete and difference.missing:
             self._remove(began, difference.away)
         if complete and (self._counts.updated or self._removed):
@@ -163,7 +163,7 @@ class _Scan:
         """List the folder; the walk tells whether it came to its end in time."""
         limit = self._params.timeout_seconds * _SHARE_OF_WALK
         if self._fan_out:
-            self._list_in_parts(self._fan_out, began + timedelta(seconds=limit))
+            self._list_in_shards(self._fan_out, began + timedelta(seconds=limit))
             return
 
         def checkpoint(files: int) -> None:
@@ -183,66 +183,66 @@ class _Scan:
         )
         self._index.add_listed(until_time_is_up(lines))
 
-    def _list_in_parts(self, fan_out: FanOut, deadline: datetime) -> None:
-        depth = depth_for(self._folder, fan_out.parts)
-        parts = [
-            ListPart(number, fan_out.parts, depth, deadline)
-            for number in range(1, fan_out.parts + 1)
+    def _list_in_shards(self, fan_out: FanOut, deadline: datetime) -> None:
+        depth = depth_for(self._folder, fan_out.shards)
+        shards = [
+            ListShard(number, fan_out.shards, depth, deadline)
+            for number in range(1, fan_out.shards + 1)
         ]
         self._walk.finished = True
-        outcomes = fan_out.list(parts)
-        for listed in self._reported(outcomes, "list", len(parts), 0, _LISTED):
+        outcomes = fan_out.list(shards)
+        for listed in self._reported(outcomes, "list", len(shards), 0, _LISTED):
             self._counts.add(listed.counts)
             self._walk.add(listed.walk)
 
-    def _look(self, began: datetime, pending: int) -> bool:
-        """Look into all pending files; tell whether it came to its end in time."""
+    def _probe(self, began: datetime, pending: int) -> bool:
+        """Probe all pending files; tell whether this was completed in time."""
         passes = _PASSES
         if self._fan_out:
-            if not self._look_in_parts(self._fan_out, began):
+            if not self._probe_in_shards(self._fan_out, began):
                 return False
-            # What the parts could not know to be new, or have failed to look into.
+            # What the shards could not know to be new, or have failed to probe.
             pending = self._index.count_pending()
             passes -= 1
             if not pending:
                 return True
-        return Looker(
+        return Prober(
             self._index,
             self._wanted,
             self._params.workers,
             self._progress.within(_COMPARED, 1),
             self._started + self._params.timeout_seconds,
             self._counts,
-        ).look(pending, passes)
+        ).probe(pending, passes)
 
-    def _look_in_parts(self, fan_out: FanOut, began: datetime) -> bool:
+    def _probe_in_shards(self, fan_out: FanOut, began: datetime) -> bool:
         deadline = began + timedelta(seconds=self._params.timeout_seconds)
-        ranges = self._index.pending_ranges(fan_out.parts)
-        parts = [
-            LookPart(number, len(ranges), low, high, deadline, fan_out.workers)
+        ranges = self._index.pending_ranges(fan_out.shards)
+        shards = [
+            ProbeShard(number, len(ranges), low, high, deadline, fan_out.workers)
             for number, (low, high) in enumerate(ranges, 1)
         ]
         in_time = True
-        outcomes = fan_out.look(parts)
-        for looked in self._reported(outcomes, "look", len(parts), _COMPARED, 1):
-            self._counts.add(looked.counts)
-            in_time = in_time and looked.in_time
+        outcomes = fan_out.probe(shards)
+        for probed in self._reported(outcomes, "probe", len(shards), _COMPARED, 1):
+            self._counts.add(probed.counts)
+            in_time = in_time and probed.in_time
         return in_time
 
     def _reported(
         self,
-        outcomes: Iterable[Outcome | BaseException],
+        outcomes: Iterable[DoneShard | BaseException],
         what: str,
         total: int,
         start: float,
         end: float,
-    ) -> Iterator[Outcome]:
-        """Yield the outcomes; a part that failed is an error, the others go on."""
+    ) -> Iterator[DoneShard]:
+        """Yield the shards that are done; one that failed is an error of the scan."""
         for number, outcome in enumerate(outcomes, 1):
-            name = f"part {number}/{total}"
+            name = f"shard {number}/{total}"
             if isinstance(outcome, BaseException):
                 self._counts.failed(f"{name} ({what})", str(outcome))
-                self._lost_parts += 1
+                self._lost_shards += 1
             else:
                 yield outcome
             self._progress.update(
@@ -250,14 +250,15 @@ class _Scan:
             )
 
     def _remove(self, began: datetime, away: int) -> None:
-        """Remove what an earlier run had marked as missing, unless it is too much."""
+        """Remove what an earlier run had marked as missing, up to the removal limit."""
         gone = self._index.gone(began)
         limit = removal_limit(gone.files)
         if gone.missing > limit and not self._params.confirm_removals:
             self._held = (
-                f"{gone.missing} of {gone.files} files are gone, more than the {limit} "
-                "that one run removes unasked, so none was removed. If they were "
-                "really deleted, run directory_scan with confirm_removals=true"
+                f"{gone.missing} of {gone.files} files are gone. This is more than the "
+                f"removal limit of {limit} files, so no file was removed from the "
+                "index. If the files were really deleted, run directory_scan with "
+                "confirm_removals=true"
             )
         else:
             self._removed = self._index.remove_gone(began)
@@ -267,9 +268,10 @@ class _Scan:
             away -= forgotten
         if away:
             unseen = (
-                f"{away} indexed files were not found, but nothing proves that they "
-                "are gone: their folder is empty, unreadable, or not mounted. If their "
-                "disk never comes back, run directory_scan with forget_unreachable=true"
+                f"{away} indexed files were not found, but nothing proves that the "
+                "files are gone: their folder is empty, unreadable, or not mounted. If "
+                "the disk never comes back, run directory_scan with "
+                "forget_unreachable=true"
             )
             held = self._held
             self._held = f"{held}. {unseen}" if held else unseen

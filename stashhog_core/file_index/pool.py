@@ -1,4 +1,4 @@
-"""Worker processes that look into files: each can crash, hang or be killed alone."""
+"""Worker processes that probe files: each can crash, hang or be killed alone."""
 
 import ctypes
 import logging
@@ -22,11 +22,11 @@ from pebble import ProcessExpired, ProcessPool
 from stashhog_core.errors import JobError
 from stashhog_core.file_index.probe import (
     OUT_OF_MEMORY,
-    Outcome,
-    Request,
+    ProbeOutcome,
+    ProbeRequest,
     Verdict,
     Wanted,
-    examine,
+    probe_file,
 )
 
 FILE_LIMIT_SECONDS = 30.0
@@ -39,7 +39,7 @@ _FILES_PER_WORKER = 5000
 """Then it makes way for a fresh one, whatever its decoders have leaked."""
 
 _AHEAD = 16
-_LOOK_SECONDS = 0.2
+_CHECK_SECONDS = 0.2
 _STALL_SECONDS = 30.0
 _ENDS_TO_BLAME = 2
 _MOST_BREAKS_PER_FILE = 3
@@ -86,8 +86,8 @@ class _Context(SpawnContext):
     Process = _Process
 
 
-class ExaminerPool:
-    """Looks into files side by side; a context manager that leaves no process behind.
+class ProbePool:
+    """Probes files in parallel; a context manager that leaves no process behind.
 
     What happens to the pool says nothing about a file: a pool that broke is replaced,
     and the files that waited are submitted again. A file is to blame only when it has
@@ -98,7 +98,7 @@ class ExaminerPool:
         workers: How many processes; None: one per core.
         file_limit_seconds: Longest time for one file, killing its worker included.
         memory_limit_bytes: Most address space of a worker.
-        look: What looks into a file; a function of a module.
+        probe: Probes one file; a function of a module.
     """
 
     def __init__(
@@ -108,25 +108,25 @@ class ExaminerPool:
         *,
         file_limit_seconds: float = FILE_LIMIT_SECONDS,
         memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
-        look: Callable[[Request, Wanted], Outcome] = examine,
+        probe: Callable[[ProbeRequest, Wanted], ProbeOutcome] = probe_file,
     ) -> None:
         self._wanted = wanted
-        self._look = look
+        self._probe = probe
         self._workers = workers or os.cpu_count() or 1
         self._limit = file_limit_seconds
         self._memory_limit_bytes = memory_limit_bytes
         self._pool = self._new_pool()
         self._breaks = 0
 
-    def __enter__(self) -> "ExaminerPool":
+    def __enter__(self) -> "ProbePool":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end_pool()
 
-    def examine(
-        self, requests: Iterable[Request], checkpoint: Callable[[], None]
-    ) -> Generator[Outcome, None, None]:
+    def probe(
+        self, requests: Iterable[ProbeRequest], checkpoint: Callable[[], None]
+    ) -> Generator[ProbeOutcome, None, None]:
         """Yield the outcome of each request, in their order.
 
         Args:
@@ -159,19 +159,19 @@ class ExaminerPool:
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
-    def _start(self, request: Request) -> Any:
+    def _start(self, request: ProbeRequest) -> Any:
         """Submit a file; None: the pool is broken."""
         limit = max(0.1, self._limit - _KILL_SECONDS)
         try:
             return self._pool.schedule(
-                _look_safely, args=(self._look, request, self._wanted), timeout=limit
+                _probe_safely, args=(self._probe, request, self._wanted), timeout=limit
             )
         except RuntimeError:
             return None
 
     def _first(
         self, waiting: deque["_Waiting"], checkpoint: Callable[[], None]
-    ) -> Outcome:
+    ) -> ProbeOutcome:
         """Return the outcome of the first file, and take it out."""
         first = waiting[0]
         outcome = None
@@ -186,7 +186,7 @@ class ExaminerPool:
                 outcome = self._renew(waiting)
             except TimeoutError:
                 problem = (
-                    f"It took longer than {self._limit:.0f} s; its reader was stopped"
+                    f"Reading it took longer than {self._limit:.0f} s and was stopped"
                 )
                 outcome = self._ended(first, "unreadable", problem)
             except ProcessExpired as error:
@@ -196,7 +196,7 @@ class ExaminerPool:
                 outcome = self._ended(
                     first,
                     "unreadable" if is_its_own and not is_told else "interrupted",
-                    f"Its reader died ({_cause(error.exitcode)})",
+                    f"The process that read it died ({_cause(error.exitcode)})",
                 )
         waiting.popleft()
         return outcome
@@ -212,7 +212,7 @@ class ExaminerPool:
         first = next(iter(waiting))
         done, since = -1, time.monotonic()
         while first.future is not None:
-            if wait([first.future], timeout=_LOOK_SECONDS).done:
+            if wait([first.future], timeout=_CHECK_SECONDS).done:
                 return True
             checkpoint()
             if not self._pool.active:
@@ -225,7 +225,7 @@ class ExaminerPool:
                 return False
         return False
 
-    def _renew(self, waiting: deque["_Waiting"]) -> Outcome | None:
+    def _renew(self, waiting: deque["_Waiting"]) -> ProbeOutcome | None:
         """Replace a broken pool and submit again all files that it has not settled.
 
         Returns:
@@ -236,12 +236,13 @@ class ExaminerPool:
         self._breaks += 1
         if self._breaks > _MOST_BREAKS:
             raise JobError(
-                "The processes that read video files end repeatedly",
-                remedy="look for what ends them: the system's log, a limit of memory "
-                "or of processes, a service manager",
+                "The worker processes that read video files end repeatedly",
+                remedy="find out what ends the processes: check the system's log, the "
+                "limits of memory and of processes, and the service manager",
             )
         logger.warning(
-            "The processes that read video files have ended; starting new ones"
+            "The worker processes that read video files have ended; starting new "
+            "processes"
         )
         self._end_pool()
         self._pool = self._new_pool()
@@ -250,19 +251,23 @@ class ExaminerPool:
             if not (gives_up and other is first):
                 other.restart(self._start)
         if gives_up:
-            return Outcome(first.request.id, first.request.path, "interrupted")
+            return ProbeOutcome(first.request.id, first.request.path, "interrupted")
         return None
 
     def _ended(
         self, ended: "_Waiting", verdict: Verdict, problem: str
-    ) -> Outcome | None:
+    ) -> ProbeOutcome | None:
         """Submit a file once more; at the second end of its reader, give it up."""
         ended.ends += 1
         if ended.ends < _ENDS_TO_BLAME:
-            logger.warning("%s: %s; trying once more", ended.request.path, problem)
+            logger.warning(
+                "%s: %s; trying the file once more", ended.request.path, problem
+            )
             ended.future = self._start(ended.request)
             return None
-        return Outcome(ended.request.id, ended.request.path, verdict, problem=problem)
+        return ProbeOutcome(
+            ended.request.id, ended.request.path, verdict, problem=problem
+        )
 
 
 @dataclass
@@ -272,7 +277,7 @@ class _Waiting:
     `ends` counts the readers it ended, `breaks` the pools that broke while it was next.
     """
 
-    request: Request
+    request: ProbeRequest
     future: Any
     ends: int = 0
     breaks: int = 0
@@ -280,7 +285,7 @@ class _Waiting:
     def is_done(self) -> bool:
         return self.future is None or self.future.done()
 
-    def restart(self, start: Callable[[Request], Any]) -> None:
+    def restart(self, start: Callable[[ProbeRequest], Any]) -> None:
         """Submit it again, unless the pool had settled it before it broke."""
         future = self.future
         if (
@@ -291,24 +296,26 @@ class _Waiting:
             self.future = start(self.request)
 
 
-def _look_safely(
-    look: Callable[[Request, Wanted], Outcome], request: Request, wanted: Wanted
-) -> Outcome:
-    """Look into a file; whatever is raised becomes words.
+def _probe_safely(
+    probe: Callable[[ProbeRequest, Wanted], ProbeOutcome],
+    request: ProbeRequest,
+    wanted: Wanted,
+) -> ProbeOutcome:
+    """Probe a file; an exception becomes an outcome.
 
     An exception would have to survive pickling on its way back: one that does not
     breaks the pool. What nobody foresaw may be a fault of the program or of the
     machine, so it is not remembered of the file.
     """
     try:
-        return look(request, wanted)
+        return probe(request, wanted)
     except MemoryError:
         problem = OUT_OF_MEMORY
     except Exception as error:
         logger.exception("Could not read %s", request.path)
-        problem = f"Its reader failed: {type(error).__name__}: {error}"
-        return Outcome(request.id, request.path, "failed", problem=problem)
-    return Outcome(request.id, request.path, "unreadable", problem=problem)
+        problem = f"Reading it failed: {type(error).__name__}: {error}"
+        return ProbeOutcome(request.id, request.path, "failed", problem=problem)
+    return ProbeOutcome(request.id, request.path, "unreadable", problem=problem)
 
 
 def _cause(exit_code: int | None) -> str:

@@ -1,4 +1,4 @@
-"""Looking into one file: runs in a worker process that may crash or be killed."""
+"""Probing one file, in a worker process that may crash or be killed."""
 
 import logging
 import os
@@ -27,17 +27,17 @@ from stashhog_core.media.phash import phash
 from stashhog_core.media.pictures import rotation_of, sprite_sheet, thumbnail
 from stashhog_core.paths import to_bytes, to_text
 
-OUT_OF_MEMORY = "Reading it takes more memory than is allowed"
+OUT_OF_MEMORY = "Reading it takes more memory than a worker process may use"
 logger = logging.getLogger(__name__)
 
 Verdict = Literal[
-    "video", "same", "unreadable", "vanished", "unsettled", "interrupted", "failed"
+    "video", "same", "unreadable", "vanished", "changed", "interrupted", "failed"
 ]
 
 
 @dataclass(frozen=True)
-class Request:
-    """A file to look into.
+class ProbeRequest:
+    """A file to probe.
 
     `known_hashes`: when the file has one of them, nothing else need be read: it was
     only touched, or moved here from where it is gone.
@@ -62,13 +62,13 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ProbeOutcome:
     """What was found.
 
     Verdicts: video; same (it has a known hash); unreadable (with the problem); vanished
-    before it was opened; unsettled: it changed while it was read, so nothing is kept;
-    interrupted: its reader was ended, for which the file is not to blame; failed: the
-    system refused to read it (with the problem), which says nothing of its content.
+    before it was opened; changed while it was read, so nothing is stored; interrupted:
+    the process that read it was ended, and the file is not to blame; failed: the system
+    refused to read it (with the problem), which says nothing about its content.
     """
 
     id: int
@@ -84,7 +84,7 @@ class Outcome:
     warnings: tuple[str, ...] = field(default=())
 
 
-def examine(request: Request, wanted: Wanted) -> Outcome:
+def probe_file(request: ProbeRequest, wanted: Wanted) -> ProbeOutcome:
     """Open a file once and read all that is wanted of it."""
     try:
         # Should a pipe have taken the file's place meanwhile, this does not wait.
@@ -92,11 +92,11 @@ def examine(request: Request, wanted: Wanted) -> Outcome:
             to_bytes(request.path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
         )
     except FileNotFoundError:
-        return Outcome(request.id, request.path, "vanished")
+        return ProbeOutcome(request.id, request.path, "vanished")
     except OSError as error:
         return _failed(request, f"It cannot be opened: {error.strerror}")
     try:
-        return _examine_open(request, wanted, descriptor)
+        return _probe_open(request, wanted, descriptor)
     except OSError as error:
         where = f" ({to_text(os.fsdecode(error.filename))})" if error.filename else ""
         return _failed(request, f"It cannot be read: {error.strerror}{where}")
@@ -106,17 +106,17 @@ def examine(request: Request, wanted: Wanted) -> Outcome:
         os.close(descriptor)
 
 
-def _examine_open(request: Request, wanted: Wanted, descriptor: int) -> Outcome:
+def _probe_open(request: ProbeRequest, wanted: Wanted, descriptor: int) -> ProbeOutcome:
     before = os.fstat(descriptor)
     if not stat.S_ISREG(before.st_mode):
-        return _unreadable(request, "It is no regular file")
+        return _unreadable(request, "It is not a regular file")
     if _key(before) != (request.size_bytes, request.mtime_ns):
-        return Outcome(request.id, request.path, "unsettled")
+        return ProbeOutcome(request.id, request.path, "changed")
     if not request.size_bytes:
         return _unreadable(request, "It is empty")
     content = oshash_of_open(descriptor)
     if content in request.known_hashes:
-        return Outcome(request.id, request.path, "same", oshash=content)
+        return ProbeOutcome(request.id, request.path, "same", oshash=content)
     try:
         found = _read(request, wanted, descriptor, content)
     except ItemError as error:
@@ -125,11 +125,13 @@ def _examine_open(request: Request, wanted: Wanted, descriptor: int) -> Outcome:
         problem = f"{UNREADABLE}: {reason(error)}"
         found = _unreadable(request, problem, content)
     if _key(os.fstat(descriptor)) != _key(before):
-        return Outcome(request.id, request.path, "unsettled")
+        return ProbeOutcome(request.id, request.path, "changed")
     return found
 
 
-def _read(request: Request, wanted: Wanted, descriptor: int, content: str) -> Outcome:
+def _read(
+    request: ProbeRequest, wanted: Wanted, descriptor: int, content: str
+) -> ProbeOutcome:
     artwork = Artwork(wanted.folder, content)
     made: dict[str, Any] = {}
     warnings: list[str] = []
@@ -152,7 +154,7 @@ def _read(request: Request, wanted: Wanted, descriptor: int, content: str) -> Ou
             with _or_warning("sprites", request, warnings):
                 sheet = sprite_sheet(container, stream, duration)
                 made["sprite_path"] = artwork.keep_sprites(sheet)
-    return Outcome(
+    return ProbeOutcome(
         request.id,
         request.path,
         "video",
@@ -164,7 +166,9 @@ def _read(request: Request, wanted: Wanted, descriptor: int, content: str) -> Ou
 
 
 @contextmanager
-def _or_warning(what: str, request: Request, warnings: list[str]) -> Iterator[None]:
+def _or_warning(
+    what: str, request: ProbeRequest, warnings: list[str]
+) -> Iterator[None]:
     """Turn the failure to make a picture into a warning: the file's facts are kept.
 
     A picture that cannot be written is no property of the file, and is passed on.
@@ -185,11 +189,13 @@ def _key(facts: os.stat_result) -> tuple[int, int]:
     return facts.st_size, signed(facts.st_mtime_ns)
 
 
-def _failed(request: Request, problem: str) -> Outcome:
-    return Outcome(request.id, request.path, "failed", problem=problem)
+def _failed(request: ProbeRequest, problem: str) -> ProbeOutcome:
+    return ProbeOutcome(request.id, request.path, "failed", problem=problem)
 
 
-def _unreadable(request: Request, problem: str, content: str | None = None) -> Outcome:
-    return Outcome(
+def _unreadable(
+    request: ProbeRequest, problem: str, content: str | None = None
+) -> ProbeOutcome:
+    return ProbeOutcome(
         request.id, request.path, "unreadable", problem=problem, oshash=content
     )

@@ -1,7 +1,7 @@
-"""A scan in parts that run side by side, in other processes or on other machines.
+"""Probing the files of an index, and scans in shards, on this machine or on others.
 
-First each part lists the folders that fall to it; when all is listed, and compared as
-a whole, each looks into as many of the new and changed files as the others.
+First each shard lists the folders that fall to it. When the whole listing is compared
+with the index, each shard probes an equal number of the new and changed files.
 """
 
 import logging
@@ -20,8 +20,8 @@ import psycopg
 from stashhog_core.db.session import Database
 from stashhog_core.file_index.artwork import FOLDER
 from stashhog_core.file_index.index import Index, open_index
-from stashhog_core.file_index.pool import ExaminerPool
-from stashhog_core.file_index.probe import Outcome, Request, Wanted
+from stashhog_core.file_index.pool import ProbePool
+from stashhog_core.file_index.probe import ProbeOutcome, ProbeRequest, Wanted
 from stashhog_core.file_index.walk import (
     Share,
     Walk,
@@ -37,12 +37,12 @@ from stashhog_core.settings import Settings
 
 MOST_LISTED = 500
 BATCH = 300
-LEFT_TO_THE_NEXT_SCAN = ("vanished", "unsettled", "interrupted", "failed")
+LEFT_TO_THE_NEXT_SCAN = ("vanished", "changed", "interrupted", "failed")
 """Verdicts that say nothing of a file; a second pass does not try it again."""
 
 _BATCH_SECONDS = 5.0
-# A hash deals the folders out; with few of them the parts would differ much.
-_FOLDERS_PER_PART = 16
+# A hash distributes the folders; with few folders, shards would differ much in size.
+_FOLDERS_PER_SHARD = 16
 _MOST_FOLDERS = 2000
 _DEEPEST = 6
 
@@ -80,7 +80,7 @@ class Counts:
             self.warnings.append(ItemFailure(item=item, reason=problem))
 
     def add(self, other: "Counts") -> None:
-        """Add those of a part."""
+        """Add those of a shard."""
         self.new += other.new
         self.updated += other.updated
         self.moved += other.moved
@@ -92,8 +92,8 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class ListPart:
-    """The folders that one part lists.
+class ListShard:
+    """The folders that one shard lists.
 
     Those `depth` levels below the root are dealt out whole, those above one by one.
     """
@@ -107,8 +107,8 @@ class ListPart:
 
 
 @dataclass(frozen=True)
-class LookPart:
-    """The pending files that one part looks into: paths from `low` to before `high`."""
+class ProbeShard:
+    """The pending files that one shard probes: paths from `low` to before `high`."""
 
     number: int
     """From 1."""
@@ -121,41 +121,45 @@ class LookPart:
 
 
 @dataclass
-class Listed:
-    """What a part listed, or could not."""
+class ListedShard:
+    """What a shard listed, or could not."""
 
     walk: Walk = field(default_factory=Walk)
     counts: Counts = field(default_factory=Counts)
 
 
 @dataclass
-class Looked:
-    """What a part looked into, and whether it came to its end in time."""
+class ProbedShard:
+    """What a shard probed, and whether it was completed in time."""
 
     counts: Counts = field(default_factory=Counts)
     in_time: bool = True
 
 
 class FanOut(Protocol):
-    """Runs the parts of a scan side by side.
+    """Runs the shards of a scan in parallel.
 
-    Each method gives the outcomes, or what a part failed with, in the order of the
-    parts.
+    Each method gives the outcomes, or what a shard failed with, in the order of the
+    shards.
     """
 
     @property
-    def parts(self) -> int:
+    def shards(self) -> int:
         """How many."""
 
     @property
     def workers(self) -> int | None:
-        """How many processes read files in each part; None: one per core."""
+        """How many processes read files in each shard; None: one per core."""
 
-    def list(self, parts: Sequence[ListPart]) -> Iterable[Listed | BaseException]:
-        """Run `list_part` for each."""
+    def list(
+        self, shards: Sequence[ListShard]
+    ) -> Iterable[ListedShard | BaseException]:
+        """Run `list_shard_files` for each."""
 
-    def look(self, parts: Sequence[LookPart]) -> Iterable[Looked | BaseException]:
-        """Run `look_part` for each."""
+    def probe(
+        self, shards: Sequence[ProbeShard]
+    ) -> Iterable[ProbedShard | BaseException]:
+        """Run `probe_shard_files` for each."""
 
 
 def wanted_of(settings: Settings, params: DirectoryScanParams) -> Wanted:
@@ -168,8 +172,8 @@ def wanted_of(settings: Settings, params: DirectoryScanParams) -> Wanted:
     )
 
 
-class Looker:
-    """Looks into the pending files of an index.
+class Prober:
+    """Probes the pending files of an index.
 
     Args:
         index: Says which files, and keeps what is found.
@@ -198,20 +202,20 @@ class Looker:
         self._new_ids: set[int] = set()
         self._left_ids: set[int] = set()
 
-    def look(self, pending: int, passes: int) -> bool:
-        """Look into all pending files; tell whether it came to its end in time.
+    def probe(self, pending: int, passes: int) -> bool:
+        """Probe all pending files; tell whether this was completed in time.
 
         Args:
             pending: How many there are.
-            passes: A second one looks at what the first could not know to be new:
+            passes: A second pass probes what the first could not know to be new:
                 copies of a moved file.
         """
         opened = 0
         try:
-            with ExaminerPool(self._wanted, self._workers) as pool:
+            with ProbePool(self._wanted, self._workers) as pool:
                 for _ in range(passes):
                     requests = self._noting_new(self._index.pending(BATCH))
-                    outcomes = pool.examine(requests, self._checkpoint)
+                    outcomes = pool.probe(requests, self._checkpoint)
                     with closing(outcomes):
                         opened = self._keep(outcomes, opened, pending)
                     if not self._index.count_pending():
@@ -220,9 +224,9 @@ class Looker:
             return False
         return True
 
-    def _keep(self, outcomes: Iterable[Outcome], opened: int, pending: int) -> int:
+    def _keep(self, outcomes: Iterable[ProbeOutcome], opened: int, pending: int) -> int:
         """Store outcomes set-wise; whatever ends the run, what was found is kept."""
-        batch: list[Outcome] = []
+        batch: list[ProbeOutcome] = []
         stored_at = time.monotonic()
         try:
             for outcome in outcomes:
@@ -246,7 +250,7 @@ class Looker:
         self._store(batch)
         return opened
 
-    def _store(self, batch: list[Outcome]) -> None:
+    def _store(self, batch: list[ProbeOutcome]) -> None:
         """Store outcomes and count them; one that cannot be stored stops no other."""
         counts = self._counts
         try:
@@ -258,7 +262,7 @@ class Looker:
                 return
             logger.exception("Storing %s failed", batch[0].path)
             self._left_ids.add(batch[0].id)
-            counts.failed(batch[0].path, f"What was found cannot be stored: {error}")
+            counts.failed(batch[0].path, f"What was read cannot be stored: {error}")
             return
         counts.moved += len(moved)
         for outcome in batch:
@@ -279,21 +283,24 @@ class Looker:
                 counts.failed(outcome.path, outcome.problem or "")
             elif outcome.verdict == "failed":
                 counts.failed(
-                    outcome.path, f"{outcome.problem}; the next scan tries again"
+                    outcome.path,
+                    f"{outcome.problem}; the next scan reads the file again",
                 )
-            elif outcome.verdict == "unsettled":
+            elif outcome.verdict == "changed":
                 counts.failed(
-                    outcome.path, "It changed while it was read; the next scan reads it"
+                    outcome.path,
+                    "It changed while it was read; the next scan reads the file again",
                 )
             elif outcome.verdict == "interrupted":
                 counts.failed(
                     outcome.path,
-                    "Its reader process was ended; the next scan reads the file",
+                    "The process that read it was ended; the next scan reads the file "
+                    "again",
                 )
             for warning in outcome.warnings:
                 counts.warn(outcome.path, warning)
 
-    def _noting_new(self, requests: Iterable[Request]) -> Iterator[Request]:
+    def _noting_new(self, requests: Iterable[ProbeRequest]) -> Iterator[ProbeRequest]:
         for request in requests:
             if request.id in self._left_ids:
                 continue
@@ -310,14 +317,14 @@ class Looker:
             raise TimeIsUp
 
 
-def list_part(
+def list_shard_files(
     settings: Settings,
     database: Database,
     params: DirectoryScanParams,
-    part: ListPart,
+    shard: ListShard,
     progress: Progress,
-) -> Listed:
-    """List a part's folders into the table that all parts share.
+) -> ListedShard:
+    """List a shard's folders into the table that all shards share.
 
     Raises:
         ConfigurationError: The folder is not here, or must not be scanned here.
@@ -325,16 +332,16 @@ def list_part(
         JobCancelled: A stop was asked for.
     """
     folder = resolve_scan_folder(params.path, settings.library.allowed_scan_roots)
-    listed = Listed()
-    share = share_of(folder, part.number, part.of, part.depth)
+    listed = ListedShard()
+    share = share_of(folder, shard.number, shard.of, shard.depth)
     with open_index(database, folder) as index:
-        deadline = time.monotonic() + index.seconds_until(part.deadline)
+        deadline = time.monotonic() + index.seconds_until(shard.deadline)
 
         def checkpoint(files: int) -> None:
             if time.monotonic() > deadline:
                 raise TimeIsUp
             progress.update(
-                None, f"part {part.number}/{part.of}: {files} video files listed"
+                None, f"shard {shard.number}/{shard.of}: {files} video files listed"
             )
 
         lines = list_videos(
@@ -347,18 +354,18 @@ def list_part(
         )
         index.start_listing()
         index.add_listed(until_time_is_up(lines))
-        index.share_listed(part.number)
+        index.share_listed(shard.number)
     return listed
 
 
-def look_part(
+def probe_shard_files(
     settings: Settings,
     database: Database,
     params: DirectoryScanParams,
-    part: LookPart,
+    shard: ProbeShard,
     progress: Progress,
-) -> Looked:
-    """Look into a part's files; what is done by a stop or the deadline stays.
+) -> ProbedShard:
+    """Probe a shard's files; what is done by a stop or the deadline stays.
 
     Raises:
         ConfigurationError: The folder is not here, or must not be scanned here.
@@ -366,22 +373,22 @@ def look_part(
         JobCancelled: A stop was asked for.
     """
     folder = resolve_scan_folder(params.path, settings.library.allowed_scan_roots)
-    looked = Looked()
-    with open_index(database, folder, (part.low, part.high)) as index:
+    probed = ProbedShard()
+    with open_index(database, folder, (shard.low, shard.high)) as index:
         pending = index.count_pending()
-        looker = Looker(
+        prober = Prober(
             index,
             wanted_of(settings, params),
-            part.workers,
-            progress.words_only(f"part {part.number}/{part.of}: "),
-            time.monotonic() + index.seconds_until(part.deadline),
-            looked.counts,
+            shard.workers,
+            progress.words_only(f"shard {shard.number}/{shard.of}: "),
+            time.monotonic() + index.seconds_until(shard.deadline),
+            probed.counts,
         )
-        looked.in_time = not pending or looker.look(pending, 1)
-    return looked
+        probed.in_time = not pending or prober.probe(pending, 1)
+    return probed
 
 
-def depth_for(folder: Path, parts: int) -> int:
+def depth_for(folder: Path, shards: int) -> int:
     """Return how deep to go so that there are enough folders to deal out evenly."""
     level = [str(folder)]
     for depth in range(1, _DEEPEST):
@@ -392,7 +399,7 @@ def depth_for(folder: Path, parts: int) -> int:
                 return depth
         if not below:
             return depth - 1
-        if len(below) >= parts * _FOLDERS_PER_PART:
+        if len(below) >= shards * _FOLDERS_PER_SHARD:
             return depth
         level = below
     return _DEEPEST - 1
@@ -406,12 +413,12 @@ def until_time_is_up(lines: Iterable[bytes]) -> Iterable[bytes]:
         return
 
 
-def share_of(folder: Path, number: int, parts: int, depth: int) -> Share:
-    """Return what falls to one of the parts, numbered from 1."""
-    return Share(depth, lambda path: _owner(folder, path, parts) == number)
+def share_of(folder: Path, number: int, shards: int, depth: int) -> Share:
+    """Return what falls to one of the shards, numbered from 1."""
+    return Share(depth, lambda path: _owner(folder, path, shards) == number)
 
 
-def _owner(folder: Path, path: str, parts: int) -> int:
-    """Return the number of the part that a folder falls to."""
+def _owner(folder: Path, path: str, shards: int) -> int:
+    """Return the number of the shard that a folder falls to."""
     below = os.fsencode(os.path.relpath(path, folder))
-    return zlib.crc32(below) % parts + 1
+    return zlib.crc32(below) % shards + 1

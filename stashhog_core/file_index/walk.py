@@ -1,4 +1,4 @@
-"""Walking a folder: the video files in it, streamed, with their stat keys."""
+"""Walking a folder: its video files, streamed, with what tells whether they changed."""
 
 import json
 import os
@@ -39,12 +39,12 @@ def resolve_scan_folder(path: str, allowed_roots: Sequence[Path]) -> Path:
     if not folder.is_dir():
         raise ConfigurationError(
             f"The path {path} is not a directory",
-            remedy="name a folder that exists and can be reached from here",
+            remedy="name a folder that exists on this machine",
         )
     if not allowed_roots:
         raise ConfigurationError(
-            f"The path {path} is not allowed: no scan root is",
-            remedy=f"set {_ROOTS_SETTING}, such as {json.dumps([str(folder)])}",
+            f"The path {path} is not allowed, because no scan root is set",
+            remedy=f"set {_ROOTS_SETTING}, for example to {json.dumps([str(folder)])}",
         )
     if not is_inside(folder, real_roots(allowed_roots)):
         raise ConfigurationError(
@@ -87,7 +87,7 @@ class Walk:
                 self.unknown = None
 
     def add(self, other: "Walk") -> None:
-        """Add what the walk of a part came across."""
+        """Add what the walk of a shard came across."""
         self.files += other.files
         self.links_skipped += other.links_skipped
         self.finished = self.finished and other.finished
@@ -135,19 +135,19 @@ def list_videos(
         checkpoint: Called with the number of files, at least once a folder and every
             few thousand files.
         share: Which folders to list.
-        file_systems: Looks which file systems are there.
+        file_systems: Returns which file systems are there.
     """
     present = file_systems()
     lines: list[str] = []
     for current, folders in _folders(os.fspath(folder), share):
         checkpoint(walk.files)
-        look = _Folder(current, folders, allowed_roots, walk, report, present)
+        listing = _Folder(current, folders, allowed_roots, walk, report, present)
         try:
-            for block in look.videos(lines):
+            for block in listing.videos(lines):
                 checkpoint(walk.files)
                 yield block
         except OSError as error:
-            look.fails("", f"The folder cannot be read: {error.strerror}")
+            listing.fails("", f"The folder cannot be read: {error.strerror}")
     yield _encoded(lines, walk)
     walk.finished = True
 
@@ -209,7 +209,7 @@ class _Folder:
         """Add the lines of the folder's files; yield blocks of them when it is full."""
         prefix = self._prefix
         odd = not _is_plain(prefix)
-        # Below an open folder, looking at a file does not walk the path again.
+        # Below an open folder, a stat call does not resolve the path again.
         descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             extensions = get_settings().library.video_extensions
@@ -284,7 +284,7 @@ class _Folder:
             self._walk.links_skipped += is_link and path.is_dir()
             return None
         if not is_link:
-            self._report(to_text(str(path)), "It is no regular file")
+            self._report(to_text(str(path)), "It is not a regular file")
             return None
         facts = _followed(path, self._roots)
         self._walk.links_skipped += facts is None
@@ -295,7 +295,7 @@ class _Folder:
 
     def _fits(self, name: str) -> bool:
         if len(to_text(self._prefix + name).encode()) > LONGEST_PATH_BYTES:
-            self.fails(name, "The path is too long")
+            self.fails(name, f"The path is longer than {LONGEST_PATH_BYTES} bytes")
             return False
         return True
 

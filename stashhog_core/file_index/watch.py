@@ -21,9 +21,9 @@ MORE_WATCHES = "sudo sysctl -w fs.inotify.max_user_watches=1048576"
 """Raises the limit of watched folders until the next start of the machine."""
 
 MORE_INSTANCES = "sudo sysctl -w fs.inotify.max_user_instances=1024"
-"""Likewise that of programs that watch."""
+"""Likewise raises the limit of programs that watch."""
 
-# A change made by another machine is told to nobody here.
+# The kernel reports no change that another machine made.
 _BLIND = ("nfs", "cifs", "smb", "fuse", "9p", "afs", "ceph", "gluster", "virtiofs")
 _QUIET_SECONDS = 10.0
 _POLL_SECONDS = 30.0
@@ -135,12 +135,12 @@ def changes(
         folder: Watched with all folders below; links resolved.
         stop: Ends it.
         quiet_seconds: Time without any change after which changes are told.
-        poll_seconds: Time between looks at file systems that tell of no changes.
+        poll_seconds: Time between polls of file systems that report no changes.
         mounts: Returns what is mounted now.
         notices: Opens the system's notices.
 
     Raises:
-        ConfigurationError: The system watches no more folders; says what to do.
+        ConfigurationError: The system's limit of watches is used up; says what to do.
     """
     pending = QuietPeriod()
     check_seconds = min(_CHECK_SECONDS, quiet_seconds / 2)
@@ -150,7 +150,7 @@ def changes(
             pending.add(watched.next(check_seconds, stop))
             period = quiet_seconds
             if watched.is_polling:
-                # Where changes are looked for, only two looks tell that it is quiet.
+                # Where the folder is polled, only two polls tell that it is quiet.
                 period = max(period, _POLLS_TO_BE_QUIET * poll_seconds)
             if count := pending.take(period):
                 yield count
@@ -161,12 +161,12 @@ def changes(
 
 
 def is_blind(mount: Mount | None) -> bool:
-    """Tell whether changes on a mount are not told of (NFS, FUSE, …)."""
+    """Tell whether the kernel does not report changes on a mount (NFS, FUSE, …)."""
     return mount is None or mount.kind.startswith(_BLIND)
 
 
 class QuietPeriod:
-    """Changes that are told when none has come for long enough.
+    """Changes that are reported once none has come for long enough.
 
     Args:
         clock: Returns seconds.
@@ -204,7 +204,7 @@ _State = tuple[int, int, tuple[Mount | None, ...]]
 
 
 class _Watched:
-    """A tree: told of by the system, and looked at where the system does not tell."""
+    """A tree: watched by notices of the system, and polled where there are none."""
 
     def __init__(
         self,
@@ -247,7 +247,7 @@ class _Watched:
                 if notice.what & _OVERFLOW:
                     self._built = None
                 else:
-                    changed |= self._told(notice)
+                    changed |= self._changed_by(notice)
         else:
             stop.wait(timeout_seconds)
         if self._blind and time.monotonic() >= self._poll_at:
@@ -303,13 +303,13 @@ class _Watched:
                 if error.errno == errno.ENOSPC:
                     raise
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                    logger.warning("Not watched: %s (%s)", current, error.strerror)
+                    logger.warning("Could not watch %s: %s", current, error.strerror)
                 continue
             videos.update(found)
             left += [path for path in below if path not in self._at]
         return videos
 
-    def _told(self, notice: Notice) -> set[str]:
+    def _changed_by(self, notice: Notice) -> set[str]:
         folder = self._folders.get(notice.folder)
         if notice.what & _FORGOTTEN:
             self._folders.pop(notice.folder, None)
@@ -337,7 +337,7 @@ class _Watched:
                 del self._folders[number]
 
     def _poll(self) -> set[str]:
-        """Look at what the system does not tell of; return what has changed since."""
+        """Poll the mounts without notices; return what has changed since last time."""
         now: dict[str, tuple[int, int, int]] = {}
         left = list(self._blind)
         while left:
@@ -386,7 +386,7 @@ def _translated(error: OSError, folder: Path) -> ConfigurationError:
 
 def _limit(folder: Path, of_what: str, command: str) -> ConfigurationError:
     return ConfigurationError(
-        f"The system has no {of_what} left for this user",
+        f"This user has reached the system's limit of {of_what}",
         where=os.fspath(folder),
-        remedy=f"raise its limit: {command}",
+        remedy=f"raise the limit: {command}",
     )

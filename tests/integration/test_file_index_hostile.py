@@ -19,8 +19,8 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.file_index import job as scan_job
 from stashhog_core.file_index import shards
-from stashhog_core.file_index.pool import ExaminerPool
-from stashhog_core.file_index.probe import Request, Wanted
+from stashhog_core.file_index.pool import ProbePool
+from stashhog_core.file_index.probe import ProbeRequest, Wanted
 from stashhog_core.paths import from_text, to_text
 from stashhog_core.progress import Progress
 from tests.support import poisoned
@@ -50,9 +50,9 @@ def workers() -> list[psutil.Process]:
     return alive
 
 
-def request(path: Path, number: int = 1) -> Request:
+def request(path: Path, number: int = 1) -> ProbeRequest:
     facts = path.stat()
-    return Request(number, to_text(str(path)), facts.st_size, facts.st_mtime_ns)
+    return ProbeRequest(number, to_text(str(path)), facts.st_size, facts.st_mtime_ns)
 
 
 def test_broken_content_is_unreadable_once(library: Library) -> None:
@@ -189,8 +189,8 @@ def test_file_that_kills_its_reader_is_remembered(
         library.video(name, number)
     monkeypatch.setattr(
         shards,
-        "ExaminerPool",
-        functools.partial(ExaminerPool, look=poisoned.look, file_limit_seconds=6),
+        "ProbePool",
+        functools.partial(ProbePool, probe=poisoned.probe, file_limit_seconds=6),
     )
 
     first = library.scan(workers=2)
@@ -222,7 +222,7 @@ def test_file_whose_reader_was_told_to_end_is_not_to_blame(
     library.video("a.mp4", 2)
     with monkeypatch.context() as patched:
         patched.setattr(
-            shards, "ExaminerPool", functools.partial(ExaminerPool, look=poisoned.look)
+            shards, "ProbePool", functools.partial(ProbePool, probe=poisoned.probe)
         )
         first = library.scan()
 
@@ -236,8 +236,8 @@ def test_file_whose_reader_was_told_to_end_is_not_to_blame(
 def test_file_is_blamed_at_the_second_end_only(tmp_path: Path) -> None:
     """A reader that died once, killed by whatever, proves nothing: it is read again."""
     video = write_video(tmp_path / "fainting.mp4")
-    with ExaminerPool(Wanted(tmp_path), 1, look=poisoned.look) as pool:
-        (outcome,) = pool.examine([request(video)], lambda: None)
+    with ProbePool(Wanted(tmp_path), 1, probe=poisoned.probe) as pool:
+        (outcome,) = pool.probe([request(video)], lambda: None)
 
     assert video.with_suffix(".once").exists()
     assert outcome.verdict == "video"
@@ -256,11 +256,11 @@ def test_what_happens_to_the_pool_says_nothing_of_a_file(
     requests = [request(path, number) for number, path in enumerate(videos)]
     art = tmp_path / "art"
     ending = poisoned.EndsReaders(art, how=how, most=2)
-    with ExaminerPool(Wanted(art) if when == "idle" else ending, 2) as pool:
-        outcomes = list(pool.examine(requests[:1], lambda: None))
+    with ProbePool(Wanted(art) if when == "idle" else ending, 2) as pool:
+        outcomes = list(pool.probe(requests[:1], lambda: None))
         for reader in workers() if when == "idle" else ():
             reader.send_signal(how)
-        outcomes += pool.examine(requests[1:], lambda: None)
+        outcomes += pool.probe(requests[1:], lambda: None)
 
     assert len(list(art.glob("*.ended"))) == (0 if when == "idle" else 2)
     assert [(o.id, o.verdict) for o in outcomes] == [(n, "video") for n in range(6)]
@@ -272,8 +272,8 @@ def test_error_that_cannot_travel_is_one_files(tmp_path: Path) -> None:
     names = ["a.mp4", "unpicklable.mp4", "z.mp4"]
     videos = [write_video(tmp_path / name, seconds=0.5) for name in names]
     requests = [request(path, number) for number, path in enumerate(videos)]
-    with ExaminerPool(Wanted(tmp_path / "art"), 1, look=poisoned.look) as pool:
-        outcomes = list(pool.examine(requests, lambda: None))
+    with ProbePool(Wanted(tmp_path / "art"), 1, probe=poisoned.probe) as pool:
+        outcomes = list(pool.probe(requests, lambda: None))
 
     assert [o.verdict for o in outcomes] == ["video", "failed", "video"]
     assert "it travels badly" in (outcomes[1].problem or "")
@@ -286,10 +286,10 @@ def test_pools_that_always_break_end_the_scan(tmp_path: Path) -> None:
     outcomes = []
 
     with (
-        ExaminerPool(poisoned.EndsReaders(tmp_path), 1) as pool,
+        ProbePool(poisoned.EndsReaders(tmp_path), 1) as pool,
         pytest.raises(JobError, match="end repeatedly"),
     ):
-        outcomes.extend(pool.examine(requests, lambda: None))
+        outcomes.extend(pool.probe(requests, lambda: None))
 
     assert {outcome.verdict for outcome in outcomes} <= {"interrupted"}
     assert workers() == []
@@ -320,7 +320,7 @@ def test_what_the_database_refuses_is_one_files(
     for number, name in enumerate(["a.mp4", "unstorable.mp4", "z.mp4"]):
         library.video(name, number)
     monkeypatch.setattr(
-        shards, "ExaminerPool", functools.partial(ExaminerPool, look=poisoned.look)
+        shards, "ProbePool", functools.partial(ProbePool, probe=poisoned.probe)
     )
 
     result = library.scan()
@@ -350,8 +350,8 @@ def test_streams_without_a_decoder_are_indexed(library: Library) -> None:
 
 def test_readers_are_no_part_of_the_scans_group(tmp_path: Path) -> None:
     """Ctrl-C and a cancellation reach a whole group: the readers are ended by us."""
-    with ExaminerPool(Wanted(tmp_path), 1) as pool:
-        list(pool.examine([request(write_video(tmp_path / "a.mp4"))], lambda: None))
+    with ProbePool(Wanted(tmp_path), 1) as pool:
+        list(pool.probe([request(write_video(tmp_path / "a.mp4"))], lambda: None))
         groups = {os.getpgid(worker.pid) for worker in workers()}
 
     assert groups
@@ -362,13 +362,13 @@ def test_limit_of_a_file_includes_the_kill(tmp_path: Path) -> None:
     """A reader that hangs where no handler runs is gone within the file's limit."""
     hanging = tmp_path / "hang.mp4"
     hanging.write_bytes(b"x")
-    with ExaminerPool(
-        Wanted(tmp_path), 1, file_limit_seconds=6, look=poisoned.look
+    with ProbePool(
+        Wanted(tmp_path), 1, file_limit_seconds=6, probe=poisoned.probe
     ) as pool:
-        list(pool.examine([request(write_video(tmp_path / "a.mp4"))], lambda: None))
+        list(pool.probe([request(write_video(tmp_path / "a.mp4"))], lambda: None))
         started = time.monotonic()
 
-        (outcome,) = pool.examine([request(hanging)], lambda: None)
+        (outcome,) = pool.probe([request(hanging)], lambda: None)
 
         assert time.monotonic() - started < 6
     assert outcome.verdict == "unreadable"
@@ -385,7 +385,7 @@ def test_readers_die_with_their_parent(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
     )
     assert parent.stdout is not None
-    assert parent.stdout.readline() == b"looking\n"
+    assert parent.stdout.readline() == b"probing\n"
     deadline = time.monotonic() + 20
     children: list[psutil.Process] = []
     while not children and time.monotonic() < deadline:
@@ -413,7 +413,7 @@ def test_vanishing_and_changing_files(library: Library) -> None:
     changing = library.video("b-changing.mp4", 2)
 
     def meddle(fraction: float | None, message: str) -> None:
-        if message.endswith("to look into"):
+        if message.endswith("to probe"):
             vanishing.unlink(missing_ok=True)
             changing.write_bytes(changing.read_bytes() + b"more")
 
@@ -476,8 +476,8 @@ def test_fuzzed_videos_stop_nothing(tmp_path: Path) -> None:
         (thumbnails, requests[: -MUTANTS // 8]),
         (everything, requests[-MUTANTS // 8 :]),
     ):
-        with ExaminerPool(wanted, 2, file_limit_seconds=8) as pool:
-            outcomes += pool.examine(part, lambda: None)
+        with ProbePool(wanted, 2, file_limit_seconds=8) as pool:
+            outcomes += pool.probe(part, lambda: None)
 
     assert [outcome.id for outcome in outcomes] == list(range(MUTANTS))
     readable = sum(outcome.verdict == "video" for outcome in outcomes)

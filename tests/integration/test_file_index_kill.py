@@ -44,7 +44,7 @@ def test_killed_scans_end_as_one_clean_run(
     library = Library(folder, tmp_path / "home", database, tmp_path / "clips")
     for number in range(FILES):
         library.video(f"{number % 3}/{number}.mp4", number)
-    moments = ["files listed", "to look into", f" 5/{FILES}", " 2/"]
+    moments = ["files listed", "to probe", f" 5/{FILES}", " 2/"]
 
     for line in moments:
         kill_at(library, database_url, line)

@@ -405,13 +405,13 @@ def test_time_limit_keeps_what_is_done(
     monkeypatch.setattr(shards, "BATCH", 2)
     for number in range(6):
         library.video(f"{number}.mp4", number)
-    looked = 0
+    probed = 0
 
     class Slow(Progress):
         def update(self, fraction: float | None, message: str) -> None:
-            nonlocal looked
-            looked += message.endswith("/6")
-            if looked == 3:
+            nonlocal probed
+            probed += message.endswith("/6")
+            if probed == 3:
                 monkeypatch.setattr(shards.time, "monotonic", lambda: 1e9)
             super().update(fraction, message)
 
@@ -426,7 +426,7 @@ def test_time_limit_keeps_what_is_done(
 
 
 def test_next_scan_opens_only_the_rest(library: Library) -> None:
-    """Whatever cut a scan off, no file that it has looked into is opened again.
+    """Whatever cut a scan off, no file that it has probed is opened again.
 
     A walk that was cut off is walked anew, which opens no file.
     """
@@ -448,7 +448,7 @@ def test_next_scan_opens_only_the_rest(library: Library) -> None:
     last = library.scan(Counting())
 
     assert len(opened) == len(set(opened)) == 6
-    # One file may be read before the time is looked at.
+    # One file may be read before the time is checked.
     assert (cut.new + last.new, last.new + last.skipped) == (4, 6)
 
 

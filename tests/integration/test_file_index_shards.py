@@ -1,4 +1,4 @@
-"""A directory scan in parts does what one in a single piece does."""
+"""A directory scan in shards does what one in a single piece does."""
 
 import os
 import threading
@@ -58,7 +58,7 @@ def fill(library: Library) -> None:
 
 
 def change(library: Library) -> None:
-    """Move, copy, delete, touch and exchange files, across the parts too."""
+    """Move, copy, delete, touch and exchange files, across the shards too."""
     root = library.folder
     (root / "new").mkdir()
     (root / "0/0/deep/0.mp4").rename(root / "new" / "moved.mp4")
@@ -70,7 +70,7 @@ def change(library: Library) -> None:
 
 @pytest.mark.parametrize("shards", [2, 5])
 def test_index_is_the_same(library: Library, shards: int) -> None:
-    """However many parts: the same rows and the same counts, scan after scan."""
+    """However many shards: the same rows and the same counts, scan after scan."""
     fill(library)
     alone = [library.scan()]
     rows = [indexed(library)]
@@ -107,21 +107,21 @@ def counts(result: Any) -> dict[str, Any]:
     return counts | {"failed": {error.item for error in result.errors}}
 
 
-@pytest.mark.parametrize("step", ["list", "look"])
+@pytest.mark.parametrize("step", ["list", "probe"])
 def test_failed_part_is_reported(library: Library, step: str) -> None:
-    """The others go on; nothing that the lost part may have seen counts as gone."""
+    """The others go on; nothing that the lost shard may have seen counts as gone."""
     fill(library)
     library.scan()
     (library.folder / "at-the-top.mp4").unlink()
     library.video("2/new.mp4", 9)
     library.video("1/new.mp4", 10)
-    library.broken_parts.add((step, 1))
+    library.broken_shards.add((step, 1))
 
     result = library.scan(shards=2)
-    library.broken_parts.clear()
+    library.broken_shards.clear()
     mended = library.scan(shards=2)
 
-    (error,) = [e for e in result.errors if "part 1/2" in e.item]
+    (error,) = [e for e in result.errors if "shard 1/2" in e.item]
     assert error.reason == "the machine is gone"
     assert result.status == "completed_with_errors"
     assert result.removed == 0
@@ -133,7 +133,7 @@ def test_failed_part_is_reported(library: Library, step: str) -> None:
 
 
 def test_brake_counts_the_whole(library: Library) -> None:
-    """Too many gone in all parts together are held, though no part alone has many."""
+    """Too many gone in all shards together are held, though no shard alone has many."""
     for number in range(30):
         path = library.folder / str(number) / "empty.mp4"
         path.parent.mkdir()
@@ -151,7 +151,7 @@ def test_brake_counts_the_whole(library: Library) -> None:
 
 
 def test_time_limit_holds_for_all_parts(library: Library) -> None:
-    """Parts that run out of time leave the rest to the next scan; nothing is gone."""
+    """Shards that run out of time leave the rest to the next scan; nothing is gone."""
     fill(library)
 
     cut = library.scan(shards=2, timeout_seconds=0.001)
@@ -166,7 +166,7 @@ def test_time_limit_holds_for_all_parts(library: Library) -> None:
 def test_copies_of_one_moved_file_in_two_parts(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two parts that find the same lost content at once: one row moves, one is new."""
+    """Two shards that find the same lost content at once: one row moves, one is new."""
     old = library.video("old.mp4", 1)
     library.video("other.mp4", 2)
     library.scan()
@@ -175,21 +175,21 @@ def test_copies_of_one_moved_file_in_two_parts(
     library.video("a/copy.mp4", 1)
     library.video("b/copy.mp4", 1)
     together = threading.Barrier(2, timeout=20)
-    look = scan_parts.Looker.look
+    look = scan_parts.Prober.probe
 
-    def at_once(looker: Any, pending: int, passes: int) -> bool:
-        store = looker._store
+    def at_once(prober: Any, pending: int, passes: int) -> bool:
+        store = prober._store
 
         def wait_and_store(batch: Any) -> None:
             together.wait()
             store(batch)
 
-        # What the parts leave is looked into by the scan itself.
+        # What the shards leave is probed by the scan itself.
         if threading.current_thread() is not threading.main_thread():
-            looker._store = wait_and_store
-        return look(looker, pending, passes)
+            prober._store = wait_and_store
+        return look(prober, pending, passes)
 
-    monkeypatch.setattr(scan_parts.Looker, "look", at_once)
+    monkeypatch.setattr(scan_parts.Prober, "probe", at_once)
     result = library.scan(shards=2)
 
     rows = library.rows()

@@ -15,12 +15,12 @@ from stashhog_core.db.session import Database
 from stashhog_core.file_index.file_systems import MountedFileSystems
 from stashhog_core.file_index.job import scan_directory
 from stashhog_core.file_index.shards import (
-    Listed,
-    ListPart,
-    Looked,
-    LookPart,
-    list_part,
-    look_part,
+    ListedShard,
+    ListShard,
+    ProbedShard,
+    ProbeShard,
+    list_shard_files,
+    probe_shard_files,
 )
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.progress import Progress
@@ -30,28 +30,28 @@ from tests.support.sample_video import write_video
 
 
 class InThreads:
-    """Runs the parts of a scan in threads of the test, without Prefect."""
+    """Runs the shards of a scan in threads of the test, without Prefect."""
 
     def __init__(self, library: "Library", params: DirectoryScanParams) -> None:
         self._job = (library.settings, library.database, params)
-        self.parts = params.shards
+        self.shards = params.shards
         self.workers = 1
-        self.broken: set[tuple[str, int]] = library.broken_parts
+        self.broken: set[tuple[str, int]] = library.broken_shards
 
-    def list(self, parts: Sequence[ListPart]) -> Iterator[Listed | Exception]:
-        return self._run("list", list_part, parts)
+    def list(self, shards: Sequence[ListShard]) -> Iterator[ListedShard | Exception]:
+        return self._run("list", list_shard_files, shards)
 
-    def look(self, parts: Sequence[LookPart]) -> Iterator[Looked | Exception]:
-        return self._run("look", look_part, parts)
+    def probe(self, shards: Sequence[ProbeShard]) -> Iterator[ProbedShard | Exception]:
+        return self._run("probe", probe_shard_files, shards)
 
-    def _run(self, what: str, work: Any, parts: Sequence[Any]) -> Iterator[Any]:
-        def one(part: Any) -> Any:
-            if (what, part.number) in self.broken:
+    def _run(self, what: str, work: Any, shards: Sequence[Any]) -> Iterator[Any]:
+        def one(shard: Any) -> Any:
+            if (what, shard.number) in self.broken:
                 return OSError("the machine is gone")
-            return work(*self._job, part, Progress())
+            return work(*self._job, shard, Progress())
 
-        with ThreadPoolExecutor(self.parts) as pool:
-            yield from pool.map(one, parts)
+        with ThreadPoolExecutor(self.shards) as pool:
+            yield from pool.map(one, shards)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Library:
     home: Path
     database: Database
     clips: Path
-    broken_parts: set[tuple[str, int]] = field(default_factory=set)
+    broken_shards: set[tuple[str, int]] = field(default_factory=set)
     mounted: Mapping[str, str] | None = None
     """Place below the folder → identity; None: what is really mounted."""
 

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stashhog_core.file_index.probe import Outcome, Request, Wanted, examine
+from stashhog_core.file_index.probe import (
+    ProbeOutcome,
+    ProbeRequest,
+    Wanted,
+    probe_file,
+)
 
 
 class Unpicklable(Exception):  # noqa: N818 - a name for a test
@@ -40,8 +45,8 @@ def _end_reader(folder: Path, how: int, most: int) -> Wanted:
     return Wanted(folder)
 
 
-def look(request: Request, wanted: Wanted) -> Outcome:
-    """Look into a file as the product does, unless its name asks for trouble."""
+def probe(request: ProbeRequest, wanted: Wanted) -> ProbeOutcome:
+    """Probe a file as the product does, unless its name asks for trouble."""
     if "crash" in request.path:
         ctypes.string_at(0)
     if "hang" in request.path:
@@ -55,7 +60,7 @@ def look(request: Request, wanted: Wanted) -> Outcome:
         once.touch()
         os.abort()
     if "unstorable" in request.path:
-        return Outcome(request.id, request.path, "unreadable", problem="a\0b")
+        return ProbeOutcome(request.id, request.path, "unreadable", problem="a\0b")
     if "unpicklable" in request.path:
         raise Unpicklable(reason="it travels badly")
     if "told" in request.path:
@@ -65,4 +70,4 @@ def look(request: Request, wanted: Wanted) -> Outcome:
         raise RuntimeError("of all things")
     if "slow" in request.path:
         time.sleep(60)
-    return examine(request, wanted)
+    return probe_file(request, wanted)

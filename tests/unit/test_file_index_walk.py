@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stashhog_core.downloads.selection import choose
+from stashhog_core.downloads.selection import select_files
 from stashhog_core.downloads.watch_folder import list_files
 from stashhog_core.file_index.shards import depth_for, share_of
 from stashhog_core.file_index.walk import Walk, list_videos
@@ -25,16 +25,16 @@ DOTTED = {
     "folder/.deep/film.mp4": False,
     "folder/..deep/..film.mp4": True,
 }
-"""Paths, and whether no part of them is hidden."""
+"""Paths, and whether no shard of them is hidden."""
 
 names = st.sampled_from(["a", "b", "c d", "ü", "back\\slash"])
 files = st.lists(st.lists(names, max_size=5), max_size=25)
 
 
-def walked(folder: Path, number: int, parts: int, depth: int) -> tuple[Walk, Counter]:
+def walked(folder: Path, number: int, shards: int, depth: int) -> tuple[Walk, Counter]:
     """Return what one share of a walk comes across, and how often."""
     walk = Walk()
-    share = share_of(folder, number, parts, depth)
+    share = share_of(folder, number, shards, depth)
     blocks = list_videos(folder, (folder,), walk, _fail, lambda _: None, share)
     lines = b"".join(blocks).decode().splitlines()
     return walk, Counter(line.split("\t")[0] for line in lines)
@@ -47,7 +47,7 @@ def _fail(path: str, problem: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(files, st.integers(1, 5), st.integers(0, 4))
 def test_shares_together_are_the_whole(
-    places: list[list[str]], parts: int, depth: int
+    places: list[list[str]], shards: int, depth: int
 ) -> None:
     """Each file is listed by exactly one share, whatever the tree and the depth."""
     with tempfile.TemporaryDirectory() as name:
@@ -59,7 +59,9 @@ def test_shares_together_are_the_whole(
         (folder / "loop").symlink_to(folder)
 
         whole, expected = walked(folder, 1, 1, 0)
-        shares = [walked(folder, part, parts, depth) for part in range(1, parts + 1)]
+        shares = [
+            walked(folder, shard, shards, depth) for shard in range(1, shards + 1)
+        ]
 
     together: Counter[str] = sum((found for _, found in shares), Counter())
     assert together == expected
@@ -86,7 +88,7 @@ def test_scan_listing_and_import_agree_on_what_is_hidden(tmp_path: Path) -> None
     assert {path.removeprefix(f"{tmp_path}/") for path in scanned} == visible
     assert in_shares == scanned
     assert {file.relative_path for file in listed} == visible
-    assert {file.relative_path for file in choose(every).take} == visible
+    assert {file.relative_path for file in select_files(every).take} == visible
 
 
 def test_scan_and_import_agree_on_what_is_a_video(
@@ -127,7 +129,7 @@ def test_shares_are_of_about_equal_size(tmp_path: Path) -> None:
         (path / "film.mp4").touch()
     depth = depth_for(tmp_path, 3)
 
-    sizes = [walked(tmp_path, part, 3, depth)[0].files for part in (1, 2, 3)]
+    sizes = [walked(tmp_path, shard, 3, depth)[0].files for shard in (1, 2, 3)]
 
     assert sum(sizes) == 120
     assert max(sizes) < 2 * min(sizes)
