@@ -350,7 +350,8 @@ class StashGenerateResult(Result):
         "the reason.",
     )
     gave_way: bool = Field(
-        default=False, description="Stopped for a scan; what was made by then stays."
+        default=False,
+        description="Whether a scan in Stash preempted the job; generated media stays.",
     )
     errors: tuple[ItemFailure, ...] = ()
 

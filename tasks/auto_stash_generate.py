@@ -11,7 +11,7 @@ from stashhog_core.report import counted
 from stashhog_core.results import StashGenerateResult
 from stashhog_core.server_jobs.generate import generate, scenes_to_generate
 from stashhog_core.server_jobs.generate_request import with_profile
-from stashhog_core.server_jobs.preemption import giving_way, waiting_scan
+from stashhog_core.server_jobs.preemption import preemptible, waiting_scan
 from stashhog_core.stash.servers import server_settings
 from tasks._impacted import show_impacted_scenes
 from tasks._prefect_api import prefect_client
@@ -26,19 +26,19 @@ URGENT = (
     "stash_generate",
     "check_stash_generate",
 )
-"""Flows that this one gives way to: they use Stash, or lead to a scan."""
+"""Flows that go first: they use Stash, or lead to a scan."""
 
 NOTHING_LACKING = "Skipped - No scenes without generated media"
 NOTHING_MAKEABLE = (
     "Skipped - No scenes without generated media, but for %s that Stash cannot make"
 )
-GAVE_WAY = "Skipped - Gave way to a scan in Stash; what was generated stays"
+PREEMPTED = "Skipped - Preempted by a scan in Stash; generated media stays"
 
 
-@task(name="in_the_way", cache_policy=NO_CACHE, **READ_TASK)
-def in_the_way(params: StashGenerateParams) -> str | None:
-    """Return why nothing is to be generated now, in words; None: it may begin."""
-    with open_job("in_the_way") as job, job.stash(params.server) as stash:
+@task(name="why_not_now", cache_policy=NO_CACHE, **READ_TASK)
+def why_not_now(params: StashGenerateParams) -> str | None:
+    """Return why the run must not generate now, in words; None: it may begin."""
+    with open_job("why_not_now") as job, job.stash(params.server) as stash:
         if (scan := waiting_scan(stash)) is not None:
             return f"Skipped - Stash is scanning (its job {scan})"
         with prefect_client() as client:
@@ -65,19 +65,19 @@ def auto_stash_generate(params: StashGenerateParams) -> StashGenerateResult:
     started = datetime.now(UTC)
     with open_job("auto_stash_generate") as job, job.stash(params.server) as stash:
         settings = server_settings(job.settings.stash, params.server)
-        with giving_way(stash, job.progress) as way:
+        with preemptible(stash, job.progress) as preemption:
             try:
                 result = generate(
                     stash,
                     job.database,
                     params,
-                    way.progress,
+                    preemption.progress,
                     run_id=job.run_id,
                     settings=settings,
                     was_cancelled=was_cancelled,
                 )
             except JobCancelled:
-                if not way.was_given:
+                if not preemption.has_happened:
                     raise
                 return StashGenerateResult(
                     job_id=job.run_id,

@@ -1,7 +1,7 @@
-"""Giving way: a job that stops by itself when something more urgent waits in Stash.
+"""Preemption: a job stops by itself when a scan waits in Stash's queue.
 
 Stash does one job at a time. A scan that is queued behind hours of generating would
-keep new scenes waiting; what was generated so far stays, and the rest can come later.
+keep new scenes waiting; the media generated so far stays, and the rest can come later.
 """
 
 import logging
@@ -13,8 +13,8 @@ from stashhog_core.errors import StashHogError
 from stashhog_core.progress import Progress
 from stashhog_core.stash.client import StashClient
 
-LOOK_INTERVAL_SECONDS = 30.0
-_LAST_LOOK_SECONDS = 1.0
+CHECK_INTERVAL_SECONDS = 30.0
+_LAST_CHECK_SECONDS = 1.0
 SCAN = "Scanning..."
 """How Stash calls a scan in its queue."""
 
@@ -29,30 +29,30 @@ def waiting_scan(stash: StashClient) -> int | None:
     return None
 
 
-class Way:
-    """Whether a scan came in the way; `progress` stops the job when one does."""
+class Preemption:
+    """Whether a scan has preempted the job; `progress` then stops the job."""
 
     def __init__(self, progress: Progress) -> None:
-        self._given = threading.Event()
-        self.progress = Progress(progress.update, self._given)
+        self._has_happened = threading.Event()
+        self.progress = Progress(progress.update, self._has_happened)
 
     @property
-    def was_given(self) -> bool:
+    def has_happened(self) -> bool:
         """Whether the job was stopped for a scan."""
-        return self._given.is_set()
+        return self._has_happened.is_set()
 
-    def give(self) -> None:
+    def stop_job(self) -> None:
         """Stop the job at its next report."""
-        self._given.set()
+        self._has_happened.set()
 
 
 @contextmanager
-def giving_way(
+def preemptible(
     stash: StashClient,
     progress: Progress,
     *,
-    look_interval_seconds: float = LOOK_INTERVAL_SECONDS,
-) -> Iterator[Way]:
+    check_interval_seconds: float = CHECK_INTERVAL_SECONDS,
+) -> Iterator[Preemption]:
     """Watch Stash's queue while the block works; stop its job for a scan.
 
     The block's job then raises `JobCancelled`, as for any other stop.
@@ -60,29 +60,29 @@ def giving_way(
     Args:
         stash: The server, also used by another thread.
         progress: Told what the block reports.
-        look_interval_seconds: Time between looks at the queue.
+        check_interval_seconds: Time between checks of the queue.
     """
-    way = Way(progress)
+    preemption = Preemption(progress)
     is_over = threading.Event()
 
     def watch() -> None:
-        while not is_over.wait(look_interval_seconds):
+        while not is_over.wait(check_interval_seconds):
             try:
                 scan = waiting_scan(stash)
             except StashHogError as error:
                 # Whoever follows the job notices an outage by itself.
-                logger.info("Stash's queue could not be looked at: %s", error)
+                logger.info("Could not check Stash's queue: %s", error)
                 continue
             if scan is not None:
-                logger.info("Giving way to Stash job %s, a scan", scan)
-                way.give()
+                logger.info("Stopping this job: Stash job %s, a scan, goes first", scan)
+                preemption.stop_job()
                 return
 
-    watcher = threading.Thread(target=watch, name="giving-way", daemon=True)
+    watcher = threading.Thread(target=watch, name="preemption", daemon=True)
     watcher.start()
     try:
-        yield way
+        yield preemption
     finally:
         is_over.set()
         # It may be waiting for an answer of a Stash that hangs.
-        watcher.join(_LAST_LOOK_SECONDS)
+        watcher.join(_LAST_CHECK_SECONDS)

@@ -1,4 +1,4 @@
-"""A job that gives way to a scan in Stash."""
+"""A job that a scan in Stash preempts."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from sandbox.stash.server import StandIn
 from stashhog_core.errors import JobCancelled
 from stashhog_core.progress import Progress
-from stashhog_core.server_jobs.preemption import giving_way, waiting_scan
+from stashhog_core.server_jobs.preemption import preemptible, waiting_scan
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from tests.support.sample_video import write_video
@@ -37,7 +37,7 @@ def work(progress: Progress, seconds: float) -> None:
         time.sleep(0.02)
 
 
-def test_only_a_scan_is_in_the_way(stash: StashClient, stand_in: StandIn) -> None:
+def test_only_a_scan_preempts(stash: StashClient, stand_in: StandIn) -> None:
     """A job of another kind is none, nor is a scan that is over."""
     assert waiting_scan(stash) is None
 
@@ -48,12 +48,12 @@ def test_only_a_scan_is_in_the_way(stash: StashClient, stand_in: StandIn) -> Non
 
 def test_a_scan_stops_the_job(stash: StashClient, stand_in: StandIn) -> None:
     """The work ends as by any other stop, and it is known why."""
-    with giving_way(stash, Progress(), look_interval_seconds=0.05) as way:
+    with preemptible(stash, Progress(), check_interval_seconds=0.05) as preemption:
         scan(stash, stand_in)
         with pytest.raises(JobCancelled):
-            work(way.progress, 30)
+            work(preemption.progress, 30)
 
-    assert way.was_given
+    assert preemption.has_happened
 
 
 def test_without_a_scan_the_job_goes_on(stash: StashClient) -> None:
@@ -61,18 +61,18 @@ def test_without_a_scan_the_job_goes_on(stash: StashClient) -> None:
     seen: list[Any] = []
     told = Progress(lambda *report: seen.append(report))
 
-    with giving_way(stash, told, look_interval_seconds=0.05) as way:
-        work(way.progress, 0.3)
+    with preemptible(stash, told, check_interval_seconds=0.05) as preemption:
+        work(preemption.progress, 0.3)
 
-    assert not way.was_given
+    assert not preemption.has_happened
     assert (0.5, "working") in seen
 
 
 def test_an_outage_is_no_scan(stash: StashClient, stand_in: StandIn) -> None:
     """Stash away for a moment: whoever follows the job notices by itself."""
     stand_in.stop()
-    with giving_way(stash, Progress(), look_interval_seconds=0.05) as way:
-        work(way.progress, 0.3)
+    with preemptible(stash, Progress(), check_interval_seconds=0.05) as preemption:
+        work(preemption.progress, 0.3)
     stand_in.start()
 
-    assert not way.was_given
+    assert not preemption.has_happened

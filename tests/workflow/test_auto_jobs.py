@@ -28,7 +28,7 @@ from flows.jobs import analysis, stash_scan, sync, sync_scenes
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SyncRun
 from stashhog_core.db.session import Database
 from stashhog_core.detection.job import next_scenes
-from stashhog_core.server_jobs.preemption import giving_way
+from stashhog_core.server_jobs.preemption import preemptible
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from tests.support.sample_video import write_video
@@ -259,8 +259,8 @@ def test_it_gives_way_to_a_scan_that_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its job is stopped so that the scan begins; no scene is marked."""
-    soon = partial(giving_way, look_interval_seconds=0.1)
-    monkeypatch.setattr("tasks.auto_stash_generate.giving_way", soon)
+    soon = partial(preemptible, check_interval_seconds=0.1)
+    monkeypatch.setattr("tasks.auto_stash_generate.preemptible", soon)
     services.stash.faults.item_seconds = 1
     numbers: list[int] = []
 
@@ -276,7 +276,7 @@ def test_it_gives_way_to_a_scan_that_comes(
 
     assert state.name == "Skipped"
     assert state.message is not None
-    assert state.message.startswith("Skipped - Gave way to a scan")
+    assert state.message.startswith("Skipped - Preempted by a scan")
     assert scalars(database, select(Scene.id).where(Scene.generated)) == []
     queue = [job.id for job in stash.job_queue() if job.status != "STOPPING"]
     assert queue in ([], numbers)
