@@ -2,7 +2,7 @@
 
 from stashhog_core.params import CheckStashGenerateParams
 from stashhog_core.results import CheckStashGenerateResult
-from stashhog_core.server_jobs.check_generate import check_generate
+from stashhog_core.server_jobs.media_check import check_generate
 from tasks._runtime import JOB_TASK, job_task, open_job
 
 

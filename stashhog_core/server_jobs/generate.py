@@ -33,13 +33,21 @@ from stashhog_core.errors import JobCancelled, StashHogError, TransientError
 from stashhog_core.params import StashGenerateParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, StashGenerateResult
-from stashhog_core.server_jobs.generate_notes import asked_of, basis_of, to_note
 from stashhog_core.server_jobs.generate_request import (
     Chunk,
+    asked_of,
+    basis_of,
     generate_input,
     into_chunks,
+    to_note,
     wait_for_turn,
     with_profile,
+)
+from stashhog_core.server_jobs.media_check import (
+    Lacking,
+    find_lacking,
+    kinds_asked,
+    worded,
 )
 from stashhog_core.server_jobs.tracking import (
     ServerJob,
@@ -52,10 +60,9 @@ from stashhog_core.server_jobs.tracking import (
     reconcile_cancelled,
     start,
 )
-from stashhog_core.server_jobs.unmakeable import why_failed, worded
+from stashhog_core.server_jobs.unmakeable import why_failed
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.media_check import Lacking, find_lacking, kinds_asked
 from stashhog_core.stash.payloads import Job
 
 logger = logging.getLogger(__name__)
@@ -63,12 +70,12 @@ logger = logging.getLogger(__name__)
 ERRORS_SHOWN = 500
 """Scenes without media that the result lists."""
 
-LOOKED_AT_TOGETHER = 2_000
-"""Scenes whose media is looked at in one go, so that memory stays flat."""
+CHECKED_TOGETHER = 2_000
+"""Scenes whose media is checked in one go, so that memory stays flat."""
 
 _LABEL = "Generate metadata"
 _MARKER_KINDS = frozenset({"marker video", "marker preview", "marker screenshot"})
-# The server's work is nearly all of it; looking at the outcome is the rest.
+# The server's work is nearly all of it; checking the outcome is the rest.
 _SERVER_SHARE = 0.95
 # What others left is followed first, in this part of the bar.
 _LEFT_SHARE = 0.5
@@ -118,7 +125,7 @@ def generate(
     params = with_profile(params, settings)
     server = params.server or ""
     with only_one(database, "generate", server):
-        run = _Run(stash, database, params, run_id, settings, was_cancelled)
+        run = _GenerateRun(stash, database, params, run_id, settings, was_cancelled)
         try:
             run.carry_out(progress)
         except BaseException as error:
@@ -131,7 +138,7 @@ def generate(
         logger.info("Updated generated attribute for %d scenes", len(run.marked))
         progress.update(1.0, f"{_LABEL}: Completed")
     else:
-        logger.info("No scenes to generate for: no Stash job is started")
+        logger.info("No scene lacks generated media: no Stash job is started")
     unmakeable = sorted(run.unmakeable.items())
     return StashGenerateResult(
         job_id=run_id,
@@ -175,7 +182,7 @@ def scenes_to_generate(
         known = unmakeable_of(session, lacking, version)
         missing = incomplete_scenes(session) if params.only_missing else {}
     kinds = kinds_asked(params)
-    settled = {
+    left_out = {
         scene_id: found
         for scene_id, found in known.items()
         if (
@@ -184,11 +191,11 @@ def scenes_to_generate(
             else found.covers(kinds)
         )
     }
-    return [scene_id for scene_id in lacking if scene_id not in settled], settled
+    return [scene_id for scene_id in lacking if scene_id not in left_out], left_out
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class _FinishedJob:
     """A server job that is over: what it was asked for, and what is lacking."""
 
     server_job: ServerJob
@@ -197,7 +204,7 @@ class _Outcome:
 
 
 @dataclass
-class _Run:
+class _GenerateRun:
     """One run: the server jobs it answers for, and what became of them."""
 
     stash: StashClient
@@ -214,7 +221,7 @@ class _Run:
     checked: int = 0
     incomplete: int = 0
     # Of jobs that are over, until all are judged together.
-    _done: list[_Outcome] = field(default_factory=list)
+    _done: list[_FinishedJob] = field(default_factory=list)
 
     def share(self, scenes: int) -> float | None:
         """Return the share that these are of the checked scenes; None: of none."""
@@ -239,7 +246,7 @@ class _Run:
             if server_job.is_own:
                 self._follow(server_job, part)
             else:
-                self._follow_adopted(server_job, part)
+                self._follow_resumed(server_job, part)
         if not is_all:
             chunks = self._chunks(covered=own)
             bar = progress.within(_LEFT_SHARE if left else 0.0, 1.0)
@@ -248,14 +255,14 @@ class _Run:
                 self._follow(self._start(chunk, part), part, chunk.sent)
         self._judge()
 
-    def _follow_adopted(self, server_job: ServerJob, progress: Progress) -> None:
+    def _follow_resumed(self, server_job: ServerJob, progress: Progress) -> None:
         """Follow a job of a run that is gone; its failure is not this run's."""
         try:
             self._follow(server_job, progress)
         except JobCancelled:
             raise
         except StashHogError as error:
-            logger.warning("The adopted job came to nothing: %s", error)
+            logger.warning("The resumed Stash job failed: %s", error)
         else:
             self._judge()
 
@@ -274,8 +281,8 @@ class _Run:
             logger.info("Found %d scenes without generated attribute", lacking)
             if self.unmakeable:
                 logger.info(
-                    "%d of them have media that Stash cannot make: these are not asked "
-                    "for again",
+                    "%d of these scenes lack only media that Stash cannot make; "
+                    "StashHog does not request that media again",
                     len(self.unmakeable),
                 )
         if params.scene_ids is not None:
@@ -331,7 +338,7 @@ class _Run:
     def _follow(
         self, server_job: ServerJob, progress: Progress, sent: Sequence[int] = ()
     ) -> None:
-        """Follow a job to its end and look what it made, of the scenes it was sent."""
+        """Follow a job to its end, then check what it made of its scenes."""
         self.job_ids.append(server_job.key.stash_job_id)
         job = follow_to_end(
             self.stash,
@@ -346,10 +353,10 @@ class _Run:
         self._expect_phashes(sent or server_job.scene_ids, params)
         self.processed += len(sent or server_job.scene_ids)
         kinds = kinds_asked(params)
-        lacking = self._look(
+        lacking = self._check_media(
             server_job.scene_ids, params, kinds, progress.within(_SERVER_SHARE, 1.0)
         )
-        self._done.append(_Outcome(server_job, kinds, lacking))
+        self._done.append(_FinishedJob(server_job, kinds, lacking))
         if params.incremental:
             self._judge(incremental=True)
 
@@ -361,7 +368,7 @@ class _Run:
         Stash moves no time of change when it makes one. A scene for which Stash can
         make none is as it was, and fetching it again would show nothing new.
         """
-        # The mirror knows nothing of a further server.
+        # The mirror knows nothing of an additional server.
         if not params.phashes or self.params.server is not None:
             return
         with self.database.transaction() as session:
@@ -383,7 +390,7 @@ class _Run:
             TransientError: It was; another try leaves that scene out.
         """
         # A job without a single task never gets to count. That is also so if there
-        # was nothing to do, hence the second look.
+        # was nothing to do, hence the second check.
         if job.progress is not None or not server_job.scene_ids:
             return
         ids = server_job.scene_ids
@@ -397,7 +404,7 @@ class _Run:
                 remedy="run this again",
             )
 
-    def _look(
+    def _check_media(
         self,
         scene_ids: Sequence[int],
         params: StashGenerateParams,
@@ -420,7 +427,7 @@ class _Run:
             rest = [scene_id for scene_id in scene_ids if scene_id in others]
             lacking |= self._lacking_of(rest, kinds, progress.within(0.5, 1.0))
         if params.marker_ids and self.settings.verify != "none":
-            self._look_at_markers(params.marker_ids, kinds & _MARKER_KINDS, progress)
+            self._check_markers(params.marker_ids, kinds & _MARKER_KINDS, progress)
         return dict(sorted(lacking.items()))
 
     def _is_strict(self, incremental: bool) -> bool:
@@ -431,16 +438,16 @@ class _Run:
     ) -> dict[int, Lacking]:
         lacking: dict[int, Lacking] = {}
         total = len(scene_ids)
-        for first in range(0, total, LOOKED_AT_TOGETHER):
-            end = min(first + LOOKED_AT_TOGETHER, total)
+        for first in range(0, total, CHECKED_TOGETHER):
+            end = min(first + CHECKED_TOGETHER, total)
             media, gone = self.stash.scene_media(scene_ids[first:end])
             lacking |= find_lacking(
                 self.stash,
                 media,
                 kinds,
                 progress.within(first / total, end / total),
-                label=f"{_LABEL}: Checking media of {end}/{total} scenes: looks"
-                if total > LOOKED_AT_TOGETHER
+                label=f"{_LABEL}: Checking media of {end}/{total} scenes: media"
+                if total > CHECKED_TOGETHER
                 else f"{_LABEL}: Checking media",
                 at_a_time=self.settings.probes_at_a_time,
             )
@@ -449,7 +456,7 @@ class _Run:
         self.incomplete += len(lacking)
         return lacking
 
-    def _look_at_markers(
+    def _check_markers(
         self, marker_ids: Sequence[int], kinds: frozenset[str], progress: Progress
     ) -> None:
         named = set(marker_ids)
@@ -490,7 +497,8 @@ class _Run:
         version = ""
         if lacking and self._is_strict(incremental):
             logger.warning(
-                "%d scenes lack media that was asked for: none is marked", len(lacking)
+                "%d scenes lack requested media, so no scene is marked as generated",
+                len(lacking),
             )
             tracked = []
         elif lacking:
@@ -528,7 +536,7 @@ class _Run:
                 del lacking[scene_id]
 
     def _why_failed(
-        self, outcome: _Outcome, lacking: Mapping[int, Lacking]
+        self, outcome: _FinishedJob, lacking: Mapping[int, Lacking]
     ) -> tuple[dict[int, str], dict[int, Failed]]:
         there = {k: v for k, v in lacking.items() if v.kinds != ["scene"]}
         if not there:

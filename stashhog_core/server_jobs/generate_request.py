@@ -1,4 +1,4 @@
-"""What a generate run sends to Stash: which scenes, in what pieces, and when."""
+"""What a generate run sends to Stash and notes with it: which scenes, and when."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,17 +8,19 @@ from datetime import time as clock_time
 from typing import Any
 
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
 from stashhog_core.batches import batched
-from stashhog_core.db.generated import newest_first
+from stashhog_core.db.generated import media_basis, newest_first
 from stashhog_core.db.media_checks import incomplete_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, TransientError, first_problem
 from stashhog_core.params import StashGenerateParams
 from stashhog_core.progress import Progress
+from stashhog_core.server_jobs.media_check import FLAGS
+from stashhog_core.server_jobs.tracking import ServerJob
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.media_check import FLAGS
 
 PROFILES: dict[str, dict[str, Any]] = {
     "quick": {
@@ -38,6 +40,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 """The named parameter sets that are always there."""
 
+_BASIS = "basis"
 # What only steers our own run.
 _NOT_FOR_STASH = {
     "scene_ids",
@@ -80,9 +83,9 @@ def with_profile(
     """
     if params.only_missing and params.server is not None:
         raise ConfigurationError(
-            "`onlyMissing` goes by what was found on the mirrored Stash server",
+            "`onlyMissing` works only on your main Stash server",
             where=f"server {params.server!r}",
-            remedy="name the scenes in `sceneIDs` instead",
+            remedy="leave `server` empty, or name the scenes in `sceneIDs`",
         )
     if params.profile is None:
         return params
@@ -144,7 +147,7 @@ def into_chunks(
     if not sent:
         return [Chunk(params, marker_ids=tuple(marker_ids))] if marker_ids else []
     if params.order == "newest":
-        # Ids rise with time; the mirror knows nothing of a further server's scenes.
+        # Ids rise with time; the mirror knows nothing of an additional server's scenes.
         sent = sorted(sent, reverse=True)
         if params.server is None:
             with database.transaction() as session:
@@ -237,3 +240,34 @@ def wait_for_turn(
                 why = f"Waiting for Stash to be idle ({len(queue)} jobs)..."
         progress.update(None, f"{label}: {why}")
         progress.sleep(settings.poll_interval_seconds)
+
+
+def to_note(session: Session, chunk: Chunk) -> dict[str, Any]:
+    """Return what a job is asked for, and what its scenes' media will be made of.
+
+    Read before the job starts: whatever changes later may come too late for it.
+    """
+    noted = chunk.params.model_dump(
+        mode="json", by_alias=True, exclude={"scene_ids", "marker_ids"}
+    )
+    if chunk.marker_ids:
+        noted["markerIDs"] = list(chunk.marker_ids)
+    if chunk.tracked:
+        basis = media_basis(session, chunk.tracked)
+        noted[_BASIS] = [basis.get(scene_id) for scene_id in chunk.tracked]
+    return noted
+
+
+def asked_of(server_job: ServerJob) -> StashGenerateParams | None:
+    """Return what a job was asked for; None: that was not noted."""
+    asked = {k: v for k, v in (server_job.asked or {}).items() if k != _BASIS}
+    return StashGenerateParams.model_validate(asked) if asked else None
+
+
+def basis_of(server_job: ServerJob) -> Mapping[int, int]:
+    """Return what the media of a job's scenes was made of, as far as it was noted."""
+    noted = (server_job.asked or {}).get(_BASIS)
+    if noted is None:
+        return {}
+    rows = zip(server_job.scene_ids, noted, strict=True)
+    return {scene_id: basis for scene_id, basis in rows if basis is not None}

@@ -135,7 +135,7 @@ def _verified(
     """Return the result of a scan whose end nobody saw, by what is in Stash now.
 
     What was placed for this scan and is known to Stash has been scanned. When there
-    was nothing placed, as for a further server, there is nothing to go by, and the
+    was nothing placed, as for an additional server, there is nothing to go by, and the
     scan counts as one with errors.
     """
     absent = [path for path in paths if not stash.has_file(path)]

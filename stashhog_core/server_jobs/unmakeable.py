@@ -16,8 +16,8 @@ from stashhog_core.background import map_in_threads
 from stashhog_core.db.session import Database
 from stashhog_core.db.unmakeable_media import Failed, Unmakeable, primary_files
 from stashhog_core.errors import JobError
+from stashhog_core.server_jobs.media_check import SCENE_KINDS, Lacking
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.media_check import SCENE_KINDS, Lacking
 from stashhog_core.stash.payloads import LogEntry
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def why_failed(
         basis: What the media of the scenes would be made of, as the job began.
         total: How many scenes the job was for.
         since: When Stash took the job, as Stash wrote it.
-        at_a_time: How many requests are under way at once.
+        at_a_time: How many requests run at once.
     """
     log = _log_since(stash, since)
     trouble = next((e.message for e in log if _TROUBLE.search(e.message)), None)
@@ -112,11 +112,6 @@ def why_failed(
     if trouble is not None:
         logger.warning("Stash's log reports a fault on its machine: %s", trouble)
     return reasons, failed
-
-
-def worded(missing: Sequence[str], reason: str) -> str:
-    """Return what a scene lacks, and why if that is known."""
-    return f"lacks {', '.join(missing)}" + (f": {reason}" if reason else "")
 
 
 def _reason(

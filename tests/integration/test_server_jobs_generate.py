@@ -148,7 +148,7 @@ def test_nothing_lacks_media(
     assert server_jobs(database) == []
     assert messages(caplog)[1:] == [
         "Found 0 scenes without generated attribute",
-        "No scenes to generate for: no Stash job is started",
+        "No scene lacks generated media: no Stash job is started",
     ]
 
 
@@ -336,7 +336,7 @@ def test_sample_that_lacks_media(
     all_or_nothing: bool,
     looked_at: int,
 ) -> None:
-    """If a scene of the sample lacks media, all are looked at, to mark them singly."""
+    """If a scene of the sample lacks media, all are checked, to mark them singly."""
     ids = range(1, 3 * SAMPLE_SIZE + 1)
     stash.scenes = set(ids)
     stash.lacking = {scene_id: {"preview"} for scene_id in ids}

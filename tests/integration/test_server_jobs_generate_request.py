@@ -190,8 +190,8 @@ def test_verify(
     looked_at: int,
     expected: int,
 ) -> None:
-    """The setting says whose media is looked at. Scene 5 lacks its cover."""
-    monkeypatch.setattr("stashhog_core.server_jobs.generate.LOOKED_AT_TOGETHER", 2)
+    """The setting says whose media is checked. Scene 5 lacks its cover."""
+    monkeypatch.setattr("stashhog_core.server_jobs.generate.CHECKED_TOGETHER", 2)
     stash.changes = {"verify": verify, "verify_sample_size": 2}
     stash.lacking = {5: {"screenshot"}}
     only_covers = {"sprites": False, "previews": False, "markers": False}

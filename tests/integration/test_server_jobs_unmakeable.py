@@ -24,8 +24,8 @@ from stashhog_core.params import CheckStashGenerateParams, StashGenerateParams
 from stashhog_core.progress import Progress
 from stashhog_core.report import job_markdown
 from stashhog_core.results import CheckStashGenerateResult, StashGenerateResult
-from stashhog_core.server_jobs.check_generate import check_generate
 from stashhog_core.server_jobs.generate import generate
+from stashhog_core.server_jobs.media_check import check_generate
 from stashhog_core.server_jobs.unmakeable import MANY, UNREADABLE
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient

@@ -28,12 +28,12 @@ from stashhog_core.errors import ConfigurationError, JobError
 from stashhog_core.hashing import oshash
 from stashhog_core.params import StashScanParams
 from stashhog_core.progress import Progress
+from stashhog_core.server_jobs.media_check import Lacking, find_lacking
 from stashhog_core.server_jobs.scan import scan_input
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.documents import SCENES, Operation, Rows
 from stashhog_core.stash.follow import JobKey, follow
-from stashhog_core.stash.media_check import Lacking, find_lacking
 from stashhog_core.stash.payloads import Job, Ref, StashScene, StashTag
 from stashhog_core.stash.transport import Transport
 from stashhog_core.stash.watch import JobWatch

@@ -1,4 +1,4 @@
-"""Finding scenes that lack media: what is looked at, what is marked, what is told."""
+"""Finding scenes that lack media: what is checked, marked and reported."""
 
 import threading
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from stashhog_core.db.session import Database
 from stashhog_core.params import CheckStashGenerateParams, StashGenerateParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import CheckStashGenerateResult
-from stashhog_core.server_jobs.check_generate import SAMPLES_SHOWN, check_generate
 from stashhog_core.server_jobs.generate import generate
+from stashhog_core.server_jobs.media_check import SAMPLES_SHOWN, check_generate
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from tests.support.sample_video import write_video
@@ -126,7 +126,7 @@ def test_check_of_some_kinds_proves_no_scene(
 
 
 def test_further_server(stash: ScriptedStash, database: Database) -> None:
-    """Its scenes are looked at, every time; the mirror is another server's."""
+    """Its scenes are checked, every time; the mirror is another server's."""
     stash.lacking = {2: {"sprite", "vtt"}}
     check(stash, database)
     before = marked(database)
@@ -170,7 +170,7 @@ def test_looks_under_way_are_limited(stash: ScriptedStash, database: Database) -
 
 
 def test_named_scenes(stash: ScriptedStash, database: Database) -> None:
-    """Only these are looked at; an id that Stash lacks is reported."""
+    """Only these are checked; an id that Stash lacks is reported."""
     result = check(stash, database, scene_ids=(1, 1, 3))
 
     assert result.scenes_checked == 2
