@@ -4,6 +4,10 @@ The wheel keeps the list of its users. How the server is started is ours: the wh
 passes on paths without quotes, puts the socket of a long path where every account may
 connect as superuser, opens all parent folders when it is run by root, and takes any
 PostgreSQL for its own whose number is in an old pid file.
+
+That takes names of the wheel that are not its public interface. No other module touches
+them; pyproject.toml pins the one version they are known of, and
+tests/integration/test_db_embedded_wheel.py checks each name.
 """
 
 import errno
