@@ -70,7 +70,7 @@ def media_basis(session: Session, scene_ids: Sequence[int]) -> dict[int, int]:
     rows = session.execute(
         select(Scene.id, basis_of_media()).where(Scene.id == any_of(scene_ids))
     )
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 def basis_of_media() -> ColumnElement[int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from psycopg.types.json import set_json_loads
-from sqlalchemy import URL, Select, bindparam, func, text
+from sqlalchemy import URL, SelectBase, bindparam, func, text
 from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType
 
@@ -33,7 +33,7 @@ def plan_for_many(session: Session) -> None:
 
 
 def read_these(
-    session: Session, query: Select[Any], ids: Iterable[int]
+    session: Session, query: SelectBase, ids: Iterable[int]
 ) -> list[tuple[Any, ...]]:
     """Return the rows of a constant query with `THESE` in it, as `read_rows` does.
 
@@ -42,7 +42,7 @@ def read_these(
     return _fetch(session, _in_words(query), {"these": _array(ids)})
 
 
-def read_rows(session: Session, query: Select[Any]) -> list[tuple[Any, ...]]:
+def read_rows(session: Session, query: SelectBase) -> list[tuple[Any, ...]]:
     """Return the rows of `query` as plain tuples, in the types of the driver.
 
     It goes by the driver's own cursor, in binary: for a row of two numbers this takes
@@ -53,7 +53,7 @@ def read_rows(session: Session, query: Select[Any]) -> list[tuple[Any, ...]]:
 
 
 @lru_cache(maxsize=64)
-def _in_words(query: Select[Any]) -> str:
+def _in_words(query: SelectBase) -> str:
     return str(query.compile(dialect=_DIALECT))
 
 

@@ -9,7 +9,8 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
-    Select,
+    Executable,
+    ScalarSelect,
     any_,
     bindparam,
     cast,
@@ -107,7 +108,7 @@ def list_scenes(
         performers = _names(session, _PERFORMERS, ids)
         tags = _names(session, _TAGS, ids)
         paths = _primary_paths(session, ids)
-        for id_, title, studio, *facts in page:
+        for id_, title, studio, generated, video_analyzed, analyzed, created in page:
             yield SceneSummary(
                 id_,
                 title,
@@ -115,7 +116,10 @@ def list_scenes(
                 studio,
                 performers.get(id_, []),
                 tags.get(id_, []),
-                *facts,
+                generated,
+                video_analyzed,
+                analyzed,
+                created,
             )
 
 
@@ -193,7 +197,7 @@ def _conditions(which: SceneFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _impacted_by(run_id: str) -> Select[tuple[int]]:
+def _impacted_by(run_id: str) -> ScalarSelect[int]:
     """Return the scenes of a generate run's report, or of that step of a workflow."""
     report = JobReport.report
     updated = func.coalesce(
@@ -207,6 +211,7 @@ def _impacted_by(run_id: str) -> Select[tuple[int]]:
         .select_from(JobReport)
         .join(ids, true())
         .where(JobReport.run_id == run_id)
+        .scalar_subquery()
     )
 
 
@@ -223,10 +228,10 @@ def _is_called(
 
 
 def _names(
-    session: Session, query: Select[tuple[int, Sequence[str]]], scene_ids: Sequence[int]
+    session: Session, query: Executable, scene_ids: Sequence[int]
 ) -> dict[int, list[str]]:
     """Return what `_named` finds for these scenes, sorted."""
-    found = session.execute(query, {"ids": scene_ids}).tuples()
+    found = session.execute(query, {"ids": scene_ids})
     return {scene_id: list(names) for scene_id, names in found}
 
 
@@ -234,18 +239,19 @@ def _primary_paths(session: Session, scene_ids: Sequence[int]) -> dict[int, str]
     """Return the path of the primary file of each scene that has one."""
     query = (
         select(SceneFile.scene_id, SceneFile.path)
-        .distinct(SceneFile.scene_id)
         .where(SceneFile.scene_id == any_(_THESE))
-        .order_by(SceneFile.scene_id, SceneFile.position)
+        # The primary file comes last, and stays.
+        .order_by(SceneFile.position.desc())
     )
-    return dict(session.execute(query, {"ids": scene_ids}).tuples().all())
+    rows = session.execute(query, {"ids": scene_ids})
+    return {row[0]: row[1] for row in rows}
 
 
 def _named(
     link: type[ScenePerformer] | type[SceneTag],
     related: type[Performer] | type[Tag],
     key: InstrumentedAttribute[int],
-) -> Select[tuple[int, Sequence[str]]]:
+) -> Executable:
     """Return a query of scene and names of its related rows, for `_THESE` scenes."""
     names = func.array_agg(aggregate_order_by(related.name, func.lower(related.name)))
     return (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Row, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import (
@@ -112,7 +112,7 @@ def exact_duplicates(session: Session, limit: int = 50) -> list[Duplicates]:
     )
     return [
         Duplicates(tuple(sorted(paths)), (bytes_each,) * copies)
-        for paths, bytes_each, copies in session.execute(query).tuples()
+        for paths, bytes_each, copies in session.execute(query)
     ]
 
 
@@ -141,7 +141,7 @@ def similar_files(session: Session, distance: int, limit: int = 50) -> list[Dupl
     return pairs[:limit]
 
 
-def _pairs(rows: Sequence[Row[Any]], distance: int) -> Iterator[Duplicates]:
+def _pairs(rows: Sequence[Any], distance: int) -> Iterator[Duplicates]:
     hashes = np.array([row.phash % _WORD for row in rows], dtype=np.uint64)
     for start in range(0, len(rows), _BLOCK):
         block = hashes[start : start + _BLOCK, None]
@@ -178,7 +178,7 @@ def stash_only(session: Session, limit: int = 50) -> list[StashOnly]:
         .order_by(SceneFile.path)
         .limit(limit)
     )
-    return [StashOnly(*row) for row in session.execute(query).tuples()]
+    return [StashOnly(*row) for row in session.execute(query)]
 
 
 def _conditions(which: FileFilter) -> Iterator[ColumnElement[bool]]:

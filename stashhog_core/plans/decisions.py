@@ -109,7 +109,8 @@ def selected(
         .order_by(PlanChange.state)
     )
     condition = _or_replaced(selection) if replacing else selection.condition
-    states = dict(session.execute(query.where(condition)).tuples().all())
+    rows = session.execute(query.where(condition))
+    states = {row[0]: row[1] for row in rows}
     if not states and selection != Selection():
         raise JobError(
             f"No change of plan {plan_id} matches {_in_words(selection)}",

@@ -244,7 +244,7 @@ def _decisions(session: Session, plan_id: int) -> dict[int, str]:
     query = select(PlanChange.id, decision_so_far()).where(
         PlanChange.plan_id == plan_id
     )
-    return dict(session.execute(query).tuples().all())
+    return {row[0]: row[1] for row in session.execute(query)}
 
 
 def _carry_out(

@@ -58,28 +58,28 @@ def replace_value(
     replaceable = (
         PlanChange.state.in_(_OPEN if explicit else ["pending"]) & ~being_applied()
     )
-    of_plan = select(PlanChange).where(
-        PlanChange.plan_id == plan_id, selection.condition
-    )
+    selected = (PlanChange.plan_id == plan_id) & selection.condition
     changes: Sequence[PlanChange] = session.scalars(
-        of_plan.where(replaceable).order_by(PlanChange.id).with_for_update()
+        select(PlanChange)
+        .where(selected, replaceable)
+        .order_by(PlanChange.id)
+        .with_for_update()
     ).all()
-    found = count_decisions(session, of_plan, replaceable)
+    found = count_decisions(session, selected, replaceable)
     counts = Counter({key: number for key, number in found.items() if not key[0]})
     members = {c.field: find_member(session, c.field, name) for c in changes}
-    keys = set(
-        session.execute(
-            select(
-                PlanChange.scene_id,
-                PlanChange.field,
-                PlanChange.action,
-                PlanChange.value_key,
-            ).where(
-                PlanChange.plan_id == plan_id,
-                PlanChange.scene_id.in_([c.scene_id for c in changes]),
-            )
-        ).tuples()
+    rows = session.execute(
+        select(
+            PlanChange.scene_id,
+            PlanChange.field,
+            PlanChange.action,
+            PlanChange.value_key,
+        ).where(
+            PlanChange.plan_id == plan_id,
+            PlanChange.scene_id.in_([c.scene_id for c in changes]),
+        )
     )
+    keys = {tuple(row) for row in rows}
     turned_down: list[tuple[int, str, str, str]] = []
     for change in changes:
         value_key, proposed = _with(change, members[change.field])

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
     and_,
     case,
     delete,
@@ -176,7 +175,7 @@ def _decide(
     session.execute(select(func.count()).select_from(held))
     explicit = again or selection.names_changes
     open_now = decidable(state, again=explicit)
-    counts = count_decisions(session, of_plan, open_now)
+    counts = count_decisions(session, selected, open_now)
     chosen = selected & open_now
     if state == "approved":
         if explicit:
@@ -198,12 +197,12 @@ def _decide(
 
 
 def count_decisions(
-    session: Session, of_plan: Select[Any], changing: ColumnElement[bool]
+    session: Session, selected: ColumnElement[bool], changing: ColumnElement[bool]
 ) -> dict[tuple[bool, str], int]:
     """Return how many changes there are by (whether they change, what they were)."""
     change, was = changing.label("change"), decision_so_far().label("was")
     rows = session.execute(
-        of_plan.with_only_columns(change, was, func.count()).group_by(change, was)
+        select(change, was, func.count()).where(selected).group_by(change, was)
     )
     return {(row[0], row[1]): row[2] for row in rows}
 

@@ -1,10 +1,9 @@
 """Finding the applied changes that are to be undone, and recording that they are."""
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from sqlalchemy import Select, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 from sqlalchemy.orm import Session, aliased
 
 from stashhog_core.db.models import AnalysisPlan, PlanChange
@@ -42,22 +41,21 @@ def require_changes(session: Session, params: UndoParams) -> None:
 
 def plan_ids_of(session: Session, params: UndoParams) -> list[int]:
     """Return the plans with changes that are to be undone, in order."""
-    query = _selected(select(PlanChange.plan_id).distinct(), params)
+    query = select(PlanChange.plan_id).distinct().where(*_conditions(params))
     return sorted(session.scalars(query))
 
 
 def scene_ids_of(session: Session, params: UndoParams) -> list[int]:
     """Return the scenes with changes that are to be undone, in order."""
-    return sorted(
-        session.scalars(_selected(select(PlanChange.scene_id).distinct(), params))
-    )
+    query = select(PlanChange.scene_id).distinct().where(*_conditions(params))
+    return sorted(session.scalars(query))
 
 
 def applied_changes(
     session: Session, params: UndoParams, scene_ids: Sequence[int]
 ) -> list[Applied]:
     """Return the changes of some scenes that are to be undone, the last one first."""
-    query = _selected(
+    query = (
         select(
             PlanChange.id,
             PlanChange.plan_id,
@@ -67,15 +65,11 @@ def applied_changes(
             PlanChange.proposed,
             PlanChange.effect,
             PlanChange.state == "applied",
-        ).order_by(PlanChange.id.desc()),
-        params,
-    )
-    return [
-        Applied(*row)
-        for row in session.execute(
-            query.where(PlanChange.scene_id == any_of(scene_ids))
         )
-    ]
+        .where(*_conditions(params), PlanChange.scene_id == any_of(scene_ids))
+        .order_by(PlanChange.id.desc())
+    )
+    return [Applied(*row) for row in session.execute(query)]
 
 
 def held_by_others(session: Session, changes: Sequence[Applied]) -> set[int]:
@@ -106,24 +100,21 @@ def held_by_others(session: Session, changes: Sequence[Applied]) -> set[int]:
     return set(rows)
 
 
-def _selected(query: Select[Any], params: UndoParams) -> Select[Any]:
-    query = query.where(_WAS_APPLIED)
+def _conditions(params: UndoParams) -> Iterator[ColumnElement[bool]]:
+    yield _WAS_APPLIED
     if params.plan_id is not None:
-        query = query.where(PlanChange.plan_id == params.plan_id)
+        yield PlanChange.plan_id == params.plan_id
     if params.scene_id is not None:
-        query = query.where(PlanChange.scene_id == params.scene_id)
+        yield PlanChange.scene_id == params.scene_id
     if params.change_ids is not None:
-        query = query.where(PlanChange.id == any_of(params.change_ids))
+        yield PlanChange.id == any_of(params.change_ids)
     if params.detector is not None:
-        query = query.where(PlanChange.detector == params.detector)
+        yield PlanChange.detector == params.detector
         if params.detector_version is not None:
-            query = query.join(
-                AnalysisPlan, AnalysisPlan.id == PlanChange.plan_id
-            ).where(
-                AnalysisPlan.detectors[params.detector].astext
-                == params.detector_version
+            version = AnalysisPlan.detectors[params.detector].astext
+            yield (AnalysisPlan.id == PlanChange.plan_id) & (
+                version == params.detector_version
             )
-    return query
 
 
 def record_undone(

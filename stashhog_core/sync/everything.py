@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, case, select, text
+from sqlalchemy import SelectBase, case, select, text
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Marker, Scene
@@ -96,10 +96,10 @@ class RowsAhead:
     """
 
     def __init__(
-        self, database: Database, query: Select[Any], executor: Executor
+        self, database: Database, query: SelectBase, executor: Executor
     ) -> None:
         self._database = database
-        self._query = query
+        self._query: Any = query
         self._executor = executor
         self._rows: list[Row] = []
         self._coming: deque[Future[list[Row]]] = deque()
@@ -154,7 +154,7 @@ class RowsAhead:
 
 @contextmanager
 def reading_ahead(
-    database: Database, *queries: Select[Any]
+    database: Database, *queries: SelectBase
 ) -> Iterator[tuple[RowsAhead, ...]]:
     """Read the rows of several queries in one other thread, once each is started."""
     executor = ThreadPoolExecutor(1, "sync-read")

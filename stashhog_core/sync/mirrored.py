@@ -14,7 +14,7 @@ from collections.abc import (
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import SelectBase, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import (
@@ -68,7 +68,7 @@ MARKER_TAGS = "tags of markers"
 _SCENES = select(
     *(getattr(Scene, name) for name in rows.SCENE_COLUMNS), Scene.content
 ).where(Scene.id == THESE)
-_OF_SCENES: Mapping[str, Select[Any]] = {
+_OF_SCENES: Mapping[str, SelectBase] = {
     name: select(*(getattr(table.model, column) for column in table.columns)).where(
         table.model.scene_id == THESE
     )

@@ -141,10 +141,10 @@ class Setting:
                 "performers": sorted(
                     session.execute(
                         select(ScenePerformer.scene_id, ScenePerformer.performer_id)
-                    ).tuples()
+                    ).all()
                 ),
                 "markers": sorted(
-                    session.execute(select(Marker.scene_id, Marker.seconds)).tuples()
+                    session.execute(select(Marker.scene_id, Marker.seconds)).all()
                 ),
             }
 
