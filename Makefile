@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Two at a time: tests wait for servers more than they compute. A file stays together.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: help run verify test test-fast lint bench up down status extras lock clean
+.PHONY: help run verify test test-fast lint bench up down status wheel extras lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ down: .venv/run.stamp ## stop what `make up` started
 
 status: .venv/run.stamp ## say what of it runs
 	@$(BIN)/stashhog status
+
+wheel: .venv/run.stamp ## build a wheel in dist/, to install without the checkout
+	@$(BIN)/python -m hatchling build -t wheel
 
 extras: .venv/run.stamp ## install what is optional: the Dask runner, text models
 	$(PIP) install --require-hashes --no-deps -r requirements/extras.txt

@@ -44,7 +44,7 @@ def submit(parameters: dict[str, Any]) -> str:
         run: Any = run_deployment(DEPLOYMENT, parameters=parameters, timeout=0)
     except ObjectNotFound as error:
         raise ConfigurationError(
-            f"The deployment {DEPLOYMENT} is not registered", remedy="run `make up`"
+            f"The deployment {DEPLOYMENT} is not registered", remedy="run `stashhog up`"
         ) from error
     return str(run.id)
 

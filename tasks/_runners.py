@@ -34,7 +34,10 @@ logger = logging.getLogger("stashhog_core.runners")
 _STOP_SECONDS = 5.0
 _CONNECT_SECONDS = 10
 
-_INSTALL = {"dask": "run `make extras`", "ray": "pip install prefect-ray"}
+_INSTALL = {
+    "dask": "install stashhog[dask] (`make extras` in a checkout)",
+    "ray": "pip install prefect-ray",
+}
 
 Call = Mapping[str, Any]
 """The parameters of one call of a mapped task."""

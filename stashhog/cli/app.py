@@ -33,6 +33,7 @@ for command in (
     services.down,
     services.deploy,
     services.migrate,
+    services.settings,
     scenes,
 ):
     app.command()(command)

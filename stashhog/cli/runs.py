@@ -51,7 +51,8 @@ def run(
 ) -> None:
     """Run a job at once on this machine, and print what the job did.
 
-    `stashhog run JOB --parameters` lists what it can be asked.
+    `stashhog run JOB --parameters` lists what it can be asked. The job runs on the
+    services of the settings; only a checkout also has a sandbox, for `make run`.
     """
     if parameters:
         rows = parameter_rows(parameters_of(job))

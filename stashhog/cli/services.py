@@ -1,9 +1,10 @@
-"""`stashhog up`, `deploy`, `down` and `status`, and the version of the tables."""
+"""`stashhog up`, `deploy`, `down` and `status`; the settings and the tables."""
 
 from dataclasses import asdict
 
 import typer
 
+from stashhog import project_file
 from stashhog.cli.console import EXIT_FAILED, AsJson, console, plain, print_json
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import get_settings
@@ -20,15 +21,14 @@ def up() -> None:
             "[yellow]The server listens beyond this machine without a password:[/] "
             "set PREFECT_SERVER_API_AUTH_STRING"
         )
-    settings = get_settings()
-    address, refused = start(settings)
+    address, refused = start(get_settings())
     _warn(refused)
-    if settings.stash.url is None:
+    if get_settings().stash.url is None:
         console.print(
             "[yellow]No Stash server is set, so runs will fail:[/] "
             "set STASHHOG_STASH__URL in .env"
         )
-    console.print(f"Prefect's UI: [bold]{address}[/]   (stop: make down)")
+    console.print(f"Prefect's UI: [bold]{address}[/]   (stop: stashhog down)")
 
 
 def deploy() -> None:
@@ -77,6 +77,11 @@ def status(as_json: AsJson = False) -> None:
             )
     if not all(part.ok for part in parts.values()):
         raise typer.Exit(EXIT_FAILED)
+
+
+def settings() -> None:
+    """Print all settings with their meanings and defaults, in the form of a .env."""
+    print(project_file("deployments/env.example").read_text(), end="")  # noqa: T201
 
 
 def migrate() -> None:

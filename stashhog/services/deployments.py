@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -21,6 +20,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectAlreadyExists
 from pydantic import ValidationError
 
+from stashhog import project_file
 from stashhog.services.automations import apply_automations
 from stashhog.services.schedules import apply_schedule
 from stashhog.services.supervisor import POOL
@@ -29,7 +29,6 @@ from stashhog_core.params import JOB_PARAMS, JobParams
 from stashhog_core.settings import get_settings
 from tasks._queue import our_deployments
 
-PROJECT = Path(__file__).parents[2]
 _PAGE = 200
 
 
@@ -63,7 +62,7 @@ def register() -> list[str]:
             for sentence in refused_parameters(_job(deployment), deployment)
         ]
     apply_automations(
-        PROJECT / "deployments" / "automations.yaml", settings.notifications.blocks
+        project_file("deployments/automations.yaml"), settings.notifications.blocks
     )
     return refused
 
@@ -136,7 +135,7 @@ def deploy() -> None:
     """
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        cwd=PROJECT,
+        cwd=project_file("prefect.yaml").parent,
         capture_output=True,
         text=True,
         check=False,

@@ -14,7 +14,7 @@ from stashhog_core.db.embedded import start_embedded
 from stashhog_core.db.session import Database
 from stashhog_core.db.sidecar import database_beside
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.settings import Settings
+from stashhog_core.settings import ENV_FILE_VARIABLE, Settings, env_file
 
 LOOPBACK = "127.0.0.1"
 DATABASE_VARIABLES = (
@@ -113,8 +113,11 @@ def service_environment(settings: Settings) -> dict[str, str]:
     Raises:
         ConfigurationError: The database cannot be had.
     """
+    file = env_file()
     return {
         **prefect_defaults(settings),
+        # Runs start in a folder of their own.
+        **({ENV_FILE_VARIABLE: str(file.absolute())} if file.exists() else {}),
         _ORIGINS: ",".join(_own_origins()),
         **read_prefect_variables(),
         **os.environ,

@@ -57,8 +57,8 @@ class TextClient:
         if importlib.util.find_spec("openai") is None:
             raise ConfigurationError(
                 "The text model cannot be asked: openai is not installed",
-                remedy="run `make extras`, or leave STASHHOG_TEXT_MODEL__BASE_URL "
-                "empty",
+                remedy="install stashhog[text] (`make extras` in a checkout), or leave "
+                "STASHHOG_TEXT_MODEL__BASE_URL empty",
             )
         if not settings.model:
             raise ConfigurationError(

@@ -46,6 +46,8 @@ from stashhog_core.settings.taggers import TextModelSettings as TextModelSetting
 
 PREFIX = "STASHHOG_"
 ENV_FILE = ".env"
+ENV_FILE_VARIABLE = "STASHHOG_ENV_FILE"
+"""Names the file that is read instead of `.env`."""
 PROJECT = Path(__file__).parents[2]
 # fmt: off
 STASH_VIDEO_EXTENSIONS = frozenset({
@@ -267,10 +269,22 @@ def _values(value: Any) -> Iterator[Any]:
 
 
 def env_file() -> Path:
-    """Return the `.env` of the working directory, or else that of the project.
+    """Return the `.env` of the working directory, or else that of the checkout.
 
-    Prefect's workers start each run in an empty folder of its own.
+    The file that the environment names comes before both: Prefect's workers start each
+    run in an empty folder of its own, and an installed wheel has no checkout.
+
+    Raises:
+        ConfigurationError: The environment names a file that does not exist.
     """
+    if named := os.environ.get(ENV_FILE_VARIABLE):
+        if not Path(named).is_file():
+            raise ConfigurationError(
+                f"{ENV_FILE_VARIABLE} names a file that does not exist",
+                where=named,
+                remedy=f"correct the path, or unset {ENV_FILE_VARIABLE}",
+            )
+        return Path(named)
     here = Path(ENV_FILE)
     return here if here.exists() else PROJECT / ENV_FILE
 
@@ -285,7 +299,7 @@ def configured_variables() -> dict[str, str]:
         for name, value in {**dotenv_values(env_file()), **os.environ}.items()
         if value
         and name.upper().startswith(PREFIX)
-        and not name.upper().startswith(TEST_PREFIX)
+        and not name.upper().startswith((ENV_FILE_VARIABLE, TEST_PREFIX))
     }
 
 
@@ -299,7 +313,7 @@ def load_settings(variables: Mapping[str, str]) -> Settings:
                 f"The setting {name} does not exist",
                 remedy=f"did you mean {nearest[0]}?"
                 if nearest
-                else "see deployments/env.example for all settings",
+                else "run `stashhog settings` to see all settings",
             )
     _require_json(variables)
     try:

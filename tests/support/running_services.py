@@ -37,6 +37,8 @@ class RunningServices:
         stash: The stand-in Stash.
         downloads: The watch folder.
         variables: The settings that the commands get.
+        programs: Folder of the commands.
+        folder: Working directory of the commands.
     """
 
     home: Path
@@ -44,6 +46,8 @@ class RunningServices:
     stash: StandIn
     downloads: Path
     variables: dict[str, str] = field(repr=False)
+    programs: Path = BIN
+    folder: Path = ROOT
 
     @property
     def environment(self) -> dict[str, str]:
@@ -53,15 +57,15 @@ class RunningServices:
             for name, value in os.environ.items()
             if not name.startswith(("STASHHOG_", "PREFECT_"))
         }
-        path = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"
+        path = f"{self.programs}{os.pathsep}{os.environ.get('PATH', '')}"
         return {**kept, "PATH": path, "COLUMNS": "200", **self.variables}
 
     def command(self, *words: str, **variables: str) -> Done:
         """Run a command of the environment; `variables` are set for it besides."""
         return subprocess.run(
-            [BIN / words[0], *words[1:]],
+            [self.programs / words[0], *words[1:]],
             env={**self.environment, **variables},
-            cwd=ROOT,
+            cwd=self.folder,
             capture_output=True,
             text=True,
             check=False,

@@ -225,6 +225,28 @@ def test_file_of_the_project_counts_elsewhere(
     assert get_settings().analysis.batch_size == 7
 
 
+def test_the_environment_may_name_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The file that STASHHOG_ENV_FILE names is read instead of any `.env`."""
+    (tmp_path / ".env").write_text("STASHHOG_ANALYSIS__BATCH_SIZE=7\n")
+    (tmp_path / "mine").write_text("STASHHOG_STASH__URL=http://localhost:9\n")
+    monkeypatch.setenv("STASHHOG_ENV_FILE", str(tmp_path / "mine"))
+
+    settings = get_settings()
+
+    assert settings.stash.url == "http://localhost:9"
+    assert settings.analysis.batch_size != 7
+
+
+def test_a_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong path does not pass for a file without settings."""
+    monkeypatch.setenv("STASHHOG_ENV_FILE", "/nowhere/.env")
+
+    with pytest.raises(ConfigurationError, match=r"STASHHOG_ENV_FILE.*/nowhere"):
+        get_settings()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [

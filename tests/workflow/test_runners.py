@@ -210,7 +210,7 @@ def test_cluster_that_is_away_is_one_sentence(
 @pytest.mark.parametrize(
     ("kind", "package", "remedy"),
     [
-        ("dask", "prefect_dask", "run `make extras`"),
+        ("dask", "prefect_dask", "`make extras`"),
         ("ray", "prefect_ray", "pip install prefect-ray"),
     ],
 )
