@@ -106,7 +106,7 @@ def test_scan_and_import_agree_on_what_is_a_video(
     listed = list_files(tmp_path, tmp_path).files
 
     assert {Path(path).name for path in scanned} == expected
-    assert {file.relative_path for file in choose(listed).take} == expected
+    assert {file.relative_path for file in select_files(listed).take} == expected
 
 
 def test_depth_has_folders_enough_for_all(tmp_path: Path) -> None:
