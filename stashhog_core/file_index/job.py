@@ -119,6 +119,7 @@ class _Scan:
         self._walk = Walk()
         self._counts = Counts()
         self._lost_shards = 0
+        self._left_ids: set[int] = set()
         self._to_open = 0
         self._removed = 0
         self._held: str | None = None
@@ -213,6 +214,7 @@ class _Scan:
             self._progress.within(_COMPARED, 1),
             self._started + self._params.timeout_seconds,
             self._counts,
+            self._left_ids,
         ).probe(pending, passes)
 
     def _probe_in_shards(self, fan_out: FanOut, began: datetime) -> bool:
@@ -226,6 +228,7 @@ class _Scan:
         outcomes = fan_out.probe(shards)
         for probed in self._reported(outcomes, "probe", len(shards), _COMPARED, 1):
             self._counts.add(probed.counts)
+            self._left_ids |= probed.left_ids
             in_time = in_time and probed.in_time
         return in_time
 

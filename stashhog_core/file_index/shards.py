@@ -134,6 +134,8 @@ class ProbedShard:
 
     counts: Counts = field(default_factory=Counts)
     in_time: bool = True
+    left_ids: set[int] = field(default_factory=set)
+    """Files that the next scan probes again."""
 
 
 class FanOut(Protocol):
@@ -182,6 +184,7 @@ class Prober:
         progress: Told of each file.
         deadline: On the monotonic clock, in seconds.
         counts: Added to.
+        left_ids: Files that the next scan probes again; those found here are added.
     """
 
     def __init__(
@@ -192,6 +195,7 @@ class Prober:
         progress: Progress,
         deadline: float,
         counts: Counts,
+        left_ids: set[int],
     ) -> None:
         self._index = index
         self._wanted = wanted
@@ -200,7 +204,7 @@ class Prober:
         self._deadline = deadline
         self._counts = counts
         self._new_ids: set[int] = set()
-        self._left_ids: set[int] = set()
+        self._left_ids = left_ids
 
     def probe(self, pending: int, passes: int) -> bool:
         """Probe all pending files; tell whether this was completed in time.
@@ -383,6 +387,7 @@ def probe_shard_files(
             progress.words_only(f"shard {shard.number}/{shard.of}: "),
             time.monotonic() + index.seconds_until(shard.deadline),
             probed.counts,
+            probed.left_ids,
         )
         probed.in_time = not pending or prober.probe(pending, 1)
     return probed

@@ -1,5 +1,6 @@
 """A directory scan in shards does what one in a single piece does."""
 
+import functools
 import os
 import threading
 from pathlib import Path
@@ -10,6 +11,8 @@ from sqlalchemy import text
 
 from stashhog_core.db.session import Database
 from stashhog_core.file_index import shards as scan_parts
+from stashhog_core.file_index.pool import ProbePool
+from tests.support import poisoned
 from tests.support.library_files import Library
 
 pytestmark = pytest.mark.slow
@@ -197,3 +200,19 @@ def test_copies_of_one_moved_file_in_two_parts(
     assert known in {rows["a/copy.mp4"].id, rows["b/copy.mp4"].id}
     assert {row.state for row in rows.values()} == {"ok"}
     assert (result.moved, result.new) == (1, 1)
+
+
+def test_a_file_that_cannot_be_read_is_one_error(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scan itself does not probe again what a shard has left to the next scan."""
+    library.video("raise.mp4", 0)
+    library.video("whole.mp4", 1)
+    monkeypatch.setattr(
+        scan_parts, "ProbePool", functools.partial(ProbePool, probe=poisoned.probe)
+    )
+
+    result = library.scan(shards=2)
+
+    assert [Path(error.item).name for error in result.errors] == ["raise.mp4"]
+    assert (result.error_count, result.new, result.pending) == (1, 1, 1)
