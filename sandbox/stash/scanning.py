@@ -1,5 +1,6 @@
 """The scan and clean jobs: from folders to files and scenes."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -61,12 +62,14 @@ class Scanner:
                 return
             job.progress = done / total
             scene_id = None
-            with job.sub_task(f"Scanning {path}"):
+            with job.sub_task(f"Scanning {_text(path)}"):
                 job.pause(self._faults.item_seconds)
                 try:
                     scene_id = self._scan(path, rescan=bool(given.get("rescan")))
                 except (MediaError, OSError) as error:
-                    self._library.log("Error", f"error processing {path!s}: {error}")
+                    self._library.log(
+                        "Error", _text(f"error processing {path}: {error}")
+                    )
             done += 1
             job.progress = done / total
             if scene_id is not None and flags:
@@ -117,7 +120,7 @@ class Scanner:
                 yield path
             return
         with self._library.transaction() as writer:
-            writer.run("INSERT OR IGNORE INTO folders VALUES (?)", [str(path)])
+            writer.run("INSERT OR IGNORE INTO folders VALUES (?)", [_text(path)])
         for entry in sorted(path.iterdir()):
             if entry.is_dir() or entry.is_file():
                 yield from self._walked(entry)
@@ -132,10 +135,10 @@ class Scanner:
         stat = path.stat()
         mod_time = self._library.clock.from_timestamp(stat.st_mtime)
         if not stat.st_size:
-            self._library.log("Info", f"Skipping zero-length file: {path}")
+            self._library.log("Info", f"Skipping zero-length file: {_text(path)}")
             return None
         known = self._library.rows(
-            "SELECT id, mod_time, size FROM files WHERE path = ?", [str(path)]
+            "SELECT id, mod_time, size FROM files WHERE path = ?", [_text(path)]
         )
         if known:
             self._note_captions(path, known[0][0])
@@ -146,12 +149,12 @@ class Scanner:
             if not rescan and known[0][1:] == (mod_time, stat.st_size):
                 return None
         elif not self._library.value(
-            "SELECT 1 FROM folders WHERE path = ?", [str(path.parent)]
+            "SELECT 1 FROM folders WHERE path = ?", [_text(path.parent)]
         ):
             raise MediaError(f'parent folder for "{path}" doesn\'t exist')
         facts = probe(path)
         columns = {
-            "basename": path.name,
+            "basename": _text(path.name),
             "size": stat.st_size,
             "mod_time": mod_time,
             "interactive": int(_has_funscript(path)),
@@ -222,12 +225,14 @@ class Scanner:
         )
         for file_id, old_path in same:
             if not Path(old_path).exists():
-                self._library.log("Info", f"{old_path} moved to {path}. Updating...")
-                moved = {"path": str(path), **columns, "updated_at": writer.now}
+                self._library.log(
+                    "Info", f"{old_path} moved to {_text(path)}. Updating..."
+                )
+                moved = {"path": _text(path), **columns, "updated_at": writer.now}
                 writer.update("files", [file_id], moved)
                 return None
         stamps = {"created_at": writer.now, "updated_at": writer.now}
-        file_id = writer.insert("files", {"path": str(path), **columns, **stamps})
+        file_id = writer.insert("files", {"path": _text(path), **columns, **stamps})
         writer.run(
             "INSERT INTO fingerprints VALUES (?, 'oshash', ?)", [file_id, content]
         )
@@ -274,6 +279,11 @@ class Scanner:
             self._outputs.remove(scene_id, content)
 
 
+def _text(path: Path | str) -> str:
+    """Return a path as the real server shows it: bytes that are not UTF-8 are lost."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def _has_funscript(path: Path) -> bool:
     return path.with_suffix(".funscript").exists()
 
@@ -305,7 +315,7 @@ def _captions(path: Path) -> Iterator[tuple[str, str, str]]:
         if other.suffix.lower() in _CAPTION_SUFFIXES:
             middle = other.name[len(path.stem) + 1 : -len(other.suffix)]
             if not middle or re.fullmatch("[a-z]{2,3}", middle):
-                yield middle or "00", other.suffix[1:].lower(), other.name
+                yield middle or "00", other.suffix[1:].lower(), _text(other.name)
 
 
 def _literal(text: str) -> str:

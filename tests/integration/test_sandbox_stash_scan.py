@@ -1,5 +1,6 @@
 """Scans and cleans of the stand-in Stash: from real folders to files and scenes."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,18 @@ def test_scan_finds_videos_and_only_those(stash: Stash, video: Path) -> None:
     assert file["size"] == video.stat().st_size
     assert file["fingerprints"] == [{"type": "oshash", "value": oshash(video)}]
     assert "broken.mp4" in stash.logs()
+
+
+def test_a_name_that_is_not_utf8_is_taken(stash: Stash, video: Path) -> None:
+    """As the real server has it: the odd byte is shown as a replacement character."""
+    folder = stash.server.library
+    shutil.copy(video, folder / os.fsdecode(b"caf\xe9.mp4"))
+
+    jobs = [stash.scan(), stash.scan()]
+
+    (scene,) = stash.scenes()
+    assert [(job["status"], job["error"]) for job in jobs] == [("FINISHED", None)] * 2
+    assert [file["path"] for file in scene["files"]] == [str(folder / "caf\ufffd.mp4")]
 
 
 def test_facts_of_a_file(stash: Stash, video: Path) -> None:
