@@ -59,8 +59,8 @@ def proposed(ai: AiServer, output: Any) -> dict[str, float]:
     }
 
 
-def test_ai_look(ai: AiServer) -> None:
-    """Tags that were seen long enough, and a marker per span, as sure as the frames."""
+def test_ai_read(ai: AiServer) -> None:
+    """Tags that are visible long enough, and a marker per span with its confidence."""
     output = ai.read(DANCE)
 
     sure = proposed(ai, output)
@@ -81,8 +81,8 @@ def test_ai_look(ai: AiServer) -> None:
         }
 
 
-def test_ai_look_again(ai: AiServer) -> None:
-    """Nothing is left to be looked for, and what was seen stays."""
+def test_ai_read_again(ai: AiServer) -> None:
+    """Nothing is left to be detected, and the earlier output stays."""
     output = ai.read(DANCE)
 
     assert ai.is_complete(output)

@@ -134,7 +134,7 @@ def test_only_new_categories_are_asked_again(
     assert "add tag Dancing" in words
 
 
-def test_replaced_model_looks_again(ai: AiStandIn, scenes: Database) -> None:
+def test_replaced_model_examines_again(ai: AiStandIn, scenes: Database) -> None:
     """A newer version of one model is asked alone, and what it sees now counts."""
     analyze(ai, scenes, interface="v3", scene_ids=(1,), required_tag_seconds=1)
     inferred = len(ai.inferred)
@@ -185,7 +185,7 @@ def test_videos_are_sent_as_the_server_can_take_them(
     assert at_once[4:] == [1]
 
 
-def test_server_that_is_away_defers_loudly(
+def test_unavailable_server_defers_loudly(
     ai: AiStandIn, scenes: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Scenes stay unanalyzed; the next batch does not even ask; then it goes on."""
@@ -275,7 +275,7 @@ def test_outage_in_the_middle_keeps_what_was_done(
 def test_bad_answer_is_the_scenes_error(
     ai: AiStandIn, scenes: Database, answer: Response, reason: str
 ) -> None:
-    """The batch goes on with its reason; nothing is marked as seen, no status lies."""
+    """The batch continues; the scene gets its reason, no mark and no status tag."""
     ai.fault = lambda: answer
 
     result = analyze(ai, scenes)
@@ -341,7 +341,7 @@ def test_stand_in_keeps_the_traps(ai: AiStandIn) -> None:
     assert missing.json()["detail"].startswith("400: ")
 
 
-def test_what_was_seen_needs_no_server(ai: AiStandIn, scenes: Database) -> None:
+def test_cached_output_needs_no_server(ai: AiStandIn, scenes: Database) -> None:
     """Other names make another plan also while the server is away."""
     analyze(ai, scenes)
     ai.stop()

@@ -120,7 +120,7 @@ def test_odd_lengths_are_no_error(
     reader: Callable[[Path], SceneReader],
     write: Callable[[Path], object],
 ) -> None:
-    """Ten hours with few pictures, or no length at all, are seen like any other."""
+    """Ten hours with few pictures, or no length at all, are read like any other."""
     write(tmp_path / "5.mp4")
 
     result = run(scenes, reader(tmp_path), scene_ids=(5,), **VIDEO_ONLY)
@@ -211,7 +211,7 @@ def test_span_without_end_is_one_frame(ai: AiStandIn, scenes: Database) -> None:
 def test_answer_of_another_form_is_the_scenes_error(
     ai: AiStandIn, scenes: Database, spans: Any
 ) -> None:
-    """What it was is shown; nothing is marked as seen."""
+    """The error is shown; the scene stays unmarked."""
     ai.fault = lambda: answer_3(spans)
 
     result = by_server(ai, scenes, interface="v3")

@@ -288,7 +288,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("where", "error"), CASES, ids=lambda v: repr(v)[:20])
-def test_fault_at_each_look_and_each_proposing(
+def test_fault_at_each_reading_and_each_proposing(
     mirror: Database, error: BaseException, where: str
 ) -> None:
     """What a detector raises, of whatever type, marks no scene without its changes."""
@@ -304,7 +304,7 @@ def test_fault_at_each_look_and_each_proposing(
 
 
 @pytest.mark.parametrize("error", OF_A_SCENE, ids=lambda error: type(error).__name__)
-def test_failed_look_leaves_what_other_detectors_found(
+def test_failed_reading_leaves_what_other_detectors_found(
     mirror: Database, error: Exception
 ) -> None:
     """The scene stays unmarked, and so does the reader; the next run ends it."""
@@ -324,7 +324,7 @@ def test_failed_look_leaves_what_other_detectors_found(
 
 
 @pytest.mark.parametrize("where", ["read", "propose"])
-def test_unforeseen_error_is_that_scenes(mirror: Database, where: str) -> None:
+def test_unexpected_error_fails_only_its_scene(mirror: Database, where: str) -> None:
     """The other scenes are analyzed and marked; the failed one is named."""
     failing = Failing(ValueError("odd"), where, 2)
 

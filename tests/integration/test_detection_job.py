@@ -65,7 +65,7 @@ def test_newest_scenes_come_first(scenes: Database) -> None:
     assert unanalyzed(scenes) == [5, 3, 1]
 
 
-def test_plan_holds_what_was_seen(scenes: Database) -> None:
+def test_plan_holds_what_was_read(scenes: Database) -> None:
     """A finished plan is a draft with counts, detectors and seconds."""
     reader = Reader({5: ["Outdoor"], 3: ["Outdoor", "Fire"]})
 
@@ -176,7 +176,7 @@ def test_failed_video_keeps_what_the_other_detectors_found(scenes: Database) -> 
     assert 1 in unanalyzed(scenes)
 
 
-def test_server_that_is_away_stops_the_run_and_marks_nothing(scenes: Database) -> None:
+def test_unavailable_server_stops_the_run_and_marks_nothing(scenes: Database) -> None:
     """An outage is never "nothing to do"; what was finished before it stays."""
     reader = Reader({5: ["Outdoor"], 4: TransientError("The AI server is away")})
 
@@ -212,7 +212,7 @@ def test_stop_keeps_finished_scenes_and_closes_the_plan(scenes: Database) -> Non
         assert [plan.state for plan in list_plans(session)] == ["draft"]
 
 
-def test_same_content_is_looked_at_once(scenes: Database) -> None:
+def test_same_content_is_read_once(scenes: Database) -> None:
     """A renamed or re-imported file is not read again; another reader version is."""
     run(scenes, Reader({1: ["Outdoor"]}), **VIDEO_ONLY)
     with scenes.transaction() as session:
@@ -238,7 +238,7 @@ def test_same_content_is_looked_at_once(scenes: Database) -> None:
     assert count(scenes, TaggerResult) == 6
 
 
-def test_changed_threshold_needs_no_second_look(scenes: Database) -> None:
+def test_changed_threshold_needs_no_second_reading(scenes: Database) -> None:
     """A new plan comes from the kept output."""
     reader = Reader({1: ["Outdoor"]})
 
@@ -321,10 +321,10 @@ def test_batch_is_written_set_wise(scenes: Database) -> None:
     """The number of statements does not grow with the scenes or their changes."""
 
     def statements(*scene_ids: int) -> int:
-        seen: list[str] = []
+        executed: list[str] = []
 
         def note(*arguments: Any) -> None:
-            seen.append(arguments[2])
+            executed.append(arguments[2])
 
         event.listen(scenes.engine, "before_cursor_execute", note)
         run(
@@ -335,7 +335,7 @@ def test_batch_is_written_set_wise(scenes: Database) -> None:
         )
         event.remove(scenes.engine, "before_cursor_execute", note)
         written = ("INSERT", "UPDATE", "COPY", "DELETE")
-        return sum(statement.startswith(written) for statement in seen)
+        return sum(statement.startswith(written) for statement in executed)
 
     assert statements(1) == statements(2, 3, 4, 5) <= 10
 
@@ -358,7 +358,7 @@ def test_own_server_is_asked_when_it_is_set(
 def test_missing_extra_is_said_at_the_door(
     scenes: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a way to look at videos nothing is marked."""
+    """Without a reader of videos nothing is marked."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
     with pytest.raises(ConfigurationError, match="rapidocr"):
@@ -435,7 +435,7 @@ def test_time_that_is_over_ends_cleanly(scenes: Database) -> None:
     assert (second.scenes_analyzed, second.scenes_left) == (4, 0)
 
 
-def test_what_a_user_took_away_is_not_proposed_again(scenes: Database) -> None:
+def test_value_that_a_user_removed_is_not_proposed_again(scenes: Database) -> None:
     """A value gone from the scene after we applied it is a no; a lost tag is not."""
     reader = Reader({1: ["Outdoor", "Beach"]})
     first = run(scenes, reader, **VIDEO_ONLY)

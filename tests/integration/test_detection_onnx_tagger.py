@@ -157,7 +157,7 @@ def test_unreadable_and_missing_videos_stop_nothing(
 def test_model_that_cannot_be_used_is_said_at_the_door(
     folder: Path, scenes: Database
 ) -> None:
-    """Before any scene is looked at; nothing is marked."""
+    """Before any scene is read; nothing is marked."""
     (folder / "labels.csv").write_text("name\nonly one\n")
 
     with pytest.raises(ConfigurationError, match="STASHHOG_ONNX__LABELS"):

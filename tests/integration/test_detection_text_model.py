@@ -289,7 +289,7 @@ def test_bad_answer_is_that_scenes_error(
 def test_answer_of_something_else_is_that_scenes_error(
     ai: TextStandIn, scenes: Database, answer: Response, reason: str
 ) -> None:
-    """What it said is shown; nothing is marked as seen."""
+    """The answer is shown; the scene stays unmarked."""
     ai.fault = lambda: answer
 
     result = analyze(ai, scenes)
@@ -302,7 +302,7 @@ def test_answer_of_something_else_is_that_scenes_error(
 def test_overloaded_endpoint_defers(
     ai: TextStandIn, scenes: Database, status: int
 ) -> None:
-    """Nothing is marked; a look at the video that was finished is kept."""
+    """Nothing is marked; the output of a video that was read is stored."""
     ai.fault = lambda: JSONResponse({"error": {"message": "busy"}}, status)
     video = Reader({1: ["Outdoor"]})
 
@@ -412,7 +412,7 @@ def test_missing_package_is_one_sentence(
     assert run(scenes, Reader({}), scene_ids=(2,)).scenes_analyzed == 1
 
 
-def test_both_readers_must_have_seen_a_scene(ai: TextStandIn, scenes: Database) -> None:
+def test_both_readers_must_have_read_a_scene(ai: TextStandIn, scenes: Database) -> None:
     """A broken video is named with its reason, though its texts were understood."""
     video = Reader({1: ItemError("The video is broken")})
 

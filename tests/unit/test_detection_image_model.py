@@ -133,7 +133,7 @@ def test_smaller_picture_stands_on_white(tmp_path: Path) -> None:
     assert scores == pytest.approx([0.5, 0.5, 0.5])
 
 
-def test_not_a_number_is_not_seen(tmp_path: Path) -> None:
+def test_not_a_number_counts_as_zero(tmp_path: Path) -> None:
     """A model that divides by zero says nothing of the picture."""
     given = {"pixels": "unit", "scale": float("nan")}
     model = load_model(settings(tmp_path, ("n", 3, 8, 8), **given))

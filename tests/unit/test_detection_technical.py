@@ -166,7 +166,7 @@ def test_codec_and_hdr(facts: dict[str, object], expected: set[str]) -> None:
         ("VRoom", False),
     ],
 )
-def test_vr_is_told_by_the_name(name: str, expected: bool) -> None:
+def test_vr_is_recognized_by_the_name(name: str, expected: bool) -> None:
     """Marks of VR players count; a mere number does not."""
     assert ("vr" in {kind for kind, _ in classify(FILE, name)}) is expected
 

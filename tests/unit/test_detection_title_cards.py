@@ -41,7 +41,9 @@ def unread(pictures: object) -> list[list[TextLine]]:
     raise AssertionError("nothing was to be read")
 
 
-def seen(*lines: tuple[float, str, float], path: str = "/data/1.mp4") -> list[Proposal]:
+def proposals_for(
+    *lines: tuple[float, str, float], path: str = "/data/1.mp4"
+) -> list[Proposal]:
     """Return the proposals for cards with lines of (second, text, score)."""
     output = {
         "lines": [
@@ -54,7 +56,7 @@ def seen(*lines: tuple[float, str, float], path: str = "/data/1.mp4") -> list[Pr
 
 def test_card_names_studio_performer_and_tags() -> None:
     """All that a card says is proposed, each with its second, text and score."""
-    proposals = seen(
+    proposals = proposals_for(
         (1.0, "GOLDEN HOUR FILMS", 0.99),
         (1.0, "presents", 0.99),
         (4.0, "Starring Jade Kush", 0.97),
@@ -77,7 +79,7 @@ def test_card_names_studio_performer_and_tags() -> None:
 
 def test_name_may_run_over_two_lines() -> None:
     """The worse of the two lines says how sure the name is."""
-    (proposal,) = seen((1.0, "JADE", 0.99), (1.0, "KUSH", 0.8))
+    (proposal,) = proposals_for((1.0, "JADE", 0.99), (1.0, "KUSH", 0.8))
 
     assert (proposal.proposed["name"], proposal.confidence) == ("Jade Kush", 0.8)
     assert proposal.evidence["text"] == "JADE / KUSH"
@@ -85,7 +87,7 @@ def test_name_may_run_over_two_lines() -> None:
 
 def test_lines_of_different_cards_are_not_joined() -> None:
     """A word of one card and a word of the next are no name."""
-    assert seen((1.0, "JADE", 0.99), (2.0, "KUSH", 0.99)) == []
+    assert proposals_for((1.0, "JADE", 0.99), (2.0, "KUSH", 0.99)) == []
 
 
 @pytest.mark.parametrize(
@@ -99,12 +101,12 @@ def test_lines_of_different_cards_are_not_joined() -> None:
 )
 def test_single_words_need_room_on_a_card(text: str, names: list[str]) -> None:
     """On a card even an everyday word is a name, if it stands alone."""
-    assert [p.proposed["name"] for p in seen((1.0, text, 0.95))] == names
+    assert [p.proposed["name"] for p in proposals_for((1.0, text, 0.95))] == names
 
 
 def test_tag_among_other_words_is_less_sure() -> None:
     """It may be part of a sentence."""
-    (proposal,) = seen((1.0, "Fun at the beach today", 0.95))
+    (proposal,) = proposals_for((1.0, "Fun at the beach today", 0.95))
 
     assert proposal.confidence == pytest.approx(0.76)
 
@@ -119,11 +121,11 @@ def test_tag_among_other_words_is_less_sure() -> None:
 )
 def test_file_name_is_one_more_card(path: str, names: list[str]) -> None:
     """Full main names count in it; aliases, tags and folders are `names`' business."""
-    assert [p.proposed["name"] for p in seen(path=path)] == names
+    assert [p.proposed["name"] for p in proposals_for(path=path)] == names
 
 
 def test_missing_file_says_which_mapping_is_missing(tmp_path: Path) -> None:
-    """The user reads what to set, and where the file was looked for."""
+    """The error names the setting and the path where the file should be."""
     nowhere = TitleCards(unread, PathMap({}))
     mapped = TitleCards(unread, PathMap({"/data": str(tmp_path)}))
 
