@@ -1,18 +1,37 @@
-"""Forget old history; put right what dead runs left open."""
+"""Forget old history, ours and Prefect's; put right what dead runs left open."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    DeploymentFilter,
+    DeploymentFilterId,
+)
 
-from stashhog_core.cleanup.findings import Findings
+from stashhog_core.cleanup.findings import SAMPLES, Findings
 from stashhog_core.cleanup.job import clean_up
 from stashhog_core.db.locks import job_lock
 from stashhog_core.params import CleanupParams
+from stashhog_core.progress import Progress
 from stashhog_core.results import CleanupResult
-from tasks._prefect_history import forget_old_runs
+from stashhog_core.settings import Settings
+from tasks._prefect_api import prefect_client
+from tasks._queue import our_deployments
 from tasks._results import forget_old_results
 from tasks._runtime import READ_TASK, job_task, open_job
-from tasks.cancellation import crash_dead_runs, crash_left_tasks, was_cancelled
+from tasks.cancellation import (
+    crash_dead_runs,
+    crash_left_tasks,
+    ended_before,
+    was_cancelled,
+)
+
+_PAGE = 100
 
 
 @job_task(name="cleanup", cache_policy=NO_CACHE, **READ_TASK)
@@ -42,3 +61,43 @@ def cleanup(params: CleanupParams) -> CleanupResult:
         )
         forget_old_results(job.settings, findings, now=now, dry_run=params.dry_run)
     return findings.result(dry_run=params.dry_run)
+
+
+def forget_old_runs(
+    settings: Settings,
+    findings: Findings,
+    progress: Progress,
+    *,
+    now: datetime,
+    dry_run: bool,
+) -> None:
+    """Delete runs of our deployments that ended long ago, with logs and artifacts."""
+    which = ended_before(now - timedelta(days=settings.cleanup.runs_days))
+    with prefect_client() as client:
+        ours = DeploymentFilter(id=DeploymentFilterId(any_=our_deployments(client)))
+        total = client.count_flow_runs(flow_run_filter=which, deployment_filter=ours)
+        done, samples = 0, list[str]()
+        while page := client.read_flow_runs(
+            flow_run_filter=which, deployment_filter=ours, limit=_PAGE
+        ):
+            samples += [f"{run.end_time} {run.name}" for run in page]
+            if dry_run:
+                break
+            ids = [run.id for run in page]
+            artifacts = _delete_artifacts(client, ids)
+            findings.remove("artifact in Prefect", artifacts, [])
+            for id_ in ids:
+                client.delete_flow_run(id_)
+            done += len(ids)
+            progress.items(min(done, total), total, "Deleted runs of Prefect")
+    findings.remove("run in Prefect", total if dry_run else done, samples[:SAMPLES])
+
+
+def _delete_artifacts(client: SyncPrefectClient, run_ids: Sequence[UUID]) -> int:
+    deleted = 0
+    of_runs = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=list(run_ids)))
+    while found := client.read_artifacts(artifact_filter=of_runs, limit=_PAGE):
+        for artifact in found:
+            client.delete_artifact(artifact.id)
+        deleted += len(found)
+    return deleted

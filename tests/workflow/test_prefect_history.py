@@ -27,9 +27,9 @@ from stashhog_core.db.session import Database
 from stashhog_core.progress import Progress
 from stashhog_core.settings import get_settings
 from tasks import _queue
-from tasks._prefect_history import forget_old_runs
 from tasks._results import close_results_to_others, forget_old_results
 from tasks.cancellation import crash_dead_runs, crash_left_tasks
+from tasks.cleanup import forget_old_runs
 from tests.support.registered import register
 from tests.support.services import Services
 
