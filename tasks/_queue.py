@@ -27,7 +27,7 @@ from prefect.events.filters import (
 from stashhog_core.params import JOB_PARAMS
 
 FLOWS = ("auto_stash_sync", *JOB_PARAMS)
-"""All our flows, by name; each lies in `flows.<name>.<name>`."""
+"""All our flows, by name: in modules of the same name, or in the table `flows.jobs`."""
 
 SIGN_OF_LIFE_SECONDS = 300.0
 """A run whose last heartbeat is so old is dead; they come every 30 seconds."""
@@ -47,7 +47,7 @@ def our_deployments(client: SyncPrefectClient) -> list[UUID]:
     found = client.read_deployments(
         flow_filter=FlowFilter(name=FlowFilterName(any_=list(FLOWS)))
     )
-    ours = {f"flows.{name}.{name}" for name in FLOWS}
+    ours = {f"flows.{module}.{name}" for name in FLOWS for module in (name, "jobs")}
     return [deployment.id for deployment in found if deployment.entrypoint in ours]
 
 
