@@ -68,7 +68,7 @@ def _requests(database: Database) -> Measurement:
                 plan_id=plan_id,
                 scene_id=scene_id,
                 state="approved",
-                **vars(tags[(scene_id + step * (1 + scene_id % 2)) % 7]),
+                **tags[(scene_id + step * (1 + scene_id % 2)) % 7].row,
             )
             for scene_id in range(1, SCENES + 1)
             for step in range(TAGS)

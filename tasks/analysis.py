@@ -13,8 +13,8 @@ from stashhog_core.batches import batched
 from stashhog_core.detection.job import analyze, unanalyzed_scene_ids
 from stashhog_core.errors import Deferred
 from stashhog_core.params import AnalysisParams, ApplyPlanParams
-from stashhog_core.plans.lock import is_worked_on
-from stashhog_core.plans.queries import read_plan, unapplied_plan_ids
+from stashhog_core.plans.plans import is_worked_on, read_plan
+from stashhog_core.plans.records import unapplied_plan_ids
 from stashhog_core.results import AnalysisResult, BatchResult
 from stashhog_core.workflow import TIME_IS_OVER, JobDeferred, deferred_result
 from tasks._events import announce

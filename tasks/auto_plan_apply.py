@@ -8,8 +8,8 @@ from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.errors import JobError, TransientError
 from stashhog_core.params import ApplyPlanParams, AutoPlanApplyParams
-from stashhog_core.plans.lock import is_worked_on
-from stashhog_core.plans.queries import OpenPlan, applicable_plans
+from stashhog_core.plans.plans import is_worked_on
+from stashhog_core.plans.records import OpenPlan, applicable_plans
 from stashhog_core.results import AutoApplyResult, ItemFailure
 from tasks._prefect_api import prefect_client
 from tasks._queue import runs_going

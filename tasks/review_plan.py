@@ -5,8 +5,8 @@ from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.markdown import cells, table
 from stashhog_core.params import ApplyPlanParams, ReviewPlanParams
-from stashhog_core.plans.decisions import decide
-from stashhog_core.plans.tables import change_rows, value_rows
+from stashhog_core.plans.plans import change_rows, value_rows
+from stashhog_core.plans.review import decide
 from stashhog_core.results import ReviewResult
 from tasks._prefect_api import display
 from tasks._runtime import READ_TASK, job_task, open_job

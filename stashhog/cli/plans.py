@@ -29,7 +29,7 @@ from stashhog_core.report import (
 from stashhog_core.settings import get_settings
 
 if TYPE_CHECKING:
-    from stashhog_core.plans.queries import PlanSummary
+    from stashhog_core.plans.plans import PlanSummary
 
 app = typer.Typer(help="Plans of proposed changes.", no_args_is_help=True)
 
@@ -121,7 +121,7 @@ def list_plans(
     as_json: AsJson = False,
 ) -> None:
     """List the plans, newest first."""
-    from stashhog_core.plans.queries import list_plans as read_plans
+    from stashhog_core.plans.plans import list_plans as read_plans
 
     with open_session() as session:
         plans = read_plans(session, limit=limit, attention=attention)
@@ -158,8 +158,7 @@ def show_plan(
     as_json: AsJson = False,
 ) -> None:
     """Show the changes of a plan, with their evidence, and what it has cost."""
-    from stashhog_core.plans.queries import each_change, read_plan
-    from stashhog_core.plans.tables import value_rows
+    from stashhog_core.plans.plans import each_change, read_plan, value_rows
 
     if not as_json:
         with open_session() as session:
@@ -197,8 +196,7 @@ def show_plan(
 
 
 def _print_summary(plan: "PlanSummary") -> None:
-    from stashhog_core.plans.costs import costs_in_words
-    from stashhog_core.plans.wording import attention_in_words
+    from stashhog_core.plans.plans import attention_in_words, costs_in_words
 
     facts = plan.facts
     words = f"Plan {plan.id}: {plan.name}, {plan.state}"
@@ -249,7 +247,7 @@ def _decide(word: Literal["accept", "reject"]) -> Callable[..., None]:
 def _review(plan_id: int, as_json: bool, **values: Any) -> None:
     """Decide as the form does, and say what came of it."""
     from stashhog_core.params import ReviewPlanParams
-    from stashhog_core.plans.decisions import decide
+    from stashhog_core.plans.review import decide
 
     try:
         params = ReviewPlanParams(plan_id=plan_id, **values)
@@ -307,7 +305,7 @@ def edit(
     text: Annotated[str, typer.Argument(help="Text to propose instead.")],
 ) -> None:
     """Edit a proposed title, details or date."""
-    from stashhog_core.plans.replacing import edit_text
+    from stashhog_core.plans.review import edit_text
 
     with open_session() as session:
         edit_text(session, plan_id, change_id, text)
@@ -381,12 +379,12 @@ def undo(
 @app.command("trust")
 def trust(as_json: AsJson = False) -> None:
     """Show how often people accepted each detector's values, and which are trusted."""
-    from stashhog_core.plans.trust import records
+    from stashhog_core.plans.trust import acceptances
 
     with open_session() as session:
-        found = records(session, get_settings().analysis)
+        found = acceptances(session, get_settings().analysis)
     if as_json:
-        print_json([asdict(record) for record in found])
+        print_json([asdict(each) for each in found])
         return
     table = Table("Detector", "Change", "Accepted", "Rejected", "At least", "Trusted")
     for r in found:

@@ -101,7 +101,7 @@ def _refuse_unknown(session: "Session", which: "SceneFilter") -> None:
             report of such a run.
     """
     from stashhog_core.db.models import JobReport
-    from stashhog_core.plans.replacing import find_member
+    from stashhog_core.plans.review import find_named
 
     for field, name in (
         ("tags", which.tag),
@@ -109,7 +109,7 @@ def _refuse_unknown(session: "Session", which: "SceneFilter") -> None:
         ("studio", which.studio),
     ):
         if name is not None:
-            find_member(session, field, name, "give its whole name or an alias")
+            find_named(session, field, name, "give its whole name or an alias")
     run = which.impacted_by
     if run is not None and session.get(JobReport, run) is None:
         raise JobError(

@@ -169,18 +169,18 @@ def _conditions(which: SceneFilter) -> list[ColumnElement[bool]]:
         tagged = (
             select(SceneTag.scene_id)
             .join(Tag, Tag.id == SceneTag.tag_id)
-            .where(_is_called(Tag, which.tag))
+            .where(is_called(Tag, which.tag))
         )
         conditions.append(Scene.id.in_(tagged))
     if which.performer is not None:
         performed = (
             select(ScenePerformer.scene_id)
             .join(Performer, Performer.id == ScenePerformer.performer_id)
-            .where(_is_called(Performer, which.performer))
+            .where(is_called(Performer, which.performer))
         )
         conditions.append(Scene.id.in_(performed))
     if which.studio is not None:
-        studios = select(Studio.id).where(_is_called(Studio, which.studio))
+        studios = select(Studio.id).where(is_called(Studio, which.studio))
         conditions.append(Scene.studio_id.in_(studios))
     if which.impacted_by is not None:
         conditions.append(Scene.id.in_(_impacted_by(which.impacted_by)))
@@ -215,7 +215,7 @@ def _impacted_by(run_id: str) -> ScalarSelect[int]:
     )
 
 
-def _is_called(
+def is_called(
     model: type[Tag] | type[Performer] | type[Studio], name: str
 ) -> ColumnElement[bool]:
     """Match the name or an alias, without regard to case."""

@@ -25,7 +25,7 @@ from stashhog_core.detection.text_model import TextModel
 from stashhog_core.detection.title_cards import TitleCards
 from stashhog_core.params import AnalysisParams
 from stashhog_core.paths import PathMap
-from stashhog_core.plans.proposals import Proposal, best_of, member_key
+from stashhog_core.plans.proposals import Proposal, best_of, name_key
 from stashhog_core.settings import Settings
 from stashhog_core.stash.payloads import StashTag
 
@@ -149,7 +149,7 @@ class Detectors:
         known = self._finder.lookup(name, "tags")
         if known is not None:
             return known.id, known.name
-        key = member_key(name)
+        key = name_key(name)
         if key not in self._live_tags:
             tag = self._stash.find_tag(name)
             self._live_tags[key] = None if tag is None else (tag.id, tag.name)

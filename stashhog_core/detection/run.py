@@ -34,10 +34,10 @@ from stashhog_core.detection.scene_facts import SceneFacts, read_scenes
 from stashhog_core.errors import ItemError, RefusedError, StashHogError
 from stashhog_core.params import AnalysisParams
 from stashhog_core.paths import PathMap
-from stashhog_core.plans.costs import Costs, added
+from stashhog_core.plans.plans import Costs, add_costs
 from stashhog_core.plans.proposals import Proposal
-from stashhog_core.plans.rejections import remember_taken_away
-from stashhog_core.plans.writer import PlanWriter, rejected_before
+from stashhog_core.plans.rejections import rejected_before, remember_removed
+from stashhog_core.plans.writer import PlanWriter
 from stashhog_core.progress import Progress
 from stashhog_core.results import AnalysisResult, ItemFailure
 
@@ -109,7 +109,7 @@ class AnalysisRun:
         """Analyze a page of scenes in their order."""
         with self.database.transaction() as session:
             found = read_scenes(session, scene_ids)
-            remember_taken_away(session, scene_ids)
+            remember_removed(session, scene_ids)
             rejected = rejected_before(session, scene_ids)
         scenes = []
         for scene_id in scene_ids:
@@ -305,7 +305,7 @@ class AnalysisRun:
             "videos_from_cache": self.videos_from_cache,
             "changes": dict(self.by_field),
             "seconds": round(seconds, 3),
-            "costs": added(earlier.get("costs", {}), self.costs()),
+            "costs": add_costs(earlier.get("costs", {}), self.costs()),
             "deferred": self.deferred,
             "options": self.params.model_dump(mode="json", exclude={"scene_ids"}),
             "failures": [f.model_dump() for f in self.failures[:_KEPT_FAILURES]],

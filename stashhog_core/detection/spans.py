@@ -16,7 +16,7 @@ from stashhog_core.plans.proposals import (
     Proposal,
     add_marker,
     add_member,
-    member_key,
+    name_key,
 )
 from stashhog_core.settings.taggers import TaggerSettings
 
@@ -253,7 +253,7 @@ class SpanProposals:
         present = [
             marker.seconds
             for marker in scene.markers
-            if member_key(tag) in (marker.tag, marker.title)
+            if name_key(tag) in (marker.tag, marker.title)
         ]
         interval = self._settings.frame_interval_seconds
         for span in merge(spans, self._settings.merge_gap_seconds, interval):

@@ -21,7 +21,7 @@ from stashhog_core.detection.readers import BaseReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.text_client import TextClient
 from stashhog_core.errors import ItemError
-from stashhog_core.plans.proposals import Proposal, member_key
+from stashhog_core.plans.proposals import Proposal, name_key
 from stashhog_core.settings.taggers import TextModelSettings
 
 NAME = "text_model"
@@ -276,11 +276,11 @@ def _read(
     unknown: list[str] = []
     for kind, items in answer.items():
         names_of_kind = {
-            member_key(name): name
+            name_key(name): name
             for name in offered.get(kind, ())  # type: ignore[call-overload]
         }
         for item in items:
-            name = names_of_kind.get(member_key(item.name))
+            name = names_of_kind.get(name_key(item.name))
             if name is None:
                 unknown.append(item.name[:_SHOWN_CHARACTERS])
             else:

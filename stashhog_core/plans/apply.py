@@ -1,12 +1,12 @@
 """The job `apply_plan`: bring approved changes to Stash, three-way and set-wise.
 
-Before Stash is asked for anything, what is about to be done is recorded with each
-change; right after each answer, that it was done. So a run that is killed between them
-knows its own work again: each change is applied once, and can be undone.
+Before a request, the database records which changes are about to be made; right after
+the response, that they were made. So a run that is killed between the two recognizes
+its own work: each change is applied once, and can be undone.
 
-Only a readable yes counts as a yes. After anything else (a refusal, a page of a proxy,
-a lost connection) the scenes are read, and what Stash has decides: a change that has
-come about is applied, any other one stays approved, for another try.
+Only a readable success counts. After any other response (a refusal, a page of a proxy,
+a lost connection) the scenes are read and the values in Stash decide: a change that
+Stash has is applied, any other change stays approved for another try.
 """
 
 import logging
@@ -27,40 +27,47 @@ from stashhog_core.errors import (
     UnreadableError,
 )
 from stashhog_core.params import ApplyPlanParams
-from stashhog_core.plans import change_records as records
-from stashhog_core.plans.apply_requests import (
+from stashhog_core.plans import records
+from stashhog_core.plans.plans import plan_lock
+from stashhog_core.plans.records import MAX_ATTEMPTS
+from stashhog_core.plans.requests import (
+    ChangeRequest,
     MarkerEditor,
-    Request,
+    OutageCounter,
+    mirror_tag,
     parts_of,
     requests_for,
 )
-from stashhog_core.plans.change_records import MAX_ATTEMPTS, Record
-from stashhog_core.plans.effects import (
-    Answers,
-    Found,
-    Task,
-    settle,
-    settle_sent,
+from stashhog_core.plans.tags import (
+    LiveTags,
+    TagStore,
+    forget_tag,
+    note_tag,
+    unfinished_tags,
 )
-from stashhog_core.plans.live_tags import LiveTags, TagStore
-from stashhog_core.plans.lock import plan_lock
-from stashhog_core.plans.mirror_update import mirror_tag
-from stashhog_core.plans.three_way import Change
+from stashhog_core.plans.three_way import (
+    ApprovedChange,
+    ChangeResult,
+    FoundChange,
+    OutgoingChange,
+    decide_change,
+    decide_sent,
+)
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult, ItemFailure
 from stashhog_core.stash.payloads import StashScene, StashTag
 
 logger = logging.getLogger(__name__)
 
-SCENES_PER_PAGE = 500
-"""Scenes read and changed at a time."""
+SCENES_PER_BATCH = 500
+"""Number of scenes that are read and changed together."""
 
 PAUSES_SECONDS = (1.0, 5.0)
-"""Pauses before a run tries again what a busy Stash or a lost answer has hindered."""
+"""Pauses before a run retries changes after a busy Stash or a lost response."""
 
 
 class SceneStore(TagStore, MarkerEditor, Protocol):
-    """The part of Stash that holds scenes and tags."""
+    """The part of Stash that keeps scenes, markers and tags."""
 
 
 def apply_plan(
@@ -72,26 +79,27 @@ def apply_plan(
     create_missing_tags: bool,
     pauses_seconds: Sequence[float] = PAUSES_SECONDS,
 ) -> ApplyResult:
-    """Apply the approved changes of a plan; run again, it goes on where it was.
+    """Apply the approved changes of a plan; a further run continues where this ended.
 
-    Live equals base: applied. Live equals the proposal: already. Anything else is a
-    conflict, recorded and left alone. Unknown people are never created. What Stash
-    refuses stays approved for the next run; after `MAX_ATTEMPTS` runs it is failed,
-    and the plan stays open until a person has decided.
+    If the live value equals the base, the change is applied; if it equals the proposal,
+    the change counts as already applied; any other value is a conflict and stays. No
+    performer or studio is created. A change that Stash refuses stays approved for the
+    next run. After `MAX_ATTEMPTS` runs it is failed, and the plan stays open until a
+    person has decided.
 
     Args:
         stash: The server.
-        database: The plan, and the mirror that follows what is changed.
-        params: Which plan, which of its changes.
-        progress: Reports scenes; a stop leaves the rest approved.
+        database: The plan, and the mirror, which repeats the changes.
+        params: The plan and, if not all of it, the changes to apply.
+        progress: Reports changes; a stop leaves the remaining changes approved.
         create_missing_tags: Whether tags that Stash lacks may be created.
-        pauses_seconds: Before each further try of what was hindered for now.
+        pauses_seconds: Pause before each retry of changes that failed for the moment.
 
     Raises:
-        ConfigurationError: Stash does not let this client in any more.
-        JobError: There is no such plan, or it was cancelled.
+        ConfigurationError: Stash no longer accepts the API key.
+        JobError: There is no such plan or change, or the plan was cancelled.
         TransientError: Stash or the database is down, or another run works on the plan;
-            the rest stays approved.
+            the remaining changes stay approved.
         JobCancelled: A stop was asked for.
     """
     plan_id = params.plan_id
@@ -109,27 +117,26 @@ def apply_plan(
         run.adopt_tags()
         run.apply_all(params.change_ids, progress)
         for pause_seconds in pauses_seconds:
-            hindered = [u.change.id for u in run.unsettled.values() if u.for_now]
-            if not hindered:
+            retried = [u.change.id for u in run.unapplied.values() if u.is_temporary]
+            if not retried:
                 break
             progress.sleep(pause_seconds)
-            run.apply_all(hindered, progress.within(1.0, 1.0))
+            run.apply_all(retried, progress.within(1.0, 1.0))
         run.close()
     return run.result()
 
 
 @dataclass(frozen=True)
-class _Unsettled:
-    """An approved change of which nothing has come.
+class _UnappliedChange:
+    """An approved change that could not be applied so far, and why.
 
     Attributes:
-        error: Why.
-        for_now: Whether this very run may try it again.
+        is_temporary: Whether this run may try the change again.
     """
 
-    change: Change
+    change: ApprovedChange
     error: Exception
-    for_now: bool
+    is_temporary: bool
 
 
 @dataclass
@@ -140,10 +147,9 @@ class _Apply:
     create_missing_tags: bool
     counts: Counter[str] = field(default_factory=Counter)
     changed_scenes: set[int] = field(default_factory=set)
-    unsettled: dict[int, _Unsettled] = field(default_factory=dict)
-    """Change id → why nothing has come of it so far."""
+    unapplied: dict[int, _UnappliedChange] = field(default_factory=dict)
     failures: list[ItemFailure] = field(default_factory=list)
-    answers: Answers = field(default_factory=Answers)
+    outage: OutageCounter = field(default_factory=OutageCounter)
 
     def __post_init__(self) -> None:
         self.tags = LiveTags(
@@ -155,9 +161,9 @@ class _Apply:
         )
 
     def adopt_tags(self) -> None:
-        """Find out what became of tags that an earlier run was about to create."""
+        """Find out whether Stash has the tags that an earlier run began to create."""
         with self.database.transaction() as session:
-            names = records.unfinished_tags(session, self.plan_id)
+            names = unfinished_tags(session, self.plan_id)
         for name in names:
             tag = self.stash.find_tag(name)
             if tag is not None and tag.name == name:
@@ -166,53 +172,53 @@ class _Apply:
                 self._tag_not_created(name)
 
     def apply_all(self, change_ids: Sequence[int] | None, progress: Progress) -> None:
-        """Apply approved changes of the plan, page by page; None: all of them."""
+        """Apply approved changes of the plan in batches; None: all of them."""
         self.tags.forget_failures()
         with self.database.transaction() as session:
             scene_ids = records.approved_scene_ids(session, self.plan_id, change_ids)
         done = 0
-        for ids in batched(scene_ids, SCENES_PER_PAGE):
+        for ids in batched(scene_ids, SCENES_PER_BATCH):
             start, done = done, done + len(ids)
             with self.database.transaction() as session:
                 changes = records.approved_changes(
                     session, self.plan_id, change_ids, ids
                 )
-            self._apply(
+            self._apply_batch(
                 changes,
                 progress.within(start / len(scene_ids), done / len(scene_ids)),
             )
 
-    def _apply(self, changes: list[Change], progress: Progress) -> None:
+    def _apply_batch(self, changes: list[ApprovedChange], progress: Progress) -> None:
         """Apply the changes of some scenes."""
         live = self._live(c.scene_id for c in changes)
-        outcomes: list[tuple[Change, Record | Found]] = []
-        tasks: list[Task] = []
+        decided: list[tuple[ApprovedChange, ChangeResult | FoundChange]] = []
+        outgoing: list[OutgoingChange] = []
         for change in changes:
             try:
-                outcome = settle(change, live.get(change.scene_id), self.tags)
+                decision = decide_change(change, live.get(change.scene_id), self.tags)
             except ItemError as error:
-                self._unsettle([change], error, error.__cause__)
+                self._leave_approved([change], error, error.__cause__)
             else:
-                if isinstance(outcome, Task):
-                    tasks.append(outcome)
+                if isinstance(decision, OutgoingChange):
+                    outgoing.append(decision)
                 else:
-                    outcomes.append((change, outcome))
+                    decided.append((change, decision))
         with self.database.transaction() as session:
             begun = records.begin_sending(
-                session, [(t.change, t.intent) for t in tasks]
+                session, [(o.change, o.intent) for o in outgoing]
             )
-        tasks = [task for task in tasks if task.change.id in begun]
-        self._settle(outcomes)
-        waiting = deque(requests_for(tasks))
-        done = len(changes) - len(tasks)
+        outgoing = [o for o in outgoing if o.change.id in begun]
+        self._record(decided)
+        waiting = deque(requests_for(outgoing))
+        done = len(changes) - len(outgoing)
         try:
             while waiting:
                 progress.items(done, len(changes), "Applied changes")
                 parts = self._send(request := waiting.popleft())
                 waiting.extendleft(reversed(parts))
-                done += 0 if parts else len(request.tasks)
+                done += 0 if parts else len(request.changes)
         except BaseException:
-            self._withdraw([task for request in waiting for task in request.tasks])
+            self._withdraw([o for request in waiting for o in request.changes])
             raise
         progress.items(len(changes), len(changes), "Applied changes")
 
@@ -220,157 +226,164 @@ class _Apply:
         found, _ = self.stash.scenes(list(dict.fromkeys(scene_ids)))
         return {scene.id: scene for scene in found}
 
-    def _send(self, request: Request) -> list[Request]:
-        """Send a request; return what is to be sent instead, if it was refused."""
+    def _send(self, request: ChangeRequest) -> list[ChangeRequest]:
+        """Send a request; return the requests to send instead if Stash refused it."""
         try:
             created_id = request.send(self.stash)
         except ConfigurationError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, Stash is read
-            return self._after(request, error)
-        self.answers.note(None)
-        done = [task.applied(created_id) for task in request.tasks]
+        except Exception as error:  # noqa: BLE001 - after any error, Stash is read
+            return self._read_outcome(request, error)
+        self.outage.note(None)
+        results = [outgoing.applied(created_id) for outgoing in request.changes]
         with self.database.transaction() as session:
             request.mirror(session, created_id)
-            records.record(session, done)
-        self._count((t.change, r) for t, r in zip(request.tasks, done, strict=True))
+            records.record(session, results)
+        self._count(
+            (o.change, r) for o, r in zip(request.changes, results, strict=True)
+        )
         return []
 
-    def _after(self, request: Request, error: Exception) -> list[Request]:
-        """Read what has come of a request that Stash did not say yes to."""
-        logger.info("Reading from Stash what became of a request: %s", error)
-        live = self._live(task.change.scene_id for task in request.tasks)
-        outcomes: list[tuple[Change, Record | Found]] = []
-        left: list[Task] = []
-        for task in request.tasks:
-            outcome = settle_sent(task, live.get(task.change.scene_id))
-            if outcome is None:
-                left.append(task)
+    def _read_outcome(
+        self, request: ChangeRequest, error: Exception
+    ) -> list[ChangeRequest]:
+        """Find out from Stash what a request without a readable success has changed.
+
+        Returns:
+            The requests to send instead.
+        """
+        logger.info("Reading the outcome of a request from Stash after: %s", error)
+        live = self._live(o.change.scene_id for o in request.changes)
+        decided: list[tuple[ApprovedChange, ChangeResult | FoundChange]] = []
+        left: list[OutgoingChange] = []
+        for outgoing in request.changes:
+            decision = decide_sent(outgoing, live.get(outgoing.change.scene_id))
+            if decision is None:
+                left.append(outgoing)
             else:
-                outcomes.append((task.change, outcome))
-        self._settle(outcomes)
+                decided.append((outgoing.change, decision))
+        self._record(decided)
         if isinstance(error, RefusedError):
-            # One scene that has vanished, or one value, makes Stash refuse them all.
-            parts = requests_for(left) if outcomes else parts_of(request)
+            # Stash refuses the whole request for one missing scene or bad value.
+            parts = requests_for(left) if decided else parts_of(request)
             if parts:
                 return parts
-        self._unsettle([task.change for task in left], error, error, sent=left)
+        self._leave_approved([o.change for o in left], error, error, sent=left)
         return []
 
-    def _unsettle(
+    def _leave_approved(
         self,
-        changes: list[Change],
+        changes: list[ApprovedChange],
         error: Exception,
         cause: BaseException | None,
-        sent: Sequence[Task] = (),
+        sent: Sequence[OutgoingChange] = (),
     ) -> None:
-        """Leave changes approved; note why, and whether something may yet come of them.
+        """Leave changes approved; record why, and whether Stash may still make them.
 
         Args:
-            changes: Which.
-            error: What hindered them, for people.
-            cause: What Stash said to it; None: it was not asked.
-            sent: The changes as they were sent, if they were.
+            changes: The changes.
+            error: The error, as people read it.
+            cause: The error of Stash behind it; None: Stash was not asked.
+            sent: The changes that were sent.
 
         Raises:
-            TransientError, UnreadableError: Nobody answers readably any more.
+            TransientError, UnreadableError: Stash no longer gives readable responses.
         """
         if not changes:
-            self.answers.note(None)
+            self.outage.note(None)
             return
         is_over = isinstance(cause, RefusedError | BusyError)
-        for_now = isinstance(cause, TransientError | UnreadableError)
-        # What Stash has refused is not ours if it turns up there later. What it may
-        # still be doing is.
-        intents = {} if is_over else {task.change.id: task.intent for task in sent}
+        is_temporary = isinstance(cause, TransientError | UnreadableError)
+        # If a refused value turns up in Stash later, somebody else has set it. A value
+        # whose request may still be running is ours.
+        intents = {} if is_over else {o.change.id: o.intent.effect for o in sent}
         with self.database.transaction() as session:
             records.record(
                 session,
                 [
-                    Record(
-                        c.id,
-                        None,
-                        getattr(intents.get(c.id), "effect", None),
-                        str(error),
-                    )
+                    ChangeResult(c.id, None, intents.get(c.id), str(error))
                     for c in changes
                 ],
             )
-        self.unsettled |= {c.id: _Unsettled(c, error, for_now) for c in changes}
-        self.answers.note(cause)
+        self.unapplied |= {
+            c.id: _UnappliedChange(c, error, is_temporary) for c in changes
+        }
+        self.outage.note(cause)
 
-    def _settle(self, outcomes: list[tuple[Change, Record | Found]]) -> None:
-        """Record what became of changes; repeat in the mirror what was found."""
-        if not outcomes:
+    def _record(
+        self, decided: list[tuple[ApprovedChange, ChangeResult | FoundChange]]
+    ) -> None:
+        """Record what was decided; repeat in the mirror the changes that Stash has."""
+        if not decided:
             return
-        done: list[tuple[Change, Record]] = []
+        done: list[tuple[ApprovedChange, ChangeResult]] = []
         with self.database.transaction() as session:
-            for change, outcome in outcomes:
-                if isinstance(outcome, Found):
-                    for request in requests_for([outcome.task]):
-                        request.mirror(session, outcome.marker_id)
-                    outcome = outcome.task.applied(outcome.marker_id)
-                done.append((change, outcome))
-            records.record(session, [record for _, record in done])
+            for change, decision in decided:
+                if isinstance(decision, FoundChange):
+                    for request in requests_for([decision.outgoing]):
+                        request.mirror(session, decision.marker_id)
+                    decision = decision.outgoing.applied(decision.marker_id)
+                done.append((change, decision))
+            records.record(session, [result for _, result in done])
         self._count(done)
 
-    def _withdraw(self, tasks: list[Task]) -> None:
-        """Take back that changes are about to be sent: what turns up is not ours."""
+    def _withdraw(self, unsent: list[OutgoingChange]) -> None:
+        """Record that changes were not sent: what turns up in Stash is not ours."""
         with suppress(TransientError), self.database.transaction() as session:
             records.record(
                 session,
                 [
-                    Record(t.change.id, None, dict(t.change.intent or {}) or None)
-                    for t in tasks
+                    ChangeResult(o.change.id, None, o.change.intent or None)
+                    for o in unsent
                 ],
             )
 
-    def _count(self, outcomes: Iterable[tuple[Change, Record]]) -> None:
-        for change, outcome in outcomes:
-            self.unsettled.pop(change.id, None)
-            self.counts[str(outcome.state)] += 1
-            if outcome.state == "applied":
+    def _count(self, results: Iterable[tuple[ApprovedChange, ChangeResult]]) -> None:
+        for change, result in results:
+            self.unapplied.pop(change.id, None)
+            self.counts[str(result.state)] += 1
+            if result.state == "applied":
                 self.changed_scenes.add(change.scene_id)
 
     def _before_creating_tag(self, name: str) -> None:
         with self.database.transaction() as session:
-            records.note_tag(session, self.plan_id, name, None)
+            note_tag(session, self.plan_id, name, None)
 
     def _after_creating_tag(self, tag: StashTag) -> None:
         with self.database.transaction() as session:
-            records.note_tag(session, self.plan_id, tag.name, tag.id)
+            note_tag(session, self.plan_id, tag.name, tag.id)
             mirror_tag(session, tag)
 
     def _tag_not_created(self, name: str) -> None:
         with self.database.transaction() as session:
-            records.forget_tag(session, self.plan_id, name)
+            forget_tag(session, self.plan_id, name)
 
     def close(self) -> None:
-        """Count the tries of what is left; close the plan if nothing is."""
+        """Count this run for the unapplied changes; close the plan if none is open."""
         with self.database.transaction() as session:
-            attempts = records.count_attempts(session, list(self.unsettled))
+            attempts = records.count_attempts(session, list(self.unapplied))
             records.finish_applying(session, self.plan_id)
-        for change_id, unsettled in self.unsettled.items():
-            tries = attempts.get(change_id, 0)
-            given_up = tries >= MAX_ATTEMPTS
-            self.counts["failed" if given_up else "to_retry"] += 1
-            change = unsettled.change
+        for change_id, unapplied in self.unapplied.items():
+            runs = attempts.get(change_id, 0)
+            has_failed = runs >= MAX_ATTEMPTS
+            self.counts["failed" if has_failed else "to_retry"] += 1
+            change = unapplied.change
             what_next = (
-                f"tried in {tries} runs; retry it with `stashhog plans apply "
-                f"{self.plan_id} --retry` or reject it with `stashhog plans reject "
-                f"{self.plan_id} --change {change_id}`"
-                if given_up
-                else f"the next run tries it again; run {tries} of {MAX_ATTEMPTS}"
+                f"tried in {runs} runs; try again with `stashhog plans apply "
+                f"{self.plan_id} --retry` or reject the change with `stashhog plans "
+                f"reject {self.plan_id} --change {change_id}`"
+                if has_failed
+                else f"run {runs} of {MAX_ATTEMPTS}; the next run tries again"
             )
             self.failures.append(
                 ItemFailure(
                     item=f"scene {change.scene_id}, {change.field}",
-                    reason=f"{unsettled.error} ({what_next})",
+                    reason=f"{unapplied.error} ({what_next})",
                 )
             )
 
     def result(self) -> ApplyResult:
-        """Return what the caller is told."""
+        """Return the result of the job."""
         return ApplyResult(
             status="completed_with_errors" if self.failures else "completed",
             plan_id=self.plan_id,

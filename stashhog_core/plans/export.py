@@ -1,4 +1,4 @@
-"""Plans as files: exported for review elsewhere, imported with the decisions."""
+"""Plans as CSV and JSON files: exported for review, imported with the decisions."""
 
 import csv
 import io
@@ -14,17 +14,19 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.models import PlanChange
 from stashhog_core.errors import JobError
 from stashhog_core.params import MAX_ID
-from stashhog_core.plans.queries import ChangeRow, each_change, plan_changes
-from stashhog_core.plans.replacing import edit_text, find_member, replace_value
+from stashhog_core.plans.plans import ChangeDetails, each_change, plan_changes
+from stashhog_core.plans.proposals import TEXT_FIELDS
 from stashhog_core.plans.review import (
-    Outcome,
+    ReviewOutcome,
     Selection,
     approve,
     decision_so_far,
+    edit_text,
+    find_named,
     open_plan,
     reject,
+    replace_value,
 )
-from stashhog_core.plans.three_way import TEXT_FIELDS
 from stashhog_core.results import ImportedDecisions, json_list
 
 Format = Literal["csv", "json"]
@@ -43,24 +45,24 @@ COLUMNS = (
     "decision",
 )
 DECISIONS = {"accept": "approved", "reject": "rejected", "": ""}
-"""What can be written under `decision`, and the state that it stands for."""
+"""Words that a reviewer may write under `decision` → state of the change."""
 
 _REPLACED = "replaced"
-"""What is said of a change that got another value after its plan was exported."""
+"""The word for a change that got another value after its plan was exported."""
 
-# A spreadsheet takes a cell that begins so for a formula and computes it. A quotation
-# mark before it makes it a text; quotation marks that stand there already are kept.
+# A spreadsheet computes a cell that begins with one of these characters as a formula.
+# An apostrophe before the character makes the cell a text; `from_cell` removes one.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _SEPARATORS = ",;\t"
 _UNSTORABLE = re.compile("[\\0\ud800-\udfff]")
 
 
 def export_plan(session: Session, plan_id: int, as_format: Format) -> Iterator[str]:
-    """Yield, in parts, all changes of a plan; write accept or reject under `decision`.
+    """Yield all changes of a plan as the parts of a file.
 
-    A changed `value` is a replacement: another name, or another text. In CSV a text
-    that a spreadsheet would compute as a formula begins with an apostrophe, which
-    importing takes off again.
+    A reviewer writes accept or reject under `decision`, and another name or text under
+    `value` to replace the proposed value. In CSV a text that a spreadsheet would
+    compute as a formula begins with an apostrophe, which `import_plan` removes.
 
     Raises:
         JobError: There is no such plan.
@@ -80,21 +82,21 @@ def export_plan(session: Session, plan_id: int, as_format: Format) -> Iterator[s
 
 
 class _Parts:
-    """Has the writer of CSV return what it would write."""
+    """A file whose CSV writer returns each row instead of writing it."""
 
     def write(self, text: str) -> str:
         return text
 
 
 def to_cell(value: Any) -> Any:
-    """Return a value for a cell of CSV: no spreadsheet takes it for a formula."""
+    """Return a value as a CSV cell that no spreadsheet computes as a formula."""
     if isinstance(value, str) and _FORMULA.match(value):
         return f"'{value}"
     return value
 
 
 def from_cell(text: str) -> str:
-    """Return what `to_cell` has made a cell of."""
+    """Return the text that `to_cell` has turned into a cell."""
     if text.startswith("'") and _FORMULA.match(text):
         return text[1:]
     return text
@@ -110,41 +112,42 @@ def import_plan(
 ) -> ImportedDecisions:
     """Carry out the decisions of an exported file, all of them or none.
 
-    A row is somebody's decision on what the file shows. Where the change got another
-    decision or another value after the export, nobody decided on what it is now: such
-    a row is left alone and counted. Rows may be left out; of each row `id`, `decision`
-    and `value` are read, and what the change was: `state` and `proposed`. Without a
-    `state`, the change must be pending.
+    A row is a decision on the values that the file shows. If the change got another
+    decision or another value after the export, the row is left alone and counted. Rows
+    may be left out. `id`, `decision` and `value` of each row are read; `state` and
+    `proposed` say what the change was at the export. Without `state`, a row is carried
+    out only if its change is pending.
 
     Args:
         session: Open session; the caller commits.
         plan_id: The plan.
         content: The text of the file.
-        as_format: Its format.
-        again: Carry out the other rows too, whatever happened since.
+        as_format: The format of the file.
+        again: Also carry out rows whose change was decided on or replaced since.
 
     Raises:
-        JobError: The file cannot be read, names another plan's change, a change twice,
-            an unknown decision or a value that is no text, or the plan is closed.
+        JobError: The file is not valid; a row has the id of another plan's change, an
+            id of another row, an unknown decision or a value that is not a text; or the
+            plan is closed.
     """
-    # Held first: nobody else decides between the comparison and the decision.
+    # Locked first: nobody else decides between the comparison and the decision.
     open_plan(session, plan_id)
     decided: dict[str, list[int]] = {"accept": [], "reject": []}
-    accepted = replaced = total = Outcome()
+    accepted = replaced = total = ReviewOutcome()
     overruled = 0
     for line in list(_lines(session, plan_id, _rows(content, as_format))):
         change = line.change
         if line.left_alone_for is not None and not (again and line.is_reviewable):
-            total += Outcome(left_alone={line.left_alone_for: 1})
+            total += ReviewOutcome(left_alone={line.left_alone_for: 1})
             continue
         if line.asks_for_nothing:
-            total += Outcome(already=1)
+            total += ReviewOutcome(already=1)
             continue
         overruled += line.now != "pending"
         decision = line.decision
         if line.value is not None:
             if decision == "accept" and change.state in ("rejected", "failed"):
-                # A value that is turned down takes no other: it is accepted first.
+                # A rejected value cannot be replaced: the change is accepted first.
                 accepted += _carry_out(approve, session, plan_id, [change.id])
                 decision = ""
             replaced += _replace(session, plan_id, change, line.value)
@@ -166,18 +169,18 @@ def import_plan(
 
 @dataclass(frozen=True)
 class _Line:
-    """What a row asks for.
+    """A row of an imported file.
 
     Attributes:
         change: The change as it is now.
-        now: What has been decided on it, be it in another plan.
+        now: The decision on the change now, rejections in other plans included.
         decision: accept, reject or nothing.
-        value: Another value that somebody wrote over the exported one.
+        value: The value that somebody wrote over the exported value; None: no other.
         shows_value: Whether the row shows the value that the change has now.
         state: The state that the row shows.
     """
 
-    change: ChangeRow
+    change: ChangeDetails
     now: str
     decision: str
     value: str | None
@@ -186,7 +189,7 @@ class _Line:
 
     @property
     def is_reviewable(self) -> bool:
-        """Whether the change can still be decided on, or be given this value."""
+        """Whether the decision or the value of the change can still be changed."""
         states = ["pending", "approved"]
         if self.value is None or self.decision == "accept":
             states += ["rejected", "failed"]
@@ -194,12 +197,12 @@ class _Line:
 
     @property
     def asks_for_nothing(self) -> bool:
-        """Whether the change is as the row asks already."""
+        """Whether the change already has the decision and the value of the row."""
         return self.value is None and DECISIONS[self.decision] == self.change.state
 
     @property
     def left_alone_for(self) -> str | None:
-        """What happened to the change since, or what it does not come back from."""
+        """Why the row is left alone: the state of the change, or `replaced`."""
         wanted = DECISIONS[self.decision]
         if self.shows_value and self.value is None and wanted == self.now:
             return None
@@ -211,7 +214,7 @@ class _Line:
 def _lines(
     session: Session, plan_id: int, rows: Iterable[Mapping[str, Any]]
 ) -> Iterator[_Line]:
-    """Yield the rows that ask for anything."""
+    """Yield the rows with a decision or another value."""
     known = {change.id: change for change in plan_changes(session, plan_id)}
     decided = _decisions(session, plan_id)
     numbers: dict[int, int] = {}
@@ -222,17 +225,17 @@ def _lines(
             raise JobError(f"Row {number}: plan {plan_id} has no change {change_id}")
         if change_id in numbers:
             raise JobError(
-                f"Row {number}: change {change_id} is in row {numbers[change_id]} too",
+                f"Row {number}: change {change_id} is also in row {numbers[change_id]}",
                 remedy="remove one of the rows",
             )
         numbers[change_id] = number
         decision = _text(row, "decision", number).strip().lower()
         if decision not in DECISIONS:
             raise JobError(
-                f"Row {number}: the decision {decision!r} is not known",
-                remedy="write accept, reject or nothing",
+                f"Row {number}: unknown decision {decision!r}",
+                remedy="write accept or reject, or leave the decision empty",
             )
-        shows_value, value = _wish(session, change, row, number)
+        shows_value, value = _compare_values(session, change, row, number)
         if value is not None or decision:
             state = _text(row, "state", number).strip() or "pending"
             now = decided[change_id]
@@ -240,7 +243,7 @@ def _lines(
 
 
 def _decisions(session: Session, plan_id: int) -> dict[int, str]:
-    """Return change id → what has been decided on it, be it in another plan."""
+    """Return change id → decision, rejections in other plans included."""
     query = select(PlanChange.id, decision_so_far()).where(
         PlanChange.plan_id == plan_id
     )
@@ -248,28 +251,30 @@ def _decisions(session: Session, plan_id: int) -> dict[int, str]:
 
 
 def _carry_out(
-    decide: Callable[[Session, int, Selection], Outcome],
+    decide: Callable[[Session, int, Selection], ReviewOutcome],
     session: Session,
     plan_id: int,
     change_ids: Sequence[int],
-) -> Outcome:
+) -> ReviewOutcome:
     if not change_ids:
-        return Outcome()
+        return ReviewOutcome()
     return decide(session, plan_id, Selection(change_ids=change_ids))
 
 
-def _replace(session: Session, plan_id: int, change: ChangeRow, value: str) -> Outcome:
+def _replace(
+    session: Session, plan_id: int, change: ChangeDetails, value: str
+) -> ReviewOutcome:
     if change.field in TEXT_FIELDS:
         edit_text(session, plan_id, change.id, value)
-        return Outcome(changed=1)
+        return ReviewOutcome(changed=1)
     return replace_value(session, plan_id, Selection(change_ids=[change.id]), value)
 
 
-def _wish(
-    session: Session, change: ChangeRow, row: Mapping[str, Any], number: int
+def _compare_values(
+    session: Session, change: ChangeDetails, row: Mapping[str, Any], number: int
 ) -> tuple[bool, str | None]:
-    """Return whether a row shows what its change is now, and a value written over."""
-    live = _value(change)
+    """Return whether a row shows the present value, and the value written over it."""
+    live = change.value.as_text
     value = live if row.get("value") is None else _text(row, "value", number)
     if _same(value, live):
         return True, None
@@ -277,14 +282,14 @@ def _wish(
     if _same(value, exported):
         return False, None
     by_name = change.field not in TEXT_FIELDS
-    if by_name and find_member(session, change.field, value)["name"] == live:
-        # Written as an alias, it is the same value.
+    if by_name and find_named(session, change.field, value).name == live:
+        # An alias stands for the same value.
         return True, None
     return _same(exported, live), value
 
 
 def _same(one: str, other: str) -> bool:
-    """Compare texts; spreadsheets write the ends of lines in their own way."""
+    """Compare texts; spreadsheets write line endings in different ways."""
     return _plain(one) == _plain(other)
 
 
@@ -292,30 +297,22 @@ def _plain(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _row(change: ChangeRow) -> dict[str, Any]:
-    now = change.base
+def _row(change: ChangeDetails) -> dict[str, Any]:
+    value = change.value.as_text
     return {
         "id": change.id,
         "scene_id": change.scene_id,
         "field": change.field,
         "action": change.action,
-        "value": _value(change),
-        "proposed": _value(change),
-        "now": now["name"] if isinstance(now, Mapping) else now or "",
+        "value": value,
+        "proposed": value,
+        "now": change.now,
         "confidence": change.confidence,
         "detector": change.detector,
         "why": change.why,
         "state": change.state,
         "decision": "",
     }
-
-
-def _value(change: ChangeRow) -> str:
-    if change.field == "markers":
-        return str(change.proposed["title"])
-    if isinstance(change.proposed, Mapping):
-        return str(change.proposed["name"])
-    return str(change.proposed)
 
 
 def _rows(content: str, as_format: Format) -> Iterable[Mapping[str, Any]]:
@@ -326,18 +323,20 @@ def _rows(content: str, as_format: Format) -> Iterable[Mapping[str, Any]]:
     except RecursionError as error:
         raise JobError(
             "The file is not a list of changes: its values are nested too deeply",
-            remedy="export it first",
+            remedy="export the plan first",
         ) from error
     except ValueError as error:
         raise JobError(f"The file is not JSON: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise JobError("The file is not a list of changes", remedy="export it first")
+        raise JobError(
+            "The file is not a list of changes", remedy="export the plan first"
+        )
     return rows
 
 
 def _csv_rows(content: str) -> list[Mapping[str, Any]]:
-    # Spreadsheets write a mark of the encoding first; where a comma is the decimal
-    # sign, they put another separator between the cells.
+    # Spreadsheets write a byte order mark first, and another separator where the comma
+    # is the decimal sign.
     text = content.removeprefix("\ufeff")
     header = text.partition("\n")[0]
     separator = max(_SEPARATORS, key=header.count)
@@ -348,7 +347,7 @@ def _csv_rows(content: str) -> list[Mapping[str, Any]]:
         rows = list(table)
     except csv.Error as error:
         raise JobError(
-            f"The file is not CSV: {error}", remedy="export it first"
+            f"The file is not CSV: {error}", remedy="export the plan first"
         ) from error
     if "id" not in (table.fieldnames or ()):
         raise JobError("The file has no column id", remedy="export the plan first")
@@ -362,26 +361,30 @@ def _csv_rows(content: str) -> list[Mapping[str, Any]]:
 
 
 def _text(row: Mapping[str, Any], column: str, number: int) -> str:
-    """Return a cell of a row; a cell that is not there is empty."""
+    """Return a cell of a row; a missing cell is empty."""
     value = row.get(column)
     if value is None:
         return ""
     if not isinstance(value, str):
         raise JobError(
-            f"Row {number}: {column} is not a text", remedy="put it in quotation marks"
+            f"Row {number}: {column} is not a text",
+            remedy="put the value in quotation marks",
         )
     if _UNSTORABLE.search(value):
-        raise JobError(f"Row {number}: {column} has a character that cannot be stored")
+        raise JobError(
+            f"Row {number}: {column} has a character that the database cannot store",
+            remedy="remove null characters and half surrogate pairs",
+        )
     return value
 
 
 def _id(row: Mapping[str, Any], number: int) -> int:
-    """Return the id of a row: a whole number, or the text of one."""
+    """Return the id of a row: a whole number, as a number or as a text."""
     value = row.get("id")
     if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,19}\s*", value):
         return int(value)
     if type(value) is int and 0 < value <= MAX_ID:
         return value
     raise JobError(
-        f"Row {number} has no id of a change", remedy="export the plan first"
+        f"Row {number} has no valid id of a change", remedy="export the plan first"
     )

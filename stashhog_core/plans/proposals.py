@@ -1,14 +1,131 @@
-"""What a detector hands over: one value for one field of one scene, with evidence."""
+"""What a detector proposes: one value for one field of one scene, with evidence.
+
+The database keeps a value as JSON. This module alone knows the shapes: a tag, a
+performer or a studio is `{"id", "name"}`, a marker is `{"title", "tag", "seconds",
+"end_seconds"}`, and a text is a string.
+"""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Field = Literal[
     "tags", "performers", "studio", "title", "details", "date", "code", "markers"
 ]
 Action = Literal["add", "remove", "set"]
+TextField = Literal["title", "details", "date", "code"]
+
+TEXT_FIELDS = ("title", "details", "date", "code")
+
+StoredValue = str | dict[str, Any]
+"""A value as the database keeps it."""
+
+STORED_NAMES = ("name", "title")
+"""Keys of a stored value, one of which has its name; a text has neither."""
+
+_SHOWN_CHARACTERS = 60
+_ONE = {"tags": "tag", "performers": "performer", "markers": "marker"}
+_WORDED = frozenset({"rule", "text", "span", "also", "second", "alias"})
+
+
+@dataclass(frozen=True)
+class NamedValue:
+    """A tag, performer or studio.
+
+    Attributes:
+        id: The id in Stash; None: a tag that Stash does not have yet.
+        name: The main name.
+    """
+
+    id: int | None
+    name: str
+
+    @property
+    def key(self) -> str:
+        """What makes two values for one field the same."""
+        return name_key(self.name)
+
+    @property
+    def as_text(self) -> str:
+        """What a reviewer reads, and writes to replace the value."""
+        return self.name
+
+    @property
+    def stored(self) -> StoredValue:
+        """The value as the database keeps it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class MarkerValue:
+    """A marker with its primary tag; without `end_seconds` it marks a moment."""
+
+    title: str
+    tag: NamedValue
+    seconds: float
+    end_seconds: float | None
+
+    @property
+    def key(self) -> str:
+        """What makes two markers of one scene the same."""
+        return f"{name_key(self.title)}@{self.seconds:.2f}"
+
+    @property
+    def as_text(self) -> str:
+        """What a reviewer reads, and writes to replace the tag."""
+        return self.title
+
+    @property
+    def stored(self) -> StoredValue:
+        """The value as the database keeps it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TextValue:
+    """A title, details, a date or a code."""
+
+    text: str
+
+    @property
+    def key(self) -> str:
+        """What makes two texts the same, without the length of a text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+    @property
+    def as_text(self) -> str:
+        """The text."""
+        return self.text
+
+    @property
+    def stored(self) -> StoredValue:
+        """The value as the database keeps it."""
+        return self.text
+
+
+Value = NamedValue | MarkerValue | TextValue
+
+
+def read_value(stored: StoredValue) -> Value:
+    """Return a value that was read from the database."""
+    if isinstance(stored, str):
+        return TextValue(stored)
+    if "seconds" in stored:
+        return MarkerValue(
+            stored["title"],
+            NamedValue(stored["tag"]["id"], stored["tag"]["name"]),
+            stored["seconds"],
+            stored["end_seconds"],
+        )
+    return NamedValue(stored["id"], stored["name"])
+
+
+def with_name(value: Value, other: NamedValue) -> Value:
+    """Return the value with another tag, performer or studio in place of its own."""
+    if isinstance(value, MarkerValue):
+        return replace(value, title=other.name, tag=other)
+    return other
 
 
 @dataclass(frozen=True)
@@ -16,22 +133,34 @@ class Proposal:
     """A change that a detector proposes.
 
     Attributes:
-        base: The scene's value now: None for a value to be added, the text or member
-            (`{"id", "name"}`) to be replaced for a value to be set.
-        proposed: The text, member or marker. A tag's `id` is None when Stash has none
-            of that name yet.
-        value_key: What makes two proposals for one field the same.
-        confidence: 0-1, from the data that `evidence` shows.
+        base: The scene's value now; None for a value to be added and for a field that
+            is empty.
+        proposed: The value to be added, removed or set.
+        confidence: 0 to 1, computed from the data that `evidence` shows.
     """
 
     field: Field
     action: Action
-    value_key: str
-    base: Any
-    proposed: Any
+    base: Value | None
+    proposed: Value
     confidence: float
     detector: str
     evidence: dict[str, Any]
+
+    @property
+    def value_key(self) -> str:
+        """What makes two proposals for one field the same."""
+        return self.proposed.key
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The columns of a `PlanChange`."""
+        return {
+            **vars(self),
+            "value_key": self.value_key,
+            "base": self.base.stored if self.base is not None else None,
+            "proposed": self.proposed.stored,
+        }
 
 
 def add_member(
@@ -46,9 +175,8 @@ def add_member(
     return Proposal(
         field=field,
         action="add",
-        value_key=member_key(name),
         base=None,
-        proposed={"id": member_id, "name": name},
+        proposed=NamedValue(member_id, name),
         confidence=round(confidence, 3),
         detector=detector,
         evidence=evidence,
@@ -64,12 +192,12 @@ def remove_member(
     evidence: dict[str, Any],
 ) -> Proposal:
     """Propose one tag or performer less."""
+    member = NamedValue(member_id, name)
     return Proposal(
         field=field,
         action="remove",
-        value_key=member_key(name),
-        base={"id": member_id, "name": name},
-        proposed={"id": member_id, "name": name},
+        base=member,
+        proposed=member,
         confidence=round(confidence, 3),
         detector=detector,
         evidence=evidence,
@@ -87,9 +215,8 @@ def set_studio(
     return Proposal(
         field="studio",
         action="set",
-        value_key=member_key(name),
         base=None,
-        proposed={"id": studio_id, "name": name},
+        proposed=NamedValue(studio_id, name),
         confidence=round(confidence, 3),
         detector=detector,
         evidence=evidence,
@@ -97,7 +224,7 @@ def set_studio(
 
 
 def set_text(
-    field: Literal["title", "details", "date", "code"],
+    field: TextField,
     base: str,
     proposed: str,
     confidence: float,
@@ -108,9 +235,8 @@ def set_text(
     return Proposal(
         field=field,
         action="set",
-        value_key=hashlib.sha256(proposed.encode()).hexdigest()[:16],
-        base=base,
-        proposed=proposed,
+        base=TextValue(base),
+        proposed=TextValue(proposed),
         confidence=round(confidence, 3),
         detector=detector,
         evidence=evidence,
@@ -130,30 +256,24 @@ def add_marker(
     return Proposal(
         field="markers",
         action="add",
-        value_key=f"{member_key(tag)}@{seconds:.2f}",
         base=None,
-        proposed={
-            "title": tag,
-            "tag": {"id": tag_id, "name": tag},
-            "seconds": seconds,
-            "end_seconds": end_seconds,
-        },
+        proposed=MarkerValue(tag, NamedValue(tag_id, tag), seconds, end_seconds),
         confidence=round(confidence, 3),
         detector=detector,
         evidence=evidence,
     )
 
 
-def member_key(name: str) -> str:
-    """Return what stands for a name: Stash's names ignore case."""
+def name_key(name: str) -> str:
+    """Return what two spellings of one name share: names in Stash ignore case."""
     return name.strip().casefold()
 
 
 def best_of(proposals: Iterable[Proposal]) -> list[Proposal]:
     """Return one proposal per value, and one value per field that holds only one.
 
-    The most confident wins, of equals the first; the evidence of the others for the
-    same value is kept in its `also`.
+    The proposal with the highest confidence wins, of equals the first; its evidence
+    keeps, under `also`, the evidence of the other proposals of the same value.
     """
     by_value: dict[tuple[str, str, str], Proposal] = {}
     for proposal in proposals:
@@ -174,14 +294,51 @@ def best_of(proposals: Iterable[Proposal]) -> list[Proposal]:
 
 
 def _with_more(proposal: Proposal, other: Proposal) -> Proposal:
-    further = {
+    additional = {
         "detector": other.detector,
         "confidence": other.confidence,
         **{name: value for name, value in other.evidence.items() if name != "also"},
     }
     also = [
         *proposal.evidence.get("also", ()),
-        further,
+        additional,
         *other.evidence.get("also", ()),
     ]
     return replace(proposal, evidence={**proposal.evidence, "also": also})
+
+
+def change_in_words(field: str, action: str, value: Value) -> str:
+    """Return a change in words, such as `add tag Outdoor`; long texts are cut."""
+    words = _cut(value.as_text) if isinstance(value, TextValue) else value.as_text
+    if isinstance(value, MarkerValue):
+        words += f" at {value.seconds:g} s"
+    return f"{action} {_ONE.get(field, field)} {words}"
+
+
+def evidence_in_words(evidence: Mapping[str, Any]) -> str:
+    """Return why a change was proposed, such as `name on a title card at 2 s: "…"`."""
+    words = str(evidence.get("rule", ""))
+    if "second" in evidence:
+        words += f" at {evidence['second']:g} s"
+    if "text" in evidence:
+        words += f': "{_around(evidence)}"'
+    if "alias" in evidence:
+        words += f" (alias {evidence['alias']})"
+    facts = [f"{k} {v}" for k, v in evidence.items() if k not in _WORDED]
+    return f"{words}, {', '.join(facts)}" if facts else words
+
+
+def _around(evidence: Mapping[str, Any]) -> str:
+    """Return the part of the text that the evidence points to."""
+    text = str(evidence["text"])
+    start, end = evidence.get("span", (0, len(text)))
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    first = max(0, start - (_SHOWN_CHARACTERS - (end - start)) // 2)
+    return _cut(text[first:])
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    return text[: _SHOWN_CHARACTERS - 1] + "…"

@@ -1,16 +1,16 @@
-"""Deciding on proposed changes, and remembering what was turned down."""
+"""Reviewing a plan: a person accepts, rejects, replaces or edits proposed changes."""
 
+import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from sqlalchemy import (
     ColumnElement,
     and_,
     case,
     delete,
-    false,
     func,
     select,
     true,
@@ -19,35 +19,71 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.models import AnalysisPlan, PlanChange, ReviewMemory
+from stashhog_core.db.models import (
+    AnalysisPlan,
+    Performer,
+    PlanChange,
+    ReviewMemory,
+    Studio,
+    Tag,
+)
 from stashhog_core.db.reading import any_of, plan_for_many
+from stashhog_core.db.scenes import is_called
 from stashhog_core.errors import JobError
-from stashhog_core.plans.proposals import member_key
-
-BY_USER = "user"
+from stashhog_core.params import ReviewPlanParams
+from stashhog_core.plans.plans import (
+    BY_USER,
+    being_applied,
+    lacks_plan,
+    read_plan,
+    stored_name,
+    value_name_key,
+)
+from stashhog_core.plans.proposals import (
+    TEXT_FIELDS,
+    NamedValue,
+    TextValue,
+    name_key,
+    read_value,
+    with_name,
+)
+from stashhog_core.plans.rejections import (
+    MEMORY_COLUMNS,
+    SAME_VALUE,
+    Rejection,
+    remember_rejected,
+    was_rejected,
+)
+from stashhog_core.results import ReviewResult
 
 BEING_APPLIED = "being applied"
-"""What is said of an approved change that a run has begun to bring to Stash."""
+"""The word for an approved change that a run has begun to send to Stash."""
 
-_MEMORY = ("scene_id", "field", "value_key", "detector")
-_SAME_VALUE = and_(
-    *(getattr(ReviewMemory, name) == getattr(PlanChange, name) for name in _MEMORY)
-)
+INSTEAD_OF = "instead of"
+"""Key in the evidence of a change: the name that a reviewer replaced."""
+
+_NAMED: dict[str, tuple[type[Tag] | type[Performer] | type[Studio], str]] = {
+    "tags": (Tag, "tag"),
+    "markers": (Tag, "tag"),
+    "performers": (Performer, "performer"),
+    "studio": (Studio, "studio"),
+}
+_OPEN = ("pending", "approved")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Changes of a plan. What is given narrows; nothing given means all.
+    """Changes of a plan that meet all given conditions; without one, all changes.
 
     Attributes:
-        change_ids: Only these.
-        field: Only this field.
-        value: Only this tag, performer or studio, whatever its case; of markers, those
-            with this tag.
+        change_ids: Only the changes with these ids.
+        field: Only changes of this field.
+        value: Only changes of this tag, performer or studio, and markers with this
+            tag. Case does not matter.
         scene_ids: Only changes of these scenes.
-        detector: Only what this detector proposed.
-        confidence_from: Only changes at least so sure.
-        confidence_below: Only changes less sure than this.
+        detector: Only changes that this detector proposed.
+        confidence_from: Minimum confidence, 0 to 1.
+        confidence_below: Only changes with a lower confidence than this, 0 to 1.
     """
 
     change_ids: Sequence[int] | None = None
@@ -60,15 +96,15 @@ class Selection:
 
     @property
     def names_changes(self) -> bool:
-        """Tell whether somebody named the changes one by one: no bulk selection."""
+        """Whether each change is named by its id, and not selected in bulk."""
         return self.change_ids is not None
 
     @property
     def condition(self) -> ColumnElement[bool]:
         """The condition that the selected changes meet.
 
-        It stands in the statement itself, never in a subquery for the same table: the
-        planner, which does not know how many ids there are, would search the whole
+        Put the condition into the statement itself, never into a subquery for the same
+        table: the planner does not know the number of ids and would search the whole
         selection once for each change.
         """
         conditions: list[ColumnElement[bool]] = []
@@ -77,12 +113,7 @@ class Selection:
         if self.field is not None:
             conditions.append(PlanChange.field == self.field)
         if self.value is not None:
-            of_marker = func.lower(PlanChange.proposed["title"].astext)
-            key = case(
-                (PlanChange.field == "markers", of_marker),
-                else_=PlanChange.value_key,
-            )
-            conditions.append(key == member_key(self.value))
+            conditions.append(value_name_key() == name_key(self.value))
         if self.scene_ids is not None:
             conditions.append(PlanChange.scene_id == any_of(self.scene_ids))
         if self.detector is not None:
@@ -95,15 +126,15 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a decision came to, counted in changes.
+class ReviewOutcome:
+    """Numbers of changes that a decision changed or left alone.
 
     Attributes:
-        changed: Changes that have the decision now and had not before.
-        overruled: Of these, changes that had been decided otherwise.
+        changed: Changes that the decision changed.
+        overruled: Changes among them that had another decision before.
         already: Selected changes that had this decision before.
-        left_alone: Selected changes that were decided otherwise and stay as they are,
-            by what became of them: a state, or `being applied`.
+        left_alone: Selected changes that keep another decision, counted by state; the
+            state of a change that a run is sending to Stash is `being applied`.
     """
 
     changed: int = 0
@@ -111,8 +142,8 @@ class Outcome:
     already: int = 0
     left_alone: Mapping[str, int] = field(default_factory=dict)
 
-    def __add__(self, other: "Outcome") -> "Outcome":
-        return Outcome(
+    def __add__(self, other: "ReviewOutcome") -> "ReviewOutcome":
+        return ReviewOutcome(
             self.changed + other.changed,
             self.overruled + other.overruled,
             self.already + other.already,
@@ -120,86 +151,226 @@ class Outcome:
         )
 
 
+def decide(session: Session, params: ReviewPlanParams) -> ReviewResult:
+    """Replace the selected values, then accept or reject the selected changes.
+
+    Changes that were decided before stay as they are and are counted, unless they are
+    named by id or `params.again` is set.
+
+    Raises:
+        JobError: There is no such plan, or it is closed; no change of the plan matches;
+            the new name is unknown, or the value to be replaced is missing.
+    """
+    plan_id = params.plan_id
+    selection = Selection(
+        change_ids=params.change_ids,
+        field=params.field,
+        value=params.value,
+        scene_ids=params.scene_ids,
+        detector=params.detector,
+        confidence_from=params.confidence_from,
+        confidence_below=params.confidence_below,
+    )
+    selections = [selection]
+    again = params.again
+    replaced = decided = ReviewOutcome()
+    if params.replace_by is not None:
+        if params.value is None and params.change_ids is None:
+            raise JobError(
+                "The value to be replaced is missing",
+                remedy="give `value` or `change_ids`",
+            )
+        _check_selected(session, plan_id, selection, replacing=True)
+        if params.value is not None:
+            names = _main_names(session, plan_id, selection, params.replace_by)
+            selections = [replace(selection, value=name) for name in names]
+        replaced = replace_value(
+            session, plan_id, selection, params.replace_by, again=again
+        )
+    elif params.decision in ("accept", "reject"):
+        _check_selected(session, plan_id, selection)
+    if params.decision == "accept":
+        for each in selections:
+            decided += approve(session, plan_id, each, again=again)
+    elif params.decision == "reject":
+        for each in selections:
+            decided += reject(session, plan_id, each, again=again)
+    elif params.decision == "cancel":
+        cancel(session, plan_id)
+    session.flush()
+    plan = read_plan(session, plan_id)
+    both = replaced + decided
+    return ReviewResult(
+        status="completed",
+        plan_id=plan.id,
+        plan_state=plan.state,
+        decided=decided.changed,
+        replaced=replaced.changed,
+        overruled=both.overruled,
+        already=both.already,
+        left_alone=dict(both.left_alone),
+        pending=plan.counts.get("pending", 0),
+    )
+
+
+def _check_selected(
+    session: Session, plan_id: int, selection: Selection, *, replacing: bool = False
+) -> None:
+    """Check that a selection matches a change; that of a whole plan may match none.
+
+    With `replacing`, a change whose selected value was replaced before matches too,
+    because the task that replaces values may be tried again.
+
+    Raises:
+        JobError: There is no such plan, it is closed, or no change of it matches.
+    """
+    open_plan(session, plan_id)
+    if selection == Selection():
+        return
+    condition = _or_replaced(selection) if replacing else selection.condition
+    matching = select(PlanChange.id).where(PlanChange.plan_id == plan_id, condition)
+    if session.scalar(matching.limit(1)) is None:
+        raise JobError(
+            f"No change of plan {plan_id} matches {_selection_in_words(selection)}",
+            remedy=_remedy(session, plan_id, selection),
+        )
+
+
+def _or_replaced(selection: Selection) -> ColumnElement[bool]:
+    if selection.value is None:
+        return selection.condition
+    before = func.lower(PlanChange.evidence[INSTEAD_OF].astext)
+    return replace(selection, value=None).condition & (
+        selection.condition | (before == name_key(selection.value))
+    )
+
+
+def _main_names(
+    session: Session, plan_id: int, selection: Selection, name: str
+) -> set[str]:
+    """Return the main names that `name`, perhaps an alias, has in the fields."""
+    query = select(PlanChange.field).where(PlanChange.plan_id == plan_id).distinct()
+    fields = session.scalars(query.where(_or_replaced(selection))).all()
+    return {find_named(session, field, name).name for field in fields}
+
+
+def _selection_in_words(selection: Selection) -> str:
+    words = []
+    for one, many, ids in (
+        ("change", "changes", selection.change_ids),
+        ("scene", "scenes", selection.scene_ids),
+    ):
+        if ids is not None:
+            words.append(f"{one if len(ids) == 1 else many} {_listed(ids)}")
+    if selection.field is not None:
+        words.append(f"field {selection.field}")
+    if selection.value is not None:
+        words.append(f"value {selection.value!r}")
+    if selection.detector is not None:
+        words.append(f"detector {selection.detector!r}")
+    if selection.confidence_from is not None:
+        words.append(f"confidence from {selection.confidence_from:g}")
+    if selection.confidence_below is not None:
+        words.append(f"confidence below {selection.confidence_below:g}")
+    return ", ".join(words)
+
+
+def _listed(ids: Sequence[int], most: int = 5) -> str:
+    shown = ", ".join(map(str, ids[:most]))
+    return f"{shown} …" if len(ids) > most else shown
+
+
+def _remedy(session: Session, plan_id: int, selection: Selection) -> str:
+    """Return a similar name that the plan has, or where to look."""
+    if selection.value is not None:
+        names = select(stored_name()).where(PlanChange.plan_id == plan_id).distinct()
+        keys = {name_key(name): name for name in session.scalars(names) if name}
+        wanted = name_key(selection.value)
+        near = difflib.get_close_matches(wanted, keys, n=1)
+        if near and near[0] != wanted:
+            return f"did you mean {keys[near[0]]!r}?"
+    return f"`stashhog plans show {plan_id}` lists its changes"
+
+
 def approve(
     session: Session,
     plan_id: int,
     selection: Selection,
     *,
-    by: str = BY_USER,
     again: bool = False,
-) -> Outcome:
+) -> ReviewOutcome:
     """Approve the selected changes that are open.
 
-    What was rejected stays rejected, be it here or for the same scene, value and
-    detector in another plan, unless the selection names changes by id or `again` is
-    set: then it is approved, and no longer remembered as turned down. So is what
-    failed, for another try.
+    A change stays rejected if it was rejected in this plan, or if its value was
+    rejected for the same scene and detector in another plan. If the selection names
+    changes by id, or with `again`, rejected and failed changes are approved as well,
+    and the rejection is forgotten.
 
     Raises:
         JobError: There is no such plan, or it is closed or still being built.
     """
-    return _decide(session, plan_id, selection, "approved", by, again=again)
+    return _set_state(session, plan_id, selection, "approved", again=again)
 
 
 def reject(
     session: Session, plan_id: int, selection: Selection, *, again: bool = False
-) -> Outcome:
+) -> ReviewOutcome:
     """Reject the selected changes that are open.
 
-    They are remembered by scene, field, value and detector, and not proposed again.
-    What was approved stays approved, unless the selection names changes by id or
-    `again` is set.
+    Their values are not proposed again for the same scene by the same detector.
+    Approved changes stay approved, unless the selection names changes by id or `again`
+    is set.
 
     Raises:
         JobError: There is no such plan, or it is closed or still being built.
     """
-    return _decide(session, plan_id, selection, "rejected", None, again=again)
+    return _set_state(session, plan_id, selection, "rejected", again=again)
 
 
-def _decide(
+def _set_state(
     session: Session,
     plan_id: int,
     selection: Selection,
     state: Literal["approved", "rejected"],
-    by: str | None,
     *,
     again: bool,
-) -> Outcome:
-    # Reviewers come one after the other: each sees what the one before has decided.
+) -> ReviewOutcome:
+    # The plan is locked: each reviewer sees what the reviewer before has decided.
     plan = open_plan(session, plan_id)
     plan_for_many(session)
     selected = (PlanChange.plan_id == plan_id) & selection.condition
     of_plan = select(PlanChange.id).where(selected)
-    # Held, so that no run begins to send them between the statements here.
-    held = of_plan.order_by(PlanChange.id).with_for_update().subquery()
-    session.execute(select(func.count()).select_from(held))
+    # Locked, so that no run begins to send a change between the statements here.
+    locked = of_plan.order_by(PlanChange.id).with_for_update().subquery()
+    session.execute(select(func.count()).select_from(locked))
     explicit = again or selection.names_changes
     open_now = decidable(state, again=explicit)
-    counts = count_decisions(session, selected, open_now)
+    counts = _count_decisions(session, selected, open_now)
     chosen = selected & open_now
     if state == "approved":
         if explicit:
-            session.execute(delete(ReviewMemory).where(chosen, _SAME_VALUE))
+            session.execute(delete(ReviewMemory).where(chosen, SAME_VALUE))
     else:
         session.execute(
             insert(ReviewMemory)
             .from_select(
-                _MEMORY,
-                select(*(getattr(PlanChange, n) for n in _MEMORY)).where(chosen),
+                MEMORY_COLUMNS,
+                select(*(getattr(PlanChange, n) for n in MEMORY_COLUMNS)).where(chosen),
             )
             .on_conflict_do_nothing()
         )
+    by = BY_USER if state == "approved" else None
     session.execute(
         update(PlanChange).where(chosen).values(state=state, approved_by=by, attempts=0)
     )
-    note_review(session, plan)
-    return outcome_of(counts, wanted=state)
+    _note_review(session, plan)
+    return _outcome_of(counts, wanted=state)
 
 
-def count_decisions(
+def _count_decisions(
     session: Session, selected: ColumnElement[bool], changing: ColumnElement[bool]
 ) -> dict[tuple[bool, str], int]:
-    """Return how many changes there are by (whether they change, what they were)."""
+    """Return (whether changes are changed, decision before) → number of changes."""
     change, was = changing.label("change"), decision_so_far().label("was")
     rows = session.execute(
         select(change, was, func.count()).where(selected).group_by(change, was)
@@ -207,19 +378,19 @@ def count_decisions(
     return {(row[0], row[1]): row[2] for row in rows}
 
 
-def outcome_of(
+def _outcome_of(
     counts: Mapping[tuple[bool, str], int], *, wanted: str | None = None
-) -> Outcome:
-    """Return what a decision came to.
+) -> ReviewOutcome:
+    """Return the outcome of a decision.
 
     Args:
-        counts: (whether the decision changes them, what they were) → changes.
-        wanted: The decision; None: another value.
+        counts: (whether changes are changed, decision before) → number of changes.
+        wanted: The decision; None: changes got another value.
     """
     changed = Counter({was: n for (yes, was), n in counts.items() if yes})
     left = {was: n for (yes, was), n in counts.items() if not yes}
     already = left.pop(wanted, 0) if wanted else 0
-    return Outcome(
+    return ReviewOutcome(
         changed=changed.total(),
         overruled=changed.total() - changed["pending"],
         already=already,
@@ -232,52 +403,34 @@ def decidable(
 ) -> ColumnElement[bool]:
     """Return the condition of changes that a decision may change.
 
-    A bulk decision takes what is open: pending, and to be approved not turned down in
-    another plan either. With `again` it also takes what was decided otherwise. What a
-    run is bringing to Stash is never taken: only after it is known whether Stash has
-    the value can it be undone.
+    A bulk decision changes what is open: pending changes; and bulk approval leaves
+    out those whose value was rejected in another plan. With `again`, a decision also
+    changes what was decided otherwise. A change that a run is sending to Stash is
+    never changed: it can be undone only once it is known whether Stash has the value.
     """
     if again:
         other = "rejected" if state == "approved" else "approved"
         taken: ColumnElement[bool] = PlanChange.state.in_(["pending", other, "failed"])
         if state == "approved":
-            # Approved automatically and turned down later, it needs a person's yes.
-            taken |= (PlanChange.state == "approved") & turned_down()
+            # Approved automatically and rejected later: a person has to confirm.
+            taken |= (PlanChange.state == "approved") & was_rejected()
         return taken & ~being_applied()
     if state == "approved":
-        return (PlanChange.state == "pending") & ~turned_down()
+        return (PlanChange.state == "pending") & ~was_rejected()
     return PlanChange.state == "pending"
 
 
 def decision_so_far() -> ColumnElement[str]:
-    """Return what became of a change by now, in a word that people understand."""
+    """Return the state of a change as reviewers see it, rejections included."""
     return case(
         (being_applied(), BEING_APPLIED),
-        ((PlanChange.state == "pending") & turned_down(), "rejected"),
+        ((PlanChange.state == "pending") & was_rejected(), "rejected"),
         else_=PlanChange.state,
     )
 
 
-def being_applied() -> ColumnElement[bool]:
-    """Return the condition of changes that may be in Stash without a record of it."""
-    return (PlanChange.state == "approved") & func.coalesce(
-        PlanChange.effect.has_key("intended"), false()
-    )
-
-
-def turned_down() -> ColumnElement[bool]:
-    """Return the condition of changes whose value people have rejected for the scene.
-
-    A pending change can be one: the same value was rejected in another plan, undone
-    for good, or taken away in Stash.
-    """
-    return (
-        select(ReviewMemory.scene_id).where(_SAME_VALUE).correlate(PlanChange).exists()
-    )
-
-
 def cancel(session: Session, plan_id: int) -> None:
-    """Close a plan; what it proposed may be proposed again.
+    """Close a plan; later plans may propose its values again.
 
     Raises:
         JobError: There is no such plan, or it is closed or still being built.
@@ -285,13 +438,148 @@ def cancel(session: Session, plan_id: int) -> None:
     open_plan(session, plan_id).state = "cancelled"
 
 
-def remember(session: Session, keys: Iterable[Sequence[Any]]) -> None:
-    """Keep (scene, field, value, detector) as turned down."""
-    rows = [
-        dict(zip(_MEMORY, key, strict=True)) for key in {tuple(key) for key in keys}
-    ]
-    if rows:
-        session.execute(insert(ReviewMemory).on_conflict_do_nothing(), rows)
+def replace_value(
+    session: Session,
+    plan_id: int,
+    selection: Selection,
+    name: str,
+    *,
+    again: bool = False,
+) -> ReviewOutcome:
+    """Put an existing tag, performer or studio in place of the selected values.
+
+    The replaced value is remembered as rejected. If the scene already has a change for
+    the new value, the old change is rejected; otherwise the change stays pending or
+    approved. Changes that were decided before stay as they are, except for approved
+    changes that the selection names by id, or with `again`.
+
+    Returns:
+        The changes that were replaced or rejected, and those that were left alone.
+
+    Raises:
+        JobError: There is no such plan, or it is closed; the new name is unknown, or
+            a text was selected.
+    """
+    plan = open_plan(session, plan_id)
+    explicit = again or selection.names_changes
+    replaceable = (
+        PlanChange.state.in_(_OPEN if explicit else ["pending"]) & ~being_applied()
+    )
+    selected = (PlanChange.plan_id == plan_id) & selection.condition
+    changes: Sequence[PlanChange] = session.scalars(
+        select(PlanChange)
+        .where(selected, replaceable)
+        .order_by(PlanChange.id)
+        .with_for_update()
+    ).all()
+    found = _count_decisions(session, selected, replaceable)
+    counts = Counter({key: number for key, number in found.items() if not key[0]})
+    named = {c.field: find_named(session, c.field, name) for c in changes}
+    rows = session.execute(
+        select(
+            PlanChange.scene_id,
+            PlanChange.field,
+            PlanChange.action,
+            PlanChange.value_key,
+        ).where(
+            PlanChange.plan_id == plan_id,
+            PlanChange.scene_id == any_of(c.scene_id for c in changes),
+        )
+    )
+    keys = {tuple(row) for row in rows}
+    rejected: list[Rejection] = []
+    for change in changes:
+        old, other = read_value(change.proposed), named[change.field]
+        new = with_name(old, other)
+        if new.key == change.value_key:
+            continue
+        counts[True, change.state] += 1
+        rejected.append(
+            (change.scene_id, change.field, change.value_key, change.detector)
+        )
+        key = (change.scene_id, change.field, change.action, new.key)
+        if key in keys:
+            change.state, change.approved_by = "rejected", None
+            continue
+        keys.add(key)
+        if other.key == name_key(str(change.evidence.get(INSTEAD_OF, ""))):
+            # Replaced back: only the replacement had rejected this value.
+            restored = (change.scene_id, change.field, new.key, change.detector)
+            if (row := session.get(ReviewMemory, restored)) is not None:
+                session.delete(row)
+        change.evidence = {**change.evidence, INSTEAD_OF: old.as_text}
+        change.proposed, change.value_key = new.stored, new.key
+    remember_rejected(session, rejected)
+    session.flush()
+    _note_review(session, plan)
+    return _outcome_of(counts)
+
+
+def edit_text(session: Session, plan_id: int, change_id: int, value: str) -> None:
+    """Put another text in place of a proposed title, details, date or code.
+
+    Raises:
+        JobError: There is no such change, it is no longer open, or it is not a text.
+    """
+    plan = open_plan(session, plan_id)
+    change = session.get(PlanChange, change_id)
+    if change is None or change.plan_id != plan_id:
+        raise JobError(f"Plan {plan_id} has no change {change_id}")
+    is_being_applied = select(being_applied()).where(PlanChange.id == change_id)
+    if session.scalar(is_being_applied):
+        raise JobError(
+            f"Change {change_id} is being applied",
+            remedy="apply the plan again to find out whether Stash has the value",
+        )
+    if change.state not in _OPEN or change.field not in TEXT_FIELDS:
+        raise JobError(
+            f"Change {change_id} ({change.field}, {change.state}) is not an open text",
+            remedy="only a pending or approved text can be edited; replace the value "
+            "of tags, performers, studio and markers",
+        )
+    change.evidence = {**change.evidence, "edited": True}
+    text = TextValue(value)
+    change.proposed, change.value_key = text.stored, text.key
+    session.flush()
+    _note_review(session, plan)
+
+
+def find_named(
+    session: Session,
+    field: str,
+    name: str,
+    remedy: str = "create it in Stash, then run a sync",
+) -> NamedValue:
+    """Return the tag, performer or studio with a name or alias; main names go first.
+
+    Args:
+        session: Open session; nothing is written.
+        field: Field whose values to search: tags, markers, performers or studio.
+        name: The name or alias; case does not matter.
+        remedy: What to do if the mirror has no similar name either.
+
+    Raises:
+        JobError: The mirror has no such name, or the values of the field have no names.
+    """
+    if field not in _NAMED:
+        raise JobError(
+            f"The field {field} has no name to replace",
+            remedy="select tags, performers, studio or markers",
+        )
+    model, word = _NAMED[field]
+    is_main = func.lower(model.name) == func.lower(name.strip())
+    row = session.execute(
+        select(model.id, model.name)
+        .where(model.missing_since.is_(None), is_called(model, name.strip()))
+        .order_by(is_main.desc(), model.id)
+    ).first()
+    if row is not None:
+        return NamedValue(row[0], row[1])
+    near = difflib.get_close_matches(name, session.scalars(select(model.name)), n=1)
+    raise JobError(
+        f"Stash has no {word} {name!r}",
+        remedy=f"did you mean {near[0]}?" if near else remedy,
+    )
 
 
 def open_plan(session: Session, plan_id: int) -> AnalysisPlan:
@@ -302,20 +590,18 @@ def open_plan(session: Session, plan_id: int) -> AnalysisPlan:
     """
     plan = session.get(AnalysisPlan, plan_id, with_for_update=True)
     if plan is None:
-        raise JobError(
-            f"There is no plan {plan_id}", remedy="see `stashhog plans list`"
-        )
+        raise lacks_plan(plan_id)
     if plan.state not in ("draft", "reviewing"):
         raise JobError(
             f"Plan {plan_id} is {plan.state} and cannot be reviewed",
-            remedy="a plan can be reviewed once its analysis has ended and until it "
-            "is applied or cancelled",
+            remedy="review a plan after its analysis has ended and before it is "
+            "applied or cancelled",
         )
     return plan
 
 
-def note_review(session: Session, plan: AnalysisPlan) -> None:
-    """Move the plan on: reviewing, or cancelled when everything was turned down."""
+def _note_review(session: Session, plan: AnalysisPlan) -> None:
+    """Set the state of the plan: reviewing, or cancelled if everything is rejected."""
     left = session.scalar(
         select(func.count()).where(
             PlanChange.plan_id == plan.id, PlanChange.state != "rejected"

@@ -1,105 +1,388 @@
-"""What becomes of an approved change, given the scene as it is in Stash now."""
+"""Three-way decisions: base, proposal and Stash's live value of an approved change.
+
+A change is compared before it is sent, again after a request without a readable
+success, and before it is undone.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, assert_never
 
-from stashhog_core.stash.payloads import StashScene
+from stashhog_core.plans.proposals import (
+    TEXT_FIELDS,
+    MarkerValue,
+    NamedValue,
+    TextValue,
+    Value,
+)
+from stashhog_core.plans.tags import LiveTags
+from stashhog_core.stash.payloads import StashMarker, StashScene
 
 SAME_MARKER_SECONDS = 1.0
-"""Stash keeps a marker's media by its whole second: nearer ones are the same."""
+"""Stash keeps a marker's media by its whole second: nearer markers are the same."""
 
-TEXT_FIELDS = ("title", "details", "date", "code")
+SCENE_GONE = "Stash no longer has this scene"
 
-Verdict = Literal["apply", "already", "conflict"]
+Effect = Mapping[str, Any]
+"""What applying a change changes in Stash, kept so that it can be undone exactly.
+
+Of a tag or performer: `id` and `present_before`; of a studio or text: `before` and
+`after`; of a marker: `marker_id` and `tag_id`. Until the outcome is known, `intended`
+is true as well.
+"""
+
+Slot = Literal["add_tag", "remove_tag", "add_performer", "remove_performer", "studio"]
+
+_SLOTS: dict[tuple[str, str], Slot] = {
+    ("tags", "add"): "add_tag",
+    ("tags", "remove"): "remove_tag",
+    ("performers", "add"): "add_performer",
+    ("performers", "remove"): "remove_performer",
+    ("studio", "set"): "studio",
+}
+_UNDO_SLOTS: dict[tuple[str, str], Slot] = {
+    ("tags", "add"): "remove_tag",
+    ("tags", "remove"): "add_tag",
+    ("performers", "add"): "remove_performer",
+    ("performers", "remove"): "add_performer",
+}
+_SAME_SECOND = 0.01
 
 
 @dataclass(frozen=True)
-class Change:
-    """An approved change.
+class ApprovedChange:
+    """A change that people or settings have approved.
 
     Attributes:
-        intent: What an earlier run, killed in between, was about to do; None: no run
-            came so far.
+        intent: The effect that an earlier run was about to have when it was killed;
+            None: no run has come that far.
     """
 
     id: int
     scene_id: int
     field: str
     action: str
-    base: Any
-    proposed: Any
-    intent: Mapping[str, Any] | None = None
+    value_key: str
+    base: Value | None
+    proposed: Value
+    intent: Effect | None = None
 
 
 @dataclass(frozen=True)
-class Ruling:
-    """A verdict; `effect` is what applying changes, for undoing it exactly."""
+class AppliedChange:
+    """A change that was applied, or was about to be applied when its run died.
 
-    verdict: Verdict
-    effect: dict[str, Any]
+    Attributes:
+        recorded: Whether the run lived to record that the change was applied.
+    """
+
+    id: int
+    plan_id: int
+    scene_id: int
+    field: str
+    action: str
+    proposed: Value
+    effect: Effect
+    recorded: bool = True
+
+
+@dataclass(frozen=True, order=True)
+class MemberEdit:
+    """One value that a bulk update adds to or removes from a scene."""
+
+    slot: Slot
+    id: int
+
+
+@dataclass(frozen=True)
+class ChangeResult:
+    """What the database records of a change.
+
+    Attributes:
+        state: The new state; None: the change stays approved.
+        effect: What was changed. With state None, the effect that a request is about to
+            have or may have had; None: the change had no effect.
+        error: Why the change was not applied.
+    """
+
+    id: int
+    state: str | None
+    effect: Effect | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class ApplyDecision:
+    """Whether to apply a change, and the effect that applying has."""
+
+    kind: Literal["apply", "already", "conflict"]
+    effect: Effect
     reason: str | None = None
 
 
-def judge(change: Change, live: StashScene, member_id: int | None) -> Ruling:
-    """Compare base, proposed and live.
+@dataclass(frozen=True)
+class UndoDecision:
+    """Whether to undo a change, and how: by an edit, other fields, or no marker.
+
+    A change of kind `already` has been undone in Stash.
+    """
+
+    kind: Literal["undo", "already", "conflict"]
+    reason: str | None = None
+    edit: MemberEdit | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    marker_id: int | None = None
+
+
+@dataclass(frozen=True)
+class OutgoingChange:
+    """A change that is sent to Stash now."""
+
+    change: ApprovedChange
+    member_id: int | None
+    effect: Effect
+
+    @property
+    def edit(self) -> MemberEdit | None:
+        """The edit of a bulk update; None: the change needs a request of its own."""
+        slot = _SLOTS.get((self.change.field, self.change.action))
+        if slot is None or self.member_id is None:
+            return None
+        return MemberEdit(slot, self.member_id)
+
+    @property
+    def intent(self) -> ChangeResult:
+        """The record that the change is about to be sent."""
+        return ChangeResult(self.change.id, None, {**self.effect, "intended": True})
+
+    def applied(self, marker_id: int | None = None) -> ChangeResult:
+        """Return the record that the change was applied.
+
+        Args:
+            marker_id: The id of the created marker, if the change is one.
+        """
+        effect = dict(self.effect)
+        if self.change.field == "markers":
+            effect["marker_id"] = marker_id
+        return ChangeResult(self.change.id, "applied", effect)
+
+
+@dataclass(frozen=True)
+class FoundChange:
+    """A change that StashHog applied although no response confirmed it.
+
+    The run was killed between sending and recording, or the response was lost.
+    """
+
+    outgoing: OutgoingChange
+    marker_id: int | None = None
+
+
+def decide_change(
+    change: ApprovedChange, live: StashScene | None, tags: LiveTags
+) -> ChangeResult | FoundChange | OutgoingChange:
+    """Decide what to do with an approved change.
 
     Args:
         change: The change.
-        live: Its scene, as Stash has it now.
-        member_id: Stash's id of the tag, performer or studio in question; None for a
-            tag that is still to be created, and for texts.
+        live: The scene as Stash has it; None: Stash no longer has the scene.
+        tags: Tags of Stash. A tag that the change needs and Stash lacks is created.
 
     Raises:
-        ValueError: The change is of a kind that nobody proposes.
+        ItemError: A tag that the change needs cannot be created now.
     """
-    if change.field in ("tags", "performers") and change.action in ("add", "remove"):
-        return _member(change, live, member_id)
-    if change.field == "studio" and change.action == "set":
-        return _studio(change, live, member_id)
-    if change.field in TEXT_FIELDS and change.action == "set":
-        return _text(change, live)
-    if change.field == "markers" and change.action == "add":
-        return _marker(change, live, member_id)
-    raise ValueError(f"{change.action} {change.field}")
+    if live is None:
+        return ChangeResult(change.id, "skipped", error=SCENE_GONE)
+    tag, member_id = _tag_of(change), None
+    if tag is not None:
+        member_id = tags.find(tag)
+    elif isinstance(change.proposed, NamedValue):
+        member_id = change.proposed.id
+    decision = decide_apply(change, live, member_id)
+    if decision.kind == "apply" and tag and member_id is None:
+        member_id = tags.ensure(tag)
+        decision = decide_apply(change, live, member_id)
+    if decision.kind == "apply":
+        return OutgoingChange(change, member_id, decision.effect)
+    if decision.kind == "already" and change.intent is not None:
+        before = {k: v for k, v in change.intent.items() if k != "intended"}
+        return FoundChange(
+            OutgoingChange(change, member_id, before), decision.effect.get("marker_id")
+        )
+    return ChangeResult(change.id, decision.kind, error=decision.reason)
 
 
-def _member(change: Change, live: StashScene, member_id: int | None) -> Ruling:
-    members = live.tags if change.field == "tags" else live.performers
-    present = any(member.id == member_id for member in members)
-    effect = {"id": member_id, "present_before": present}
-    if present == (change.action == "add"):
-        return Ruling("already", effect)
-    return Ruling("apply", effect)
+def decide_sent(
+    outgoing: OutgoingChange, live: StashScene | None
+) -> ChangeResult | FoundChange | None:
+    """Decide about a change that was sent, but that no response confirmed.
+
+    Args:
+        outgoing: The change, as it was sent.
+        live: The scene as Stash has it afterwards; None: Stash no longer has the scene.
+
+    Returns:
+        None if the request had no effect.
+    """
+    change = outgoing.change
+    if live is None:
+        return ChangeResult(change.id, "skipped", error=SCENE_GONE)
+    decision = decide_apply(change, live, outgoing.member_id)
+    if decision.kind == "already":
+        return FoundChange(outgoing, decision.effect.get("marker_id"))
+    if decision.kind == "conflict":
+        return ChangeResult(change.id, "conflict", error=decision.reason)
+    return None
 
 
-def _studio(change: Change, live: StashScene, studio_id: int | None) -> Ruling:
+def _tag_of(change: ApprovedChange) -> NamedValue | None:
+    """Return the tag that a change adds, removes or marks with."""
+    value = change.proposed
+    if isinstance(value, MarkerValue):
+        return value.tag
+    if isinstance(value, NamedValue) and change.field == "tags":
+        return value
+    return None
+
+
+def decide_apply(
+    change: ApprovedChange, live: StashScene, member_id: int | None
+) -> ApplyDecision:
+    """Compare base, proposal and live value.
+
+    Live equals base: apply. Live equals the proposal: already. Otherwise: conflict.
+
+    Args:
+        change: The change.
+        live: The scene as Stash has it now.
+        member_id: Stash's id of the tag, performer or studio in question; None for a
+            tag that Stash lacks, and for texts.
+
+    Raises:
+        ValueError: No detector proposes a change of this kind.
+    """
+    value = change.proposed
+    match change.field, change.action:
+        case (("tags" | "performers"), ("add" | "remove")):
+            members = live.tags if change.field == "tags" else live.performers
+            present = any(member.id == member_id for member in members)
+            is_done = present == (change.action == "add")
+            return ApplyDecision(
+                "already" if is_done else "apply",
+                {"id": member_id, "present_before": present},
+            )
+        case "studio", "set":
+            return _decide_studio(change, live, member_id)
+    match value:
+        case TextValue() if change.field in TEXT_FIELDS and change.action == "set":
+            return _decide_text(change, value, live)
+        case MarkerValue() if change.action == "add":
+            return _decide_marker(value, live, member_id)
+    raise ValueError(f"Unknown kind of change: {change.action} {change.field}")
+
+
+def _decide_studio(
+    change: ApprovedChange, live: StashScene, studio_id: int | None
+) -> ApplyDecision:
     now = live.studio.id if live.studio else None
     effect = {"before": now, "after": studio_id}
     if now == studio_id:
-        return Ruling("already", effect)
-    if now == (change.base["id"] if change.base else None):
-        return Ruling("apply", effect)
-    return Ruling(
-        "conflict",
-        effect,
-        f"Stash has studio {now} now" if now else "Stash has no studio now",
-    )
+        return ApplyDecision("already", effect)
+    if now == (change.base.id if isinstance(change.base, NamedValue) else None):
+        return ApplyDecision("apply", effect)
+    reason = f"Stash has studio {now} now" if now else "Stash has no studio now"
+    return ApplyDecision("conflict", effect, reason)
 
 
-def _text(change: Change, live: StashScene) -> Ruling:
+def _decide_text(
+    change: ApprovedChange, proposed: TextValue, live: StashScene
+) -> ApplyDecision:
     now = getattr(live, change.field) or ""
-    effect = {"before": now, "after": change.proposed}
-    if now == change.proposed:
-        return Ruling("already", effect)
-    if now == (change.base or ""):
-        return Ruling("apply", effect)
-    return Ruling("conflict", effect, f"Stash has another {change.field} now: {now!r}")
+    effect = {"before": now, "after": proposed.text}
+    if now == proposed.text:
+        return ApplyDecision("already", effect)
+    if now == (change.base.as_text if change.base else ""):
+        return ApplyDecision("apply", effect)
+    reason = f"Stash has another {change.field} now: {now!r}"
+    return ApplyDecision("conflict", effect, reason)
 
 
-def _marker(change: Change, live: StashScene, tag_id: int | None) -> Ruling:
+def _decide_marker(
+    proposed: MarkerValue, live: StashScene, tag_id: int | None
+) -> ApplyDecision:
     for marker in live.scene_markers:
-        near = abs(marker.seconds - change.proposed["seconds"]) < SAME_MARKER_SECONDS
-        if near and marker.primary_tag.id == tag_id:
-            return Ruling("already", {"marker_id": marker.id})
-    return Ruling("apply", {"marker_id": None, "tag_id": tag_id})
+        is_near = abs(marker.seconds - proposed.seconds) < SAME_MARKER_SECONDS
+        if is_near and marker.primary_tag.id == tag_id:
+            return ApplyDecision("already", {"marker_id": marker.id})
+    return ApplyDecision("apply", {"marker_id": None, "tag_id": tag_id})
+
+
+def decide_undo(change: AppliedChange, live: StashScene) -> UndoDecision:
+    """Compare what applying left in Stash with the live value.
+
+    The value that applying left: undo. The value from before: already. Any other value
+    is somebody's later edit: conflict.
+    """
+    value = change.proposed
+    if change.field == "studio":
+        now: Any = live.studio.id if live.studio else None
+        return _undo_field(change, "studio_id", now)
+    match value:
+        case NamedValue():
+            return _undo_member(change, live)
+        case MarkerValue():
+            return _undo_marker(change, value, live)
+        case TextValue():
+            now = getattr(live, change.field) or ""
+            return _undo_field(change, change.field, now)
+        case _:
+            assert_never(value)
+
+
+def _undo_field(change: AppliedChange, name: str, now: Any) -> UndoDecision:
+    before, after = change.effect["before"], change.effect["after"]
+    # None clears the field: Stash has no empty dates.
+    fields = {name: before or None}
+    if now == after:
+        return UndoDecision("undo", fields=fields)
+    if now == before:
+        return UndoDecision("already", fields=fields)
+    reason = f"{change.field} was changed since, to {now!r}"
+    return UndoDecision("conflict", reason)
+
+
+def _undo_member(change: AppliedChange, live: StashScene) -> UndoDecision:
+    members = live.tags if change.field == "tags" else live.performers
+    member_id = int(change.effect["id"])
+    is_present = any(member.id == member_id for member in members)
+    edit = MemberEdit(_UNDO_SLOTS[change.field, change.action], member_id)
+    is_as_left = is_present == (change.action == "add")
+    return UndoDecision("undo" if is_as_left else "already", edit=edit)
+
+
+def _undo_marker(
+    change: AppliedChange, proposed: MarkerValue, live: StashScene
+) -> UndoDecision:
+    for marker in live.scene_markers:
+        is_same = _is_as_created(marker, proposed, change.effect)
+        is_ours = marker.id == change.effect.get("marker_id")
+        if is_ours or (is_same and not change.recorded):
+            if is_same:
+                return UndoDecision("undo", marker_id=marker.id)
+            return UndoDecision("conflict", "the marker was edited since")
+    return UndoDecision("already", marker_id=change.effect.get("marker_id"))
+
+
+def _is_as_created(marker: StashMarker, proposed: MarkerValue, effect: Effect) -> bool:
+    """Tell whether nobody has changed any field of a marker."""
+    end, proposed_end = marker.end_seconds, proposed.end_seconds
+    # Earlier versions kept the tag only if Stash had it when it was proposed.
+    tag_id = effect.get("tag_id") or proposed.tag.id
+    return (
+        marker.title == proposed.title
+        and not marker.tags
+        and tag_id in (None, marker.primary_tag.id)
+        and abs(marker.seconds - proposed.seconds) < _SAME_SECOND
+        and (end is None) == (proposed_end is None)
+        and abs((end or 0) - (proposed_end or 0)) < _SAME_SECOND
+    )

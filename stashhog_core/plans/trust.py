@@ -1,60 +1,48 @@
-"""What reviews have taught: which values of which detector people accept.
+"""Trusted values: what people have accepted often enough, by detector.
 
-Votes are the decisions of people in all plans: accepted, rejected, and taken away in
-Stash after they were applied. They are counted anew for each run, so that later
-rejections end the trust by themselves.
+Votes are the decisions of people in all plans: a value was accepted, rejected, or
+removed in Stash after it was applied. Each run counts the votes anew, so that later
+rejections end the trust without further action.
 """
 
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.models import PlanChange, ReviewMemory
+from stashhog_core.plans.plans import AUTOMATIC, TRUSTED, value_name_key
+from stashhog_core.plans.proposals import (
+    TEXT_FIELDS,
+    MarkerValue,
+    NamedValue,
+    Proposal,
+)
+from stashhog_core.plans.rejections import SAME_VALUE
 from stashhog_core.settings import AnalysisSettings
+
+VOTES_THAT_COUNT = 500
+"""Number of votes on a value that count, the newest first.
+
+With older votes, its past would still vouch for a detector that has got worse.
+"""
 
 _Z_95 = 1.96
 
-# A text is different every time: all texts of a field are one value. The newest votes
-# count, so that a detector that got worse is not carried by its past.
-_VOTES = text(
-    """
-    WITH vote AS (
-        SELECT c.detector, c.field, c.action,
-            CASE c.field WHEN 'markers' THEN lower(c.proposed->>'title')
-                WHEN 'tags' THEN c.value_key WHEN 'performers' THEN c.value_key
-                WHEN 'studio' THEN c.value_key ELSE '' END AS value,
-            NOT (c.state = 'rejected' OR m.scene_id IS NOT NULL) AS yes, c.id
-        FROM plan_change c
-        LEFT JOIN review_memory m ON m.scene_id = c.scene_id AND m.field = c.field
-            AND m.value_key = c.value_key AND m.detector = c.detector
-        WHERE c.state = 'rejected' OR m.scene_id IS NOT NULL
-            OR c.approved_by NOT IN ('auto', 'trust')
-    ), recent AS (
-        SELECT *, row_number() OVER (
-            PARTITION BY detector, field, action, value ORDER BY id DESC) AS age
-        FROM vote
-    )
-    SELECT detector, field, action, value,
-        count(*) FILTER (WHERE yes), count(*) FILTER (WHERE NOT yes)
-    FROM recent WHERE age <= :window
-    GROUP BY detector, field, action, value
-    ORDER BY detector, field, action, value
-    """
-)
-VOTES_THAT_COUNT = 500
-"""The newest votes on a value."""
-
-Key = tuple[str, str, str, str]
+VoteKey = tuple[str, str, str, str]
 """Detector, field, action, value."""
 
 
 @dataclass(frozen=True)
-class Record:
-    """How often people accepted a detector's value, and what follows from it."""
+class Acceptance:
+    """How often people accepted a detector's value, and whether it is trusted.
+
+    Attributes:
+        bound: Share of acceptances that the votes prove with 95 % certainty, 0 to 1.
+    """
 
     detector: str
     field: str
@@ -66,13 +54,13 @@ class Record:
     trusted: bool
 
     @property
-    def key(self) -> Key:
+    def key(self) -> VoteKey:
         """What the votes are counted by."""
         return self.detector, self.field, self.action, self.value
 
 
 def wilson_lower_bound(accepted: int, votes: int, z: float = _Z_95) -> float:
-    """Return the acceptance that is at least there, with 95 % certainty."""
+    """Return the share of acceptances that is certain to 95 %, 0 to 1."""
     if votes == 0:
         return 0.0
     share = accepted / votes
@@ -81,32 +69,59 @@ def wilson_lower_bound(accepted: int, votes: int, z: float = _Z_95) -> float:
     return max(0.0, (centre - spread) / (1 + z * z / votes))
 
 
-def records(session: Session, settings: AnalysisSettings) -> list[Record]:
-    """Return the record of every value that people have voted on."""
+def acceptances(session: Session, settings: AnalysisSettings) -> list[Acceptance]:
+    """Return the acceptance of every value that people have voted on."""
+    rejected = or_(PlanChange.state == "rejected", ReviewMemory.scene_id.is_not(None))
+    by = (
+        PlanChange.detector,
+        PlanChange.field,
+        PlanChange.action,
+        # Texts differ from scene to scene: all texts of a field are one value.
+        case((PlanChange.field.in_(TEXT_FIELDS), ""), else_=value_name_key()).label(
+            "value"
+        ),
+    )
+    age = func.row_number().over(partition_by=by, order_by=PlanChange.id.desc())
+    votes = (
+        select(*by, rejected.label("rejected"), age.label("age"))
+        .outerjoin(ReviewMemory, SAME_VALUE)
+        .where(or_(rejected, PlanChange.approved_by.not_in([AUTOMATIC, TRUSTED])))
+        .subquery()
+    )
+    value = (votes.c.detector, votes.c.field, votes.c.action, votes.c.value)
+    rows = session.execute(
+        select(
+            *value,
+            func.count().filter(~votes.c.rejected),
+            func.count().filter(votes.c.rejected),
+        )
+        .where(votes.c.age <= VOTES_THAT_COUNT)
+        .group_by(*value)
+        .order_by(*value)
+    )
     found = []
-    rows = session.execute(_VOTES, {"window": VOTES_THAT_COUNT})
-    for detector, field, action, value, accepted, rejected in rows:
-        votes = accepted + rejected
-        bound = wilson_lower_bound(accepted, votes)
-        trusted = votes >= settings.trust_votes and bound >= settings.trust_bound
+    for detector, field, action, name, accepted, refused in rows:
+        total = accepted + refused
+        bound = wilson_lower_bound(accepted, total)
+        trusted = total >= settings.trust_votes and bound >= settings.trust_bound
         found.append(
-            Record(detector, field, action, value, accepted, rejected, bound, trusted)
+            Acceptance(detector, field, action, name, accepted, refused, bound, trusted)
         )
     return found
 
 
 class Trust:
-    """Approves what people have accepted often enough, but for a random sample.
+    """Approves values that people have accepted often enough, but for a random sample.
 
     Args:
         trusted: The values that are trusted.
-        audit_share: Share of them that is left to people all the same.
+        audit_share: Share of the trusted changes that people review all the same.
         draw: Returns a random number between 0 and 1.
     """
 
     def __init__(
         self,
-        trusted: frozenset[Key],
+        trusted: frozenset[VoteKey],
         audit_share: float,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -114,26 +129,21 @@ class Trust:
         self._audit_share = audit_share
         self._draw = draw
 
-    def approves(self, change: Mapping[str, Any]) -> bool:
-        """Tell whether a new change needs no person."""
-        key = (
-            change["detector"],
-            change["field"],
-            change["action"],
-            _value(change["field"], change["value_key"], change["proposed"]),
-        )
+    def approves(self, proposal: Proposal) -> bool:
+        """Tell whether a new change needs no review."""
+        value = proposal.proposed
+        name = ""
+        if isinstance(value, MarkerValue):
+            name = value.title.lower()
+        elif isinstance(value, NamedValue):
+            name = value.key
+        key = (proposal.detector, proposal.field, proposal.action, name)
         return key in self._trusted and self._draw() >= self._audit_share
 
 
 def trust_of(session: Session, settings: AnalysisSettings) -> Trust | None:
-    """Return what may be approved; None: nothing, that is how it is set."""
+    """Return what may be approved; None: the setting for it is off."""
     if not settings.auto_approve_trusted:
         return None
-    trusted = frozenset(r.key for r in records(session, settings) if r.trusted)
+    trusted = frozenset(a.key for a in acceptances(session, settings) if a.trusted)
     return Trust(trusted, settings.audit_share)
-
-
-def _value(field: str, value_key: str, proposed: Any) -> str:
-    if field == "markers":
-        return str(proposed["title"]).lower()
-    return value_key if field in ("tags", "performers", "studio") else ""

@@ -1,9 +1,9 @@
-"""The job `undo_plan`: take back what was applied, three-way and set-wise.
+"""The job `undo_plan`: undo applied changes, three-way and set-wise.
 
-Everything here may be sent twice without harm, so a run that is killed needs no record
-of what it was about to do: the next one finds part of it done already. As in applying,
-only a readable yes counts as a yes; after anything else Stash is read. What it has not
-taken back stays applied, to be undone by the next try.
+Every request here may be sent twice without harm, so a killed run needs no record of
+what it was about to do: the next run finds part of the work done. As in applying, only
+a readable success counts; after any other response Stash is read. A change that is not
+undone stays applied, and the next run tries again.
 """
 
 import logging
@@ -11,7 +11,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from sqlalchemy.orm import Session
 
@@ -25,18 +25,27 @@ from stashhog_core.errors import (
     UnreadableError,
 )
 from stashhog_core.params import UndoParams
-from stashhog_core.plans import undo_records as records
-from stashhog_core.plans.effects import SCENE_GONE, Answers
-from stashhog_core.plans.grouping import Group, group_edits
-from stashhog_core.plans.lock import plan_lock
-from stashhog_core.plans.mirror_update import (
+from stashhog_core.plans import records
+from stashhog_core.plans.apply import PAUSES_SECONDS, SCENES_PER_BATCH
+from stashhog_core.plans.plans import plan_lock, read_plan
+from stashhog_core.plans.requests import (
+    EditGroup,
+    OutageCounter,
+    group_edits,
     mirror_group,
     mirror_texts,
+    send_group,
     unmirror_markers,
     unmirror_tag,
 )
-from stashhog_core.plans.queries import read_plan
-from stashhog_core.plans.reversal import ALREADY, Applied, Reversal, judge
+from stashhog_core.plans.tags import created_tags
+from stashhog_core.plans.three_way import (
+    SCENE_GONE,
+    AppliedChange,
+    MemberEdit,
+    UndoDecision,
+    decide_undo,
+)
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, UndoResult
 from stashhog_core.stash.client import SceneEditor
@@ -44,13 +53,7 @@ from stashhog_core.stash.payloads import StashScene, StashTag, TagUse
 
 logger = logging.getLogger(__name__)
 
-SCENES_PER_PAGE = 500
-"""Scenes read and changed at a time."""
-
-PAUSES_SECONDS = (1.0, 5.0)
-"""Pauses before a run tries again what a busy Stash or a lost answer has hindered."""
-
-Undoing = tuple[Applied, Reversal]
+UndoItem = tuple[AppliedChange, UndoDecision]
 
 
 class UndoStore(SceneEditor, Protocol):
@@ -63,10 +66,10 @@ class UndoStore(SceneEditor, Protocol):
         """Return the tag of this name or alias."""
 
     def tag_use(self, tag_id: int) -> TagUse | None:
-        """Return how much a tag is used; None: there is no such tag.
+        """Return where a tag is used; None: there is no such tag.
 
         Raises:
-            JobError: The server does not say.
+            JobError: The response lacks the use.
         """
 
     def destroy_tag(self, tag_id: int) -> None:
@@ -74,66 +77,60 @@ class UndoStore(SceneEditor, Protocol):
 
 
 @dataclass(frozen=True)
-class _Request:
-    """One request that undoes changes: sets (`group`), texts of a scene, or markers."""
+class UndoRequest:
+    """One request that undoes changes: a bulk update, fields of a scene, or markers."""
 
-    work: list[Undoing]
-    group: Group | None = None
+    work: list[UndoItem]
+    group: EditGroup | None = None
 
     @property
     def _marker_ids(self) -> list[int]:
-        return [r.marker_id for _, r in self.work if r.marker_id is not None]
+        return [d.marker_id for _, d in self.work if d.marker_id is not None]
 
     def send(self, stash: UndoStore) -> None:
-        """Send it."""
+        """Send the request."""
         if self.group is not None:
-            stash.bulk_update_scenes(
-                self.group.scene_ids,
-                add_tag_ids=self.group.ids("add_tag"),
-                remove_tag_ids=self.group.ids("remove_tag"),
-                add_performer_ids=self.group.ids("add_performer"),
-                remove_performer_ids=self.group.ids("remove_performer"),
-            )
+            send_group(stash, self.group)
         elif self._marker_ids:
             stash.destroy_markers(self._marker_ids)
         else:
-            fields = {k: v for _, r in self.work for k, v in r.fields.items()}
+            fields = {k: v for _, d in self.work for k, v in d.fields.items()}
             stash.update_scene(self.work[0][0].scene_id, fields)
 
     def mirror(self, session: Session) -> None:
-        """Repeat in the mirror what it did."""
+        """Repeat the request in the mirror."""
         if self.group is not None:
             mirror_group(session, self.group)
         elif self._marker_ids:
             unmirror_markers(session, self._marker_ids)
         else:
-            for change, reversal in self.work:
-                _mirror(session, change.scene_id, reversal)
+            for change, decision in self.work:
+                _mirror(session, change.scene_id, decision)
 
-    def parts(self) -> list[list[Undoing]]:
-        """Return the work value by value; nothing if it has only one."""
+    def parts(self) -> list[list[UndoItem]]:
+        """Return the work value by value; nothing if the request has only one."""
         if self.group is None:
-            parts = [[undoing] for undoing in self.work]
+            parts = [[item] for item in self.work]
         else:
             parts = [
-                [undoing for undoing in self.work if undoing[1].edit == edit]
+                [item for item in self.work if item[1].edit == edit]
                 for edit in sorted(self.group.edits)
             ]
         return parts if len(parts) > 1 else []
 
 
-def _mirror(session: Session, scene_id: int, reversal: Reversal) -> None:
-    """Repeat in the mirror that one change was taken back."""
-    if reversal.edit is not None:
-        mirror_group(session, Group(frozenset([reversal.edit]), (scene_id,)))
-    if reversal.fields:
+def _mirror(session: Session, scene_id: int, decision: UndoDecision) -> None:
+    """Repeat in the mirror that one change was undone."""
+    if decision.edit is not None:
+        mirror_group(session, EditGroup(frozenset([decision.edit]), (scene_id,)))
+    if decision.fields:
         local = {
             name: value if name in ("studio_id", "date") else value or ""
-            for name, value in reversal.fields.items()
+            for name, value in decision.fields.items()
         }
         mirror_texts(session, scene_id, local)
-    if reversal.marker_id is not None:
-        unmirror_markers(session, [reversal.marker_id])
+    if decision.marker_id is not None:
+        unmirror_markers(session, [decision.marker_id])
 
 
 def undo(
@@ -144,37 +141,37 @@ def undo(
     *,
     pauses_seconds: Sequence[float] = PAUSES_SECONDS,
 ) -> UndoResult:
-    """Take applied changes back, the last one first.
+    """Undo applied changes, the newest first.
 
-    What somebody changed since is a conflict and left alone. Tags that were created
-    for these changes are dropped once nothing uses them and nobody added to them.
+    A value that somebody changed since is a conflict and stays. Tags that were created
+    for these changes are deleted if nothing uses them and nobody has edited them.
 
     Args:
         stash: The server.
-        database: The plans, and the mirror that follows what is changed.
-        params: Which changes.
-        progress: Reports scenes; a stop leaves the rest applied.
-        pauses_seconds: Before each further try of what was hindered for now.
+        database: The plans, and the mirror, which repeats the changes.
+        params: The changes to undo.
+        progress: Reports scenes; a stop leaves the remaining changes applied.
+        pauses_seconds: Pause before each retry of changes that failed for the moment.
 
     Raises:
-        ConfigurationError: Stash does not let this client in any more.
-        JobError: Nothing says which changes, or there is no such plan or change.
+        ConfigurationError: Stash no longer accepts the API key.
+        JobError: No changes are selected, or there is no such plan or change.
         TransientError: Stash or the database is down, or another run works on one of
-            the plans; the rest stays applied.
+            the plans; the remaining changes stay applied.
         JobCancelled: A stop was asked for.
     """
     if not params.model_dump(
         include={"plan_id", "scene_id", "change_ids", "detector"}, exclude_none=True
     ):
         raise JobError(
-            "Nothing says what to undo",
-            remedy="name plan_id, scene_id, change_ids or detector",
+            "No changes to undo are selected",
+            remedy="give plan_id, scene_id, change_ids or detector",
         )
     run = _Undo(stash, database, params)
     with ExitStack() as locks:
         with database.transaction() as session:
             if params.plan_id is not None:
-                # A wrong id would look like a plan with nothing left to undo.
+                # A wrong id would look like a plan without changes to undo.
                 read_plan(session, params.plan_id)
             records.require_changes(session, params)
             plan_ids = records.plan_ids_of(session, params)
@@ -183,18 +180,17 @@ def undo(
         with database.transaction() as session:
             scene_ids = records.scene_ids_of(session, params)
         done = 0
-        for ids in batched(scene_ids, SCENES_PER_PAGE):
+        for ids in batched(scene_ids, SCENES_PER_BATCH):
             progress.items(done, len(scene_ids), "Undone scenes")
-            run.undo_page(ids)
+            run.undo_batch(ids)
             done += len(ids)
         for pause_seconds in pauses_seconds:
-            if not (hindered := run.hindered):
+            if not (retried := run.retried):
                 break
             progress.sleep(pause_seconds)
-            scenes = sorted(set(hindered.values()))
-            for ids in batched(scenes, SCENES_PER_PAGE):
-                run.undo_page(ids, hindered)
-        # A run that died before this step left its tags to the next one.
+            for ids in batched(sorted(set(retried.values())), SCENES_PER_BATCH):
+                run.undo_batch(ids, retried)
+        # A run that died before this step left its tags to the next run.
         run.drop_tags(plan_ids if params.plan_id is None else [params.plan_id])
         progress.update(1.0, f"Undone changes: {run.counts['undone']}")
     return run.result()
@@ -209,111 +205,125 @@ class _Undo:
     scene_ids: set[int] = field(default_factory=set)
     dropped: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
-    failed: dict[int, tuple[Applied, Exception]] = field(default_factory=dict)
-    """Change id → the change that stays applied, and why."""
+    failed: dict[int, tuple[AppliedChange, Exception]] = field(default_factory=dict)
+    """Change id → a change that stays applied, and why."""
     failures: list[ItemFailure] = field(default_factory=list)
-    answers: Answers = field(default_factory=Answers)
+    outage: OutageCounter = field(default_factory=OutageCounter)
 
-    def undo_page(
+    def undo_batch(
         self, scene_ids: list[int], only: Collection[int] | None = None
     ) -> None:
-        """Undo the changes of some scenes; with `only`, these changes."""
+        """Undo the changes of some scenes; with `only`, the changes with these ids."""
         with self.database.transaction() as session:
             changes = records.applied_changes(session, self.params, scene_ids)
             if only is not None:
                 changes = [change for change in changes if change.id in only]
-            held = records.held_by_others(session, changes)
+            kept = records.applied_by_others(session, changes)
         found, _ = self.stash.scenes(scene_ids)
-        live = {scene.id: scene for scene in found}
-        work = self._judged(changes, live, held)
+        work = self._decide(changes, {scene.id: scene for scene in found}, kept)
         waiting = deque(self._requests(work))
         while waiting:
             waiting.extendleft(reversed(self._send(waiting.popleft())))
 
-    def _judged(
+    def _decide(
         self,
-        changes: list[Applied],
+        changes: list[AppliedChange],
         live: Mapping[int, StashScene],
-        held: Collection[int] = (),
+        kept: Collection[int] = (),
         *,
         sent: bool = False,
-    ) -> list[Undoing]:
-        """Record what is settled by what Stash has; return what is to be undone.
+    ) -> list[UndoItem]:
+        """Record changes that need no request; return the other changes.
 
-        With `sent`, a request has gone out for them: what it has brought about is ours.
+        Args:
+            changes: The changes.
+            live: Scene id → scene, as Stash has it.
+            kept: Ids of changes whose value stays for another change.
+            sent: Whether a request for them was sent: then this run has undone what
+                Stash no longer has.
         """
-        work: list[Undoing] = []
-        done: list[Undoing] = []
-        conflicts: list[tuple[Applied, str]] = []
+        work: list[UndoItem] = []
+        done: list[UndoItem] = []
+        conflicts: list[tuple[AppliedChange, str]] = []
         for change in changes:
             scene = live.get(change.scene_id)
             if scene is None:
                 self.counts["skipped"] += 1
                 conflicts.append((change, SCENE_GONE))
                 continue
-            reversal = ALREADY if change.id in held else judge(change, scene)
-            if reversal.verdict == "undo":
-                work.append((change, reversal))
-            elif reversal.verdict == "already":
-                done.append((change, reversal))
+            decision = (
+                UndoDecision("already")
+                if change.id in kept
+                else decide_undo(change, scene)
+            )
+            if decision.kind == "undo":
+                work.append((change, decision))
+            elif decision.kind == "already":
+                done.append((change, decision))
             else:
                 self.counts["conflicts"] += 1
-                conflicts.append((change, reversal.reason or ""))
+                conflicts.append((change, decision.reason or ""))
         with self.database.transaction() as session:
             records.record_reasons(session, [(c.id, reason) for c, reason in conflicts])
-            for change, reversal in done:
-                _mirror(session, change.scene_id, reversal)
+            for change, decision in done:
+                _mirror(session, change.scene_id, decision)
             self._record(session, [change for change, _ in done])
         for change, _ in conflicts:
             self.failed.pop(change.id, None)
         self._count([change for change, _ in done], "undone" if sent else "already")
         return work
 
-    def _requests(self, work: list[Undoing]) -> Iterator[_Request]:
+    def _requests(self, work: list[UndoItem]) -> Iterator[UndoRequest]:
         """Yield the fewest requests that undo these changes."""
-        for group in group_edits((c.scene_id, r.edit) for c, r in work if r.edit):
-            scenes = set(group.scene_ids)
-            yield _Request(
-                [
-                    u
-                    for u in work
-                    if u[0].scene_id in scenes and u[1].edit in group.edits
-                ],
+        # Two names of one tag are two changes and one edit.
+        same: dict[tuple[int, MemberEdit], list[UndoItem]] = defaultdict(list)
+        for change, decision in work:
+            if decision.edit is not None:
+                same[change.scene_id, decision.edit].append((change, decision))
+        for group in group_edits(same):
+            yield UndoRequest(
+                [i for s in group.scene_ids for e in group.edits for i in same[s, e]],
                 group=group,
             )
-        by_scene: dict[int, list[Undoing]] = defaultdict(list)
-        for undoing in work:
-            if undoing[1].fields:
-                by_scene[undoing[0].scene_id].append(undoing)
+        by_scene: dict[int, list[UndoItem]] = defaultdict(list)
+        for change, decision in work:
+            if decision.fields:
+                by_scene[change.scene_id].append((change, decision))
         for of_scene in by_scene.values():
-            yield _Request(of_scene)
-        if markers := [u for u in work if u[1].marker_id is not None]:
-            yield _Request(markers)
+            yield UndoRequest(of_scene)
+        if markers := [item for item in work if item[1].marker_id is not None]:
+            yield UndoRequest(markers)
 
-    def _send(self, request: _Request) -> list[_Request]:
-        """Send a request; return what is to be sent instead, if it was refused."""
+    def _send(self, request: UndoRequest) -> list[UndoRequest]:
+        """Send a request; return the requests to send instead if Stash refused it."""
         changes = [change for change, _ in request.work]
         try:
             request.send(self.stash)
         except ConfigurationError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, Stash is read
-            return self._after(request, error)
-        self.answers.note(None)
+        except Exception as error:  # noqa: BLE001 - after any error, Stash is read
+            return self._read_outcome(request, error)
+        self.outage.note(None)
         with self.database.transaction() as session:
             request.mirror(session)
             self._record(session, changes)
         self._count(changes, "undone")
         return []
 
-    def _after(self, request: _Request, error: Exception) -> list[_Request]:
-        """Read what has come of a request that Stash did not say yes to."""
-        logger.info("Reading from Stash what became of a request: %s", error)
+    def _read_outcome(
+        self, request: UndoRequest, error: Exception
+    ) -> list[UndoRequest]:
+        """Find out from Stash what a request without a readable success has undone.
+
+        Returns:
+            The requests to send instead.
+        """
+        logger.info("Reading the outcome of a request from Stash after: %s", error)
         changes = [change for change, _ in request.work]
         found, _ = self.stash.scenes(list({c.scene_id: None for c in changes}))
-        left = self._judged(changes, {scene.id: scene for scene in found}, sent=True)
+        left = self._decide(changes, {scene.id: scene for scene in found}, sent=True)
         if isinstance(error, RefusedError):
-            # One value or marker makes Stash refuse them all.
+            # Stash refuses the whole request for one bad value or marker.
             if len(left) < len(changes):
                 return list(self._requests(left))
             if parts := request.parts():
@@ -321,13 +331,13 @@ class _Undo:
         with self.database.transaction() as session:
             records.record_reasons(session, [(c.id, str(error)) for c, _ in left])
         self.failed |= {change.id: (change, error) for change, _ in left}
-        self.answers.note(error if left else None)
+        self.outage.note(error if left else None)
         return []
 
     def drop_tags(self, plan_ids: list[int]) -> None:
         """Delete the tags that these plans created and nothing uses any more."""
         with self.database.transaction() as session:
-            created = records.created_tags(session, plan_ids)
+            created = created_tags(session, plan_ids)
         for name, tag_id in created:
             if tag_id is None:
                 tag = self.stash.find_tag(name)
@@ -337,7 +347,7 @@ class _Undo:
                 if use is None:
                     continue
                 if use.name != name:
-                    # It became somebody's own.
+                    # Somebody has made the tag their own.
                     self.kept[name] = f"renamed to {use.name}"
                     continue
                 if use.additions:
@@ -355,7 +365,7 @@ class _Undo:
         """Delete a tag.
 
         Raises:
-            JobError: Stash still has it.
+            JobError: Stash still has the tag.
         """
         try:
             self.stash.destroy_tag(tag_id)
@@ -363,11 +373,11 @@ class _Undo:
             if self.stash.tag_use(tag_id) is not None:
                 raise JobError(str(error)) from error
 
-    def _record(self, session: Any, changes: list[Applied]) -> None:
+    def _record(self, session: Session, changes: list[AppliedChange]) -> None:
         ids = [change.id for change in changes]
         records.record_undone(session, ids, remember=self.params.remember)
 
-    def _count(self, changes: list[Applied], outcome: str) -> None:
+    def _count(self, changes: list[AppliedChange], outcome: str) -> None:
         self.counts[outcome] += len(changes)
         for change in changes:
             self.failed.pop(change.id, None)
@@ -375,8 +385,8 @@ class _Undo:
             self.scene_ids.update(change.scene_id for change in changes)
 
     @property
-    def hindered(self) -> dict[int, int]:
-        """Changes that this very run may try again, each with its scene."""
+    def retried(self) -> dict[int, int]:
+        """Changes that this run may try again: change id → scene id."""
         return {
             change.id: change.scene_id
             for change, error in self.failed.values()
@@ -384,7 +394,7 @@ class _Undo:
         }
 
     def result(self) -> UndoResult:
-        """Return what the caller is told."""
+        """Return the result of the job."""
         failures = [
             ItemFailure(item=f"scene {c.scene_id}, {c.field}", reason=str(error))
             for c, error in self.failed.values()

@@ -1,26 +1,20 @@
 """Building a plan: created with its first change, closed as a draft."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 from sqlalchemy import cast, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.models import AnalysisPlan, PlanChange, ReviewMemory
+from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.db.session import Database
-from stashhog_core.plans.lock import is_worked_on, plan_lock
+from stashhog_core.plans.plans import AUTOMATIC, TRUSTED, is_worked_on, plan_lock
 from stashhog_core.plans.proposals import Proposal
 from stashhog_core.plans.trust import Trust
-
-AUTOMATIC = "auto"
-"""Who approved a change that nobody looked at."""
-
-TRUSTED = "trust"
-"""Who approved a change because people have accepted its like often enough."""
 
 _INSERT_CHANGES = text(
     "INSERT INTO plan_change (plan_id, scene_id, field, action, value_key, base, "
@@ -30,7 +24,7 @@ _INSERT_CHANGES = text(
     "FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(scene_id bigint, field text, "
     "action text, value_key text, base jsonb, proposed jsonb, confidence float8, "
     "detector text, evidence jsonb, state text, approved_by text, place int) "
-    # Analyzing takes minutes: somebody may have turned a value down meanwhile.
+    # An analysis takes minutes: somebody may have rejected a value meanwhile.
     "WHERE NOT EXISTS (SELECT FROM review_memory m WHERE m.scene_id = r.scene_id "
     "AND m.field = r.field AND m.value_key = r.value_key AND m.detector = r.detector) "
     "ORDER BY r.place "
@@ -41,7 +35,7 @@ _INSERT_CHANGES = text(
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What is known of a plan before its first change."""
+    """Facts about a plan that are known before its first change."""
 
     name: str
     run_id: str
@@ -51,17 +45,17 @@ class PlanOptions:
 
 
 class PlanWriter:
-    """Collects changes into one plan. Use it in a `with` statement.
+    """Collects changes into one plan. Use the writer in a `with` statement.
 
-    The plan is `pending` while this object lives and a draft afterwards, also when the
-    block ends in an error; without a change there is no plan. When the same run comes
-    again (a retry), it goes on with the plan it began.
+    The plan is `pending` inside the block and a draft afterwards, also when the block
+    ends in an error. Without a change no plan is created. A retry of the same run
+    continues the plan that the run began.
 
     Args:
-        database: Where plans are.
-        options: The plan's name and so on.
-        closing_facts: Called at the end for what is worth keeping of the run, with
-            what an earlier try of it has left.
+        database: Database of the plans.
+        options: The plan's name, run and detectors, and how changes are approved.
+        closing_facts: Returns the facts about the run that the plan keeps. Called at
+            the end of the block with the facts of an earlier try of the run.
     """
 
     def __init__(
@@ -83,7 +77,7 @@ class PlanWriter:
     def __enter__(self) -> Self:
         close_orphans(self._database)
         with self._database.transaction() as session:
-            self._go_on(session)
+            self._continue(session)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,11 +106,13 @@ class PlanWriter:
         """Add the proposals of some scenes, in one transaction with `alongside`.
 
         Args:
-            proposals: Scene id → its proposals. Those the plan has stay as they are.
-            alongside: Writes what is true only together with these proposals.
+            proposals: Scene id → proposals. A change that the plan already has stays as
+                it is.
+            alongside: Writes, in the same transaction, the rows that are true only
+                together with these proposals.
         """
         rows = [
-            {"scene_id": scene_id, **asdict(proposal)}
+            {"scene_id": scene_id, **proposal.row, **self._approval(proposal)}
             for scene_id, of_scene in proposals.items()
             for proposal in of_scene
         ]
@@ -130,7 +126,7 @@ class PlanWriter:
                     added = self._insert(session, rows)
                 alongside(session)
         except BaseException:
-            # Rolled back, and a plan begun here with it.
+            # The transaction is rolled back, and a plan that began in it is gone.
             if self.plan_id != known:
                 self.plan_id = known
                 self._lock.close()
@@ -139,25 +135,22 @@ class PlanWriter:
         self.approved += added.count("approved")
 
     def _insert(self, session: Session, rows: list[dict[str, Any]]) -> list[str]:
-        """Store changes; return the states of those that were not there."""
+        """Store changes; return the states of the new ones."""
         inserted = session.execute(
             _INSERT_CHANGES,
             {
                 "plan_id": self.plan_id,
                 "rows": json.dumps(
-                    [
-                        {**row, **self._decision(row), "place": place}
-                        for place, row in enumerate(rows)
-                    ]
+                    [{**row, "place": place} for place, row in enumerate(rows)]
                 ),
             },
         )
         return list(inserted.scalars())
 
-    def _decision(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _approval(self, proposal: Proposal) -> dict[str, Any]:
         if self._options.auto_approve:
             return {"state": "approved", "approved_by": AUTOMATIC}
-        if self._options.trust is not None and self._options.trust.approves(row):
+        if self._options.trust is not None and self._options.trust.approves(proposal):
             return {"state": "approved", "approved_by": TRUSTED}
         return {"state": "pending", "approved_by": None}
 
@@ -169,11 +162,11 @@ class PlanWriter:
         )
         session.add(plan)
         session.flush()
-        # Held before anyone can see the plan: nobody takes it for an orphan.
+        # Locked before anyone can see the plan: nobody takes the plan for an orphan.
         self._lock.enter_context(plan_lock(self._database, plan.id))
         return plan.id
 
-    def _go_on(self, session: Session) -> None:
+    def _continue(self, session: Session) -> None:
         plan = session.scalars(
             select(AnalysisPlan)
             .where(
@@ -202,8 +195,8 @@ class PlanWriter:
 def close_orphans(database: Database) -> int:
     """Turn plans whose run died while building them into drafts; return how many.
 
-    What such a run had finished is whole: its scenes are marked in the same
-    transaction that holds their changes.
+    Such a plan is complete for the scenes that its run finished: a scene is marked as
+    analyzed in the same transaction that stores the scene's changes.
     """
     with database.transaction() as session:
         pending = list(
@@ -220,18 +213,3 @@ def close_orphans(database: Database) -> int:
                 .values(state="draft")
             )
     return len(orphans)
-
-
-def rejected_before(
-    session: Session, scene_ids: Sequence[int]
-) -> set[tuple[int, str, str, str]]:
-    """Return (scene, field, value, detector) of what people turned down."""
-    rows = session.execute(
-        select(
-            ReviewMemory.scene_id,
-            ReviewMemory.field,
-            ReviewMemory.value_key,
-            ReviewMemory.detector,
-        ).where(ReviewMemory.scene_id.in_(scene_ids))
-    )
-    return {(row[0], row[1], row[2], row[3]) for row in rows}

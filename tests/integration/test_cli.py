@@ -411,8 +411,7 @@ def plan_id(database: Database) -> int:
         session.flush()
         tag = add_member("tags", None, "Outside", 0.8, "ai", {"rule": "seen"})
         session.add_all(
-            PlanChange(plan_id=plan.id, scene_id=number, **vars(tag))
-            for number in (1, 2)
+            PlanChange(plan_id=plan.id, scene_id=number, **tag.row) for number in (1, 2)
         )
         return plan.id
 
@@ -471,9 +470,7 @@ def test_failed_changes_are_listed_for_a_person(
     (change,) = json.loads(capsys.readouterr().out)
 
     assert (listed["id"], listed["needs_attention"]) == (plan_id, 1)
-    assert (
-        f"1 change failed in several runs. List: `stashhog plans show {plan}" in shown
-    )
+    assert f"To list them, run `stashhog plans show {plan} --state failed`;" in shown
     assert f"`stashhog plans apply {plan} --retry`" in shown
     assert (change["scene_id"], change["attempts"]) == (2, 5)
     assert change["why"] == "Stash refused it"

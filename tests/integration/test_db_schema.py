@@ -20,11 +20,8 @@ from stashhog_core.db.schema import (
 )
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.plans.queries import (
-    attention_needed,
-    list_plans,
-    unapplied_plan_ids,
-)
+from stashhog_core.plans.plans import attention_needed, list_plans
+from stashhog_core.plans.records import unapplied_plan_ids
 from stashhog_core.settings import DatabaseSettings, Settings
 
 REVISIONS = sorted(

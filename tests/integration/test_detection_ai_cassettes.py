@@ -52,9 +52,8 @@ def ai(request: pytest.FixtureRequest) -> Iterator[AiServer]:
 def proposed(ai: AiServer, output: Any) -> dict[str, float]:
     """Return tags and markers with their confidence."""
     return {
-        p.proposed.get("name") or f"{p.proposed['title']}@{p.proposed['seconds']:g}": (
-            p.confidence
-        )
+        p.proposed.as_text
+        + (f"@{p.proposed.seconds:g}" if p.field == "markers" else ""): p.confidence
         for p in ai.propose(DANCE, output, NOWHERE)
     }
 

@@ -16,7 +16,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.detection import ai_client
 from stashhog_core.detection.job import AnalysisDeferred
 from stashhog_core.errors import Deferred
-from stashhog_core.plans.queries import plan_changes, read_plan
+from stashhog_core.plans.plans import plan_changes, read_plan
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import AiServerSettings, Settings
 from tests.support.analysis_mirror import VIDEO_ONLY, add_scenes, run, unanalyzed

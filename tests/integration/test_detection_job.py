@@ -31,8 +31,7 @@ from stashhog_core.errors import (
     TransientError,
 )
 from stashhog_core.params import AnalysisParams
-from stashhog_core.plans.lock import plan_lock
-from stashhog_core.plans.queries import list_plans, plan_changes
+from stashhog_core.plans.plans import list_plans, plan_changes, plan_lock
 from stashhog_core.progress import Progress
 from stashhog_core.settings import AiServerSettings, Settings, StashSettings
 from stashhog_core.stash.payloads import StashTag

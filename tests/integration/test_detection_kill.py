@@ -15,7 +15,7 @@ from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene
 from stashhog_core.db.session import Database
 from stashhog_core.detection.job import unanalyzed_scene_ids
 from stashhog_core.params import SyncParams
-from stashhog_core.plans.queries import plan_changes, read_plan
+from stashhog_core.plans.plans import plan_changes, read_plan
 from stashhog_core.progress import Progress
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient

@@ -11,7 +11,7 @@ from stashhog_core.db.models import Scene, SceneFile, TaggerResult
 from stashhog_core.db.session import Database
 from stashhog_core.detection import onnx_tagger
 from stashhog_core.errors import ConfigurationError, JobCancelled
-from stashhog_core.plans.queries import plan_changes, read_plan
+from stashhog_core.plans.plans import plan_changes, read_plan
 from stashhog_core.progress import Progress
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import (

@@ -15,7 +15,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.detection.job import analyze, unanalyzed_scene_ids
 from stashhog_core.params import AnalysisParams, ApplyPlanParams, SyncParams
 from stashhog_core.plans.apply import apply_plan
-from stashhog_core.plans.queries import read_plan
+from stashhog_core.plans.plans import read_plan
 from stashhog_core.progress import Progress
 from stashhog_core.settings import Settings, StashSettings
 from stashhog_core.stash.client import StashClient

@@ -21,7 +21,7 @@ from stashhog_core.db.models import (
 from stashhog_core.db.session import Database
 from stashhog_core.detection.job import AnalysisDeferred
 from stashhog_core.errors import ConfigurationError, ItemError
-from stashhog_core.plans.queries import plan_changes, read_plan
+from stashhog_core.plans.plans import plan_changes, read_plan
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import Settings, TextModelSettings
 from tests.support.analysis_mirror import Reader, add_scenes, changes, run, unanalyzed

@@ -22,8 +22,12 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import JobCancelled, JobError, TransientError
 from stashhog_core.params import ApplyPlanParams
 from stashhog_core.plans.apply import apply_plan
-from stashhog_core.plans.change_records import MAX_ATTEMPTS
-from stashhog_core.plans.lock import plan_lock
+from stashhog_core.plans.plans import (
+    changes_of_run,
+    plan_changes,
+    plan_lock,
+    read_plan,
+)
 from stashhog_core.plans.proposals import (
     Proposal,
     add_marker,
@@ -31,19 +35,14 @@ from stashhog_core.plans.proposals import (
     set_studio,
     set_text,
 )
-from stashhog_core.plans.queries import (
-    changes_of_run,
-    plan_changes,
-    read_plan,
-    unapplied_plan_ids,
-)
-from stashhog_core.plans.replacing import replace_value
+from stashhog_core.plans.records import MAX_ATTEMPTS, unapplied_plan_ids
+from stashhog_core.plans.rejections import remember_rejected
 from stashhog_core.plans.review import (
     Selection,
     approve,
     cancel,
     reject,
-    remember,
+    replace_value,
 )
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult
@@ -90,19 +89,7 @@ def plan_of(
                 scene_id=scene_id,
                 state=state,
                 approved_by="auto" if state == "approved" else None,
-                **{
-                    name: getattr(p, name)
-                    for name in (
-                        "field",
-                        "action",
-                        "value_key",
-                        "base",
-                        "proposed",
-                        "confidence",
-                        "detector",
-                        "evidence",
-                    )
-                },
+                **p.row,
             )
             for scene_id, of_scene in proposals.items()
             for p in of_scene
@@ -299,7 +286,7 @@ def test_automatic_approval_leaves_rejected_changes_alone(mirror: Database) -> N
     with mirror.transaction() as session:
         ids = [change.id for change in plan_changes(session, plan_id)]
         reject(session, plan_id, Selection(change_ids=ids[:1]))
-        remember(session, [(1, JADE.field, JADE.value_key, JADE.detector)])
+        remember_rejected(session, [(1, JADE.field, JADE.value_key, JADE.detector)])
 
     stash = MemoryStash(1, 2)
     named = apply(stash, mirror, plan_id, auto_approve=True, change_ids=tuple(ids[:2]))
@@ -315,15 +302,16 @@ def test_automatic_approval_leaves_rejected_changes_alone(mirror: Database) -> N
 def test_automatic_approval_does_not_outlive_a_rejection(
     mirror: Database, by: str
 ) -> None:
-    """A value turned down in another plan waits for a person, unless one approved it.
+    """A value rejected in another plan waits for a person, unless one approved it.
 
     Named by id it is approved after all, and the rejection is forgotten.
     """
     plan_id = plan_of(mirror, {1: [OUTDOOR]}, state="pending")
     with mirror.transaction() as session:
         chosen = Selection(change_ids=[plan_changes(session, plan_id)[0].id])
-        approve(session, plan_id, chosen, by=by)
-        remember(session, [(1, "tags", OUTDOOR.value_key, OUTDOOR.detector)])
+        approve(session, plan_id, chosen)
+        session.execute(update(PlanChange).values(approved_by=by))
+        remember_rejected(session, [(1, "tags", OUTDOOR.value_key, OUTDOOR.detector)])
 
     first = apply(MemoryStash(1), mirror, plan_id)
     after = states(mirror, plan_id)

@@ -29,6 +29,7 @@ from stashhog_core.db.models import (
 from stashhog_core.db.session import Database
 from stashhog_core.errors import StashHogError
 from stashhog_core.params import SyncParams
+from stashhog_core.plans.plans import plan_changes, read_plan
 from stashhog_core.plans.proposals import (
     Proposal,
     add_marker,
@@ -37,7 +38,6 @@ from stashhog_core.plans.proposals import (
     set_studio,
     set_text,
 )
-from stashhog_core.plans.queries import plan_changes, read_plan
 from stashhog_core.progress import Progress
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashScene
@@ -112,7 +112,7 @@ class Setting:
             session.add(plan)
             session.flush()
             session.add_all(
-                PlanChange(plan_id=plan.id, scene_id=i, state="approved", **vars(p))
+                PlanChange(plan_id=plan.id, scene_id=i, state="approved", **p.row)
                 for i, of_scene in self.proposals.items()
                 for p in of_scene
             )

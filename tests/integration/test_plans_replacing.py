@@ -15,30 +15,30 @@ from stashhog_core.db.models import AnalysisPlan, PlanChange, ReviewMemory
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.params import ReviewPlanParams
-from stashhog_core.plans.decisions import decide
 from stashhog_core.plans.export import (
     export_plan,
     from_cell,
     import_plan,
     to_cell,
 )
+from stashhog_core.plans.plans import change_rows, plan_changes, read_plan, value_rows
 from stashhog_core.plans.proposals import (
     Proposal,
     add_marker,
     add_member,
     set_text,
 )
-from stashhog_core.plans.queries import plan_changes, read_plan
-from stashhog_core.plans.replacing import edit_text, replace_value
+from stashhog_core.plans.rejections import remember_rejected
 from stashhog_core.plans.review import (
-    Outcome,
+    ReviewOutcome,
     Selection,
     approve,
     cancel,
+    decide,
+    edit_text,
     reject,
-    remember,
+    replace_value,
 )
-from stashhog_core.plans.tables import change_rows, value_rows
 from stashhog_core.results import ImportedDecisions
 from tests.support.analysis_mirror import add_scenes
 
@@ -63,7 +63,7 @@ def store(database: Database, proposals: dict[int, list[Proposal]]) -> int:
         session.add(plan)
         session.flush()
         session.add_all(
-            PlanChange(plan_id=plan.id, scene_id=scene_id, **vars(p))
+            PlanChange(plan_id=plan.id, scene_id=scene_id, **p.row)
             for scene_id, of_scene in proposals.items()
             for p in of_scene
         )
@@ -82,7 +82,7 @@ def test_value_is_replaced_in_all_scenes(database: Database, plan: int) -> None:
     with database.transaction() as session:
         outcome = replace_value(session, plan, Selection(value="outside"), "open air")
 
-    assert outcome == Outcome(changed=3)
+    assert outcome == ReviewOutcome(changed=3)
     assert words(database, plan) == [
         (1, "add tag Outdoor", "pending"),
         (1, "add tag Beach", "pending"),
@@ -132,7 +132,10 @@ def test_text_is_edited(database: Database, plan: int) -> None:
         edit_text(session, plan, ids["title"], "A day")
 
     assert (1, "set title A day", "pending") in words(database, plan)
-    for change_id, message in ((ids["tags"], "no open text"), (999, "no change 999")):
+    for change_id, message in (
+        (ids["tags"], "not an open text"),
+        (999, "no change 999"),
+    ):
         with (
             pytest.raises(JobError, match=message),
             database.transaction() as session,
@@ -157,7 +160,7 @@ def test_selection(
 ) -> None:
     """Every way to narrow counts what it should."""
     with database.transaction() as session:
-        assert approve(session, plan, selection) == Outcome(changed=expected)
+        assert approve(session, plan, selection) == ReviewOutcome(changed=expected)
 
 
 def test_cancelled_plan_may_be_proposed_again(database: Database, plan: int) -> None:
@@ -188,7 +191,7 @@ def test_replacing_in_bulk_leaves_approved_changes_alone(
     first, *_, last = ids_of(database, plan)
     decided(database, plan, approve, first, last)
 
-    def replaced(**selection: Any) -> Outcome:
+    def replaced(**selection: Any) -> ReviewOutcome:
         again = selection.pop("again", False)
         with database.transaction() as session:
             chosen = Selection(value="Outside", **selection)
@@ -198,13 +201,13 @@ def test_replacing_in_bulk_leaves_approved_changes_alone(
     after_bulk = words(database, plan)
     by_id, again = replaced(change_ids=[first]), replaced(again=True)
 
-    assert in_bulk == Outcome(changed=1, left_alone={"approved": 2})
+    assert in_bulk == ReviewOutcome(changed=1, left_alone={"approved": 2})
     assert after_bulk[0] == (1, "add tag Outside", "approved")
-    assert by_id == again == Outcome(changed=1, overruled=1)
+    assert by_id == again == ReviewOutcome(changed=1, overruled=1)
     assert words(database, plan)[0] == (1, "add tag Outdoor", "approved")
 
 
-def test_value_that_is_replaced_back_is_not_turned_down(
+def test_value_that_is_replaced_back_is_not_rejected(
     database: Database, plan: int
 ) -> None:
     """Changing one's mind leaves nothing behind: it is accepted like any other."""
@@ -216,7 +219,7 @@ def test_value_that_is_replaced_back_is_not_turned_down(
         outcome = approve(session, plan, Selection(value="Beach"))
         remembered = session.scalars(select(ReviewMemory.value_key)).all()
 
-    assert outcome == Outcome(changed=1)
+    assert outcome == ReviewOutcome(changed=1)
     assert remembered == ["outdoor"]
 
 
@@ -276,7 +279,7 @@ def test_import_respects_what_was_rejected_in_another_plan(
     """Unseen, the rejection stays; the export shows it, and then a yes is meant."""
     unseen = row_of(database, plan, decision="accept")
     with database.transaction() as session:
-        remember(session, [(1, "tags", "outside", "ai")])
+        remember_rejected(session, [(1, "tags", "outside", "ai")])
     seen = row_of(database, plan, decision="accept")
 
     left, accepted = imported(database, plan, unseen), imported(database, plan, seen)
@@ -446,30 +449,34 @@ def test_file_comes_back_with_decisions(
     [
         pytest.param('[{"id": 1, "decision": "perhaps"}]', "perhaps", id="decision"),
         pytest.param('[{"id": 77}]', "no change 77", id="foreign"),
-        pytest.param('[{"decision": "accept"}]', "Row 1 has no id", id="no id"),
+        pytest.param('[{"decision": "accept"}]', "Row 1 has no valid id", id="no id"),
         pytest.param("[{", "not JSON", id="half"),
         pytest.param("{}", "not a list", id="object"),
         pytest.param("[" * 100_000, "nested too deeply", id="deep"),
         pytest.param(f'[{{"id": {"9" * 5000}}}]', "not JSON", id="5,000 digits"),
-        pytest.param(f'[{{"id": {"9" * 20}}}]', "Row 1 has no id", id="beyond 2^63"),
-        pytest.param('[{"id": true}]', "Row 1 has no id", id="true"),
-        pytest.param('[{"id": 1.9}]', "Row 1 has no id", id="fraction"),
-        pytest.param('[{"id": Infinity}]', "Row 1 has no id", id="infinity"),
-        pytest.param('[{"id": [1]}]', "Row 1 has no id", id="list"),
+        pytest.param(
+            f'[{{"id": {"9" * 20}}}]', "Row 1 has no valid id", id="beyond 2^63"
+        ),
+        pytest.param('[{"id": true}]', "Row 1 has no valid id", id="true"),
+        pytest.param('[{"id": 1.9}]', "Row 1 has no valid id", id="fraction"),
+        pytest.param('[{"id": Infinity}]', "Row 1 has no valid id", id="infinity"),
+        pytest.param('[{"id": [1]}]', "Row 1 has no valid id", id="list"),
         pytest.param(
             '[{"id": 1, "value": {"a": 1}}]', "value is not a text", id="value"
         ),
-        pytest.param('[{"id": 1, "value": "\\u0000"}]', "cannot be stored", id="nul"),
         pytest.param(
-            '[{"id": 1, "value": "\\ud800"}]', "cannot be stored", id="surrogate"
+            '[{"id": 1, "value": "\\u0000"}]', "database cannot store", id="nul"
         ),
-        pytest.param('[{"id": 1}, {"id": "1"}]', "is in row 1 too", id="twice"),
+        pytest.param(
+            '[{"id": 1, "value": "\\ud800"}]', "database cannot store", id="surrogate"
+        ),
+        pytest.param('[{"id": 1}, {"id": "1"}]', "is also in row 1", id="twice"),
         pytest.param("", "no column id", id="empty csv"),
         pytest.param("name,decision\n1,accept\n", "no column id", id="header"),
-        pytest.param("id\n1.0\n", "Row 1 has no id", id="cell"),
+        pytest.param("id\n1.0\n", "Row 1 has no valid id", id="cell"),
         pytest.param('id\n"1\n', "not CSV", id="quotation mark"),
         pytest.param(f"id\n{'1' * 200_000}\n", "not CSV", id="long cell"),
-        pytest.param("id,decision\n1,\0\n", "cannot be stored", id="nul in csv"),
+        pytest.param("id,decision\n1,\0\n", "database cannot store", id="nul in csv"),
     ],
 )
 def test_bad_file_changes_nothing(

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from stashhog_core.db.models import (
     AnalysisPlan,
@@ -14,14 +14,15 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import (
     JobError,
 )
+from stashhog_core.plans.plans import list_plans, plan_changes
 from stashhog_core.plans.proposals import Proposal, add_member
-from stashhog_core.plans.queries import applicable_plans, list_plans, plan_changes
+from stashhog_core.plans.records import applicable_plans
+from stashhog_core.plans.rejections import remember_rejected
 from stashhog_core.plans.review import (
-    Outcome,
+    ReviewOutcome,
     Selection,
     approve,
     reject,
-    remember,
 )
 from stashhog_core.plans.writer import PlanOptions, PlanWriter
 from tests.support.analysis_mirror import (
@@ -41,11 +42,11 @@ def scenes(database: Database) -> Database:
 
 
 def test_review_moves_the_plan(scenes: Database) -> None:
-    """Deciding makes a draft a plan in review; turning all down cancels it."""
+    """Deciding makes a draft a plan in review; rejecting all cancels it."""
     plan_id = run(scenes, Reader({1: ["Outdoor", "Beach"]}), **VIDEO_ONLY).plan_id
 
     with scenes.transaction() as session:
-        approved = approve(session, plan_id, Selection(value="beach"), by="ann").changed
+        approved = approve(session, plan_id, Selection(value="beach")).changed
         state = session.get_one(AnalysisPlan, plan_id).state
     with scenes.transaction() as session:
         rejected = reject(session, plan_id, Selection(), again=True).changed
@@ -75,13 +76,13 @@ def test_rejected_values_are_not_proposed_again(scenes: Database) -> None:
     reader = Reader({1: ["Outdoor", "Beach"], 2: ["Outdoor"]})
     first = run(scenes, reader, **VIDEO_ONLY)
     with scenes.transaction() as session:
-        turned_down = reject(session, first.plan_id, Selection(value="OUTDOOR")).changed
+        rejected = reject(session, first.plan_id, Selection(value="OUTDOOR")).changed
     with scenes.transaction() as session:
         approve(session, first.plan_id, Selection(change_ids=[changed(scenes, 2)]))
 
     second = run(scenes, reader, run_id="2", scene_ids=(1, 2), **VIDEO_ONLY)
 
-    assert turned_down == 2
+    assert rejected == 2
     assert count(scenes, ReviewMemory) == 1
     with scenes.transaction() as session:
         proposed = [
@@ -129,11 +130,11 @@ def test_bulk_acceptance_leaves_rejected_changes_alone(
     with scenes.transaction() as session:
         again = approve(session, plan_id, Selection(), again=True)
 
-    assert accepted == Outcome(changed=1, left_alone={"rejected": 2})
+    assert accepted == ReviewOutcome(changed=1, left_alone={"rejected": 2})
     assert after_bulk == (["rejected", "rejected", "approved"], 2)
-    assert named == Outcome(changed=1, overruled=1)
+    assert named == ReviewOutcome(changed=1, overruled=1)
     assert after_name == (["approved", "rejected", "approved"], 1)
-    assert again == Outcome(changed=1, overruled=1, already=2)
+    assert again == ReviewOutcome(changed=1, overruled=1, already=2)
     assert (states(scenes), count(scenes, ReviewMemory)) == (["approved"] * 3, 0)
 
 
@@ -144,7 +145,8 @@ def test_bulk_rejection_leaves_approved_changes_alone(
     """Whoever approved them; by id or again they are rejected."""
     ids = [changed(scenes, scene_id) for scene_id in (1, 2, 3)]
     with scenes.transaction() as session:
-        approve(session, plan_id, Selection(change_ids=ids[:2]), by=by)
+        approve(session, plan_id, Selection(change_ids=ids[:2]))
+        session.execute(update(PlanChange).values(approved_by=by))
     with scenes.transaction() as session:
         rejected = reject(session, plan_id, Selection(detector="reader"))
     after_bulk = states(scenes)
@@ -153,10 +155,10 @@ def test_bulk_rejection_leaves_approved_changes_alone(
     with scenes.transaction() as session:
         again = reject(session, plan_id, Selection(), again=True)
 
-    assert rejected == Outcome(changed=1, left_alone={"approved": 2})
+    assert rejected == ReviewOutcome(changed=1, left_alone={"approved": 2})
     assert after_bulk == ["approved", "approved", "rejected"]
-    assert named == Outcome(changed=1, overruled=1)
-    assert again == Outcome(changed=1, overruled=1, already=2)
+    assert named == ReviewOutcome(changed=1, overruled=1)
+    assert again == ReviewOutcome(changed=1, overruled=1, already=2)
 
 
 def test_value_that_was_rejected_in_another_plan_is_not_accepted_in_bulk(
@@ -168,7 +170,7 @@ def test_value_that_was_rejected_in_another_plan_is_not_accepted_in_bulk(
     """
     key = ("tags", "beach", "reader")
     with scenes.transaction() as session:
-        remember(session, [(scene_id, *key) for scene_id in (1, 2)])
+        remember_rejected(session, [(scene_id, *key) for scene_id in (1, 2)])
     with scenes.transaction() as session:
         accepted = approve(session, plan_id, Selection())
     after_bulk = states(scenes)
@@ -178,14 +180,14 @@ def test_value_that_was_rejected_in_another_plan_is_not_accepted_in_bulk(
         waiting = applicable_plans(session, [], with_pending=True)
         approve(session, plan_id, Selection(change_ids=[changed(scenes, 1)]))
 
-    assert accepted == Outcome(changed=1, left_alone={"rejected": 2})
+    assert accepted == ReviewOutcome(changed=1, left_alone={"rejected": 2})
     assert after_bulk == ["pending", "pending", "approved"]
     assert waiting == []
     assert states(scenes) == ["approved", "pending"]
     assert count(scenes, ReviewMemory) == 1
 
 
-def test_value_that_is_turned_down_during_analysis_is_not_proposed(
+def test_value_that_is_rejected_during_analysis_is_not_proposed(
     scenes: Database,
 ) -> None:
     """The rejection counts until the moment that the proposal is stored."""
@@ -196,7 +198,7 @@ def test_value_that_is_turned_down_during_analysis_is_not_proposed(
     options = PlanOptions("Plan", "run", {}, auto_approve=True)
     with PlanWriter(scenes, options, lambda _: {}) as plan:
         with scenes.transaction() as session:
-            remember(session, [(1, "tags", "beach", "reader")])
+            remember_rejected(session, [(1, "tags", "beach", "reader")])
         plan.save(
             {1: [tag("Beach"), tag("Outdoor")], 2: [tag("Beach")]}, lambda _: None
         )
@@ -216,7 +218,7 @@ def test_change_that_is_being_applied_is_not_decided_on(
     with scenes.transaction() as session:
         outcome = reject(session, plan_id, Selection(change_ids=[first]))
 
-    assert outcome == Outcome(left_alone={"being applied": 1})
+    assert outcome == ReviewOutcome(left_alone={"being applied": 1})
     assert states(scenes)[0] == "approved"
 
 
@@ -225,9 +227,9 @@ def test_two_reviewers_at_once_do_not_overwrite_one_another(
 ) -> None:
     """The second waits for the first, and leaves alone what the first has decided."""
 
-    def accept_all() -> Outcome:
+    def accept_all() -> ReviewOutcome:
         with scenes.transaction() as session:
-            return approve(session, plan_id, Selection(), by="ben")
+            return approve(session, plan_id, Selection())
 
     with ThreadPoolExecutor(1) as other:
         with scenes.transaction() as session:
@@ -239,7 +241,7 @@ def test_two_reviewers_at_once_do_not_overwrite_one_another(
                 assert not waiting.done()
         outcome = waiting.result()
 
-    assert outcome == Outcome(changed=2, left_alone={"rejected": 1})
+    assert outcome == ReviewOutcome(changed=2, left_alone={"rejected": 1})
     assert states(scenes) == ["approved", "rejected", "approved"]
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from stashhog_core.db.models import AnalysisPlan, PlanChange, ReviewMemory, Scene
 from stashhog_core.db.session import Database
 from stashhog_core.plans.proposals import Proposal, add_marker, add_member
-from stashhog_core.plans.trust import Trust, records, wilson_lower_bound
+from stashhog_core.plans.trust import Trust, acceptances, wilson_lower_bound
 from stashhog_core.settings import AnalysisSettings, Settings
 from tests.support.analysis_mirror import VIDEO_ONLY, Reader, add_scenes, run
 
@@ -28,7 +28,7 @@ def test_bound(accepted: int, votes: int, bound: float) -> None:
 def vote(
     database: Database, proposal: Proposal, count: int, state: str, by: str | None
 ) -> None:
-    """Store so many decisions, in scenes of their own."""
+    """Store a number of decisions, each for a scene of its own."""
     with database.transaction() as session:
         plan = AnalysisPlan(name="Past", state="applied")
         session.add(plan)
@@ -39,7 +39,7 @@ def vote(
                 scene_id=1000 + number,
                 state=state,
                 approved_by=by,
-                **vars(proposal),
+                **proposal.row,
             )
             for number in range(count)
         )
@@ -49,7 +49,7 @@ def trusted(database: Database) -> dict[str, tuple[int, int, bool]]:
     with database.transaction() as session:
         return {
             f"{r.field} {r.value}": (r.accepted, r.rejected, r.trusted)
-            for r in records(session, SETTINGS)
+            for r in acceptances(session, SETTINGS)
         }
 
 
@@ -71,8 +71,8 @@ def test_only_votes_of_people_count(database: Database) -> None:
     }
 
 
-def test_values_taken_away_end_the_trust(database: Database) -> None:
-    """A no after an automatic approval counts as one, and demotes by itself."""
+def test_values_removed_in_stash_end_the_trust(database: Database) -> None:
+    """A rejection after an automatic approval counts, and ends the trust."""
     vote(database, OUTDOOR, 100, "applied", "user")
     vote(database, OUTDOOR, 3, "applied", "trust")
     assert trusted(database)["tags outdoor"] == (100, 0, True)
@@ -123,5 +123,5 @@ def test_a_random_share_is_left_to_people() -> None:
     drawn = iter([0.04, 0.06])
     trust = Trust(frozenset([key]), 0.05, lambda: next(drawn))
 
-    assert [trust.approves(vars(OUTDOOR)) for _ in range(2)] == [False, True]
-    assert not trust.approves(vars(BEACH))
+    assert [trust.approves(OUTDOOR) for _ in range(2)] == [False, True]
+    assert not trust.approves(BEACH)

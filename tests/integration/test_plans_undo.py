@@ -26,8 +26,8 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.params import ApplyPlanParams, SyncParams, UndoParams
 from stashhog_core.plans.apply import apply_plan
+from stashhog_core.plans.plans import plan_changes
 from stashhog_core.plans.proposals import add_member, set_studio, set_text
-from stashhog_core.plans.queries import plan_changes
 from stashhog_core.plans.undo import undo
 from stashhog_core.progress import Progress
 from stashhog_core.results import UndoResult
@@ -112,7 +112,7 @@ def wide_plan(database: Database, client: StashClient, ids: list[int]) -> int:
     ]
     with database.transaction() as session:
         session.add_all(
-            PlanChange(plan_id=plan_id, scene_id=i, state="approved", **vars(p))
+            PlanChange(plan_id=plan_id, scene_id=i, state="approved", **p.row)
             for i, p in more
         )
     return plan_id
@@ -326,7 +326,7 @@ def test_one_value_of_two_changes_stays_until_both_are_undone(
             p = add_member("tags", mine.id, name, 0.9, "test", {})
             session.add(
                 PlanChange(
-                    plan_id=plan_id, scene_id=scenes[3], state="approved", **vars(p)
+                    plan_id=plan_id, scene_id=scenes[3], state="approved", **p.row
                 )
             )
     apply(client, database, plan_id)
@@ -388,11 +388,11 @@ def test_change_that_does_not_exist_is_refused(
         known = session.scalars(select(PlanChange.id)).first()
     with pytest.raises(JobError, match="There is no change 9999:"):
         undo(client, database, UndoParams(change_ids=(known, 9999)), Progress())
-    with pytest.raises(JobError, match=f"In plan {plan} there is no change 9999"):
+    with pytest.raises(JobError, match=f"Plan {plan} has no change 9999"):
         undo(client, database, UndoParams(plan_id=plan, change_ids=(9999,)), Progress())
 
 
 def test_undo_of_anything_is_refused(client: StashClient, database: Database) -> None:
     """Without a plan, scene, change or detector it is not everything."""
-    with pytest.raises(JobError, match="what to undo"):
+    with pytest.raises(JobError, match="No changes to undo"):
         take_back(client, database)

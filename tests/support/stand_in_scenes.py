@@ -35,7 +35,7 @@ def a_plan(database: Database, scene_ids: list[int]) -> int:
                         plan_id=plan.id,
                         scene_id=scene_id,
                         state="approved",
-                        **vars(p),
+                        **p.row,
                     )
                 )
     return plan.id

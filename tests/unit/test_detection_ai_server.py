@@ -95,13 +95,13 @@ def test_tags_and_markers_are_proposed() -> None:
 
     proposals = ai.propose(SCENE, ai.read(SCENE), stash_names())
 
-    tags = {p.proposed["name"]: p for p in proposals if p.field == "tags"}
-    assert tags["Dancing"].proposed == {"id": 4, "name": "Dancing"}
+    tags = {p.proposed.as_text: p for p in proposals if p.field == "tags"}
+    assert tags["Dancing"].proposed.stored == {"id": 4, "name": "Dancing"}
     assert tags["Dancing"].confidence == pytest.approx(0.8 + 0.2 * 0.3)
     assert tags["Dancing"].evidence["second"] == 50.0
-    assert tags["Juggling"].proposed == {"id": None, "name": "Juggling"}
+    assert tags["Juggling"].proposed.stored == {"id": None, "name": "Juggling"}
     assert tags["Juggling"].confidence == pytest.approx(0.7 + 0.3 * 0.02)
-    markers = [p.proposed for p in proposals if p.field == "markers"]
+    markers = [p.proposed.stored for p in proposals if p.field == "markers"]
     assert [(m["title"], m["seconds"], m["end_seconds"]) for m in markers] == [
         ("Dancing", 0.0, 20.0),
         ("Dancing", 50.0, 60.0),

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from stashhog_core.detection.details import clean, propose
 from stashhog_core.detection.scene_facts import SceneFacts
+from stashhog_core.plans.proposals import TextValue
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,8 @@ def test_proposal_holds_both_texts() -> None:
     """The base is the text as it is, for the three-way comparison."""
     (proposal,) = propose(SceneFacts(id=1, details="a &amp; b"))
 
-    assert (proposal.base, proposal.proposed) == ("a &amp; b", "a & b")
+    assert proposal.base == TextValue("a &amp; b")
+    assert proposal.proposed == TextValue("a & b")
 
 
 @pytest.mark.parametrize("details", ["", "clean already"])

@@ -29,7 +29,7 @@ def scene(path: str, **facts: object) -> SceneFacts:
 
 def names(a_scene: SceneFacts, kinds: set[Kind] = ALL) -> set[str]:
     proposals = propose(a_scene, FINDER, kinds, ["/data"])
-    return {proposal.proposed["name"] for proposal in proposals}
+    return {proposal.proposed.as_text for proposal in proposals}
 
 
 @pytest.mark.parametrize(

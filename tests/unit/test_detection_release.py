@@ -13,7 +13,7 @@ TODAY = date(2026, 1, 1)
 def found(name: str, **facts: str) -> dict[str, str]:
     file = PrimaryFile(f"/data/{name}.mp4", 60.0, 640, 360, 25.0, "h264", "aac", None)
     scene = SceneFacts(id=1, file=file, **facts)  # type: ignore[arg-type]
-    return {p.field: p.proposed for p in propose(scene, TODAY)}
+    return {p.field: p.proposed.as_text for p in propose(scene, TODAY)}
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_tag_that_stash_knows_is_taken_by_any_of_its_names() -> None:
 
     proposals = propose(scene, in_stash, create_missing=True)
 
-    assert [p.proposed for p in proposals] == [
+    assert [p.proposed.stored for p in proposals] == [
         {"id": 1, "name": "1080p"},
         {"id": 7, "name": "Vertical"},
     ]
@@ -114,7 +114,7 @@ def test_missing_tag_is_proposed_only_if_it_may_be_created() -> None:
 
     allowed = propose(scene, nowhere, create_missing=True)
 
-    assert [p.proposed for p in allowed] == [{"id": None, "name": "720p"}]
+    assert [p.proposed.stored for p in allowed] == [{"id": None, "name": "720p"}]
     assert propose(scene, nowhere, create_missing=False) == []
 
 
@@ -126,7 +126,7 @@ def test_own_names_of_classes() -> None:
         scene, nowhere, create_missing=True, names={"720p": "HD", "portrait": ""}
     )
 
-    assert [p.proposed["name"] for p in proposals] == ["HD"]
+    assert [p.proposed.as_text for p in proposals] == ["HD"]
 
 
 def test_what_the_scene_has_is_not_proposed() -> None:
@@ -177,4 +177,4 @@ def test_rare_classes_create_no_tags() -> None:
 
     assert propose(scene, nowhere, create_missing=True) == []
     named = propose(scene, nowhere, True, {"hevc": "Small File"})
-    assert [p.proposed["name"] for p in named] == ["Small File"]
+    assert [p.proposed.as_text for p in named] == ["Small File"]

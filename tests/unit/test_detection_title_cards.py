@@ -63,7 +63,7 @@ def test_card_names_studio_performer_and_tags() -> None:
         (4.0, "Outdoor, Beach", 0.9),
     )
 
-    assert [(p.field, p.proposed["name"], p.confidence) for p in proposals] == [
+    assert [(p.field, p.proposed.as_text, p.confidence) for p in proposals] == [
         ("studio", "Golden Hour Films", 0.99),
         ("performers", "Jade Kush", 0.97),
         ("tags", "Outdoor", 0.9),
@@ -81,7 +81,7 @@ def test_name_may_run_over_two_lines() -> None:
     """The worse of the two lines says how sure the name is."""
     (proposal,) = proposals_for((1.0, "JADE", 0.99), (1.0, "KUSH", 0.8))
 
-    assert (proposal.proposed["name"], proposal.confidence) == ("Jade Kush", 0.8)
+    assert (proposal.proposed.as_text, proposal.confidence) == ("Jade Kush", 0.8)
     assert proposal.evidence["text"] == "JADE / KUSH"
 
 
@@ -101,7 +101,7 @@ def test_lines_of_different_cards_are_not_joined() -> None:
 )
 def test_single_words_need_room_on_a_card(text: str, names: list[str]) -> None:
     """On a card even an everyday word is a name, if it stands alone."""
-    assert [p.proposed["name"] for p in proposals_for((1.0, text, 0.95))] == names
+    assert [p.proposed.as_text for p in proposals_for((1.0, text, 0.95))] == names
 
 
 def test_tag_among_other_words_is_less_sure() -> None:
@@ -121,7 +121,7 @@ def test_tag_among_other_words_is_less_sure() -> None:
 )
 def test_file_name_is_one_more_card(path: str, names: list[str]) -> None:
     """Full main names count in it; aliases, tags and folders are `names`' business."""
-    assert [p.proposed["name"] for p in proposals_for(path=path)] == names
+    assert [p.proposed.as_text for p in proposals_for(path=path)] == names
 
 
 def test_missing_file_says_which_mapping_is_missing(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_real_cards_are_read(tmp_path: Path) -> None:
     proposals = best_of(reader.propose(one, output, STASH_NAMES))
 
     assert output["pictures"] == 2
-    assert {(p.proposed["name"], p.evidence["second"]) for p in proposals} == {
+    assert {(p.proposed.as_text, p.evidence["second"]) for p in proposals} == {
         ("Golden Hour Films", 1.0),
         ("Jade Kush", 4.0),
         ("Outdoor", 4.0),

@@ -5,10 +5,19 @@ from typing import Any
 import pytest
 
 from stashhog_core.errors import ItemError, RefusedError
-from stashhog_core.plans.change_records import Record
-from stashhog_core.plans.effects import Found, Task, settle
-from stashhog_core.plans.live_tags import LiveTags
-from stashhog_core.plans.three_way import Change, judge
+from stashhog_core.plans.proposals import (
+    StoredValue,
+    read_value,
+)
+from stashhog_core.plans.tags import LiveTags
+from stashhog_core.plans.three_way import (
+    ApprovedChange,
+    ChangeResult,
+    FoundChange,
+    OutgoingChange,
+    decide_apply,
+    decide_change,
+)
 from stashhog_core.stash.payloads import Ref, StashMarker, StashScene, StashTag
 
 
@@ -45,8 +54,23 @@ def scene(**facts: Any) -> StashScene:
     return StashScene(**{**values, **facts})
 
 
-def change(field: str, action: str, base: Any, proposed: Any, **more: Any) -> Change:
-    return Change(1, 1, field, action, base, proposed, **more)
+def change(
+    field: str,
+    action: str,
+    base: StoredValue | None,
+    proposed: StoredValue,
+    **more: Any,
+) -> ApprovedChange:
+    return ApprovedChange(
+        1,
+        1,
+        field,
+        action,
+        read_value(proposed).key,
+        None if base is None else read_value(base),
+        read_value(proposed),
+        **more,
+    )
 
 
 MEMBER = {"id": 5, "name": "Five"}
@@ -55,7 +79,7 @@ HAS_FIVE = (Ref(id=5),)
 
 @pytest.mark.parametrize("field", ["tags", "performers"])
 @pytest.mark.parametrize(
-    ("action", "present", "verdict"),
+    ("action", "present", "kind"),
     [
         ("add", False, "apply"),
         ("add", True, "already"),
@@ -63,18 +87,18 @@ HAS_FIVE = (Ref(id=5),)
         ("remove", False, "already"),
     ],
 )
-def test_members(field: str, action: str, present: bool, verdict: str) -> None:
+def test_members(field: str, action: str, present: bool, kind: str) -> None:
     """A member of a set is there or not; the rest of the set does not matter."""
     live = scene(**{field: HAS_FIVE if present else (Ref(id=9),)})
 
-    ruling = judge(change(field, action, None, MEMBER), live, 5)
+    decision = decide_apply(change(field, action, None, MEMBER), live, 5)
 
-    assert ruling.verdict == verdict
-    assert ruling.effect == {"id": 5, "present_before": present}
+    assert decision.kind == kind
+    assert decision.effect == {"id": 5, "present_before": present}
 
 
 @pytest.mark.parametrize(
-    ("base", "live", "verdict"),
+    ("base", "live", "kind"),
     [
         (None, None, "apply"),
         (None, 5, "already"),
@@ -83,26 +107,28 @@ def test_members(field: str, action: str, present: bool, verdict: str) -> None:
         ({"id": 9, "name": "Nine"}, None, "conflict"),
     ],
 )
-def test_studio(base: Any, live: int | None, verdict: str) -> None:
+def test_studio(base: Any, live: int | None, kind: str) -> None:
     """A studio that somebody set meanwhile stays."""
     now = scene(studio=Ref(id=live) if live else None)
 
-    assert judge(change("studio", "set", base, MEMBER), now, 5).verdict == verdict
+    assert decide_apply(change("studio", "set", base, MEMBER), now, 5).kind == kind
 
 
 @pytest.mark.parametrize(
-    ("live", "verdict"), [("old", "apply"), ("new", "already"), ("mine", "conflict")]
+    ("live", "kind"), [("old", "apply"), ("new", "already"), ("mine", "conflict")]
 )
-def test_text(live: str, verdict: str) -> None:
+def test_text(live: str, kind: str) -> None:
     """A text that somebody wrote meanwhile stays, and the conflict shows it."""
-    ruling = judge(change("details", "set", "old", "new"), scene(details=live), None)
+    decision = decide_apply(
+        change("details", "set", "old", "new"), scene(details=live), None
+    )
 
-    assert ruling.verdict == verdict
-    assert ruling.effect == {"before": live, "after": "new"}
+    assert decision.kind == kind
+    assert decision.effect == {"before": live, "after": "new"}
 
 
 @pytest.mark.parametrize(
-    ("tag_id", "seconds", "verdict"),
+    ("tag_id", "seconds", "kind"),
     [
         (5, 10.0, "already"),
         (5, 10.9, "already"),
@@ -110,7 +136,7 @@ def test_text(live: str, verdict: str) -> None:
         (6, 10.0, "apply"),
     ],
 )
-def test_marker(tag_id: int, seconds: float, verdict: str) -> None:
+def test_marker(tag_id: int, seconds: float, kind: str) -> None:
     """A marker of the same tag in the same second is the same marker."""
     marker = StashMarker(
         id=3,
@@ -124,17 +150,17 @@ def test_marker(tag_id: int, seconds: float, verdict: str) -> None:
     )
     proposed = {"title": "x", "tag": MEMBER, "seconds": seconds, "end_seconds": None}
 
-    ruling = judge(
+    decision = decide_apply(
         change("markers", "add", None, proposed), scene(scene_markers=(marker,)), tag_id
     )
 
-    assert ruling.verdict == verdict
+    assert decision.kind == kind
 
 
 def test_change_that_nobody_proposes_is_refused() -> None:
     """A row of an unknown kind is an error, not a silent success."""
     with pytest.raises(ValueError, match="set tags"):
-        judge(change("tags", "set", None, MEMBER), scene(), 5)
+        decide_apply(change("tags", "set", None, MEMBER), scene(), 5)
 
 
 class Tags:
@@ -168,7 +194,7 @@ def live_tags(stash: Tags, create_missing: bool = True) -> LiveTags:
     return LiveTags(stash, create_missing, *[lambda _: None] * 3)
 
 
-def new_tag(name: str, id_: int | None = None, **more: Any) -> Change:
+def new_tag(name: str, id_: int | None = None, **more: Any) -> ApprovedChange:
     return change("tags", "add", None, {"id": id_, "name": name}, **more)
 
 
@@ -177,19 +203,24 @@ def test_missing_tag_is_created_once() -> None:
     stash = Tags()
     tags = live_tags(stash)
 
-    outcomes = [settle(new_tag(name), scene(), tags) for name in ("Fresh", "fresh")]
+    outcomes = [
+        decide_change(new_tag(name), scene(), tags) for name in ("Fresh", "fresh")
+    ]
 
     assert stash.created == ["Fresh"]
-    assert [o.member_id for o in outcomes if isinstance(o, Task)] == [100, 100]
+    assert [o.member_id for o in outcomes if isinstance(o, OutgoingChange)] == [
+        100,
+        100,
+    ]
 
 
 def test_alias_and_merged_tag_are_found() -> None:
     """A tag that was merged away lives on as another one's alias."""
     tags = live_tags(Tags(StashTag(id=7, name="Outside", aliases=("Outdoor",))))
 
-    outcome = settle(new_tag("outdoor", 5), scene(), tags)
+    outcome = decide_change(new_tag("outdoor", 5), scene(), tags)
 
-    assert isinstance(outcome, Task)
+    assert isinstance(outcome, OutgoingChange)
     assert outcome.member_id == 7
 
 
@@ -197,9 +228,9 @@ def test_tag_made_by_another_run_meanwhile_is_taken() -> None:
     """That a tag already exists is no failure."""
     stash = Tags(taken_meanwhile=StashTag(id=8, name="Fresh"))
 
-    outcome = settle(new_tag("Fresh"), scene(), live_tags(stash))
+    outcome = decide_change(new_tag("Fresh"), scene(), live_tags(stash))
 
-    assert isinstance(outcome, Task)
+    assert isinstance(outcome, OutgoingChange)
     assert outcome.member_id == 8
 
 
@@ -208,7 +239,7 @@ def test_tag_that_must_not_be_created_fails_its_change() -> None:
     stash = Tags()
 
     with pytest.raises(ItemError, match="STASHHOG_ANALYSIS__CREATE_MISSING_TAGS"):
-        settle(new_tag("Fresh"), scene(), live_tags(stash, create_missing=False))
+        decide_change(new_tag("Fresh"), scene(), live_tags(stash, create_missing=False))
 
     assert stash.created == []
 
@@ -217,9 +248,9 @@ def test_no_tag_is_created_for_a_scene_that_is_gone() -> None:
     """Nothing needs the tag then."""
     stash = Tags()
 
-    outcome = settle(new_tag("Fresh"), None, live_tags(stash))
+    outcome = decide_change(new_tag("Fresh"), None, live_tags(stash))
 
-    assert isinstance(outcome, Record)
+    assert isinstance(outcome, ChangeResult)
     assert outcome.state == "skipped"
     assert stash.created == []
 
@@ -229,12 +260,12 @@ def test_own_work_is_known_again() -> None:
     intent = {"intended": True, "id": 5, "present_before": False}
     tags = live_tags(Tags(StashTag(id=5, name="Five")))
 
-    ours = settle(new_tag("Five", 5, intent=intent), scene(tags=HAS_FIVE), tags)
-    theirs = settle(new_tag("Five", 5), scene(tags=HAS_FIVE), tags)
+    ours = decide_change(new_tag("Five", 5, intent=intent), scene(tags=HAS_FIVE), tags)
+    theirs = decide_change(new_tag("Five", 5), scene(tags=HAS_FIVE), tags)
 
-    assert isinstance(ours, Found)
-    assert ours.task.applied() == Record(
+    assert isinstance(ours, FoundChange)
+    assert ours.outgoing.applied() == ChangeResult(
         1, "applied", {"id": 5, "present_before": False}
     )
-    assert isinstance(theirs, Record)
+    assert isinstance(theirs, ChangeResult)
     assert theirs.state == "already"

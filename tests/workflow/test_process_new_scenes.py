@@ -15,7 +15,7 @@ from stashhog_core.db.models import AnalysisPlan, JobReport, PlanChange, Scene
 from stashhog_core.db.scenes import SceneSummary, list_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.plans.change_records import MAX_ATTEMPTS
+from stashhog_core.plans.records import MAX_ATTEMPTS
 from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
 from stashhog_core.workflow import TITLES

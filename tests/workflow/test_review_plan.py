@@ -55,7 +55,7 @@ def test_plan_is_reviewed_applied_and_undone(
         session.add(plan)
         session.flush()
         plan_id = plan.id
-        session.add(PlanChange(plan_id=plan_id, scene_id=scene_id, **vars(tag)))
+        session.add(PlanChange(plan_id=plan_id, scene_id=scene_id, **tag.row))
 
     shown = review_plan(plan_id=plan_id)
     accepted = review_plan(

@@ -1,6 +1,6 @@
 """What plans have cost."""
 
-from stashhog_core.plans.costs import added, costs_in_words
+from stashhog_core.plans.plans import add_costs, costs_in_words
 
 
 def test_two_tries_cost_both() -> None:
@@ -11,7 +11,7 @@ def test_two_tries_cost_both() -> None:
         "title_cards": {"looks": 1, "seconds": 2.0},
     }
 
-    assert added(first, second) == {
+    assert add_costs(first, second) == {
         "text_model": {"looks": 5, "money": 0.3, "currency": "EUR", "seconds": 1.5},
         "title_cards": {"looks": 1, "seconds": 2.0},
     }
@@ -35,6 +35,6 @@ def test_costs_are_said_in_words() -> None:
 
     assert costs_in_words(costs) == (
         "text_model 3 requests, 2.0 s, 3,400 + 20 tokens; "
-        "title_cards 1,200 looks, 61.2 s"
+        "title_cards 1,200 scenes, 61.2 s"
     )
     assert costs_in_words({}) == ""

@@ -14,7 +14,7 @@ from stashhog_core.params import (
     UndoParams,
     VerifyMirrorParams,
 )
-from stashhog_core.plans import mirror_update
+from stashhog_core.plans import requests
 from stashhog_core.plans.apply import apply_plan
 from stashhog_core.plans.proposals import Proposal, add_marker, add_member, set_text
 from stashhog_core.plans.undo import undo
@@ -103,22 +103,12 @@ def plan(database: Database, scene_id: int, proposal: Proposal) -> int:
         row = AnalysisPlan(name="Plan", state="draft", run_id="run")
         session.add(row)
         session.flush()
-        names = (
-            "field",
-            "action",
-            "value_key",
-            "base",
-            "proposed",
-            "confidence",
-            "detector",
-            "evidence",
-        )
         session.add(
             PlanChange(
                 plan_id=row.id,
                 scene_id=scene_id,
                 state="approved",
-                **{name: getattr(proposal, name) for name in names},
+                **proposal.row,
             )
         )
     return row.id
@@ -231,9 +221,9 @@ def test_what_is_taken_away_too_early_comes_back(
     run(stash, database)
     with database.transaction() as session:
         if what == "unmirror_tag":
-            mirror_update.unmirror_tag(session, tag)
+            requests.unmirror_tag(session, tag)
         else:
-            mirror_update.unmirror_markers(session, [marker])
+            requests.unmirror_markers(session, [marker])
     run(stash, database)
 
     assert is_right(stash, database)

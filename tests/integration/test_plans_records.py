@@ -4,7 +4,7 @@ import pytest
 
 from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.db.session import Database
-from stashhog_core.plans.queries import applicable_plans
+from stashhog_core.plans.records import applicable_plans
 
 
 @pytest.fixture

@@ -1,0 +1,460 @@
+"""Plans in the database: what was proposed and why, and what became of the changes."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+
+from pydantic import computed_field
+from sqlalchemy import ColumnElement, case, false, func, select
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.locks import is_held, job_lock
+from stashhog_core.db.models import AnalysisPlan, PlanChange
+from stashhog_core.db.scenes import scene_titles
+from stashhog_core.db.session import Database
+from stashhog_core.errors import JobError
+from stashhog_core.markdown import scene_link
+from stashhog_core.plans.proposals import (
+    STORED_NAMES,
+    StoredValue,
+    Value,
+    change_in_words,
+    evidence_in_words,
+    read_value,
+)
+from stashhog_core.results import ItemFailure, Result, SceneChanges
+
+BY_USER = "user"
+"""`approved_by` of a change that a person approved."""
+
+AUTOMATIC = "auto"
+"""`approved_by` of a change that nobody reviewed."""
+
+TRUSTED = "trust"
+"""`approved_by` of a change whose value people have accepted often enough."""
+
+SHOWN_CHANGES = 500
+"""Nobody reads more rows than this in a browser; the terminal exports all rows."""
+
+Costs = dict[str, dict[str, Any]]
+"""Detector → kind of cost → amount, or the name of a currency."""
+
+_CHANGES_PER_FETCH = 1000
+
+
+def lacks_plan(plan_id: int) -> JobError:
+    """Return the error for an id that no plan has."""
+    return JobError(f"There is no plan {plan_id}", remedy="see `stashhog plans list`")
+
+
+def plan_lock(database: Database, plan_id: int) -> AbstractContextManager[None]:
+    """Hold a plan while it is built, applied or undone.
+
+    The database frees the lock when its holder ends, however it ends.
+
+    Raises:
+        TransientError: Another run holds the plan.
+    """
+    return job_lock(database, _lock_name(plan_id))
+
+
+def is_worked_on(database: Database, plan_id: int) -> bool:
+    """Tell whether a living run holds a plan."""
+    return is_held(database, _lock_name(plan_id))
+
+
+def _lock_name(plan_id: int) -> str:
+    return f"plan {plan_id}"
+
+
+class PlanSummary(Result):
+    """A plan. `counts` has the number of its changes per state, zero ones left out."""
+
+    id: int
+    name: str
+    state: str
+    run_id: str | None
+    created_at: datetime
+    applied_at: datetime | None
+    detectors: dict[str, str]
+    facts: dict[str, Any]
+    counts: dict[str, int]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def changes(self) -> int:
+        """Changes of all states."""
+        return sum(self.counts.values())
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def applied(self) -> int:
+        """Changes that were brought to Stash."""
+        return self.counts.get("applied", 0)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def needs_attention(self) -> int:
+        """Changes that Stash refused in several runs: a person has to decide."""
+        return self.counts.get("failed", 0)
+
+
+class ChangeDetails(Result):
+    """A change, as a reviewer sees it."""
+
+    id: int
+    scene_id: int
+    field: str
+    action: str
+    base: StoredValue | None
+    proposed: StoredValue
+    confidence: float
+    detector: str
+    evidence: dict[str, Any]
+    state: str
+    approved_by: str | None
+    attempts: int
+    effect: Any
+    error: str | None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def in_words(self) -> str:
+        """What is proposed."""
+        return change_in_words(self.field, self.action, self.value)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def why(self) -> str:
+        """The evidence; for a change that was not applied, the error."""
+        return self.error or evidence_in_words(self.evidence)
+
+    @property
+    def value(self) -> Value:
+        """The proposed value."""
+        return read_value(self.proposed)
+
+    @property
+    def now(self) -> str:
+        """The scene's value when the change was proposed."""
+        return read_value(self.base).as_text if self.base is not None else ""
+
+
+_COLUMNS = {name: getattr(PlanChange, name) for name in ChangeDetails.model_fields}
+
+
+def list_plans(
+    session: Session,
+    states: Sequence[str] | None = None,
+    limit: int = 50,
+    *,
+    attention: bool = False,
+) -> list[PlanSummary]:
+    """Return plans, newest first.
+
+    Args:
+        session: Open session; nothing is written.
+        states: Only plans in these states; None: all.
+        limit: Maximum number of plans.
+        attention: Only open plans with failed changes: a person has to decide.
+    """
+    query = select(AnalysisPlan).order_by(AnalysisPlan.id.desc()).limit(limit)
+    if attention:
+        query = query.where(_needs_attention())
+    if states is not None:
+        query = query.where(AnalysisPlan.state.in_(states))
+    return _summaries(session, session.scalars(query).all())
+
+
+def read_plan(session: Session, plan_id: int) -> PlanSummary:
+    """Return one plan.
+
+    Raises:
+        JobError: There is no such plan.
+    """
+    plan = session.get(AnalysisPlan, plan_id)
+    if plan is None:
+        raise lacks_plan(plan_id)
+    return _summaries(session, [plan])[0]
+
+
+def plan_changes(
+    session: Session,
+    plan_id: int,
+    *,
+    states: Sequence[str] | None = None,
+    field: str | None = None,
+    limit: int | None = None,
+) -> list[ChangeDetails]:
+    """Return the changes that `each_change` yields as a list."""
+    found = each_change(session, plan_id, states=states, field=field, limit=limit)
+    return list(found)
+
+
+def each_change(
+    session: Session,
+    plan_id: int,
+    *,
+    states: Sequence[str] | None = None,
+    field: str | None = None,
+    limit: int | None = None,
+) -> Iterator[ChangeDetails]:
+    """Yield changes of a plan by scene, then by id, read as they are consumed.
+
+    The session must stay open until the last change is read.
+
+    Args:
+        session: Open session; nothing is written.
+        plan_id: The plan.
+        states: Only changes in these states; None: all.
+        field: Only changes of this field; None: all.
+        limit: Maximum number of changes; None: all.
+
+    Raises:
+        JobError: There is no such plan.
+    """
+    read_plan(session, plan_id)
+    query = (
+        select(*_COLUMNS.values())
+        .where(PlanChange.plan_id == plan_id)
+        .order_by(PlanChange.scene_id, PlanChange.id)
+        .limit(limit)
+    )
+    if states is not None:
+        query = query.where(PlanChange.state.in_(states))
+    if field is not None:
+        query = query.where(PlanChange.field == field)
+    for row in session.execute(query.execution_options(yield_per=_CHANGES_PER_FETCH)):
+        yield ChangeDetails(**dict(zip(_COLUMNS, row, strict=True)))
+
+
+def changes_of_run(
+    session: Session, run_id: str, limit: int | None = None
+) -> list[SceneChanges]:
+    """Return what the plans of a run changed in Stash, by scene, in words.
+
+    Args:
+        session: Open session; nothing is written.
+        run_id: The run that made the plans.
+        limit: Maximum number of scenes; None: all.
+    """
+    applied = (
+        select(
+            PlanChange.scene_id,
+            PlanChange.field,
+            PlanChange.action,
+            PlanChange.proposed,
+        )
+        .join(AnalysisPlan, AnalysisPlan.id == PlanChange.plan_id)
+        .where(AnalysisPlan.run_id == run_id, PlanChange.state == "applied")
+    )
+    scenes = (
+        applied.with_only_columns(PlanChange.scene_id)
+        .distinct()
+        .order_by(PlanChange.scene_id)
+        .limit(limit)
+    )
+    words: dict[int, list[str]] = defaultdict(list)
+    for scene_id, field, action, proposed in session.execute(
+        applied.where(PlanChange.scene_id.in_(scenes)).order_by(
+            PlanChange.scene_id, PlanChange.field, PlanChange.id
+        )
+    ):
+        words[scene_id].append(change_in_words(field, action, read_value(proposed)))
+    titles = scene_titles(session, list(words))
+    return [
+        SceneChanges(
+            scene_id=scene_id,
+            title=titles.get(scene_id, ""),
+            changes=tuple(of_scene),
+        )
+        for scene_id, of_scene in words.items()
+    ]
+
+
+def attention_needed(session: Session, limit: int = 100) -> list[ItemFailure]:
+    """Return the open plans with failed changes, oldest first, and what to do."""
+    rows = session.execute(
+        select(AnalysisPlan.id, func.count())
+        .join(PlanChange, PlanChange.plan_id == AnalysisPlan.id)
+        .where(PlanChange.state == "failed", AnalysisPlan.state != "cancelled")
+        .group_by(AnalysisPlan.id)
+        .order_by(AnalysisPlan.id)
+        .limit(limit)
+    )
+    return [
+        ItemFailure(item=f"plan {row[0]}", reason=attention_in_words(row[0], row[1]))
+        for row in rows
+    ]
+
+
+def _needs_attention() -> ColumnElement[bool]:
+    failed = select(PlanChange.id).where(
+        PlanChange.plan_id == AnalysisPlan.id, PlanChange.state == "failed"
+    )
+    return failed.exists() & (AnalysisPlan.state != "cancelled")
+
+
+def _summaries(session: Session, plans: Sequence[AnalysisPlan]) -> list[PlanSummary]:
+    counts: dict[int, dict[str, int]] = defaultdict(dict)
+    rows = session.execute(
+        select(PlanChange.plan_id, PlanChange.state, func.count())
+        .where(PlanChange.plan_id.in_([plan.id for plan in plans]))
+        .group_by(PlanChange.plan_id, PlanChange.state)
+    )
+    for plan_id, state, count in rows:
+        counts[plan_id][state] = count
+    return [
+        PlanSummary(
+            id=plan.id,
+            name=plan.name,
+            state=plan.state,
+            run_id=plan.run_id,
+            created_at=plan.created_at,
+            applied_at=plan.applied_at,
+            detectors=plan.detectors,
+            facts=plan.facts,
+            counts=counts[plan.id],
+        )
+        for plan in plans
+    ]
+
+
+def being_applied() -> ColumnElement[bool]:
+    """Return the condition of changes that Stash may have without a record of it."""
+    return (PlanChange.state == "approved") & func.coalesce(
+        PlanChange.effect.has_key("intended"), false()
+    )
+
+
+def stored_name() -> ColumnElement[str | None]:
+    """Return the name in a proposed value, in SQL; null for a text."""
+    return func.coalesce(*(PlanChange.proposed[key].astext for key in STORED_NAMES))
+
+
+def value_name_key() -> ColumnElement[str]:
+    """Return what spellings of a proposed name share, in SQL.
+
+    All markers with one tag have the same key here.
+    """
+    return case(
+        (PlanChange.field == "markers", func.lower(stored_name())),
+        else_=PlanChange.value_key,
+    )
+
+
+def value_rows(session: Session, plan_id: int) -> list[dict[str, Any]]:
+    """Return one row per value: its state and the number of scenes it is proposed for.
+
+    All texts of a field share a row, because they differ from scene to scene.
+    """
+    name = func.coalesce(stored_name(), "").label("name")
+    rows = session.execute(
+        select(
+            PlanChange.field,
+            PlanChange.action,
+            name,
+            PlanChange.detector,
+            PlanChange.state,
+            func.count(PlanChange.scene_id.distinct()).label("scenes"),
+            func.min(PlanChange.confidence),
+        )
+        .where(PlanChange.plan_id == plan_id)
+        .group_by(
+            PlanChange.field,
+            PlanChange.action,
+            name,
+            PlanChange.detector,
+            PlanChange.state,
+        )
+        .order_by(func.count(PlanChange.scene_id.distinct()).desc(), name)
+    )
+    return [
+        {
+            "change": f"{action} {field} {value}".strip(),
+            "scenes": scenes,
+            "state": state,
+            "detector": detector,
+            "least confidence": round(least, 2),
+        }
+        for field, action, value, detector, state, scenes, least in rows
+    ]
+
+
+def change_rows(
+    session: Session, plan_id: int, link_base: str | None, limit: int = SHOWN_CHANGES
+) -> list[dict[str, Any]]:
+    """Return changes with evidence, each with a link to its second in Stash."""
+    return [
+        {
+            "id": change.id,
+            "scene": scene_link(
+                f"scene {change.scene_id}",
+                link_base,
+                change.scene_id,
+                _second(change.evidence),
+            ),
+            "change": change.in_words,
+            "now": change.now,
+            "confidence": round(change.confidence, 2),
+            "why": change.why,
+            "detector": change.detector,
+            "state": change.state,
+        }
+        for change in plan_changes(session, plan_id, limit=limit)
+    ]
+
+
+def _second(evidence: Mapping[str, Any]) -> float | None:
+    second = evidence.get("second")
+    return second if isinstance(second, int | float) else None
+
+
+def attention_in_words(plan_id: int, failed: int) -> str:
+    """Say that changes of a plan failed in several runs, and what a person can do."""
+    changes = "1 change" if failed == 1 else f"{failed} changes"
+    return (
+        f"{changes} failed in several runs. To list them, run "
+        f"`stashhog plans show {plan_id} --state failed`; to try again, run "
+        f"`stashhog plans apply {plan_id} --retry`; to reject a change, run "
+        f"`stashhog plans reject {plan_id} --change ID`"
+    )
+
+
+def add_costs(
+    earlier: Mapping[str, Mapping[str, Any]], now: Mapping[str, Any]
+) -> Costs:
+    """Return the sum of the costs of two tries of one run."""
+    total = {name: dict(of_detector) for name, of_detector in earlier.items()}
+    for name, of_detector in now.items():
+        before = total.setdefault(name, {})
+        for kind, amount in of_detector.items():
+            if isinstance(amount, int | float):
+                before[kind] = round(before.get(kind, 0) + amount, 6)
+            else:
+                before[kind] = amount
+    return total
+
+
+def costs_in_words(costs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the costs, such as `text_model 12 requests, 3.1 s, 3,400 + 220 tokens`.
+
+    The two numbers of tokens are sent and received.
+    """
+    return "; ".join(
+        f"{name} {', '.join(_cost_in_words(of_detector))}"
+        for name, of_detector in sorted(costs.items())
+    )
+
+
+def _cost_in_words(costs: Mapping[str, Any]) -> list[str]:
+    # A scene without a likely name costs no request, so scenes are not requests.
+    kind, unit = ("requests",) * 2 if "requests" in costs else ("looks", "scenes")
+    words = [f"{costs.get(kind, 0):,} {unit}", f"{costs.get('seconds', 0):,.1f} s"]
+    if "tokens_in" in costs:
+        words.append(f"{costs['tokens_in']:,} + {costs['tokens_out']:,} tokens")
+    if costs.get("money"):
+        words.append(f"{costs['money']:,.4f} {costs['currency']}")
+    return words
