@@ -49,7 +49,7 @@ def reconcile_aborted_run(
 
     A run that merely died, by lack of memory for instance, was not told to stop: its
     Stash job goes on, for the run to find it again when it is retried, or for the next
-    run to adopt it.
+    run to resume it.
     """
     if _TOLD_TO_STOP in (state.message or ""):
         reconcile_stash_jobs(str(flow_run.id), flow_run_logger(flow_run, flow))

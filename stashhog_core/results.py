@@ -394,7 +394,7 @@ class CheckStashGenerateResult(Result):
 
 
 class CleanupResult(Result):
-    """What `cleanup` removed and settled; of a dry run, what it would."""
+    """What `cleanup` removed and reconciled; in a dry run, what it would do."""
 
     status: JobStatus
     dry_run: bool = False
@@ -402,7 +402,8 @@ class CleanupResult(Result):
         default_factory=dict, description="Rows, runs and files of each kind."
     )
     settled: dict[str, int] = Field(
-        default_factory=dict, description="What runs that died had left open."
+        default_factory=dict,
+        description="What dead runs had left open and is closed now, by kind.",
     )
     samples: tuple[str, ...] = Field(
         default=(), description="The oldest 20 of each kind that is removed."

@@ -193,7 +193,7 @@ def crash_dead_runs(findings: Findings) -> None:
             client.set_flow_run_state(
                 run.id, Crashed(message="No sign of life"), force=True
             )
-    findings.settle("run in Prefect", len(dead))
+    findings.reconcile("run in Prefect", len(dead))
 
 
 def crash_left_tasks(findings: Findings, *, now: datetime) -> None:
@@ -210,7 +210,7 @@ def crash_left_tasks(findings: Findings, *, now: datetime) -> None:
             deployment_filter=ours,
         )
     crash_task_runs(task.id for task in left)
-    findings.settle("task in Prefect", len(left))
+    findings.reconcile("task in Prefect", len(left))
 
 
 def ended_before(moment: datetime) -> FlowRunFilter:

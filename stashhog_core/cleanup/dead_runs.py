@@ -33,10 +33,10 @@ def reconcile_dead_runs(
     Raises:
         TransientError: The database is away.
     """
-    findings.settle("plan", close_orphans(database))
+    findings.reconcile("plan", close_orphans(database))
     try:
         with job_lock(database, SYNC), database.transaction() as session:
-            findings.settle("sync run", note_interrupted(session))
+            findings.reconcile("sync run", note_interrupted(session))
     except TransientError as error:
         # The sync that is under way has noted it when it began.
         logger.info("%s", error)
@@ -48,7 +48,7 @@ def reconcile_dead_runs(
                 closed = _reconcile_jobs(
                     stash, database, kind, server, run_id, was_cancelled
                 )
-            findings.settle("Stash job", closed)
+            findings.reconcile("Stash job", closed)
         except StashHogError as error:
             findings.errors.append(
                 ItemFailure(item=f"open {kind} jobs of Stash", reason=str(error))
@@ -84,7 +84,7 @@ def _reconcile_jobs(
             kind=kind,
             server=server,
             was_cancelled=was_cancelled,
-            adopt=False,
+            resume=False,
         )
     with database.transaction() as session:
         return before - len(open_jobs(session, kind=kind, server=server))

@@ -10,10 +10,10 @@ SAMPLES = 20
 
 @dataclass
 class Findings:
-    """What was removed and settled so far, or in a dry run would be."""
+    """What was removed and reconciled so far, or in a dry run would be."""
 
     removed: dict[str, int] = field(default_factory=dict)
-    settled: dict[str, int] = field(default_factory=dict)
+    reconciled: dict[str, int] = field(default_factory=dict)
     samples: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     errors: list[ItemFailure] = field(default_factory=list)
@@ -24,18 +24,18 @@ class Findings:
             self.removed[kind] = self.removed.get(kind, 0) + number
             self.samples += [f"{kind}: {sample}" for sample in samples[:SAMPLES]]
 
-    def settle(self, kind: str, number: int) -> None:
+    def reconcile(self, kind: str, number: int) -> None:
         """Note that so many things were left open."""
         if number:
-            self.settled[kind] = self.settled.get(kind, 0) + number
+            self.reconciled[kind] = self.reconciled.get(kind, 0) + number
 
     def result(self, *, dry_run: bool) -> CleanupResult:
-        """Return what the caller is told."""
+        """Return the result of the job."""
         return CleanupResult(
             status="completed_with_errors" if self.errors or self.held else "completed",
             dry_run=dry_run,
             removed=self.removed,
-            settled=self.settled,
+            settled=self.reconciled,
             samples=tuple(self.samples),
             held="\n".join(self.held) or None,
             errors=tuple(self.errors),

@@ -41,7 +41,7 @@ def clean_up(
     run_id: str,
     was_cancelled: WasCancelled,
 ) -> None:
-    """Settle what dead runs left, then remove what is older than the settings keep.
+    """Reconcile what dead runs left, then remove what is older than the settings keep.
 
     A part that fails, such as a source of downloads that is away, is noted; the others
     go on. May be killed at any point and run again.

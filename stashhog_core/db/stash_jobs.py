@@ -85,7 +85,7 @@ def note_add_time(session: Session, row_id: int, add_time: str) -> None:
     )
 
 
-def adopt_job(session: Session, row_id: int, run_id: str) -> None:
+def resume_job(session: Session, row_id: int, run_id: str) -> None:
     """Make `run_id` the run that answers for the job."""
     session.execute(update(StashJob).where(StashJob.id == row_id).values(run_id=run_id))
 

@@ -1,8 +1,8 @@
 """Starting a job on the Stash server once, and never losing sight of it.
 
-What `generate` and `scan` have in common: the job's id is stored before the first
-look, a run that is resumed finds its job again, a cancelled run stops it or leaves it
-by the rule of its kind, and the next run takes up what a run that died left open.
+What `generate` and `scan` have in common: the job's id is stored before the
+first check, a run that is resumed finds its job again, a cancelled run stops its job or
+leaves it by the rule of its kind, and the next run takes up what a dead run left open.
 """
 
 import logging
@@ -21,12 +21,12 @@ from stashhog_core.db.session import Database
 from stashhog_core.db.stash_jobs import (
     Kind,
     Outcome,
-    adopt_job,
     close_job,
     jobs_of,
     note_add_time,
     open_jobs,
     record_job,
+    resume_job,
 )
 from stashhog_core.errors import (
     JobCancelled,
@@ -87,7 +87,7 @@ class JobForgottenError(JobError):
         super().__init__(
             f"Stash forgot job {stash_job_id}, so how it ended is unknown",
             where,
-            "it was restarted, or had many other jobs; run this again",
+            "Stash was restarted or has run many other jobs since; run this job again",
         )
         # What an error is made again from when it is unpickled.
         self.args = (stash_job_id, where)
@@ -139,16 +139,16 @@ def reconcile(
     kind: Kind,
     server: str = "",
     was_cancelled: WasCancelled = never_cancelled,
-    adopt: bool = True,
+    resume: bool = True,
 ) -> list[ServerJob]:
     """Reconcile what runs that are gone left open; return the jobs to follow.
 
     Returned, oldest first, are the jobs that an earlier try of this run started, and
-    the generate jobs of other runs, adopted by this one. A job whose run was cancelled
+    the generate jobs of other runs, resumed by this one. A job whose run was cancelled
     is stopped or left as a cancelled run does it; one that Stash has forgotten is noted
     as lost, for nobody knows how it ended and doing it again does no harm. Scans of
-    other runs are never adopted: they may have begun before this run's files came.
-    Without `adopt`, generate jobs are left for the next run that generates.
+    other runs are never resumed: they may have begun before this run's files came.
+    Without `resume`, generate jobs are left for the next run that generates.
 
     Must be called under `only_one`.
     """
@@ -173,16 +173,18 @@ def reconcile(
             reconcile_job(stash, database, row)
         elif job.is_over and job.status != "FINISHED":
             _close(database, row.id, _outcome(job))
-        elif kind == "generate" and not adopt:
-            logger.info("Left Stash job %s to the next run", row.stash_job_id)
+        elif kind == "generate" and not resume:
+            logger.info(
+                "The next generate run will resume Stash job %s", row.stash_job_id
+            )
         elif kind == "generate":
             logger.info(
-                "Adopted Stash job %s of run %s, which is gone",
+                "Resuming Stash job %s of run %s, which is gone",
                 row.stash_job_id,
                 row.run_id,
             )
             with database.transaction() as session:
-                adopt_job(session, row.id, run_id)
+                resume_job(session, row.id, run_id)
             taken.append(_taken(row, is_own=False))
         elif job.is_over:
             _close(database, row.id, "finished")
@@ -277,7 +279,7 @@ def follow_to_end(
                 label=label,
                 poll_interval_seconds=settings.poll_interval_seconds,
                 outage_limit_seconds=settings.outage_limit_seconds,
-                on_first_look=None if key.add_time else remember,
+                on_first_check=None if key.add_time else remember,
                 deadline_seconds=settings.job_deadline_seconds,
                 watch=watch,
             )
@@ -314,8 +316,8 @@ def reconcile_cancelled(
 
     Doing it again does nothing more.
 
-    A generate job is told to stop. A scan goes on, since stopping one in the middle
-    may corrupt Stash's data; that is only said. A job that could not be stopped stays
+    A generate job is stopped. A scan goes on, since stopping a scan in the middle may
+    corrupt Stash's data; that is only logged. A job that could not be stopped stays
     open, for whoever reconciles this run next.
     """
     try:
@@ -375,9 +377,9 @@ def reconcile_job(
         log.warning(SCAN_NOT_STOPPED, row.stash_job_id)
         _close(database, row.id, "cancelled")
         return
-    is_told = _stop(stash, row, log)
+    is_asked = _stop(stash, row, log)
     _close(database, row.id, "cancelled")
-    if is_told:
+    if is_asked:
         _await_stop(stash, row.stash_job_id, log)
 
 
@@ -386,7 +388,7 @@ def _stop(
     row: StashJob,
     log: "logging.Logger | logging.LoggerAdapter[Any]",
 ) -> bool:
-    """Tell the job to stop; return whether there was one to tell."""
+    """Ask Stash to stop the job; return whether there was one to stop."""
     job = stash.find_job(row.stash_job_id, timeout_seconds=_HURRY_SECONDS)
     # After a restart of Stash the id may be that of somebody else's job.
     if not job or job.is_over or not JobKey(job.id, row.add_time).matches(job):

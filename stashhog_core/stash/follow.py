@@ -46,7 +46,7 @@ class JobKey:
     add_time: str = ""
 
     def matches(self, job: Job | None) -> bool:
-        """Tell whether `job` is this one; an empty `add_time` was never looked at."""
+        """Tell whether `job` is this one; an empty `add_time` was never checked."""
         return (
             job is not None
             and job.id == self.stash_job_id
@@ -62,25 +62,25 @@ def follow(
     label: str,
     poll_interval_seconds: float,
     outage_limit_seconds: float,
-    on_first_look: Callable[[Job], None] | None = None,
+    on_first_check: Callable[[Job], None] | None = None,
     deadline_seconds: float | None = None,
     watch: JobWatch | None = None,
 ) -> Job | None:
     """Return the job once it is over; None if Stash forgot it.
 
     A forgotten job may have ended well, badly or not at all: Stash was restarted, or
-    ten other jobs ended since the last look.
+    ten other jobs ended since the last check.
 
     Args:
         stash: The server.
         key: The job.
         progress: Told what the job does; may raise to stop the waiting.
         label: How messages start, such as "Generate metadata".
-        poll_interval_seconds: Time between looks.
+        poll_interval_seconds: Time between checks.
         outage_limit_seconds: How long the server may be away.
-        on_first_look: Called once, with the job as first seen.
+        on_first_check: Called once, with the job as found by the first check.
         deadline_seconds: How long to wait for the end; None: as long as it takes.
-        watch: Tells that the job ended, so that it is looked at sooner.
+        watch: Tells that the job ended, so that it is checked sooner.
 
     Raises:
         TransientError: The server was away for too long; the job may still run.
@@ -104,9 +104,9 @@ def follow(
             away_since, pause_seconds = None, poll_interval_seconds
             if job is None or not key.matches(job):
                 return None
-            if on_first_look is not None:
-                on_first_look(job)
-                on_first_look = None
+            if on_first_check is not None:
+                on_first_check(job)
+                on_first_check = None
                 key = JobKey(key.stash_job_id, job.add_time)
             if job.is_over:
                 return job
@@ -121,7 +121,7 @@ def follow(
                 f"Stash job {key.stash_job_id} did not end within "
                 f"{deadline_seconds:g} s",
                 where=stash.address,
-                remedy="look at Stash's tasks, or raise "
+                remedy="check the job under Settings, Tasks in Stash, or raise "
                 "STASHHOG_STASH__JOB_DEADLINE_SECONDS",
             )
         progress.sleep(pause_seconds, watch.wait if watch else None)

@@ -303,7 +303,7 @@ def test_too_many_results_are_held(database: Database) -> None:
     assert confirmed.held is None
 
 
-def test_what_dead_runs_left_is_settled(
+def test_what_dead_runs_left_is_reconciled(
     database: Database,
     stand_in: StandIn,
     monkeypatch: pytest.MonkeyPatch,

@@ -501,7 +501,7 @@ def left_behind(
         )
 
 
-def test_job_of_a_run_that_died_is_adopted(
+def test_job_of_a_run_that_died_is_resumed(
     stash: ScriptedStash, database: Database
 ) -> None:
     """It is followed to its end and its scenes are marked; then comes this run's."""
@@ -518,10 +518,10 @@ def test_job_of_a_run_that_died_is_adopted(
     assert [row[1] for row in server_jobs(database)] == ["finished", "finished"]
 
 
-def test_cancelling_stops_an_adopted_job(
+def test_cancelling_stops_a_resumed_job(
     stash: ScriptedStash, database: Database
 ) -> None:
-    """This run answers for what it has adopted."""
+    """This run answers for what it has resumed."""
     add_scenes(database, 1)
     left_behind(stash, database, 1)
     stash.looks = [RUNNING, RUNNING, KeyboardInterrupt(), RUNNING]
@@ -572,7 +572,7 @@ def test_job_of_a_dead_run_that_came_to_nothing(
     assert result.scenes_updated == ("1",)
 
 
-def test_adopted_job_that_fails_does_not_fail_this_run(
+def test_resumed_job_that_fails_does_not_fail_this_run(
     stash: ScriptedStash, database: Database
 ) -> None:
     """What another run left may fail while it is followed; the own work goes on."""
@@ -603,7 +603,7 @@ def test_one_at_a_time(
 
 
 def test_jobs_of_a_run_are_told_apart(stash: ScriptedStash, database: Database) -> None:
-    """A scan of the same run is neither taken for the job nor settled with it."""
+    """A scan of the same run is neither taken for the job nor stopped with it."""
     add_scenes(database, 1)
     with database.transaction() as session:
         record_job(session, run_id="run-1", kind="scan", stash_job_id=9)
@@ -727,7 +727,7 @@ def test_somebody_elses_job_is_not_stopped(
 def test_stop_that_fails_is_left_for_later(
     stash: ScriptedStash, database: Database
 ) -> None:
-    """If Stash is away at that moment the row stays open, and is settled later."""
+    """If Stash is away at that moment the row stays open, and is reconciled later."""
     add_scenes(database, 1)
     stash.looks = [RUNNING, KeyboardInterrupt(), RUNNING]
     stash.on_stop = lambda: OUTAGE

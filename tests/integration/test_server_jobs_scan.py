@@ -362,7 +362,7 @@ def test_scans_of_runs_that_are_gone(
     cancelled: bool,
     state: str,
 ) -> None:
-    """What a dead run left is settled, and never taken for this run's own scan."""
+    """What a dead run left is reconciled, and never taken for this run's own scan."""
     stash.started = [("scan", {})]
     with database.transaction() as session:
         record_job(session, run_id="gone", kind="scan", stash_job_id=1)

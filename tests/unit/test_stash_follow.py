@@ -52,7 +52,7 @@ class Watch:
                 label="Generate metadata",
                 poll_interval_seconds=0.001,
                 outage_limit_seconds=outage_limit_seconds,
-                on_first_look=lambda job: self.seen.append(job.add_time),
+                on_first_check=lambda job: self.seen.append(job.add_time),
             )
 
 

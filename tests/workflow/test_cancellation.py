@@ -280,7 +280,7 @@ def test_pending(
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"]
 )
-def test_with_the_worker_gone_the_next_job_settles_it(
+def test_with_the_worker_gone_the_next_job_reconciles_it(
     services: Services,
     database: Database,
     stash: StashClient,

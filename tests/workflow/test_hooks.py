@@ -1,4 +1,4 @@
-"""Hooks: what a run left open when it ended is settled by somebody else."""
+"""Hooks: what a run left open when it ended is reconciled by somebody else."""
 
 import logging
 from collections.abc import Iterator
@@ -109,7 +109,7 @@ def test_scan_is_left_alone(
 def test_crash(
     services: Services, database: Database, state: Crashed, expected: str
 ) -> None:
-    """A run that was told to stop is settled; one that died may find its job again."""
+    """A cancelled run is reconciled; one that died may find its job again."""
     row_id = left_behind(services, database, "generate")
 
     reconcile_aborted_run(flow=process_new_scenes, flow_run=RUN, state=state)

@@ -134,7 +134,7 @@ def test_a_task_does_not_run_on_when_its_run_has_ended(deployment: UUID) -> None
     with get_client(sync_client=True) as client:
         states = [client.read_task_run(id_).state_name for id_ in (left, working)]
     assert states == ["Crashed", "Running"]
-    assert (now.settled, later.settled) == ({}, {"task in Prefect": 1})
+    assert (now.reconciled, later.reconciled) == ({}, {"task in Prefect": 1})
 
 
 def heartbeats_of(resource: str) -> EventFilter:
@@ -177,7 +177,7 @@ def test_a_run_whose_heartbeats_have_stopped_is_crashed(
 
     assert at_first == "Running"
     assert (state_of(beating), state_of(quiet)) == ("Crashed", "Running")
-    assert findings.settled == {"run in Prefect": 1}
+    assert findings.reconciled == {"run in Prefect": 1}
 
 
 def test_a_run_without_any_heartbeat_is_given_a_day(
