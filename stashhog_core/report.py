@@ -186,14 +186,17 @@ def review_in_words(params: ReviewPlanParams, result: ReviewResult) -> Iterator[
     if result.decided:
         yield f"{done} {counted(result.decided, 'change', 'changes')} of {plan}"
     if nothing and result.already:
-        yield f"Nothing of {plan} was left to {word}: {result.already} {state} already"
+        yield (
+            f"{plan.capitalize()} has no open change to {word}: "
+            f"{result.already} already {state}"
+        )
     elif nothing and result.left_alone:
-        yield f"Nothing of {plan} was left to {word}"
+        yield f"{plan.capitalize()} has no open change to {word}"
     elif nothing and params.replace_by is not None:
-        yield f"{plan.capitalize()} proposes {params.replace_by} there already"
+        yield f"{plan.capitalize()} already proposes {params.replace_by} there"
     elif nothing:
         yield f"{plan.capitalize()} has no changes"
-    yield from left_alone_in_words(result, "--change or --again decides anew")
+    yield from left_alone_in_words(result, "use --change or --again to decide again")
 
 
 def left_alone_in_words(
@@ -202,7 +205,7 @@ def left_alone_in_words(
     """Yield which earlier decisions were overruled, and which were left alone."""
     if result.overruled:
         were = counted(result.overruled, "change", "changes")
-        yield f"{were} had been decided before and got the new decision"
+        yield f"{were} with an earlier decision got the new decision"
     if result.left_alone:
         earlier = ", ".join(
             f"{number} {state}"

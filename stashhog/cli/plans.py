@@ -21,6 +21,7 @@ from stashhog.cli.console import (
 from stashhog.cli.runs import run_here
 from stashhog_core.errors import ConfigurationError, first_problem
 from stashhog_core.params import MAX_ID
+from stashhog_core.plans.proposals import Field
 from stashhog_core.report import (
     counted,
     left_alone_in_words,
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     from stashhog_core.plans.plans import PlanSummary
 
 app = typer.Typer(help="Plans of proposed changes.", no_args_is_help=True)
-
-Fields = Literal[
-    "tags", "performers", "studio", "title", "details", "date", "code", "markers"
-]
 
 State = Literal[
     "pending",
@@ -71,7 +68,7 @@ Scenes = Annotated[
     ),
 ]
 FieldName = Annotated[
-    Fields | None, typer.Option("--field", help="Select only changes of this field.")
+    Field | None, typer.Option("--field", help="Select only changes of this field.")
 ]
 Value = Annotated[
     str | None,
@@ -245,7 +242,7 @@ def _decide(word: Literal["accept", "reject"]) -> Callable[..., None]:
 
 
 def _review(plan_id: int, as_json: bool, **values: Any) -> None:
-    """Decide as the form does, and say what came of it."""
+    """Decide like the form of `review-plan`, and print the outcome."""
     from stashhog_core.params import ReviewPlanParams
     from stashhog_core.plans.review import decide
 
@@ -304,7 +301,7 @@ def edit(
     change_id: Annotated[int, typer.Argument(min=1, help="Id of the change.")],
     text: Annotated[str, typer.Argument(help="Text to propose instead.")],
 ) -> None:
-    """Edit a proposed title, details or date."""
+    """Edit a proposed title, details, date or code."""
     from stashhog_core.plans.review import edit_text
 
     with open_session() as session:
@@ -398,7 +395,11 @@ def trust(as_json: AsJson = False) -> None:
         )
     console.print(table)
     if not get_settings().analysis.auto_approve_trusted:
-        console.print("Nothing is approved by trust: AUTO_APPROVE_TRUSTED is off")
+        console.print(
+            "StashHog approves none of these values automatically: "
+            "STASHHOG_ANALYSIS__AUTO_APPROVE_TRUSTED is off",
+            soft_wrap=True,
+        )
 
 
 @app.command("unknown-names")
@@ -431,11 +432,11 @@ def export(
     plan_id: PlanId,
     file: Annotated[Path, typer.Argument(help="File to write: .csv or .json.")],
 ) -> None:
-    """Write a plan to a file, to be reviewed in a spreadsheet or by a program."""
+    """Write a plan to a file for review in a spreadsheet or by a program."""
     from stashhog_core.plans.export import export_plan
 
     as_format = _format(file)
-    # Nobody finds half a file, whatever ends this.
+    # The file is complete or missing, whatever ends this command.
     partial = file.with_name(f".{file.name}.partial")
     try:
         with (
@@ -476,8 +477,8 @@ def import_(
         raise ConfigurationError(f"{file} cannot be read ({error})") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(
-            f"{file} cannot be read: it is no UTF-8 text",
-            remedy="save it as UTF-8, in a spreadsheet as `CSV UTF-8`",
+            f"{file} cannot be read: the file is not UTF-8 text",
+            remedy="save the file as UTF-8, in a spreadsheet as `CSV UTF-8`",
         ) from error
     with open_session() as session:
         result = import_plan(session, plan_id, content, as_format, again=again)
@@ -489,7 +490,9 @@ def import_(
         f"{result.replaced} replaced",
         highlight=False,
     )
-    for line in left_alone_in_words(result, "--again carries their rows out too"):
+    for line in left_alone_in_words(
+        result, "use --again to carry out their rows as well"
+    ):
         console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -500,5 +503,6 @@ def _format(file: Path) -> Literal["csv", "json"]:
     if ending == ".json":
         return "json"
     raise ConfigurationError(
-        f"The file {file.name!r} is neither .csv nor .json", remedy="name it so"
+        f"The file {file.name!r} is neither .csv nor .json",
+        remedy="give the file one of these endings",
     )

@@ -598,7 +598,7 @@ def test_what_is_decided_so_already_is_no_error(
 
     assert capsys.readouterr().out.splitlines() == [
         f"Accepted 2 changes of plan {plan}",
-        f"Nothing of plan {plan} was left to accept: 2 approved already",
+        f"Plan {plan} has no open change to accept: 2 already approved",
         f"Plan {empty_id} has no changes",
     ]
 
@@ -621,18 +621,18 @@ def test_what_was_decided_before_is_left_alone_and_said(
     assert said("reject", plan, "-c", first) == [f"Rejected 1 change of plan {plan}"]
     assert said("accept", plan, "--value", "outside") == [
         f"Accepted 1 change of plan {plan}",
-        "1 rejected earlier, left alone (--change or --again decides anew)",
+        "1 rejected earlier, left alone (use --change or --again to decide again)",
     ]
     again = json.loads("\n".join(said("accept", plan, "--json")))
     assert (again["decided"], again["already"]) == (0, 1)
     assert again["left_alone"] == {"rejected": 1}
     assert said("accept", plan, "-c", first) == [
         f"Accepted 1 change of plan {plan}",
-        "1 change had been decided before and got the new decision",
+        "1 change with an earlier decision got the new decision",
     ]
     assert said("replace", plan, "Outside", "Outdoor") == [
-        f"Nothing of plan {plan} was left to replace",
-        "2 approved earlier, left alone (--change or --again decides anew)",
+        f"Plan {plan} has no open change to replace",
+        "2 approved earlier, left alone (use --change or --again to decide again)",
     ]
     assert said("replace", plan, "Outside", "Outdoor", "--again")[0] == (
         f"Replaced 2 changes of plan {plan}"
@@ -661,7 +661,7 @@ def test_import_says_what_it_left_alone(
 
     assert in_words == [
         f"Plan {plan}: 1 accepted, 0 rejected, 0 replaced",
-        "1 rejected earlier, left alone (--again carries their rows out too)",
+        "1 rejected earlier, left alone (use --again to carry out their rows as well)",
     ]
     counts = json.loads(capsys.readouterr().out)
     assert (counts["accepted"], counts["already"], counts["overruled"]) == (1, 1, 1)
@@ -682,7 +682,7 @@ def test_replacing_says_which_name_was_not_found(
     assert stashhog(monkeypatch, *replace, "Outside", "Outdoor") == 0
     assert "Replaced 2 changes" in capsys.readouterr().out
     assert stashhog(monkeypatch, *replace, "Outside", "Outdoor") == 0
-    assert f"Plan {plan_id} proposes Outdoor there already" in capsys.readouterr().out
+    assert f"Plan {plan_id} already proposes Outdoor there" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
