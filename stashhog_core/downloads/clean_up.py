@@ -84,7 +84,7 @@ def clean_up(
         for entry in batch:
             progress.checkpoint()
             if len(cleaned.removed) >= settings.qbittorrent.clean_up_limit:
-                _log.info("More torrents can go in the next run")
+                _log.info("The limit of this run is reached; the next run removes more")
                 return cleaned
             name = printable(entry.name)
             try:
@@ -153,11 +153,15 @@ class _Check:
             selection = select_files(listed.files, junk_patterns=self._junk_patterns)
             needed = (*selection.take, *selection.archives)
         elif listed.unwanted:
-            raise _missing(listed.unwanted[0], "it was deselected, but is on the disk")
+            raise _missing(
+                listed.unwanted[0], "the file was deselected, but is on the disk"
+            )
         elif (other := self._source.sharing(entry)) is not None:
-            raise ItemError("Another torrent uses its files", where=printable(other))
+            raise ItemError(
+                "Another torrent uses the same files", where=printable(other)
+            )
         if not needed:
-            raise ItemError("It has no files that are in the library")
+            raise ItemError("None of its files is in the library")
         folders = {os.path.dirname(file.path) for file in listed.files}  # noqa: PTH120
         for file in needed:
             key = printable(file.relative_path), file.size_bytes
@@ -175,13 +179,13 @@ class _Check:
         target = from_printable(record.target_path)
         if not self._is_whole(file, target):
             raise ItemError(
-                "Its file in the library is gone or another one",
+                "The library file is gone, or another file has its name",
                 where=record.target_path,
             )
         if not self._has_own_name(file, target, folders):
             raise ItemError(
-                "Its file in the library is the download itself: the two folders are "
-                "one under two names",
+                "The library file is the download itself: the two folders are the same "
+                "folder under two names",
                 where=record.target_path,
                 remedy="save downloads outside STASHHOG_DOWNLOADS__LIBRARY_ROOT",
             )
@@ -216,7 +220,7 @@ class _Check:
 
 def _missing(relative_path: str, reason: str | None) -> ItemError:
     return ItemError(
-        "Not all of it is in the library",
+        "Not all of its files are in the library",
         where=printable(relative_path),
         remedy=reason or "",
     )

@@ -77,9 +77,9 @@ def access_of(downloads: DownloadSettings) -> Access:
             group = grp.getgrnam(downloads.group).gr_gid
         except KeyError as error:
             raise ConfigurationError(
-                "The group of the library does not exist here",
+                "The group of the library does not exist on this machine",
                 where=downloads.group,
-                remedy=f"create it, or correct {_GROUP_VARIABLE}",
+                remedy=f"create the group, or correct {_GROUP_VARIABLE}",
             ) from error
     return Access(
         None if downloads.file_mode is None else int(downloads.file_mode, 8),
@@ -155,9 +155,10 @@ def _try_group(trial: Path, group: int) -> None:
         os.chown(trial, -1, group)
     except OSError as error:
         raise ConfigurationError(
-            "Files of the library cannot be given to the group that is set",
+            "Files of the library cannot be assigned to the group that is set",
             where=str(group),
-            remedy=f"{error.strerror}; be a member of it, or correct {_GROUP_VARIABLE}",
+            remedy=f"{error.strerror}; add this account to the group, or correct "
+            f"{_GROUP_VARIABLE}",
         ) from error
 
 
@@ -166,7 +167,8 @@ def _try_mode(trial: Path, mode: int, variable: str) -> None:
         trial.chmod(mode)
     except OSError as error:
         raise ConfigurationError(
-            "What is new in the library cannot be given the permissions that are set",
+            "New files and folders in the library cannot get the permissions that "
+            "are set",
             where=f"{variable}={mode:o}",
             remedy=f"{error.strerror}; unset {variable}, and set permissions where the "
             "library is mounted",
@@ -186,7 +188,7 @@ def _folder(path: Path | None, variable: str, what: str) -> Path:
         raise ConfigurationError(
             f"The {what} does not exist",
             where=str(path),
-            remedy=f"create it, mount it, or correct {variable}",
+            remedy=f"create or mount the folder, or correct {variable}",
         ) from error
     if not is_folder:
         raise ConfigurationError(

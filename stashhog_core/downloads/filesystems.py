@@ -162,7 +162,8 @@ class Separation:
             found = self._overlap(location)
         except OSError as error:
             raise ItemError(
-                "It cannot be tried whether download and library are separate folders",
+                "StashHog cannot find out whether download and library are separate "
+                "folders",
                 where=printable(str(self._library)),
                 remedy=str(error.strerror),
             ) from error
@@ -460,9 +461,9 @@ def _is_linked(folder: int, like: str, name: str) -> bool:
         is_mounted = error.errno == errno.EXDEV
         if is_mounted or (mount is not None and mount.kind in _UNIONS):
             raise ItemError(
-                "It cannot be proved that the library has a file of its own",
+                "StashHog cannot prove that the library has a file of its own",
                 where=printable(str(path / like)),
-                remedy=f"a second name of it cannot be tried ({error.strerror})",
+                remedy=f"a second link to the file cannot be made ({error.strerror})",
             ) from error
         return False
     return True

@@ -26,11 +26,12 @@ _log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
 _NOT_SCANNED = "No scan of Stash has followed yet"
-_GONE = "It has left the library before Stash had it"
-_LEFT_OUT = "Stash's scan leaves it out"
+_GONE = "The file was removed from the library before Stash had it"
+_LEFT_OUT = "Stash's scan leaves the file out"
 _NOT_TAKEN = (
-    "Stash has scanned since, but its mirror does not have it: if a sync has followed, "
-    "its folder must lie in a library path of Stash and in STASHHOG_STASH__SCAN_PATHS"
+    "Stash has scanned since, but the mirror does not have the file. If a sync has "
+    "followed, check that the file's folder lies in a library path of Stash and in "
+    "STASHHOG_STASH__SCAN_PATHS"
 )
 
 
@@ -173,20 +174,20 @@ def why_left_out(stash_path: str, rules: ScanRules) -> str | None:
     if not folders:
         known = ", ".join(folder.path for folder in rules.stashes) or "none"
         return (
-            f"its folder is in none of Stash's library paths ({known}): add it there, "
-            "or correct STASHHOG_STASH__PATH_MAP"
+            f"its folder is in none of Stash's library paths ({known}); add the folder "
+            "in Stash, or correct STASHHOG_STASH__PATH_MAP"
         )
     _, dot, extension = stash_path.rpartition(".")
     if not dot or extension.casefold() not in map(str.casefold, rules.video_extensions):
         return (
             f".{extension} is not among the video extensions in Stash's settings "
-            "(Library): add it there and scan again"
+            "(Library); add the extension there and scan again"
         )
     if all(folder.exclude_video for folder in folders):
         return f"the library path {folders[0].path} of Stash leaves videos out"
     for pattern in rules.excludes:
         if _matches(pattern, stash_path):
-            return f"it matches {pattern!r}, one of Stash's patterns for exclusion"
+            return f"its path matches {pattern!r}, one of Stash's exclusion patterns"
     return None
 
 

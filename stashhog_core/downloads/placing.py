@@ -148,7 +148,7 @@ class LibraryFolder:
         self._whys: dict[tuple[int | None, str, str], str] = {}
 
     def place(self, file: SourceFile, names: Names) -> Placed:
-        """Bring `file` to `names` below the root, or beside it if another has the name.
+        """Bring `file` to `names` below the root; a mark in the name avoids others.
 
         Raises:
             OutOfSpaceError: There is no room.
@@ -561,17 +561,17 @@ def cannot_place(error: OSError, names: Names) -> ItemError:
     """Return the error of a file that the system lets nobody place."""
     kind = OutOfSpaceError if error.errno in _NO_SPACE else ItemError
     return kind(
-        f"It cannot be placed: {error.strerror}", where=printable("/".join(names))
+        f"The file cannot be placed: {error.strerror}", where=printable("/".join(names))
     )
 
 
 def cannot_link(name: str, reason: str) -> ItemError:
     """Return the error of a link that cannot be made where nothing else will do."""
     return ItemError(
-        f"It cannot be hard-linked: {reason}",
+        f"The file cannot be hard-linked: {reason}",
         where=printable(name),
-        remedy="put downloads and library on one mount of one file system, or let "
-        "files be cloned or copied with STASHHOG_DOWNLOADS__PLACE=hardlink_or_copy",
+        remedy="put downloads and library on one mount of one file system, or allow "
+        "clones and copies with STASHHOG_DOWNLOADS__PLACE=hardlink_or_copy",
     )
 
 
@@ -593,14 +593,14 @@ def refusal(error: OSError, folder: int, name: str) -> ItemError | OSError:
         "The library's file system cannot hold the name, since it refuses "
         f"'{shown}' in names",
         where=printable(name),
-        remedy="rename the download or its file, then ask for it again",
+        remedy="rename the download or its file, then ask for another try",
     )
 
 
 def no_folder(names: Names) -> ItemError:
     """Return the error of a folder whose name something else has."""
     return ItemError(
-        "In the library a file or symbolic link has the name of its folder",
+        "In the library, a file or symbolic link has the name of the folder",
         where=printable("/".join(names)),
     )
 
@@ -608,7 +608,7 @@ def no_folder(names: Names) -> ItemError:
 def all_taken(names: Names) -> ItemError:
     """Return the error of a file for which no name is left."""
     return ItemError(
-        "Other files have its name and the names it could get instead",
+        "Other files have the file's name and all names that it could get instead",
         where=printable("/".join(names)),
     )
 
@@ -616,7 +616,7 @@ def all_taken(names: Names) -> ItemError:
 def check_own_name(
     file: SourceFile, status: os.stat_result, name: str, folder: int
 ) -> None:
-    """Return if the library has a file, or a name of it, beside the download.
+    """Return if the library has a file, or a name of it, besides the download.
 
     Where that cannot be found out it is let pass: nothing is deleted now, and clean-up
     keeps what it cannot prove.
@@ -637,8 +637,8 @@ def check_own_name(
         return
     if not is_own:
         raise ItemError(
-            "Its place in the library is the download itself: the two folders are one "
-            "under two names",
+            "The library file is the download itself: the two folders are the same "
+            "folder under two names",
             where=printable(path),
             remedy="save downloads outside STASHHOG_DOWNLOADS__LIBRARY_ROOT",
         )
@@ -647,5 +647,6 @@ def check_own_name(
 def changed(file: SourceFile) -> ItemError:
     """Return the error of a file that is not what it was when it was listed."""
     return ItemError(
-        "It changed while it was being placed", where=printable(file.relative_path)
+        "The file changed while it was being placed",
+        where=printable(file.relative_path),
     )

@@ -30,16 +30,16 @@ from stashhog_core.paths import from_printable, printable
 from stashhog_core.settings import DownloadSettings
 
 _NEEDS_UNPACKING = (
-    "It needs unpacking: unpack it beside the archives, and the next run takes what "
-    "comes out"
+    "The archive needs unpacking: unpack it in the same folder, and the next run "
+    "imports what comes out"
 )
-_IS_EXTRA = "It is not unpacked: the videos beside it are the main content"
-_IS_UNPACKED = "What came out of it lies beside it"
+_IS_EXTRA = "The archive is not unpacked: the videos next to it are the main content"
+_IS_UNPACKED = "The archive's content lies next to it"
 _IS_SAMPLE = (
-    "Its name and size are those of a sample of the other video: give it another name "
-    "to have it taken"
+    "Name and size say that the file is a sample of another video; to import the "
+    "file, rename it"
 )
-_NOTHING_TO_TAKE = "It holds no video, picture or subtitle"
+_NOTHING_TO_TAKE = "The download contains no video, picture or subtitle"
 _CLOCK_SECONDS = 1.0
 """By how much a file system's clock may be late."""
 
@@ -94,7 +94,7 @@ class ImportPlan:
         handled: Number of these that were placed, or failed.
         failures: What cannot be placed; not yet recorded.
         archives: New files that need unpacking.
-        unpacked: Archives whose content has come to lie beside them.
+        unpacked: Archives whose content has come to lie next to them.
         noted: New files that are left out though they might be taken: short ones,
             samples, symbolic links.
         left_out: Number of files left out for what they are.
@@ -150,7 +150,9 @@ class ImportPlanner:
         self._shortest_seconds = settings.minimum_length_seconds
         if exclude_short:
             self._shortest_seconds = max(self._shortest_seconds, SHORTEST_SECONDS)
-        self._too_short = f"It is shorter than {self._shortest_seconds:g} seconds"
+        self._too_short = (
+            f"The video is shorter than {self._shortest_seconds:g} seconds"
+        )
 
     def plan(self, entry: Entry, known: Known) -> ImportPlan:
         """Return what is to be done for `entry`.

@@ -34,10 +34,10 @@ from stashhog_core.settings import DownloadSettings, QBittorrentSettings
 # `checkingUP` is not among them, since a check may fail; nor is `moving`.
 _COMPLETE = {"pausedUP", "stoppedUP", "uploading", "stalledUP", "queuedUP", "forcedUP"}
 _BROKEN = {
-    "error": "qBittorrent reports an error with it",
-    "missingFiles": "qBittorrent misses its files",
+    "error": "qBittorrent reports an error for this torrent",
+    "missingFiles": "qBittorrent cannot find the torrent's files",
 }
-_IS_LINK = "The torrent makes it a symbolic link to another of its files"
+_IS_LINK = "The torrent itself makes the file a symbolic link to another of its files"
 _PART_SUFFIX = ".!qB"
 """Of files that are not whole, where qBittorrent is set to mark them."""
 
@@ -92,7 +92,7 @@ class QBittorrentSource:
 
     def finished(self, progress: Progress) -> SourceListing:
         """List the complete torrents that do not carry the tag of the done ones."""
-        progress.update(None, "Asking qBittorrent for its torrents")
+        progress.update(None, "Listing the torrents in qBittorrent")
         found = _Found()
         # Everything, not only what is complete: a broken torrent is no longer complete.
         for torrent in self._torrents():
@@ -106,7 +106,7 @@ class QBittorrentSource:
             except Exception as error:  # noqa: BLE001 - it stays this torrent's error
                 _log.exception("Could not check the torrent %s", torrent["hash"])
                 name = str(torrent.get("name", torrent["hash"]))
-                reason = f"It cannot be looked at: {unexpected(error)}"
+                reason = f"Checking the torrent failed: {unexpected(error)}"
                 found.problems.append(Problem(name, reason, torrent["hash"]))
         removable = () if self._settings.clean_up == "none" else self._removable()
         return SourceListing(
@@ -141,7 +141,7 @@ class QBittorrentSource:
             if self._is_below(category) and self._settings.done_tag not in tags:
                 reason = (
                     f"Its category {category} lies below {self._category} and is not "
-                    f"taken: set {_SUB_CATEGORIES_VARIABLE}=true to take it"
+                    f"imported: set {_SUB_CATEGORIES_VARIABLE}=true to import it"
                 )
                 problem = Problem(torrent["name"], printable(reason), torrent["hash"])
                 found.waiting.append(problem)
@@ -172,12 +172,12 @@ class QBittorrentSource:
     def files(self, entry: Entry) -> EntryFiles:
         """List the wanted files of a torrent, as they lie on this machine.
 
-        If archives are among them, what was unpacked beside them is listed too.
+        If archives are among them, what was unpacked next to them is listed too.
         """
         answer = self._api.files(entry.key)
         wanted = [file for file in answer if file["priority"] != 0]
         if not wanted:
-            raise ItemError("None of its files is selected in qBittorrent")
+            raise ItemError("None of the torrent's files is selected in qBittorrent")
         content = self._content(entry, depth=wanted[0]["name"].count("/"))
         files, problems, notes = [], [], []
         for file in sorted(wanted, key=lambda file: str(file["name"])):
@@ -201,7 +201,7 @@ class QBittorrentSource:
         )
 
     def why_unfinished(self, files: Sequence[SourceFile]) -> str | None:
-        """Return why files that were unpacked beside a torrent are not finished.
+        """Return why files that were unpacked next to a torrent are not finished.
 
         Of a torrent's own files, qBittorrent says what is finished.
         """
@@ -210,7 +210,7 @@ class QBittorrentSource:
             if not file.changed_ns:
                 continue
             if file.changed_ns / 1e9 > rests_before:
-                return f"It was unpacked a moment ago: {file.relative_path}"
+                return f"The file was unpacked a moment ago: {file.relative_path}"
             if is_written_to(file.path):
                 return f"A program has it open for writing: {file.relative_path}"
         return None
@@ -384,7 +384,7 @@ class QBittorrentSource:
         location = entry.location.resolve()
         if not location.exists():
             raise ItemError(
-                "Its files are not on this machine",
+                "The torrent's files are not on this machine",
                 where=printable(str(entry.location)),
                 remedy=_missing_mapping(self._map.to_remote(str(entry.boundary))),
             )
@@ -397,7 +397,7 @@ class QBittorrentSource:
         boundary = entry.boundary.resolve()
         if not location.is_relative_to(boundary) or location == boundary:
             raise ItemError(
-                "It lies outside its save path, perhaps by a symbolic link",
+                "The torrent lies outside its save path, perhaps by a symbolic link",
                 where=printable(str(entry.location)),
             )
         return _Content(location, is_folder=location.is_dir(), is_flat=False)
@@ -406,7 +406,7 @@ class QBittorrentSource:
         local = self._map.to_local(path)
         if not Path(local).is_absolute():
             raise ItemError(
-                "Its path is none of this machine",
+                "The torrent's path does not exist on this machine",
                 where=printable(path),
                 remedy=_missing_mapping(save_path),
             )
@@ -415,7 +415,9 @@ class QBittorrentSource:
 
 def _missing_mapping(save_path: str) -> str:
     example = json.dumps({save_path: "/where/it/is/here"}, ensure_ascii=False)
-    return printable(f"mount it here, or map it: {_PATH_MAP_VARIABLE}={example}")
+    return printable(
+        f"mount the folder here, or map it: {_PATH_MAP_VARIABLE}={example}"
+    )
 
 
 @dataclass(frozen=True)
@@ -471,7 +473,7 @@ def _local_file(
         ItemError: It is not whole, not there, no regular file, or outside the torrent.
     """
     if file["progress"] < 1:
-        raise ItemError(f"qBittorrent has only {file['progress']:.0%} of it")
+        raise ItemError(f"qBittorrent has only {file['progress']:.0%} of the file")
     path = content.path(relative)
     try:
         status = path.lstat()
@@ -480,14 +482,16 @@ def _local_file(
             or not content.is_folder
         )
     except OSError as error:
-        raise ItemError(f"It cannot be read: {error.strerror}") from error
+        raise ItemError(f"The file cannot be read: {error.strerror}") from error
     if not inside or stat.S_ISLNK(status.st_mode):
-        raise ItemError("A symbolic link is in its way, which may lead outside")
+        raise ItemError(
+            "A symbolic link is in the file's path, and may lead outside the download"
+        )
     if not stat.S_ISREG(status.st_mode):
-        raise ItemError("It is no regular file")
+        raise ItemError("It is not a regular file")
     if status.st_size != file["size"]:
         raise ItemError(
-            f"It has {status.st_size} bytes where qBittorrent says {file['size']}"
+            f"The file has {status.st_size} bytes, but qBittorrent says {file['size']}"
         )
     return SourceFile(relative, path, status.st_size)
 
@@ -495,7 +499,7 @@ def _local_file(
 def _unpacked(
     content: _Content, files: Sequence[SourceFile], named: Sequence[Mapping[str, Any]]
 ) -> list[SourceFile]:
-    """Return what lies beside the archives of a torrent though it is not part of it.
+    """Return what lies next to the archives of a torrent though it is not part of it.
 
     In the torrent's own folder that is everything; in a folder that it shares, what
     has the name of one of its archives, and folders of that name.
@@ -507,7 +511,7 @@ def _unpacked(
             listed = list_files(base, content.location)
         except OSError as error:
             raise ItemError(
-                f"What was unpacked beside its archives cannot be read: "
+                f"Files that were unpacked next to the archives cannot be read: "
                 f"{error.strerror}",
                 where=printable(str(base)),
             ) from error

@@ -150,7 +150,7 @@ class QBittorrentClient:
                 self._client.torrents_set_category(category, some)
             except Conflict409Error as error:
                 raise ConfigurationError(
-                    f"qBittorrent does not take the category {category!r}",
+                    f"qBittorrent does not accept the category {category!r}",
                     where=self._address,
                     remedy="correct STASHHOG_QBITTORRENT__POST_IMPORT_CATEGORY",
                 ) from error
@@ -203,7 +203,7 @@ class QBittorrentClient:
             raise ConfigurationError(
                 "qBittorrent cannot be reached",
                 where=self._address,
-                remedy="start it, or correct STASHHOG_QBITTORRENT__URL",
+                remedy="start qBittorrent, or correct STASHHOG_QBITTORRENT__URL",
             ) from error
 
     def _ask(self, call: Callable[[], Any]) -> Any:
@@ -211,10 +211,10 @@ class QBittorrentClient:
         try:
             return call()
         except NotFound404Error as error:
-            raise ItemError("qBittorrent does not have it any more") from error
+            raise ItemError("qBittorrent no longer has the torrent") from error
         except (LoginFailed, Forbidden403Error) as error:
             raise ConfigurationError(
-                "qBittorrent does not accept the login any more",
+                "qBittorrent no longer accepts the login",
                 where=self._address,
                 remedy="check STASHHOG_QBITTORRENT__PASSWORD",
             ) from error
@@ -231,20 +231,20 @@ class QBittorrentClient:
                 self._ask(lambda some=some: call(some))  # type: ignore[misc]
             except ItemError:
                 _log.warning(
-                    "This qBittorrent does not know how to: the %s is not shown there",
+                    "This version of qBittorrent cannot do this; the %s is not set",
                     what,
                 )
 
     def _failing(self, error: Exception) -> TransientError:
         return TransientError(
-            "qBittorrent did not answer as it should",
+            "qBittorrent did not give a usable answer",
             where=self._address,
-            remedy=f"it is asked again later ({type(error).__name__})",
+            remedy=f"StashHog tries again later ({type(error).__name__})",
         )
 
     def _no_qbittorrent(self) -> ConfigurationError:
         return ConfigurationError(
-            "What answers there is not qBittorrent's Web API",
+            "The server at this address is not qBittorrent's Web API",
             where=self._address,
             remedy="correct STASHHOG_QBITTORRENT__URL",
         )

@@ -45,7 +45,7 @@ _SHOWN_PATHS = 100
 _REASONS = 10
 """Reasons for links that are not possible: a few mounts make few of them."""
 
-_REPLACED = "The download has changed since; the new file is in its place"
+_REPLACED = "The download has changed since; the new version has replaced the file"
 
 _log = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ class ImportRun:
             raise
         except Exception as error:  # noqa: BLE001 - it stays this entry's error
             _log.exception("Could not check %s", printable(entry.name))
-            reason = f"It cannot be looked at: {unexpected(error)}"
+            reason = f"Checking the download failed: {unexpected(error)}"
             return self._planner.fail(entry, known, reason)
 
     def _carry_out(
@@ -265,8 +265,8 @@ class ImportRun:
                 self._error(
                     name,
                     f"{len(plan.archives)} archives need unpacking, "
-                    f"the first is {first.relative_path}; unpack them beside it, and "
-                    "the next run takes what comes out",
+                    f"the first is {first.relative_path}. Unpack them in the same "
+                    "folder, and the next run imports what comes out",
                 )
             for record in plan.noted:
                 item = _item_of(plan, record)
@@ -329,7 +329,7 @@ class ImportRun:
         except Exception as error:  # noqa: BLE001 - it stays this file's error
             plan.has_failed = True
             _log.exception("Could not place %s", _item(plan, file))
-            reason = f"It cannot be placed: {unexpected(error)}"
+            reason = f"The file cannot be placed: {unexpected(error)}"
             if file.is_recheck:
                 self._error(_item(plan, file), reason)
             else:
@@ -388,7 +388,7 @@ class ImportRun:
                 return None
             return self._place_file(file.file, file.names)
         if placed.is_new:
-            _log.info("%s is replaced: its download has changed", placed.path)
+            _log.info("Replaced %s, because its download has changed", placed.path)
             if not file.is_recheck:
                 self._unwritten.append(
                     earlier.record._replace(state="left_out", reason=_REPLACED)
@@ -453,7 +453,7 @@ class ImportRun:
         self._unwritten.append(failed)
 
     def _wait_for(self, item: str, reason: str) -> None:
-        _log.info("%s is not finished: %s", item, reason)
+        _log.info("%s is not finished yet: %s", item, reason)
         self._counts.waiting.append(ItemFailure(item=item, reason=reason))
 
     def _error(self, item: str, reason: str) -> None:
@@ -517,5 +517,5 @@ def _item_of(plan: ImportPlan, record: ImportRecord) -> str:
 
 def _worded(error: StashHogError | OSError) -> str:
     if isinstance(error, OSError):
-        return f"It cannot be read: {error.strerror}"
+        return f"The file cannot be read: {error.strerror}"
     return str(error)

@@ -105,7 +105,7 @@ def select_files(
     archive_bytes = sum(file.size_bytes for file in archives)
     longest = max([*videos, archive_bytes])
     for file in samples:
-        # A sample is one only beside the real thing.
+        # A sample is one only next to the real thing.
         if file.size_bytes <= longest * _LARGEST_SAMPLE:
             left_out.append(file)
             left_samples.append(file)
@@ -140,7 +140,7 @@ def _are_unpacked(archives: Sequence[SourceFile], videos: Sequence[int]) -> bool
     """Tell whether each archive has videos of its size for itself.
 
     Of twenty episodes, nineteen that were unpacked do not stand for the last one. An
-    archive that is small beside the largest file holds extras.
+    archive that is small compared with the largest file holds extras.
 
     Args:
         archives: The parts of all of them.

@@ -25,7 +25,7 @@ from stashhog_core.paths import is_hidden, is_in_hidden, printable
 from stashhog_core.progress import Progress
 
 _FILES_KEPT = 10_000
-"""Files that are remembered from the last look, so that memory stays flat."""
+"""Files that are remembered from the last check, so that memory stays flat."""
 _PART = re.compile(
     r"\.(part|partial|part-frag\d+|!qb|!ut|bc!|jc!|crdownload|aria2|filepart|download"
     r"|opdownload|ytdl|tmp|td|xltd|dctmp)$"
@@ -59,7 +59,7 @@ Walked = tuple[str, os.stat_result]
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """What one look at an entry saw; two equal looks mean that it rests.
+    """What one check of an entry found; two equal snapshots mean a quiet period.
 
     `unfinished` says why it cannot be finished, however long it rests.
     """
@@ -70,12 +70,12 @@ class _Snapshot:
 
 
 class WatchFolderSource:
-    """A folder whose files and folders are downloads; each is taken when it rests.
+    """A folder whose files and folders are downloads, finished after a quiet period.
 
     Args:
         folder: The folder; entries lie directly below it.
         settle_seconds: An entry is finished when all sizes and times were equal in two
-            looks so far apart. Times older than that stand for the first look; those
+            checks so far apart. Times older than that stand for the first check; those
             of the last write and of the last change of any kind (ctime) both count.
     """
 
@@ -88,7 +88,7 @@ class WatchFolderSource:
         self._kept_files = 0
 
     def finished(self, progress: Progress) -> SourceListing:
-        """List the entries that rest; waits once for those that are young."""
+        """List the entries that are quiet; waits once for those that are young."""
         names, waiting = self._names()
         snapshots: dict[str, _Snapshot] = {}
         problems = []
@@ -119,11 +119,13 @@ class WatchFolderSource:
             try:
                 again = self._snapshot(name)
             except OSError:
-                # It is being moved away or renamed: the next run looks again.
+                # It is being moved away or renamed: the next run checks again.
                 again = None
             if again != snapshots[name]:
                 del snapshots[name]
-                waiting.append(Problem(name, "It is still changing", printable(name)))
+                waiting.append(
+                    Problem(name, "The download is still changing", printable(name))
+                )
         entries = tuple(
             Entry(
                 key=printable(name),
@@ -149,7 +151,8 @@ class WatchFolderSource:
             return list_files(entry.location, entry.boundary)
         except OSError as error:
             raise ItemError(
-                f"It cannot be read: {error.strerror}", where=printable(entry.name)
+                f"The download cannot be read: {error.strerror}",
+                where=printable(entry.name),
             ) from error
 
     def why_unfinished(self, files: Sequence[SourceFile]) -> str | None:
@@ -215,7 +218,7 @@ class WatchFolderSource:
         return _Snapshot(newest / 1e9, digest.digest())
 
     def _wait(self, progress: Progress, young: int) -> None:
-        progress.update(None, f"Watching {young} new downloads come to rest")
+        progress.update(None, f"Waiting until {young} new downloads stop changing")
         progress.sleep(self._quiet_seconds)
 
 
@@ -246,7 +249,7 @@ def _files_of(walked: Iterable[Walked], location: Path, boundary: Path) -> Entry
         elif stat.S_ISDIR(status.st_mode):
             is_folder = is_folder or not relative
         elif not stat.S_ISLNK(status.st_mode):
-            problems.append(Problem(name, "It is no regular file"))
+            problems.append(Problem(name, "It is not a regular file"))
         elif not Path(os.path.realpath(path)).is_relative_to(boundary):
             problems.append(
                 Problem(name, "It is a symbolic link that points outside the downloads")
@@ -265,8 +268,8 @@ def _walk(location: Path) -> Iterator[Walked]:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     while folders:
         folder, prefix = folders.pop()
-        # Looks from an open folder need not walk its path again for each file, and do
-        # not follow a link that took its place.
+        # A stat call from an open folder does not resolve its path again for each file,
+        # and does not follow a link that took its place.
         opened = os.open(folder, flags)
         try:
             with os.scandir(opened) as children:
@@ -290,7 +293,7 @@ def _name(child: "os.DirEntry[str]") -> str:
 
 
 def _unreadable(name: str, why: str) -> Problem:
-    return Problem(name, f"It cannot be read: {why}", printable(name))
+    return Problem(name, f"The download cannot be read: {why}", printable(name))
 
 
 def named_unfinished(name: str) -> str | None:
@@ -302,19 +305,16 @@ def named_unfinished(name: str) -> str | None:
     if _PART.search(folded):
         return f"{name} is a part file of another program"
     if _AT_WORK.match(folded):
-        return f"{name} is a folder or file that another program still works in"
+        return f"Another program is still working on {name}"
     if folded.startswith(_GIVEN_UP):
-        return (
-            f"{name} was given up by the program that downloaded it: rename it to "
-            "have it taken"
-        )
+        return f"The program that downloaded {name} gave it up; rename it to import it"
     return None
 
 
 def bases_of_parts(names: Collection[str]) -> dict[str, str]:
     """Return the names that part files stand for, folded, each with its part file.
 
-    `film.mp4.part` stands for `film.mp4`, and so does `film.part` beside `film.mp4`.
+    `film.mp4.part` stands for `film.mp4`, and so does `film.part` next to `film.mp4`.
     """
     found = {}
     for name in names:
@@ -325,7 +325,7 @@ def bases_of_parts(names: Collection[str]) -> dict[str, str]:
 
 
 def part_next_to(name: str, bases: dict[str, str]) -> str | None:
-    """Return why a file is not finished, given the part files beside it.
+    """Return why a file is not finished, given the part files next to it.
 
     Args:
         name: The file.
@@ -335,7 +335,11 @@ def part_next_to(name: str, bases: dict[str, str]) -> str | None:
         return None
     folded = name.casefold()
     part = bases.get(folded) or bases.get(folded.rpartition(".")[0])
-    return None if part is None else f"{part} lies beside it, a part of another program"
+    return (
+        None
+        if part is None
+        else f"{part}, a part file of another program, lies next to it"
+    )
 
 
 def is_written_to(path: str | os.PathLike[str]) -> bool:

@@ -135,7 +135,7 @@ def test_the_next_run_sees_what_was_scanned_and_synced_without_it(
     reported = house.run().unseen
 
     assert [Path(failure.item).name for failure in reported] == ["b.mp4"]
-    assert "if a sync has followed" in reported[0].reason
+    assert "If a sync has followed" in reported[0].reason
     assert house.row("a.mp4").state == "seen"
 
 
@@ -192,7 +192,7 @@ def test_a_video_that_left_the_library_is_told(house: House) -> None:
     house.stash_has(1, "/data/a.mp4")
     (house.library / "b.mp4").unlink()
 
-    assert "has left the library" in house.unseen()["b.mp4"]
+    assert "was removed from the library" in house.unseen()["b.mp4"]
     assert house.row("b.mp4").state == "scanned"
 
 
@@ -220,7 +220,7 @@ RULES = ScanRules(
         ("/pictures/film.mp4", "leaves videos out"),
         ("/database/film.mp4", "in none of Stash's library paths (/data, "),
         ("/data/Sample/film.mp4", "'/sample/'"),
-        ("/data/Film-TRAILER.mp4", "patterns for exclusion"),
+        ("/data/Film-TRAILER.mp4", "exclusion patterns"),
     ],
 )
 def test_what_stashs_scan_leaves_out_is_known_from_its_settings(
@@ -266,7 +266,7 @@ def test_stash_is_asked_why_it_has_not_a_video(
 
     assert "No scan" in before["a.ts"]
     assert asked_before == 0
-    assert "Stash's scan leaves it out: .ts is not among" in told["a.ts"]
+    assert "Stash's scan leaves the file out: .ts is not among" in told["a.ts"]
     assert silent == told
     assert without[0].reason == told["a.ts"]
     assert "STASHHOG_STASH__SCAN_PATHS" in changed["a.ts"]

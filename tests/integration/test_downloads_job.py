@@ -235,8 +235,8 @@ def test_a_packed_film_needs_attention_whatever_else_is_there(
     last = run()
 
     assert (first.failed_items, first.synced_items) == (1, 0)
-    assert "unpack them beside it" in first.errors[0].reason
-    assert "unpack it beside the archives" in str(reason)
+    assert "Unpack them in the same folder" in first.errors[0].reason
+    assert "unpack it in the same folder" in str(reason)
     assert [note.item for note in first.left_out] == ["Film/Sample/film.mp4"]
     assert "sample" in first.left_out[0].reason
     assert (second.status, second.skipped_items, second.left_out) == (

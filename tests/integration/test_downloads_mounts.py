@@ -215,7 +215,7 @@ def test_a_download_is_deleted_only_if_the_librarys_file_is_another_name(
     assert (disk / target).read_bytes() == DATA
     assert cleaned["removed"] == (["Film"] if is_removed else [])
     assert film.exists() != is_removed
-    assert is_removed or "one under two names" in cleaned["kept"][0]
+    assert is_removed or "same folder under two names" in cleaned["kept"][0]
 
 
 def test_torrents_that_are_saved_in_the_library_are_refused_and_kept(

@@ -129,7 +129,7 @@ def test_a_pool_that_gives_no_second_name_proves_nothing(
         mounts.write_text("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
         alone = survives(film.stat(), [str(downloads)], "film.mp4", opened)
         mounts.write_text("22 1 0:9 / / rw - fuse.mergerfs a:b rw\n")
-        with pytest.raises(ItemError, match="cannot be proved"):
+        with pytest.raises(ItemError, match="cannot prove"):
             survives(film.stat(), [str(downloads)], "film.mp4", opened)
 
     assert alone

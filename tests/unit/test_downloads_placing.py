@@ -162,7 +162,7 @@ def test_when_all_names_are_taken_the_file_is_refused(
     for file in files[:3]:
         copying.place(file, ("film.mp4",))
 
-    with pytest.raises(ItemError, match="names it could get"):
+    with pytest.raises(ItemError, match="names that it could get"):
         copying.place(files[3], ("film.mp4",))
 
     assert len(_tree(root)) == 3
@@ -572,7 +572,7 @@ def test_a_link_inside_the_library_leads_nowhere(
     file = _source(tmp_path / "in" / "film.mp4")
     with closing(_library(root, policy)) as library:
         for folder in ("Film", "Other"):
-            with pytest.raises(ItemError, match="has the name of its folder"):
+            with pytest.raises(ItemError, match="has the name of the folder"):
                 library.place(file, (folder, "film.mp4"))
         placed = library.place(file, ("film.mp4",))
 

@@ -69,7 +69,7 @@ def _outcome(place: Callable[[SourceFile, Names], Placed], work: Work) -> Iterat
         except ItemError as error:
             yield f"{type(error).__name__} {error.what}"
         except FileNotFoundError:
-            yield "ItemError It cannot be placed: No such file or directory"
+            yield "ItemError The file cannot be placed: No such file or directory"
 
 
 def _tree(root: Path) -> dict[str, int]:

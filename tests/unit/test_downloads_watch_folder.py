@@ -126,7 +126,7 @@ def test_a_file_with_an_old_time_that_changed_just_now_is_looked_at_twice(
 
     assert not listing.entries
     assert [(p.name, p.reason) for p in listing.waiting] == [
-        ("film.mp4", "It is still changing")
+        ("film.mp4", "The download is still changing")
     ]
 
 
@@ -227,7 +227,7 @@ def test_names_that_begin_with_one_dot_are_hidden_with_two_they_are_titles(
     assert [file.relative_path for file in files] == ["...b/..c.mp4"]
 
 
-def test_a_file_that_is_written_beside_its_name_is_not_finished(
+def test_a_file_that_is_written_next_to_its_name_is_not_finished(
     downloads: Path,
 ) -> None:
     """Firefox and aria2 keep the final name while they write beside it."""
@@ -240,8 +240,8 @@ def test_a_file_that_is_written_beside_its_name_is_not_finished(
 
     assert _names(listing) == ["c.mp4", "f.mp4"]
     why = {problem.name: problem.reason for problem in listing.waiting}
-    assert "b.mp4.ARIA2 lies beside it" in why["b.mp4"]
-    assert "d.tmp lies beside it" in why["d.mp4"]
+    assert why["b.mp4"].startswith("b.mp4.ARIA2, a part file")
+    assert why["d.mp4"].startswith("d.tmp, a part file")
 
 
 @pytest.mark.parametrize(
