@@ -78,7 +78,7 @@ def words(database: Database, plan_id: int) -> list[tuple[int, str, str]]:
 
 
 def test_value_is_replaced_in_all_scenes(database: Database, plan: int) -> None:
-    """By an existing name or alias; the old value is remembered as turned down."""
+    """By an existing name or alias; the old value is remembered as rejected."""
     with database.transaction() as session:
         outcome = replace_value(session, plan, Selection(value="outside"), "open air")
 

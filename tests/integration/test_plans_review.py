@@ -283,5 +283,5 @@ def test_bulk_decision_takes_a_plan_of_any_size(
         accepted = approve(session, plan_id, which)
 
     assert rejected.changed == 70_000
-    # What was turned down is not approved unasked.
+    # A rejected value is approved only on explicit request.
     assert accepted.changed == (70_003 if explicit else 3)

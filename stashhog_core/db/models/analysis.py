@@ -66,7 +66,7 @@ class PlanChange(Base):
 
 
 class ReviewMemory(Base):
-    """A value that a person turned down; it is not proposed again."""
+    """A value that a person rejected for a scene; it is not proposed again."""
 
     __tablename__ = "review_memory"
 
