@@ -29,7 +29,7 @@ from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings, Settings
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 
 _FILES = 10_000
 _FILES_PER_FOLDER = 100

@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.samples import Encoding, write_video
 from sandbox.stash.server import StandIn
-from tests.support.stash_requests import Ask, Stash, asking
+from tests.support.stand_in import Ask, Stash, asking
 
 
 @pytest.fixture

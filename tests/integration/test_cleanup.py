@@ -42,7 +42,7 @@ from stashhog_core.results import CleanupResult
 from stashhog_core.server_jobs.tracking import SCAN_NOT_STOPPED
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 
 NOW = datetime.now(UTC)
 NEW, OLD = NOW - timedelta(days=1), NOW - timedelta(days=400)

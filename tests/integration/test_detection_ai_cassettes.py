@@ -19,7 +19,7 @@ from stashhog_core.detection.readers import StashNames
 from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.errors import ItemError
 from stashhog_core.settings import AiServerSettings
-from tests.support.recorder import recorder
+from tests.support.cassettes import recorder
 
 ADDRESS = "http://127.0.0.1:8000"
 KEPT_HEADERS = {"content-type", "location", "x-outstanding-requests"}

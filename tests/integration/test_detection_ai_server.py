@@ -19,7 +19,7 @@ from stashhog_core.errors import Deferred
 from stashhog_core.plans.plans import plan_changes, read_plan
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import AiServerSettings, Settings
-from tests.support.analysis_mirror import VIDEO_ONLY, add_scenes, run, unanalyzed
+from tests.support.plans import VIDEO_ONLY, add_scenes, run, unanalyzed
 
 pytestmark = pytest.mark.slow
 

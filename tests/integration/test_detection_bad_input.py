@@ -21,15 +21,14 @@ from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import AiServerSettings, OnnxSettings, Settings
-from tests.support.analysis_mirror import (
+from tests.support.media import write_colours, write_mean_colour_model, write_song
+from tests.support.plans import (
     VIDEO_ONLY,
     add_scenes,
     changes,
     run,
     unanalyzed,
 )
-from tests.support.onnx_model import write_mean_colour_model
-from tests.support.sample_video import write_colours, write_song
 
 pytestmark = pytest.mark.slow
 

@@ -41,14 +41,14 @@ from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import Settings, StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashTag
-from tests.support.analysis_mirror import LiveTags, Reader, add_scenes, until_killed
-from tests.support.each_call import (
+from tests.support.faults import (
     FAULTS,
     STATEMENT_ERRORS,
     FaultyStatements,
     FaultyTransport,
     in_turn,
 )
+from tests.support.plans import LiveTags, Reader, add_scenes, until_killed
 
 pytestmark = pytest.mark.slow
 
@@ -221,7 +221,7 @@ def test_kill_at_each_statement_and_commit(
     """The same holds for kill -9."""
     monkeypatch.setattr(analysis_run, "SAVE_AFTER_SECONDS", 0)
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.support.analysis_mirror"])
+    processes.set_forkserver_preload(["tests.support.plans"])
     known = LiveTags(StashTag(id=7, name="Newer"))
     clean = clean_run(known, mirror)
     counting = FaultyStatements(KeyboardInterrupt)

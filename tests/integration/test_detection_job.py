@@ -35,7 +35,8 @@ from stashhog_core.plans.plans import list_plans, plan_changes, plan_lock
 from stashhog_core.progress import Progress
 from stashhog_core.settings import AiServerSettings, Settings, StashSettings
 from stashhog_core.stash.payloads import StashTag
-from tests.support.analysis_mirror import (
+from tests.support.media import write_cards
+from tests.support.plans import (
     NOW,
     VIDEO_ONLY,
     LiveTags,
@@ -46,7 +47,6 @@ from tests.support.analysis_mirror import (
     run,
     unanalyzed,
 )
-from tests.support.title_card_video import write_cards
 
 
 @pytest.fixture

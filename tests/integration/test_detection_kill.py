@@ -20,7 +20,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.job import sync
-from tests.support.stand_in_scenes import a_plan, new_scene
+from tests.support.stand_in import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.params import AnalysisParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import Settings
-from tests.support.analysis_mirror import LiveTags, Reader
+from tests.support.plans import LiveTags, Reader
 run.SAVE_AFTER_SECONDS = 0.1
 class Slow(Reader):
     def read(self, scene):

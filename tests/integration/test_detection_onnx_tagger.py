@@ -20,9 +20,8 @@ from stashhog_core.settings import (
     Settings,
     StashSettings,
 )
-from tests.support.analysis_mirror import VIDEO_ONLY, add_scenes, run, unanalyzed
-from tests.support.onnx_model import write_mean_colour_model
-from tests.support.sample_video import write_colours
+from tests.support.media import write_colours, write_mean_colour_model
+from tests.support.plans import VIDEO_ONLY, add_scenes, run, unanalyzed
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.settings import Settings, StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.job import sync
-from tests.support.stand_in_scenes import a_plan, new_scene
+from tests.support.stand_in import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
 

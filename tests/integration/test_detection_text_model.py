@@ -24,7 +24,7 @@ from stashhog_core.errors import ConfigurationError, ItemError
 from stashhog_core.plans.plans import plan_changes, read_plan
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import Settings, TextModelSettings
-from tests.support.analysis_mirror import Reader, add_scenes, changes, run, unanalyzed
+from tests.support.plans import Reader, add_scenes, changes, run, unanalyzed
 
 pytestmark = pytest.mark.slow
 

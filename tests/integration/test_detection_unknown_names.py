@@ -6,7 +6,7 @@ from stashhog_core.db.models import Performer, Scene, SceneFile
 from stashhog_core.db.session import Database
 from stashhog_core.detection.name_finder import NameFinder, load_name_finder
 from stashhog_core.detection.unknown_names import names_in, unknown_names
-from tests.support.analysis_mirror import add_scenes
+from tests.support.plans import add_scenes
 
 PATHS = [
     "/data/Golden Hour - Mia Novak - Walk.mp4",

@@ -1,7 +1,7 @@
 """The source against answers that a real qBittorrent 5.1.0 once gave.
 
 Where only 4.5 can be had, the suite runs that one; the cassettes replay without a
-server. To record them anew, run `tests/support/record_qbittorrent.py`.
+server. To record them anew, run `tests/support/cassettes.py`.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings, Settings
-from tests.support.record_qbittorrent import DOWNLOADS, write_downloads
+from tests.support.cassettes import DOWNLOADS, write_downloads
 
 FOLDER = Path(__file__).parents[1] / "cassettes"
 PLAYER = vcr.VCR(

@@ -24,7 +24,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import DownloadSettings, Settings, StashSettings
 from stashhog_core.stash.documents import ScanFolder, ScanRules
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 
 
 class House:

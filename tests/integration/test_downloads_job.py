@@ -25,7 +25,7 @@ from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import DownloadSettings, Settings
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 
 Run = Callable[..., DownloadsResult]
 

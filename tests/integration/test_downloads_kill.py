@@ -19,8 +19,8 @@ from sqlalchemy import delete, select
 
 from stashhog_core.db.models import DownloadItem
 from stashhog_core.db.session import Database
-from tests.support.qbittorrent_server import PASSWORD, USERNAME, running_qbittorrent
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
+from tests.support.qbittorrent import PASSWORD, USERNAME, running_qbittorrent
 
 pytestmark = pytest.mark.slow
 

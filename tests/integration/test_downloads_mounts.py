@@ -13,7 +13,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.ledger import ImportRecord
 from tests.support.mounted import has_mounts, run_mounted
-from tests.support.qbittorrent_server import PASSWORD, USERNAME, running_qbittorrent
+from tests.support.qbittorrent import PASSWORD, USERNAME, running_qbittorrent
 
 _RUN = """
 import json, sys

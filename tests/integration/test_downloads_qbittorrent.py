@@ -16,14 +16,14 @@ from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings, Settings
-from tests.support.failing_proxy import failing_proxy
-from tests.support.qbittorrent_server import (
+from tests.support.media import write_video
+from tests.support.qbittorrent import (
     PASSWORD,
     USERNAME,
     QBittorrentServer,
+    failing_proxy,
     running_qbittorrent,
 )
-from tests.support.sample_video import write_video
 
 pytestmark = pytest.mark.slow
 

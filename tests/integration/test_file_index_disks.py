@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from stashhog_core.db.session import Database
 from stashhog_core.results import DirectoryScanResult
-from tests.support.library_files import Library
+from tests.support.library import Library
 
 pytestmark = pytest.mark.slow
 
@@ -236,7 +236,7 @@ def _may_mount(folder: Path, *what: str) -> bool:
 def _scan_with(library: Library, url: str, *mounts: str) -> dict[str, Any]:
     """Scan in a mount namespace of its own, in which this is mounted."""
     commands = "".join(f"mount {mount} && " for mount in mounts)
-    scan = [sys.executable, "-m", "tests.support.killable_scan", url]
+    scan = [sys.executable, "-m", "tests.support.programs", "scan", url]
     done = subprocess.run(
         [
             *("unshare", "--mount", "sh", "-c", f'{commands} exec "$@"', "sh"),

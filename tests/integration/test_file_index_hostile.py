@@ -24,8 +24,8 @@ from stashhog_core.file_index.probe import ProbeRequest, Wanted
 from stashhog_core.paths import from_text, to_text
 from stashhog_core.progress import Progress
 from tests.support import poisoned
-from tests.support.library_files import Library
-from tests.support.sample_video import write_film, write_video
+from tests.support.library import Library
+from tests.support.media import write_film, write_video
 
 pytestmark = pytest.mark.slow
 
@@ -380,7 +380,10 @@ def test_readers_die_with_their_parent(tmp_path: Path) -> None:
     hanging = tmp_path / "hang.mp4"
     hanging.write_bytes(b"x")
     parent = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.hanging_pool", str(hanging)],
+        [
+            *(sys.executable, "-m", "tests.support.programs"),
+            *("probe_hanging", str(hanging)),
+        ],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
     )

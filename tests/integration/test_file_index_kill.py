@@ -9,7 +9,7 @@ import pytest
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
 from stashhog_core.file_index import job as scan_job
-from tests.support.library_files import Library
+from tests.support.library import Library
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ def kill_at(library: Library, url: str, line: str) -> None:
     """Start a scan and kill it when it says `line`."""
     scan = subprocess.Popen(
         [
-            *(sys.executable, "-m", "tests.support.killable_scan"),
+            *(sys.executable, "-m", "tests.support.programs", "scan"),
             *(url, str(library.folder), str(library.home)),
         ],
         cwd=Path(__file__).parents[2],

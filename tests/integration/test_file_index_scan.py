@@ -22,7 +22,7 @@ from stashhog_core.file_index.walk import list_videos
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import LibrarySettings, Settings
-from tests.support.library_files import Library
+from tests.support.library import Library
 
 pytestmark = pytest.mark.slow
 

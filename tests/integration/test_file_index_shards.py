@@ -13,7 +13,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.file_index import shards as scan_parts
 from stashhog_core.file_index.pool import ProbePool
 from tests.support import poisoned
-from tests.support.library_files import Library
+from tests.support.library import Library
 
 pytestmark = pytest.mark.slow
 

@@ -42,15 +42,15 @@ from stashhog_core.progress import Progress
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.job import sync
-from tests.support.applying import apply, opened, take_back, until_killed
-from tests.support.each_call import (
+from tests.support.faults import (
     FAULTS,
     FaultyTransport,
     Moment,
     in_turn,
     plain_transport,
 )
-from tests.support.stand_in_scenes import new_scene
+from tests.support.plans import apply, job_until_killed, opened, take_back
+from tests.support.stand_in import new_scene
 
 pytestmark = pytest.mark.slow
 
@@ -308,14 +308,14 @@ def test_kill_at_each_request(
 ) -> None:
     """After kill -9 the next run goes on; undoing likewise."""
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.support.applying"])
+    processes.set_forkserver_preload(["tests.support.plans"])
     chosen = chosen_at(moment)
     expected, applying, undoing = clean(setting, chosen)
 
     def killed(job: str, plan_id: int, at: int) -> None:
         transport = FaultyTransport("killed", moment, at, chosen)
         where = (setting.stash.url, database_url, plan_id, transport)
-        child = processes.Process(target=until_killed, args=(job, *where))
+        child = processes.Process(target=job_until_killed, args=(job, *where))
         child.start()
         child.join()
         assert child.exitcode == -signal.SIGKILL

@@ -40,7 +40,7 @@ from stashhog_core.plans.review import (
     replace_value,
 )
 from stashhog_core.results import ImportedDecisions
-from tests.support.analysis_mirror import add_scenes
+from tests.support.plans import add_scenes
 
 OUTSIDE = add_member("tags", None, "Outside", 0.8, "ai", {"rule": "seen", "second": 5})
 BEACH = add_member("tags", 2, "Beach", 0.9, "ai", {"rule": "seen"})

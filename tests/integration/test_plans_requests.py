@@ -23,10 +23,10 @@ from stashhog_core.results import ApplyResult
 from stashhog_core.stash.payloads import Fingerprint, Ref, StashTag, TagUse
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.verify import verify_mirror
-from tests.support.analysis_mirror import VIDEO_ONLY, Reader
-from tests.support.analysis_mirror import run as analyze
 from tests.support.fake_stash import FakeStash, refs
-from tests.support.mirroring import run as mirror
+from tests.support.plans import VIDEO_ONLY, Reader
+from tests.support.plans import run as analyze
+from tests.support.sync import run as mirror
 
 DETAILS = set_text("details", "", "of the plan", 0.9, "test", {"rule": "seen"})
 FRESH = add_member("tags", None, "Fresh", 0.9, "test", {"rule": "seen"})

@@ -25,7 +25,7 @@ from stashhog_core.plans.review import (
     reject,
 )
 from stashhog_core.plans.writer import PlanOptions, PlanWriter
-from tests.support.analysis_mirror import (
+from tests.support.plans import (
     VIDEO_ONLY,
     Reader,
     add_scenes,

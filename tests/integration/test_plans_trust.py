@@ -8,7 +8,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.plans.proposals import Proposal, add_marker, add_member
 from stashhog_core.plans.trust import Trust, acceptances, wilson_lower_bound
 from stashhog_core.settings import AnalysisSettings, Settings
-from tests.support.analysis_mirror import VIDEO_ONLY, Reader, add_scenes, run
+from tests.support.plans import VIDEO_ONLY, Reader, add_scenes, run
 
 OUTDOOR = add_member("tags", 1, "Outdoor", 0.9, "reader", {})
 BEACH = add_member("tags", 2, "Beach", 0.9, "reader", {})

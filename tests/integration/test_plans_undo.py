@@ -34,7 +34,7 @@ from stashhog_core.results import UndoResult
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.job import sync
-from tests.support.stand_in_scenes import a_plan, new_scene
+from tests.support.stand_in import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).parents[2]

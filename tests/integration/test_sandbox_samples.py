@@ -17,7 +17,7 @@ from sandbox.samples import (
 )
 from sandbox.stash.media import MediaError, VideoFacts, probe
 from sandbox.stash.server import StandIn
-from tests.support.stash_requests import asking
+from tests.support.stand_in import asking
 
 pytestmark = pytest.mark.slow
 

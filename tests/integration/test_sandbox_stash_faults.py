@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from sandbox.stash.server import StandIn
-from tests.support.stash_requests import Ask
+from tests.support.stand_in import Ask
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.support.sample_video import write_video
-from tests.support.stash_requests import ALL_MEDIA, Stash
+from tests.support.media import write_video
+from tests.support.stand_in import ALL_MEDIA, Stash
 
 pytestmark = pytest.mark.slow
 

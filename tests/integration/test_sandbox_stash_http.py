@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from sandbox.stash.server import StandIn
-from tests.support.stash_requests import (
+from tests.support.stand_in import (
     CREATE_TAG,
     VERSION,
     Ask,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.stash_requests import GENERATE, SCAN, Stash
+from tests.support.stand_in import GENERATE, SCAN, Stash
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from stashhog_core.hashing import oshash
-from tests.support.stash_requests import ALL_MEDIA, Stash
+from tests.support.stand_in import ALL_MEDIA, Stash
 
 pytestmark = pytest.mark.slow
 

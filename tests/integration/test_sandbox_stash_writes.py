@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.stash_requests import (
+from tests.support.stand_in import (
     CREATE_TAG,
     UPDATE_SCENES,
     Ask,

@@ -18,7 +18,7 @@ from stashhog_core.server_jobs.generate import generate
 from stashhog_core.server_jobs.media_check import SAMPLES_SHOWN, check_generate
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 from tests.support.scripted_stash import ScriptedStash
 
 

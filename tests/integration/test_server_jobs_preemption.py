@@ -12,7 +12,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.server_jobs.preemption import preemptible, waiting_scan
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,7 @@ from stashhog_core.server_jobs.generate import generate
 from stashhog_core.server_jobs.scan import scan
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 
 pytestmark = pytest.mark.slow
 

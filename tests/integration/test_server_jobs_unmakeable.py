@@ -29,9 +29,9 @@ from stashhog_core.server_jobs.media_check import check_generate
 from stashhog_core.server_jobs.unmakeable import MANY, UNREADABLE
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
-from tests.support.mirroring import run as mirror
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 from tests.support.scripted_stash import ScriptedStash
+from tests.support.sync import run as mirror
 
 BLINK_SECONDS = 0.04
 

@@ -17,7 +17,7 @@ from stashhog.services.status import Part, status
 from stashhog.services.supervisor import POOL
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings, get_settings
-from tests.support.ports import free_port
+from tests.support.services import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -23,8 +23,8 @@ from stashhog_core.stash.documents import SCENES, Operation
 from stashhog_core.stash.follow import JobKey, follow
 from stashhog_core.stash.payloads import Job, Ref
 from stashhog_core.stash.transport import Transport
-from tests.support.recorder import recorder
-from tests.support.sample_video import write_video
+from tests.support.cassettes import recorder
+from tests.support.media import write_video
 
 LIBRARY = "/data"
 ADDRESS = "http://127.0.0.1:9999"

@@ -37,7 +37,7 @@ from stashhog_core.stash.follow import JobKey, follow
 from stashhog_core.stash.payloads import Job, Ref, StashScene, StashTag
 from stashhog_core.stash.transport import Transport
 from stashhog_core.stash.watch import JobWatch
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 
 pytestmark = pytest.mark.slow
 

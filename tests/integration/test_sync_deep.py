@@ -20,7 +20,7 @@ from stashhog_core.stash.payloads import (
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.fake_stash import FakeStash
-from tests.support.mirroring import run as mirror
+from tests.support.sync import run as mirror
 
 pytestmark = pytest.mark.slow
 

@@ -31,7 +31,7 @@ from stashhog_core.sync.loader import SETTLE_SECONDS
 from stashhog_core.sync.source import Source
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.fake_stash import FakeStash, refs
-from tests.support.mirroring import run
+from tests.support.sync import run
 
 pytestmark = pytest.mark.slow
 

@@ -24,7 +24,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.stash import payloads
 from stashhog_core.stash.payloads import Ref
 from tests.support.fake_stash import FakeStash, refs
-from tests.support.mirroring import run
+from tests.support.sync import run
 
 BOX = {"endpoint": "https://box.invalid/graphql", "stash_id": "8f1c"}
 SCENE: dict[str, Any] = {

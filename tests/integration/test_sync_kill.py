@@ -16,7 +16,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.sync.job import pending_scenes, sync
 from tests.integration.test_sync_mirror import EDITS, expected, mirrored
 from tests.support.fake_stash import FakeStash
-from tests.support.mirroring import run
+from tests.support.sync import run
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from stashhog_core.sync.history import note_progress
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.store import store_scenes
 from tests.support.fake_stash import FakeStash
-from tests.support.mirroring import run
+from tests.support.sync import run
 
 pytestmark = pytest.mark.slow
 

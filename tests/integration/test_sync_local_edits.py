@@ -26,7 +26,7 @@ from stashhog_core.sync.local_edits import (
 from stashhog_core.sync.push import Pushed, push_edits
 from stashhog_core.sync.scene_edit import SceneEdit
 from tests.support.fake_stash import FakeStash, refs
-from tests.support.mirroring import run
+from tests.support.sync import run
 
 
 class WritableStash(FakeStash):

@@ -30,7 +30,7 @@ from stashhog_core.stash.payloads import Fingerprint, Ref, StashScene
 from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.times import parse_stash_time
 from tests.support.fake_stash import FakeStash, refs
-from tests.support.mirroring import run
+from tests.support.sync import run
 
 Edit = Callable[[FakeStash, random.Random], None]
 

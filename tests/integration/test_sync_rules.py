@@ -34,7 +34,7 @@ from stashhog_core.stash.payloads import Fingerprint
 from stashhog_core.sync.history import last_baseline
 from stashhog_core.sync.job import pending_scenes, sync
 from tests.support.fake_stash import FakeStash, refs
-from tests.support.mirroring import run
+from tests.support.sync import run
 
 
 def counts(result: SyncResult) -> tuple[int, int, int, int, int]:

@@ -15,7 +15,7 @@ from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.local_edits import edit_scene
 from stashhog_core.sync.scene_edit import SceneEdit
 from tests.support.fake_stash import FakeStash, refs
-from tests.support.mirroring import run
+from tests.support.sync import run
 
 MODELS: dict[str, Any] = {
     "scene": Scene,

@@ -50,7 +50,7 @@ from stashhog_core.sync.deep import scenes_that_differ
 from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.loader import SETTLE_SECONDS
 from stashhog_core.sync.verify import verify_mirror
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.job import pending_scenes
 from tests.support.fake_stash import FakeStash
-from tests.support.mirroring import run
+from tests.support.sync import run
 
 
 def path_of(database: Database, scene: int) -> str:

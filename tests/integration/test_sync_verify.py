@@ -32,7 +32,7 @@ from stashhog_core.sync.local_edits import edit_scene
 from stashhog_core.sync.scene_edit import SceneEdit
 from stashhog_core.sync.verify import last_proved, verify_mirror
 from tests.support.fake_stash import FakeStash, refs
-from tests.support.mirroring import run
+from tests.support.sync import run
 
 pytestmark = pytest.mark.slow
 

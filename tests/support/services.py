@@ -1,10 +1,43 @@
-"""The services that the product's settings name in a workflow test."""
+"""The services that the settings name: free ports, a stand-in, `stashhog up`."""
 
-from dataclasses import dataclass
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from sandbox.samples import Sample
+import httpx
+
+from sandbox.samples import Sample, seed_library
 from sandbox.stash.server import StandIn
+
+# Below those that the system gives to outgoing connections, which would take one
+# between its choice and the start of the server.
+_FIRST, _NUMBER = 20_000, 12_000
+# Test processes that run side by side begin at different places.
+_offsets = itertools.count(os.getpid() * 97)
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens at, another one each time."""
+    for offset in itertools.islice(_offsets, _NUMBER):
+        port = _FIRST + offset % _NUMBER
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise AssertionError("no port is free")
 
 
 @dataclass(frozen=True)
@@ -24,3 +57,183 @@ class Services:
     def placed(self, sample: Sample) -> Path:
         """Return where a sample comes to lie in the library."""
         return self.library / sample.path.relative_to(self.downloads)
+
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+_WAIT_SECONDS = 120
+
+Done = subprocess.CompletedProcess[str]
+
+
+@dataclass(frozen=True)
+class RunningServices:
+    """The services of one home, and the commands that reach them.
+
+    Attributes:
+        home: STASHHOG_HOME.
+        url: Where Prefect's UI is.
+        stash: The stand-in Stash.
+        downloads: The watch folder.
+        variables: The settings that the commands get.
+        programs: Folder of the commands.
+        folder: Working directory of the commands.
+    """
+
+    home: Path
+    url: str
+    stash: StandIn
+    downloads: Path
+    variables: dict[str, str] = field(repr=False)
+    programs: Path = BIN
+    folder: Path = ROOT
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a user's terminal: no other settings than these."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("STASHHOG_", "PREFECT_"))
+        }
+        path = f"{self.programs}{os.pathsep}{os.environ.get('PATH', '')}"
+        return {**kept, "PATH": path, "COLUMNS": "200", **self.variables}
+
+    def command(self, *words: str, **variables: str) -> Done:
+        """Run a command of the environment; `variables` are set for it besides."""
+        return subprocess.run(
+            [self.programs / words[0], *words[1:]],
+            env={**self.environment, **variables},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def run_job(self, deployment: str, *parameters: str) -> Done:
+        """Have the worker run a deployment, and wait for its end."""
+        options = [word for text in parameters for word in ("--param", text)]
+        run = ("prefect", "deployment", "run", deployment)
+        return self.command(*run, *options, "--watch")
+
+    def request(
+        self, method: str, path: str, content: object = None, *, auth: str | None
+    ) -> httpx.Response:
+        """Ask Prefect's API, with the password `auth`."""
+        token = b64encode(auth.encode()).decode() if auth else None
+        headers = {"Authorization": f"Basic {token}"} if token else {}
+        with httpx.Client(
+            base_url=f"{self.url}/api", headers=headers, timeout=30, trust_env=False
+        ) as api:
+            return api.request(method, path, json=content)
+
+    def ask(self, method: str, path: str, content: object = None) -> Any:
+        """Ask Prefect's API, and return what it answers."""
+        auth = self.variables.get("PREFECT_API_AUTH_STRING")
+        said = self.request(method, path, content, auth=auth)
+        assert said.is_success, said.text
+        return said.json() if said.content else None
+
+    def start(self, deployment: str, parameters: dict[str, object]) -> str:
+        """Ask for a run as Prefect's UI does; return its id."""
+        found = self.ask("GET", f"/deployments/name/{deployment}")
+        wanted = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        path = f"/deployments/{found['id']}/create_flow_run"
+        return str(self.ask("POST", path, wanted)["id"])
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Return when something has come about."""
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, f"{what} did not come:{self.logs()}"
+            time.sleep(0.2)
+
+    def wait_for_end(self, run: str) -> Any:
+        """Return a run when it is over."""
+        over = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+        def is_over() -> bool:
+            return self.ask("GET", f"/flow_runs/{run}")["state"]["type"] in over
+
+        self.wait_until(is_over, f"the end of {run}")
+        return self.ask("GET", f"/flow_runs/{run}")
+
+    def wait_until_well(self) -> None:
+        """Return when all parts are well."""
+
+        def is_well() -> bool:
+            return all(part["ok"] for part in self.status().values())
+
+        self.wait_until(is_well, "the services")
+
+    def status(self, **variables: str) -> dict[str, dict[str, object]]:
+        """Return what `stashhog status` says, by part."""
+        said = self.command("stashhog", "status", "--json", **variables)
+        assert said.stdout, said.stderr
+        parts: dict[str, dict[str, object]] = json.loads(said.stdout)
+        return parts
+
+    def pids(self) -> dict[str, int]:
+        """Return the process numbers of what `up` started, by part."""
+        recorded = json.loads((self.home / "services.json").read_text())
+        return {name: pid for name, (pid, _) in recorded["processes"].items()}
+
+    def logs(self) -> str:
+        """Return the ends of the services' logs, for the message of a failure."""
+        return "".join(
+            f"\n== {path.name}\n{path.read_text()[-3000:]}"
+            for path in sorted((self.home / "logs").glob("*.log"))
+        )
+
+    def add_downloads(self, samples: Path) -> None:
+        """Put the sample downloads into the watch folder."""
+        shutil.copytree(samples, self.downloads, dirs_exist_ok=True)
+
+
+@contextmanager
+def prepared_services(
+    home: Path, folder: Path, **variables: str
+) -> Iterator[RunningServices]:
+    """Yield services that were not started yet; stop in the end what was.
+
+    Args:
+        home: STASHHOG_HOME, fit for an embedded database.
+        folder: Where the library, the downloads and the stand-in's files come to lie.
+        variables: Settings besides those of the stand-in and the downloads.
+    """
+    library, downloads = folder / "library", folder / "downloads"
+    library.mkdir(parents=True)
+    downloads.mkdir()
+    url = f"http://127.0.0.1:{free_port()}"
+    with StandIn(home=folder / "stash", library=library) as stash:
+        stash.faults.item_seconds = 0
+        seed_library(stash.store)
+        services = RunningServices(
+            home,
+            url,
+            stash,
+            downloads,
+            {
+                "STASHHOG_HOME": str(home),
+                "STASHHOG_STASH__URL": stash.url,
+                "STASHHOG_STASH__SCAN_PATHS": json.dumps([str(library)]),
+                "STASHHOG_STASH__POLL_INTERVAL_SECONDS": "0.1",
+                "STASHHOG_DOWNLOADS__SOURCE": "folder",
+                "STASHHOG_DOWNLOADS__FOLDER": str(downloads),
+                "STASHHOG_DOWNLOADS__LIBRARY_ROOT": str(library),
+                "STASHHOG_DOWNLOADS__SETTLE_SECONDS": "0",
+                "PREFECT_SERVER_API_PORT": url.rpartition(":")[2],
+                "PREFECT_API_URL": f"{url}/api",
+                "PREFECT_HOME": str(home / "prefect"),
+                # Runs start soon, and their logs come soon.
+                "PREFECT_WORKER_QUERY_SECONDS": "1",
+                "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.2",
+                **variables,
+            },
+        )
+        try:
+            yield services
+        finally:
+            down = services.command("stashhog", "down")
+        assert down.returncode == 0, down.stderr

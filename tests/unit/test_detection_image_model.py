@@ -11,7 +11,7 @@ import pytest
 from stashhog_core.detection.image_model import Label, load_model, read_labels
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import OnnxSettings
-from tests.support.onnx_model import FLOAT16, UINT8, write_mean_colour_model
+from tests.support.media import FLOAT16, UINT8, write_mean_colour_model
 
 RED = (20, 40, 220)
 """A colour whose red is brightest, as (blue, green, red)."""

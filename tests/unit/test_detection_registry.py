@@ -18,8 +18,8 @@ from stashhog_core.settings import (
     Settings,
     TextModelSettings,
 )
-from tests.support.analysis_mirror import LiveTags
-from tests.support.onnx_model import write_mean_colour_model
+from tests.support.media import write_mean_colour_model
+from tests.support.plans import LiveTags
 
 NOTHING = {
     "detect_video_tags": False,

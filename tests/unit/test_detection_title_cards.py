@@ -17,7 +17,7 @@ from stashhog_core.detection.title_cards import TitleCards
 from stashhog_core.errors import ConfigurationError, ItemError
 from stashhog_core.paths import PathMap
 from stashhog_core.plans.proposals import Proposal, best_of
-from tests.support.title_card_video import write_cards
+from tests.support.media import write_cards
 
 FINDER = NameFinder(
     [

@@ -22,7 +22,7 @@ from stashhog_core.file_index.watch import (
     is_blind,
 )
 from stashhog_core.paths import Mounts
-from tests.support.watching import NoFoldersLeft, NoProgramsLeft
+from tests.support.programs import NoFoldersLeft, NoProgramsLeft
 
 ROOT = Path(__file__).parents[2]
 
@@ -296,7 +296,8 @@ def test_real_mounts_are_noticed(tmp_path: Path) -> None:
     may_mount = not subprocess.run(own, check=False, capture_output=True).returncode
     mount = "mount -t tmpfs tmpfs" if may_mount else "rm -rf"
     steps = f"""
-        {sys.executable} -m tests.support.watching {tmp_path}/films & sleep 2
+        {sys.executable} -m tests.support.programs \
+            watch_folder {tmp_path}/films & sleep 2
         {mount} films/below && mkdir -p films/below && touch films/below/a.mp4; sleep 2
         {mount} films && mkdir -p films && sleep 2 && touch films/b.mp4; sleep 1
         kill $!; wait
@@ -331,7 +332,10 @@ def test_exhausted_limit_names_the_command(
     for number in range(20):
         (tmp_path / str(number)).mkdir()
     name, _, value = limit.partition("=")
-    watch = [sys.executable, "-m", "tests.support.watching", str(tmp_path)]
+    watch = [
+        *(sys.executable, "-m", "tests.support.programs"),
+        *("watch_folder", str(tmp_path)),
+    ]
     # A user of one's own namespace has limits of one's own, where that is allowed.
     own = ["unshare", "--user", "--map-root-user"]
     if subprocess.run([*own, "true"], check=False, capture_output=True).returncode:

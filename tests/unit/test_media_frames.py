@@ -9,8 +9,7 @@ import pytest
 from stashhog_core.errors import ItemError
 from stashhog_core.media import frames, headers
 from stashhog_core.media.frames import Still, end_stills, spaced_stills
-from tests.support.sample_video import write_colours, write_song
-from tests.support.title_card_video import write_cards
+from tests.support.media import write_cards, write_colours, write_song
 
 pytestmark = pytest.mark.slow
 

@@ -26,7 +26,7 @@ from stashhog_core.media.headers import (
     probe,
     read_facts,
 )
-from tests.support.sample_video import write_film, write_video
+from tests.support.media import write_film, write_video
 
 SUBTITLE_HEADER = (
     b"[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name\n"

@@ -8,7 +8,7 @@ import pytest
 from stashhog_core.errors import ItemError
 from stashhog_core.media.headers import header_duration, open_video, picture_stream
 from stashhog_core.media.phash import hash_of, phash
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 
 # Encoders and scalers differ in the last bit of a pixel from version to version, which
 # moves the bits whose note lies at the median.

@@ -25,9 +25,8 @@ from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.settings import get_settings
 from tests.conftest import postgres_home
-from tests.support.deployed import Runner
-from tests.support.running_services import RunningServices, prepared_services
-from tests.support.services import Services
+from tests.support.prefect import Runner
+from tests.support.services import RunningServices, Services, prepared_services
 
 
 @pytest.fixture(scope="session")

@@ -31,9 +31,9 @@ from stashhog_core.detection.job import next_scenes
 from stashhog_core.server_jobs.preemption import preemptible
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 from tests.support.services import Services
-from tests.support.stand_in_scenes import a_plan, new_scene
+from tests.support.stand_in import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
 

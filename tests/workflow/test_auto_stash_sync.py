@@ -19,7 +19,7 @@ from stashhog_core.db.models import JobReport, SyncRun
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from tests.support.services import Services
-from tests.support.stand_in_scenes import new_scene
+from tests.support.stand_in import new_scene
 
 pytestmark = pytest.mark.slow
 

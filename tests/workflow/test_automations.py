@@ -26,7 +26,7 @@ from stashhog.services.automations import apply_automations
 from stashhog.services.supervisor import POOL
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.report import state_name
-from tests.support.registered import register, runs_of
+from tests.support.prefect import register, runs_of
 
 pytestmark = pytest.mark.slow
 

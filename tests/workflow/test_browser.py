@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.browser import Browser, open_browser
-from tests.support.running_services import RunningServices
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
+from tests.support.services import RunningServices
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

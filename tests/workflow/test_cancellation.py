@@ -22,7 +22,8 @@ from stashhog_core.results import WorkflowReport
 from stashhog_core.server_jobs.tracking import CANCELLED_MESSAGE
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
-from tests.support.deployed import (
+from tests.support.media import write_video
+from tests.support.prefect import (
     ROOT,
     Runner,
     job_rows,
@@ -33,7 +34,6 @@ from tests.support.deployed import (
     stash_jobs,
     wait_until,
 )
-from tests.support.sample_video import write_video
 from tests.support.services import Services
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

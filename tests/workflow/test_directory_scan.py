@@ -15,7 +15,7 @@ from stashhog.cli.app import app
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.results import DirectoryScanResult
 from stashhog_core.settings import get_settings
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 
 pytestmark = pytest.mark.slow
 

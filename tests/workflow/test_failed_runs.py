@@ -21,7 +21,7 @@ from stashhog_core.errors import Deferred, JobError, StashHogError
 from stashhog_core.results import AnalysisResult, WorkflowReport
 from stashhog_core.settings import get_settings
 from stashhog_core.workflow import JobDeferred, JobFailed
-from tests.support.deployed import Runner, processes_of, wait_until
+from tests.support.prefect import Runner, processes_of, wait_until
 from tests.support.services import Services
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

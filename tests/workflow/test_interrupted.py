@@ -14,7 +14,7 @@ import pytest
 
 from sandbox.samples import Sample
 from stashhog_core.db.embedded import embedded_url, start_embedded, stop_embedded
-from tests.support.deployed import ROOT, wait_until
+from tests.support.prefect import ROOT, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -28,8 +28,7 @@ from stashhog_core import redaction
 from stashhog_core.db.models import JobReport, SyncIssue
 from stashhog_core.db.session import Database
 from stashhog_core.settings import get_settings
-from tests.support.ports import free_port
-from tests.support.services import Services
+from tests.support.services import Services, free_port
 
 pytestmark = pytest.mark.slow
 

@@ -30,7 +30,7 @@ from tasks import _queue
 from tasks._results import close_results_to_others, forget_old_results
 from tasks.cancellation import crash_dead_runs, crash_left_tasks
 from tasks.cleanup import forget_old_runs
-from tests.support.registered import register
+from tests.support.prefect import register
 from tests.support.services import Services
 
 pytestmark = pytest.mark.slow

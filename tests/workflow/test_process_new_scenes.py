@@ -20,8 +20,8 @@ from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
 from stashhog_core.workflow import TITLES
 from tasks._progress import listeners
+from tests.support.prefect import ended_tasks
 from tests.support.services import Services
-from tests.support.task_runs import ended_tasks
 
 pytestmark = pytest.mark.slow
 

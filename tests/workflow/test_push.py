@@ -17,8 +17,8 @@ from stashhog.cli.app import app
 from stashhog.push import Pushed, push
 from stashhog.services.prefect_server import ask
 from stashhog_core.errors import ConfigurationError, TransientError
-from tests.support.ports import free_port
-from tests.support.registered import register, runs_of
+from tests.support.prefect import register, runs_of
+from tests.support.services import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.samples import Sample
-from tests.support.running_services import ROOT, RunningServices
+from tests.support.services import ROOT, RunningServices
 
 README = (ROOT / "README.md").read_text()
 ELSEWHERE = {

@@ -13,7 +13,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
-from tests.support.deployed import (
+from tests.support.prefect import (
     Runner,
     job_rows,
     locks,

@@ -18,7 +18,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.plans.proposals import add_member
 from stashhog_core.settings import StashSettings, get_settings
 from stashhog_core.stash.client import StashClient
-from tests.support.stand_in_scenes import a_plan, new_scene
+from tests.support.stand_in import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
 

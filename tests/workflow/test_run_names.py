@@ -8,7 +8,7 @@ from prefect.client.orchestration import get_client
 from flows.jobs import stash_generate, sync
 from flows.process_new_scenes import process_new_scenes
 from tests.support.services import Services
-from tests.support.stash_requests import add_scenes, asking
+from tests.support.stand_in import add_scenes, asking
 
 pytestmark = pytest.mark.slow
 

@@ -27,8 +27,8 @@ from tests.support.mapped_tasks import (
     wait_for,
     work_and_be_interrupted,
 )
+from tests.support.prefect import ended_tasks
 from tests.support.services import Services
-from tests.support.task_runs import ended_tasks
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("threads", "processes", "dask")

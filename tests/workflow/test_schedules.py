@@ -18,7 +18,7 @@ from stashhog.services.schedules import apply_schedule
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
 from stashhog_core.settings.operation import ScheduleSettings
-from tests.support.registered import register
+from tests.support.prefect import register
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from stashhog_core.db.embedded import start_embedded, stop_embedded
-from tests.support.running_services import RunningServices
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
+from tests.support.services import RunningServices
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

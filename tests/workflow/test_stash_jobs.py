@@ -21,7 +21,7 @@ from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from tasks._impacted import SHOWN, show_impacted_scenes
 from tasks.cancellation import was_cancelled
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 from tests.support.services import Services
 
 pytestmark = pytest.mark.slow

@@ -20,9 +20,9 @@ from stashhog_core.errors import Deferred
 from stashhog_core.results import StepResult, WorkflowReport
 from stashhog_core.settings import get_settings
 from tasks.process_downloads import process_downloads
+from tests.support.prefect import ended_tasks
 from tests.support.services import Services
-from tests.support.stash_requests import add_scenes, asking
-from tests.support.task_runs import ended_tasks
+from tests.support.stand_in import add_scenes, asking
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.local_edits import edit_scene, list_edits
 from stashhog_core.sync.scene_edit import SceneEdit
 from tests.support.services import Services
-from tests.support.stash_requests import add_scenes, asking
+from tests.support.stand_in import add_scenes, asking
 
 pytestmark = pytest.mark.slow
 

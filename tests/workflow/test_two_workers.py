@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from stashhog_core.db.session import Database
-from tests.support.running_services import BIN, ROOT, RunningServices, prepared_services
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
+from tests.support.services import BIN, ROOT, RunningServices, prepared_services
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

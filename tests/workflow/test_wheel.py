@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from tests.conftest import postgres_home
-from tests.support.running_services import ROOT, RunningServices, prepared_services
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
+from tests.support.services import ROOT, RunningServices, prepared_services
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -1,8 +1,9 @@
-"""A mirror with a few scenes, and a video reader held in the hand."""
+"""A mirror with a few scenes; analyzing it, applying and undoing its plans."""
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,13 +23,16 @@ from stashhog_core.detection import run as analysis_run
 from stashhog_core.detection.job import analyze, unanalyzed_scene_ids
 from stashhog_core.detection.readers import BaseReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
-from stashhog_core.params import AnalysisParams
+from stashhog_core.params import AnalysisParams, ApplyPlanParams, UndoParams
+from stashhog_core.plans.apply import apply_plan
 from stashhog_core.plans.proposals import Proposal, add_member
+from stashhog_core.plans.undo import undo
 from stashhog_core.progress import Progress
-from stashhog_core.results import AnalysisResult
-from stashhog_core.settings import Settings
+from stashhog_core.results import AnalysisResult, ApplyResult, UndoResult
+from stashhog_core.settings import Settings, StashSettings
+from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashTag
-from tests.support.each_call import FaultyStatements
+from tests.support.faults import FaultyStatements, FaultyTransport
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VIDEO_ONLY = {"detect_tags": False}
@@ -180,3 +184,59 @@ def until_killed(database_url: str, statement: int, words: Mapping[int, Any]) ->
         stash=LiveTags(StashTag(id=7, name="Newer")),
         detect_performers=True,
     )
+
+
+@contextmanager
+def opened(url: str, transport: FaultyTransport) -> Iterator[StashClient]:
+    """Yield a client that does not repeat reads by itself."""
+    settings = StashSettings(url=url)
+    with StashClient(settings, transport, retry_delays_seconds=()) as client:
+        yield client
+
+
+def apply(
+    url: str,
+    database: Database,
+    plan_id: int,
+    transport: FaultyTransport,
+    **params: Any,
+) -> ApplyResult:
+    """Apply a plan, without a second try in the same run."""
+    with opened(url, transport) as client:
+        return apply_plan(
+            client,
+            database,
+            ApplyPlanParams(plan_id=plan_id, **params),
+            Progress(),
+            create_missing_tags=True,
+            pauses_seconds=(),
+        )
+
+
+def take_back(
+    url: str,
+    database: Database,
+    plan_id: int,
+    transport: FaultyTransport,
+) -> UndoResult:
+    """Undo a plan, without a second try in the same run."""
+    with opened(url, transport) as client:
+        return undo(
+            client,
+            database,
+            UndoParams(plan_id=plan_id),
+            Progress(),
+            pauses_seconds=(),
+        )
+
+
+def job_until_killed(
+    job: str,
+    url: str,
+    database_url: str,
+    plan_id: int,
+    transport: FaultyTransport,
+) -> None:
+    """Do a job in this process, which is to be a child: a fault may kill it."""
+    database = Database(database_url)
+    {"apply": apply, "undo": take_back}[job](url, database, plan_id, transport)

@@ -1,16 +1,9 @@
-r"""Record the cassettes of `test_downloads_cassettes` from a real qBittorrent 5.x.
-
-    STASHHOG_TEST_QBITTORRENT=…/qbittorrent-nox \
-        python -m tests.support.record_qbittorrent
-
-Addresses, ports and folders are made neutral. The database is the embedded one, below a
-temporary folder.
-"""
+"""Cassettes: answers of a real server, recorded once and played ever after."""
 
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -28,13 +21,58 @@ from stashhog_core.errors import ConfigurationError
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings, Settings
-from tests.support.qbittorrent_server import (
+from tests.support.media import write_video
+from tests.support.qbittorrent import (
     PASSWORD,
     USERNAME,
     QBittorrentServer,
     running_qbittorrent,
 )
-from tests.support.sample_video import write_video
+
+FOLDER = Path(__file__).parents[1] / "cassettes"
+
+
+def recorder(
+    address: str, kept_headers: Collection[str], record_from: str | None
+) -> Any:
+    """Return what opens cassettes; keys and addresses are left out of them.
+
+    Args:
+        address: What stands for the server in the cassettes.
+        kept_headers: Names of the headers of answers that are kept, in lower case.
+        record_from: The server to record from, the cassettes being deleted first;
+            None: they are played.
+    """
+
+    def neutral_request(request: Any) -> Any:
+        parts = urlsplit(request.uri)
+        request.uri = urlunsplit(parts._replace(netloc=urlsplit(address).netloc))
+        request.headers = {}
+        return request
+
+    def neutral_response(response: dict[str, Any]) -> dict[str, Any]:
+        response["headers"] = {
+            name: value
+            for name, value in response["headers"].items()
+            if name.lower() in kept_headers
+        }
+        body = response.get("body", {}).get("string")
+        if record_from and isinstance(body, bytes):
+            response["body"]["string"] = body.replace(
+                record_from.encode(), address.encode()
+            )
+        return response
+
+    return vcr.VCR(
+        cassette_library_dir=str(FOLDER),
+        path_transformer=vcr.VCR.ensure_suffix(".yaml"),
+        record_mode="all" if record_from else "none",
+        match_on=["method", "uri", "body"],
+        decode_compressed_response=True,
+        before_record_request=neutral_request,
+        before_record_response=neutral_response,
+    )
+
 
 CASSETTES = Path(__file__).parents[1] / "cassettes"
 DOWNLOADS = "/downloads"

@@ -1,4 +1,4 @@
-"""Runs of deployments on a process worker or on `serve`, as users have them."""
+"""Deployments and runs of a Prefect server, as users have them."""
 
 import contextlib
 import logging
@@ -17,10 +17,18 @@ from uuid import UUID
 
 import psutil
 from dotenv import set_key
-from prefect.client.orchestration import SyncPrefectClient
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
-from prefect.client.schemas.objects import FlowRun, Log
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import FlowRun, Log, TaskRun
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import AwaitingRetry, Cancelling
 from sqlalchemy import select, text
@@ -277,3 +285,41 @@ def report_of(database: Database, run_id: UUID) -> JobReport | None:
     """Return what is kept of a run."""
     with database.transaction() as session:
         return session.get(JobReport, str(run_id))
+
+
+def register(flow: Flow[..., Any], name: str, **options: Any) -> UUID:
+    """Register a deployment of a flow; return its id."""
+    return flow.to_deployment(name, **options).apply()
+
+
+def runs_of(deployment_id: UUID) -> list[FlowRun]:
+    """Return the runs of a deployment."""
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(
+            deployment_filter=DeploymentFilter(
+                id=DeploymentFilterId(any_=[deployment_id])
+            )
+        )
+
+
+def ended_tasks(run_id: str, *names: str) -> list[TaskRun]:
+    """Return the task runs of a flow run when those of these names have ended.
+
+    Prefect learns of them by events, which may come after the run is over.
+
+    Args:
+        run_id: The flow run.
+        names: How the names that must be there begin.
+    """
+    which = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+    found: list[TaskRun] = []
+
+    def are_there() -> bool:
+        with get_client(sync_client=True) as client:
+            found[:] = client.read_task_runs(flow_run_filter=which)
+        return all(run.state and run.state.is_final() for run in found) and all(
+            any(run.name.startswith(name) for run in found) for name in names
+        )
+
+    wait_until(are_there, f"the end of {names} of {run_id}")
+    return found

@@ -26,7 +26,7 @@ from stashhog_core.params import DirectoryScanParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import DirectoryScanResult
 from stashhog_core.settings import LibrarySettings, Settings
-from tests.support.sample_video import write_video
+from tests.support.media import write_video
 
 
 class InThreads:

@@ -1,0 +1,293 @@
+"""Small real videos, and small real models that look at pictures."""
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+
+def write_video(
+    path: Path,
+    *,
+    seconds: float = 3,
+    width: int = 320,
+    height: int = 180,
+    seed: int = 0,
+    frames_per_second: int = 10,
+) -> Path:
+    """Write a silent H.264 video; each `seed` gives other pictures, so other hashes."""
+    random = np.random.default_rng(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=frames_per_second)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"preset": "ultrafast"}
+        for _ in range(round(seconds * frames_per_second)):
+            coarse = random.integers(0, 255, (height // 20, width // 20, 3), np.uint8)
+            picture = np.kron(coarse, np.ones((20, 20, 1), np.uint8))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            for packet in stream.encode(frame):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+def write_colours(
+    path: Path,
+    parts: Sequence[tuple[float, tuple[int, int, int]]],
+    *,
+    width: int = 64,
+    height: int = 36,
+    picture_seconds: float = 1,
+    letters: bool = False,
+) -> Path:
+    """Write plain colours one after another; every picture is a keyframe.
+
+    Args:
+        path: The file; its extension says the container.
+        parts: Seconds, and (red, green, blue). None: a file without a picture.
+        width: Pixels.
+        height: Pixels.
+        picture_seconds: Time between two pictures.
+        letters: A bright corner, so that no picture counts as flat.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.gop_size = 1
+        stream.options = {"preset": "ultrafast"}
+        if not parts:
+            container.start_encoding()
+        second = 0.0
+        for seconds, colour in parts:
+            picture = np.full((height, width, 3), colour, np.uint8)
+            if letters:
+                picture[: height // 4, : width // 4] = 255
+            for _ in range(round(seconds / picture_seconds)):
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts = round(second)
+                second += picture_seconds
+                container.mux(stream.encode(frame))
+        if parts:
+            container.mux(stream.encode(None))
+    return path
+
+
+def write_song(path: Path, *, cover: bool) -> Path:
+    """Write a file with sound, and a picture as its cover if wanted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=44100)
+        if cover:
+            art = container.add_stream("mjpeg", rate=1)
+            art.width, art.height, art.pix_fmt = 64, 64, "yuvj420p"
+            art.disposition = av.stream.Disposition.attached_pic
+            image = np.zeros((64, 64, 3), np.uint8)
+            container.mux(art.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        silence = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        silence.sample_rate = 44100
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode(None))
+    return path
+
+
+def write_film(path: Path, *, silent_seconds: int = 0, codec: str = "libx264") -> Path:
+    """Write two seconds of pictures with sound; the sound begins earlier if wanted.
+
+    Args:
+        path: The file; its extension says the container.
+        silent_seconds: Seconds of sound before the first picture.
+        codec: Encoder of the pictures.
+    """
+    with av.open(str(path), "w") as container:
+        film = container.add_stream(codec, rate=10)
+        film.width, film.height, film.pix_fmt = 160, 120, "yuv420p"
+        if codec == "libx264":
+            film.options = {"preset": "ultrafast"}
+        sound = container.add_stream("aac", rate=44100, layout="mono")
+        packets = []
+        for number in range(20):
+            picture = np.full((120, 160, 3), number * 10, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number + silent_seconds * 10
+            packets += film.encode(frame)
+        packets += film.encode(None)
+        for number in range((silent_seconds + 2) * 44100 // 1024):
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+            )
+            silence.sample_rate, silence.pts = 44100, number * 1024
+            packets += sound.encode(silence)
+        packets += sound.encode(None)
+        # Muxers of streams take packets in the order of time.
+        packets.sort(key=lambda packet: float((packet.dts or 0) * packet.time_base))
+        for packet in packets:
+            container.mux(packet)
+    return path
+
+
+Card = tuple[float, Sequence[str]]
+"""Seconds it stands, and its lines; no lines: a black picture."""
+
+
+def picture(lines: Sequence[str], width: int, height: int) -> Image.Image:
+    """Draw a card: white letters on a dark ground; black without lines."""
+    image = Image.new("RGB", (width, height), (16, 20, 48) if lines else (0, 0, 0))
+    draw = ImageDraw.Draw(image)
+    size = min(height // (len(lines) + 2), width // 14) if lines else 10
+    for number, line in enumerate(lines):
+        place = (width // 16, round(size * (1 + 1.4 * number)))
+        draw.text(place, line, font=ImageFont.load_default(size=size), fill="white")
+    return image
+
+
+def write_cards(
+    path: Path,
+    cards: Sequence[Card],
+    *,
+    width: int = 640,
+    height: int = 360,
+    frames_per_second: int = 5,
+    keyframe_seconds: float | None = None,
+) -> Path:
+    """Write the cards one after another; each begins with a keyframe.
+
+    Args:
+        path: The file; its extension says the container.
+        cards: What is shown.
+        width: Pixels.
+        height: Pixels.
+        frames_per_second: Pictures.
+        keyframe_seconds: Further keyframes, so many seconds apart.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    every = round((keyframe_seconds or 0) * frames_per_second)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=frames_per_second)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"preset": "ultrafast", "x264-params": "scenecut=0"}
+        stream.codec_context.gop_size = 100_000
+        number = 0
+        for seconds, lines in cards:
+            image = np.asarray(picture(lines, width, height))
+            for within in range(round(seconds * frames_per_second)):
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame.pts = number
+                if within == 0 or (every and within % every == 0):
+                    frame.pict_type = av.video.frame.PictureType.I
+                for packet in stream.encode(frame):
+                    container.mux(packet)
+                number += 1
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+FLOAT, UINT8, FLOAT16 = 1, 2, 10
+Dimension = int | str
+
+
+def write_mean_colour_model(
+    path: Path,
+    shape: Sequence[Dimension] = ("n", 3, 8, 8),
+    *,
+    element: int = FLOAT,
+    scale: float = 1.0,
+    offset: float = 0.0,
+    sigmoid: bool = False,
+    repeats: int = 1,
+) -> Path:
+    """Write a model of three outputs: the mean of each colour, in the input's order.
+
+    Args:
+        path: The file.
+        shape: Of the input; names are open dimensions.
+        element: Number type of the input.
+        scale: Factor of the mean.
+        offset: Added to it.
+        sigmoid: Whether the outputs are probabilities of these values.
+        repeats: Copies of the three outputs, one after another.
+    """
+    rows_and_columns = [*range(2, len(shape))] if shape[1] == 3 else [1, 2]
+    nodes = [
+        _node("Cast", ["pictures"], "floats", _integer("to", FLOAT)),
+        _node(
+            "ReduceMean",
+            ["floats"],
+            "mean",
+            _integers("axes", rows_and_columns) + _integer("keepdims", 0),
+        ),
+        _node("Mul", ["mean", "scale"], "scaled"),
+        _node("Add", ["scaled", "offset"], "values"),
+        _node("Sigmoid" if sigmoid else "Identity", ["values"], "three"),
+        _node("Concat", ["three"] * repeats, "scores", _integer("axis", 1)),
+    ]
+    graph = (
+        b"".join(_field(1, node) for node in nodes)
+        + _text(2, "mean colour")
+        + _field(5, _scalar("scale", scale))
+        + _field(5, _scalar("offset", offset))
+        + _field(11, _value("pictures", element, shape))
+        + _field(12, _value("scores", FLOAT, (shape[0], 3 * repeats)))
+    )
+    opset = _number(2, 13)
+    path.write_bytes(_number(1, 8) + _field(7, graph) + _field(8, opset))
+    return path
+
+
+def _node(kind: str, inputs: list[str], output: str, attributes: bytes = b"") -> bytes:
+    return (
+        b"".join(_text(1, name) for name in inputs)
+        + _text(2, output)
+        + _text(4, kind)
+        + attributes
+    )
+
+
+def _integer(name: str, value: int) -> bytes:
+    return _field(5, _text(1, name) + _number(3, value) + _number(20, 2))
+
+
+def _integers(name: str, values: list[int]) -> bytes:
+    written = b"".join(_number(8, value) for value in values)
+    return _field(5, _text(1, name) + written + _number(20, 7))
+
+
+def _scalar(name: str, value: float) -> bytes:
+    return _number(2, FLOAT) + _text(8, name) + _field(9, struct.pack("<f", value))
+
+
+def _value(name: str, element: int, shape: Sequence[Dimension]) -> bytes:
+    dimensions = b"".join(
+        _field(1, _number(1, d) if isinstance(d, int) else _text(2, d)) for d in shape
+    )
+    tensor = _number(1, element) + _field(2, dimensions)
+    return _text(1, name) + _field(2, _field(1, tensor))
+
+
+def _text(field: int, text: str) -> bytes:
+    return _field(field, text.encode())
+
+
+def _field(field: int, content: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(content)) + content
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _varint(value: int) -> bytes:
+    digits = bytearray()
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    digits.append(value)
+    return bytes(digits)
