@@ -22,6 +22,7 @@ from stashhog_core.params import (
     StashScanParams,
     SyncParams,
 )
+from stashhog_core.progress import deadline_after
 from stashhog_core.report import counted, ending, run_name, state_name
 from stashhog_core.results import BatchResult, JobStatus, Result, Step
 from stashhog_core.settings import get_settings
@@ -176,8 +177,7 @@ class _Run:
 
         def run_batches() -> str:
             started = time.monotonic()
-            minutes = self.params.max_minutes
-            deadline = None if minutes is None else time.time() + 60 * minutes
+            deadline = deadline_after(self.params.max_minutes)
             results = [_apply_leftover(plan_id) for plan_id in unapplied_plans()]
             batches = plan_batches(self.params.batch_size)
             if not batches and not results:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from stashhog_core.errors import JobCancelled
@@ -40,6 +41,11 @@ def before_write() -> None:
     """
     for ask in _askers.get():
         ask()
+
+
+def deadline_after(minutes: float | None) -> datetime | None:
+    """Return the moment (UTC) so many minutes from now; None: there is no limit."""
+    return None if minutes is None else datetime.now(UTC) + timedelta(minutes=minutes)
 
 
 class Stop(Protocol):

@@ -1,6 +1,6 @@
 """Analyze scenes into reviewable plans, one at a time or in mapped batches."""
 
-import time
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import task
@@ -23,11 +23,24 @@ from tasks.apply_plan import apply_plan
 
 
 @job_task(name="analysis", **JOB_TASK)
-def analysis(params: AnalysisParams = AnalysisParams()) -> AnalysisResult:
-    """Propose changes; nothing is changed in Stash."""
+def analysis(
+    params: AnalysisParams = AnalysisParams(), deadline: datetime | None = None
+) -> AnalysisResult:
+    """Propose changes; nothing is changed in Stash.
+
+    Args:
+        params: Which scenes, and what to propose.
+        deadline: When to begin no further scene; None: `params` says after how long.
+    """
     with open_job("analysis") as job, job.stash() as stash:
         result = analyze(
-            job.settings, stash, job.database, params, job.progress, run_id=job.run_id
+            job.settings,
+            stash,
+            job.database,
+            params,
+            job.progress,
+            run_id=job.run_id,
+            deadline=deadline,
         )
     if result.plan_id is not None:
         announce("analysis.completed", {"plan_id": result.plan_id})
@@ -84,23 +97,21 @@ def apply_leftover(plan_id: int) -> BatchResult:
     **JOB_TASK,
 )
 def analysis_batch(
-    scene_ids: list[int], batch_num: int, deadline: float | None = None
+    scene_ids: list[int], batch_num: int, deadline: datetime | None = None
 ) -> BatchResult | State[Any]:
     """Analyze a batch, approve all it proposes, and apply that to Stash.
 
     Args:
         scene_ids: The scenes.
         batch_num: The batch's number, from 1.
-        deadline: When to begin no further scene, in seconds since 1970; a batch that
-            comes later is skipped.
+        deadline: When to begin no further scene; a batch that comes later is skipped.
 
     Raises:
         JobDeferred: The AI server is away; what was finished by then is applied. It is
             raised and not returned: a result is kept, and a run that is resumed would
             take the batch for finished.
     """
-    minutes = None if deadline is None else (deadline - time.time()) / 60
-    if minutes is not None and minutes <= 0:
+    if deadline is not None and datetime.now(UTC) >= deadline:
         left = BatchResult(
             batch_num=batch_num, job_id=task_run.get_id(), scenes_left=len(scene_ids)
         )
@@ -111,9 +122,9 @@ def analysis_batch(
                 scene_ids=tuple(scene_ids),
                 plan_name=f"Video Tags Analysis - Batch {batch_num} - "
                 f"{len(scene_ids)} scenes",
-                max_minutes=minutes,
                 auto_approve=True,
-            )
+            ),
+            deadline,
         )
     except Deferred as error:
         found = deferred_result(error)

@@ -1,6 +1,5 @@
 """The job `analysis`: examine scenes, propose changes, and mark examined scenes."""
 
-import time
 from contextlib import ExitStack
 from datetime import datetime
 
@@ -25,7 +24,7 @@ from stashhog_core.params import AnalysisParams
 from stashhog_core.paths import PathMap
 from stashhog_core.plans.trust import trust_of
 from stashhog_core.plans.writer import PlanOptions, PlanWriter
-from stashhog_core.progress import Progress
+from stashhog_core.progress import Progress, deadline_after
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import Settings
 
@@ -100,6 +99,7 @@ def analyze(
     *,
     run_id: str,
     video: SceneReader | None = None,
+    deadline: datetime | None = None,
 ) -> AnalysisResult:
     """Propose changes for scenes as one plan; there is no plan without a change.
 
@@ -117,6 +117,7 @@ def analyze(
             plan as a draft.
         run_id: Id of the run; another call with this id continues its plan.
         video: The reader of videos; None: the reader of the settings.
+        deadline: When to begin no further scene; None: `params` says after how long.
 
     Raises:
         ConfigurationError: A requested reader cannot be used on this machine.
@@ -142,9 +143,7 @@ def analyze(
             path_map=PathMap(settings.stash.path_map),
             detectors=Detectors(settings, params, readers, finder, stash),
             total=len(scene_ids),
-            deadline=None
-            if params.max_minutes is None
-            else time.monotonic() + 60 * params.max_minutes,
+            deadline=deadline or deadline_after(params.max_minutes),
         )
         options = PlanOptions(
             name=params.plan_name or f"Analysis - {len(scene_ids)} scenes",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ARRAY, BigInteger, Text, func, literal, update
@@ -80,7 +81,7 @@ class AnalysisRun:
         reads_videos: Whether the first reader reads the video.
         detectors: Detects changes; includes the readers.
         total: Number of scenes to analyze.
-        deadline: Time of the monotonic clock after which no scene is started.
+        deadline: Time (UTC) after which no scene is started.
         deferred: Why the remaining scenes are deferred.
     """
 
@@ -91,7 +92,7 @@ class AnalysisRun:
     path_map: PathMap
     detectors: Detectors
     total: int
-    deadline: float | None = None
+    deadline: datetime | None = None
     deferred: str | None = None
     done: int = 0
     analyzed: int = 0
@@ -131,7 +132,7 @@ class AnalysisRun:
 
     def is_late(self) -> bool:
         """Tell whether the time limit of the run has passed."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        return self.deadline is not None and datetime.now(UTC) >= self.deadline
 
     def _report(self, progress: Progress) -> None:
         progress.update(
