@@ -72,8 +72,7 @@ def set_fields(
     ],
 ) -> None:
     """Edit fields of a scene here; `stashhog edits push` sends the edits to Stash."""
-    from stashhog_core.sync.local_edits import edit_scene
-    from stashhog_core.sync.scene_edit import SceneEdit
+    from stashhog_core.sync.local_edits import SceneEdit, edit_scene
 
     values: dict[str, Any] = {}
     for pair in fields:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.manifest import note_entities
 from stashhog_core.db.merge import (
     merge_rows,
     merge_rows_returning,
@@ -29,8 +30,7 @@ from stashhog_core.db.models import (
 )
 from stashhog_core.db.reading import THESE, any_of, read_rows, read_these
 from stashhog_core.stash import payloads
-from stashhog_core.sync.difference import Hash, LocalEntity, row_hash
-from stashhog_core.sync.hashes import note_entities
+from stashhog_core.sync.compare import Hash, LocalEntity, row_hash
 from stashhog_core.sync.rows import (
     PERFORMER_COLUMNS,
     STUDIO_COLUMNS,
@@ -43,7 +43,7 @@ from stashhog_core.sync.rows import (
     tag_row,
     tag_rows_of,
 )
-from stashhog_core.sync.source import Source
+from stashhog_core.sync.stash_library import StashLibrary
 
 EntityPayload = payloads.StashTag | payloads.StashPerformer | payloads.StashStudio
 EntityModel = type[Tag] | type[Performer] | type[Studio]
@@ -65,7 +65,7 @@ _HELD = {
 
 
 @dataclass(frozen=True)
-class Listing:
+class EntityListing:
     """All rows of one kind, as Stash has them now."""
 
     kind: str
@@ -84,7 +84,7 @@ class Listing:
         }
 
 
-def fetch_listing(stash: Source, kind: str) -> Listing:
+def fetch_listing(stash: StashLibrary, kind: str) -> EntityListing:
     """Fetch all rows of a kind."""
     fetch: Mapping[str, Callable[[], Sequence[EntityPayload]]] = {
         "tag": stash.tags,
@@ -94,9 +94,9 @@ def fetch_listing(stash: Source, kind: str) -> Listing:
     return listing_of(kind, fetch[kind]())
 
 
-def listing_of(kind: str, rows: Iterable[EntityPayload]) -> Listing:
+def listing_of(kind: str, rows: Iterable[EntityPayload]) -> EntityListing:
     """Return what Stash listed."""
-    return Listing(kind, {row.id: row for row in rows})
+    return EntityListing(kind, {row.id: row for row in rows})
 
 
 def local_entities(session: Session, kind: str) -> dict[int, LocalEntity]:
@@ -112,7 +112,7 @@ def local_entities(session: Session, kind: str) -> dict[int, LocalEntity]:
 
 
 def store_entities(
-    listing: Listing, session: Session, ids: Collection[int]
+    listing: EntityListing, session: Session, ids: Collection[int]
 ) -> set[int]:
     """Store those rows of the listing, and their hashes; return the changed ones."""
     if not ids:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.db.manifest import LIBRARY
 from stashhog_core.db.models import Manifest, SyncIssue, SyncRun
-from stashhog_core.sync.difference import Hash
+from stashhog_core.sync.compare import Hash
 
 Kind = Literal["full", "incremental", "scenes"]
 Status = Literal["completed", "completed_with_errors", "failed", "cancelled"]
@@ -136,12 +136,7 @@ def finish_run(
     _store_issues(session, number, tally.issues)
 
 
-def last_baseline(session: Session) -> datetime | None:
-    """Return the start of the last successful sync of the library; None: never."""
-    return last_look(session)[0]
-
-
-def last_look(session: Session) -> tuple[datetime | None, tuple[Hash, ...]]:
+def last_survey(session: Session) -> tuple[datetime | None, tuple[Hash, ...]]:
     """Return the last baseline, and the hashes of listings found to be all mirrored."""
     baseline = (
         select(SyncRun.baseline)
@@ -157,13 +152,6 @@ def last_look(session: Session) -> tuple[datetime | None, tuple[Hash, ...]]:
     )
     found = session.execute(select(baseline, digests)).one()
     return found[0], tuple(found[1] or ())
-
-
-def latest_runs(session: Session, limit: int = 20) -> list[SyncRun]:
-    """Return the newest runs, the latest first."""
-    return list(
-        session.scalars(select(SyncRun).order_by(SyncRun.id.desc()).limit(limit))
-    )
 
 
 def _store_issues(session: Session, number: int, issues: Iterable[Issue]) -> None:

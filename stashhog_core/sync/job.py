@@ -10,10 +10,10 @@ from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
 from stashhog_core.sync.history import Kind, start_run
-from stashhog_core.sync.loader import SETTLE_SECONDS
+from stashhog_core.sync.loader import STABLE_SECONDS
 from stashhog_core.sync.local_edits import Conflicts
-from stashhog_core.sync.run import Run
-from stashhog_core.sync.source import Source
+from stashhog_core.sync.pipeline import SyncPipeline
+from stashhog_core.sync.stash_library import StashLibrary
 from stashhog_core.sync.survey import take_survey
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Pending:
         return bool(self.count or self.entities)
 
 
-def pending_scenes(stash: Source, database: Database) -> Pending:
+def pending_scenes(stash: StashLibrary, database: Database) -> Pending:
     """Return what differs between Stash and the mirror. Nothing is changed.
 
     Raises:
@@ -74,14 +74,14 @@ def pending_scenes(stash: Source, database: Database) -> Pending:
 
 
 def sync(
-    stash: Source,
+    stash: StashLibrary,
     database: Database,
     params: SyncParams,
     progress: Progress,
     *,
     trigger: str,
     run_id: str | None = None,
-    settle_seconds: float = SETTLE_SECONDS,
+    stabilise_seconds: float = STABLE_SECONDS,
     conflicts: Conflicts = "ask",
 ) -> SyncResult:
     """Bring the mirror up to date with Stash.
@@ -96,7 +96,7 @@ def sync(
         progress: Told of the scenes synced so far.
         trigger: Who wants it, for the history: manual, schedule, workflow, …
         run_id: The run of the flow, for the history.
-        settle_seconds: How long a scene must be left alone to count as settled.
+        stabilise_seconds: How long a scene must have been left alone to be stable.
         conflicts: Who wins a field that was edited both here and in Stash.
 
     Raises:
@@ -112,14 +112,21 @@ def sync(
     with job_lock(database, JOB):
         with database.transaction() as session:
             number, _ = start_run(session, kind, trigger, run_id)
-        run = Run(
-            stash, database, params, progress, kind, number, settle_seconds, conflicts
+        pipeline = SyncPipeline(
+            stash,
+            database,
+            params,
+            progress,
+            kind,
+            number,
+            stabilise_seconds,
+            conflicts,
         )
         try:
             if params.scene_ids is None:
-                return run.sync_library()
-            return run.sync_scenes(params.scene_ids)
+                return pipeline.sync_library()
+            return pipeline.sync_scenes(params.scene_ids)
         except BaseException as error:
             # Stops arrive as KeyboardInterrupt and the like, too.
-            run.note_failure(error)
+            pipeline.note_failure(error)
             raise

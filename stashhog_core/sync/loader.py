@@ -19,24 +19,24 @@ from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress
 from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.entities import (
-    Listing,
+    EntityListing,
     entity_ids,
     fetch_listing,
     store_entities,
 )
-from stashhog_core.sync.everything import collector_paused, mirrored
 from stashhog_core.sync.history import Issue, Stored, Tally, note_progress
 from stashhog_core.sync.local_edits import Conflicts
-from stashhog_core.sync.rows import referenced_ids
-from stashhog_core.sync.source import Source
+from stashhog_core.sync.mirror import known_scenes
+from stashhog_core.sync.rows import parse_stash_time, referenced_ids, text_surely_before
+from stashhog_core.sync.stash_library import StashLibrary
 from stashhog_core.sync.store import (
+    collector_paused,
     halve_on_failure,
     store_scenes,
 )
-from stashhog_core.sync.times import parse_stash_time, text_surely_before
 
 PAGE_SIZE = 1000
-SETTLE_SECONDS = 1.1
+STABLE_SECONDS = 1.1
 """Stash's times of change have whole seconds: after so long, the second is over."""
 
 LISTED_SCENES = 500
@@ -52,7 +52,7 @@ _RECENT = timedelta(hours=26)
 log = logging.getLogger(__name__)
 
 
-def in_quarters(ids: Collection[int]) -> Iterator[list[int]]:
+def in_batches(ids: Collection[int]) -> Iterator[list[int]]:
     """Yield ids; few of them in smaller pages, so that storing can begin early."""
     return batched(ids, min(PAGE_SIZE, max(100, len(ids) // 4)))
 
@@ -60,13 +60,13 @@ def in_quarters(ids: Collection[int]) -> Iterator[list[int]]:
 class _Page(NamedTuple):
     """Scenes as fetched; those that the mirror has not so; when others last changed.
 
-    The latter are to be looked at again: they may change once more in that second.
-    Those that the mirror has were looked at before they got the hash of their content.
+    The latter are fetched again later: they may change once more in that second. Those
+    that the mirror has were fetched again before they got the hash of their content.
     """
 
     fetched: list[StashScene]
     differing: list[StashScene]
-    unsettled: dict[int, datetime]
+    unstable: dict[int, datetime]
 
 
 class SceneLoader:
@@ -83,7 +83,7 @@ class SceneLoader:
 
     def __init__(
         self,
-        stash: Source,
+        stash: StashLibrary,
         database: Database,
         run_number: int,
         newest_text: str = "",
@@ -104,8 +104,8 @@ class SceneLoader:
         self._database = database
         self._run_number = run_number
         self._newest = parse_stash_time(newest_text)
-        self._unsettled: dict[int, datetime] = {}
-        self._is_settling = False
+        self._unstable: dict[int, datetime] = {}
+        self._is_stabilising = False
         self._failures_in_a_row = 0
         self._trusting = trusting
         self._conflicts: Conflicts = conflicts
@@ -142,27 +142,27 @@ class SceneLoader:
         if done:
             progress.update(1.0, f"Synced {done}/{done} scenes")
 
-    def settle(self, progress: Progress, seconds: float = SETTLE_SECONDS) -> None:
-        """Look again at scenes that were fetched in the second of their last change.
+    def stabilise(self, progress: Progress, seconds: float = STABLE_SECONDS) -> None:
+        """Fetch scenes again that were fetched in the second of their last change.
 
         Another change in that second would leave their time of change as it is, and
         so could never be seen again. Until then they are stored as to be fetched anew,
         in case this run ends before; so are those that change once more.
         """
-        unsettled, self._unsettled = self._unsettled, {}
-        if not unsettled:
+        unstable, self._unstable = self._unstable, {}
+        if not unstable:
             return
-        self._is_settling = True
+        self._is_stabilising = True
         progress.sleep(seconds)
-        for ids in batched(unsettled, PAGE_SIZE):
+        for ids in batched(unstable, PAGE_SIZE):
             progress.checkpoint()
             page = self._fetch_page(ids)
             changed_anew = {
                 id_: moment
-                for id_, moment in page.unsettled.items()
-                if unsettled.get(id_) != moment
+                for id_, moment in page.unstable.items()
+                if unstable.get(id_) != moment
             }
-            self._store_page(page._replace(unsettled=changed_anew))
+            self._store_page(page._replace(unstable=changed_anew))
 
     def _fetched(
         self, pages: Iterable[Sequence[int]], without_gaps: bool
@@ -187,15 +187,15 @@ class SceneLoader:
         before = self._newest
         fetched = self._fetch(ids, without_gaps)
         scenes = list({scene.id: scene for scene in fetched}.values())
-        unsettled = self._unsettled_of(scenes, before)
+        unstable = self._unstable_of(scenes, before)
         if not self._trusting:
-            return _Page(scenes, scenes, unsettled)
+            return _Page(scenes, scenes, unstable)
         with self._database.transaction() as session:
-            known = mirrored(session, ids)
-        return _Page(scenes, [s for s in scenes if not known.has(s)], unsettled)
+            known = known_scenes(session, ids)
+        return _Page(scenes, [s for s in scenes if not known.has(s)], unstable)
 
     def _store_page(self, page: _Page) -> None:
-        if not self._is_settling:
+        if not self._is_stabilising:
             self.stored += len(page.fetched) - len(page.differing)
         scenes = page.differing
         if not scenes:
@@ -210,11 +210,11 @@ class SceneLoader:
                 stubs=stubs,
                 conflicts=self._conflicts,
             )
-            ids = page.unsettled.keys() & {scene.id for scene in part}
+            ids = page.unstable.keys() & {scene.id for scene in part}
             forget_hashes(session, ids)
             self._count(session, stored, len(part))
-            unsettled = {id_: page.unsettled[id_] for id_ in ids}
-            _once_committed(session, partial(self._unsettled.update, unsettled))
+            unstable = {id_: page.unstable[id_] for id_ in ids}
+            _once_committed(session, partial(self._unstable.update, unstable))
             return stored
 
         with collector_paused():
@@ -225,10 +225,10 @@ class SceneLoader:
     def _count(self, session: Session, stored: Stored, number: int) -> None:
         """Count scenes in the transaction that stores them, and here if it commits.
 
-        A page may take several transactions. Scenes that are looked at again were
+        A page may take several transactions. Scenes that are fetched again were
         counted before.
         """
-        if self._is_settling:
+        if self._is_stabilising:
             return
         tally = self.tally.with_stored(stored)
         note_progress(session, self._run_number, tally)
@@ -262,11 +262,11 @@ class SceneLoader:
                 raise
             return
         self._failures_in_a_row = 0
-        if not self._is_settling:
+        if not self._is_stabilising:
             self.absent += absent
         yield from scenes
 
-    def store_entities(self, listing: Listing, ids: Collection[int]) -> None:
+    def store_entities(self, listing: EntityListing, ids: Collection[int]) -> None:
         """Store these rows of a listing; those that cannot be become issues."""
         stored, failed = halve_on_failure(
             self._database, sorted(ids), partial(store_entities, listing)
@@ -310,7 +310,7 @@ class SceneLoader:
             if (lacking := ids - known[kind])
         }
 
-    def _unsettled_of(
+    def _unstable_of(
         self, scenes: Sequence[StashScene], before: datetime | None
     ) -> dict[int, datetime]:
         """Return scenes that may have changed again in the second of their last change.
@@ -344,7 +344,7 @@ class SceneLoader:
 
     def _set_aside(self, entity: str, id_: int, reason: str) -> None:
         log.warning("%s %d was not synced: %s", entity.capitalize(), id_, reason)
-        self.tally.issues.append(Issue(entity, id_, reason, self._is_settling))
+        self.tally.issues.append(Issue(entity, id_, reason, self._is_stabilising))
 
 
 def _once_committed(session: Session, action: Callable[[], None]) -> None:

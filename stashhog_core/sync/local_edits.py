@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from datetime import date
+from typing import Annotated, Any, Literal
 
 import msgspec
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import delete, func, literal, null, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
@@ -23,10 +25,10 @@ from stashhog_core.db.models import (
     Tag,
 )
 from stashhog_core.errors import JobError
+from stashhog_core.params import Id
 from stashhog_core.stash import payloads
 from stashhog_core.stash.payloads import Ref
 from stashhog_core.sync.rows import plain_text
-from stashhog_core.sync.scene_edit import SceneEdit
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +41,59 @@ _LINKS: Mapping[str, tuple[Any, str, Any]] = {
 }
 
 
+_ID_SETS = {"tag_ids", "performer_ids"}
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a text cannot hold the character 0")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("half of a character is no text") from error
+    return text
+
+
+def _real_date(text: str) -> str:
+    """Accept a year, a month or a day, as Stash does."""
+    date.fromisoformat(text + "-01-01"[len(text) - 4 :])
+    return text
+
+
+Line = Annotated[str, AfterValidator(_storable)]
+Date = Annotated[
+    str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$"), AfterValidator(_real_date)
+]
+
+
+class SceneEdit(BaseModel):
+    """New values of a scene's fields; what is not set stays as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: Line = ""
+    code: Line = ""
+    details: Line = ""
+    director: Line = ""
+    date: Date | None = None
+    rating100: Annotated[int, Field(ge=1, le=100)] | None = None
+    organized: bool = False
+    urls: tuple[Line, ...] = ()
+    studio_id: Id | None = None
+    tag_ids: tuple[Id, ...] = ()
+    performer_ids: tuple[Id, ...] = ()
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields that are set, as they are stored."""
+        values = self.model_dump(mode="json", exclude_unset=True)
+        return {
+            name: sorted(set(value)) if name in _ID_SETS else value
+            for name, value in values.items()
+        }
+
+
 @dataclass(frozen=True)
-class Edit:
+class FieldEdit:
     """A field edited here. With `conflict`, Stash has changed it too, to `theirs`."""
 
     scene_id: int
@@ -144,7 +197,7 @@ def keep_local(session: Session, scene_id: int, field: str) -> None:
     row.conflict_since = None
 
 
-def list_edits(session: Session, *, conflicts_only: bool = False) -> list[Edit]:
+def list_edits(session: Session, *, conflicts_only: bool = False) -> list[FieldEdit]:
     """Return all edits not yet pushed, by scene and field."""
     query = select(LocalEdit).order_by(LocalEdit.scene_id, LocalEdit.field)
     if conflicts_only:
@@ -158,12 +211,12 @@ def count_conflicts(session: Session) -> int:
     return session.scalar(query) or 0
 
 
-class _Edits(dict[int, list[Edit]]):
-    def __missing__(self, _: int) -> list[Edit]:
+class _Edits(dict[int, list[FieldEdit]]):
+    def __missing__(self, _: int) -> list[FieldEdit]:
         return []
 
 
-def edits_of(session: Session, scene_ids: Sequence[int]) -> dict[int, list[Edit]]:
+def edits_of(session: Session, scene_ids: Sequence[int]) -> dict[int, list[FieldEdit]]:
     """Return the edits of these scenes; a scene without any has an empty list."""
     query = select(LocalEdit).where(LocalEdit.scene_id == func.any(list(scene_ids)))
     found = _Edits()
@@ -173,7 +226,7 @@ def edits_of(session: Session, scene_ids: Sequence[int]) -> dict[int, list[Edit]
 
 
 def with_edits(
-    scene: payloads.StashScene, edits: Iterable[Edit]
+    scene: payloads.StashScene, edits: Iterable[FieldEdit]
 ) -> payloads.StashScene:
     """Return the scene as Stash has it, but for the fields edited here."""
     changes: dict[str, Any] = {}
@@ -189,7 +242,7 @@ def with_edits(
     return msgspec.structs.replace(scene, **changes) if changes else scene
 
 
-def settle_edits(
+def decide_edits(
     session: Session, scenes: Sequence[payloads.StashScene], conflicts: Conflicts
 ) -> list[payloads.StashScene]:
     """Compare fetched scenes with their local edits; return them as to be stored.
@@ -202,15 +255,15 @@ def settle_edits(
     known = edits_of(session, [scene.id for scene in scenes])
     if not known:
         return list(scenes)
-    settled: list[payloads.StashScene] = []
+    decided: list[payloads.StashScene] = []
     for scene in scenes:
         standing = [
             edit
             for edit in _of_living(session, known[scene.id])
             if _stands(session, edit, stash_value(scene, edit.field), conflicts)
         ]
-        settled.append(with_edits(scene, standing))
-    return settled
+        decided.append(with_edits(scene, standing))
+    return decided
 
 
 def stash_value(scene: payloads.StashScene, field: str) -> Any:
@@ -226,7 +279,7 @@ def stash_value(scene: payloads.StashScene, field: str) -> Any:
     return list(map(plain_text, value)) if field == "urls" else plain_text(value)
 
 
-def note_conflict(session: Session, edit: Edit, theirs: Any) -> None:
+def note_conflict(session: Session, edit: FieldEdit, theirs: Any) -> None:
     """Keep the local value, and list the field for a person to decide."""
     session.execute(
         _row_of(update(LocalEdit), edit).values(
@@ -236,7 +289,7 @@ def note_conflict(session: Session, edit: Edit, theirs: Any) -> None:
     )
 
 
-def forget_edit(session: Session, edit: Edit) -> None:
+def forget_edit(session: Session, edit: FieldEdit) -> None:
     """Take an edit as done: Stash has its value.
 
     If it was changed meanwhile, the newer value is based on what Stash has now.
@@ -248,7 +301,7 @@ def forget_edit(session: Session, edit: Edit) -> None:
     rebase_edit(session, edit, edit.value)
 
 
-def rebase_edit(session: Session, edit: Edit, theirs: Any) -> None:
+def rebase_edit(session: Session, edit: FieldEdit, theirs: Any) -> None:
     """Let the local value win over what Stash has now."""
     session.execute(
         _row_of(update(LocalEdit), edit).values(
@@ -257,7 +310,9 @@ def rebase_edit(session: Session, edit: Edit, theirs: Any) -> None:
     )
 
 
-def _stands(session: Session, edit: Edit, theirs: Any, conflicts: Conflicts) -> bool:
+def _stands(
+    session: Session, edit: FieldEdit, theirs: Any, conflicts: Conflicts
+) -> bool:
     """Tell whether the local value goes on to win; note what became of the edit."""
     if theirs == edit.value:
         forget_edit(session, edit)
@@ -276,7 +331,7 @@ def _stands(session: Session, edit: Edit, theirs: Any, conflicts: Conflicts) -> 
     return True
 
 
-def _of_living(session: Session, edits: Iterable[Edit]) -> Iterable[Edit]:
+def _of_living(session: Session, edits: Iterable[FieldEdit]) -> Iterable[FieldEdit]:
     """Yield edits without the tags, performers and studios that are gone."""
     for edit in edits:
         value = _living(session, edit.field, edit.value)
@@ -354,7 +409,7 @@ def _forget(session: Session, scene_id: int, fields: Collection[str]) -> None:
     )
 
 
-def _row_of(statement: Any, edit: Edit) -> Any:
+def _row_of(statement: Any, edit: FieldEdit) -> Any:
     return statement.where(
         LocalEdit.scene_id == edit.scene_id, LocalEdit.field == edit.field
     )
@@ -365,8 +420,8 @@ def _json(value: Any) -> Any:
     return null() if value is None else value
 
 
-def _edit(row: LocalEdit) -> Edit:
-    return Edit(
+def _edit(row: LocalEdit) -> FieldEdit:
+    return FieldEdit(
         row.scene_id,
         row.field,
         row.base,

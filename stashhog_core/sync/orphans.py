@@ -18,7 +18,7 @@ from stashhog_core.results import RemoveOrphansResult
 from stashhog_core.sync.entities import MODELS, scenes_of_entities
 from stashhog_core.sync.job import JOB
 from stashhog_core.sync.removals import SHOWS_NONE, mark_missing, remove_missing
-from stashhog_core.sync.source import Source
+from stashhog_core.sync.stash_library import StashLibrary
 from stashhog_core.sync.survey import take_survey
 
 SAMPLES = 100
@@ -29,7 +29,7 @@ Gone = Mapping[str, tuple[Collection[int], Collection[int]]]
 
 
 def remove_orphans(
-    stash: Source,
+    stash: StashLibrary,
     database: Database,
     params: RemoveOrphansParams,
     progress: Progress,
@@ -83,7 +83,7 @@ def remove_orphans(
 
 
 def _gone(
-    stash: Source, database: Database, params: RemoveOrphansParams
+    stash: StashLibrary, database: Database, params: RemoveOrphansParams
 ) -> tuple[Gone, str | None]:
     """Return what is gone, of the kinds asked for, and what could not be proved."""
     survey = take_survey(stash, database)

@@ -14,7 +14,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure
 from stashhog_core.stash.client import SceneEditor
 from stashhog_core.sync.local_edits import (
-    Edit,
+    FieldEdit,
     forget_edit,
     list_edits,
     note_conflict,
@@ -85,7 +85,7 @@ def _push_scene(
     stash: SceneEditor,
     database: Database,
     scene_id: int,
-    edits: Sequence[Edit],
+    edits: Sequence[FieldEdit],
     done: Pushed,
 ) -> Pushed:
     scenes, _ = stash.scenes([scene_id])
@@ -112,7 +112,10 @@ def _push_scene(
 
 
 def _send(
-    stash: SceneEditor, scene_id: int, edits: Sequence[Edit], live: Mapping[str, Any]
+    stash: SceneEditor,
+    scene_id: int,
+    edits: Sequence[FieldEdit],
+    live: Mapping[str, Any],
 ) -> None:
     fields: dict[str, Any] = {}
     links: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.manifest import SCENE, forget_hashes, forget_library
+from stashhog_core.db.manifest import SCENE, forget_hashes, forget_listing
 from stashhog_core.db.models import Scene
 from stashhog_core.db.reading import any_of
 from stashhog_core.params import removal_limit
@@ -42,7 +42,7 @@ def mark_missing(session: Session, kind: str, vanished: Collection[int]) -> None
             .where(model.id == any_of(vanished))
             .values(missing_since=func.now())
         )
-        forget_library(session)
+        forget_listing(session)
 
 
 def remove_missing(

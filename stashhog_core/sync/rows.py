@@ -1,6 +1,7 @@
 """Stash's payloads as rows of the mirror's tables. Pure: no I/O in here."""
 
 from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stashhog_core.stash.payloads import (
@@ -12,10 +13,12 @@ from stashhog_core.stash.payloads import (
     StashStudio,
     StashTag,
 )
-from stashhog_core.sync.difference import FileFacts
-from stashhog_core.sync.times import parse_stash_time
+from stashhog_core.sync.compare import FileRows
 
 Row = tuple[Any, ...]
+
+# Stash compares text in its own zone, up to 14 hours from UTC; clocks may differ, too.
+_ZONE_MARGIN = timedelta(hours=26)
 
 _STASH_TIMES = ("stash_created_at", "stash_updated_at")
 TAG_COLUMNS = (
@@ -352,7 +355,7 @@ def primary_oshash(scene: StashScene) -> str | None:
     return values.get("oshash")
 
 
-def file_facts(scene: SceneFiles) -> FileFacts:
+def file_facts(scene: SceneFiles) -> FileRows:
     """Return what shows that a file of a scene is another, or was scanned anew."""
     return frozenset(without_position(row) for row in file_rows(scene))
 
@@ -389,3 +392,26 @@ def _ids(refs: Iterable[Ref]) -> list[int]:
 
 def _stash_ids(ids: Iterable[StashBoxId]) -> list[dict[str, str]]:
     return [{"endpoint": box.endpoint, "stash_id": box.stash_id} for box in ids]
+
+
+def parse_stash_time(text: str) -> datetime | None:
+    """Return the moment as an aware UTC datetime; None if the text is none.
+
+    A time without a zone, which very old versions wrote, counts as UTC.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        # Year 1, Go's zero time, with an offset that leaves the calendar.
+        return None
+
+
+def text_surely_before(moment: datetime) -> str:
+    """Return a text below any that Stash writes at `moment` or later, in any zone."""
+    return (moment.astimezone(UTC) - _ZONE_MARGIN).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,4 +1,4 @@
-"""Looking at Stash and at the mirror, cheaply, to learn what differs."""
+"""The survey: light listings of all that Stash has, compared with the mirror."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,38 +10,44 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.background import read_ahead
 from stashhog_core.db.session import Database
-from stashhog_core.stash.payloads import LibraryListing
-from stashhog_core.sync.deep import scenes_that_differ
-from stashhog_core.sync.difference import (
+from stashhog_core.stash.payloads import LibraryListing, SceneStamp
+from stashhog_core.sync.compare import (
     EntityDifference,
-    FileFacts,
+    FileRows,
     Hash,
     SceneDifference,
     compare_entities,
+    compare_marker_stamps,
+    compare_stamps,
     scenes_of_changed_files,
 )
 from stashhog_core.sync.entities import (
     MODELS,
-    Listing,
+    EntityListing,
     listing_of,
     local_entities,
     scenes_of_entities,
 )
-from stashhog_core.sync.everything import (
+from stashhog_core.sync.history import last_survey
+from stashhog_core.sync.mirror import (
+    is_empty,
+    mirrored_children,
+    scenes_that_differ,
+)
+from stashhog_core.sync.read_ahead import (
     LOCAL_MARKERS,
     LOCAL_SCENES,
     RowsAhead,
-    compare_marker_stamps,
-    compare_stamps,
-    is_empty,
     reading_ahead,
     windows,
 )
-from stashhog_core.sync.history import last_look
-from stashhog_core.sync.mirrored import mirrored_children
-from stashhog_core.sync.rows import Row, file_facts, without_position
-from stashhog_core.sync.source import Source
-from stashhog_core.sync.times import text_surely_before
+from stashhog_core.sync.rows import (
+    Row,
+    file_facts,
+    text_surely_before,
+    without_position,
+)
+from stashhog_core.sync.stash_library import StashLibrary
 
 _ALWAYS = "0"
 """Before any time of Stash's, whether compared as text or as a number."""
@@ -51,13 +57,13 @@ class Survey:
     """What Stash has, and what of it differs from the mirror.
 
     What it says of scenes is whole once `compare_scenes` and then `compare_markers`
-    have been called.
+    have been called, or once `all_scenes` has come to its end.
 
     Args:
         library: The listings, of which pages are still to come.
         scenes: The rows of `LOCAL_SCENES`.
         markers: The rows of `LOCAL_MARKERS`.
-        known: The hashes of listings that were found to be all mirrored.
+        hashes: What the listings are compared with as a whole.
     """
 
     def __init__(
@@ -65,23 +71,25 @@ class Survey:
         library: LibraryListing,
         scenes: RowsAhead,
         markers: RowsAhead,
-        known: tuple[Hash, ...],
+        hashes: "ListingHashes",
     ) -> None:
-        self.listings: Mapping[str, Listing] = {
+        self.listings: Mapping[str, EntityListing] = {
             "tag": listing_of("tag", library.tags),
             "performer": listing_of("performer", library.performers),
             "studio": listing_of("studio", library.studios),
         }
         self.entities = {kind: EntityDifference() for kind in MODELS}
         self.scenes = SceneDifference()
+        self.hashes = hashes
         self.total = 0
-        """How many scenes Stash has."""
+        """How many scenes were listed so far; in the end, how many Stash has."""
+        self.expected = 0
+        """How many scenes are to be listed, where that is known before."""
         self.newest_text = ""
         """The latest time of change of any of them, as Stash wrote it."""
         self._library = library
         self._my_scenes = scenes
         self._my_markers = markers
-        self._looked = _Looked(known)
 
     @property
     def is_clean(self) -> bool:
@@ -97,16 +105,6 @@ class Survey:
         )
 
     @property
-    def digests(self) -> Sequence[Hash]:
-        """The hashes of all that was listed."""
-        return self._looked.digests
-
-    @property
-    def is_known(self) -> bool:
-        """Whether these are the hashes of listings that were found to be mirrored."""
-        return self._looked.is_known
-
-    @property
     def touched(self) -> set[int]:
         """Scenes that are to be fetched, though their own time did not move."""
         return self.scenes.entity | self.scenes.file | self.scenes.deep
@@ -114,7 +112,7 @@ class Survey:
     def compare_entities(self, database: Database) -> None:
         """Compare tags, performers and studios, and find the scenes that follow."""
         library = self._library
-        if not self._looked.is_other(library.tags, library.performers, library.studios):
+        if not self.hashes.differ(library.tags, library.performers, library.studios):
             return
         with database.transaction() as session:
             for kind, listing in self.listings.items():
@@ -132,20 +130,20 @@ class Survey:
                 mine = _local_files(session, files)
             self.scenes.file.update(scenes_of_changed_files(files, mine))
 
+    def all_scenes(self) -> Iterator[int]:
+        """Yield the id of each scene, listing ahead; note which scenes are gone."""
+        for page, found in self._compared_scenes():
+            self.scenes.add_gone(found)
+            yield from [stamp.id for stamp in page]
+
     def compare_scenes(self) -> set[int]:
         """Compare all scenes, each page while the next is listed; return what differs.
 
-        Those with other markers alone are still lacking.
+        Scenes that differ in their markers alone are still lacking.
         """
-        for after, until, page in windows(read_ahead(self._library.pages, "sync-list")):
-            if self._looked.is_other(page):
-                rows = self._my_scenes.between(after, until)
-                found = compare_stamps(page, rows)
-                self.scenes.add(found)
-                self._looked.found(found.pending)
-            self.total += len(page)
-            latest = max([stamp.updated_at for stamp in page], default="")
-            self.newest_text = max(self.newest_text, latest)
+        for _, found in self._compared_scenes():
+            self.scenes.add(found)
+            self.hashes.found(found.pending)
         for reason in (self.scenes.entity, self.scenes.file, self.scenes.deep):
             reason.difference_update(self._gone)
         return self.scenes.to_fetch
@@ -160,11 +158,27 @@ class Survey:
         for after, until, page in windows(
             read_ahead(self._library.marker_pages, "sync-list")
         ):
-            if self._looked.is_other(page):
+            if self.hashes.differ(page):
                 rows = self._my_markers.between(after, until)
                 marked.update(compare_marker_stamps(page, rows))
         marked.difference_update(self._gone)
         return marked - known
+
+    def _compared_scenes(
+        self,
+    ) -> Iterator[tuple[Sequence[SceneStamp], SceneDifference]]:
+        """Yield each page of scenes, and what of it differs, while the next is listed.
+
+        Pages that are known not to differ are counted, and compared no further.
+        """
+        for after, until, page in windows(read_ahead(self._library.pages, "sync-list")):
+            found = SceneDifference()
+            if self.hashes.differ(page):
+                found = compare_stamps(page, self._my_scenes.between(after, until))
+            self.total += len(page)
+            latest = max([stamp.updated_at for stamp in page], default="")
+            self.newest_text = max(self.newest_text, latest)
+            yield page, found
 
     @property
     def _gone(self) -> set[int]:
@@ -173,7 +187,7 @@ class Survey:
 
 @contextmanager
 def begin_survey(
-    stash: Source, database: Database, *, deep: bool = False
+    stash: StashLibrary, database: Database, *, deep: bool = False
 ) -> Iterator[Survey]:
     """Compare light listings of all of Stash's library with the mirror.
 
@@ -184,8 +198,9 @@ def begin_survey(
     as expensive; what the filter finds is compared with the mirror, so its generous
     margin costs nothing but a few rows.
 
-    No transaction is open while Stash is asked. A listing that is, to the byte, that
-    of a run that found nothing to do, with nothing stored since, is not compared.
+    No transaction is open while Stash is asked. If a listing is byte-identical to that
+    of the last run that found no differences, and nothing has been stored since, the
+    comparison is skipped.
 
     Args:
         stash: The Stash server.
@@ -193,14 +208,15 @@ def begin_survey(
         deep: Also compare every field of every scene.
     """
     with database.transaction() as session:
-        baseline, known = last_look(session)
+        baseline, known = last_survey(session)
         since = _files_since(session, baseline)
     with reading_ahead(database, LOCAL_SCENES, LOCAL_MARKERS) as (scenes, markers):
         if not known:
             # Every row will be compared: they are read while Stash lists its own.
             scenes.start()
             markers.start()
-        survey = Survey(stash.library(since), scenes, markers, known)
+        library = stash.library(since)
+        survey = Survey(library, scenes, markers, ListingHashes(known))
         survey.compare_entities(database)
         survey.compare_files(database)
         if deep:
@@ -208,7 +224,33 @@ def begin_survey(
         yield survey
 
 
-def take_survey(stash: Source, database: Database) -> Survey:
+@contextmanager
+def begin_full_survey(
+    stash: StashLibrary, database: Database, *, deep: bool = False
+) -> Iterator[Survey]:
+    """Survey a library of which every scene will be fetched, by `all_scenes`.
+
+    Scenes are listed in smaller pages, so that fetching can begin with the first one.
+    Markers and files are not listed: they come with their scenes.
+    """
+    with reading_ahead(database, LOCAL_SCENES, LOCAL_MARKERS) as (scenes, markers):
+        library = LibraryListing(
+            pages=stash.scene_stamps(),
+            marker_pages=iter(()),
+            tags=stash.tags(),
+            performers=stash.performers(),
+            studios=stash.studios(),
+            files=(),
+        )
+        survey = Survey(library, scenes, markers, ListingHashes(None))
+        survey.expected, survey.newest_text = stash.newest_scene()
+        survey.compare_entities(database)
+        if deep:
+            survey.scenes.deep.update(scenes_that_differ(stash, database))
+        yield survey
+
+
+def take_survey(stash: StashLibrary, database: Database) -> Survey:
     """Compare the light listings to their end."""
     with begin_survey(stash, database) as survey:
         survey.compare_scenes()
@@ -225,29 +267,30 @@ def _files_since(session: Session, baseline: datetime | None) -> str:
     return "" if is_empty(session) else _ALWAYS
 
 
-class _Looked:
-    """What was listed so far, against what was listed when all was mirrored.
+class ListingHashes:
+    """The hashes of what was listed so far.
 
     Args:
-        known: The hashes of the latter, in the order of the listing.
+        known: The hashes of listings that were found to be all mirrored, in the order
+            of the listing; none of them: they are still to be noted. None: neither.
     """
 
-    def __init__(self, known: tuple[Hash, ...]) -> None:
-        self._known = known
-        self._is_hashing = True
-        self.digests: list[Hash] = []
+    def __init__(self, known: tuple[Hash, ...] | None) -> None:
+        self._known = known or ()
+        self._is_hashing = known is not None
+        self.hashes: list[Hash] = []
         """Of no use once anything differs."""
 
-    def is_other(self, *rows: object) -> bool:
+    def differ(self, *rows: object) -> bool:
         """Note what comes next in the listing; tell whether it is to be compared."""
         if not self._is_hashing:
             return True
         digest = hashlib.blake2b(digest_size=8)
         for part in rows:
             digest.update(msgspec.json.encode(part))
-        self.digests.append(int.from_bytes(digest.digest(), signed=True))
-        number = len(self.digests)
-        return self._known[number - 1 : number] != (self.digests[-1],)
+        self.hashes.append(int.from_bytes(digest.digest(), signed=True))
+        number = len(self.hashes)
+        return self._known[number - 1 : number] != (self.hashes[-1],)
 
     def found(self, differing: int) -> None:
         """Note how many rows differ in what came last."""
@@ -256,12 +299,12 @@ class _Looked:
             self._is_hashing = False
 
     @property
-    def is_known(self) -> bool:
-        """Whether all of it is the same."""
-        return self._known == tuple(self.digests)
+    def are_known(self) -> bool:
+        """Whether the listings are the known ones to their end."""
+        return self._known == tuple(self.hashes)
 
 
-def _local_files(session: Session, scene_ids: Iterable[int]) -> dict[int, FileFacts]:
+def _local_files(session: Session, scene_ids: Iterable[int]) -> dict[int, FileRows]:
     found: dict[int, set[Row]] = {}
     for row in mirrored_children(session, "files", list(scene_ids)):
         found.setdefault(row[0], set()).add(without_position(row))

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.batches import batched
 from stashhog_core.db.locks import job_lock
-from stashhog_core.db.manifest import forget_hashes, forget_library
+from stashhog_core.db.manifest import forget_hashes, forget_listing
 from stashhog_core.db.models import (
     Marker,
     MirrorCheck,
@@ -30,12 +30,12 @@ from stashhog_core.results import ItemFailure, VerifyMirrorResult
 from stashhog_core.sync import rows
 from stashhog_core.sync.entities import LINKS
 from stashhog_core.sync.job import JOB
-from stashhog_core.sync.mirrored import (
+from stashhog_core.sync.mirror import (
     differing_fields,
     grouped,
     scene_differences,
 )
-from stashhog_core.sync.source import Source
+from stashhog_core.sync.stash_library import StashLibrary
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ Difference = tuple[str, str, Any, Any]
 
 
 def verify_mirror(
-    stash: Source,
+    stash: StashLibrary,
     database: Database,
     params: VerifyMirrorParams,
     progress: Progress,
@@ -84,7 +84,7 @@ def last_proved(session: Session) -> MirrorCheck | None:
 
 
 def _verify(
-    stash: Source,
+    stash: StashLibrary,
     database: Database,
     params: VerifyMirrorParams,
     progress: Progress,
@@ -136,7 +136,7 @@ def _verify(
     with database.transaction() as session:
         if not proved:
             # What differs may be a row that no lot has drawn.
-            forget_library(session)
+            forget_listing(session)
         session.add(
             MirrorCheck(
                 run_id=run_id,

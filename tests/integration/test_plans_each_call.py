@@ -226,7 +226,12 @@ def setting(
         golden = client.create_studio("Golden Hour").id
         client.bulk_update_scenes([first, second], add_tag_ids=[old])
         sync(
-            client, database, SyncParams(), Progress(), trigger="test", settle_seconds=0
+            client,
+            database,
+            SyncParams(),
+            Progress(),
+            trigger="test",
+            stabilise_seconds=0,
         )
     made.proposals = {
         first: [

@@ -72,7 +72,9 @@ def scenes(stand_in: StandIn, client: StashClient, database: Database) -> list[i
     client.create_marker(
         scene_id=ids[0], title="Mine", seconds=7, primary_tag_id=tag.id
     )
-    sync(client, database, SyncParams(), Progress(), trigger="test", settle_seconds=0)
+    sync(
+        client, database, SyncParams(), Progress(), trigger="test", stabilise_seconds=0
+    )
     return ids
 
 

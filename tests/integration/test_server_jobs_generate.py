@@ -773,7 +773,7 @@ def sync_now(library: FakeStash, database: Database) -> None:
         SyncParams(),
         Progress(),
         trigger="manual",
-        settle_seconds=0,
+        stabilise_seconds=0,
     )
 
 

@@ -27,8 +27,8 @@ from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import Fingerprint
 from stashhog_core.sync.job import pending_scenes
-from stashhog_core.sync.loader import SETTLE_SECONDS
-from stashhog_core.sync.source import Source
+from stashhog_core.sync.loader import STABLE_SECONDS
+from stashhog_core.sync.stash_library import StashLibrary
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.fake_stash import FakeStash, refs
 from tests.support.sync import run
@@ -36,7 +36,7 @@ from tests.support.sync import run
 pytestmark = pytest.mark.slow
 
 
-def assert_mirror_is_right(stash: Source, database: Database) -> None:
+def assert_mirror_is_right(stash: StashLibrary, database: Database) -> None:
     """Nothing is pending, no field differs, and all fetched anew changes nothing."""
     checked = verify_mirror(
         stash, database, VerifyMirrorParams(scenes=10_000), Progress()
@@ -179,14 +179,14 @@ def test_writers_at_work(tmp_path: Path, database: Database) -> None:
         client(server) as stash,
     ):
         with Writers(server, 2500) as writers:
-            first = run(stash, database, settle_seconds=SETTLE_SECONDS)
+            first = run(stash, database, stabilise_seconds=STABLE_SECONDS)
             for _ in range(2):
-                run(stash, database, settle_seconds=SETTLE_SECONDS)
+                run(stash, database, stabilise_seconds=STABLE_SECONDS)
         assert writers.errors == []
         assert writers.edits > 20
         assert (first.created, first.failed) == (2500, 0)
 
-        run(stash, database, settle_seconds=SETTLE_SECONDS)
+        run(stash, database, stabilise_seconds=STABLE_SECONDS)
         assert_mirror_is_right(stash, database)
 
 

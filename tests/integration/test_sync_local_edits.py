@@ -18,13 +18,13 @@ from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.local_edits import (
     Conflicts,
     Edit,
+    SceneEdit,
     discard_edits,
     edit_scene,
     keep_local,
     list_edits,
 )
 from stashhog_core.sync.push import Pushed, push_edits
-from stashhog_core.sync.scene_edit import SceneEdit
 from tests.support.fake_stash import FakeStash, refs
 from tests.support.sync import run
 
@@ -222,17 +222,17 @@ def test_discard_in_the_middle_of_a_look_is_seen_by_the_next(
 def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> Thread:
     """Let somebody else act as soon as sync has read the edits of a page."""
     other = Thread(target=act)
-    settle = store.settle_edits
+    decide = store.decide_edits
 
-    def settled(*args: Any) -> Any:
-        scenes = settle(*args)
+    def decided(*args: Any) -> Any:
+        scenes = decide(*args)
         if other.ident is None:
             other.start()
             # Who is not kept waiting is done by then.
             other.join(0.3)
         return scenes
 
-    monkeypatch.setattr(store, "settle_edits", settled)
+    monkeypatch.setattr(store, "decide_edits", decided)
     return other
 
 

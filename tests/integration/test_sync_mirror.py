@@ -28,7 +28,7 @@ from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.stash.payloads import Fingerprint, Ref, StashScene
 from stashhog_core.sync.job import pending_scenes, sync
-from stashhog_core.sync.times import parse_stash_time
+from stashhog_core.sync.rows import parse_stash_time
 from tests.support.fake_stash import FakeStash, refs
 from tests.support.sync import run
 
@@ -289,7 +289,7 @@ def test_mirror_equals_stash_after_each_sync(
             SyncParams(force=True),
             Progress(),
             trigger="manual",
-            settle_seconds=0,
+            stabilise_seconds=0,
         )
         assert (result.created, result.updated, result.failed) == (0, 0, 0)
 

@@ -35,7 +35,7 @@ def mirror(stash: FakeStash, database: Database) -> None:
         SyncParams(),
         Progress(),
         trigger="manual",
-        settle_seconds=0,
+        stabilise_seconds=0,
     )
 
 

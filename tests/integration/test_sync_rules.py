@@ -31,7 +31,7 @@ from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
 from stashhog_core.stash.payloads import Fingerprint
-from stashhog_core.sync.history import last_baseline
+from stashhog_core.sync.history import last_survey
 from stashhog_core.sync.job import pending_scenes, sync
 from tests.support.fake_stash import FakeStash, refs
 from tests.support.sync import run
@@ -542,7 +542,7 @@ def test_named_scenes_do_not_move_the_baseline(
     first, second = stash.add_scene(), stash.add_scene()
     run(stash, database)
     with database.transaction() as session:
-        baseline = last_baseline(session)
+        baseline = last_survey(session)[0]
     stash.edit(first, title="one")
     stash.edit(second, title="two")
     result = run(stash, database, scene_ids=(first, 12345))
@@ -553,7 +553,7 @@ def test_named_scenes_do_not_move_the_baseline(
         ("scene 12345", "Stash has no scene of this id")
     ]
     with database.transaction() as session:
-        assert last_baseline(session) == baseline
+        assert last_survey(session)[0] == baseline
     assert pending_scenes(stash, database).reasons == {"changed": 1}
 
     again = run(stash, database, scene_ids=(first,))
@@ -570,7 +570,7 @@ def test_history_tells_of_every_run(stash: FakeStash, database: Database) -> Non
         SyncParams(force=True),
         Progress(),
         trigger="AUTO_STASH_SYNC_DAEMON",
-        settle_seconds=0,
+        stabilise_seconds=0,
     )
     runs = values(
         database,
@@ -628,7 +628,7 @@ def test_stopped_run_keeps_its_pages(stash: FakeStash, database: Database) -> No
             SyncParams(),
             Progress(sink, stop),
             trigger="manual",
-            settle_seconds=0,
+            stabilise_seconds=0,
         )
 
     assert values(database, select(SyncRun.status, SyncRun.created)) == [
@@ -666,7 +666,7 @@ def test_progress_says_how_far(stash: FakeStash, database: Database) -> None:
         stash.add_scene()
     reports: list[tuple[float | None, str]] = []
     progress = Progress(lambda fraction, message: reports.append((fraction, message)))
-    sync(stash, database, SyncParams(), progress, trigger="manual", settle_seconds=0)
+    sync(stash, database, SyncParams(), progress, trigger="manual", stabilise_seconds=0)
     fractions = [fraction for fraction, _ in reports if fraction is not None]
 
     assert fractions == sorted(fractions)
@@ -711,7 +711,7 @@ def test_change_in_the_second_of_the_fetch(database: Database) -> None:
         SyncParams(),
         Progress(),
         trigger="manual",
-        settle_seconds=0.01,
+        stabilise_seconds=0.01,
     )
 
     assert values(database, select(Scene.title)) == [("after",)]
@@ -731,13 +731,17 @@ def test_zone_of_the_server_does_not_matter(database: Database, zone: Any) -> No
     # An hour before New York's clocks go back.
     stash.now = msgspec.convert("2099-11-01T05:00:00Z", type(stash.now))
     scene, moved = stash.add_scene(), stash.add_scene()
-    sync(stash, database, SyncParams(), Progress(), trigger="manual", settle_seconds=0)
+    sync(
+        stash, database, SyncParams(), Progress(), trigger="manual", stabilise_seconds=0
+    )
     stash.tick(3600)
     stash.edit(scene, title="later")
     stash.move_file(moved, "/data/moved.mp4")
 
     assert pending_scenes(stash, database).reasons == {"changed": 1, "file": 1}
-    sync(stash, database, SyncParams(), Progress(), trigger="manual", settle_seconds=0)
+    sync(
+        stash, database, SyncParams(), Progress(), trigger="manual", stabilise_seconds=0
+    )
     assert pending_scenes(stash, database).count == 0
     text, moment = values(
         database,

@@ -46,9 +46,9 @@ from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.documents import YOUNGER_FIELDS
 from stashhog_core.stash.follow import JobKey, follow
-from stashhog_core.sync.deep import scenes_that_differ
 from stashhog_core.sync.job import pending_scenes, sync
-from stashhog_core.sync.loader import SETTLE_SECONDS
+from stashhog_core.sync.loader import STABLE_SECONDS
+from stashhog_core.sync.mirror import scenes_that_differ
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.media import write_video
 
@@ -145,7 +145,7 @@ class Site:
             SyncParams(**params),
             Progress(),
             trigger="manual",
-            settle_seconds=0 if self.server else SETTLE_SECONDS,
+            stabilise_seconds=0 if self.server else STABLE_SECONDS,
         )
         if self.server:
             self.server.clock.offset += timedelta(seconds=2)

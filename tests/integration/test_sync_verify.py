@@ -28,8 +28,7 @@ from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import VerifyMirrorResult
 from stashhog_core.sync.job import pending_scenes
-from stashhog_core.sync.local_edits import edit_scene
-from stashhog_core.sync.scene_edit import SceneEdit
+from stashhog_core.sync.local_edits import SceneEdit, edit_scene
 from stashhog_core.sync.verify import last_proved, verify_mirror
 from tests.support.fake_stash import FakeStash, refs
 from tests.support.sync import run

@@ -8,16 +8,16 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
 from stashhog_core.sync.job import sync
 from stashhog_core.sync.local_edits import Conflicts
-from stashhog_core.sync.source import Source
+from stashhog_core.sync.stash_library import StashLibrary
 
 
 def run(
-    stash: Source,
+    stash: StashLibrary,
     database: Database,
     progress: Progress | None = None,
     *,
     run_id: str | None = None,
-    settle_seconds: float = 0,
+    stabilise_seconds: float = 0,
     conflicts: Conflicts = "ask",
     **params: Any,
 ) -> SyncResult:
@@ -29,6 +29,6 @@ def run(
         progress or Progress(),
         trigger="manual",
         run_id=run_id,
-        settle_seconds=settle_seconds,
+        stabilise_seconds=stabilise_seconds,
         conflicts=conflicts,
     )

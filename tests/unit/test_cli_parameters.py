@@ -13,7 +13,7 @@ from stashhog_core.params import (
     ReviewPlanParams,
     StashScanParams,
 )
-from stashhog_core.sync.scene_edit import SceneEdit
+from stashhog_core.sync.local_edits import SceneEdit
 
 
 class Film(BaseModel):

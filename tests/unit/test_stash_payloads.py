@@ -13,7 +13,7 @@ from stashhog_core.stash.payloads import (
     StashStudio,
     StashTag,
 )
-from stashhog_core.sync.hashes import content_hash
+from stashhog_core.sync.compare import content_hash
 from stashhog_core.sync.rows import file_rows, scene_row
 from tests.support.fake_stash import FakeStash, refs
 

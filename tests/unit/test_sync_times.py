@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stashhog_core.sync.times import parse_stash_time, text_surely_before
+from stashhog_core.sync.rows import parse_stash_time, text_surely_before
 
 
 @pytest.mark.parametrize(

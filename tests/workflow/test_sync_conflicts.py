@@ -8,8 +8,7 @@ from stashhog_core.db.models import Scene
 from stashhog_core.db.session import Database
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
-from stashhog_core.sync.local_edits import edit_scene, list_edits
-from stashhog_core.sync.scene_edit import SceneEdit
+from stashhog_core.sync.local_edits import SceneEdit, edit_scene, list_edits
 from tests.support.services import Services
 from tests.support.stand_in import add_scenes, asking
 

@@ -1,16 +1,24 @@
 """The rules of what differs between Stash and its mirror. Pure: no I/O in here."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
 
-from stashhog_core.stash.payloads import Payload
+from stashhog_core.stash.payloads import (
+    MarkerStamp,
+    Payload,
+    SceneStamp,
+    StashScene,
+)
 
 Hash = int
 """64 bits, signed as PostgreSQL's bigint is."""
+
+_FORM = 3
+"""Goes into the hashes of scenes' content: raised when rows are made otherwise."""
 
 
 def row_hash(row: Payload) -> Hash:
@@ -18,6 +26,11 @@ def row_hash(row: Payload) -> Hash:
     # Custom fields come in any order.
     text = msgspec.json.encode(row, order="deterministic")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
+
+
+def content_hash(scene: StashScene) -> Hash:
+    """Return the hash of all that Stash has of a scene."""
+    return row_hash(scene) ^ _FORM
 
 
 class LocalEntity(NamedTuple):
@@ -81,7 +94,7 @@ None: it is to be fetched, whatever Stash says.
 LocalMarkers = Mapping[int, tuple[int, str]]
 """Marker id → its scene and Stash's time of its last change."""
 
-FileFacts = frozenset[tuple[Any, ...]]
+FileRows = frozenset[tuple[Any, ...]]
 """The rows of the files of a scene, without their hashes and without their order."""
 
 
@@ -204,9 +217,43 @@ def scenes_of_changed_markers(
 
 
 def scenes_of_changed_files(
-    remote: Mapping[int, FileFacts], local: Mapping[int, FileFacts]
+    remote: Mapping[int, FileRows], local: Mapping[int, FileRows]
 ) -> Iterator[int]:
     """Yield the scenes whose files are not the mirrored ones."""
     for scene_id, files in remote.items():
         if local.get(scene_id, frozenset()) != files:
             yield scene_id
+
+
+def compare_stamps(
+    stamps: Iterable[SceneStamp], mirrored: Sequence[tuple[Any, ...]]
+) -> SceneDifference:
+    """Compare scenes as listed with the rows of `LOCAL_SCENES` in the same place."""
+    listed = [(stamp.id, stamp.updated_at, False) for stamp in stamps]
+    theirs, mine = _unequal(listed, mirrored)
+    return compare_scenes(
+        {id_: updated_text for id_, updated_text, _ in theirs},
+        {id_: known for id_, known, _ in mine},
+        {id_ for id_, _, is_missing in mine if is_missing},
+    )
+
+
+def compare_marker_stamps(
+    stamps: Iterable[MarkerStamp], mirrored: Sequence[tuple[Any, ...]]
+) -> Iterator[int]:
+    """Yield the scenes of markers that are not as `LOCAL_MARKERS` has them there."""
+    listed = [(stamp.id, stamp.scene.id, stamp.updated_at) for stamp in stamps]
+    theirs, mine = _unequal(listed, mirrored)
+    known = {id_: (scene_id, text) for id_, scene_id, text in mine}
+    return scenes_of_changed_markers(theirs, known)
+
+
+def _unequal(
+    listed: Sequence[tuple[Any, ...]], mirrored: Sequence[tuple[Any, ...]]
+) -> tuple[Sequence[tuple[Any, ...]], Sequence[tuple[Any, ...]]]:
+    """Leave out what is the same in the same place: mostly that is nearly all."""
+    if len(listed) != len(mirrored):
+        return listed, mirrored
+    pairs = zip(listed, mirrored, strict=True)
+    unequal = [pair for pair in pairs if pair[0] != pair[1]]
+    return [theirs for theirs, _ in unequal], [mine for _, mine in unequal]

@@ -1,7 +1,4 @@
-"""What the mirror holds of scenes, as the rows that their payloads are turned into.
-
-And what of it differs from Stash.
-"""
+"""What the mirror holds of scenes, and which fields of it differ from Stash."""
 
 from collections.abc import (
     Callable,
@@ -17,6 +14,7 @@ from typing import Any
 from sqlalchemy import SelectBase, select
 from sqlalchemy.orm import Session
 
+from stashhog_core.background import read_ahead
 from stashhog_core.db.models import (
     Marker,
     MarkerTag,
@@ -27,10 +25,16 @@ from stashhog_core.db.models import (
     SceneTag,
 )
 from stashhog_core.db.reading import THESE, read_these
-from stashhog_core.stash import payloads
+from stashhog_core.db.session import Database
+from stashhog_core.errors import JobError
+from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync import rows
+from stashhog_core.sync.compare import Hash, content_hash
 from stashhog_core.sync.local_edits import edits_of, with_edits
 from stashhog_core.sync.rows import Row
+from stashhog_core.sync.stash_library import StashLibrary
+
+_PAGE_SIZE = 1000
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Children:
 
     model: Any
     columns: Sequence[str]
-    rows_of: Callable[[payloads.StashScene], list[Row]]
+    rows_of: Callable[[StashScene], list[Row]]
     key: int
     scene: int = 0
 
@@ -99,7 +103,7 @@ def mirrored_children(
 
 
 def scene_differences(
-    session: Session, scenes: Sequence[payloads.StashScene]
+    session: Session, scenes: Sequence[StashScene]
 ) -> Iterator[tuple[int, str, Any, Any]]:
     """Yield scene, field, Stash's value and the mirror's for all that differs.
 
@@ -163,3 +167,93 @@ def differing_fields(
     for name, stash_value, own_value in zip(columns, theirs, mine, strict=True):
         if stash_value != own_value:
             yield name, stash_value, own_value
+
+
+@dataclass(frozen=True)
+class KnownScenes:
+    """What tells that scenes are still as they were stored."""
+
+    contents: Mapping[int, Hash]
+    """Scene → hash of its content, unless it is to be stored whatever that is."""
+    markers: Mapping[int, set[tuple[int, str]]]
+    """Scene → ids and times of change of its markers, unless it has none."""
+
+    def has(self, scene: StashScene) -> bool:
+        """Tell whether a scene is mirrored as it was fetched."""
+        if self.contents.get(scene.id) != content_hash(scene):
+            return False
+        markers = {(marker.id, marker.updated_at) for marker in scene.scene_markers}
+        return self.markers.get(scene.id, set()) == markers
+
+
+def is_empty(session: Session) -> bool:
+    """Tell whether no scene is mirrored."""
+    return session.scalar(select(Scene.id).limit(1)) is None
+
+
+_CONTENTS = select(Scene.id, Scene.content).where(
+    Scene.id == THESE, Scene.content.is_not(None), Scene.missing_since.is_(None)
+)
+_MARKERS = select(Marker.scene_id, Marker.id, Marker.stash_updated_text).where(
+    Marker.scene_id == THESE
+)
+
+
+def known_scenes(session: Session, scene_ids: Iterable[int]) -> KnownScenes:
+    """Return what is known of these scenes."""
+    ids = list(scene_ids)
+    contents = dict(read_these(session, _CONTENTS, ids))
+    markers: dict[int, set[tuple[int, str]]] = {}
+    for scene_id, id_, updated_text in read_these(session, _MARKERS, ids):
+        markers.setdefault(scene_id, set()).add((id_, updated_text))
+    return KnownScenes(contents, markers)
+
+
+def scenes_that_differ(stash: StashLibrary, database: Database) -> Iterator[int]:
+    """Yield the mirrored scenes of which any field is not as Stash has it.
+
+    Much of a scene changes without a time of change that moves: plays, captions, a
+    funscript, hashes, the name of a group, a file that was removed. So all scenes are
+    fetched whole, and each field is compared with the mirror's own rows. Fields edited
+    here are left out: they differ on purpose. Nor are scenes compared that Stash lacks
+    or the mirror has not yet: the light listings tell of both.
+
+    No transaction is open while Stash is asked.
+
+    Raises:
+        TransientError: Stash or the database is away.
+    """
+    for ids, scenes in read_ahead(_fetched(stash, database), "sync-deep"):
+        if scenes is None:
+            # Stash fails at one of them: each is fetched by itself later on.
+            yield from ids
+            continue
+        with database.transaction() as session:
+            known = set(ids)
+            mine = [scene for scene in scenes if scene.id in known]
+            differing = {id_ for id_, *_ in scene_differences(session, mine)}
+        yield from differing
+
+
+def _fetched(
+    stash: StashLibrary, database: Database
+) -> Iterator[tuple[Sequence[int], Sequence[StashScene] | None]]:
+    """Yield the ids of all mirrored scenes, page by page, and the scenes in Stash."""
+    after = 0
+    while True:
+        with database.transaction() as session:
+            ids = _ids_after(session, after)
+        if not ids:
+            return
+        try:
+            yield ids, stash.scenes_between(ids[0], ids[-1])
+        except JobError:
+            yield ids, None
+        after = ids[-1]
+
+
+def _ids_after(session: Session, after: int) -> Sequence[int]:
+    query = (
+        select(Scene.id).where(Scene.id > after).order_by(Scene.id).limit(_PAGE_SIZE)
+    )
+    return session.scalars(query).all()

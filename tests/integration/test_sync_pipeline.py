@@ -7,13 +7,19 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from stashhog_core.db.models import Marker, Performer, Scene, SceneFile, Studio, Tag
+from stashhog_core.db.models import (
+    Marker,
+    Performer,
+    Scene,
+    SceneFile,
+    Studio,
+    SyncRun,
+    Tag,
+)
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
-from stashhog_core.sync.history import latest_runs
 from stashhog_core.sync.job import pending_scenes
-from stashhog_core.sync.local_edits import edit_scene
-from stashhog_core.sync.scene_edit import SceneEdit
+from stashhog_core.sync.local_edits import SceneEdit, edit_scene
 from tests.support.fake_stash import FakeStash, refs
 from tests.support.sync import run
 
@@ -108,7 +114,10 @@ def test_stash_that_goes_away_while_it_lists_markers(
 
     assert count(database, Scene) == 3
     with database.transaction() as session:
-        assert latest_runs(session)[0].status == "failed"
+        assert (
+            session.scalars(select(SyncRun.status).order_by(SyncRun.id.desc())).first()
+            == "failed"
+        )
     # The new scene is to be looked at once more, as its time is the newest.
     assert pending_scenes(stash, database).reasons == {"changed": 1, "marker": 1}
     assert run(stash, database).updated == 1

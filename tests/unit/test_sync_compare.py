@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stashhog_core.stash.payloads import Ref, StashTag
-from stashhog_core.sync.difference import (
+from stashhog_core.sync.compare import (
     LocalEntity,
     compare_entities,
     compare_scenes,

@@ -1,43 +1,25 @@
-"""One run of sync, from the look at Stash to the note in the history."""
+"""The pipeline of sync: survey, load, stabilise, remove, note in the history."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
-from stashhog_core.background import Background, read_ahead
+from stashhog_core.background import Background
 from stashhog_core.batches import batched
-from stashhog_core.db.manifest import SCENE, forget_hashes
+from stashhog_core.db.manifest import SCENE, forget_hashes, note_listing, note_survey
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobCancelled, StashHogError
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, SyncResult
-from stashhog_core.sync.deep import scenes_that_differ
-from stashhog_core.sync.difference import (
-    EntityDifference,
-    SceneDifference,
-    compare_entities,
-)
-from stashhog_core.sync.entities import (
-    MODELS,
-    fetch_listing,
-    local_entities,
-    scenes_of_entities,
-)
-from stashhog_core.sync.everything import (
-    LOCAL_SCENES,
-    compare_stamps,
-    is_empty,
-    reading_ahead,
-    windows,
-)
-from stashhog_core.sync.hashes import begin_look, note_library
+from stashhog_core.sync.compare import EntityDifference
 from stashhog_core.sync.history import Issue, Kind, Status, Tally, finish_run
-from stashhog_core.sync.loader import LISTED_SCENES, PAGE_SIZE, SceneLoader, in_quarters
+from stashhog_core.sync.loader import LISTED_SCENES, PAGE_SIZE, SceneLoader, in_batches
 from stashhog_core.sync.local_edits import Conflicts, count_conflicts
+from stashhog_core.sync.mirror import is_empty
 from stashhog_core.sync.removals import mark_missing, remove_missing
-from stashhog_core.sync.source import Source
-from stashhog_core.sync.survey import begin_survey
+from stashhog_core.sync.stash_library import StashLibrary
+from stashhog_core.sync.survey import Survey, begin_full_survey, begin_survey
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +28,18 @@ _SURVEY_SHARE = 0.1
 _LOAD_SHARE = 0.95
 
 
-class Run:
+class SyncPipeline:
     """One run of sync; its caller holds the lock and has noted its start."""
 
     def __init__(
         self,
-        stash: Source,
+        stash: StashLibrary,
         database: Database,
         params: SyncParams,
         progress: Progress,
         kind: Kind,
         number: int,
-        settle_seconds: float,
+        stabilise_seconds: float,
         conflicts: Conflicts,
     ) -> None:
         self._stash = stash
@@ -66,7 +48,7 @@ class Run:
         self._progress = progress
         self._kind = kind
         self._number = number
-        self._settle_seconds = settle_seconds
+        self._stabilise_seconds = stabilise_seconds
         self._conflicts: Conflicts = conflicts
         self._loader = SceneLoader(stash, database, number, conflicts=conflicts)
 
@@ -74,86 +56,48 @@ class Run:
         """Bring all that differs, or all there is, into the mirror."""
         self._progress.update(0, "Comparing with Stash")
         with self._database.transaction() as session:
-            first = is_empty(session)
-            begin_look(session)
-        if first or self._kind == "full":
-            return self._sync_everything(first)
-        return self._sync_differences()
-
-    def _sync_differences(self) -> SyncResult:
-        with begin_survey(
-            self._stash, self._database, deep=self._params.deep
-        ) as survey:
-            to_fetch = sorted(survey.compare_scenes())
+            is_first = is_empty(session)
+            note_survey(session)
+        is_full, deep = is_first or self._kind == "full", self._params.deep
+        begin = begin_full_survey if is_full else begin_survey
+        with begin(self._stash, self._database, deep=deep) as survey:
+            to_fetch = [] if is_full else sorted(survey.compare_scenes())
             self._progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
             # What no time of change of the scene shows: the baseline moves even if
             # some of them fail.
             self._mark(survey.touched, survey.entities)
-            self._loader = self._new_loader(survey.newest_text)
+            self._loader = self._new_loader(
+                survey.newest_text, trusting=is_full and not is_first and not deep
+            )
             for kind, listing in survey.listings.items():
-                self._loader.store_entities(listing, survey.entities[kind].changed)
-            with Background(1, "sync-markers") as background:
-                # Stash lists them while scenes are stored.
-                coming = background.submit(survey.compare_markers)
-                self._load(in_quarters(to_fetch), len(to_fetch))
-                remarked = sorted(coming.result())
-            self._forget(remarked)
-            self._load(batched(remarked, PAGE_SIZE), len(remarked))
-        self._settle()
-        scenes = survey.scenes
-        removed, held = self._remove_gone(
-            scenes.vanished, scenes.missing, survey.entities, survey.total
-        )
+                changed = survey.entities[kind].changed
+                ids = listing.rows.keys() if is_full else changed
+                self._loader.store_entities(listing, ids)
+            if is_full:
+                pages = batched(survey.all_scenes(), PAGE_SIZE)
+                self._load(pages, survey.expected, without_gaps=True)
+            else:
+                self._load_differences(survey, to_fetch)
+        self._stabilise()
+        self._forget_failed()
+        removed, held = self._remove_gone(survey)
         # What is stored may be newer than the listing.
-        is_mirrored = survey.is_clean and not self._loader.has_written
-        if is_mirrored and not survey.is_known and not self._loader.tally.issues:
+        is_mirrored = not is_full and survey.is_clean and not self._loader.has_written
+        failed = self._loader.tally.issues
+        if is_mirrored and not failed and not survey.hashes.are_known:
             with self._database.transaction() as session:
-                note_library(session, survey.digests)
+                note_listing(session, survey.hashes.hashes)
         return self._finish_library(survey.total, removed, held)
 
-    def _sync_everything(self, first: bool) -> SyncResult:
-        """Fetch all scenes while they are listed, a page at a time.
-
-        Args:
-            first: No scene is mirrored yet.
-        """
-        listings = {kind: fetch_listing(self._stash, kind) for kind in MODELS}
-        count, newest = self._stash.newest_scene()
-        touched: set[int] = set()
-        entities: dict[str, EntityDifference] = {}
-        with self._database.transaction() as session:
-            for kind, listing in listings.items():
-                mine = local_entities(session, kind)
-                entities[kind] = found = compare_entities(listing.names(), mine)
-                touched |= scenes_of_entities(session, kind, found.touches_scenes)
-        if self._params.deep:
-            touched.update(scenes_that_differ(self._stash, self._database))
-        self._mark(touched, entities)
-        trusting = not first and not self._params.deep
-        self._loader = self._new_loader(newest, trusting=trusting)
-        self._progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
-        for listing in listings.values():
-            self._loader.store_entities(listing, listing.rows.keys())
-        total = 0
-        scenes = SceneDifference()
-
-        def ids() -> Iterator[int]:
-            nonlocal total
-            listed = windows(read_ahead(self._stash.scene_stamps(), "sync-list"))
-            with reading_ahead(self._database, LOCAL_SCENES) as (mirrored,):
-                for after, until, page in listed:
-                    rows = mirrored.between(after, until)
-                    scenes.add_gone(compare_stamps(page, rows))
-                    total += len(page)
-                    yield from [stamp.id for stamp in page]
-
-        self._load(batched(ids(), PAGE_SIZE), count, without_gaps=True)
-        self._settle()
-        self._forget_failed()
-        removed, held = self._remove_gone(
-            scenes.vanished, scenes.missing, entities, total
-        )
-        return self._finish_library(total, removed, held)
+    def _load_differences(self, survey: Survey, to_fetch: Sequence[int]) -> None:
+        """Load what differs while markers are compared, then the scenes of those."""
+        with Background(1, "sync-markers") as background:
+            # Stash lists them while scenes are stored.
+            coming = background.submit(survey.compare_markers)
+            self._load(in_batches(to_fetch), len(to_fetch))
+            remarked = sorted(coming.result())
+        self._forget(remarked)
+        self._load(batched(remarked, PAGE_SIZE), len(remarked))
 
     def _finish_library(self, total: int, removed: int, held: str | None) -> SyncResult:
         tally = self._loader.tally
@@ -165,7 +109,7 @@ class Run:
         """Bring these scenes into the mirror, changed or not."""
         ids = list(dict.fromkeys(scene_ids))
         self._load(batched(ids, PAGE_SIZE), len(ids))
-        self._settle()
+        self._stabilise()
         tally = self._loader.tally
         absent = [
             Issue(SCENE, id_, "Stash has no scene of this id")
@@ -217,8 +161,8 @@ class Run:
         progress = self._progress.within(_SURVEY_SHARE, _LOAD_SHARE)
         self._loader.load(pages, total, progress, without_gaps=without_gaps)
 
-    def _settle(self) -> None:
-        self._loader.settle(self._progress, self._settle_seconds)
+    def _stabilise(self) -> None:
+        self._loader.stabilise(self._progress, self._stabilise_seconds)
 
     def _mark(
         self,
@@ -241,29 +185,22 @@ class Run:
         self._forget([issue.id for issue in issues if issue.entity == SCENE])
 
     def _forget(self, scene_ids: Collection[int]) -> None:
+        if not scene_ids:
+            return
         with self._database.transaction() as session:
             forget_hashes(session, scene_ids)
 
-    def _remove_gone(
-        self,
-        vanished: Set[int],
-        missing: Set[int],
-        entities: Mapping[str, EntityDifference],
-        listed: int,
-    ) -> tuple[int, str | None]:
-        """Mark and remove what is gone; return removed scenes and what is held.
-
-        Args:
-            vanished: Scenes that were not listed, and were last time.
-            missing: Scenes that were not listed again.
-            entities: The same of tags, performers and studios.
-            listed: How many scenes were listed.
-        """
-        self._progress.update(_LOAD_SHARE, "Looking for what is gone from Stash")
-        gone = {SCENE: (vanished, missing)}
+    def _remove_gone(self, survey: Survey) -> tuple[int, str | None]:
+        """Mark and remove what is gone; return removed scenes and what is held."""
+        self._progress.update(_LOAD_SHARE, "Checking what is gone from Stash")
+        scenes, entities = survey.scenes, survey.entities
+        gone: dict[str, tuple[Set[int], Set[int]]] = {
+            SCENE: (scenes.vanished, scenes.missing)
+        }
         gone |= {k: (found.vanished, found.missing) for k, found in entities.items()}
-        if any(gone[SCENE]) and self._stash.count_scenes() > listed:
-            # The listing was not complete, or has grown since: no proof of absence.
+        if any(gone[SCENE]) and self._stash.count_scenes() > survey.total:
+            # The listing was not complete, or has grown since: it does not show that
+            # they are gone.
             log.info("Scenes gone from Stash are left for the next sync")
             del gone[SCENE]
         removed: dict[str, int] = {}
@@ -284,7 +221,7 @@ class Run:
                 stored = self._loader.entities
                 stored[kind] = stored.get(kind, 0) + removed[kind]
             if reason:
-                log.warning("Removals are held: %s", reason)
+                log.warning("The removal limit blocks removals: %s", reason)
                 held.append(reason)
         return removed.get(SCENE, 0), "\n".join(held) or None
 

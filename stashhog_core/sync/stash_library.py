@@ -14,7 +14,7 @@ from stashhog_core.stash.payloads import (
 )
 
 
-class Source(Protocol):
+class StashLibrary(Protocol):
     """Reads a Stash library; `StashClient` is one.
 
     Every method raises TransientError when the server is away and JobError when it

@@ -6,8 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stashhog_core.stash.payloads import MarkerStamp, Ref, SceneStamp
-from stashhog_core.sync.difference import compare_scenes, scenes_of_changed_markers
-from stashhog_core.sync.everything import compare_marker_stamps, compare_stamps
+from stashhog_core.sync.compare import (
+    compare_marker_stamps,
+    compare_scenes,
+    compare_stamps,
+    scenes_of_changed_markers,
+)
 
 texts = st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"])
 ids = st.integers(1, 6)
