@@ -32,10 +32,10 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from stashhog_core.cleanup.findings import Findings
+from stashhog_core.db.jobs import open_jobs
 from stashhog_core.db.locks import is_held, job_lock
 from stashhog_core.db.open import open_database
 from stashhog_core.db.session import Database
-from stashhog_core.db.stash_jobs import open_jobs
 from stashhog_core.errors import StashHogError
 from stashhog_core.results import Result
 from stashhog_core.server_jobs.tracking import cancelled_result, reconcile_cancelled

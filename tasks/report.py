@@ -9,7 +9,7 @@ from functools import partial
 from prefect.artifacts import create_markdown_artifact
 from prefect.utilities.urls import url_for
 
-from stashhog_core.db.reports import save_report
+from stashhog_core.db.jobs import save_report
 from stashhog_core.plans.plans import attention_needed, changes_of_run
 from stashhog_core.report import job_markdown, to_markdown
 from stashhog_core.results import ItemFailure, Result, SceneChanges, WorkflowReport

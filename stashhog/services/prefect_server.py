@@ -11,8 +11,8 @@ from sqlalchemy import make_url
 from stashhog.local import prefect_defaults, read_prefect_variables
 from stashhog.services.state import recorded_url, running
 from stashhog_core.db.embedded import start_embedded
+from stashhog_core.db.open import sidecar_database
 from stashhog_core.db.session import Database
-from stashhog_core.db.sidecar import database_beside
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import ENV_FILE_VARIABLE, Settings, env_file
 
@@ -164,7 +164,7 @@ def server_database(settings: Settings) -> str:
         return asyncpg_url(start_embedded(settings.home_folder, "prefect"))
     database = Database(settings.database.url.get_secret_value())
     try:
-        return asyncpg_url(database_beside(database, "prefect"))
+        return asyncpg_url(sidecar_database(database, "prefect"))
     finally:
         database.close()
 

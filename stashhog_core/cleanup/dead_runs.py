@@ -5,9 +5,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from stashhog_core.cleanup.findings import Findings
+from stashhog_core.db.jobs import open_jobs
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.session import Database
-from stashhog_core.db.stash_jobs import open_jobs
 from stashhog_core.errors import StashHogError, TransientError
 from stashhog_core.plans.writer import close_orphans
 from stashhog_core.results import ItemFailure

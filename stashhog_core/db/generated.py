@@ -1,28 +1,33 @@
-"""Which scenes have generated media: the flag `scene.generated`, local knowledge."""
+"""Generated media: which scenes have it, what a check found, what Stash cannot make."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import (
     ColumnElement,
+    delete,
+    exists,
     func,
     literal,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.holding import hold_scenes
+from stashhog_core.batches import batched
 from stashhog_core.db.models import (
     Marker,
+    MediaCheck,
     Scene,
     SceneFile,
     SceneFingerprint,
     StashJob,
+    UnmakeableMedia,
 )
-from stashhog_core.db.primary_file import primary_oshash
 from stashhog_core.db.reading import any_of
+from stashhog_core.db.scenes import hold_scenes, primary_oshash
 
 logger = logging.getLogger(__name__)
 
@@ -200,3 +205,207 @@ def _unchanged(
     if changed := len(scene_ids) - len(same):
         logger.info("%d scenes changed meanwhile: left to the next run", changed)
     return same
+
+
+_ROWS_PER_STATEMENT = 5_000
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A scene that was looked at: nothing missing means complete."""
+
+    scene_id: int
+    key: int
+    missing: tuple[str, ...] = ()
+
+
+def complete_keys(session: Session) -> dict[int, int]:
+    """Return the key of each scene that was complete when it was last looked at."""
+    query = select(MediaCheck.scene_id, MediaCheck.key).where(
+        func.cardinality(MediaCheck.missing) == 0
+    )
+    return {row.scene_id: row.key for row in session.execute(query)}
+
+
+def incomplete_scenes(session: Session) -> Mapping[int, Sequence[str]]:
+    """Return what is missing of each scene that was found incomplete."""
+    return {i: list(check.missing) for i, check in incomplete_checks(session).items()}
+
+
+def incomplete_checks(session: Session) -> dict[int, Checked]:
+    """Return the last finding of each scene that was found incomplete."""
+    query = select(MediaCheck.scene_id, MediaCheck.key, MediaCheck.missing).where(
+        MediaCheck.missing != literal([], MediaCheck.missing.type)
+    )
+    return {
+        row.scene_id: Checked(row.scene_id, row.key, tuple(row.missing))
+        for row in session.execute(query)
+    }
+
+
+def store_checks(session: Session, checks: Iterable[Checked]) -> None:
+    """Store what was found; an older finding of the same scene is replaced."""
+    rows = [
+        {"scene_id": c.scene_id, "key": c.key, "missing": list(c.missing)}
+        for c in checks
+    ]
+    for batch in batched(rows, _ROWS_PER_STATEMENT):
+        statement = insert(MediaCheck).values(batch)
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=[MediaCheck.scene_id],
+                set_={
+                    "key": statement.excluded.key,
+                    "missing": statement.excluded.missing,
+                    "checked_at": func.now(),
+                },
+            )
+        )
+
+
+TRIES_IN_DOUBT = 3
+"""Failures after which media is given up that Stash may have failed at for a while."""
+
+_UNMAKEABLE_PER_STATEMENT = 2_000
+
+
+@dataclass(frozen=True)
+class Unmakeable:
+    """What a scene lacks that Stash was asked for and could not make.
+
+    `asked` and `missing` are kinds of media.
+    """
+
+    asked: frozenset[str]
+    missing: tuple[str, ...]
+    reason: str
+
+    def explains(self, missing: Collection[str]) -> bool:
+        """Tell whether nothing more is missing than what could not be made."""
+        return set(missing) <= set(self.missing)
+
+    def covers(self, asked: Collection[str]) -> bool:
+        """Tell whether Stash has been asked for all of these kinds."""
+        return self.asked >= set(asked)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A scene for which Stash did not make all that it was asked for.
+
+    `content` is what its media would be made of. `is_doubtful`: Stash may be able to
+    make it another time, so it is given up only after some tries.
+    """
+
+    content: int
+    found: Unmakeable
+    is_doubtful: bool = False
+
+
+def has_unmakeable(session: Session) -> bool:
+    """Tell whether Stash ever failed at anything: mostly it did not."""
+    return bool(session.scalar(select(exists(UnmakeableMedia.content))))
+
+
+def unmakeable_of(
+    session: Session, scene_ids: Iterable[int], version: str
+) -> dict[int, Unmakeable]:
+    """Return what this version of Stash cannot make of the present content of scenes.
+
+    Only what was given up; scenes of which nothing was are left out.
+    """
+    rows = session.execute(
+        select(
+            Scene.id,
+            UnmakeableMedia.asked,
+            UnmakeableMedia.missing,
+            UnmakeableMedia.reason,
+        )
+        .join(UnmakeableMedia, UnmakeableMedia.content == basis_of_media())
+        .where(
+            Scene.id == any_of(scene_ids),
+            UnmakeableMedia.given_up,
+            UnmakeableMedia.stash_version == version,
+        )
+        .order_by(Scene.id)
+    )
+    return {
+        row.id: Unmakeable(frozenset(row.asked), tuple(row.missing), row.reason)
+        for row in rows
+    }
+
+
+def note_unmakeable(
+    session: Session, version: str, failures: Sequence[Failed]
+) -> set[int]:
+    """Store what Stash failed at; return the contents that are given up by now.
+
+    What another version failed at is replaced.
+    """
+    if not failures:
+        return set()
+    contents = [failure.content for failure in failures]
+    query = select(UnmakeableMedia).where(
+        UnmakeableMedia.content == any_of(contents),
+        UnmakeableMedia.stash_version == version,
+    )
+    known = {row.content: row for row in session.scalars(query)}
+    rows = {
+        failure.content: {
+            **_merged(known.get(failure.content), failure),
+            "content": failure.content,
+            "stash_version": version,
+        }
+        for failure in failures
+    }
+    values = list(rows.values())
+    for batch in batched(values, _UNMAKEABLE_PER_STATEMENT):
+        statement = insert(UnmakeableMedia).values(batch)
+        new = {name: statement.excluded[name] for name in values[0]}
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=[UnmakeableMedia.content],
+                set_={**new, "noted_at": func.now()},
+            )
+        )
+    session.expire_all()
+    return {content for content, row in rows.items() if row["given_up"]}
+
+
+def _merged(known: UnmakeableMedia | None, failure: Failed) -> dict[str, object]:
+    found = failure.found
+    asked, missing, tries, was_given_up = found.asked, set(found.missing), 1, False
+    if known is not None:
+        # Of kinds that were not asked for this time, what was known still holds.
+        missing |= set(known.missing) - asked
+        asked |= set(known.asked)
+        tries, was_given_up = known.tries + 1, known.given_up
+    return {
+        "asked": sorted(asked),
+        "missing": sorted(missing),
+        "reason": found.reason,
+        "tries": tries,
+        "given_up": was_given_up or not failure.is_doubtful or tries >= TRIES_IN_DOUBT,
+    }
+
+
+def forget_unmakeable(session: Session, scene_ids: Sequence[int]) -> None:
+    """Forget what was noted of the present content of these scenes."""
+    if not scene_ids:
+        return
+    contents = select(basis_of_media()).where(Scene.id == any_of(scene_ids))
+    session.execute(
+        delete(UnmakeableMedia).where(UnmakeableMedia.content.in_(contents))
+    )
+
+
+def primary_files(
+    session: Session, scene_ids: Iterable[int]
+) -> Mapping[int, tuple[str, float | None]]:
+    """Return path and seconds of the primary file of each scene that has one."""
+    rows = session.execute(
+        select(SceneFile.scene_id, SceneFile.path, SceneFile.duration_seconds).where(
+            SceneFile.scene_id == any_of(scene_ids), SceneFile.position == 0
+        )
+    )
+    return {row.scene_id: (row.path, row.duration_seconds) for row in rows}

@@ -1,7 +1,11 @@
-"""Opening the database the settings name, with a schema this code can use."""
+"""Opening the database that the settings name, and a second one beside it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import make_url
 
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.db.schema import migrate, require_current
@@ -57,3 +61,35 @@ def _named_database(settings: Settings) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+def sidecar_database(database: Database, suffix: str) -> str:
+    """Make the database `<name>_<suffix>` unless it exists; return its address.
+
+    Safe when two processes try at once.
+
+    Raises:
+        ConfigurationError: The server does not answer, or the user may not make it.
+    """
+    url = make_url(database.connection_string)
+    name = f"{url.database}_{suffix}"
+    try:
+        with database.connect() as connection:
+            found = connection.execute(
+                "SELECT 1 FROM pg_database WHERE datname = %s", [name]
+            ).fetchone()
+            if not found:
+                statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+                connection.execute(statement)
+    except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+        pass  # Another process was first.
+    except TransientError as error:
+        raise ConfigurationError(*error.args) from error
+    except psycopg.Error as error:
+        raise ConfigurationError(
+            f"The database {name} cannot be made",
+            where=database.address,
+            remedy=f"have it made: CREATE DATABASE {name} OWNER {url.username} "
+            f"({str(error).strip().splitlines()[0]})",
+        ) from error
+    return url.set(database=name).render_as_string(hide_password=False)

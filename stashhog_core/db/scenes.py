@@ -1,6 +1,6 @@
-"""Reading the mirror for people: scenes with the names that belong to them."""
+"""Scenes of the mirror: lists for people, and holding their rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePath
@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     ScalarSelect,
+    and_,
     any_,
     bindparam,
     cast,
@@ -28,12 +29,13 @@ from stashhog_core.db.models import (
     Performer,
     Scene,
     SceneFile,
+    SceneFingerprint,
     ScenePerformer,
     SceneTag,
     Studio,
     Tag,
 )
-from stashhog_core.db.reading import any_of
+from stashhog_core.db.reading import THESE, any_of, read_these
 
 _READ_TOGETHER = 1000
 """Scenes whose names are looked up at once."""
@@ -265,3 +267,36 @@ def _named(
 _THESE = bindparam("ids", type_=ARRAY(BigInteger))
 _PERFORMERS = _named(ScenePerformer, Performer, ScenePerformer.performer_id)
 _TAGS = _named(SceneTag, Tag, SceneTag.tag_id)
+
+
+_HELD = (
+    select(Scene.id)
+    .where(Scene.id == THESE)
+    .order_by(Scene.id)
+    .with_for_update(key_share=True)
+)
+
+
+def hold_scenes(session: Session, scene_ids: Collection[int]) -> set[int]:
+    """Keep others from touching these scenes; return those mirrored.
+
+    Whoever touches more than the scenes holds them before all else that is theirs,
+    such as edits and markers: else two would wait for each other.
+    """
+    return {id_ for (id_,) in read_these(session, _HELD, scene_ids)}
+
+
+def primary_oshash() -> ScalarSelect[str]:
+    """Return the oshash of the primary file of the `Scene` of the query around it."""
+    of_file = and_(
+        SceneFingerprint.scene_id == SceneFile.scene_id,
+        SceneFingerprint.file_id == SceneFile.file_id,
+        SceneFingerprint.kind == "oshash",
+    )
+    return (
+        select(SceneFingerprint.value)
+        .join(SceneFile, of_file)
+        .where(SceneFile.scene_id == Scene.id, SceneFile.position == 0)
+        .correlate(Scene)
+        .scalar_subquery()
+    )

@@ -13,7 +13,7 @@ from sqlalchemy import ARRAY, BigInteger, Text, func, literal, update
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Scene
-from stashhog_core.db.primary_file import primary_oshash
+from stashhog_core.db.scenes import primary_oshash
 from stashhog_core.db.session import Database
 from stashhog_core.detection.readers import (
     Output,

@@ -13,22 +13,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from stashhog_core.db.generated import (
-    mark_generated,
-    mirrored_phashes,
-    scenes_not_generated,
-)
-from stashhog_core.db.manifest import forget_hashes
-from stashhog_core.db.media_checks import incomplete_scenes
-from stashhog_core.db.session import Database
-from stashhog_core.db.stash_jobs import close_job
-from stashhog_core.db.unmakeable_media import (
     Failed,
     Unmakeable,
     forget_unmakeable,
     has_unmakeable,
+    incomplete_scenes,
+    mark_generated,
+    mirrored_phashes,
     note_unmakeable,
+    scenes_not_generated,
     unmakeable_of,
 )
+from stashhog_core.db.jobs import close_job
+from stashhog_core.db.manifest import forget_hashes
+from stashhog_core.db.session import Database
 from stashhog_core.errors import JobCancelled, StashHogError, TransientError
 from stashhog_core.params import StashGenerateParams
 from stashhog_core.progress import Progress

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from stashhog_core.batches import batched
-from stashhog_core.db.generated import media_basis, newest_first
-from stashhog_core.db.media_checks import incomplete_scenes
+from stashhog_core.db.generated import incomplete_scenes, media_basis, newest_first
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, TransientError, first_problem
 from stashhog_core.params import StashGenerateParams

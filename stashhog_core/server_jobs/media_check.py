@@ -18,23 +18,19 @@ from sqlalchemy.orm import Session
 from stashhog_core.background import map_in_threads
 from stashhog_core.batches import batched
 from stashhog_core.db.generated import (
-    mark_generated,
-    media_is_made_of,
-    unmark_generated,
-)
-from stashhog_core.db.media_checks import (
     Checked,
-    complete_keys,
-    incomplete_checks,
-    store_checks,
-)
-from stashhog_core.db.session import Database
-from stashhog_core.db.unmakeable_media import (
     Unmakeable,
+    complete_keys,
     forget_unmakeable,
     has_unmakeable,
+    incomplete_checks,
+    mark_generated,
+    media_is_made_of,
+    store_checks,
     unmakeable_of,
+    unmark_generated,
 )
+from stashhog_core.db.session import Database
 from stashhog_core.params import CheckStashGenerateParams, StashGenerateParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import CheckStashGenerateResult, ItemFailure

@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from stashhog_core.db.placed import files_awaiting_scan
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.jobs import close_job
+from stashhog_core.db.models import DownloadItem
 from stashhog_core.db.session import Database
-from stashhog_core.db.stash_jobs import close_job
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.params import StashScanParams
 from stashhog_core.paths import PathMap
@@ -99,7 +102,7 @@ def scan(
             placed = []
             if params.server is None:
                 with database.transaction() as session:
-                    placed = files_awaiting_scan(session, limit=_LOOKED_FOR)
+                    placed = _files_awaiting_scan(session, limit=_LOOKED_FOR)
             to_remote = PathMap(settings.path_map).to_remote
             return _verified(stash, list(map(to_remote, placed)), error, start_time)
         except BaseException as error:
@@ -195,3 +198,18 @@ def _pure(path: str) -> PurePath:
     if "\\" in path or path[1:2] == ":":
         return PureWindowsPath(posixpath.normpath(path.replace("\\", "/")))
     return PurePosixPath(posixpath.normpath(path))
+
+
+def _files_awaiting_scan(session: Session, *, limit: int) -> list[str]:
+    """Return local paths of placed videos that were not scanned yet, newest first."""
+    query = (
+        select(DownloadItem.target_path)
+        .where(
+            DownloadItem.state == "placed",
+            DownloadItem.target_path.is_not(None),
+            DownloadItem.oshash.is_not(None),
+        )
+        .order_by(DownloadItem.placed_at.desc().nulls_last())
+        .limit(limit)
+    )
+    return [path for path in session.scalars(query) if path]

@@ -15,10 +15,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.locks import job_lock
-from stashhog_core.db.models import StashJob
-from stashhog_core.db.session import Database
-from stashhog_core.db.stash_jobs import (
+from stashhog_core.db.jobs import (
     Kind,
     Outcome,
     close_job,
@@ -28,6 +25,9 @@ from stashhog_core.db.stash_jobs import (
     record_job,
     resume_job,
 )
+from stashhog_core.db.locks import job_lock
+from stashhog_core.db.models import StashJob
+from stashhog_core.db.session import Database
 from stashhog_core.errors import (
     JobCancelled,
     JobError,

@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import PurePath
 
 from stashhog_core.background import map_in_threads
+from stashhog_core.db.generated import Failed, Unmakeable, primary_files
 from stashhog_core.db.session import Database
-from stashhog_core.db.unmakeable_media import Failed, Unmakeable, primary_files
 from stashhog_core.errors import JobError
 from stashhog_core.server_jobs.media_check import SCENE_KINDS, Lacking
 from stashhog_core.stash.client import StashClient

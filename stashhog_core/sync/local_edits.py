@@ -12,7 +12,6 @@ from sqlalchemy import delete, func, literal, null, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.holding import hold_scenes
 from stashhog_core.db.manifest import forget_hashes
 from stashhog_core.db.merge import replace_children
 from stashhog_core.db.models import (
@@ -24,6 +23,7 @@ from stashhog_core.db.models import (
     Studio,
     Tag,
 )
+from stashhog_core.db.scenes import hold_scenes
 from stashhog_core.errors import JobError
 from stashhog_core.params import Id
 from stashhog_core.stash import payloads

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from stashhog_core.db.holding import hold_scenes
 from stashhog_core.db.locks import job_lock
+from stashhog_core.db.scenes import hold_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress

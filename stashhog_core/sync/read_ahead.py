@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, case, select, text
+from sqlalchemy import SelectBase, case, select, text
 
 from stashhog_core.db.models import Marker, Scene
 from stashhog_core.db.reading import read_rows
@@ -47,12 +47,12 @@ class RowsAhead:
     def __init__(
         self,
         database: Database,
-        query: Select[Any],
+        query: SelectBase,
         executor: Executor,
         page_size: int,
     ) -> None:
         self._database = database
-        self._query = query
+        self._query: Any = query
         self._executor = executor
         self._page_size = page_size
         self._rows: list[Row] = []
@@ -108,7 +108,7 @@ class RowsAhead:
 
 @contextmanager
 def reading_ahead(
-    database: Database, *queries: Select[Any], page_size: int = ROWS_PER_PAGE
+    database: Database, *queries: SelectBase, page_size: int = ROWS_PER_PAGE
 ) -> Iterator[tuple[RowsAhead, ...]]:
     """Read the rows of several queries in one other thread, once each is started."""
     # Unlike `Background` it is waited for: no transaction outlives the block.

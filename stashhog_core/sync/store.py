@@ -20,7 +20,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from stashhog_core.batches import batched
-from stashhog_core.db.holding import hold_scenes
 from stashhog_core.db.manifest import forget_hashes, forget_listing
 from stashhog_core.db.merge import (
     Loaded,
@@ -31,6 +30,7 @@ from stashhog_core.db.merge import (
 )
 from stashhog_core.db.models import Marker, MarkerTag, Scene
 from stashhog_core.db.reading import THESE, any_of, read_these
+from stashhog_core.db.scenes import hold_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.compare import content_hash

@@ -11,7 +11,13 @@ from sqlalchemy import func, select
 from sandbox.stash.server import StandIn
 from stashhog_core.cleanup.findings import Findings
 from stashhog_core.cleanup.job import clean_up
-from stashhog_core.db.generated import media_basis
+from stashhog_core.db.generated import (
+    Failed,
+    Unmakeable,
+    media_basis,
+    note_unmakeable,
+    unmakeable_of,
+)
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import (
     AnalysisPlan,
@@ -30,12 +36,6 @@ from stashhog_core.db.models import (
     UnmakeableMedia,
 )
 from stashhog_core.db.session import Database
-from stashhog_core.db.unmakeable_media import (
-    Failed,
-    Unmakeable,
-    note_unmakeable,
-    unmakeable_of,
-)
 from stashhog_core.params import CleanupParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import CleanupResult

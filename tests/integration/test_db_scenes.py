@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from stashhog_core.db.jobs import save_report
 from stashhog_core.db.merge import merge_rows
 from stashhog_core.db.models import (
     Performer,
@@ -14,7 +15,6 @@ from stashhog_core.db.models import (
     Studio,
     Tag,
 )
-from stashhog_core.db.reports import save_report
 from stashhog_core.db.scenes import (
     SceneFilter,
     count_scenes,

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from sqlalchemy import event, func, insert, select, update
 
+from stashhog_core.db.jobs import record_job
 from stashhog_core.db.models import Scene, SceneFile, SceneFingerprint, StashJob
 from stashhog_core.db.session import Database
-from stashhog_core.db.stash_jobs import record_job
 from stashhog_core.errors import (
     ConfigurationError,
     JobCancelled,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from stashhog_core.db.media_checks import Checked, store_checks
+from stashhog_core.db.generated import Checked, store_checks
 from stashhog_core.db.models import Scene, SceneFile
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, JobCancelled, JobError

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from sandbox.stash.server import StandIn
-from stashhog_core.db.media_checks import incomplete_scenes
+from stashhog_core.db.generated import incomplete_scenes
 from stashhog_core.db.models import Scene
 from stashhog_core.db.session import Database
 from stashhog_core.params import CheckStashGenerateParams, StashGenerateParams

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from stashhog_core.db.jobs import record_job
 from stashhog_core.db.models import DownloadItem, StashJob
 from stashhog_core.db.session import Database
-from stashhog_core.db.stash_jobs import record_job
 from stashhog_core.errors import (
     ConfigurationError,
     JobCancelled,

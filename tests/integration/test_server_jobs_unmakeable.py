@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import event, func, select, update
 
 from sandbox.stash.server import StandIn
+from stashhog_core.db.generated import TRIES_IN_DOUBT
 from stashhog_core.db.models import (
     Marker,
     Scene,
@@ -18,7 +19,6 @@ from stashhog_core.db.models import (
     UnmakeableMedia,
 )
 from stashhog_core.db.session import Database
-from stashhog_core.db.unmakeable_media import TRIES_IN_DOUBT
 from stashhog_core.errors import JobError
 from stashhog_core.params import CheckStashGenerateParams, StashGenerateParams
 from stashhog_core.progress import Progress

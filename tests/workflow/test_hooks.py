@@ -14,9 +14,9 @@ from flows.cancellation import HOOKS, reconcile_aborted_run, reconcile_cancelled
 from flows.jobs import stash_generate, stash_scan
 from flows.process_new_scenes import process_new_scenes
 from sandbox.stash.jobs import Job
+from stashhog_core.db.jobs import Kind, record_job
 from stashhog_core.db.models import StashJob
 from stashhog_core.db.session import Database
-from stashhog_core.db.stash_jobs import Kind, record_job
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from tests.support.services import Services

@@ -1,16 +1,19 @@
-"""The record of jobs we started on a Stash server.
+"""The records of jobs: those that we started on a Stash server, and results of runs.
 
-A row is written before the first look at the job and stays *open* until its outcome is
-known and used. An open row is how a run that was interrupted finds its job again.
+A row of a server job is written before the job is first asked for, and stays *open*
+until its outcome is known and used. An open row is how a run that was interrupted finds
+its job again.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.models import StashJob
+from stashhog_core.db.models import JobReport, StashJob
 
 Kind = Literal["scan", "generate"]
 Outcome = Literal["finished", "failed", "cancelled", "lost"]
@@ -96,4 +99,27 @@ def close_job(session: Session, row_id: int, outcome: Outcome) -> None:
         update(StashJob)
         .where(StashJob.id == row_id, StashJob.state == "open")
         .values(state=outcome, finished_at=func.now())
+    )
+
+
+def save_report(
+    session: Session,
+    run_id: str,
+    job: str,
+    status: str,
+    started_at: datetime,
+    report: dict[str, Any],
+) -> None:
+    """Store the result of a run; a run that is repeated replaces its own."""
+    values = {
+        "job": job,
+        "status": status,
+        "started_at": started_at,
+        "finished_at": func.now(),
+        "report": report,
+    }
+    session.execute(
+        insert(JobReport)
+        .values(run_id=run_id, **values)
+        .on_conflict_do_update(index_elements=["run_id"], set_=values)
     )

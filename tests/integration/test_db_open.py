@@ -3,18 +3,18 @@
 import psycopg
 import pytest
 
+from stashhog_core.db.open import sidecar_database
 from stashhog_core.db.session import Database
-from stashhog_core.db.sidecar import database_beside
 from stashhog_core.errors import ConfigurationError
 
 
 def test_it_is_made_once(empty_database: Database) -> None:
     """The second call finds what the first has made, with what was put into it."""
-    url = database_beside(empty_database, "other")
+    url = sidecar_database(empty_database, "other")
     try:
         with psycopg.connect(url) as connection:
             connection.execute("CREATE TABLE kept ()")
-        assert database_beside(empty_database, "other") == url
+        assert sidecar_database(empty_database, "other") == url
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
     finally:
@@ -34,7 +34,7 @@ def test_who_may_not_make_it_is_told_what_to_have_done(
         with pytest.raises(
             ConfigurationError, match=f"CREATE DATABASE {name}_other OWNER {role}"
         ):
-            database_beside(limited, "other")
+            sidecar_database(limited, "other")
     finally:
         limited.close()
         run(empty_database, f"DROP ROLE {role}")
