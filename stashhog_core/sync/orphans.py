@@ -50,7 +50,7 @@ def remove_orphans(
     with job_lock(database, JOB):
         progress.update(0, "Comparing with Stash")
         gone, unproved = _gone(stash, database, params)
-        progress.update(_LISTED_SHARE, "Looking for what is gone from Stash")
+        progress.update(_LISTED_SHARE, "Checking what is gone from Stash")
         samples = _samples(database, gone)
         held = [unproved] if unproved else []
         removed = {kind: len(missing) for kind, (_, missing) in gone.items()}

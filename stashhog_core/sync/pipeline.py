@@ -79,7 +79,8 @@ class SyncPipeline:
             else:
                 self._load_differences(survey, to_fetch)
         self._stabilise()
-        self._forget_failed()
+        if is_full:
+            self._forget_failed()
         removed, held = self._remove_gone(survey)
         # What is stored may be newer than the listing.
         is_mirrored = not is_full and survey.is_clean and not self._loader.has_written

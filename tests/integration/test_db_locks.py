@@ -23,7 +23,7 @@ from stashhog_core.db.embedded import start_embedded
 from stashhog_core.db.locks import is_held, job_lock
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
-from stashhog_core.downloads.placing import Library
+from stashhog_core.downloads.placing import LibraryFolder
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ConfigurationError, JobCancelled, TransientError
 from stashhog_core.settings import StashSettings
@@ -179,7 +179,7 @@ def test_who_lost_a_lock_writes_nothing_more(
 
     video = tmp_path / "video.mp4"
     video.write_bytes(b"video")
-    library = Library(tmp_path / "library", "hardlink_or_copy", 0, lambda: None)
+    library = LibraryFolder(tmp_path / "library", "hardlink_or_copy", 0, lambda: None)
     library.root.mkdir()
     stash = StashClient(
         StashSettings(url="http://stash"), transport=httpx.MockTransport(answer)

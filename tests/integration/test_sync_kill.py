@@ -111,7 +111,7 @@ def test_killed_sync_is_finished_by_the_next(
 
 @pytest.mark.parametrize(
     "moment",
-    ["Comparing", "Storing tags", "Synced 0/", "Looking for what is gone"],
+    ["Comparing", "Storing tags", "Synced 0/", "Checking what is gone"],
 )
 def test_sync_of_changes_killed_at_any_moment(
     database: Database, database_url: str, moment: str

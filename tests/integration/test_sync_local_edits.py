@@ -17,7 +17,7 @@ from stashhog_core.sync import store
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.local_edits import (
     Conflicts,
-    Edit,
+    FieldEdit,
     SceneEdit,
     discard_edits,
     edit_scene,
@@ -77,7 +77,7 @@ def edit(database: Database, scene_id: int, **values: Any) -> None:
         edit_scene(session, scene_id, SceneEdit(**values))
 
 
-def edits(database: Database) -> list[Edit]:
+def edits(database: Database) -> list[FieldEdit]:
     with database.transaction() as session:
         return list_edits(session)
 
@@ -104,7 +104,7 @@ def test_edit_survives_other_changes_in_stash(
 
     assert (result.updated, result.conflicts) == (1, 0)
     assert title(database, scene) == "mine"
-    assert edits(database) == [Edit(scene, "title", "theirs", "mine")]
+    assert edits(database) == [FieldEdit(scene, "title", "theirs", "mine")]
     with database.transaction() as session:
         assert session.get_one(Scene, scene).rating100 == 80
 
@@ -145,7 +145,7 @@ def test_conflict_waits_until_it_is_decided(
     edit(database, scene, title="mine")
     stash.edit(scene, title="newer")
     run(stash, database)
-    assert edits(database) == [Edit(scene, "title", "old", "mine", True, "newer")]
+    assert edits(database) == [FieldEdit(scene, "title", "old", "mine", True, "newer")]
 
     assert push(stash, database) == Pushed()
     with database.transaction() as session:
