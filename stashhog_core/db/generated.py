@@ -212,7 +212,7 @@ _ROWS_PER_STATEMENT = 5_000
 
 @dataclass(frozen=True)
 class Checked:
-    """A scene that was looked at: nothing missing means complete."""
+    """A scene that was checked: nothing missing means complete."""
 
     scene_id: int
     key: int
@@ -220,7 +220,7 @@ class Checked:
 
 
 def complete_keys(session: Session) -> dict[int, int]:
-    """Return the key of each scene that was complete when it was last looked at."""
+    """Return the key of each scene that was complete when it was last checked."""
     query = select(MediaCheck.scene_id, MediaCheck.key).where(
         func.cardinality(MediaCheck.missing) == 0
     )

@@ -37,7 +37,7 @@ def record_job(
         kind: What it does.
         stash_job_id: Its number on the server.
         scene_ids: The scenes that are to be marked when it has done its work.
-        server: Name of a further server; "" is the one that is mirrored.
+        server: Name of an additional server; "" is the one that is mirrored.
         asked: What it was asked for, to judge the outcome by.
     """
     job = StashJob(

@@ -1,4 +1,4 @@
-"""The Stash servers by name: the one that is mirrored, and further ones."""
+"""The Stash servers by name: the one that is mirrored, and additional ones."""
 
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import StashSettings

@@ -240,7 +240,7 @@ class Transport:
             raise ConfigurationError(
                 "Stash refuses this machine",
                 where=self.address,
-                remedy="look at Stash's log; something between may forbid it too",
+                remedy="read Stash's log; a proxy in between may refuse it too",
             )
         if status == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
             raise TransientError(
@@ -270,7 +270,7 @@ class Transport:
             return RefusedError(
                 f"Stash itself failed at {name}",
                 where=self.address,
-                remedy=f"look at Stash's log; it said: {text}",
+                remedy=f"read Stash's log; the answer was: {text}",
             )
         return RefusedError(f"Stash refused {name}: {text}", where=self.address)
 

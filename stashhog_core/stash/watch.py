@@ -1,7 +1,7 @@
-"""Being told by Stash that a job ended, over its websocket.
+"""The subscription to Stash's job events over its WebSocket.
 
 Only an accelerator: news may be dropped by Stash, or the connection be refused by a
-proxy. So news does not say how a job ended; it says that now is the time to look.
+proxy. So news does not say how a job ended; it says that now is the time to ask.
 """
 
 import logging
@@ -123,8 +123,8 @@ class JobWatch:
         except _FAULTS as error:
             if not self._closing.is_set():
                 logger.info(
-                    "Stash does not tell of its jobs by websocket (%s); they are "
-                    "looked at every %g s",
+                    "Could not subscribe to Stash's job events (%s); jobs are polled "
+                    "every %g s",
                     error or type(error).__name__,
                     self._settings.poll_interval_seconds,
                 )
@@ -152,7 +152,10 @@ class JobWatch:
                 case "ping":
                     connection.send('{"type":"pong"}')
                 case "error" | "complete":
-                    logger.info("Stash ended its news of jobs: %s", message.type)
+                    logger.info(
+                        "Stash ended the subscription to its job events: %s",
+                        message.type,
+                    )
                     return
 
     def _take(self, payload: msgspec.Raw) -> None:

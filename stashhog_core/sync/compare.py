@@ -108,7 +108,7 @@ class SceneDifference:
     file: set[int] = field(default_factory=set)
     entity: set[int] = field(default_factory=set)
     deep: set[int] = field(default_factory=set)
-    """Found by the deep look alone: some field of theirs, or of what they have."""
+    """Found by the deep comparison alone: a field of theirs, or of what they have."""
     returned: set[int] = field(default_factory=set)
     vanished: set[int] = field(default_factory=set)
     """Gone from Stash since the last run; nothing to fetch."""

@@ -97,7 +97,7 @@ def mirrored_children(
 ) -> list[Row]:
     """Return the rows of one table that belong to these scenes.
 
-    A further tag of a marker is followed by the marker's scene.
+    An additional tag of a marker is followed by the marker's scene.
     """
     return read_these(session, _OF_SCENES[name], scene_ids)
 

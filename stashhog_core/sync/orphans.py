@@ -1,7 +1,7 @@
 """The job `remove_orphans`: take away what Stash has no longer, and nothing else.
 
-The rules are those of sync: only a complete listing is proof, what is gone is first
-marked as missing and removed by a later run, and too much at once is held.
+The rules are those of sync: only a complete listing shows that a row is gone. The row
+is first marked as missing and removed by a later run, within the removal limit.
 """
 
 from collections.abc import Collection, Mapping
@@ -39,7 +39,7 @@ def remove_orphans(
     Args:
         stash: The Stash server.
         database: The mirror.
-        params: Which kinds; whether only to look.
+        params: Which kinds; whether only to report.
         progress: Told what is being compared.
 
     Raises:
@@ -49,10 +49,10 @@ def remove_orphans(
     """
     with job_lock(database, JOB):
         progress.update(0, "Comparing with Stash")
-        gone, unproved = _gone(stash, database, params)
+        gone, unverified = _gone(stash, database, params)
         progress.update(_LISTED_SHARE, "Checking what is gone from Stash")
         samples = _samples(database, gone)
-        held = [unproved] if unproved else []
+        held = [unverified] if unverified else []
         removed = {kind: len(missing) for kind, (_, missing) in gone.items()}
         if not params.dry_run:
             for kind, (vanished, missing) in gone.items():
@@ -85,7 +85,7 @@ def remove_orphans(
 def _gone(
     stash: StashLibrary, database: Database, params: RemoveOrphansParams
 ) -> tuple[Gone, str | None]:
-    """Return what is gone, of the kinds asked for, and what could not be proved."""
+    """Return what is gone, of the kinds asked for, and what could not be verified."""
     survey = take_survey(stash, database)
     wanted = {
         "performer": params.remove_performers,

@@ -1,4 +1,4 @@
-"""Removing what is gone from Stash: marked first, removed in a later run, braked."""
+"""Removing what is gone from Stash: marked first, removed by a later run, limited."""
 
 import logging
 from collections.abc import Collection, Sequence
@@ -58,10 +58,10 @@ def remove_missing(
     Args:
         session: Open session; the caller commits. The listing of Stash was complete.
         kind: scene, tag, performer or studio.
-        vanished: Rows that this run marked: they stay, but count for the brake, so
-            that it tells of itself before anything is at stake.
+        vanished: Rows that this run marked: they stay, but count for the removal
+            limit, so that it warns before anything can be lost.
         missing: Rows marked by an earlier run, and still gone.
-        confirmed: The user allows more removals than the brake does.
+        confirmed: The user allows more removals than the removal limit does.
 
     Returns:
         How many rows were removed, and why removals are held, if they are.
@@ -74,7 +74,7 @@ def remove_missing(
     if not confirmed and gone > limit:
         return 0, (
             f"{gone} of {total} {_PLURALS[kind]} are gone from Stash, more than the "
-            f"{limit} that one run removes unasked, so none was removed. "
+            f"removal limit of {limit}, so none was removed. "
             "If Stash shows its whole library, run sync with confirm_removals=true"
         )
     # Tags, performers and studios come back with all they had; scenes lose what only

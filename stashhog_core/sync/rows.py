@@ -307,7 +307,7 @@ def marker_rows(scene: StashScene) -> list[Row]:
 
 
 def marker_tag_rows(scene: StashScene) -> list[Row]:
-    """Return the further tags of the scene's markers, each with the scene."""
+    """Return the additional tags of the scene's markers, each with the scene."""
     return [
         (marker.id, tag_id, scene.id)
         for marker in scene.scene_markers

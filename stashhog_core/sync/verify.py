@@ -1,4 +1,4 @@
-"""The job `verify_mirror`: proof, by looking at both, that the mirror is right."""
+"""The job `verify_mirror`: verification of the mirror by comparing it with Stash."""
 
 import logging
 from collections.abc import (
@@ -73,7 +73,7 @@ def verify_mirror(
         return _verify(stash, database, params, progress, run_id)
 
 
-def last_proved(session: Session) -> MirrorCheck | None:
+def last_verification(session: Session) -> MirrorCheck | None:
     """Return the newest comparison that found no difference; None: there is none."""
     return session.scalar(
         select(MirrorCheck)
@@ -132,23 +132,23 @@ def _verify(
         awaiting.update(id_ for id_, f, *_ in found if f == "stash_updated_text")
         differences += [(f"scene {id_}", *rest) for id_, *rest in found]
 
-    proved = not differences
+    verified = not differences
     with database.transaction() as session:
-        if not proved:
+        if not verified:
             # What differs may be a row that no lot has drawn.
             forget_listing(session)
         session.add(
             MirrorCheck(
                 run_id=run_id,
-                proved=proved,
+                proved=verified,
                 scenes_checked=len(ids),
                 scenes_different=len(different),
                 facts={"stash": counts, "mirror": mirrored},
             )
         )
         session.flush()
-        proof = last_proved(session)
-        last = proof.checked_at if proof else None
+        newest = last_verification(session)
+        last = newest.checked_at if newest else None
     progress.update(1.0, f"{len(differences)} differences")
     rate = len(different) / len(ids) if ids else 0.0
     log.info(
@@ -158,7 +158,7 @@ def _verify(
         rate,
     )
     return VerifyMirrorResult(
-        status="completed" if proved else "completed_with_errors",
+        status="completed" if verified else "completed_with_errors",
         scenes_checked=len(ids),
         scenes_different=len(different),
         awaiting_sync=len(awaiting & different),

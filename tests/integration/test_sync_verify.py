@@ -29,7 +29,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import VerifyMirrorResult
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.local_edits import SceneEdit, edit_scene
-from stashhog_core.sync.verify import last_proved, verify_mirror
+from stashhog_core.sync.verify import last_verification, verify_mirror
 from tests.support.fake_stash import FakeStash, refs
 from tests.support.sync import run
 
@@ -74,7 +74,7 @@ def test_right_mirror_is_proved(stash: FakeStash, database: Database) -> None:
     run(stash, database)
     result = verify(stash, database)
     with database.transaction() as session:
-        proof = last_proved(session)
+        proof = last_verification(session)
 
     assert (result.status, result.differences, result.drift_rate) == ("completed", 0, 0)
     assert result.scenes_checked == 4
