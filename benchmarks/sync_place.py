@@ -66,7 +66,7 @@ class Place:
             SyncParams(**params),
             Progress(),
             trigger="manual",
-            stabilise_seconds=0,
+            stabilize_seconds=0,
         )
 
     def download(self, ids: Sequence[int]) -> None:

@@ -81,7 +81,7 @@ def sync(
     *,
     trigger: str,
     run_id: str | None = None,
-    stabilise_seconds: float = STABLE_SECONDS,
+    stabilize_seconds: float = STABLE_SECONDS,
     conflicts: Conflicts = "ask",
 ) -> SyncResult:
     """Bring the mirror up to date with Stash.
@@ -96,7 +96,7 @@ def sync(
         progress: Told of the scenes synced so far.
         trigger: Who wants it, for the history: manual, schedule, workflow, …
         run_id: The run of the flow, for the history.
-        stabilise_seconds: How long a scene must have been left alone to be stable.
+        stabilize_seconds: How long a scene must have been left alone to be stable.
         conflicts: Who wins a field that was edited both here and in Stash.
 
     Raises:
@@ -119,7 +119,7 @@ def sync(
             progress,
             kind,
             number,
-            stabilise_seconds,
+            stabilize_seconds,
             conflicts,
         )
         try:

@@ -105,7 +105,7 @@ class SceneLoader:
         self._run_number = run_number
         self._newest = parse_stash_time(newest_text)
         self._unstable: dict[int, datetime] = {}
-        self._is_stabilising = False
+        self._is_stabilizing = False
         self._failures_in_a_row = 0
         self._trusting = trusting
         self._conflicts: Conflicts = conflicts
@@ -142,7 +142,7 @@ class SceneLoader:
         if done:
             progress.update(1.0, f"Synced {done}/{done} scenes")
 
-    def stabilise(self, progress: Progress, seconds: float = STABLE_SECONDS) -> None:
+    def stabilize(self, progress: Progress, seconds: float = STABLE_SECONDS) -> None:
         """Fetch scenes again that were fetched in the second of their last change.
 
         Another change in that second would leave their time of change as it is, and
@@ -152,7 +152,7 @@ class SceneLoader:
         unstable, self._unstable = self._unstable, {}
         if not unstable:
             return
-        self._is_stabilising = True
+        self._is_stabilizing = True
         progress.sleep(seconds)
         for ids in batched(unstable, PAGE_SIZE):
             progress.checkpoint()
@@ -195,7 +195,7 @@ class SceneLoader:
         return _Page(scenes, [s for s in scenes if not known.has(s)], unstable)
 
     def _store_page(self, page: _Page) -> None:
-        if not self._is_stabilising:
+        if not self._is_stabilizing:
             self.stored += len(page.fetched) - len(page.differing)
         scenes = page.differing
         if not scenes:
@@ -228,7 +228,7 @@ class SceneLoader:
         A page may take several transactions. Scenes that are fetched again were
         counted before.
         """
-        if self._is_stabilising:
+        if self._is_stabilizing:
             return
         tally = self.tally.with_stored(stored)
         note_progress(session, self._run_number, tally)
@@ -262,7 +262,7 @@ class SceneLoader:
                 raise
             return
         self._failures_in_a_row = 0
-        if not self._is_stabilising:
+        if not self._is_stabilizing:
             self.absent += absent
         yield from scenes
 
@@ -344,7 +344,7 @@ class SceneLoader:
 
     def _set_aside(self, entity: str, id_: int, reason: str) -> None:
         log.warning("%s %d was not synced: %s", entity.capitalize(), id_, reason)
-        self.tally.issues.append(Issue(entity, id_, reason, self._is_stabilising))
+        self.tally.issues.append(Issue(entity, id_, reason, self._is_stabilizing))
 
 
 def _once_committed(session: Session, action: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""The pipeline of sync: survey, load, stabilise, remove, note in the history."""
+"""The pipeline of sync: survey, load, stabilize, remove, note in the history."""
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
@@ -39,7 +39,7 @@ class SyncPipeline:
         progress: Progress,
         kind: Kind,
         number: int,
-        stabilise_seconds: float,
+        stabilize_seconds: float,
         conflicts: Conflicts,
     ) -> None:
         self._stash = stash
@@ -48,7 +48,7 @@ class SyncPipeline:
         self._progress = progress
         self._kind = kind
         self._number = number
-        self._stabilise_seconds = stabilise_seconds
+        self._stabilize_seconds = stabilize_seconds
         self._conflicts: Conflicts = conflicts
         self._loader = SceneLoader(stash, database, number, conflicts=conflicts)
 
@@ -78,7 +78,7 @@ class SyncPipeline:
                 self._load(pages, survey.expected, without_gaps=True)
             else:
                 self._load_differences(survey, to_fetch)
-        self._stabilise()
+        self._stabilize()
         if is_full:
             self._forget_failed()
         removed, held = self._remove_gone(survey)
@@ -110,7 +110,7 @@ class SyncPipeline:
         """Bring these scenes into the mirror, changed or not."""
         ids = list(dict.fromkeys(scene_ids))
         self._load(batched(ids, PAGE_SIZE), len(ids))
-        self._stabilise()
+        self._stabilize()
         tally = self._loader.tally
         absent = [
             Issue(SCENE, id_, "Stash has no scene of this id")
@@ -162,8 +162,8 @@ class SyncPipeline:
         progress = self._progress.within(_SURVEY_SHARE, _LOAD_SHARE)
         self._loader.load(pages, total, progress, without_gaps=without_gaps)
 
-    def _stabilise(self) -> None:
-        self._loader.stabilise(self._progress, self._stabilise_seconds)
+    def _stabilize(self) -> None:
+        self._loader.stabilize(self._progress, self._stabilize_seconds)
 
     def _mark(
         self,

@@ -117,7 +117,7 @@ def test_killed_apply_ends_as_one_clean_run(
     scenes = 30
     ids = [new_scene(stand_in, f"Scene {number}") for number in range(scenes)]
     sync(
-        client, database, SyncParams(), Progress(), trigger="test", stabilise_seconds=0
+        client, database, SyncParams(), Progress(), trigger="test", stabilize_seconds=0
     )
     plan_id = a_plan(database, ids)
     arguments = [sys.executable, "-c", APPLY, stand_in.url, database_url, str(plan_id)]

@@ -58,7 +58,7 @@ def library(stand_in: StandIn, client: StashClient, database: Database) -> Libra
 
 
 def mirror(stash: StashClient, database: Database) -> None:
-    sync(stash, database, SyncParams(), Progress(), trigger="test", stabilise_seconds=0)
+    sync(stash, database, SyncParams(), Progress(), trigger="test", stabilize_seconds=0)
 
 
 def names_in_stash(stash: StashClient, path: Path) -> dict[str, set[str]]:

@@ -231,7 +231,7 @@ def setting(
             SyncParams(),
             Progress(),
             trigger="test",
-            stabilise_seconds=0,
+            stabilize_seconds=0,
         )
     made.proposals = {
         first: [

@@ -73,7 +73,7 @@ def scenes(stand_in: StandIn, client: StashClient, database: Database) -> list[i
         scene_id=ids[0], title="Mine", seconds=7, primary_tag_id=tag.id
     )
     sync(
-        client, database, SyncParams(), Progress(), trigger="test", stabilise_seconds=0
+        client, database, SyncParams(), Progress(), trigger="test", stabilize_seconds=0
     )
     return ids
 

@@ -773,7 +773,7 @@ def sync_now(library: FakeStash, database: Database) -> None:
         SyncParams(),
         Progress(),
         trigger="manual",
-        stabilise_seconds=0,
+        stabilize_seconds=0,
     )
 
 

@@ -179,14 +179,14 @@ def test_writers_at_work(tmp_path: Path, database: Database) -> None:
         client(server) as stash,
     ):
         with Writers(server, 2500) as writers:
-            first = run(stash, database, stabilise_seconds=STABLE_SECONDS)
+            first = run(stash, database, stabilize_seconds=STABLE_SECONDS)
             for _ in range(2):
-                run(stash, database, stabilise_seconds=STABLE_SECONDS)
+                run(stash, database, stabilize_seconds=STABLE_SECONDS)
         assert writers.errors == []
         assert writers.edits > 20
         assert (first.created, first.failed) == (2500, 0)
 
-        run(stash, database, stabilise_seconds=STABLE_SECONDS)
+        run(stash, database, stabilize_seconds=STABLE_SECONDS)
         assert_mirror_is_right(stash, database)
 
 

@@ -96,7 +96,7 @@ def test_killed_sync_is_finished_by_the_next(
         SyncParams(),
         Progress(),
         trigger="manual",
-        stabilise_seconds=0,
+        stabilize_seconds=0,
     )
     assert (result.created, result.updated, result.unchanged) == (200, 0, 2000)
     with database.transaction() as session:

@@ -289,7 +289,7 @@ def test_mirror_equals_stash_after_each_sync(
             SyncParams(force=True),
             Progress(),
             trigger="manual",
-            stabilise_seconds=0,
+            stabilize_seconds=0,
         )
         assert (result.created, result.updated, result.failed) == (0, 0, 0)
 

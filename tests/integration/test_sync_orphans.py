@@ -35,7 +35,7 @@ def mirror(stash: FakeStash, database: Database) -> None:
         SyncParams(),
         Progress(),
         trigger="manual",
-        stabilise_seconds=0,
+        stabilize_seconds=0,
     )
 
 

@@ -570,7 +570,7 @@ def test_history_tells_of_every_run(stash: FakeStash, database: Database) -> Non
         SyncParams(force=True),
         Progress(),
         trigger="AUTO_STASH_SYNC_DAEMON",
-        stabilise_seconds=0,
+        stabilize_seconds=0,
     )
     runs = values(
         database,
@@ -628,7 +628,7 @@ def test_stopped_run_keeps_its_pages(stash: FakeStash, database: Database) -> No
             SyncParams(),
             Progress(sink, stop),
             trigger="manual",
-            stabilise_seconds=0,
+            stabilize_seconds=0,
         )
 
     assert values(database, select(SyncRun.status, SyncRun.created)) == [
@@ -666,7 +666,7 @@ def test_progress_says_how_far(stash: FakeStash, database: Database) -> None:
         stash.add_scene()
     reports: list[tuple[float | None, str]] = []
     progress = Progress(lambda fraction, message: reports.append((fraction, message)))
-    sync(stash, database, SyncParams(), progress, trigger="manual", stabilise_seconds=0)
+    sync(stash, database, SyncParams(), progress, trigger="manual", stabilize_seconds=0)
     fractions = [fraction for fraction, _ in reports if fraction is not None]
 
     assert fractions == sorted(fractions)
@@ -711,7 +711,7 @@ def test_change_in_the_second_of_the_fetch(database: Database) -> None:
         SyncParams(),
         Progress(),
         trigger="manual",
-        stabilise_seconds=0.01,
+        stabilize_seconds=0.01,
     )
 
     assert values(database, select(Scene.title)) == [("after",)]
@@ -732,7 +732,7 @@ def test_zone_of_the_server_does_not_matter(database: Database, zone: Any) -> No
     stash.now = msgspec.convert("2099-11-01T05:00:00Z", type(stash.now))
     scene, moved = stash.add_scene(), stash.add_scene()
     sync(
-        stash, database, SyncParams(), Progress(), trigger="manual", stabilise_seconds=0
+        stash, database, SyncParams(), Progress(), trigger="manual", stabilize_seconds=0
     )
     stash.tick(3600)
     stash.edit(scene, title="later")
@@ -740,7 +740,7 @@ def test_zone_of_the_server_does_not_matter(database: Database, zone: Any) -> No
 
     assert pending_scenes(stash, database).reasons == {"changed": 1, "file": 1}
     sync(
-        stash, database, SyncParams(), Progress(), trigger="manual", stabilise_seconds=0
+        stash, database, SyncParams(), Progress(), trigger="manual", stabilize_seconds=0
     )
     assert pending_scenes(stash, database).count == 0
     text, moment = values(

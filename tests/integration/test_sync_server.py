@@ -145,7 +145,7 @@ class Site:
             SyncParams(**params),
             Progress(),
             trigger="manual",
-            stabilise_seconds=0 if self.server else STABLE_SECONDS,
+            stabilize_seconds=0 if self.server else STABLE_SECONDS,
         )
         if self.server:
             self.server.clock.offset += timedelta(seconds=2)

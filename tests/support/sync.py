@@ -17,7 +17,7 @@ def run(
     progress: Progress | None = None,
     *,
     run_id: str | None = None,
-    stabilise_seconds: float = 0,
+    stabilize_seconds: float = 0,
     conflicts: Conflicts = "ask",
     **params: Any,
 ) -> SyncResult:
@@ -29,6 +29,6 @@ def run(
         progress or Progress(),
         trigger="manual",
         run_id=run_id,
-        stabilise_seconds=stabilise_seconds,
+        stabilize_seconds=stabilize_seconds,
         conflicts=conflicts,
     )
