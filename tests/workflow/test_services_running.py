@@ -52,6 +52,20 @@ def test_up_again(up: RunningServices) -> None:
     up.ask("PATCH", "/work_pools/stashhog", {"concurrency_limit": None})
 
 
+def test_a_schedule_that_is_on_plans_its_runs(up: RunningServices) -> None:
+    """Prefect's scheduler writes runs: with a wrong SQLAlchemy it writes none."""
+    deployment = up.ask("GET", "/deployments/name/verify_mirror/verify-mirror")
+    assert deployment["schedules"][0]["active"]
+    planned = {
+        "deployments": {"id": {"any_": [deployment["id"]]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }
+
+    up.wait_until(
+        lambda: bool(up.ask("POST", "/flow_runs/filter", planned)), "a planned run"
+    )
+
+
 def test_only_its_own_pages_may_use_the_api(up: RunningServices) -> None:
     """A page of another origin, open in the same browser, is let see no answer."""
 
