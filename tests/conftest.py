@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,10 @@ def clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("stashhog_core.settings.PROJECT", tmp_path / "project")
     get_settings.cache_clear()
+    interrupted = signal.getsignal(signal.SIGINT)
     yield
+    # A run ends with Ctrl-C ignored, and would hand that to all that starts later.
+    signal.signal(signal.SIGINT, interrupted)
     get_settings.cache_clear()
     # Else a word that was one test's password is `***` in the texts of the next.
     redaction.forget()

@@ -1,6 +1,5 @@
 """`stashhog run`, `verify` and `push`: a job here and now, or soon on a worker."""
 
-import atexit
 import signal
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -137,8 +136,8 @@ def run_here(job: str, values: dict[str, Any], *, as_json: bool) -> None:
 
 
 def end_undisturbed() -> None:
-    """Have Ctrl-C ignored once this process ends: it stops its servers then.
+    """Have Ctrl-C ignored from now on, since this process only stops its servers yet.
 
-    To be called when these run, since what is registered last is done first.
+    Python itself would answer an interruption at its exit with a traceback.
     """
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
