@@ -13,7 +13,7 @@ from stashhog_core.downloads.ledger import ImportRecord, Known
 from stashhog_core.downloads.names import LibraryLayout, Names, split_names
 from stashhog_core.downloads.selection import (
     SHORTEST_SECONDS,
-    Selection,
+    SelectedFiles,
     is_archive,
     is_video,
     select_files,
@@ -294,7 +294,12 @@ class ImportPlanner:
         return printable("/".join((str(self._library_root), *names)))
 
     def _add_left_out(
-        self, plan: ImportPlan, known: Known, selection: Selection, *, anything: bool
+        self,
+        plan: ImportPlan,
+        known: Known,
+        selection: SelectedFiles,
+        *,
+        anything: bool,
     ) -> None:
         """Note what is not taken; what the ledger has already is not told again."""
         entry = plan.entry

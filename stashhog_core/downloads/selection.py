@@ -40,7 +40,7 @@ _JUNK_FOLDERS = {"__macosx", "@eadir", "$recycle.bin"}
 
 
 @dataclass(frozen=True)
-class Selection:
+class SelectedFiles:
     """The files of a download, sorted by what happens to them.
 
     Attributes:
@@ -66,7 +66,7 @@ def select_files(
     duration_seconds: Callable[[SourceFile], float | None] | None = None,
     shortest_seconds: float = SHORTEST_SECONDS,
     junk_patterns: Sequence[str] = (),
-) -> Selection:
+) -> SelectedFiles:
     """Sort the files of one download.
 
     Args:
@@ -115,7 +115,7 @@ def select_files(
             short.append(file)
         else:
             take.append(file)
-    return Selection(
+    return SelectedFiles(
         tuple(take),
         tuple(archives),
         tuple(short),
