@@ -54,9 +54,11 @@ def stored(session: Session) -> list[tuple[Any, ...]]:
 @pytest.mark.slow
 @settings(
     max_examples=60,
-    deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+    ],
 )
 @given(values=st.lists(rows, max_size=6))
 def test_whatever_is_copied_is_read_back(

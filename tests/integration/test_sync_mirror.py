@@ -257,10 +257,12 @@ def emptied(database: Database) -> Iterator[Database]:
 @pytest.mark.slow
 @settings(
     max_examples=40,
-    deadline=None,
     # The same examples each time: what a run proves does not depend on luck.
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+    ],
 )
 @given(
     history=st.lists(st.lists(st.sampled_from(EDITS), max_size=8), max_size=5),
@@ -297,10 +299,12 @@ def test_mirror_equals_stash_after_each_sync(
 @pytest.mark.slow
 @settings(
     max_examples=25,
-    deadline=None,
     # The same examples each time: what a run proves does not depend on luck.
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+    ],
 )
 @given(
     before=st.lists(st.sampled_from(EDITS), min_size=4, max_size=12),

@@ -683,7 +683,7 @@ def test_many_folders_need_few_open_files(
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - counted
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     whole=st.binary(min_size=1, max_size=60),
     holes=st.sets(st.integers(0, 59)),

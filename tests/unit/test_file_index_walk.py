@@ -44,7 +44,7 @@ def _fail(path: str, problem: str) -> None:
     raise AssertionError((path, problem))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(files, st.integers(1, 5), st.integers(0, 4))
 def test_shares_together_are_the_whole(
     places: list[list[str]], shards: int, depth: int
