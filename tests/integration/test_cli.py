@@ -575,7 +575,7 @@ def test_the_terminal_knows_the_fields_of_the_form() -> None:
     """`--field` takes what the job `review_plan` takes."""
     in_form, _ = get_args(ReviewPlanParams.model_fields["field"].annotation)
 
-    assert get_args(_plans_cli.Fields) == get_args(in_form)
+    assert get_args(_plans_cli.Field) == get_args(in_form)
 
 
 def test_what_is_decided_so_already_is_no_error(

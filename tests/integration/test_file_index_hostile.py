@@ -140,7 +140,9 @@ def test_deep_nesting_is_bounded(library: Library) -> None:
     result = library.scan()
 
     assert result.new == 1
-    assert [error.reason for error in result.errors] == ["The path is too long"]
+    assert [error.reason for error in result.errors] == [
+        "The path is longer than 2500 bytes"
+    ]
 
 
 def test_huge_pictures_are_not_decoded(library: Library) -> None:
@@ -308,7 +310,7 @@ def test_what_the_system_refuses_is_not_remembered(library: Library) -> None:
 
     assert (first.new, first.unreadable, first.pending) == (0, 0, 1)
     assert first.error_count == 1
-    assert "the next scan tries again" in first.errors[0].reason
+    assert "the next scan reads the file again" in first.errors[0].reason
     assert (second.new, second.error_count) == (1, 0)
     assert library.rows()["a.mp4"].thumbnail_path is not None
 
@@ -436,7 +438,7 @@ def test_folder_of_many_files(
 
     That PostgreSQL last saw an empty index does not make it compare each with each.
     """
-    monkeypatch.setattr(scan_job._Scan, "_look", lambda *_: True)
+    monkeypatch.setattr(scan_job._Scan, "_probe", lambda *_: True)
     with library.database.transaction() as session:
         session.execute(
             text(

@@ -167,6 +167,8 @@ def test_prefects_log_level_applies_to_the_core(
         | {
             "PREFECT_API_URL": prefect_api,
             "PREFECT_LOGGING_LEVEL": level,
+            # A run of the terminal keeps Prefect's own lines off the console.
+            "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": level,
             "PREFECT_LOGGING_EXTRA_LOGGERS": "stashhog_core",
             "PYTHONPATH": str(ROOT),
         },

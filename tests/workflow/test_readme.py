@@ -11,9 +11,15 @@ from sandbox.samples import Sample
 from tests.support.services import ROOT, RunningServices
 
 README = (ROOT / "README.md").read_text()
+WHEEL = "tests/workflow/test_wheel.py installs a wheel, and runs these commands"
 ELSEWHERE = {
     "make run": "tests/workflow/test_make_run.py runs what it runs, on a sandbox",
     "make test": "it is what runs this",
+    "python3 -m venv ~/stashhog && cd ~/stashhog": WHEEL,
+    "bin/pip install /path/to/dist/stashhog-0.1.0-py3-none-any.whl": WHEEL,
+    "bin/stashhog settings > .env": WHEEL,
+    "bin/stashhog run process_new_scenes": WHEEL,
+    "bin/stashhog up": WHEEL,
 }
 
 
