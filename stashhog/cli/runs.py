@@ -136,8 +136,8 @@ def run_here(job: str, values: dict[str, Any], *, as_json: bool) -> None:
 
 
 def end_undisturbed() -> None:
-    """Have Ctrl-C ignored from now on, since this process only stops its servers yet.
+    """Ignore Ctrl-C from now on: this process only has to stop its servers.
 
-    Python itself would answer an interruption at its exit with a traceback.
+    If Ctrl-C came while Python exits, Python would print a traceback.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)

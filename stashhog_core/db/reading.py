@@ -22,11 +22,11 @@ def any_of(ids: Iterable[int]) -> Any:
 
 
 def plan_for_many(session: Session) -> None:
-    """Have this transaction's statements planned for many rows, whatever is known.
+    """Plan the statements of this transaction for many rows, whatever statistics say.
 
-    What the planner knows of a table may be of before a bulk write that is not ended,
-    or was not at the last look. For the few rows that it expects it compares each row
-    of one table with each of the other: with many that takes hours.
+    PostgreSQL's statistics of a table may date from before a bulk write. If they count
+    a few rows, the planner compares each row of one table with each row of the other.
+    With many rows this comparison takes hours.
     """
     session.execute(text("SET LOCAL enable_seqscan = off"))
     session.execute(text("SET LOCAL enable_nestloop = off"))
