@@ -5,9 +5,9 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows._outcome import run_one
-from flows._parameters import parameters_of
 from flows.cancellation import job_flow
+from flows.flow_parameters import parameters_of
+from flows.outcome import run_one
 from stashhog_core.params import AutoPlanApplyParams
 from tasks.auto_plan_apply import auto_plan_apply as apply_plans
 from tasks.auto_plan_apply import plans_to_apply

@@ -6,13 +6,13 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows._outcome import run_id, run_one
 from flows.cancellation import job_flow
+from flows.outcome import run_id, run_one
 from stashhog_core.params import SyncParams
 from stashhog_core.report import counted
 from stashhog_core.sync.job import EXECUTED, NOT_EXECUTED, SCHEDULE_TRIGGER
 from stashhog_core.workflow import NO_PENDING_SCENES
-from tasks._names import name_run
+from tasks.run_names import name_run
 from tasks.sync import pending_scenes
 from tasks.sync import sync as sync_task
 

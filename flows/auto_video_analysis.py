@@ -6,9 +6,9 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from flows._outcome import run_one
-from flows._parameters import parameters_of
 from flows.cancellation import job_flow
+from flows.flow_parameters import parameters_of
+from flows.outcome import run_one
 from stashhog_core.params import AnalysisParams, AutoVideoAnalysisParams
 from stashhog_core.workflow import NO_UNANALYZED_SCENES
 from tasks.analysis import analysis

@@ -5,15 +5,15 @@ from typing import Any
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 
-from flows._outcome import result_of, run_one
-from flows._parameters import parameters_of
 from flows.cancellation import job_flow
+from flows.flow_parameters import parameters_of
+from flows.outcome import result_of, run_one
 from stashhog_core.markdown import cells
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.results import DirectoryScanResult
-from tasks._events import announce
-from tasks._prefect_api import display
 from tasks.directory_scan import directory_scan as directory_scan_task
+from tasks.events import announce
+from tasks.prefect_api import display
 
 
 @job_flow("directory_scan")

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from prefect import Flow
 
-from flows._outcome import run_one
-from flows._parameters import parameters_of
 from flows.cancellation import job_flow
+from flows.flow_parameters import parameters_of
+from flows.outcome import run_one
 from stashhog_core.params import (
     AnalysisParams,
     ApplyPlanParams,

@@ -11,9 +11,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows._outcome import final_state, run_id
-from flows._parameters import parameters_of
 from flows.cancellation import job_flow
+from flows.flow_parameters import parameters_of
+from flows.outcome import final_state, run_id
 from stashhog_core.db.locks import job_lock
 from stashhog_core.errors import JobError, TransientError
 from stashhog_core.params import (
@@ -37,10 +37,6 @@ from stashhog_core.workflow import (
     Recorder,
     put_off,
 )
-from tasks._names import name_run
-from tasks._progress import WorkflowProgress, workflow_progress
-from tasks._runners import mapped
-from tasks._runtime import run_services
 from tasks.analysis import (
     analysis_batch,
     apply_leftover,
@@ -57,9 +53,13 @@ from tasks.report import (
     undecided_plans,
     while_ending,
 )
+from tasks.run_names import name_run
+from tasks.run_progress import WorkflowProgress, workflow_progress
+from tasks.runtime import run_services
 from tasks.stash_generate import stash_generate
 from tasks.stash_scan import stash_scan
 from tasks.sync import is_sync_needed, sync
+from tasks.task_runners import mapped
 
 JOB = "process_new_scenes"
 

@@ -115,7 +115,7 @@ def run_flow(
         _require_api(settings)
         # Prefect is slow to import, and reads the environment when it is.
         from flows import flow_of
-        from flows._outcome import result_of
+        from flows.outcome import result_of
 
         flow = flow_of(job)
 
@@ -190,7 +190,7 @@ def _have_the_server_stand_apart() -> None:
 
 @contextmanager
 def _told_of_progress(display: Display) -> Iterator[None]:
-    from tasks._progress import line_listeners, listeners
+    from tasks.run_progress import line_listeners, listeners
 
     say = display.say
     listeners.append(display)

@@ -17,9 +17,9 @@ from stashhog_core.plans.plans import is_worked_on, read_plan
 from stashhog_core.plans.records import unapplied_plan_ids
 from stashhog_core.results import AnalysisResult, BatchResult
 from stashhog_core.workflow import TIME_IS_OVER, JobDeferred, deferred_result
-from tasks._events import announce
-from tasks._runtime import JOB_TASK, READ_TASK, job_task, open_job
 from tasks.apply_plan import apply_plan
+from tasks.events import announce
+from tasks.runtime import JOB_TASK, READ_TASK, job_task, open_job
 
 
 @job_task(name="analysis", **JOB_TASK)

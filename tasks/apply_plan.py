@@ -3,7 +3,7 @@
 from stashhog_core.params import ApplyPlanParams
 from stashhog_core.plans.apply import apply_plan as apply_to_stash
 from stashhog_core.results import ApplyResult
-from tasks._runtime import JOB_TASK, job_task, open_job
+from tasks.runtime import JOB_TASK, job_task, open_job
 
 
 @job_task(name="apply_plan", **JOB_TASK)

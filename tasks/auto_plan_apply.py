@@ -11,10 +11,10 @@ from stashhog_core.params import ApplyPlanParams, AutoPlanApplyParams
 from stashhog_core.plans.plans import is_worked_on
 from stashhog_core.plans.records import OpenPlan, applicable_plans
 from stashhog_core.results import AutoApplyResult, ItemFailure
-from tasks._prefect_api import prefect_client
-from tasks._queue import runs_going
-from tasks._runtime import READ_TASK, job_task, open_job
 from tasks.apply_plan import apply_plan
+from tasks.flow_runs import runs_going
+from tasks.prefect_api import prefect_client
+from tasks.runtime import READ_TASK, job_task, open_job
 
 _COUNTS = (
     "applied",

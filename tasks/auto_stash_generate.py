@@ -13,11 +13,11 @@ from stashhog_core.server_jobs.generate import generate, scenes_to_generate
 from stashhog_core.server_jobs.generate_request import with_profile
 from stashhog_core.server_jobs.preemption import preemptible, waiting_scan
 from stashhog_core.stash.servers import server_settings
-from tasks._impacted import show_impacted_scenes
-from tasks._prefect_api import prefect_client
-from tasks._queue import runs_going, runs_waiting
-from tasks._runtime import JOB_TASK, READ_TASK, job_task, open_job
 from tasks.cancellation import was_cancelled
+from tasks.flow_runs import runs_going, runs_waiting
+from tasks.impacted_scenes import show_impacted_scenes
+from tasks.prefect_api import prefect_client
+from tasks.runtime import JOB_TASK, READ_TASK, job_task, open_job
 
 URGENT = (
     "process_new_scenes",

@@ -6,9 +6,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.detection.job import next_scenes
-from tasks._prefect_api import prefect_client
-from tasks._queue import runs_going
-from tasks._runtime import READ_TASK, open_job
+from tasks.flow_runs import runs_going
+from tasks.prefect_api import prefect_client
+from tasks.runtime import READ_TASK, open_job
 
 ANALYSIS_FLOWS = ("process_new_scenes", "analysis")
 """Flows that analyze scenes themselves: two at the same would do it twice."""

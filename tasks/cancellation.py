@@ -42,8 +42,8 @@ from stashhog_core.server_jobs.tracking import cancelled_result, reconcile_cance
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings
-from tasks._prefect_api import prefect_client
-from tasks._queue import our_deployments, runs_going
+from tasks.flow_runs import our_deployments, runs_going
+from tasks.prefect_api import prefect_client
 
 _LOOK_SECONDS = 1.0
 # A run that died and is tried again may meet tasks that have not noticed yet.

@@ -4,7 +4,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.server_jobs.scan import check_inside
-from tasks._runtime import open_job
+from tasks.runtime import open_job
 
 
 @task(name="check_services", cache_policy=NO_CACHE)

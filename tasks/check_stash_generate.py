@@ -3,7 +3,7 @@
 from stashhog_core.params import CheckStashGenerateParams
 from stashhog_core.results import CheckStashGenerateResult
 from stashhog_core.server_jobs.media_check import check_generate
-from tasks._runtime import JOB_TASK, job_task, open_job
+from tasks.runtime import JOB_TASK, job_task, open_job
 
 
 @job_task(name="check_stash_generate", **JOB_TASK)

@@ -20,16 +20,16 @@ from stashhog_core.params import CleanupParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import CleanupResult
 from stashhog_core.settings import Settings
-from tasks._prefect_api import prefect_client
-from tasks._queue import our_deployments
-from tasks._results import forget_old_results
-from tasks._runtime import READ_TASK, job_task, open_job
 from tasks.cancellation import (
     crash_dead_runs,
     crash_left_tasks,
     ended_before,
     was_cancelled,
 )
+from tasks.flow_runs import our_deployments
+from tasks.prefect_api import prefect_client
+from tasks.result_storage import forget_old_results
+from tasks.runtime import READ_TASK, job_task, open_job
 
 _PAGE = 100
 

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from stashhog_core.downloads.job import ask_scan_rules, confirm_in_stash
 from stashhog_core.paths import PathMap
 from stashhog_core.results import ItemFailure
-from tasks._runtime import READ_TASK, open_job
+from tasks.runtime import READ_TASK, open_job
 
 
 @task(name="confirm_downloads", cache_policy=NO_CACHE, **READ_TASK)

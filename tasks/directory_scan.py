@@ -19,8 +19,8 @@ from stashhog_core.file_index.shards import (
 )
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.results import DirectoryScanResult
-from tasks._runners import Mapper, is_elsewhere, mapper
-from tasks._runtime import JOB_TASK, READ_TASK, job_task, open_job
+from tasks.runtime import JOB_TASK, READ_TASK, job_task, open_job
+from tasks.task_runners import Mapper, is_elsewhere, mapper
 
 
 @job_task(name="directory_scan", **JOB_TASK)

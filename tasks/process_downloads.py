@@ -3,8 +3,8 @@
 from stashhog_core.downloads.job import process_downloads as place_downloads
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.results import DownloadsResult
-from tasks._events import announce
-from tasks._runtime import JOB_TASK, job_task, open_job
+from tasks.events import announce
+from tasks.runtime import JOB_TASK, job_task, open_job
 
 
 @job_task(name="process_downloads", **JOB_TASK)

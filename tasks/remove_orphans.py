@@ -5,7 +5,7 @@ from prefect.cache_policies import NO_CACHE
 from stashhog_core.params import RemoveOrphansParams
 from stashhog_core.results import RemoveOrphansResult
 from stashhog_core.sync.orphans import remove_orphans as remove_gone
-from tasks._runtime import READ_TASK, job_task, open_job
+from tasks.runtime import READ_TASK, job_task, open_job
 
 
 @job_task(name="remove_orphans", cache_policy=NO_CACHE, **READ_TASK)

@@ -13,9 +13,9 @@ from stashhog_core.db.jobs import save_report
 from stashhog_core.plans.plans import attention_needed, changes_of_run
 from stashhog_core.report import job_markdown, to_markdown
 from stashhog_core.results import ItemFailure, Result, SceneChanges, WorkflowReport
-from tasks._prefect_api import display
-from tasks._results import close_results_to_others
-from tasks._runtime import run_services
+from tasks.prefect_api import display
+from tasks.result_storage import close_results_to_others
+from tasks.runtime import run_services
 
 logger = logging.getLogger("stashhog_core.report")
 

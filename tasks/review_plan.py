@@ -8,9 +8,9 @@ from stashhog_core.params import ApplyPlanParams, ReviewPlanParams
 from stashhog_core.plans.plans import change_rows, value_rows
 from stashhog_core.plans.review import decide
 from stashhog_core.results import ReviewResult
-from tasks._prefect_api import display
-from tasks._runtime import READ_TASK, job_task, open_job
 from tasks.apply_plan import apply_plan
+from tasks.prefect_api import display
+from tasks.runtime import READ_TASK, job_task, open_job
 
 
 @job_task(name="review_plan", cache_policy=NO_CACHE, **READ_TASK)

@@ -4,9 +4,9 @@ from stashhog_core.params import StashGenerateParams
 from stashhog_core.results import StashGenerateResult
 from stashhog_core.server_jobs.generate import generate
 from stashhog_core.stash.servers import server_settings
-from tasks._impacted import show_impacted_scenes
-from tasks._runtime import JOB_TASK, job_task, open_job
 from tasks.cancellation import was_cancelled
+from tasks.impacted_scenes import show_impacted_scenes
+from tasks.runtime import JOB_TASK, job_task, open_job
 
 
 @job_task(name="stash_generate", **JOB_TASK)

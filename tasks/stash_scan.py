@@ -5,8 +5,8 @@ from stashhog_core.params import StashScanParams
 from stashhog_core.results import StashScanResult
 from stashhog_core.server_jobs.scan import scan
 from stashhog_core.stash.servers import server_settings
-from tasks._runtime import JOB_TASK, job_task, open_job
 from tasks.cancellation import was_cancelled
+from tasks.runtime import JOB_TASK, job_task, open_job
 
 
 @job_task(name="stash_scan", **JOB_TASK)

@@ -8,8 +8,8 @@ from stashhog_core.results import SyncResult
 from stashhog_core.sync.job import Pending
 from stashhog_core.sync.job import pending_scenes as find_pending_scenes
 from stashhog_core.sync.job import sync as mirror
-from tasks._events import announce
-from tasks._runtime import JOB_TASK, READ_TASK, job_task, open_job
+from tasks.events import announce
+from tasks.runtime import JOB_TASK, READ_TASK, job_task, open_job
 
 
 @task(name="pending_scenes", cache_policy=NO_CACHE, **READ_TASK)

@@ -3,7 +3,7 @@
 from stashhog_core.params import UndoParams
 from stashhog_core.plans.undo import undo
 from stashhog_core.results import UndoResult
-from tasks._runtime import JOB_TASK, job_task, open_job
+from tasks.runtime import JOB_TASK, job_task, open_job
 
 
 @job_task(name="undo_plan", **JOB_TASK)

@@ -5,7 +5,7 @@ from prefect.cache_policies import NO_CACHE
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.results import VerifyMirrorResult
 from stashhog_core.sync.verify import verify_mirror as verify
-from tasks._runtime import READ_TASK, job_task, open_job
+from tasks.runtime import READ_TASK, job_task, open_job
 
 
 @job_task(name="verify_mirror", cache_policy=NO_CACHE, **READ_TASK)

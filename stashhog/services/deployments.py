@@ -27,7 +27,7 @@ from stashhog.services.supervisor import POOL
 from stashhog_core.errors import problem_text
 from stashhog_core.params import JOB_PARAMS, JobParams
 from stashhog_core.settings import get_settings
-from tasks._queue import our_deployments
+from tasks.flow_runs import our_deployments
 
 _PAGE = 200
 

@@ -10,9 +10,9 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.errors import ItemError, JobCancelled
-from tasks._progress import workflow_progress
-from tasks._runners import mapped
-from tasks._runtime import open_job
+from tasks.run_progress import workflow_progress
+from tasks.runtime import open_job
+from tasks.task_runners import mapped
 
 
 @task(cache_policy=NO_CACHE)

@@ -13,7 +13,7 @@ from stashhog_core.db.models import JobReport
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
 from stashhog_core.settings import get_settings
-from tasks._prefect_api import display, prefect_client
+from tasks.prefect_api import display, prefect_client
 from tests.support.services import Services
 
 pytestmark = pytest.mark.slow

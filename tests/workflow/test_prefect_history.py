@@ -26,10 +26,10 @@ from stashhog_core.cleanup.findings import Findings
 from stashhog_core.db.session import Database
 from stashhog_core.progress import Progress
 from stashhog_core.settings import get_settings
-from tasks import _queue
-from tasks._results import close_results_to_others, forget_old_results
+from tasks import flow_runs
 from tasks.cancellation import crash_dead_runs, crash_left_tasks
 from tasks.cleanup import forget_old_runs
+from tasks.result_storage import close_results_to_others, forget_old_results
 from tests.support.prefect import register
 from tests.support.services import Services
 
@@ -170,7 +170,7 @@ def test_a_run_whose_heartbeats_have_stopped_is_crashed(
     heartbeat(beating)
     crash_dead_runs(Findings())
     at_first = state_of(beating)
-    monkeypatch.setattr(_queue, "SIGN_OF_LIFE_SECONDS", 0.0)
+    monkeypatch.setattr(flow_runs, "SIGN_OF_LIFE_SECONDS", 0.0)
     findings = Findings()
 
     crash_dead_runs(findings)
@@ -184,8 +184,8 @@ def test_a_run_without_any_heartbeat_is_given_a_day(
     deployment: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may have them switched off, but it blocks nobody for ever."""
-    monkeypatch.setattr(_queue, "SIGN_OF_LIFE_SECONDS", 0.0)
-    monkeypatch.setattr(_queue, "WITHOUT_HEARTBEATS_SECONDS", 0.0)
+    monkeypatch.setattr(flow_runs, "SIGN_OF_LIFE_SECONDS", 0.0)
+    monkeypatch.setattr(flow_runs, "WITHOUT_HEARTBEATS_SECONDS", 0.0)
     quiet = a_run(deployment, Running())
 
     crash_dead_runs(Findings())

@@ -8,7 +8,7 @@ import pytest
 from prefect.client.schemas.objects import State
 from sqlalchemy import select, text, update
 
-from flows._outcome import result_of
+from flows.outcome import result_of
 from flows.process_new_scenes import process_new_scenes
 from sandbox.samples import Sample
 from stashhog_core.db.models import AnalysisPlan, JobReport, PlanChange, Scene
@@ -19,7 +19,7 @@ from stashhog_core.plans.records import MAX_ATTEMPTS
 from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
 from stashhog_core.workflow import TITLES
-from tasks._progress import listeners
+from tasks.run_progress import listeners
 from tests.support.prefect import ended_tasks
 from tests.support.services import Services
 

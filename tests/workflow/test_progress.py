@@ -10,7 +10,7 @@ from prefect import flow
 from rich.console import Console
 
 from stashhog.cli.display import RunDisplay
-from tasks._progress import (
+from tasks.run_progress import (
     LOG_INTERVAL_SECONDS,
     LOG_LEAST_SECONDS,
     StepLog,
@@ -100,7 +100,7 @@ def test_a_server_that_is_gone_breaks_no_bar(
         sent.set()
         raise httpx.ConnectError("refused")
 
-    monkeypatch.setattr("tasks._progress.update_progress_artifact", refuse)
+    monkeypatch.setattr("tasks.run_progress.update_progress_artifact", refuse)
     monkeypatch.setattr(threading, "excepthook", broken.append)
 
     @flow
@@ -208,7 +208,7 @@ def test_a_long_task_of_a_run_is_told_in_its_log(
     lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the milestones of the run, by the task's own name and share."""
-    monkeypatch.setattr("tasks._progress.LOG_LEAST_SECONDS", 0)
+    monkeypatch.setattr("tasks.run_progress.LOG_LEAST_SECONDS", 0)
 
     @flow
     def run() -> None:

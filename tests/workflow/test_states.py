@@ -9,8 +9,8 @@ from prefect.client.schemas.objects import State, StateType
 from sqlalchemy import func, select
 from starlette.responses import PlainTextResponse
 
-from flows._outcome import result_of
 from flows.jobs import analysis, sync
+from flows.outcome import result_of
 from flows.process_new_scenes import process_new_scenes
 from sandbox.ai_server import AiStandIn, Spans
 from stashhog_core.db.models import JobReport, Scene

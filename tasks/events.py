@@ -5,7 +5,7 @@ from typing import Any
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
-from tasks._prefect_api import display
+from tasks.prefect_api import display
 
 
 def announce(event: str, facts: dict[str, Any], **labels: str) -> None:

@@ -16,11 +16,11 @@ from stashhog_core.workflow import (
     deferred_result,
     status_of,
 )
-from tasks._names import name_run
-from tasks._progress import workflow_progress
-from tasks._runtime import run_services
 from tasks.cancellation import result_when_cancelled
 from tasks.report import keep_report, while_ending
+from tasks.run_names import name_run
+from tasks.run_progress import workflow_progress
+from tasks.runtime import run_services
 
 __all__ = ["final_state", "result_of", "run_id", "run_one"]
 

@@ -12,7 +12,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from stashhog_core.markdown import text
 from stashhog_core.progress import Progress, Stop
-from tasks._prefect_api import display
+from tasks.prefect_api import display
 
 _UPDATE_INTERVAL_SECONDS = 1.0
 _AFTER_FAILURE_SECONDS = 30.0

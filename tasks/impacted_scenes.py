@@ -7,7 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 from stashhog_core.db.scenes import scene_titles
 from stashhog_core.db.session import Database
 from stashhog_core.markdown import scene_link, table
-from tasks._prefect_api import display
+from tasks.prefect_api import display
 
 SHOWN = 500
 

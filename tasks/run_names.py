@@ -3,7 +3,7 @@
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.context import FlowRunContext
 
-from tasks._prefect_api import display
+from tasks.prefect_api import display
 
 
 def name_run(name: str) -> None:

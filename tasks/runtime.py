@@ -33,9 +33,9 @@ from stashhog_core.settings import Settings, get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings
 from stashhog_core.workflow import JobFailed, status_of
-from tasks._progress import task_progress
-from tasks._results import close_folder_to_others
 from tasks.cancellation import stop_of_mapper
+from tasks.result_storage import close_folder_to_others
+from tasks.run_progress import task_progress
 
 # Prefect attaches its handler to this logger but leaves its level at Python's WARNING.
 logging.getLogger("stashhog_core").setLevel(get_current_settings().logging.level)

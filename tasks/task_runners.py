@@ -24,9 +24,9 @@ from prefect.task_runners import (
 from stashhog_core.errors import ConfigurationError, JobError, TransientError
 from stashhog_core.file_index.pool import stand_apart
 from stashhog_core.settings import RunnerSettings, get_settings
-from tasks._prefect_api import display
-from tasks._progress import stop_mapped_tasks
 from tasks.cancellation import crash_task_runs, mapper_is_alive
+from tasks.prefect_api import display
+from tasks.run_progress import stop_mapped_tasks
 
 logger = logging.getLogger("stashhog_core.runners")
 
@@ -84,7 +84,7 @@ def _dask(settings: RunnerSettings, parallel: int) -> TaskRunner[Any]:
                 # Dask would share the memory out and kill a worker that takes more.
                 "memory_limit": 0,
                 "dashboard_address": None,
-                "preload": ["tasks._dask_worker"],
+                "preload": ["tasks.dask_worker"],
             }
         )
     return runner  # type: ignore[no-any-return]
