@@ -57,8 +57,8 @@ _COUNTS: dict[Step, tuple[tuple[str, str, str], ...]] = {
 }
 _COUNTS["final_incremental_sync"] = _COUNTS["incremental_sync"]
 _NOTHING: dict[Step, str] = {
-    # What a step says that found nothing to do. It may say so only if nothing went
-    # wrong: a step that could do nothing has not found that there was nothing to do.
+    # The words for a step without work. They apply only if the step had no error: a
+    # step that failed on every item did have work.
     "process_downloads": "no new items",
     "incremental_sync": "no scene changed",
     "stash_generate": "no scene lacks media",
@@ -68,10 +68,10 @@ _COUNTED_FAILURES = ("failed_items", "failed")
 
 
 class _Notes(NamedTuple):
-    """A list of a result that is no trouble, and still good to know.
+    """A list in a result that reports no errors, but facts that users may want to know.
 
-    `field` is the list's field in the result, `total` the field that counts it if the
-    list may be cut, `lead` what the terminal says before each line.
+    `field` is the list's field in the result, `total` the field with the full count if
+    the list may be cut, `lead` the words before each line in the terminal.
     """
 
     field: str
@@ -86,24 +86,24 @@ _NOTES = (
         "waiting",
         "",
         "Waiting downloads",
-        "Another program seems to be at work on these downloads. Each run looks at "
-        "them again.",
-        "Waits",
+        "Another program still seems to write these downloads. Each run checks these "
+        "downloads again.",
+        "Waiting",
     ),
     _Notes(
         "left_out",
         "",
         "Files that were left out",
-        "These files of finished downloads were not taken into the library.",
+        "These files of finished downloads were not placed in the library.",
         "Left out",
     ),
     _Notes(
         "unmakeable",
         "unmakeable_count",
         "Media that Stash cannot make",
-        "Stash is not asked for this media again until the file or Stash's version "
-        "changes, or until a run sets `retryUnmakeable`.",
-        "Stash cannot make",
+        "StashHog requests this media again only if the file or Stash's version "
+        "changes, or if you set `retryUnmakeable`.",
+        "Stash cannot make media",
     ),
 )
 _SHOWN_NOTES = 20
@@ -138,7 +138,7 @@ def ending(result: Result) -> str:
         return _when_cancelled(result)
     if isinstance(result, DirectoryScanResult) and result.status == "timeout":
         files = counted(result.pending, "file is", "files are")
-        unlisted = "" if result.listed else "the folder was not listed to its end; "
+        unlisted = "" if result.listed else "the folder is only partly listed; "
         return (
             f"TimedOut - after {result.duration_seconds:.0f} s: {unlisted}"
             f"{files} left for the next run"
@@ -171,7 +171,7 @@ def _error_count(result: Result) -> int:
 
 
 def review_in_words(params: ReviewPlanParams, result: ReviewResult) -> Iterator[str]:
-    """Yield what a decision on a plan came to, a line for each fact."""
+    """Yield the outcome of a decision on a plan, one line per fact."""
     plan = f"plan {result.plan_id}"
     if params.decision == "cancel":
         yield f"Cancelled {plan}"
@@ -188,38 +188,37 @@ def review_in_words(params: ReviewPlanParams, result: ReviewResult) -> Iterator[
     if nothing and result.already:
         yield (
             f"{plan.capitalize()} has no open change to {word}: "
-            f"{result.already} already {state}"
+            f"{counted(result.already, 'change is', 'changes are')} already {state}"
         )
     elif nothing and result.left_alone:
         yield f"{plan.capitalize()} has no open change to {word}"
     elif nothing and params.replace_by is not None:
-        yield f"{plan.capitalize()} already proposes {params.replace_by} there"
+        yield f"The selected changes of {plan} already propose {params.replace_by}"
     elif nothing:
         yield f"{plan.capitalize()} has no changes"
-    yield from left_alone_in_words(result, "use --change or --again to decide again")
+    yield from left_alone_in_words(
+        result, "to decide on these changes again, use --change or --again"
+    )
 
 
 def left_alone_in_words(
     result: ReviewResult | ImportedDecisions, remedy: str
 ) -> Iterator[str]:
-    """Yield which earlier decisions were overruled, and which were left alone."""
+    """Yield how many earlier decisions were replaced, and how many were kept."""
     if result.overruled:
         were = counted(result.overruled, "change", "changes")
-        yield f"{were} with an earlier decision got the new decision"
+        yield f"The new decision replaced an earlier decision on {were}"
     if result.left_alone:
-        earlier = ", ".join(
-            f"{number} {state}"
-            if state == "being applied"
-            else f"{number} {state} earlier"
-            for state, number in result.left_alone.items()
+        kept = ", ".join(
+            f"{number} {state}" for state, number in result.left_alone.items()
         )
-        yield f"{earlier}, left alone ({remedy})"
+        yield f"Not changed, because of an earlier decision: {kept} ({remedy})"
 
 
 def run_name(job: str, result: Result) -> str:
-    """Return a name that tells what a run was about, such as `sync · 37 scenes`.
+    """Return a name that says what a run did, such as `sync · 37 scenes`.
 
-    A job that does not count stands for itself.
+    A job without a count is named by the job alone.
     """
     if isinstance(result, FailedResult):
         return f"{job} · failed"
@@ -281,7 +280,7 @@ def _nothing(step: Step, values: Mapping[str, Any]) -> str:
     nothing = _NOTHING.get(step, "")
     if waiting := values.get("awaiting_scan"):
         files = counted(waiting, "file", "files")
-        return f"{nothing}, {files} of earlier runs not scanned yet"
+        return f"{nothing}, but {files} of earlier runs not scanned yet"
     return nothing
 
 
@@ -295,7 +294,8 @@ def _analyzed(report: WorkflowReport) -> str:
     ]
     if left := summary.total_scenes_left:
         words.append(
-            f"{counted(left, 'scene', 'scenes')} left for the next run: time is over"
+            f"{counted(left, 'scene', 'scenes')} left for the next run, because the "
+            "time limit is reached"
         )
     if deferred := summary.total_scenes_deferred:
         words.append(
@@ -307,11 +307,11 @@ def _analyzed(report: WorkflowReport) -> str:
 
 
 def failures(report: WorkflowReport) -> Iterator[str]:
-    """Yield a line for each item that failed, and for each download still unseen.
+    """Yield a line for each item that failed, and for each download not yet in Stash.
 
-    What failed is not in Stash either: its line is not repeated for that.
+    A download that failed is not in Stash either, and is listed only once.
     """
-    told: set[tuple[str, str]] = set()
+    listed: set[tuple[str, str]] = set()
     for step, title in TITLES.items():
         result: StepResult | None = getattr(report.steps, step)
         if result is None:
@@ -319,17 +319,17 @@ def failures(report: WorkflowReport) -> Iterator[str]:
         if result.status in {"deferred", "held"}:
             yield f"{title}: {result.message}"
         for error in (result.result or {}).get("errors", ()):
-            told.add((error["item"], error["reason"]))
+            listed.add((error["item"], error["reason"]))
             yield f"{title}: {error['item']}: {error['reason']}"
     for batch in report.steps.analysis_batches:
         for reason in batch.errors:
             yield f"Analysis batch {batch.batch_num}: {reason}"
     for unseen in report.unseen:
-        if (unseen.item, unseen.reason) in told:
+        if (unseen.item, unseen.reason) in listed:
             continue
         yield f"Not in Stash yet: {unseen.item}: {unseen.reason}"
     for plan in report.undecided:
-        yield f"Needs a decision: {plan.item}: {plan.reason}"
+        yield f"Needs your decision: {plan.item}: {plan.reason}"
 
 
 def to_markdown(
@@ -341,8 +341,8 @@ def to_markdown(
 
     Args:
         report: What the run did.
-        link_base: What the addresses of Stash's pages begin with: scenes link to it.
-        link_to: Returns where a step or a batch can be looked at, if anywhere.
+        link_base: The beginning of the addresses of Stash's pages, for links to scenes.
+        link_to: Returns the address of the page of a step or batch, if there is one.
     """
     jobs = {
         title: result.job_id
@@ -352,7 +352,7 @@ def to_markdown(
     lines = [
         f"# process_new_scenes: {state_name(report.status)}",
         "",
-        "| Step | State | What | Seconds |",
+        "| Step | State | Result | Seconds |",
         "|---|---|---|---:|",
         *(
             f"| {_linked(title, jobs.get(title), link_to)} | {state} | {text(what)} "
@@ -386,7 +386,7 @@ def to_markdown(
             ),
         ]
     if report.scenes:
-        lines += ["", "## What changed", "", "| Scene | Changes |", "|---|---|"]
+        lines += ["", "## Changed scenes", "", "| Scene | Changes |", "|---|---|"]
         for scene in report.scenes:
             name = scene.title or f"Scene {scene.scene_id}"
             name = scene_link(name, link_base, scene.scene_id)
@@ -442,7 +442,7 @@ def job_markdown(job: str, result: Result) -> str:
 
 
 def notes(report: WorkflowReport) -> Iterator[str]:
-    """Yield a line for all that is no trouble, and still good to know."""
+    """Yield a line for each fact that is no error, but that users may want to know."""
     for values in _results(report):
         for kind in _NOTES:
             for line in _noted(kind, values):
@@ -475,7 +475,7 @@ def _notes(values: Mapping[str, Any]) -> list[str]:
 def _short(value: object) -> str:
     if isinstance(value, list):
         shown = ", ".join(_short(item) for item in value[:20])
-        return f"{shown} … ({len(value)} in all)" if len(value) > 20 else shown
+        return f"{shown} … (20 of {len(value)})" if len(value) > 20 else shown
     if isinstance(value, dict) and value.keys() == {"item", "reason"}:
         return f"{value['item']}: {value['reason']}"
     if isinstance(value, dict):

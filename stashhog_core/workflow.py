@@ -27,9 +27,10 @@ MILESTONES: dict[Step, tuple[int, int]] = {
     "stash_generate": (85, 95),
     "final_incremental_sync": (95, 95),
 }
-"""Per cent of the workflow's bar at the start and the end of each step.
+"""Position of the progress bar, in per cent, at the start and the end of each step.
 
-A scan that is skipped leaves the bar at its start; any other step at its end.
+A skipped scan leaves the bar at the start of the step; any other skipped step moves the
+bar to the end of the step.
 """
 
 TITLES: dict[Step, str] = {
@@ -45,13 +46,13 @@ NOT_CHOSEN = "Skipped - Not among the chosen steps"
 NO_NEW_ITEMS = "Skipped - No new items"
 NO_PENDING_SCENES = "Skipped - No pending scenes"
 NO_UNANALYZED_SCENES = "Skipped - No unanalyzed scenes"
-TIME_IS_OVER = "Skipped - Time is over"
+TIME_IS_OVER = "Skipped - The time limit is reached"
 
 _TROUBLE = {"failed", "completed_with_errors", "deferred", "held"}
 
 
 class JobFailed(JobError):  # noqa: N818 - named like the state
-    """A job came to no good end. `result` has what it had done by then."""
+    """A job failed. `result` holds what the job had done until then."""
 
     def __init__(self, what: str, result: Result) -> None:
         super().__init__(what)
@@ -61,7 +62,7 @@ class JobFailed(JobError):  # noqa: N818 - named like the state
 
 
 class JobDeferred(JobFailed, Deferred):
-    """A job was put off: a service that it needs is away."""
+    """A job was deferred, because a service that it needs is unreachable."""
 
 
 def status_of(result: Result) -> str:
@@ -78,7 +79,7 @@ def status_of(result: Result) -> str:
 
 
 def put_off(result: Result) -> str:
-    """Word why a deferred or held result is so, as skipped steps are worded."""
+    """Word why a result is deferred or held; empty for all other results."""
     if reason := getattr(result, "deferred", None):
         return f"Deferred - {reason}"
     if reason := getattr(result, "held", None):
@@ -87,7 +88,7 @@ def put_off(result: Result) -> str:
 
 
 def deferred_result(error: Deferred) -> AnalysisResult:
-    """Return what an analysis had done when it was put off, and why it was."""
+    """Return what an analysis had done when it was deferred, and the reason."""
     result = getattr(error, "result", None)
     if isinstance(result, AnalysisResult):
         return result

@@ -72,7 +72,7 @@ def print_result(console: Console, job: str, state: str, result: Result) -> None
 
         console.print(Markdown(job_markdown(job, result)))
         return
-    table = Table("Step", "State", "What", title="process_new_scenes")
+    table = Table("Step", "State", "Result", title="process_new_scenes")
     table.add_column("Seconds", justify="right")
     for title, step_state, what, seconds in step_rows(result):
         colour = _COLOURS.get(step_state, "white")
@@ -81,7 +81,7 @@ def print_result(console: Console, job: str, state: str, result: Result) -> None
         )
     console.print(table)
     if result.scenes:
-        changes = Table("Scene", "Changes", title="What changed")
+        changes = Table("Scene", "Changes", title="Changed scenes")
         for scene in result.scenes:
             changes.add_row(plain(scene.title), plain(", ".join(scene.changes)))
         console.print(changes)

@@ -491,7 +491,7 @@ def import_(
         highlight=False,
     )
     for line in left_alone_in_words(
-        result, "use --again to carry out their rows as well"
+        result, "to carry out their rows as well, use --again"
     ):
         console.print(line, highlight=False, soft_wrap=True)
 

@@ -598,7 +598,7 @@ def test_what_is_decided_so_already_is_no_error(
 
     assert capsys.readouterr().out.splitlines() == [
         f"Accepted 2 changes of plan {plan}",
-        f"Plan {plan} has no open change to accept: 2 already approved",
+        f"Plan {plan} has no open change to accept: 2 changes are already approved",
         f"Plan {empty_id} has no changes",
     ]
 
@@ -614,6 +614,8 @@ def test_what_was_decided_before_is_left_alone_and_said(
     with database.transaction() as session:
         first = str(session.scalars(select(PlanChange.id)).first())
 
+    remedy = "to decide on these changes again, use --change or --again"
+
     def said(*arguments: str) -> list[str]:
         assert stashhog(monkeypatch, "plans", *arguments) == 0
         return capsys.readouterr().out.splitlines()
@@ -621,18 +623,18 @@ def test_what_was_decided_before_is_left_alone_and_said(
     assert said("reject", plan, "-c", first) == [f"Rejected 1 change of plan {plan}"]
     assert said("accept", plan, "--value", "outside") == [
         f"Accepted 1 change of plan {plan}",
-        "1 rejected earlier, left alone (use --change or --again to decide again)",
+        f"Not changed, because of an earlier decision: 1 rejected ({remedy})",
     ]
     again = json.loads("\n".join(said("accept", plan, "--json")))
     assert (again["decided"], again["already"]) == (0, 1)
     assert again["left_alone"] == {"rejected": 1}
     assert said("accept", plan, "-c", first) == [
         f"Accepted 1 change of plan {plan}",
-        "1 change with an earlier decision got the new decision",
+        "The new decision replaced an earlier decision on 1 change",
     ]
     assert said("replace", plan, "Outside", "Outdoor") == [
         f"Plan {plan} has no open change to replace",
-        "2 approved earlier, left alone (use --change or --again to decide again)",
+        f"Not changed, because of an earlier decision: 2 approved ({remedy})",
     ]
     assert said("replace", plan, "Outside", "Outdoor", "--again")[0] == (
         f"Replaced 2 changes of plan {plan}"
@@ -661,7 +663,8 @@ def test_import_says_what_it_left_alone(
 
     assert in_words == [
         f"Plan {plan}: 1 accepted, 0 rejected, 0 replaced",
-        "1 rejected earlier, left alone (use --again to carry out their rows as well)",
+        "Not changed, because of an earlier decision: 1 rejected "
+        "(to carry out their rows as well, use --again)",
     ]
     counts = json.loads(capsys.readouterr().out)
     assert (counts["accepted"], counts["already"], counts["overruled"]) == (1, 1, 1)
@@ -682,7 +685,8 @@ def test_replacing_says_which_name_was_not_found(
     assert stashhog(monkeypatch, *replace, "Outside", "Outdoor") == 0
     assert "Replaced 2 changes" in capsys.readouterr().out
     assert stashhog(monkeypatch, *replace, "Outside", "Outdoor") == 0
-    assert f"Plan {plan_id} already proposes Outdoor there" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"The selected changes of plan {plan_id} already propose Outdoor" in said
 
 
 @pytest.mark.parametrize(

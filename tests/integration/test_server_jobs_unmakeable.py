@@ -127,7 +127,8 @@ def test_what_stash_cannot_make_holds_up_nobody_and_is_an_error_once(
     assert [(e.item, e.reason) for e in second.unmakeable] == [("scene 2", reason)]
     assert "Found 1 scenes without generated attribute" in caplog.text
     report = job_markdown("stash_generate", second)
-    assert "## Media that Stash cannot make\n\nStash is not asked" in report
+    heading = "## Media that Stash cannot make\n\n"
+    assert f"{heading}StashHog requests this media again only if" in report
     assert f"- scene 2: {reason}" in report
 
 

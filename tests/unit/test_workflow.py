@@ -146,7 +146,7 @@ def test_the_report_names_steps_troubles_and_scenes() -> None:
     recorder.skipped("stash_scan", "Skipped - No new items")
     report = recorder.report(
         unseen=[
-            # What the step has told is not told again.
+            # The step has reported this item already.
             ItemFailure(item="odd|name.mp4", reason="cannot be read"),
             ItemFailure(item="new.mp4", reason="not scanned yet"),
         ],
@@ -162,7 +162,7 @@ def test_the_report_names_steps_troubles_and_scenes() -> None:
     assert list(failures(report)) == [
         "Process downloads: odd|name.mp4: cannot be read",
         "Not in Stash yet: new.mp4: not scanned yet",
-        "Needs a decision: plan 3: 2 changes failed",
+        "Needs your decision: plan 3: 2 changes failed",
     ]
     assert "[A\\|B](http://stash:9999/scenes/7) | tag + 720p" in markdown
     assert "CompletedWithErrors" in markdown
@@ -287,7 +287,7 @@ def test_what_the_time_did_not_suffice_for_is_said_and_no_error() -> None:
     assert (report.status, report.summary.total_errors) == ("completed", 0)
     ((_, state, what, _),) = step_rows(report)
     assert state == "Completed"
-    assert "140 scenes left for the next run: time is over" in what
+    assert "140 scenes left for the next run, because the time limit" in what
 
 
 FAILURE = (ItemFailure(item="scene 2", reason="lacks sprite"),)
@@ -342,7 +342,7 @@ FAILURE = (ItemFailure(item="scene 2", reason="lacks sprite"),)
         pytest.param(
             "process_downloads",
             DownloadsResult(status="completed", awaiting_scan=2),
-            "no new items, 2 files of earlier runs not scanned yet",
+            "no new items, but 2 files of earlier runs not scanned yet",
             id="downloads-left-something",
         ),
         pytest.param(
@@ -400,8 +400,8 @@ def test_media_that_stash_cannot_make_is_listed() -> None:
     markdown = to_markdown(report)
 
     assert (report.status, report.summary.total_errors) == ("completed", 0)
-    assert "Stash cannot make: scene 2: lacks sprite" in shown
-    assert "Stash cannot make: 481 more" in shown
+    assert "Stash cannot make media: scene 2: lacks sprite" in shown
+    assert "Stash cannot make media: 481 more" in shown
     assert "## Media that Stash cannot make" in markdown
     assert "- scene 2: lacks sprite" in markdown
     assert "- 481 more" in markdown
@@ -429,7 +429,7 @@ def test_what_waits_and_what_was_left_out_is_named() -> None:
         assert "## Files that were left out" in markdown
         assert "- sample.mp4: It is a sample" in markdown
         assert "## Needs attention" not in markdown
-    assert "Waits: Film: Somebody writes to it" in shown
+    assert "Waiting: Film: Somebody writes to it" in shown
     assert "Left out: sample.mp4: It is a sample" in shown
 
 
@@ -518,8 +518,8 @@ def test_status_of_a_result(result: Result, expected: str) -> None:
         (
             False,
             1,
-            "TimedOut - after 300 s: the folder was not listed to its end; 1 file is "
-            "left for the next run",
+            "TimedOut - after 300 s: the folder is only partly listed; 1 file is left "
+            "for the next run",
         ),
     ],
 )

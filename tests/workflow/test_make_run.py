@@ -92,7 +92,7 @@ def test_sandbox_from_nothing_and_again(home: Path, tmp_path: Path) -> None:
         "Skipped - No pending scenes",
         "Skipped - No unanalyzed scenes",
     ):
-        assert words not in first.stdout.partition("What changed")[2]
+        assert words not in first.stdout.partition("Changed scenes")[2]
         assert words in second.stdout
     assert "make up" in first.stdout
 

@@ -223,7 +223,7 @@ def test_what_there_was_no_time_for_is_left_for_the_next_run(
     assert step(report, "stash_generate").status == "completed"
     assert shown_step(report.job_id, "analysis batch 1") == (
         "Skipped",
-        "Skipped - Time is over",
+        "Skipped - The time limit is reached",
     )
     assert second.summary.total_scenes_analyzed == left
     assert unanalyzed(database) == 0
