@@ -16,8 +16,12 @@ from stashhog_core.db.embedded import kept_running, start_embedded
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.redaction import remember_address, remember_credentials
 from stashhog_core.results import Result
-from stashhog_core.settings import Settings, env_file, get_settings
-from stashhog_core.settings.home import make_home_folder
+from stashhog_core.settings import (
+    Settings,
+    env_file,
+    get_settings,
+    make_home_folder,
+)
 
 _START_LIMIT_SECONDS = "120"
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from stashhog_core.settings import Settings
-from stashhog_core.settings.home import make_home_folder
+from stashhog_core.settings import Settings, make_home_folder
 
 PARTS = ("supervisor", "server", "worker")
 

@@ -1,7 +1,7 @@
 """The product's settings, read once from the environment and `.env`.
 
-Every setting is an environment variable `STASHHOG_<SECTION>__<NAME>`; each stands with
-its meaning and default in `deployments/env.example`.
+Every setting is an environment variable `STASHHOG_<SECTION>__<NAME>`. The docstring
+below a setting is for users: it stands, with the default, in `deployments/env.example`.
 """
 
 import difflib
@@ -68,32 +68,26 @@ TEST_PREFIX = "STASHHOG_TEST_"
 class DatabaseSettings(Section):
     """PostgreSQL."""
 
-    url: SecretStr | None = Field(
-        default=None,
-        description="Address of your PostgreSQL database, such as "
-        "postgresql://user:password@host/name. If empty, StashHog runs an embedded "
-        "PostgreSQL server.",
-    )
+    url: SecretStr | None = None
+    """Address of your PostgreSQL database, such as
+    postgresql://user:password@host/name. If empty, StashHog runs an embedded PostgreSQL
+    server."""
 
 
 class LibrarySettings(Section):
     """The directory scan."""
 
-    allowed_scan_roots: tuple[Path, ...] = Field(
-        default=(),
-        description="Folders that directory scans are allowed to read (JSON list). If "
-        "empty, directory scans are off.",
-    )
+    allowed_scan_roots: tuple[Path, ...] = ()
+    """Folders that directory scans are allowed to read (JSON list). If empty, directory
+    scans are off."""
+
     extra_video_extensions: tuple[
         Annotated[str, StringConstraints(to_lower=True, pattern=r"^[A-Za-z0-9_-]+$")],
         ...,
-    ] = Field(
-        default=_EXTRA_VIDEO_EXTENSIONS,
-        description="Extensions of video files that imports and directory scans accept "
-        "in addition to the extensions that Stash accepts by default (JSON list, "
-        "without dots). Add them to Stash's video extensions as well, or Stash does "
-        "not scan these files.",
-    )
+    ] = _EXTRA_VIDEO_EXTENSIONS
+    """Extensions of video files that imports and directory scans accept in addition to
+    the extensions that Stash accepts by default (JSON list, without dots). Add them to
+    Stash's video extensions as well, or Stash does not scan these files."""
 
     @cached_property
     def video_extensions(self) -> frozenset[str]:
@@ -104,87 +98,60 @@ class LibrarySettings(Section):
 class SyncSettings(Section):
     """The mirror of Stash's library."""
 
-    conflicts: Literal["remote_wins", "local_wins", "ask"] = Field(
-        default="ask",
-        description="Which value wins if a field was edited both here and in Stash: "
-        "remote_wins, local_wins or ask. With ask, the local value stays and the "
-        "conflict is listed for you to decide.",
-    )
+    conflicts: Literal["remote_wins", "local_wins", "ask"] = "ask"
+    """Which value wins if a field was edited both here and in Stash: remote_wins,
+    local_wins or ask. With ask, the local value stays and the conflict is listed for
+    you to decide."""
 
 
 class AnalysisSettings(Section):
     """Batches and thresholds of the analysis."""
 
-    batch_size: int = Field(
-        default=100,
-        ge=1,
-        le=1000,
-        description="Number of scenes in one analysis batch (1 to 1000).",
-    )
-    parallel_batches: int = Field(
-        default=2,
-        ge=1,
-        le=32,
-        description="Number of analysis batches that run in parallel (1 to 32).",
-    )
-    confidence_threshold: float = Field(
-        default=0.7,
-        ge=0,
-        le=1,
-        description="Minimum confidence of a proposed change (0 to 1).",
-    )
-    create_missing_tags: bool = Field(
-        default=True,
-        description="Create a tag in Stash if an approved change needs a tag that "
-        "Stash lacks. If off, such changes are not proposed.",
-    )
-    auto_approve_trusted: bool = Field(
-        default=False,
-        description="Approve a change automatically once reviewers have accepted "
-        "enough similar changes.",
-    )
-    trust_bound: float = Field(
-        default=0.95,
-        gt=0,
-        lt=1,
-        description="Share of similar changes that reviewers must have accepted, with "
-        "95 % certainty, for automatic approval (between 0 and 1).",
-    )
-    trust_votes: int = Field(
-        default=20,
-        ge=1,
-        description="Minimum number of decisions on similar changes for automatic "
-        "approval.",
-    )
-    audit_share: float = Field(
-        default=0.05,
-        ge=0,
-        le=1,
-        description="Share of the trusted changes that stay open for reviewers as a "
-        "random sample (0 to 1).",
-    )
-    technical_tags: dict[str, str] = Field(
-        default_factory=dict,
-        description="Your names for the technical tags 480p, 720p, 1080p, 1440p, 4k, "
-        "8k, portrait, square, 60fps, short, long, silent, hdr, hevc, av1, vp9, vr "
-        "(JSON object). A tag with an empty name is never proposed.",
-    )
+    batch_size: int = Field(default=100, ge=1, le=1000)
+    """Number of scenes in one analysis batch (1 to 1000)."""
+
+    parallel_batches: int = Field(default=2, ge=1, le=32)
+    """Number of analysis batches that run in parallel (1 to 32)."""
+
+    confidence_threshold: float = Field(default=0.7, ge=0, le=1)
+    """Minimum confidence of a proposed change (0 to 1)."""
+
+    create_missing_tags: bool = True
+    """Create a tag in Stash if an approved change needs a tag that Stash lacks. If off,
+    such changes are not proposed."""
+
+    auto_approve_trusted: bool = False
+    """Approve a change automatically once reviewers have accepted enough similar
+    changes."""
+
+    trust_bound: float = Field(default=0.95, gt=0, lt=1)
+    """Share of similar changes that reviewers must have accepted, with 95 % certainty,
+    for automatic approval (between 0 and 1)."""
+
+    trust_votes: int = Field(default=20, ge=1)
+    """Minimum number of decisions on similar changes for automatic approval."""
+
+    audit_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of the trusted changes that stay open for reviewers as a random sample (0
+    to 1)."""
+
+    technical_tags: dict[str, str] = Field(default_factory=dict)
+    """Your names for the technical tags 480p, 720p, 1080p, 1440p, 4k, 8k, portrait,
+    square, 60fps, short, long, silent, hdr, hevc, av1, vp9, vr (JSON object). A tag
+    with an empty name is never proposed."""
 
 
 class RunnerSettings(Section):
     """Where mapped tasks run: analysis batches, and the shards of a directory scan."""
 
-    kind: Literal["threads", "processes", "dask", "ray"] = Field(
-        default="threads",
-        description="Where analysis batches and the shards of a directory scan run: "
-        "threads, processes, dask or ray. dask and ray need an additional package, "
-        "see docs/runners.md.",
-    )
-    address: str | None = Field(
-        default=None,
-        description="Address of the Dask scheduler or the Ray head, such as "
-        "tcp://host:8786. If empty, each run starts a cluster on this machine.",
-    )
+    kind: Literal["threads", "processes", "dask", "ray"] = "threads"
+    """Where analysis batches and the shards of a directory scan run: threads,
+    processes, dask or ray. dask and ray need an additional package, see
+    docs/runners.md."""
+
+    address: str | None = None
+    """Address of the Dask scheduler or the Ray head, such as tcp://host:8786. If empty,
+    each run starts a cluster on this machine."""
 
 
 class Settings(BaseSettings):
@@ -202,10 +169,9 @@ class Settings(BaseSettings):
     def _empty_is_not_set(cls, values: dict[str, Any]) -> dict[str, Any]:
         return without_empty(cls, values)
 
-    home: Path = Field(
-        default=Path("~/.stashhog"),
-        description="Folder of the embedded database, of results and of logs.",
-    )
+    home: Path = Path("~/.stashhog")
+    """Folder of the embedded database, of results and of logs."""
+
     stash: StashSettings = StashSettings()
     database: DatabaseSettings = DatabaseSettings()
     downloads: DownloadSettings = DownloadSettings()
@@ -225,6 +191,23 @@ class Settings(BaseSettings):
     def home_folder(self) -> Path:
         """`home` with `~` resolved."""
         return self.home.expanduser().resolve()
+
+
+def make_home_folder(folder: Path) -> None:
+    """Make the folder that `STASHHOG_HOME` names, or a folder in it.
+
+    Raises:
+        ConfigurationError: It cannot be made there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            "The folder for databases, results and logs cannot be made",
+            where=str(folder),
+            remedy="set STASHHOG_HOME to a folder that you may write to "
+            f"({error.strerror})",
+        ) from error
 
 
 @cache
@@ -305,7 +288,7 @@ def configured_variables() -> dict[str, str]:
 
 def load_settings(variables: Mapping[str, str]) -> Settings:
     """Check the names of `variables`, then read the settings."""
-    known = dict(setting_variables())
+    known = setting_variables()
     for name in variables:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -342,10 +325,9 @@ def _require_json(variables: Mapping[str, str]) -> None:
             ) from error
 
 
-def setting_variables() -> Iterator[tuple[str, Annotated[str, "description"]]]:
-    """Yield each setting's variable name and meaning, in the order of the sections."""
-    for name, field in _fields(Settings, PREFIX):
-        yield name, field.description or ""
+def setting_variables() -> list[str]:
+    """Return the variable of each setting, in the order of the sections."""
+    return [name for name, _ in _fields(Settings, PREFIX)]
 
 
 def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:

@@ -19,6 +19,9 @@ CleanUp = Literal["none", "remove_torrent", "remove_torrent_and_files"]
 Tag = Annotated[str, Field(pattern=r"^[^,\s]([^,]*[^,\s])?$")]
 """A tag of qBittorrent, which writes lists of them with commas."""
 
+Category = Annotated[str, Field(pattern=r"^[^\\/]+(/[^\\/]+)*$")]
+"""What qBittorrent takes as a category, perhaps below others."""
+
 LAYOUT_FIELDS = frozenset({"category", "name", "hash"})
 """What the layout of the library can be made of."""
 
@@ -26,89 +29,63 @@ LAYOUT_FIELDS = frozenset({"category", "name", "hash"})
 class DownloadSettings(Section):
     """Where finished downloads come from and where they go."""
 
-    source: Literal["qbittorrent", "folder"] = Field(
-        default="folder",
-        description="How finished downloads are detected: `qbittorrent` or `folder`.",
-    )
-    folder: Path | None = Field(
-        default=None,
-        description="Folder that is watched for finished downloads if the source is "
-        "`folder`.",
-    )
-    library_root: Path | None = Field(
-        default=None, description="Library folder into which downloads are placed."
-    )
-    category: str = Field(
-        default="stash",
-        description="Category in qBittorrent whose torrents are imported. If empty, "
-        "torrents of every category are imported.",
-    )
-    sub_categories: bool = Field(
-        default=False,
-        description="Also import torrents of subcategories, such as stash/new.",
-    )
-    path_map: dict[str, str] = Field(
-        default_factory=dict,
-        description="Path prefixes of qBittorrent and the local folders that they "
-        'stand for (JSON object), such as {"/downloads": "/mnt/downloads"}.',
-    )
-    place: PlacePolicy = Field(
-        default="hardlink_or_copy",
-        description="How a file is placed in the library: hardlink, hardlink_or_copy "
-        "(a hard link if possible, else a reflink, else a copy), reflink (a reflink "
-        "if possible, else a copy) or copy.",
-    )
-    layout: str = Field(
-        default="{name}",
-        description="Relative path of a download in the library, made of {category}, "
-        "{name} and {hash}, such as {category}/{name}. The last part must contain "
-        "{name}.",
-    )
-    file_mode: str | None = Field(
-        default=None,
-        pattern="^0?[0-7]{3}$",
-        description="Permissions of copied files, such as 664. If empty, a copy gets "
-        "the permissions of the download.",
-    )
-    folder_mode: str | None = Field(
-        default=None,
-        pattern="^[0-7]{3,4}$",
-        description="Permissions of new library folders, such as 2775. If empty, the "
-        "system's default applies.",
-    )
-    group: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Group that owns copied files and new library folders. If empty, "
-        "the system's default applies.",
-    )
-    minimum_length_seconds: float = Field(
-        default=0,
-        ge=0,
-        description="Minimum length of a video in seconds. 0 accepts every video.",
-    )
-    junk_patterns: tuple[str, ...] = Field(
-        default=(),
-        description="Name patterns of additional files and folders to leave out, such "
-        "as *proof* (JSON list). Samples are always left out.",
-    )
-    settle_seconds: float = Field(
-        default=5,
-        ge=0,
-        description="Quiet period in seconds: a file in the watch folder counts as "
-        "finished once its size and times have not changed for this long.",
-    )
-    max_tries: int = Field(
-        default=8,
-        ge=1,
-        description="Number of failed tries after which a file is blocked.",
-    )
-    reserve_bytes: int = Field(
-        default=500_000_000,
-        ge=0,
-        description="Free space in bytes that copying must leave on the library's "
-        "disk.",
-    )
+    source: Literal["qbittorrent", "folder"] = "folder"
+    """How finished downloads are detected: `qbittorrent` or `folder`."""
+
+    folder: Path | None = None
+    """Folder that is watched for finished downloads if the source is `folder`."""
+
+    library_root: Path | None = None
+    """Library folder into which downloads are placed."""
+
+    category: str = "stash"
+    """Category in qBittorrent whose torrents are imported. If empty, torrents of every
+    category are imported."""
+
+    sub_categories: bool = False
+    """Also import torrents of subcategories, such as stash/new."""
+
+    path_map: dict[str, str] = Field(default_factory=dict)
+    """Path prefixes of qBittorrent and the local folders that they stand for (JSON
+    object), such as {"/downloads": "/mnt/downloads"}."""
+
+    place: PlacePolicy = "hardlink_or_copy"
+    """How a file is placed in the library: hardlink, hardlink_or_copy (a hard link if
+    possible, else a reflink, else a copy), reflink (a reflink if possible, else a copy)
+    or copy."""
+
+    layout: str = "{name}"
+    """Relative path of a download in the library, made of {category}, {name} and
+    {hash}, such as {category}/{name}. The last part must contain {name}."""
+
+    file_mode: str | None = Field(default=None, pattern="^0?[0-7]{3}$")
+    """Permissions of copied files, such as 664. If empty, a copy gets the permissions
+    of the download."""
+
+    folder_mode: str | None = Field(default=None, pattern="^[0-7]{3,4}$")
+    """Permissions of new library folders, such as 2775. If empty, the system's default
+    applies."""
+
+    group: str | None = Field(default=None, min_length=1)
+    """Group that owns copied files and new library folders. If empty, the system's
+    default applies."""
+
+    minimum_length_seconds: float = Field(default=0, ge=0)
+    """Minimum length of a video in seconds. 0 accepts every video."""
+
+    junk_patterns: tuple[str, ...] = ()
+    """Name patterns of additional files and folders to leave out, such as *proof* (JSON
+    list). Samples are always left out."""
+
+    settle_seconds: float = Field(default=5, ge=0)
+    """Quiet period in seconds: a file in the watch folder counts as finished once its
+    size and times have not changed for this long."""
+
+    max_tries: int = Field(default=8, ge=1)
+    """Number of failed tries after which a file is blocked."""
+
+    reserve_bytes: int = Field(default=500_000_000, ge=0)
+    """Free space in bytes that copying must leave on the library's disk."""
 
     @field_validator("layout")
     @classmethod
@@ -145,66 +122,50 @@ def _with_scheme(address: Any) -> Any:
 class QBittorrentSettings(Section):
     """The qBittorrent Web API."""
 
-    url: Annotated[Address, BeforeValidator(_with_scheme)] = Field(
-        default="http://localhost:8080", description="Address of qBittorrent's Web UI."
-    )
-    username: str = Field(
-        default="admin", description="User name for qBittorrent's Web UI."
-    )
-    password: Password = Field(
-        default=SecretStr(""), description="Password for qBittorrent's Web UI."
-    )
-    ca_file: Path | None = Field(
-        default=None,
-        description="PEM file of the certificates to trust when StashHog connects to "
-        "qBittorrent. These certificates replace the system's default ones.",
-    )
-    timeout_seconds: float = Field(
-        default=30,
-        gt=0,
-        description="Maximum time to wait for one answer of qBittorrent, in seconds.",
-    )
-    required_tags: tuple[Tag, ...] = Field(
-        default=(),
-        description="Tags that a torrent must have to be imported (JSON list). A "
-        "torrent must have all of these tags.",
-    )
-    refused_tags: tuple[Tag, ...] = Field(
-        default=(),
-        description="Tags that exclude a torrent from the import (JSON list).",
-    )
-    save_paths: tuple[str, ...] = Field(
-        default=(),
-        description="Save paths, as qBittorrent names them, whose torrents are "
-        "imported, including all folders below (JSON list). If empty, torrents of "
-        "every save path are imported.",
-    )
-    done_tag: Tag = Field(
-        default="synced",
-        description="Tag that StashHog gives to torrents whose files are in the "
-        "library.",
-    )
-    failed_tag: Tag = Field(
-        default="error_syncing",
-        description="Tag that StashHog gives to torrents whose import failed. Remove "
-        "the tag in qBittorrent to try the import again.",
-    )
-    post_import_category: str | None = Field(
-        default=None,
-        # What qBittorrent takes as a category, perhaps below others.
-        pattern=r"^[^\\/]+(/[^\\/]+)*$",
-        description="Category that a torrent gets once its files are in the library. "
-        "If empty, the torrent keeps its category.",
-    )
-    clean_up: CleanUp = Field(
-        default="none",
-        description="What happens to torrents whose files are in the library and that "
-        "have reached their seeding limits: none, remove_torrent or "
-        "remove_torrent_and_files.",
-    )
-    clean_up_limit: int = Field(
-        default=10, ge=1, description="Maximum number of torrents that one run removes."
-    )
+    url: Annotated[Address, BeforeValidator(_with_scheme)] = "http://localhost:8080"
+    """Address of qBittorrent's Web UI."""
+
+    username: str = "admin"
+    """User name for qBittorrent's Web UI."""
+
+    password: Password = SecretStr("")
+    """Password for qBittorrent's Web UI."""
+
+    ca_file: Path | None = None
+    """PEM file of the certificates to trust when StashHog connects to qBittorrent.
+    These certificates replace the system's default ones."""
+
+    timeout_seconds: float = Field(default=30, gt=0)
+    """Maximum time to wait for one answer of qBittorrent, in seconds."""
+
+    required_tags: tuple[Tag, ...] = ()
+    """Tags that a torrent must have to be imported (JSON list). A torrent must have all
+    of these tags."""
+
+    refused_tags: tuple[Tag, ...] = ()
+    """Tags that exclude a torrent from the import (JSON list)."""
+
+    save_paths: tuple[str, ...] = ()
+    """Save paths, as qBittorrent names them, whose torrents are imported, including all
+    folders below (JSON list). If empty, torrents of every save path are imported."""
+
+    done_tag: Tag = "synced"
+    """Tag that StashHog gives to torrents whose files are in the library."""
+
+    failed_tag: Tag = "error_syncing"
+    """Tag that StashHog gives to torrents whose import failed. Remove the tag in
+    qBittorrent to try the import again."""
+
+    post_import_category: Category | None = None
+    """Category that a torrent gets once its files are in the library. If empty, the
+    torrent keeps its category."""
+
+    clean_up: CleanUp = "none"
+    """What happens to torrents whose files are in the library and that have reached
+    their seeding limits: none, remove_torrent or remove_torrent_and_files."""
+
+    clean_up_limit: int = Field(default=10, ge=1)
+    """Maximum number of torrents that one run removes."""
 
     @field_validator("failed_tag")
     @classmethod

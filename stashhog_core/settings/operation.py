@@ -28,13 +28,12 @@ class ScheduleSettings(Section):
     as it was switched there.
     """
 
-    timezone: str = Field(
-        default="UTC",
-        description="Time zone of the cron schedules below, such as Europe/Berlin. On "
-        "days when clocks change, Prefect starts a run of the skipped hour one hour "
-        "early, and starts no run in the repeated hour. If this matters, choose UTC "
-        "or an hour that occurs exactly once every day.",
-    )
+    timezone: str = "UTC"
+    """Time zone of the cron schedules below, such as Europe/Berlin. On days when clocks
+    change, Prefect starts a run of the skipped hour one hour early, and starts no run
+    in the repeated hour. If this matters, choose UTC or an hour that occurs exactly
+    once every day."""
+
     auto_stash_sync: Timing | None = _schedule(
         "auto-stash-sync (the daemon's job_interval_seconds)", "every 300 seconds"
     )
@@ -64,51 +63,32 @@ class ScheduleSettings(Section):
 class NotificationSettings(Section):
     """Who is told of runs that failed."""
 
-    blocks: tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")], ...] = (
-        Field(
-            default=(),
-            description="Prefect blocks that notify you of failed runs, written as "
-            'type/name (JSON list), such as ["webhook/alerts", "sendgrid-email/me"]. '
-            "If empty, nobody is notified.",
-        )
-    )
+    blocks: tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")], ...] = ()
+    """Prefect blocks that notify you of failed runs, written as type/name (JSON list),
+    such as ["webhook/alerts", "sendgrid-email/me"]. If empty, nobody is notified."""
 
 
 class CleanupSettings(Section):
     """How long history is kept. The newest proofs stay, however old."""
 
-    reports_days: int = Field(
-        default=30,
-        ge=2,
-        description="Number of days for which job reports and the files of their "
-        "results are kept (at least 2).",
-    )
-    runs_days: int = Field(
-        default=30,
-        ge=2,
-        description="Number of days for which runs in Prefect are kept, with their "
-        "logs and artifacts (at least 2).",
-    )
-    sync_runs_days: int = Field(
-        default=30,
-        ge=1,
-        description="Number of days for which the history of syncs and of mirror "
-        "checks is kept.",
-    )
-    stash_jobs_days: int = Field(
-        default=30,
-        ge=1,
-        description="Number of days for which records of ended Stash jobs are kept.",
-    )
-    downloads_days: int = Field(
-        default=90,
-        ge=1,
-        description="Number of days for which records of imported downloads are kept "
-        "once the download is gone from its source.",
-    )
-    tagger_results_days: int = Field(
-        default=180,
-        ge=1,
-        description="Number of days for which tagger results are kept once their "
-        "video is gone from Stash.",
-    )
+    reports_days: int = Field(default=30, ge=2)
+    """Number of days for which job reports and the files of their results are kept (at
+    least 2)."""
+
+    runs_days: int = Field(default=30, ge=2)
+    """Number of days for which runs in Prefect are kept, with their logs and artifacts
+    (at least 2)."""
+
+    sync_runs_days: int = Field(default=30, ge=1)
+    """Number of days for which the history of syncs and of mirror checks is kept."""
+
+    stash_jobs_days: int = Field(default=30, ge=1)
+    """Number of days for which records of ended Stash jobs are kept."""
+
+    downloads_days: int = Field(default=90, ge=1)
+    """Number of days for which records of imported downloads are kept once the download
+    is gone from its source."""
+
+    tagger_results_days: int = Field(default=180, ge=1)
+    """Number of days for which tagger results are kept once their video is gone from
+    Stash."""

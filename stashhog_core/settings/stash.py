@@ -95,94 +95,67 @@ class StashServer(BaseModel):
 class StashSettings(Section):
     """The Stash server."""
 
-    url: Address | None = Field(
-        default=None,
-        description="Address of the Stash server, such as http://localhost:9999.",
-    )
-    public_url: Address | None = Field(
-        default=None,
-        description="Address at which your browser reaches Stash, used for links. If "
-        "empty, links use the address of `url`.",
-    )
-    api_key: Key | None = Field(
-        default=None,
-        description="API key of Stash. Leave the key empty if Stash needs no login.",
-    )
-    ca_file: Path | None = Field(
-        default=None,
-        description="PEM file of additional certificates to trust when StashHog "
-        "connects to Stash.",
-    )
-    timeout_seconds: float = Field(
-        default=60,
-        gt=0,
-        description="Maximum time to wait for one answer of Stash, in seconds.",
-    )
-    scan_paths: tuple[str, ...] = Field(
-        default=("/data",),
-        min_length=1,
-        description="Folders that Stash scans, as Stash names them (JSON list).",
-    )
-    path_map: dict[str, str] = Field(
-        default_factory=dict,
-        description="Path prefixes of Stash and the local folders that they stand for "
-        '(JSON object), such as {"/data": "/mnt/videos"}.',
-    )
-    poll_interval_seconds: float = Field(
-        default=2,
-        gt=0,
-        description="Time between two checks of a running Stash job, in seconds.",
-    )
-    websocket: bool = Field(
-        default=True,
-        description="Subscribe to Stash's job events over a WebSocket, so that the "
-        "end of a job is noticed at once. Polling continues as a fallback.",
-    )
-    outage_limit_seconds: float = Field(
-        default=600,
-        ge=0,
-        description="How long Stash may be unreachable during a Stash job, in "
-        "seconds. After that, the run stops waiting and fails.",
-    )
-    job_deadline_seconds: float | None = Field(
-        default=None,
-        gt=0,
-        description="Maximum time to wait for a Stash job, in seconds. After that, "
-        "the run stops a generate job, and leaves a scan running. If empty, the run "
-        "waits without a limit.",
-    )
-    verify: Literal["none", "sample", "all"] = Field(
-        default="sample",
-        description="Which scenes of a generate run are checked for their media "
-        "before the scenes are marked as generated: none, sample or all. If a scene "
-        "of the sample lacks media, all scenes of the run are checked.",
-    )
-    verify_sample_size: int = Field(
-        default=200, ge=1, description="Number of scenes in the sample that is checked."
-    )
-    all_or_nothing: bool = Field(
-        default=False,
-        description="Mark the scenes of a generate run only if none of them lacks "
-        "media. If off, each complete scene is marked, and StashHog remembers which "
-        "media Stash cannot make of a file and does not ask for that media again.",
-    )
-    probes_at_a_time: int = Field(
-        default=8,
-        ge=1,
-        le=64,
-        description="Number of media checks that run in parallel (1 to 64).",
-    )
-    generate_profiles: dict[str, dict[str, Any]] = Field(
-        default_factory=dict,
-        description="Your own named parameter sets for stash_generate, in addition to "
-        'quick and full (JSON object), such as {"hashes": {"previews": false}}.',
-    )
-    servers: dict[str, StashServer] = Field(
-        default_factory=dict,
-        description="Additional Stash servers by name, for jobs that have the "
-        'parameter `server` (JSON object), such as {"attic": {"url": '
-        '"http://attic:9999", "api_key": "…"}}.',
-    )
+    url: Address | None = None
+    """Address of the Stash server, such as http://localhost:9999."""
+
+    public_url: Address | None = None
+    """Address at which your browser reaches Stash, used for links. If empty, links use
+    the address of `url`."""
+
+    api_key: Key | None = None
+    """API key of Stash. Leave the key empty if Stash needs no login."""
+
+    ca_file: Path | None = None
+    """PEM file of additional certificates to trust when StashHog connects to Stash."""
+
+    timeout_seconds: float = Field(default=60, gt=0)
+    """Maximum time to wait for one answer of Stash, in seconds."""
+
+    scan_paths: tuple[str, ...] = Field(default=("/data",), min_length=1)
+    """Folders that Stash scans, as Stash names them (JSON list)."""
+
+    path_map: dict[str, str] = Field(default_factory=dict)
+    """Path prefixes of Stash and the local folders that they stand for (JSON object),
+    such as {"/data": "/mnt/videos"}."""
+
+    poll_interval_seconds: float = Field(default=2, gt=0)
+    """Time between two checks of a running Stash job, in seconds."""
+
+    websocket: bool = True
+    """Subscribe to Stash's job events over a WebSocket, so that the end of a job is
+    noticed at once. Polling continues as a fallback."""
+
+    outage_limit_seconds: float = Field(default=600, ge=0)
+    """How long Stash may be unreachable during a Stash job, in seconds. After that, the
+    run stops waiting and fails."""
+
+    job_deadline_seconds: float | None = Field(default=None, gt=0)
+    """Maximum time to wait for a Stash job, in seconds. After that, the run stops a
+    generate job, and leaves a scan running. If empty, the run waits without a limit."""
+
+    verify: Literal["none", "sample", "all"] = "sample"
+    """Which scenes of a generate run are checked for their media before the scenes are
+    marked as generated: none, sample or all. If a scene of the sample lacks media, all
+    scenes of the run are checked."""
+
+    verify_sample_size: int = Field(default=200, ge=1)
+    """Number of scenes in the sample that is checked."""
+
+    all_or_nothing: bool = False
+    """Mark the scenes of a generate run only if none of them lacks media. If off, each
+    complete scene is marked, and StashHog remembers which media Stash cannot make of a
+    file and does not ask for that media again."""
+
+    probes_at_a_time: int = Field(default=8, ge=1, le=64)
+    """Number of media checks that run in parallel (1 to 64)."""
+
+    generate_profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Your own named parameter sets for stash_generate, in addition to quick and full
+    (JSON object), such as {"hashes": {"previews": false}}."""
+
+    servers: dict[str, StashServer] = Field(default_factory=dict)
+    """Additional Stash servers by name, for jobs that have the parameter `server` (JSON
+    object), such as {"attic": {"url": "http://attic:9999", "api_key": "…"}}."""
 
     @property
     def link_base(self) -> str | None:

@@ -114,7 +114,7 @@ def test_volumes_and_configs_are_declared(compose: Compose) -> None:
 
 def test_variables_exist(compose: Compose) -> None:
     """Each variable of ours and of Prefect that is set is one that is read."""
-    ours = {name for name, _ in setting_variables()}
+    ours = set(setting_variables())
     used = {
         name
         for service in compose["services"].values()

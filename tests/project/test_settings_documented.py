@@ -1,6 +1,9 @@
 """Every setting stands in deployments/env.example with its meaning and default."""
 
+import ast
+import inspect
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,30 @@ EXAMPLE = Path(__file__).parents[2] / "deployments" / "env.example"
 def entries(model: type[BaseModel], prefix: str) -> list[str]:
     """Return the comment and the assignment of each setting, as the file has them."""
     found: list[str] = []
+    meanings = docstrings(model)
     for name, field in model.model_fields.items():
         variable = prefix + name.upper()
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             found += entries(field.annotation, variable + "__")
         else:
             default = field.get_default(call_default_factory=True)
-            found.append(f"# {field.description}\n#{variable}={written(default)}\n")
+            meaning = field.description or meanings[name]
+            found.append(f"# {meaning}\n#{variable}={written(default)}\n")
+    return found
+
+
+def docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """Return what stands below each field in the source, on one line."""
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if not base.__module__.startswith("stashhog_core"):
+            continue
+        (described,) = ast.parse(inspect.getsource(base)).body
+        assert isinstance(described, ast.ClassDef)
+        for field, below in pairwise(described.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+                text = ast.literal_eval(below.value)
+                found[ast.unparse(field.target)] = " ".join(text.split())
     return found
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.settings.home import make_home_folder
+from stashhog_core.settings import make_home_folder
 
 
 def test_folder_is_made_with_all_it_lies_in(tmp_path: Path) -> None:
