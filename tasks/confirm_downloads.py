@@ -5,7 +5,7 @@ from functools import partial
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from stashhog_core.downloads.job import ask_scan_rules, confirm_in_stash
+from stashhog_core.downloads.in_stash import ask_scan_rules, confirm_in_stash
 from stashhog_core.paths import PathMap
 from stashhog_core.results import ItemFailure
 from tasks.runtime import READ_TASK, open_job

@@ -1,6 +1,6 @@
 """Have Stash scan its library."""
 
-from stashhog_core.downloads.job import mark_scanned
+from stashhog_core.downloads.in_stash import mark_scanned
 from stashhog_core.params import StashScanParams
 from stashhog_core.results import StashScanResult
 from stashhog_core.server_jobs.scan import scan

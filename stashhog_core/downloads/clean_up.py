@@ -18,6 +18,7 @@ from stashhog_core.downloads.files import (
 from stashhog_core.downloads.filesystems import (
     open_folder,
     remove_leftovers,
+    same_folder,
     survives,
 )
 from stashhog_core.downloads.ledger import ImportRecord, Known
@@ -90,23 +91,22 @@ def clean_up(
             try:
                 check.check(entry, known[entry.key])
             except ItemError as error:
-                cleaned.kept.append(ItemFailure(item=name, reason=str(error)))
-                continue
+                reason = str(error)
             except OSError as error:
                 reason = f"It cannot be verified: {error.strerror}"
-                cleaned.kept.append(ItemFailure(item=name, reason=reason))
-                continue
             except StashHogError:
                 raise
             except Exception as error:  # noqa: BLE001 - it keeps this torrent only
                 _log.exception("Could not verify %s", name)
                 reason = f"It cannot be verified: {unexpected(error)}"
-                cleaned.kept.append(ItemFailure(item=name, reason=reason))
+            else:
+                if not dry_run:
+                    source.remove(entry, with_files=with_files)
+                    files = " and its files" if with_files else ""
+                    _log.info("Removed %s%s", name, files)
+                cleaned.removed.append(name)
                 continue
-            if not dry_run:
-                source.remove(entry, with_files=with_files)
-                _log.info("Removed %s%s", name, " and its files" if with_files else "")
-            cleaned.removed.append(name)
+            cleaned.kept.append(ItemFailure(item=name, reason=reason))
     return cleaned
 
 
@@ -183,12 +183,7 @@ class _Check:
                 where=record.target_path,
             )
         if not self._has_own_name(file, target, folders):
-            raise ItemError(
-                "The library file is the download itself: the two folders are the same "
-                "folder under two names",
-                where=record.target_path,
-                remedy="save downloads outside STASHHOG_DOWNLOADS__LIBRARY_ROOT",
-            )
+            raise same_folder(record.target_path)
 
     def _is_whole(self, file: SourceFile, target: Path) -> bool:
         """Tell whether a file's target is the same file, or equal to it."""

@@ -213,6 +213,16 @@ def survives(
         return not any(os.path.lexists(f"{other}/{probe}") for other in folders)
 
 
+def same_folder(where: str) -> ItemError:
+    """Return the error of a file of the library that does not survive."""
+    return ItemError(
+        "The library file is the download itself: the two folders are the same folder "
+        "under two names",
+        where=where,
+        remedy="save downloads outside STASHHOG_DOWNLOADS__LIBRARY_ROOT",
+    )
+
+
 def refused_characters(folder: int, name: str) -> str:
     """Return the characters of a name that an open folder's file system refuses.
 

@@ -5,16 +5,14 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
+from sqlalchemy import func, select, update
+
 from stashhog_core.batches import batched
+from stashhog_core.db.models import DownloadItem
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.ledger import PlacedVideo
-from stashhog_core.errors import (
-    ConfigurationError,
-    ItemError,
-    JobError,
-    TransientError,
-)
+from stashhog_core.errors import ItemError, StashHogError
 from stashhog_core.media.headers import UNREADABLE, probe
 from stashhog_core.paths import PathMap, from_printable, is_below
 from stashhog_core.results import ItemFailure
@@ -43,8 +41,12 @@ def mark_scanned(database: Database, placed_before: datetime | None = None) -> i
         placed_before: Start of the scan; files placed later keep waiting. None: the
             scan saw everything that is placed.
     """
+    change = update(DownloadItem).where(DownloadItem.state == "placed")
+    if placed_before is not None:
+        change = change.where(DownloadItem.placed_at < placed_before)
+    change = change.values(state="scanned", scanned_at=func.now())
     with database.transaction() as session:
-        return ledger.mark_scanned(session, placed_before)
+        return len(session.execute(change.returning(DownloadItem.id)).all())
 
 
 def awaiting_scan(database: Database) -> int:
@@ -53,8 +55,9 @@ def awaiting_scan(database: Database) -> int:
     More than none after a run that placed nothing means that an earlier run was
     stopped between placing and scanning.
     """
+    query = select(func.count()).where(DownloadItem.state == "placed")
     with database.transaction() as session:
-        return ledger.count_awaiting_scan(session)
+        return session.scalar(query) or 0
 
 
 def confirm_in_stash(
@@ -134,7 +137,7 @@ def ask_scan_rules(settings: StashSettings) -> ScanRules | None:
     try:
         with StashClient(settings, retry_delays_seconds=()) as stash:
             return stash.scan_rules()
-    except (ConfigurationError, TransientError, JobError) as error:
+    except StashHogError as error:
         _log.info("Could not read from Stash which files its scan accepts: %s", error)
         return None
 

@@ -16,10 +16,8 @@ from stashhog_core.downloads.configuration import (
 )
 from stashhog_core.downloads.in_stash import (
     ask_scan_rules,
-    awaiting_scan,
     confirm_in_stash,
     known_not_in_stash,
-    mark_scanned,
 )
 from stashhog_core.downloads.placing import LibraryFolder
 from stashhog_core.downloads.run import ImportRun
@@ -28,14 +26,6 @@ from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import Settings
-
-__all__ = [
-    "ask_scan_rules",
-    "awaiting_scan",
-    "confirm_in_stash",
-    "mark_scanned",
-    "process_downloads",
-]
 
 LOCK = "process_downloads"
 """Name of the lock that only one run at a time can hold."""

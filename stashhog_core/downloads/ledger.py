@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.merge import insert_rows, stage_rows
@@ -163,29 +163,6 @@ def unfinished_folders(session: Session) -> set[Path]:
         DownloadItem.target_path.is_not(None),
     )
     return {from_printable(path).parent for path in session.scalars(query) if path}
-
-
-def count_awaiting_scan(session: Session) -> int:
-    """Count the files in the library that no scan of Stash has followed yet."""
-    query = select(func.count()).where(DownloadItem.state == "placed")
-    return session.scalar(query) or 0
-
-
-def mark_scanned(session: Session, placed_before: datetime | None = None) -> int:
-    """Note that Stash has scanned; return the number of files that waited for it.
-
-    Args:
-        session: Open session; the caller commits.
-        placed_before: Start of the scan, so that files placed later keep waiting.
-            None: it saw everything.
-    """
-    change = update(DownloadItem).where(DownloadItem.state == "placed")
-    if placed_before is not None:
-        change = change.where(DownloadItem.placed_at < placed_before)
-    result = session.execute(
-        change.values(state="scanned", scanned_at=func.now()).returning(DownloadItem.id)
-    )
-    return len(result.all())
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from stashhog_core.downloads.filesystems import (
     open_folder,
     refused_characters,
     remove_leftovers,
+    same_folder,
     survives,
     temporary_name,
     why_no_link,
@@ -636,12 +637,7 @@ def check_own_name(
     except (OSError, ItemError):
         return
     if not is_own:
-        raise ItemError(
-            "The library file is the download itself: the two folders are the same "
-            "folder under two names",
-            where=printable(path),
-            remedy="save downloads outside STASHHOG_DOWNLOADS__LIBRARY_ROOT",
-        )
+        raise same_folder(printable(path))
 
 
 def changed(file: SourceFile) -> ItemError:

@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -48,18 +48,6 @@ _MINUTE_SECONDS = 60
 _log = logging.getLogger(__name__)
 
 
-@dataclass
-class _Found:
-    """A `SourceListing` in the making."""
-
-    entries: list[Entry] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    waiting: list[Problem] = field(default_factory=list)
-    unconfirmed: list[Entry] = field(default_factory=list)
-    done: int = 0
-    unfinished: int = 0
-
-
 class QBittorrentSource:
     """The finished torrents of one category.
 
@@ -93,7 +81,7 @@ class QBittorrentSource:
     def finished(self, progress: Progress) -> SourceListing:
         """List the complete torrents that do not carry the tag of the done ones."""
         progress.update(None, "Listing the torrents in qBittorrent")
-        found = _Found()
+        found = SourceListing()
         # Everything, not only what is complete: a broken torrent is no longer complete.
         for torrent in self._torrents():
             try:
@@ -108,16 +96,9 @@ class QBittorrentSource:
                 name = str(torrent.get("name", torrent["hash"]))
                 reason = f"Checking the torrent failed: {unexpected(error)}"
                 found.problems.append(Problem(name, reason, torrent["hash"]))
-        removable = () if self._settings.clean_up == "none" else self._removable()
-        return SourceListing(
-            tuple(found.entries),
-            tuple(found.problems),
-            found.done,
-            found.unfinished,
-            removable,
-            tuple(found.unconfirmed),
-            tuple(found.waiting),
-        )
+        if self._settings.clean_up != "none":
+            found.removable = self._removable()
+        return found
 
     def _torrents(self) -> list[dict[str, Any]]:
         """Return at least the torrents of the category, and of those below it if set.
@@ -128,14 +109,19 @@ class QBittorrentSource:
             None if self._asks_for_all else self._category or None
         )
 
-    def _sort(self, torrent: Mapping[str, Any], found: "_Found") -> None:
+    def _sort(self, torrent: Mapping[str, Any], found: SourceListing) -> None:
         tags = _tags(torrent)
         if self._filters and not self._is_ours(torrent, tags):
             return
         state = torrent["state"]
         category = torrent.get("category", self._category)
+
+        def problem(reason: str) -> Problem:
+            return Problem(torrent["name"], printable(reason), torrent["hash"])
+
         if self._after and category == self._after:
-            if self._is_unconfirmed(torrent, tags):
+            # Importing may have given it the category, but not yet the tag.
+            if self._settings.done_tag not in tags and state in _COMPLETE:
                 found.unconfirmed += self._known_place(torrent, tags)
         elif not self._is_taken(category):
             if self._is_below(category) and self._settings.done_tag not in tags:
@@ -143,13 +129,11 @@ class QBittorrentSource:
                     f"Its category {category} lies below {self._category} and is not "
                     f"imported: set {_SUB_CATEGORIES_VARIABLE}=true to import it"
                 )
-                problem = Problem(torrent["name"], printable(reason), torrent["hash"])
-                found.waiting.append(problem)
+                found.waiting.append(problem(reason))
         elif self._settings.done_tag in tags:
             found.done += 1
         elif state in _BROKEN:
-            problem = Problem(torrent["name"], _BROKEN[state], torrent["hash"])
-            found.problems.append(problem)
+            found.problems.append(problem(_BROKEN[state]))
         elif state not in _COMPLETE:
             found.unfinished += 1
         elif entry := self._entry(torrent, tags):
@@ -285,7 +269,7 @@ class QBittorrentSource:
             )
         )
 
-    def _removable(self) -> tuple[Entry, ...]:
+    def _removable(self) -> list[Entry]:
         """Return the done torrents that have seeded as long as they must.
 
         They are asked for anew, without the category if importing changes it.
@@ -298,9 +282,9 @@ class QBittorrentSource:
                 raise
             except Exception:  # noqa: BLE001 - it keeps this torrent only
                 _log.exception("Could not check the torrent %s", torrent["hash"])
-        return tuple(entries)
+        return entries
 
-    def _if_removable(self, torrent: Mapping[str, Any]) -> tuple[Entry, ...]:
+    def _if_removable(self, torrent: Mapping[str, Any]) -> list[Entry]:
         tags = _tags(torrent)
         category = torrent.get("category", "")
         if (
@@ -311,25 +295,15 @@ class QBittorrentSource:
             and _has_seeded(torrent)
         ):
             return self._known_place(torrent, tags)
-        return ()
+        return []
 
-    def _is_unconfirmed(self, torrent: Mapping[str, Any], tags: set[str]) -> bool:
-        """Tell whether importing may have given it its category, but not the tag."""
-        return (
-            torrent["category"] == self._after
-            and self._settings.done_tag not in tags
-            and torrent["state"] in _COMPLETE
-        )
-
-    def _known_place(
-        self, torrent: Mapping[str, Any], tags: set[str]
-    ) -> tuple[Entry, ...]:
+    def _known_place(self, torrent: Mapping[str, Any], tags: set[str]) -> list[Entry]:
         """Return a torrent as an entry; nothing if where it lies is not known."""
         try:
             entry = self._entry(torrent, tags)
         except ItemError:
-            return ()
-        return () if entry is None else (entry,)
+            return []
+        return [] if entry is None else [entry]
 
     def _content_path(self, torrent: Mapping[str, Any]) -> str:
         """Return where a torrent lies, on qBittorrent's machine."""

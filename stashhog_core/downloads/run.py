@@ -52,9 +52,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Counts:
-    synced: int = 0
-    skipped: int = 0
-    failed: int = 0
+    """What happened, named as in the result."""
+
+    synced_items: int = 0
+    skipped_items: int = 0
+    failed_items: int = 0
     files_linked: int = 0
     files_cloned: int = 0
     files_copied: int = 0
@@ -147,10 +149,10 @@ class ImportRun:
             if record is None:
                 record = ImportRecord(problem.key, name, *ledger.WHOLE_ENTRY)
             if record.state == "blocked" or record.waits(self._now):
-                self._counts.skipped += 1
+                self._counts.skipped_items += 1
                 continue
             self._fail(record, name, problem.reason)
-            self._counts.failed += 1
+            self._counts.failed_items += 1
             failed.append(problem.key)
         self._write()
         if not self._dry_run:
@@ -169,7 +171,7 @@ class ImportRun:
         """
         known = self._known([entry.key for entry in entries])
         done = [entry for entry in entries if _is_all_there(known[entry.key])]
-        self._counts.skipped += len(done)
+        self._counts.skipped_items += len(done)
         if not self._dry_run:
             self._source.mark_done(done)
         return len(done)
@@ -224,30 +226,18 @@ class ImportRun:
     ) -> DownloadsResult:
         """Return what happened."""
         counts = self._counts
+        counts.skipped_items += done
+        del counts.waiting[_SHOWN_PATHS:], counts.left_out[_SHOWN_PATHS:]
         return DownloadsResult(
             status="completed_with_errors" if counts.errors else "completed",
             total_items=total,
-            synced_items=counts.synced,
-            skipped_items=counts.skipped + done,
-            failed_items=counts.failed,
             files=counts.files_linked + counts.files_cloned + counts.files_copied,
-            files_linked=counts.files_linked,
-            files_cloned=counts.files_cloned,
-            files_copied=counts.files_copied,
-            files_skipped=counts.files_skipped,
-            bytes_linked=counts.bytes_linked,
-            bytes_cloned=counts.bytes_cloned,
-            why_no_links=tuple(counts.why_no_links),
-            waiting=tuple(counts.waiting[:_SHOWN_PATHS]),
-            left_out=tuple(counts.left_out[:_SHOWN_PATHS]),
-            bytes_copied=counts.bytes_copied,
             awaiting_scan=awaiting_scan(self._database),
-            placed_paths=tuple(counts.placed_paths),
             unseen=tuple(unseen[:_SHOWN_PATHS]),
             removed_items=len(cleaned.removed),
             removed=tuple(cleaned.removed),
             kept=tuple(cleaned.kept[:_SHOWN_PATHS]),
-            errors=tuple(counts.errors),
+            **vars(counts),
         )
 
     def _known(self, keys: Sequence[str]) -> dict[str, ledger.Known]:
@@ -421,18 +411,18 @@ class ImportRun:
         done, failed, cleared = [], [], []
         for plan in plans:
             if plan.has_failed:
-                self._counts.failed += 1
+                self._counts.failed_items += 1
                 if not plan.entry.is_marked_failed:
                     failed.append(plan.entry.key)
             elif plan.is_deferred:
-                self._counts.skipped += 1
+                self._counts.skipped_items += 1
                 if plan.waiting is not None:
                     self._wait_for(printable(plan.entry.name), plan.waiting)
             else:
                 if len(plan.files) > plan.unchanged:
-                    self._counts.synced += 1
+                    self._counts.synced_items += 1
                 else:
-                    self._counts.skipped += 1
+                    self._counts.skipped_items += 1
                 done.append(plan.entry)
             if plan.had_trouble and not plan.is_deferred and not plan.failures:
                 cleared.append(plan.entry.key)

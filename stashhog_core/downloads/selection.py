@@ -82,6 +82,13 @@ def select_files(
     videos: list[int] = []
     extensions = get_settings().library.video_extensions
     patterns = [pattern.lower() for pattern in junk_patterns]
+
+    def add_video(file: SourceFile) -> None:
+        videos.append(file.size_bytes)
+        seconds = None if duration_seconds is None else duration_seconds(file)
+        is_short = seconds is not None and seconds < shortest_seconds
+        (short if is_short else take).append(file)
+
     for file in files:
         path = file.relative_path.lower()
         extension = _extension(path)
@@ -90,12 +97,8 @@ def select_files(
         elif extension[1:] in extensions:
             if _is_called_sample(path):
                 samples.append(file)
-                continue
-            videos.append(file.size_bytes)
-            if _is_short(file, duration_seconds, shortest_seconds):
-                short.append(file)
             else:
-                take.append(file)
+                add_video(file)
         elif extension in _SIDECARS:
             take.append(file)
         elif _ARCHIVES.search(path):
@@ -109,12 +112,8 @@ def select_files(
         if file.size_bytes <= longest * _LARGEST_SAMPLE:
             left_out.append(file)
             left_samples.append(file)
-            continue
-        videos.append(file.size_bytes)
-        if _is_short(file, duration_seconds, shortest_seconds):
-            short.append(file)
         else:
-            take.append(file)
+            add_video(file)
     return SelectedFiles(
         tuple(take),
         tuple(archives),
@@ -177,17 +176,6 @@ def _is_called_sample(path: str) -> bool:
     *folders, name = path.split("/")
     stem = name.rpartition(".")[0]
     return not _SAMPLE_FOLDERS.isdisjoint(folders) or bool(_SAMPLE.match(stem))
-
-
-def _is_short(
-    file: SourceFile,
-    duration_seconds: Callable[[SourceFile], float | None] | None,
-    shortest_seconds: float,
-) -> bool:
-    if duration_seconds is None:
-        return False
-    seconds = duration_seconds(file)
-    return seconds is not None and seconds < shortest_seconds
 
 
 def _is_junk(path: str, patterns: Sequence[str]) -> bool:

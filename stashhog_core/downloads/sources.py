@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -58,7 +58,7 @@ class Problem:
     key: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class SourceListing:
     """What a source has.
 
@@ -73,13 +73,13 @@ class SourceListing:
         waiting: Those of the unfinished ones that may need somebody's help, and why.
     """
 
-    entries: tuple[Entry, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    entries: list[Entry] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     done: int = 0
     unfinished: int = 0
-    removable: tuple[Entry, ...] = ()
-    unconfirmed: tuple[Entry, ...] = ()
-    waiting: tuple[Problem, ...] = ()
+    removable: list[Entry] = field(default_factory=list)
+    unconfirmed: list[Entry] = field(default_factory=list)
+    waiting: list[Problem] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

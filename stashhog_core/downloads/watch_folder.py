@@ -11,8 +11,10 @@ import stat
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
+from stashhog_core.downloads.files import is_same_inode, opened
 from stashhog_core.downloads.sources import (
     Entry,
     EntryFiles,
@@ -126,7 +128,7 @@ class WatchFolderSource:
                 waiting.append(
                     Problem(name, "The download is still changing", printable(name))
                 )
-        entries = tuple(
+        entries = [
             Entry(
                 key=printable(name),
                 name=name,
@@ -134,12 +136,9 @@ class WatchFolderSource:
                 boundary=self._folder,
             )
             for name in snapshots
-        )
+        ]
         return SourceListing(
-            entries,
-            tuple(problems),
-            unfinished=len(waiting),
-            waiting=tuple(waiting),
+            entries, problems, unfinished=len(waiting), waiting=waiting
         )
 
     def files(self, entry: Entry) -> EntryFiles:
@@ -270,26 +269,22 @@ def _walk(location: Path) -> Iterator[Walked]:
         folder, prefix = folders.pop()
         # A stat call from an open folder does not resolve its path again for each file,
         # and does not follow a link that took its place.
-        opened = os.open(folder, flags)
+        descriptor = os.open(folder, flags)
         try:
-            with os.scandir(opened) as children:
-                for child in sorted(children, key=_name):
+            with os.scandir(descriptor) as children:
+                for child in sorted(children, key=attrgetter("name")):
                     path = f"{prefix}/{child.name}" if prefix else child.name
                     status = child.stat(follow_symlinks=False)
                     yield path, status
                     if stat.S_ISDIR(status.st_mode):
                         folders.append((f"{folder}/{child.name}", path))
         finally:
-            os.close(opened)
+            os.close(descriptor)
 
 
 def _changed_ns(status: os.stat_result) -> int:
     """Return when a file last changed: its time may be set to an old one, ctime not."""
     return max(status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _name(child: "os.DirEntry[str]") -> str:
-    return child.name
 
 
 def _unreadable(name: str, why: str) -> Problem:
@@ -351,32 +346,25 @@ def is_written_to(path: str | os.PathLike[str]) -> bool:
     Raises:
         OSError: The file cannot be read.
     """
-    # O_NONBLOCK: opening a pipe that took the file's place does not wait.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    opened = os.open(path, flags)
-    try:
-        status = os.fstat(opened)
+    with opened(path) as file:
+        status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
             return False
-        # A program that opens the file meanwhile makes the kernel signal the holder
-        # of the lease. The usual signal would end this process; nobody acts on this.
-        fcntl.fcntl(opened, fcntl.F_SETSIG, signal.SIGURG)
-        # A lease for reading is refused while somebody has the file open for writing.
-        fcntl.fcntl(opened, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(opened, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError as error:
-        if error.errno == errno.EAGAIN:
-            return True
-        if error.errno not in _NO_LEASES:
-            raise
-        return any(_is_same(written, status) for written in _opened_for_writing())
-    finally:
-        os.close(opened)
+        try:
+            # A program that opens the file meanwhile makes the kernel signal the holder
+            # of the lease. The usual signal would end this process; nobody acts on
+            # this.
+            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+            # Refused for reading while somebody has the file open for writing.
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                return True
+            if error.errno not in _NO_LEASES:
+                raise
+            return any(is_same_inode(status, other) for other in _opened_for_writing())
     return False
-
-
-def _is_same(theirs: os.stat_result, mine: os.stat_result) -> bool:
-    return theirs.st_ino == mine.st_ino and theirs.st_dev == mine.st_dev
 
 
 def _opened_for_writing() -> Iterator[os.stat_result]:

@@ -10,14 +10,14 @@ from sqlalchemy import select
 from sandbox.stash.server import StandIn
 from stashhog_core.db.models import DownloadItem, Scene, SceneFile, SceneFingerprint
 from stashhog_core.db.session import Database
-from stashhog_core.downloads.in_stash import why_left_out
-from stashhog_core.downloads.job import (
+from stashhog_core.downloads.in_stash import (
     ask_scan_rules,
     awaiting_scan,
     confirm_in_stash,
     mark_scanned,
-    process_downloads,
+    why_left_out,
 )
+from stashhog_core.downloads.job import process_downloads
 from stashhog_core.params import ProcessDownloadsParams
 from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress

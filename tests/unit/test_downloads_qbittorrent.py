@@ -322,7 +322,7 @@ def test_only_torrents_that_pass_the_filters_are_taken(
     listing = _open(server, settings, path_map={"D:": "/mnt"}).finished(Progress())
 
     assert "".join(entry.key[0] for entry in listing.entries) == taken
-    assert (listing.done, listing.unfinished, listing.problems) == (0, 0, ())
+    assert (listing.done, listing.unfinished, listing.problems) == (0, 0, [])
 
 
 def test_the_category_comes_along(server: Server) -> None:
@@ -479,14 +479,14 @@ def test_limits_that_a_server_does_not_tell_are_not_reached(server: Server) -> N
     server.torrents(_torrent(tags="synced"))
     source = _open(server, {"clean_up": "remove_torrent"})
 
-    assert source.finished(Progress()).removable == ()
+    assert source.finished(Progress()).removable == []
 
 
 def test_nothing_is_removable_unless_asked_for(server: Server) -> None:
     """By default, every torrent stays."""
     server.torrents(_torrent(**_DONE))
 
-    assert _open(server).finished(Progress()).removable == ()
+    assert _open(server).finished(Progress()).removable == []
 
 
 @pytest.mark.parametrize(
@@ -548,7 +548,7 @@ def test_a_path_is_mapped_to_this_machine(server: Server) -> None:
 
     listing = _open(server, path_map={r"D:\Downloads": "/mnt"}).finished(Progress())
 
-    assert listing.entries == (
+    assert listing.entries == [
         Entry(
             "a" * 40,
             "Film",
@@ -556,7 +556,7 @@ def test_a_path_is_mapped_to_this_machine(server: Server) -> None:
             Path("/mnt"),
             may_retry_blocked=True,
         ),
-    )
+    ]
 
 
 def test_a_path_that_maps_nowhere_says_which_setting_is_missing(
