@@ -89,7 +89,7 @@ def spaced_stills(
         ItemError: Nothing could be decoded, as with `end_stills`.
     """
     with _opened(path) as (container, stream):
-        upright = _Upright(_into(size, keep_shape))
+        upright = Upright(_into(size, keep_shape))
         next_second = 0.0
         decoded = False
         for second, frame in _keyframes(container, stream, 0.0, float("inf")):
@@ -136,7 +136,7 @@ def _no_picture(path: Path) -> ItemError:
 def _stills(
     container: InputContainer, stream: VideoStream, path: Path
 ) -> Iterator[Still]:
-    thumbnail_of, upright = _Thumbnail(), _Upright(_legible)
+    thumbnail_of, upright = _Thumbnail(), Upright(_legible)
     decoded = 0
     last: Any = None
     for start, end in _windows(header_duration(container, stream)):
@@ -225,14 +225,25 @@ Sizing = Callable[[int, int], tuple[int, int]]
 """Width and height of an upright frame to those of its picture."""
 
 
-class _Upright:
-    """Makes pictures of frames, turned as they are to be seen."""
+class Upright:
+    """Makes pictures of frames, turned as they are to be seen.
 
-    def __init__(self, sizing: Sizing) -> None:
+    Args:
+        sizing: Tells how large each picture is.
+        pixels: Order of the colours, as FFmpeg names it.
+        interpolation: How a frame is scaled; None: as FFmpeg does it by default.
+    """
+
+    def __init__(
+        self, sizing: Sizing, pixels: str = "bgr24", interpolation: str | None = "AREA"
+    ) -> None:
         self._sizing = sizing
+        self._pixels = pixels
+        self._interpolation = interpolation
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: Any) -> "Picture":
+        """Return the picture of a frame."""
         # Phones store portrait video lying down, with the angle beside it.
         quarter_turns = round(frame.rotation / 90) % 4
         lying = quarter_turns % 2 == 1
@@ -242,8 +253,8 @@ class _Upright:
             frame,
             height if lying else width,
             width if lying else height,
-            "bgr24",
-            interpolation="AREA",
+            self._pixels,
+            interpolation=self._interpolation,
         )
         picture: Any = small.to_ndarray()
         if quarter_turns:

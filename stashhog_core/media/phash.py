@@ -7,18 +7,17 @@ be found, but equal ones are found by an index.
 import math
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from stashhog_core.errors import ItemError
+from stashhog_core.media.frames import Upright
 from stashhog_core.media.pictures import prepare_decoder, seek
 
 Picture = NDArray[np.uint8]
@@ -81,10 +80,10 @@ def _pictures(
     count = COLUMNS * ROWS
     offset = _LEFT_OUT_AT_EITHER_END * duration_seconds
     step = (1 - 2 * _LEFT_OUT_AT_EITHER_END) * duration_seconds / count
-    reformatter = VideoReformatter()
+    upright = Upright(_reduced_size, interpolation="BICUBIC")
     frames = _Frames(container, stream, jump=step > _LONGEST_READ_SECONDS)
     for index in range(count):
-        yield _reduced(reformatter, frames.at(offset + index * step))
+        yield upright(frames.at(offset + index * step))[..., ::-1]
 
 
 class _Frames:
@@ -133,25 +132,9 @@ class _Frames:
         return frame.time - self._start >= second - 1e-6
 
 
-def _reduced(reformatter: VideoReformatter, frame: VideoFrame) -> Picture:
-    turns = round(frame.rotation / 90) % 4
-    width, height = frame.width, frame.height
-    if turns % 2:
-        width, height = height, width
-    new_height = max(2, 2 * math.floor(_PICTURE_WIDTH * height / (width * 2) + 0.5))
-    size = (
-        (_PICTURE_WIDTH, new_height)
-        if not turns % 2
-        else (
-            new_height,
-            _PICTURE_WIDTH,
-        )
-    )
-    picture: Any = reformatter.reformat(
-        frame, width=size[0], height=size[1], format="bgr24", interpolation="BICUBIC"
-    ).to_ndarray()
-    upright: Picture = np.rot90(picture, turns)[..., ::-1]
-    return upright
+def _reduced_size(width: int, height: int) -> tuple[int, int]:
+    reduced = 2 * math.floor(_PICTURE_WIDTH * height / (width * 2) + 0.5)
+    return _PICTURE_WIDTH, max(2, reduced)
 
 
 def _shrink(picture: Picture) -> Picture:

@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from stashhog_core.errors import ItemError
+from stashhog_core.media.frames import Upright
 from stashhog_core.media.headers import MOST_PIXELS, picture_decoder
 
 Picture = NDArray[np.uint8]
@@ -144,14 +145,14 @@ def sprite_sheet(
     prepare_decoder(stream)
     count = max(1, min(_MOST_SPRITES, int(duration_seconds / _LEAST_STEP_SECONDS)))
     step = duration_seconds / count
-    reformatter = VideoReformatter()
+    upright = Upright(_sprite_size, "rgb24", interpolation=None)
     sheet: Picture | None = None
     height = 0
     for index in range(count):
         frame = _keyframe_before(container, stream, index * step)
         if frame is None:
             continue
-        picture = _sprite(reformatter, frame)
+        picture = upright(frame)
         if sheet is None:
             height = picture.shape[0]
             rows = -(-count // _SPRITE_COLUMNS)
@@ -178,17 +179,10 @@ def _keyframe_before(
         return None
 
 
-def _sprite(reformatter: VideoReformatter, frame: VideoFrame) -> Picture:
-    turns = round(frame.rotation / 90) % 4
-    wide, high = frame.width, frame.height
-    if turns % 2:
-        wide, high = high, wide
-    height = max(2, min(640, round(_SPRITE_WIDTH * high / wide / 2) * 2))
-    size = (height, _SPRITE_WIDTH) if turns % 2 else (_SPRITE_WIDTH, height)
-    picture = reformatter.reformat(
-        frame, width=size[0], height=size[1], format="rgb24"
-    ).to_ndarray()
-    return np.ascontiguousarray(np.rot90(picture, turns))
+def _sprite_size(width: int, height: int) -> tuple[int, int]:
+    return _SPRITE_WIDTH, max(
+        2, min(640, round(_SPRITE_WIDTH * height / width / 2) * 2)
+    )
 
 
 def _moment(seconds: float) -> str:
