@@ -41,15 +41,10 @@ SceneIds = Annotated[
     # Stash takes an empty list as "everything": it is refused at the door.
     Field(min_length=1),
 ]
+Ids = Annotated[tuple[Id, ...], Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1)]
 Minutes = Annotated[float, Field(gt=0)]
 Confidence = Annotated[float, Field(ge=0, le=1)]
-
-_MAX_MINUTES = (
-    "Number of minutes after which the run starts no further scene, more than 0. The "
-    "next run continues with the remaining scenes. If empty, there is no limit."
-)
-_CONFIRM_REMOVALS = "Allow a run whose removals exceed the removal limit."
 
 PreviewPreset = Literal[
     "ultrafast", "veryfast", "fast", "medium", "slow", "slower", "veryslow"
@@ -64,6 +59,24 @@ def _switch(default: bool, description: str) -> Any:
     """Return a field that is on or off, and whose description says the default."""
     state = "on" if default else "off"
     return Field(default=default, description=f"{description} Default: {state}.")
+
+
+# What several forms ask for.
+_EXCLUDE_SMALL_VIDS = _switch(False, "Leave out videos shorter than 30 seconds.")
+_CONFIRM_REMOVALS = _switch(
+    False, "Allow a run whose removals exceed the removal limit."
+)
+_MAX_MINUTES: Any = Field(
+    default=None,
+    description="Number of minutes after which the run starts no further scene, more "
+    "than 0. The next run continues with the remaining scenes. If empty, there is no "
+    "limit.",
+)
+_SERVER: Any = Field(
+    default=None,
+    description="Name of an additional Stash server in STASHHOG_STASH__SERVERS. If "
+    "empty, the job uses your main Stash server.",
+)
 
 
 class JobParams(BaseModel):
@@ -100,9 +113,7 @@ class StashJobParams(JobParams):
 class ProcessNewScenesParams(JobParams):
     """How `process_new_scenes` works through its steps."""
 
-    exclude_small_vids: bool = _switch(
-        False, "Leave out videos shorter than 30 seconds."
-    )
+    exclude_small_vids: bool = _EXCLUDE_SMALL_VIDS
     batch_size: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None,
         description="Number of scenes in one analysis batch, 1 to 1000. If empty, "
@@ -113,10 +124,7 @@ class ProcessNewScenesParams(JobParams):
         description="Number of analysis batches that run in parallel, 1 to 32. If "
         "empty, STASHHOG_ANALYSIS__PARALLEL_BATCHES applies (2 by default).",
     )
-    max_minutes: Minutes | None = Field(
-        default=None,
-        description=_MAX_MINUTES,
-    )
+    max_minutes: Minutes | None = _MAX_MINUTES
     steps: Annotated[tuple[Step, ...], Field(min_length=1)] | None = Field(
         default=None, description="Names of the steps to run. If empty, all steps run."
     )
@@ -131,9 +139,7 @@ class ProcessNewScenesParams(JobParams):
 class ProcessDownloadsParams(JobParams):
     """What `process_downloads` takes and leaves."""
 
-    exclude_small_vids: bool = _switch(
-        False, "Leave out videos shorter than 30 seconds."
-    )
+    exclude_small_vids: bool = _EXCLUDE_SMALL_VIDS
     dry_run: bool = _switch(
         False, "Report what the run would do, but place and remove nothing."
     )
@@ -165,11 +171,7 @@ class StashScanParams(StashJobParams):
         "filter.minModTime), such as 2026-11-21T04:00:00Z. If empty, the age of a "
         "file does not matter.",
     )
-    server: Text | None = Field(
-        default=None,
-        description="Name of an additional Stash server in STASHHOG_STASH__SERVERS. "
-        "If empty, the job uses your main Stash server.",
-    )
+    server: Text | None = _SERVER
 
 
 class SyncParams(JobParams):
@@ -183,7 +185,7 @@ class SyncParams(JobParams):
         description="Ids of the scenes to sync. The next incremental sync is not "
         "affected. If empty, the whole library is synced.",
     )
-    confirm_removals: bool = _switch(False, _CONFIRM_REMOVALS)
+    confirm_removals: bool = _CONFIRM_REMOVALS
     deep: bool = _switch(
         False,
         "Compare every field of every scene, even if Stash's time of change has not "
@@ -220,7 +222,7 @@ class RemoveOrphansParams(JobParams):
     remove_tags: bool = _switch(True, "Remove tags that Stash no longer has.")
     remove_studios: bool = _switch(True, "Remove studios that Stash no longer has.")
     dry_run: bool = _switch(False, "List what is gone from Stash, but change nothing.")
-    confirm_removals: bool = _switch(False, _CONFIRM_REMOVALS)
+    confirm_removals: bool = _CONFIRM_REMOVALS
 
 
 class AnalysisParams(JobParams):
@@ -252,10 +254,7 @@ class AnalysisParams(JobParams):
         description="Maximum number of scenes, at least 1; the newest scenes are "
         "taken. If empty, there is no limit.",
     )
-    max_minutes: Minutes | None = Field(
-        default=None,
-        description=_MAX_MINUTES,
-    )
+    max_minutes: Minutes | None = _MAX_MINUTES
     detect_video_tags: bool = _switch(
         True, "Propose tags and markers for what the video shows."
     )
@@ -305,7 +304,7 @@ class ReviewPlanParams(JobParams):
         "with their evidence), accept or reject; cancel rejects the whole plan. "
         "Default: show.",
     )
-    change_ids: Annotated[tuple[Id, ...], Field(min_length=1)] | None = Field(
+    change_ids: Ids | None = Field(
         default=None, description="Select only the changes with these ids."
     )
     scene_ids: SceneIds | None = Field(
@@ -359,7 +358,7 @@ class ApplyPlanParams(JobParams):
     """Which approved changes `apply_plan` brings to Stash."""
 
     plan_id: Id = Field(description="Id of the plan.")
-    change_ids: Annotated[tuple[Id, ...], Field(min_length=1)] | None = Field(
+    change_ids: Ids | None = Field(
         default=None,
         description="Ids of the approved changes to apply. If empty, all approved "
         "changes of the plan are applied.",
@@ -398,7 +397,7 @@ class UndoParams(JobParams):
     scene_id: Id | None = Field(
         default=None, description="Undo only changes of the scene with this id."
     )
-    change_ids: Annotated[tuple[Id, ...], Field(min_length=1)] | None = Field(
+    change_ids: Ids | None = Field(
         default=None, description="Undo only the changes with these ids."
     )
     detector: Text | None = Field(
@@ -522,11 +521,7 @@ class StashGenerateParams(StashJobParams):
         "such as 22:00-06:30. A running Stash job continues after these hours. If "
         "empty, Stash jobs may start at any time.",
     )
-    server: Text | None = Field(
-        default=None,
-        description="Name of an additional Stash server in STASHHOG_STASH__SERVERS. "
-        "If empty, the job uses your main Stash server.",
-    )
+    server: Text | None = _SERVER
 
 
 class CheckStashGenerateParams(StashJobParams):
@@ -594,7 +589,7 @@ class DirectoryScanParams(JobParams):
         description="Number of parts that are scanned in parallel, 1 to 64; default "
         "1. STASHHOG_RUNNER__KIND decides where the parts run.",
     )
-    confirm_removals: bool = _switch(False, _CONFIRM_REMOVALS)
+    confirm_removals: bool = _CONFIRM_REMOVALS
     forget_unreachable: bool = _switch(
         False,
         "Remove files from the index that were out of reach in an earlier scan and "
@@ -609,7 +604,7 @@ class CleanupParams(JobParams):
     dry_run: bool = _switch(
         False, "List what the run would remove, but change nothing."
     )
-    confirm_removals: bool = _switch(False, _CONFIRM_REMOVALS)
+    confirm_removals: bool = _CONFIRM_REMOVALS
 
 
 JOB_PARAMS: dict[str, type[JobParams]] = {
