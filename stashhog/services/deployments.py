@@ -22,8 +22,8 @@ from pydantic import ValidationError
 
 from stashhog import project_file
 from stashhog.services.automations import apply_automations
+from stashhog.services.prefect_server import POOL
 from stashhog.services.schedules import apply_schedule
-from stashhog.services.supervisor import POOL
 from stashhog_core.errors import problem_text
 from stashhog_core.params import JOB_PARAMS, JobParams
 from stashhog_core.settings import get_settings

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -21,6 +20,7 @@ from stashhog.services.prefect_server import (
     client_auth,
     listen_host,
     server_database,
+    worker_polls,
 )
 from stashhog.services.state import (
     lives,
@@ -35,9 +35,10 @@ from stashhog_core.settings import Settings
 
 _START_LIMIT_SECONDS = 120
 _STOP_LIMIT_SECONDS = 60
-_LOOK_INTERVAL_SECONDS = 0.5
-# A server that was started more often does not come; once, its database may be away.
+_CHECK_INTERVAL_SECONDS = 0.5
+# A part that was started more often does not come; once, its database may be away.
 _MOST_STARTS = 2
+_QUOTED_LINES = 8
 _ERROR = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception): ")
 
 
@@ -48,15 +49,17 @@ def up(settings: Settings) -> tuple[str, list[str]]:
         The UI's address, and a sentence for each deployment or schedule that will fail.
 
     Raises:
-        ConfigurationError: A part does not start; says where its log is.
+        ConfigurationError: A part does not start; says why, and where its log is. What
+            this call has started is stopped again, what ran before goes on.
     """
     url = api_url()
     with taking_turns(settings):
         with open_database(settings):
             # Said here rather than in a log.
             server_database(settings)
-            supervisor = running(settings).get("supervisor")
-            is_ours = supervisor is None
+            before = running(settings)
+            supervisor = before.get("supervisor")
+            read_from = {name: _size(settings, name) for name in ("server", "worker")}
             if supervisor is None:
                 _make_way(settings, url)
                 supervisor = _start_supervisor(settings)
@@ -68,12 +71,17 @@ def up(settings: Settings) -> tuple[str, list[str]]:
                     "as it was",
                 )
             try:
-                _wait_for_server(settings, url, supervisor)
-            except ConfigurationError:
-                if is_ours:
-                    _stop_all(settings)
-                raise
-        refused = register(settings, url)
+                _wait_for_server(settings, url, supervisor, read_from["server"])
+                _wait_for_worker(settings, url, supervisor, read_from["worker"])
+            except ConfigurationError as error:
+                if before:
+                    raise _with(error, "what ran before keeps running") from error
+                _stop_all(settings)
+                raise _with(error, "`up` stopped what it had started") from error
+        try:
+            refused = register(settings, url)
+        except ConfigurationError as error:
+            raise _with(error, "Prefect's server and the worker run") from error
     return url.removesuffix("/api"), refused
 
 
@@ -194,47 +202,98 @@ def _start_supervisor(settings: Settings) -> psutil.Process:
     return psutil.Process(process.pid)
 
 
-def _wait_for_server(settings: Settings, url: str, supervisor: psutil.Process) -> None:
-    """Return when the server answers and the worker was started.
+def _wait_for_server(
+    settings: Settings, url: str, supervisor: psutil.Process, read_from: int
+) -> None:
+    """Return when the server answers.
 
     Raises:
-        ConfigurationError: They did not come in time; says where the logs are.
+        ConfigurationError: The server did not come in time; says why.
     """
-    log = log_folder(settings) / "server.log"
-    read_from = log.stat().st_size if log.exists() else 0
     deadline = time.monotonic() + _START_LIMIT_SECONDS
     said = Answer.NONE
     starts: set[int] = set()
     while time.monotonic() < deadline and lives(supervisor):
         said = answer(url)
-        alive = running(settings)
-        if "server" in alive:
-            starts.add(alive["server"].pid)
-        if len(starts) > _MOST_STARTS:
+        server = running(settings).get("server")
+        if server is not None:
+            starts.add(server.pid)
+        if len(starts) > _MOST_STARTS or said is Answer.REFUSED:
             break
-        if said is Answer.PREFECT and {"server", "worker"} <= set(alive):
+        if said is Answer.PREFECT and server is not None:
             return
-        if said is Answer.REFUSED:
-            break
-        time.sleep(_LOOK_INTERVAL_SECONDS)
+        time.sleep(_CHECK_INTERVAL_SECONDS)
     raise ConfigurationError(
         f"Prefect's server {said}",
         where=url,
         remedy="run `stashhog down` first"
         if said is Answer.REFUSED
-        else f"see the logs in {log_folder(settings)}{_last_words(log, read_from)}",
+        else _see_log(settings, "server", read_from),
     )
 
 
-def _last_words(log: Path, read_from: int) -> str:
-    """Quote what the server said last; errors rather than that it has ended."""
+def _wait_for_worker(
+    settings: Settings, url: str, supervisor: psutil.Process, read_from: int
+) -> None:
+    """Return when the worker that runs now asks the server for runs.
+
+    Raises:
+        ConfigurationError: The worker ends again and again, or does not ask in time;
+            says why.
+    """
+    deadline = time.monotonic() + _START_LIMIT_SECONDS
+    starts: set[int] = set()
+    while time.monotonic() < deadline and lives(supervisor):
+        worker = running(settings).get("worker")
+        if worker is not None:
+            starts.add(worker.pid)
+            if worker_polls(url, worker.create_time()) and lives(worker):
+                return
+        if len(starts) > _MOST_STARTS:
+            break
+        time.sleep(_CHECK_INTERVAL_SECONDS)
+    raise ConfigurationError(
+        "The worker ends soon after each start, so no job runs"
+        if len(starts) > 1
+        else "The worker does not ask Prefect's server for runs, so no job runs",
+        where=url,
+        remedy="correct the cause and run `stashhog up` again; "
+        f"{_see_log(settings, 'worker', read_from)}",
+    )
+
+
+def _with(error: ConfigurationError, state: str) -> ConfigurationError:
+    """Return the error that also says which state it leaves behind."""
+    return ConfigurationError(f"{error.what}; {state}", error.where, error.remedy)
+
+
+def _size(settings: Settings, name: str) -> int:
+    """Return how long the log of a part is."""
+    log = log_folder(settings) / f"{name}.log"
+    return log.stat().st_size if log.exists() else 0
+
+
+def _see_log(settings: Settings, name: str, read_from: int) -> str:
+    """Name the log of a part and quote its last lines, and its last error before them.
+
+    Args:
+        settings: They say where the logs are.
+        name: The part.
+        read_from: How long the log was before: older lines are about older starts.
+    """
+    log = log_folder(settings) / f"{name}.log"
     try:
         with log.open("rb") as file:
             # After it was put aside it begins anew.
             file.seek(read_from if read_from <= log.stat().st_size else 0)
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
-        return ""
-    lines = [line.strip() for line in lines if line.strip()]
-    errors = [line for line in lines if _ERROR.match(line)]
-    return f" (the server's log says: {(errors or lines)[-1]})" if lines else ""
+        lines = []
+    lines = [line.rstrip() for line in lines if line.strip()]
+    quoted = lines[-_QUOTED_LINES:]
+    errors = [line for line in lines if _ERROR.match(line.strip())]
+    if errors and errors[-1] not in quoted:
+        quoted = [errors[-1], "…", *quoted]
+    if not quoted:
+        return f"see the logs in {log_folder(settings)}"
+    return "\n    ".join((f"see {log}, which ends with", *quoted))

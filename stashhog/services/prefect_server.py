@@ -1,7 +1,9 @@
 """Where the Prefect server of `stashhog up` listens, its password and its database."""
 
 import os
+import socket
 from base64 import b64encode
+from datetime import datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import ENV_FILE_VARIABLE, Settings, env_file
 
+POOL = "stashhog"
 LOOPBACK = "127.0.0.1"
 DATABASE_VARIABLES = (
     "PREFECT_API_DATABASE_CONNECTION_URL",
@@ -92,6 +95,34 @@ def answer(url: str) -> Answer:
         "application/json"
     )
     return Answer.PREFECT if is_prefect else Answer.FOREIGN
+
+
+def worker_polls(url: str, since: float) -> bool:
+    """Tell whether the worker of this machine asks for runs.
+
+    Args:
+        url: The address of the API.
+        since: When the worker's process started, in seconds since 1970. What the server
+            knows from before is about an earlier process of that name.
+    """
+    pool = f"/work_pools/{POOL}"
+    try:
+        workers = ask(url, f"{pool}/workers/filter", {})
+        queues = ask(url, f"{pool}/queues/filter", {})
+    except httpx.TransportError:
+        return False
+    if not (workers.is_success and queues.is_success):
+        return False
+    return any(
+        worker["name"] == socket.gethostname()
+        and worker["status"] == "ONLINE"
+        and _is_after(worker["last_heartbeat_time"], since)
+        for worker in workers.json()
+    ) and any(_is_after(queue["last_polled"], since) for queue in queues.json())
+
+
+def _is_after(time: str | None, since: float) -> bool:
+    return time is not None and datetime.fromisoformat(time).timestamp() >= since
 
 
 def use_running_server(settings: Settings) -> None:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import psutil
 
 from stashhog.services.logs import log_folder
-from stashhog.services.prefect_server import Answer, answer, api_url, ask
+from stashhog.services.prefect_server import POOL, Answer, answer, api_url, ask
 from stashhog.services.state import recorded_url, running
-from stashhog.services.supervisor import POOL
 from stashhog_core.db.embedded import embedded_url
 from stashhog_core.db.schema import require_current
 from stashhog_core.db.session import Database

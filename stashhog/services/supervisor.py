@@ -20,6 +20,7 @@ import psutil
 
 from stashhog.services.logs import open_log, rotate_logs
 from stashhog.services.prefect_server import (
+    POOL,
     Answer,
     answer,
     api_url,
@@ -32,7 +33,6 @@ from stashhog_core.errors import StashHogError
 from stashhog_core.http import keep_loopback_direct
 from stashhog_core.settings import Settings, get_settings
 
-POOL = "stashhog"
 _STOP_LIMIT_SECONDS = 20
 _CHECK_INTERVAL_SECONDS = 1.0
 _UPKEEP_INTERVAL_SECONDS = 5.0

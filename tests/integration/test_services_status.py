@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from stashhog.services.lifecycle import up
+from stashhog.services.prefect_server import POOL
 from stashhog.services.state import record, running
 from stashhog.services.status import Part, status
-from stashhog.services.supervisor import POOL
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings, get_settings
 from tests.support.services import free_port

@@ -23,7 +23,7 @@ from flows.auto_video_analysis import auto_video_analysis
 from flows.jobs import apply_plan
 from flows.process_new_scenes import process_new_scenes
 from stashhog.services.automations import apply_automations
-from stashhog.services.supervisor import POOL
+from stashhog.services.prefect_server import POOL
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.report import state_name
 from tests.support.prefect import register, runs_of

@@ -1,7 +1,10 @@
 """`stashhog up` and `down`: what they start, mend and stop."""
 
 import os
+import shutil
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -143,6 +146,52 @@ def test_another_account_may_own_the_shared_temporary_folder(
     # What the server says of a worker of that name may still be about the one before.
     state = up.wait_for_end(up.start(SCAN, {}))["state"]
     assert state["type"] == "COMPLETED", state
+
+
+def test_up_names_a_worker_that_ends_again_and_again(up: RunningServices) -> None:
+    """`up` quotes the worker's log, leaves what ran, and the mended worker comes.
+
+    A file is in the way of the worker's folder: the worker ends soon after each start.
+    """
+    with broken_worker(up):
+        before = up.pids()
+        os.kill(before["worker"], signal.SIGKILL)
+        failed = up.command("stashhog", "up")
+
+    assert failed.returncode == 2, failed.stdout
+    assert "The worker ends soon after each start, so no job runs;" in failed.stderr
+    assert "; what ran before keeps running (" in failed.stderr
+    assert f"see {up.home / 'logs' / 'worker.log'}, which ends with" in failed.stderr
+    assert "FileExistsError" in failed.stderr
+    up.wait_until_well()
+    assert up.pids()["server"] == before["server"]
+
+
+def test_up_without_a_worker_leaves_nothing_behind(up: RunningServices) -> None:
+    """If the worker ends from the start on, `up` stops what it had started."""
+    assert up.command("stashhog", "down").returncode == 0
+
+    with broken_worker(up):
+        failed = up.command("stashhog", "up")
+
+    assert failed.returncode == 2, failed.stdout
+    assert "; `up` stopped what it had started (" in failed.stderr
+    assert not (up.home / "services.json").exists()
+    assert not any(
+        part["ok"] for name, part in up.status().items() if name != "database"
+    )
+
+
+@contextmanager
+def broken_worker(up: RunningServices) -> Iterator[None]:
+    """Have a file in the way of the worker's folder meanwhile."""
+    folder = up.home / "prefect" / "tmp"
+    shutil.rmtree(folder)
+    folder.touch()
+    try:
+        yield
+    finally:
+        folder.unlink()
 
 
 def test_a_run_and_those_after_it_outlive_a_killed_server(up: RunningServices) -> None:
