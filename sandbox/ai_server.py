@@ -48,6 +48,8 @@ class AiStandIn(StandInServer):
         fault: Answers instead of the server; None: nothing is wrong.
         ready: Whether its models are loaded.
         others: Requests of others that it says it is busy with.
+        on_video: Called with the path as it begins with a video.
+        at_once: For each video, how many it was at when it began with it.
     """
 
     def __init__(self, capacity: int = 1, port: int = 0) -> None:
@@ -62,6 +64,9 @@ class AiStandIn(StandInServer):
         self.fault: Callable[[], Response] | None = None
         self.ready = True
         self.others = 0
+        self.on_video: Callable[[str], object] = lambda path: None
+        self.at_once: list[int] = []
+        self._videos_now = 0
         self._served = Served("ai", port)
         self._outstanding = 0
         self._places = threading.Semaphore(capacity)
@@ -166,6 +171,17 @@ class AiStandIn(StandInServer):
         }
 
     def _look(self, path: str, categories: list[str]) -> Spans:
+        with self._lock:
+            self._videos_now += 1
+            self.at_once.append(self._videos_now)
+        try:
+            self.on_video(path)
+            return self._spans(path, categories)
+        finally:
+            with self._lock:
+                self._videos_now -= 1
+
+    def _spans(self, path: str, categories: list[str]) -> Spans:
         if path not in self.videos:
             raise FileNotFoundError(f"File not found: {path}")
         with self._places:

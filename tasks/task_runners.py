@@ -32,7 +32,6 @@ logger = logging.getLogger("stashhog_core.runners")
 
 # Prefect kills a cancelled run after 30 seconds.
 _STOP_SECONDS = 5.0
-_CONNECT_SECONDS = 10
 
 _INSTALL = {
     "dask": "install stashhog[dask] (`make extras` in a checkout)",
@@ -74,7 +73,8 @@ def _dask(settings: RunnerSettings, parallel: int) -> TaskRunner[Any]:
     package = _required("prefect_dask", "dask")
     if settings.address:
         runner = package.DaskTaskRunner(
-            address=settings.address, client_kwargs={"timeout": _CONNECT_SECONDS}
+            address=settings.address,
+            client_kwargs={"timeout": settings.timeout_seconds},
         )
     else:
         runner = package.DaskTaskRunner(

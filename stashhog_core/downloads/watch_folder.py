@@ -26,8 +26,6 @@ from stashhog_core.errors import ItemError, TransientError, unexpected
 from stashhog_core.paths import is_hidden, is_in_hidden, printable
 from stashhog_core.progress import Progress
 
-_FILES_KEPT = 10_000
-"""Files that are remembered from the last check, so that memory stays flat."""
 _PART = re.compile(
     r"\.(part|partial|part-frag\d+|!qb|!ut|bc!|jc!|crdownload|aria2|filepart|download"
     r"|opdownload|ytdl|tmp|td|xltd|dctmp)$"
@@ -79,15 +77,19 @@ class WatchFolderSource:
         settle_seconds: An entry is finished when all sizes and times were equal in two
             checks so far apart. Times older than that stand for the first check; those
             of the last write and of the last change of any kind (ctime) both count.
+        files_kept: Number of files and folders that are remembered from the last
+            check; all others are listed anew. It keeps memory flat.
     """
 
     kind = "folder"
 
-    def __init__(self, folder: Path, settle_seconds: float) -> None:
+    def __init__(
+        self, folder: Path, settle_seconds: float, files_kept: int = 10_000
+    ) -> None:
         self._folder = folder.resolve()
+        self._room = files_kept
         self._quiet_seconds = settle_seconds
         self._kept: dict[Path, EntryFiles] = {}
-        self._kept_files = 0
 
     def finished(self, progress: Progress) -> SourceListing:
         """List the entries that are quiet; waits once for those that are young."""
@@ -211,8 +213,8 @@ class WatchFolderSource:
             newest = max(newest, changed)
             seen.append(f"{path}\0{status.st_size}\0{changed}\0")
         digest = hashlib.blake2b(os.fsencode("".join(seen)), digest_size=16)
-        if self._kept_files + len(walked) <= _FILES_KEPT:
-            self._kept_files += len(walked)
+        if len(walked) <= self._room:
+            self._room -= len(walked)
             self._kept[location] = _files_of(walked, location, self._folder)
         return _Snapshot(newest / 1e9, digest.digest())
 

@@ -153,6 +153,9 @@ class RunnerSettings(Section):
     """Address of the Dask scheduler or the Ray head, such as tcp://host:8786. If empty,
     each run starts a cluster on this machine."""
 
+    timeout_seconds: float = Field(default=10, gt=0)
+    """Maximum time to wait for the Dask scheduler at this address, in seconds."""
+
 
 class Settings(BaseSettings):
     """All settings. Read them with `get_settings`."""

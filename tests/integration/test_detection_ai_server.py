@@ -156,33 +156,19 @@ def test_videos_are_sent_as_the_server_can_take_them(
     ai: AiStandIn, scenes: Database
 ) -> None:
     """So many at a time as set; fewer while it says that others keep it busy."""
-    at_once: list[int] = []
-    look, lock = ai._look, threading.Lock()
-    now = 0
-
-    def counting(path: str, categories: list[str]) -> Any:
-        nonlocal now
-        with lock:
-            now += 1
-            at_once.append(now)
-        try:
-            return look(path, categories)
-        finally:
-            with lock:
-                now -= 1
-
-    ai.seconds = 0.05
-    ai._look = counting  # type: ignore[method-assign]
+    together = threading.Barrier(3)
+    ai.on_video = lambda path: together.wait(60) if len(ai.at_once) <= 3 else None
     analyze(ai, scenes, parallel_requests=3)
-    assert max(at_once) == 3
+    assert max(ai.at_once) == 3
 
-    at_once.clear()
+    ai.at_once.clear()
+    ai.on_video = lambda path: None
     ai.others = 9
     analyze(
         ai, scenes, "2", scene_ids=(1, 2, 3, 4, 5), threshold=0.4, parallel_requests=4
     )
     # It is known from the first answer on.
-    assert at_once[4:] == [1]
+    assert ai.at_once[4:] == [1]
 
 
 def test_unavailable_server_defers_loudly(
@@ -218,14 +204,12 @@ def test_outage_in_the_middle_keeps_what_was_done(
     ai: AiStandIn, scenes: Database
 ) -> None:
     """Finished scenes are marked, the others are not, and the error counts both."""
-    look = ai._look
 
-    def until(path: str, categories: list[str]) -> Any:
+    def go_away_at_the_second(path: str) -> None:
         if len(ai.requests) >= 2:
             ai.fault = lambda: PlainTextResponse("down", 503)
-        return look(path, categories)
 
-    ai._look = until  # type: ignore[method-assign]
+    ai.on_video = go_away_at_the_second
     with pytest.raises(AnalysisDeferred) as caught:
         analyze(ai, scenes, parallel_requests=1)
 

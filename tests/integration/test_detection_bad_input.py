@@ -223,12 +223,11 @@ def test_stop_is_heard_while_the_server_works(ai: AiStandIn, scenes: Database) -
     """A request may take an hour: it is left behind, also if it is the only one."""
     stop, left = threading.Event(), threading.Event()
 
-    def working(path: str, categories: list[str]) -> Any:
+    def stop_and_go_on_working(path: str) -> None:
         stop.set()
         assert left.wait(60)
-        return {}
 
-    ai._look = working  # type: ignore[method-assign]
+    ai.on_video = stop_and_go_on_working
 
     with pytest.raises(JobCancelled):
         by_server(ai, scenes, Progress(stop=stop), parallel_requests=1)

@@ -3,21 +3,22 @@
 import functools
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
+from stashhog_core.db.models import LibraryFile
 from stashhog_core.db.session import Database
-from stashhog_core.errors import JobError
-from stashhog_core.file_index import job as scan_job
+from stashhog_core.errors import JobCancelled, JobError
 from stashhog_core.file_index import shards
 from stashhog_core.file_index.pool import ProbePool
 from stashhog_core.file_index.probe import ProbeRequest, Wanted
@@ -431,14 +432,11 @@ def test_vanishing_and_changing_files(library: Library) -> None:
     assert set(library.rows()) == {"b-changing.mp4"}
 
 
-def test_folder_of_many_files(
-    library: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_of_many_files(library: Library) -> None:
     """100,000 files in one folder are listed without keeping them in memory.
 
     That PostgreSQL last saw an empty index does not make it compare each with each.
     """
-    monkeypatch.setattr(scan_job._Scan, "_probe", lambda *_: True)
     with library.database.transaction() as session:
         session.execute(
             text(
@@ -448,13 +446,22 @@ def test_folder_of_many_files(
         )
     for number in range(100_000):
         (library.folder / f"{number:06}.mp4").touch()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    stop = threading.Event()
 
-    result = library.scan()
+    def stop_before_the_probes(fraction: float | None, message: str) -> None:
+        if message.endswith("files to probe"):
+            stop.set()
 
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert (result.scanned, result.pending) == (100_000, 100_000)
-    assert grown < 60_000
+    tracemalloc.start()
+    with pytest.raises(JobCancelled):
+        library.scan(Progress(stop_before_the_probes, stop=stop))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    with library.database.transaction() as session:
+        listed = session.scalar(select(func.count()).select_from(LibraryFile))
+    assert listed == 100_000
+    assert peak_bytes < 10_000_000
 
 
 def test_fuzzed_videos_stop_nothing(tmp_path: Path) -> None:

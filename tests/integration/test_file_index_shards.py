@@ -2,7 +2,9 @@
 
 import functools
 import os
-import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from sqlalchemy import text
 from stashhog_core.db.session import Database
 from stashhog_core.file_index import shards as scan_parts
 from stashhog_core.file_index.pool import ProbePool
+from stashhog_core.progress import Progress
 from tests.support import poisoned
 from tests.support.library import Library
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -166,9 +170,36 @@ def test_time_limit_holds_for_all_parts(library: Library) -> None:
     assert len(library.rows()) == rest.scanned
 
 
-def test_copies_of_one_moved_file_in_two_parts(
-    library: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def held_back(database: Database, writers: int) -> Iterator[Callable[[], None]]:
+    """Give a call that lets nobody write to the index until so many wait to do so."""
+    with ThreadPoolExecutor(1) as pool, database.connect() as connection:
+        let_go: list[Future[None]] = []
+
+        def wait_and_let_go() -> None:
+            wait_until(lambda: len(waiting(database)) == writers, "the last writer")
+            connection.commit()
+
+        def hold_back() -> None:
+            connection.execute("BEGIN")
+            connection.execute("LOCK TABLE library_file IN SHARE MODE")
+            let_go.append(pool.submit(wait_and_let_go))
+
+        yield hold_back
+        (ended,) = let_go
+        ended.result()
+
+
+def waiting(database: Database) -> list[Any]:
+    """Return the processes of the server that wait for a lock in this database."""
+    with database.connect() as connection:
+        return connection.execute(
+            "SELECT pid FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            "WHERE NOT granted AND datname = current_database()"
+        ).fetchall()
+
+
+def test_copies_of_one_moved_file_in_two_parts(library: Library) -> None:
     """Two shards that find the same lost content at once: one row moves, one is new."""
     old = library.video("old.mp4", 1)
     library.video("other.mp4", 2)
@@ -177,23 +208,14 @@ def test_copies_of_one_moved_file_in_two_parts(
     old.unlink()
     library.video("a/copy.mp4", 1)
     library.video("b/copy.mp4", 1)
-    together = threading.Barrier(2, timeout=20)
-    look = scan_parts.Prober.probe
 
-    def at_once(prober: Any, pending: int, passes: int) -> bool:
-        store = prober._store
+    with held_back(library.database, writers=2) as hold_back:
 
-        def wait_and_store(batch: Any) -> None:
-            together.wait()
-            store(batch)
+        def both_at_once(fraction: float | None, message: str) -> None:
+            if message.endswith("files to probe"):
+                hold_back()
 
-        # What the shards leave is probed by the scan itself.
-        if threading.current_thread() is not threading.main_thread():
-            prober._store = wait_and_store
-        return look(prober, pending, passes)
-
-    monkeypatch.setattr(scan_parts.Prober, "probe", at_once)
-    result = library.scan(shards=2)
+        result = library.scan(Progress(both_at_once), shards=2)
 
     rows = library.rows()
     assert set(rows) == {"a/copy.mp4", "b/copy.mp4", "other.mp4"}

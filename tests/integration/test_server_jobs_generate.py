@@ -586,11 +586,9 @@ def test_resumed_job_that_fails_does_not_fail_this_run(
     assert (result.status, result.scenes_updated) == ("completed", ("1",))
 
 
-def test_one_at_a_time(
-    stash: ScriptedStash, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.slow
+def test_one_at_a_time(stash: ScriptedStash, database: Database) -> None:
     """While another run generates on this server nothing is touched."""
-    monkeypatch.setattr("stashhog_core.server_jobs.tracking._LOCK_SECONDS", 0)
     add_scenes(database, 1)
 
     with (

@@ -49,7 +49,7 @@ class FakeStash:
         self.requests: list[str] = []
         self.broken_scenes: set[int] = set()
         self.hidden_scenes: set[int] = set()
-        self._last_id = 0
+        self.last_id = 0
 
     # --- what sync reads -------------------------------------------------------------
 
@@ -147,8 +147,8 @@ class FakeStash:
         return local.isoformat(timespec="seconds").replace("+00:00", "Z")
 
     def new_id(self) -> int:
-        self._last_id += 1
-        return self._last_id
+        self.last_id += 1
+        return self.last_id
 
     def add_scene(self, title: str = "", **fields: Any) -> int:
         """Scan a new file: a scene with it, and nothing else unless told."""

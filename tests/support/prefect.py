@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -38,6 +38,7 @@ from stashhog_core.db.models import JobReport, StashJob
 from stashhog_core.db.session import Database
 from stashhog_core.settings import PREFIX
 from stashhog_core.stash.client import StashClient
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 JOBS = (
@@ -185,7 +186,7 @@ class Runner:
         """Return after how many seconds the run is in one of these states."""
         started = time.monotonic()
         with self.explaining(run):
-            wait_until(lambda: self.state(run) in names, f"{names} of {run.name}", 120)
+            wait_until(lambda: self.state(run) in names, f"{names} of {run.name}")
         return time.monotonic() - started
 
     def wait_for_process(self, run: FlowRun) -> None:
@@ -235,14 +236,6 @@ def processes_of(run: FlowRun) -> list[psutil.Process]:
             if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run.id):
                 found.append(process)
     return found
-
-
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 90) -> None:
-    """Return when the condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come about"
-        time.sleep(0.1)
 
 
 # --- what there is to see ------------------------------------------------------------

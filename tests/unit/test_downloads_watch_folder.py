@@ -332,23 +332,27 @@ def test_an_entry_that_went_away_is_told(downloads: Path) -> None:
         WatchFolderSource(downloads, 0).files(entry)
 
 
-def test_only_so_many_files_are_kept_from_the_look(
-    downloads: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("files_kept", "found"),
+    [
+        pytest.param(10_000, [2, 2, 2], id="all"),
+        pytest.param(4, [2, 3, 3], id="the first entry"),
+        pytest.param(0, [3, 3, 3], id="none"),
+    ],
+)
+def test_only_so_many_files_are_kept_from_the_check(
+    downloads: Path, files_kept: int, found: list[int]
 ) -> None:
-    """What is not kept is listed again, with the same result."""
+    """What is not kept is listed again: a file that came since the check is found."""
     for name in "abc":
         _write(downloads / name / "1.mp4")
         _write(downloads / name / "2.mp4")
-    keeping, looking = WatchFolderSource(downloads, 0), WatchFolderSource(downloads, 0)
-    entries = keeping.finished(Progress()).entries
-    monkeypatch.setattr(watch_folder, "_FILES_KEPT", 4)
-    looking.finished(Progress())
+    source = WatchFolderSource(downloads, 0, files_kept)
+    entries = source.finished(Progress()).entries
+    for name in "abc":
+        _write(downloads / name / "3.mp4")
 
-    kept = [keeping.files(entry) for entry in entries]
-
-    assert kept == [looking.files(entry) for entry in entries]
-    assert len(looking._kept) < len(entries) == 3
-    assert all(len(listed.files) == 2 for listed in kept)
+    assert [len(source.files(entry).files) for entry in entries] == found
 
 
 def test_waiting_ends_when_a_stop_is_asked_for(downloads: Path) -> None:

@@ -32,9 +32,9 @@ from tests.support.prefect import (
     report_of,
     stash_job_of,
     stash_jobs,
-    wait_until,
 )
 from tests.support.services import Services
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -178,7 +178,7 @@ def test_within_the_main_job(
     what = "Scanning" if in_scan else "Generating"
     parent = runner.start("process_new_scenes")
     kind = "scan" if in_scan else "generate"
-    wait_until(lambda: (kind, "open") in job_rows(database, parent), what, 120)
+    wait_until(lambda: (kind, "open") in job_rows(database, parent), what)
     runner.cancel(parent)
     runner.wait_for(parent, "Cancelled")
     services.stash.faults.item_seconds = 0

@@ -57,7 +57,7 @@ def events_of(run_id: str) -> list[dict[str, Any]]:
     deadline = time.monotonic() + 20
     with get_client(sync_client=True) as client:
         while True:
-            answer = client._client.post("/events/filter", json={"filter": wanted})
+            answer = client.request("POST", "/events/filter", json={"filter": wanted})
             found: list[dict[str, Any]] = answer.json()["events"]
             if len(found) >= 2 or time.monotonic() > deadline:
                 return sorted(found, key=lambda event: event["occurred"])
@@ -87,8 +87,9 @@ def test_table_artifact_is_made(folder: Path) -> None:
     """Each scan leaves a table of what it found."""
     directory_scan(path=str(folder), workers=1)
 
+    key = {"key": "directory-scan-table"}
     with get_client(sync_client=True) as client:
-        answer = client._client.get("/artifacts/directory-scan-table/latest")
+        answer = client.request("GET", "/artifacts/{key}/latest", path_params=key)
 
     (row,) = json.loads(answer.json()["data"])
     assert (row["path"], row["new"]) == (str(folder), 1)

@@ -15,8 +15,9 @@ from flows.process_new_scenes import process_new_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
 from tasks import sync as sync_task
-from tests.support.prefect import ROOT, locks, wait_until
+from tests.support.prefect import ROOT, locks
 from tests.support.services import Services
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

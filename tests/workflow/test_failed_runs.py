@@ -21,8 +21,9 @@ from stashhog_core.errors import Deferred, JobError, StashHogError
 from stashhog_core.results import AnalysisResult, WorkflowReport
 from stashhog_core.settings import get_settings
 from stashhog_core.workflow import JobDeferred, JobFailed
-from tests.support.prefect import Runner, processes_of, wait_until
+from tests.support.prefect import Runner, processes_of
 from tests.support.services import Services
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

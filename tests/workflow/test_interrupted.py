@@ -14,7 +14,8 @@ import pytest
 
 from sandbox.samples import Sample
 from stashhog_core.db.embedded import embedded_url, start_embedded, stop_embedded
-from tests.support.prefect import ROOT, wait_until
+from tests.support.prefect import ROOT
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -20,9 +20,9 @@ from tests.support.prefect import (
     processes_of,
     report_of,
     stash_jobs,
-    wait_until,
 )
 from tests.support.services import Services
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -16,7 +16,6 @@ from flows.process_new_scenes import process_new_scenes
 from stashhog_core.errors import ConfigurationError, ItemError, TransientError
 from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
-from tasks import task_runners
 from tasks.task_runners import mapped, task_runner
 from tests.support.mapped_tasks import (
     Interrupted,
@@ -195,7 +194,7 @@ def test_cluster_that_is_away_is_one_sentence(
     use: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An address where nothing listens fails the step, saying where and what to do."""
-    monkeypatch.setattr(task_runners, "_CONNECT_SECONDS", 0.5)
+    monkeypatch.setenv("STASHHOG_RUNNER__TIMEOUT_SECONDS", "0.5")
     use("dask", "tcp://127.0.0.1:9")
 
     @flow

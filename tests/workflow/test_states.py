@@ -45,15 +45,14 @@ def ai(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[AiStandI
 
 def go_away_after(ai: AiStandIn, videos: int) -> None:
     """Have the server look at so many videos, and answer nothing afterwards."""
-    look = ai._look
+    begun: set[str] = set()
 
-    def some(path: str, categories: list[str]) -> Any:
-        seen = look(path, categories)
-        if len({path for path, _ in ai.inferred}) == videos:
+    def note(path: str) -> None:
+        begun.add(path)
+        if len(begun) == videos:
             ai.fault = lambda: AWAY
-        return seen
 
-    ai._look = some  # type: ignore[method-assign]
+    ai.on_video = note
 
 
 def run(**parameters: Any) -> tuple[State[Any], WorkflowReport]:

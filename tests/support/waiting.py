@@ -1,0 +1,31 @@
+"""Waiting for what another thread, process or server does."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 180.0
+"""After so long something will not come about any more, however busy the machine is."""
+
+
+def wait_until(
+    condition: Callable[[], T],
+    what: str | Callable[[], object],
+    seconds: float = PATIENCE_SECONDS,
+) -> T:
+    """Return what the condition gives, as soon as that is true.
+
+    Args:
+        condition: Asked again and again.
+        what: What is waited for, for the error; or a call that says so in the end.
+        seconds: When to give up.
+    """
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"{told} did not come about")
+        time.sleep(0.05)
+    return found
