@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import ssl
+from functools import lru_cache
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,8 @@ from stashhog_core.errors import ConfigurationError
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _EXCEPTIONS = ("no_proxy", "NO_PROXY")
+# httpx reads them.
+_USUAL_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 def keep_loopback_direct() -> None:
@@ -63,17 +66,24 @@ def tls_context(ca_file: Path | None, setting: str) -> ssl.SSLContext:
     Raises:
         ConfigurationError: The file cannot be read.
     """
+    if ca_file is None:
+        return _usual_context(*(os.environ.get(name) for name in _USUAL_CERTIFICATES))
     context = httpx.create_ssl_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except OSError as error:
-            raise ConfigurationError(
-                f"{setting} names no certificates",
-                where=str(ca_file),
-                remedy=f"write them to it in PEM form ({error.strerror or error})",
-            ) from error
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{setting} names no certificates",
+            where=str(ca_file),
+            remedy=f"write them to it in PEM form ({error.strerror or error})",
+        ) from error
     return context
+
+
+@lru_cache
+def _usual_context(*_: str | None) -> ssl.SSLContext:
+    """Return one context for all clients: reading the certificates takes a while."""
+    return httpx.create_ssl_context()
 
 
 def certificate_fault(error: BaseException) -> str | None:

@@ -1,12 +1,14 @@
 """Wording faults of the network, and knowing this machine's own addresses."""
 
 import os
+from pathlib import Path
 
 import httpx
 import pytest
 import requests
+from certifi import where
 
-from stashhog_core.http import fault, is_loopback, keep_loopback_direct
+from stashhog_core.http import fault, is_loopback, keep_loopback_direct, tls_context
 
 
 @pytest.mark.parametrize(
@@ -66,3 +68,22 @@ def test_no_proxy_is_asked_for_this_machine(
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"]
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name)
+
+
+def test_clients_share_the_usual_certificates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are read once, not for each client, and again where a variable names others.
+
+    What a setting adds for one server is not trusted for another one.
+    """
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    usual = tls_context(None, "ANY")
+    assert tls_context(None, "OTHER") is usual
+
+    own = tls_context(Path(where()), "ANY")
+    monkeypatch.setenv("SSL_CERT_FILE", where())
+    named = tls_context(None, "ANY")
+
+    assert own is not usual
+    assert named is not usual
