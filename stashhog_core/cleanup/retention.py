@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, SQLColumnExpression, func, select
 from sqlalchemy.orm import aliased
 
 from stashhog_core.cleanup.findings import Findings
+from stashhog_core.db.columns import Base
 from stashhog_core.db.generated import basis_of_media
 from stashhog_core.db.models import (
-    Base,
     DetectorMark,
     DownloadItem,
     JobReport,

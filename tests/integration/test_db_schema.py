@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from stashhog_core import db
-from stashhog_core.db.models import Base
+from stashhog_core.db.columns import Base
 from stashhog_core.db.open import open_database
 from stashhog_core.db.schema import (
     VERSION_TABLE,

@@ -2,7 +2,9 @@
 
 from alembic import context
 
-from stashhog_core.db.models import Base
+# The tables register themselves with the base.
+import stashhog_core.db.models  # noqa: F401
+from stashhog_core.db.columns import Base
 from stashhog_core.db.schema import VERSION_TABLE
 
 context.configure(

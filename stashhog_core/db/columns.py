@@ -18,7 +18,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.orm import DeclarativeBase, MappedColumn, mapped_column
 
 StashId = Annotated[
     int, mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -41,12 +41,7 @@ Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 Now = Annotated[
     datetime, mapped_column(DateTime(timezone=True), server_default=func.now())
 ]
-SceneRef = Annotated[
-    int,
-    mapped_column(
-        BigInteger, ForeignKey("scene.id", ondelete="CASCADE"), primary_key=True
-    ),
-]
+Key = Annotated[str, mapped_column(Text, primary_key=True)]
 
 
 class Base(DeclarativeBase):
@@ -61,3 +56,18 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+def reference(
+    table: str,
+    *,
+    ondelete: str = "CASCADE",
+    primary_key: bool = False,
+    index: bool = False,
+) -> MappedColumn[Any]:
+    """Return a column with the id of a row of another table.
+
+    `ondelete` says what becomes of this row when the other one is deleted.
+    """
+    key = ForeignKey(f"{table}.id", ondelete=ondelete)
+    return mapped_column(BigInteger, key, primary_key=primary_key, index=index)
