@@ -95,66 +95,30 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-@dataclass(frozen=True)
-class MergeCounts:
-    """Rows created, changed, and left as they were."""
-
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-
-    def __add__(self, other: "MergeCounts") -> "MergeCounts":
-        return MergeCounts(
-            self.created + other.created,
-            self.updated + other.updated,
-            self.unchanged + other.unchanged,
-        )
-
-
-@dataclass(frozen=True)
-class MergedKeys:
-    """Which rows were created and which changed, by the column asked for."""
-
-    created: list[Any]
-    updated: list[Any]
-
-
 def merge_rows(
     session: Session,
     model: type[DeclarativeBase],
     columns: Sequence[str],
     rows: Iterable[Row],
-) -> MergeCounts:
-    """Insert `rows`, or update those whose primary key exists and that differ.
+    *,
+    keys: Sequence[str] = (),
+) -> list[Any]:
+    """Insert `rows`, or update those whose key exists and that differ.
 
     Args:
         session: Open session; the caller commits.
         model: The table.
-        columns: Names of what each row holds, in order; the primary key among them.
-            Other columns keep their value, or get their default in new rows.
-        rows: The rows; no primary key twice.
+        columns: Names of what each row holds, in order; the key among them. Other
+            columns keep their value, or get their default in new rows.
+        rows: The rows; no key twice.
+        keys: Columns that identify a row; none: the primary key.
+
+    Returns:
+        The first column of the key, of each row that was created or changed.
     """
-    table = _table(model)
-    rows = list(rows)
-    keys = merge_rows_returning(
-        session, model, columns, rows, next(iter(table.primary_key)).name
-    )
-    created, updated = len(keys.created), len(keys.updated)
-    return MergeCounts(created, updated, len(rows) - created - updated)
-
-
-def merge_rows_returning(
-    session: Session,
-    model: type[DeclarativeBase],
-    columns: Sequence[str],
-    rows: Iterable[Row],
-    column: str,
-) -> MergedKeys:
-    """Merge as `merge_rows` does; return `column` of each row created or changed."""
-    staged = stage_rows(session, model, columns, rows)
-    keys = _merge_staged(session, model, columns, staged, column)
-    staged.drop(session)
-    return keys
+    keys = keys or [key.name for key in _table(model).primary_key]
+    with _staged(session, model, columns, rows) as name:
+        return _merge_staged(session, model, columns, name, keys, keys[0])
 
 
 def replace_children(
@@ -164,7 +128,7 @@ def replace_children(
     parent_ids: Iterable[int],
     columns: Sequence[str],
     rows: Iterable[Row],
-) -> int:
+) -> list[int]:
     """Make `rows` the only ones of these parents; touch only what differs.
 
     Args:
@@ -176,52 +140,33 @@ def replace_children(
         rows: All children of these parents.
 
     Returns:
-        The number of rows deleted, created or changed.
-    """
-    return len(
-        replace_children_returning(session, model, parent, parent_ids, columns, rows)
-    )
-
-
-def replace_children_returning(
-    session: Session,
-    model: type[DeclarativeBase],
-    parent: str,
-    parent_ids: Iterable[int],
-    columns: Sequence[str],
-    rows: Iterable[Row],
-) -> list[int]:
-    """Replace as `replace_children` does.
-
-    Returns:
         The parent of each row that was deleted, created or changed.
     """
     table = _table(model)
-    staged = stage_rows(session, model, columns, rows)
-    same = " AND ".join(f's."{key.name}" = t."{key.name}"' for key in table.primary_key)
-    deleted = session.scalars(
-        text(
-            f'DELETE FROM "{table.name}" t WHERE t."{parent}" = ANY(:parents) '  # noqa: S608
-            f'AND NOT EXISTS (SELECT 1 FROM "{staged.name}" s WHERE {same}) '
-            f'RETURNING t."{parent}"'
-        ),
-        {"parents": list(parent_ids)},
-    ).all()
-    merged = _merge_staged(session, model, columns, staged, parent)
-    staged.drop(session)
-    return [*deleted, *merged.created, *merged.updated]
+    keys = [key.name for key in table.primary_key]
+    same = " AND ".join(f's."{key}" = t."{key}"' for key in keys)
+    with _staged(session, model, columns, rows) as name:
+        deleted = session.scalars(
+            text(
+                f'DELETE FROM "{table.name}" t WHERE t."{parent}" = ANY(:parents) '  # noqa: S608
+                f'AND NOT EXISTS (SELECT 1 FROM "{name}" s WHERE {same}) '
+                f'RETURNING t."{parent}"'
+            ),
+            {"parents": list(parent_ids)},
+        ).all()
+        return [*deleted, *_merge_staged(session, model, columns, name, keys, parent)]
 
 
 def _merge_staged(
     session: Session,
     model: type[DeclarativeBase],
     columns: Sequence[str],
-    staged: "Staged",
-    column: str,
-) -> MergedKeys:
-    """Merge what is staged into the table; return `column` of what differed."""
+    staged: str,
+    keys: Sequence[str],
+    returned: str,
+) -> list[Any]:
+    """Merge what is staged; return one column of what was created or changed."""
     table = _table(model)
-    keys = [key.name for key in table.primary_key]
     values = [name for name in columns if name not in keys]
     names = ", ".join(_quoted(columns))
     action = "DO NOTHING"
@@ -233,39 +178,25 @@ def _merge_staged(
             f"DO UPDATE SET {assignments} WHERE ({mine}) IS DISTINCT FROM ({theirs})"
         )
     # All names come from the models, never from data.
-    merged = session.execute(
+    merged = session.scalars(
         text(
             f'INSERT INTO "{table.name}" ({names}) '  # noqa: S608
-            f'SELECT {names} FROM "{staged.name}" '
+            f'SELECT {names} FROM "{staged}" '
             f"ON CONFLICT ({', '.join(_quoted(keys))}) {action} "
-            f'RETURNING "{column}", (xmax = 0) AS created'
+            f'RETURNING "{returned}"'
         )
-    ).all()
-    return MergedKeys(
-        [value for value, created in merged if created],
-        [value for value, created in merged if not created],
     )
+    return list(merged)
 
 
-@dataclass(frozen=True)
-class Staged:
-    """A temporary table filled by COPY."""
-
-    name: str
-    count: int
-
-    def drop(self, session: Session) -> None:
-        """Drop it before the transaction ends, so that its name is free again."""
-        session.execute(text(f'DROP TABLE "{self.name}"'))
-
-
-def stage_rows(
+@contextmanager
+def _staged(
     session: Session,
     model: type[DeclarativeBase],
     columns: Sequence[str],
     rows: Iterable[Row],
-) -> Staged:
-    """COPY `rows` into a temporary table with the column types of `model`."""
+) -> Iterator[str]:
+    """COPY `rows` into a temporary table of these columns; yield its name."""
     table = _table(model)
     name = f"staged_{table.name}"
     session.execute(
@@ -274,9 +205,10 @@ def stage_rows(
             f'SELECT {", ".join(_quoted(columns))} FROM "{table.name}" WITH NO DATA'
         )
     )
-    rows = list(rows)
-    copy_rows(session, name, table, columns, rows)
-    return Staged(name, len(rows))
+    copy_rows(session, name, table, columns, list(rows))
+    yield name
+    # Before the transaction ends, so that the name is free again.
+    session.execute(text(f'DROP TABLE "{name}"'))
 
 
 def update_rows(

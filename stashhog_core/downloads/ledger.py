@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.merge import insert_rows, stage_rows
+from stashhog_core.db.merge import insert_rows, merge_rows
 from stashhog_core.db.models import DownloadItem
 from stashhog_core.downloads.files import Method
 from stashhog_core.paths import from_printable
@@ -122,25 +122,8 @@ def write(session: Session, source: str, records: Iterable[ImportRecord]) -> Non
     if new:
         insert_rows(session, DownloadItem, ["source", *_COLUMNS], new)
     if other:
-        _merge(session, other)
-
-
-def _merge(session: Session, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows, or update those that are there."""
-    staged = stage_rows(session, DownloadItem, ["source", *_COLUMNS], rows)
-    names = ", ".join(["source", *_COLUMNS])
-    changes = ", ".join(
-        f"{name} = EXCLUDED.{name}" for name in _COLUMNS if name not in _KEY
-    )
-    # All names come from the model, never from data.
-    session.execute(
-        text(
-            f"INSERT INTO download_item ({names}) SELECT {names} "  # noqa: S608
-            f'FROM "{staged.name}" ON CONFLICT ({", ".join(_KEY)}) DO UPDATE '
-            f"SET {changes}"
-        )
-    )
-    staged.drop(session)
+        columns = ["source", *_COLUMNS]
+        merge_rows(session, DownloadItem, columns, other, keys=_KEY)
 
 
 def clear_entry_trouble(

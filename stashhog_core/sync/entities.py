@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.manifest import note_entities
 from stashhog_core.db.merge import (
     merge_rows,
-    merge_rows_returning,
-    replace_children_returning,
+    replace_children,
 )
 from stashhog_core.db.models import (
     Manifest,
@@ -162,7 +161,7 @@ def _store_links(
     """Make the links of these rows what they are in Stash; return the changed rows."""
     wanted = [link for row in rows for link in links.rows_of(row)]
     store_stubs(session, "tag", {tag_id for _, tag_id in wanted})
-    moved = replace_children_returning(
+    moved = replace_children(
         session,
         links.model,
         links.column,
@@ -257,5 +256,4 @@ def _changed(
     columns: Sequence[str],
     rows: Sequence[tuple[Any, ...]],
 ) -> set[int]:
-    keys = merge_rows_returning(session, model, columns, rows, "id")
-    return {*keys.created, *keys.updated}
+    return set(merge_rows(session, model, columns, rows))

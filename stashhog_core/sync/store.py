@@ -24,7 +24,7 @@ from stashhog_core.db.manifest import forget_hashes, forget_listing
 from stashhog_core.db.merge import (
     Loaded,
     insert_rows,
-    replace_children_returning,
+    replace_children,
     unchecked_references,
     update_rows,
 )
@@ -270,7 +270,7 @@ def _replace_markers(session: Session, scenes: Sequence[StashScene]) -> None:
         return
     ids = [scene.id for scene in scenes]
     table = CHILDREN["markers"]
-    replace_children_returning(
+    replace_children(
         session,
         Marker,
         "scene_id",
@@ -278,7 +278,7 @@ def _replace_markers(session: Session, scenes: Sequence[StashScene]) -> None:
         table.columns,
         _children("markers", scenes),
     )
-    replace_children_returning(
+    replace_children(
         session,
         MarkerTag,
         "marker_id",
