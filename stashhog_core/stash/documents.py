@@ -108,24 +108,6 @@ class SystemStatus(Payload, frozen=True, kw_only=True):
     status: str
 
 
-class Folder(Payload, frozen=True, kw_only=True):
-    """A folder of Stash's library."""
-
-    path: str
-
-
-class General(Payload, frozen=True, kw_only=True):
-    """The general part of Stash's configuration."""
-
-    stashes: tuple[Folder, ...]
-
-
-class Configuration(Payload, frozen=True, kw_only=True):
-    """Stash's configuration."""
-
-    general: General
-
-
 class ScanFolder(Payload, frozen=True, kw_only=True, rename="camel"):
     """A folder of Stash's library, and whether its videos are left out."""
 
@@ -134,16 +116,16 @@ class ScanFolder(Payload, frozen=True, kw_only=True, rename="camel"):
 
 
 class ScanRules(Payload, frozen=True, kw_only=True, rename="camel"):
-    """Which files a scan takes as videos.
+    """Which files a scan takes as videos, as far as Stash was asked for it.
 
     Attributes:
-        stashes: The folders that are scanned.
+        stashes: The folders of Stash's library, which are scanned.
         video_extensions: Without dots; letter case does not matter.
         excludes: Regular expressions (of Go) for paths that are left out.
     """
 
     stashes: tuple[ScanFolder, ...]
-    video_extensions: tuple[str, ...]
+    video_extensions: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
 
 
@@ -206,64 +188,59 @@ MEDIA_FIELDS = (
 )
 JOB_FIELDS = "id status description subTasks progress addTime error"
 
+
+def _query(name: str, asked: str, shape: type[T], variables: str = "") -> Operation[T]:
+    """Return the operation that reads what is `asked`."""
+    given = f"({variables})" if variables else ""
+    return Operation(name, f"query {name}{given}{{answer:{asked}}}", shape)
+
+
+def _mutation(
+    name: str, asked: str, shape: type[T], variables: str, *, stops: bool = False
+) -> Operation[T]:
+    """Return the operation that has done what is `asked`."""
+    text = f"mutation {name}({variables}){{answer:{asked}}}"
+    return Operation(name, text, shape, reads=False, stops=stops)
+
+
 # --- the server and its jobs ---------------------------------------------------------
 
-VERSION = Operation("Version", "query Version{answer:version{version}}", Version)
-SYSTEM_STATUS = Operation(
-    "SystemStatus", "query SystemStatus{answer:systemStatus{status}}", SystemStatus
+VERSION = _query("Version", "version{version}", Version)
+SYSTEM_STATUS = _query("SystemStatus", "systemStatus{status}", SystemStatus)
+LIBRARY_ROOTS = _query(
+    "LibraryRoots", "configuration{general{stashes{path}}}", ScanConfiguration
 )
-LIBRARY_ROOTS = Operation(
-    "LibraryRoots",
-    "query LibraryRoots{answer:configuration{general{stashes{path}}}}",
-    Configuration,
-)
-RECENT_LOG = Operation(
-    "RecentLog",
-    "query RecentLog{answer:logs{time level message}}",
-    tuple[LogEntry, ...],
-)
-SCAN_RULES = Operation(
+RECENT_LOG = _query("RecentLog", "logs{time level message}", tuple[LogEntry, ...])
+SCAN_RULES = _query(
     "ScanRules",
-    "query ScanRules{answer:configuration{general{stashes{path excludeVideo} "
-    "videoExtensions excludes}}}",
+    "configuration{general{stashes{path excludeVideo} videoExtensions excludes}}",
     ScanConfiguration,
 )
-FIND_JOB = Operation(
-    "FindJob",
-    f"query FindJob($id:ID!){{answer:findJob(input:{{id:$id}}){{{JOB_FIELDS}}}}}",
-    Job,
+FIND_JOB = _query(
+    "FindJob", f"findJob(input:{{id:$id}}){{{JOB_FIELDS}}}", Job, "$id:ID!"
 )
-JOB_QUEUE = Operation(
-    "JobQueue", f"query JobQueue{{answer:jobQueue{{{JOB_FIELDS}}}}}", tuple[Job, ...]
+JOB_QUEUE = _query("JobQueue", f"jobQueue{{{JOB_FIELDS}}}", tuple[Job, ...])
+START_SCAN = _mutation(
+    "StartScan", "metadataScan(input:$input)", int, "$input:ScanMetadataInput!"
 )
-START_SCAN = Operation(
-    "StartScan",
-    "mutation StartScan($input:ScanMetadataInput!){answer:metadataScan(input:$input)}",
-    int,
-    reads=False,
-)
-START_GENERATE = Operation(
+START_GENERATE = _mutation(
     "StartGenerate",
-    "mutation StartGenerate($input:GenerateMetadataInput!)"
-    "{answer:metadataGenerate(input:$input)}",
+    "metadataGenerate(input:$input)",
     int,
-    reads=False,
+    "$input:GenerateMetadataInput!",
 )
-STOP_JOB = Operation(
-    "StopJob",
-    "mutation StopJob($id:ID!){answer:stopJob(job_id:$id)}",
-    bool,
-    reads=False,
-    stops=True,
-)
+STOP_JOB = _mutation("StopJob", "stopJob(job_id:$id)", bool, "$id:ID!", stops=True)
 
 JOBS_SUBSCRIBE = "subscription JobsSubscribe{answer:jobsSubscribe{type job{id}}}"
 
 # --- reading -------------------------------------------------------------------------
 
+# Without a sort there is no order at all; with one, ids make a key to go on from.
+_ALL_BY_ID = 'filter:{per_page:-1,sort:"id",direction:ASC}'
+_BETWEEN = "id:{value:$low,value2:$high,modifier:BETWEEN}"
+
 
 def _page_of_scenes(fields: str) -> str:
-    # Without a sort there is no order at all; with one, ids make a key to go on from.
     return (
         'findScenes(filter:{per_page:$size,sort:"id",direction:ASC},'
         "scene_filter:{id:{value:$after,modifier:GREATER_THAN}})"
@@ -271,46 +248,46 @@ def _page_of_scenes(fields: str) -> str:
     )
 
 
-def _scene_page(name: str, fields: str) -> str:
-    return f"query {name}($after:Int!,$size:Int!){{answer:{_page_of_scenes(fields)}}}"
-
-
-def _scenes_by_id(name: str, fields: str) -> str:
+def _all_scenes(scene_filter: str, fields: str) -> str:
     return (
-        f"query {name}($ids:[ID!]!){{answer:findScenes(ids:$ids)"
-        f"{{rows:scenes{{{fields}}}}}}}"
+        f"findScenes({_ALL_BY_ID},scene_filter:{{{scene_filter}}})"
+        f"{{rows:scenes{{{fields}}}}}"
     )
 
 
-def _scenes_between(name: str, fields: str) -> str:
-    return (
-        f"query {name}($low:Int!,$high:Int!){{answer:findScenes("
-        'filter:{per_page:-1,sort:"id",direction:ASC},'
-        "scene_filter:{id:{value:$low,value2:$high,modifier:BETWEEN}})"
-        f"{{rows:scenes{{{fields}}}}}}}"
-    )
+def _all(entities: str, fields: str) -> str:
+    return f"find{entities.capitalize()}({_ALL_BY_ID}){{rows:{entities}{{{fields}}}}}"
 
 
-def _everything(field_name: str, rows: str, fields: str) -> str:
-    return (
-        f'{field_name}(filter:{{per_page:-1,sort:"id",direction:ASC}})'
-        f"{{rows:{rows}{{{fields}}}}}"
-    )
+def _scene_page(name: str, fields: str, row: type[T]) -> Operation[Rows[T]]:
+    asked = _page_of_scenes(fields)
+    return _query(name, asked, Rows[row], "$after:Int!,$size:Int!")  # type: ignore[valid-type]
 
 
-_CHANGED_FILES = (
-    'findScenes(filter:{per_page:-1,sort:"id",direction:ASC},scene_filter:'
-    "{files_filter:{updated_at:{value:$since,modifier:GREATER_THAN}}})"
-    f"{{rows:scenes{{id files{{{selection(StashFile)}}}}}}}"
+def _scenes_by_id(name: str, fields: str, row: type[T]) -> Operation[Rows[T]]:
+    asked = f"findScenes(ids:$ids){{rows:scenes{{{fields}}}}}"
+    return _query(name, asked, Rows[row], "$ids:[ID!]!")  # type: ignore[valid-type]
+
+
+def _scenes_between(
+    name: str, fields: str, row: type[T], scene_filter: str = ""
+) -> Operation[Rows[T]]:
+    asked = _all_scenes(scene_filter + _BETWEEN, fields)
+    return _query(name, asked, Rows[row], "$low:Int!,$high:Int!")  # type: ignore[valid-type]
+
+
+_CHANGED_FILES = _all_scenes(
+    "files_filter:{updated_at:{value:$since,modifier:GREATER_THAN}}",
+    f"id files{{{selection(StashFile)}}}",
 )
 # They know no "greater than" of their id, so their pages go by number.
 _MARKERS = (
     'findSceneMarkers(filter:{page:$page,per_page:$size,sort:"id",direction:ASC})'
     "{rows:scene_markers{id updated_at scene{id}}}"
 )
-_ALL_TAGS = _everything("findTags", "tags", TAG_FIELDS)
-_ALL_PERFORMERS = _everything("findPerformers", "performers", PERFORMER_FIELDS)
-_ALL_STUDIOS = _everything("findStudios", "studios", STUDIO_FIELDS)
+_ALL_TAGS = _all("tags", TAG_FIELDS)
+_ALL_PERFORMERS = _all("performers", PERFORMER_FIELDS)
+_ALL_STUDIOS = _all("studios", STUDIO_FIELDS)
 
 LIBRARY = Operation(
     "Library",
@@ -321,72 +298,45 @@ LIBRARY = Operation(
     LibraryAnswer,
     whole=True,
 )
-NEWEST_SCENE = Operation(
+NEWEST_SCENE = _query(
     "NewestScene",
-    'query NewestScene{answer:findScenes(filter:{per_page:1,sort:"updated_at",'
-    "direction:DESC}){count rows:scenes{id updated_at}}}",
+    'findScenes(filter:{per_page:1,sort:"updated_at",direction:DESC})'
+    "{count rows:scenes{id updated_at}}",
     NewestScenes,
 )
-SCENE_STAMPS = Operation(
-    "SceneStamps", _scene_page("SceneStamps", "id updated_at"), Rows[SceneStamp]
-)
-SCENE_PAGE = Operation(
-    "ScenePage", _scene_page("ScenePage", SCENE_FIELDS), Rows[StashScene]
-)
-SCENES = Operation("Scenes", _scenes_by_id("Scenes", SCENE_FIELDS), Rows[StashScene])
-SCENES_BETWEEN = Operation(
-    "ScenesBetween", _scenes_between("ScenesBetween", SCENE_FIELDS), Rows[StashScene]
-)
-SCENE_IDS = Operation("SceneIds", _scenes_between("SceneIds", "id"), Rows[Ref])
-SCENE_MEDIA = Operation(
-    "SceneMedia", _scenes_by_id("SceneMedia", MEDIA_FIELDS), Rows[SceneMedia]
-)
-SCENE_MEDIA_PAGE = Operation(
-    "SceneMediaPage", _scene_page("SceneMediaPage", MEDIA_FIELDS), Rows[SceneMedia]
-)
-SCENES_AT = Operation(
+SCENE_STAMPS = _scene_page("SceneStamps", "id updated_at", SceneStamp)
+SCENE_PAGE = _scene_page("ScenePage", SCENE_FIELDS, StashScene)
+SCENES = _scenes_by_id("Scenes", SCENE_FIELDS, StashScene)
+SCENES_BETWEEN = _scenes_between("ScenesBetween", SCENE_FIELDS, StashScene)
+SCENE_IDS = _scenes_between("SceneIds", "id", Ref)
+LACKING_PHASH = _scenes_between("LackingPhash", "id", Ref, 'is_missing:"phash",')
+SCENE_MEDIA = _scenes_by_id("SceneMedia", MEDIA_FIELDS, SceneMedia)
+SCENE_MEDIA_PAGE = _scene_page("SceneMediaPage", MEDIA_FIELDS, SceneMedia)
+SCENES_AT = _query(
     "ScenesAt",
-    "query ScenesAt($path:String!){answer:findScenes(filter:{per_page:-1,"
-    'sort:"id",direction:ASC},scene_filter:{path:{value:$path,modifier:EQUALS}})'
-    "{rows:scenes{id files{path}}}}",
+    _all_scenes("path:{value:$path,modifier:EQUALS}", "id files{path}"),
     Rows[ScenePaths],
+    "$path:String!",
 )
-SCENE_COUNT = Operation(
-    "SceneCount",
-    "query SceneCount{answer:findScenes(filter:{per_page:0}){count}}",
-    Count,
+SCENE_COUNT = _query("SceneCount", "findScenes(filter:{per_page:0}){count}", Count)
+MARKER_STAMPS = _query(
+    "MarkerStamps", _MARKERS, Rows[MarkerStamp], "$page:Int!,$size:Int!"
 )
-LACKING_PHASH = Operation(
-    "LackingPhash",
-    "query LackingPhash($low:Int!,$high:Int!){answer:findScenes("
-    'filter:{per_page:-1,sort:"id",direction:ASC},scene_filter:{is_missing:"phash",'
-    "id:{value:$low,value2:$high,modifier:BETWEEN}}){rows:scenes{id}}}",
-    Rows[Ref],
-)
-MARKER_STAMPS = Operation(
-    "MarkerStamps",
-    f"query MarkerStamps($page:Int!,$size:Int!){{answer:{_MARKERS}}}",
-    Rows[MarkerStamp],
-)
-TAGS = Operation("Tags", f"query Tags{{answer:{_ALL_TAGS}}}", Rows[StashTag])
-PERFORMERS = Operation(
-    "Performers", f"query Performers{{answer:{_ALL_PERFORMERS}}}", Rows[StashPerformer]
-)
-STUDIOS = Operation(
-    "Studios", f"query Studios{{answer:{_ALL_STUDIOS}}}", Rows[StashStudio]
-)
-FIND_TAG = Operation(
+TAGS = _query("Tags", _ALL_TAGS, Rows[StashTag])
+PERFORMERS = _query("Performers", _ALL_PERFORMERS, Rows[StashPerformer])
+STUDIOS = _query("Studios", _ALL_STUDIOS, Rows[StashStudio])
+FIND_TAG = _query(
     "FindTag",
-    "query FindTag($name:String!){answer:findTags(filter:{per_page:-1},tag_filter:"
+    "findTags(filter:{per_page:-1},tag_filter:"
     "{name:{value:$name,modifier:EQUALS},OR:{aliases:{value:$name,modifier:EQUALS}}})"
-    f"{{rows:tags{{{TAG_FIELDS}}}}}}}",
+    f"{{rows:tags{{{TAG_FIELDS}}}}}",
     Rows[StashTag],
+    "$name:String!",
 )
-
-TAG_TYPE = Operation(
+TAG_TYPE = _query(
     "TagType",
-    'query TagType{answer:__type(name:"Tag"){fields{name type{kind ofType{kind '
-    "ofType{kind ofType{kind}}}}}}}",
+    '__type(name:"Tag"){fields{name type{kind ofType{kind ofType{kind '
+    "ofType{kind}}}}}}",
     TypeFields,
 )
 
@@ -394,63 +344,45 @@ TAG_TYPE = Operation(
 def tag_use(fields: TypeFields) -> Operation[dict[str, Any]]:
     """Return the question for every field that this Stash has for a tag."""
     names = " ".join(field.selection for field in fields.fields)
-    text = f"query TagUse($id:ID!){{answer:findTag(id:$id){{{names}}}}}"
-    return Operation("TagUse", text, dict[str, Any])
+    return _query("TagUse", f"findTag(id:$id){{{names}}}", dict[str, Any], "$id:ID!")
 
 
 # --- writing -------------------------------------------------------------------------
 
-BULK_UPDATE_SCENES = Operation(
+BULK_UPDATE_SCENES = _mutation(
     "BulkUpdateScenes",
-    "mutation BulkUpdateScenes($input:BulkSceneUpdateInput!)"
-    "{answer:bulkSceneUpdate(input:$input){id}}",
+    "bulkSceneUpdate(input:$input){id}",
     tuple[Ref, ...],
-    reads=False,
+    "$input:BulkSceneUpdateInput!",
 )
-UPDATE_SCENE = Operation(
-    "UpdateScene",
-    "mutation UpdateScene($input:SceneUpdateInput!)"
-    "{answer:sceneUpdate(input:$input){id}}",
-    Ref,
-    reads=False,
+UPDATE_SCENE = _mutation(
+    "UpdateScene", "sceneUpdate(input:$input){id}", Ref, "$input:SceneUpdateInput!"
 )
-CREATE_TAG = Operation(
+CREATE_TAG = _mutation(
     "CreateTag",
-    "mutation CreateTag($input:TagCreateInput!)"
-    f"{{answer:tagCreate(input:$input){{{TAG_FIELDS}}}}}",
+    f"tagCreate(input:$input){{{TAG_FIELDS}}}",
     StashTag,
-    reads=False,
+    "$input:TagCreateInput!",
 )
-CREATE_PERFORMER = Operation(
+CREATE_PERFORMER = _mutation(
     "CreatePerformer",
-    "mutation CreatePerformer($input:PerformerCreateInput!)"
-    f"{{answer:performerCreate(input:$input){{{PERFORMER_FIELDS}}}}}",
+    f"performerCreate(input:$input){{{PERFORMER_FIELDS}}}",
     StashPerformer,
-    reads=False,
+    "$input:PerformerCreateInput!",
 )
-CREATE_STUDIO = Operation(
+CREATE_STUDIO = _mutation(
     "CreateStudio",
-    "mutation CreateStudio($input:StudioCreateInput!)"
-    f"{{answer:studioCreate(input:$input){{{STUDIO_FIELDS}}}}}",
+    f"studioCreate(input:$input){{{STUDIO_FIELDS}}}",
     StashStudio,
-    reads=False,
+    "$input:StudioCreateInput!",
 )
-CREATE_MARKER = Operation(
+CREATE_MARKER = _mutation(
     "CreateMarker",
-    "mutation CreateMarker($input:SceneMarkerCreateInput!)"
-    "{answer:sceneMarkerCreate(input:$input){id}}",
+    "sceneMarkerCreate(input:$input){id}",
     Ref,
-    reads=False,
+    "$input:SceneMarkerCreateInput!",
 )
-DESTROY_MARKERS = Operation(
-    "DestroyMarkers",
-    "mutation DestroyMarkers($ids:[ID!]!){answer:sceneMarkersDestroy(ids:$ids)}",
-    bool,
-    reads=False,
+DESTROY_MARKERS = _mutation(
+    "DestroyMarkers", "sceneMarkersDestroy(ids:$ids)", bool, "$ids:[ID!]!"
 )
-DESTROY_TAG = Operation(
-    "DestroyTag",
-    "mutation DestroyTag($id:ID!){answer:tagDestroy(input:{id:$id})}",
-    bool,
-    reads=False,
-)
+DESTROY_TAG = _mutation("DestroyTag", "tagDestroy(input:{id:$id})", bool, "$id:ID!")
