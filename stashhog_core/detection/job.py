@@ -14,7 +14,6 @@ from stashhog_core.detection.name_finder import load_name_finder
 from stashhog_core.detection.readers import SceneReader
 from stashhog_core.detection.registry import (
     Detectors,
-    TagLookup,
     text_models,
     video_reader,
 )
@@ -27,6 +26,7 @@ from stashhog_core.plans.writer import PlanOptions, PlanWriter
 from stashhog_core.progress import Progress, deadline_after
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import Settings
+from stashhog_core.stash.client import StashClient
 
 SCENES_PER_READ = 200
 """Scenes read from the mirror at a time, so that memory stays flat."""
@@ -92,7 +92,7 @@ def chosen_scene_ids(session: Session, params: AnalysisParams) -> list[int]:
 
 def analyze(
     settings: Settings,
-    stash: TagLookup,
+    stash: StashClient,
     database: Database,
     params: AnalysisParams,
     progress: Progress,

@@ -12,7 +12,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 from stashhog_core.detection import details, known_names, release, technical
 from stashhog_core.detection.ai_server import AiServer
@@ -27,14 +26,7 @@ from stashhog_core.params import AnalysisParams
 from stashhog_core.paths import PathMap
 from stashhog_core.plans.proposals import Proposal, best_of, name_key
 from stashhog_core.settings import Settings
-from stashhog_core.stash.payloads import StashTag
-
-
-class TagLookup(Protocol):
-    """The part of Stash that the analysis needs: tags that the mirror lacks."""
-
-    def find_tag(self, name: str) -> StashTag | None:
-        """Return the tag with this name or alias, ignoring case."""
+from stashhog_core.stash.client import StashClient
 
 
 @contextmanager
@@ -98,7 +90,7 @@ class Detectors:
         params: AnalysisParams,
         readers: Sequence[SceneReader],
         finder: NameFinder,
-        stash: TagLookup,
+        stash: StashClient,
     ) -> None:
         self._settings = settings
         self._params = params

@@ -14,7 +14,6 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from stashhog_core.batches import batched
 from stashhog_core.db.session import Database
@@ -32,7 +31,6 @@ from stashhog_core.plans.plans import plan_lock
 from stashhog_core.plans.records import MAX_ATTEMPTS
 from stashhog_core.plans.requests import (
     ChangeRequest,
-    MarkerEditor,
     OutageCounter,
     mirror_tag,
     parts_of,
@@ -40,7 +38,6 @@ from stashhog_core.plans.requests import (
 )
 from stashhog_core.plans.tags import (
     LiveTags,
-    TagStore,
     forget_tag,
     note_tag,
     unfinished_tags,
@@ -55,6 +52,7 @@ from stashhog_core.plans.three_way import (
 )
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult, ItemFailure
+from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashScene, StashTag
 
 logger = logging.getLogger(__name__)
@@ -66,12 +64,8 @@ PAUSES_SECONDS = (1.0, 5.0)
 """Pauses before a run retries changes after a busy Stash or a lost response."""
 
 
-class SceneStore(TagStore, MarkerEditor, Protocol):
-    """The part of Stash that keeps scenes, markers and tags."""
-
-
 def apply_plan(
-    stash: SceneStore,
+    stash: StashClient,
     database: Database,
     params: ApplyPlanParams,
     progress: Progress,
@@ -141,7 +135,7 @@ class _UnappliedChange:
 
 @dataclass
 class _Apply:
-    stash: SceneStore
+    stash: StashClient
     database: Database
     plan_id: int
     create_missing_tags: bool

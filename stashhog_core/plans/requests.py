@@ -9,7 +9,7 @@ tags and markers, as in a sync; otherwise the two would wait for each other.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -24,7 +24,7 @@ from stashhog_core.plans.three_way import (
     OutgoingChange,
     Slot,
 )
-from stashhog_core.stash.client import SceneEditor
+from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashTag
 
 UNANSWERED_IN_A_ROW = 3
@@ -101,36 +101,6 @@ def group_edits(edits: Iterable[tuple[int, MemberEdit]]) -> list[EditGroup]:
     ]
 
 
-class MarkerEditor(SceneEditor, Protocol):
-    """The part of Stash that changes scenes and creates markers."""
-
-    def create_marker(
-        self,
-        *,
-        scene_id: int,
-        title: str,
-        seconds: float,
-        primary_tag_id: int,
-        tag_ids: Sequence[int] = (),
-        end_seconds: float | None = None,
-    ) -> int:
-        """Create a marker and return its id."""
-
-
-class ChangeRequest(Protocol):
-    """One request to Stash, for one change or many."""
-
-    @property
-    def changes(self) -> Sequence[OutgoingChange]:
-        """The changes that the request makes."""
-
-    def send(self, stash: MarkerEditor) -> int | None:
-        """Send the request; return the id of a created marker."""
-
-    def mirror(self, session: Session, created_id: int | None) -> None:
-        """Repeat the changes in the mirror."""
-
-
 @dataclass(frozen=True)
 class BulkRequest:
     """Adds tags and performers to scenes, removes them, or sets a studio."""
@@ -138,7 +108,7 @@ class BulkRequest:
     group: EditGroup
     changes: Sequence[OutgoingChange]
 
-    def send(self, stash: MarkerEditor) -> None:
+    def send(self, stash: StashClient) -> None:
         """Send the bulk update."""
         send_group(stash, self.group)
 
@@ -158,7 +128,7 @@ class TextRequest:
     def _fields(self) -> dict[str, Any]:
         return {o.change.field: o.change.proposed.as_text for o in self.changes}
 
-    def send(self, stash: MarkerEditor) -> None:
+    def send(self, stash: StashClient) -> None:
         """Send the update."""
         stash.update_scene(self.scene_id, self._fields)
 
@@ -176,7 +146,7 @@ class MarkerRequest:
     tag_id: int
     changes: Sequence[OutgoingChange]
 
-    def send(self, stash: MarkerEditor) -> int:
+    def send(self, stash: StashClient) -> int:
         """Create the marker; return its id."""
         return stash.create_marker(
             scene_id=self.scene_id,
@@ -190,6 +160,10 @@ class MarkerRequest:
         """Add the marker to the mirror."""
         if created_id is not None:
             mirror_marker(session, created_id, self.scene_id, self.marker, self.tag_id)
+
+
+ChangeRequest = BulkRequest | TextRequest | MarkerRequest
+"""One request to Stash, for one change or many."""
 
 
 def requests_for(changes: Sequence[OutgoingChange]) -> list[ChangeRequest]:
@@ -238,7 +212,7 @@ def parts_of(request: ChangeRequest) -> list[ChangeRequest]:
     return [r for part in parts for r in requests_for(part)] if len(parts) > 1 else []
 
 
-def send_group(stash: SceneEditor, group: EditGroup) -> None:
+def send_group(stash: StashClient, group: EditGroup) -> None:
     """Send a bulk update."""
     stash.bulk_update_scenes(
         group.scene_ids,

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
@@ -16,20 +15,8 @@ from stashhog_core.errors import (
     TransientError,
 )
 from stashhog_core.plans.proposals import NamedValue, name_key
+from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashTag
-
-
-class TagStore(Protocol):
-    """The part of Stash that keeps tags."""
-
-    def tags(self) -> list[StashTag]:
-        """Return all tags."""
-
-    def find_tag(self, name: str) -> StashTag | None:
-        """Return the tag of this name or alias, whatever its case."""
-
-    def create_tag(self, name: str) -> StashTag:
-        """Create a tag; JobError if the name is taken."""
 
 
 class LiveTags:
@@ -45,7 +32,7 @@ class LiveTags:
 
     def __init__(
         self,
-        stash: TagStore,
+        stash: StashClient,
         create_missing: bool,
         before_creating: Callable[[str], None],
         after_creating: Callable[[StashTag], None],

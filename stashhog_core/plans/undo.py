@@ -11,7 +11,6 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from sqlalchemy.orm import Session
 
@@ -48,32 +47,12 @@ from stashhog_core.plans.three_way import (
 )
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, UndoResult
-from stashhog_core.stash.client import SceneEditor
-from stashhog_core.stash.payloads import StashScene, StashTag, TagUse
+from stashhog_core.stash.client import StashClient
+from stashhog_core.stash.payloads import StashScene
 
 logger = logging.getLogger(__name__)
 
 UndoItem = tuple[AppliedChange, UndoDecision]
-
-
-class UndoStore(SceneEditor, Protocol):
-    """The part of Stash that undoing needs."""
-
-    def destroy_markers(self, ids: Sequence[int]) -> None:
-        """Delete markers."""
-
-    def find_tag(self, name: str) -> StashTag | None:
-        """Return the tag of this name or alias."""
-
-    def tag_use(self, tag_id: int) -> TagUse | None:
-        """Return where a tag is used; None: there is no such tag.
-
-        Raises:
-            JobError: The response lacks the use.
-        """
-
-    def destroy_tag(self, tag_id: int) -> None:
-        """Delete a tag."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +66,7 @@ class UndoRequest:
     def _marker_ids(self) -> list[int]:
         return [d.marker_id for _, d in self.work if d.marker_id is not None]
 
-    def send(self, stash: UndoStore) -> None:
+    def send(self, stash: StashClient) -> None:
         """Send the request."""
         if self.group is not None:
             send_group(stash, self.group)
@@ -134,7 +113,7 @@ def _mirror(session: Session, scene_id: int, decision: UndoDecision) -> None:
 
 
 def undo(
-    stash: UndoStore,
+    stash: StashClient,
     database: Database,
     params: UndoParams,
     progress: Progress,
@@ -198,7 +177,7 @@ def undo(
 
 @dataclass
 class _Undo:
-    stash: UndoStore
+    stash: StashClient
     database: Database
     params: UndoParams
     counts: Counter[str] = field(default_factory=Counter)

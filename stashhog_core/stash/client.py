@@ -6,8 +6,7 @@ paths as "all of them".
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, count
-from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -87,12 +86,7 @@ class StashClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -503,28 +497,6 @@ class StashClient:
             kept = set(known)
             missing += [scene_id for scene_id in batch if scene_id not in kept]
         return rows, missing
-
-
-class SceneEditor(Protocol):
-    """Reads scenes and changes them; `StashClient` is one."""
-
-    def scenes(self, ids: Sequence[int]) -> tuple[list[StashScene], list[int]]:
-        """Return the scenes, and the ids that Stash lacks."""
-
-    def bulk_update_scenes(
-        self,
-        ids: Sequence[int],
-        *,
-        add_tag_ids: Sequence[int] = (),
-        remove_tag_ids: Sequence[int] = (),
-        add_performer_ids: Sequence[int] = (),
-        remove_performer_ids: Sequence[int] = (),
-        studio_id: int | None = None,
-    ) -> None:
-        """Change sets and the studio of many scenes, all or none."""
-
-    def update_scene(self, scene_id: int, fields: Mapping[str, Any]) -> None:
-        """Set texts of a scene."""
 
 
 def _wire_ids(ids: Sequence[int]) -> list[str]:

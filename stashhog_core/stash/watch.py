@@ -6,7 +6,6 @@ proxy. So news does not say how a job ended; it says that now is the time to ask
 
 import logging
 import threading
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
@@ -76,12 +75,7 @@ class JobWatch:
             self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closing.set()
         with self._lock:
             connection = self._connection

@@ -29,6 +29,7 @@ from stashhog_core.db.models import (
 )
 from stashhog_core.db.reading import THESE, any_of, read_rows, read_these
 from stashhog_core.stash import payloads
+from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.compare import Hash, LocalEntity, row_hash
 from stashhog_core.sync.rows import (
     PERFORMER_COLUMNS,
@@ -42,7 +43,6 @@ from stashhog_core.sync.rows import (
     tag_row,
     tag_rows_of,
 )
-from stashhog_core.sync.stash_library import StashLibrary
 
 EntityPayload = payloads.StashTag | payloads.StashPerformer | payloads.StashStudio
 EntityModel = type[Tag] | type[Performer] | type[Studio]
@@ -83,7 +83,7 @@ class EntityListing:
         }
 
 
-def fetch_listing(stash: StashLibrary, kind: str) -> EntityListing:
+def fetch_listing(stash: StashClient, kind: str) -> EntityListing:
     """Fetch all rows of a kind."""
     fetch: Mapping[str, Callable[[], Sequence[EntityPayload]]] = {
         "tag": stash.tags,

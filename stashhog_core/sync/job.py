@@ -9,11 +9,11 @@ from stashhog_core.db.session import Database
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
+from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.history import Kind, start_run
 from stashhog_core.sync.loader import STABLE_SECONDS
 from stashhog_core.sync.local_edits import Conflicts
 from stashhog_core.sync.pipeline import SyncPipeline
-from stashhog_core.sync.stash_library import StashLibrary
 from stashhog_core.sync.survey import take_survey
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Pending:
         return bool(self.count or self.entities)
 
 
-def pending_scenes(stash: StashLibrary, database: Database) -> Pending:
+def pending_scenes(stash: StashClient, database: Database) -> Pending:
     """Return what differs between Stash and the mirror. Nothing is changed.
 
     Raises:
@@ -74,7 +74,7 @@ def pending_scenes(stash: StashLibrary, database: Database) -> Pending:
 
 
 def sync(
-    stash: StashLibrary,
+    stash: StashClient,
     database: Database,
     params: SyncParams,
     progress: Progress,

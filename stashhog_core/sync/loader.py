@@ -17,6 +17,7 @@ from stashhog_core.db.manifest import SCENE, forget_hashes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress
+from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.entities import (
     EntityListing,
@@ -28,7 +29,6 @@ from stashhog_core.sync.history import Issue, Stored, Tally, note_progress
 from stashhog_core.sync.local_edits import Conflicts
 from stashhog_core.sync.mirror import known_scenes
 from stashhog_core.sync.rows import parse_stash_time, referenced_ids, text_surely_before
-from stashhog_core.sync.stash_library import StashLibrary
 from stashhog_core.sync.store import (
     collector_paused,
     halve_on_failure,
@@ -83,7 +83,7 @@ class SceneLoader:
 
     def __init__(
         self,
-        stash: StashLibrary,
+        stash: StashClient,
         database: Database,
         run_number: int,
         newest_text: str = "",

@@ -27,12 +27,12 @@ from stashhog_core.db.models import (
 from stashhog_core.db.reading import THESE, read_these
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
+from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync import rows
 from stashhog_core.sync.compare import Hash, content_hash
 from stashhog_core.sync.local_edits import edits_of, with_edits
 from stashhog_core.sync.rows import Row
-from stashhog_core.sync.stash_library import StashLibrary
 
 _PAGE_SIZE = 1000
 
@@ -209,7 +209,7 @@ def known_scenes(session: Session, scene_ids: Iterable[int]) -> KnownScenes:
     return KnownScenes(contents, markers)
 
 
-def scenes_that_differ(stash: StashLibrary, database: Database) -> Iterator[int]:
+def scenes_that_differ(stash: StashClient, database: Database) -> Iterator[int]:
     """Yield the mirrored scenes of which any field is not as Stash has it.
 
     Much of a scene changes without a time of change that moves: plays, captions, a
@@ -236,7 +236,7 @@ def scenes_that_differ(stash: StashLibrary, database: Database) -> Iterator[int]
 
 
 def _fetched(
-    stash: StashLibrary, database: Database
+    stash: StashClient, database: Database
 ) -> Iterator[tuple[Sequence[int], Sequence[StashScene] | None]]:
     """Yield the ids of all mirrored scenes, page by page, and the scenes in Stash."""
     after = 0

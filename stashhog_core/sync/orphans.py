@@ -15,10 +15,10 @@ from stashhog_core.db.session import Database
 from stashhog_core.params import RemoveOrphansParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import RemoveOrphansResult
+from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.entities import MODELS, scenes_of_entities
 from stashhog_core.sync.job import JOB
 from stashhog_core.sync.removals import SHOWS_NONE, mark_missing, remove_missing
-from stashhog_core.sync.stash_library import StashLibrary
 from stashhog_core.sync.survey import take_survey
 
 SAMPLES = 100
@@ -29,7 +29,7 @@ Gone = Mapping[str, tuple[Collection[int], Collection[int]]]
 
 
 def remove_orphans(
-    stash: StashLibrary,
+    stash: StashClient,
     database: Database,
     params: RemoveOrphansParams,
     progress: Progress,
@@ -83,7 +83,7 @@ def remove_orphans(
 
 
 def _gone(
-    stash: StashLibrary, database: Database, params: RemoveOrphansParams
+    stash: StashClient, database: Database, params: RemoveOrphansParams
 ) -> tuple[Gone, str | None]:
     """Return what is gone, of the kinds asked for, and what could not be verified."""
     survey = take_survey(stash, database)

@@ -12,13 +12,13 @@ from stashhog_core.errors import JobCancelled, StashHogError
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, SyncResult
+from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.compare import EntityDifference
 from stashhog_core.sync.history import Issue, Kind, Status, Tally, finish_run
 from stashhog_core.sync.loader import LISTED_SCENES, PAGE_SIZE, SceneLoader, in_batches
 from stashhog_core.sync.local_edits import Conflicts, count_conflicts
 from stashhog_core.sync.mirror import is_empty
 from stashhog_core.sync.removals import mark_missing, remove_missing
-from stashhog_core.sync.stash_library import StashLibrary
 from stashhog_core.sync.survey import Survey, begin_full_survey, begin_survey
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class SyncPipeline:
 
     def __init__(
         self,
-        stash: StashLibrary,
+        stash: StashClient,
         database: Database,
         params: SyncParams,
         progress: Progress,

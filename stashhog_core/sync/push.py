@@ -12,7 +12,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure
-from stashhog_core.stash.client import SceneEditor
+from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.local_edits import (
     FieldEdit,
     forget_edit,
@@ -37,7 +37,7 @@ class Pushed:
 
 
 def push_edits(
-    stash: SceneEditor,
+    stash: StashClient,
     database: Database,
     progress: Progress,
     scene_ids: Sequence[int] | None = None,
@@ -82,7 +82,7 @@ def push_edits(
 
 
 def _push_scene(
-    stash: SceneEditor,
+    stash: StashClient,
     database: Database,
     scene_id: int,
     edits: Sequence[FieldEdit],
@@ -112,7 +112,7 @@ def _push_scene(
 
 
 def _send(
-    stash: SceneEditor,
+    stash: StashClient,
     scene_id: int,
     edits: Sequence[FieldEdit],
     live: Mapping[str, Any],

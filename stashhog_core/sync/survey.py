@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.background import read_ahead
 from stashhog_core.db.session import Database
+from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import LibraryListing, SceneStamp
 from stashhog_core.sync.compare import (
     EntityDifference,
@@ -47,7 +48,6 @@ from stashhog_core.sync.rows import (
     text_surely_before,
     without_position,
 )
-from stashhog_core.sync.stash_library import StashLibrary
 
 _ALWAYS = "0"
 """Before any time of Stash's, whether compared as text or as a number."""
@@ -187,7 +187,7 @@ class Survey:
 
 @contextmanager
 def begin_survey(
-    stash: StashLibrary, database: Database, *, deep: bool = False
+    stash: StashClient, database: Database, *, deep: bool = False
 ) -> Iterator[Survey]:
     """Compare light listings of all of Stash's library with the mirror.
 
@@ -226,7 +226,7 @@ def begin_survey(
 
 @contextmanager
 def begin_full_survey(
-    stash: StashLibrary, database: Database, *, deep: bool = False
+    stash: StashClient, database: Database, *, deep: bool = False
 ) -> Iterator[Survey]:
     """Survey a library of which every scene will be fetched, by `all_scenes`.
 
@@ -250,7 +250,7 @@ def begin_full_survey(
         yield survey
 
 
-def take_survey(stash: StashLibrary, database: Database) -> Survey:
+def take_survey(stash: StashClient, database: Database) -> Survey:
     """Compare the light listings to their end."""
     with begin_survey(stash, database) as survey:
         survey.compare_scenes()

@@ -27,6 +27,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, VerifyMirrorResult
+from stashhog_core.stash.client import StashClient
 from stashhog_core.sync import rows
 from stashhog_core.sync.entities import LINKS
 from stashhog_core.sync.job import JOB
@@ -35,7 +36,6 @@ from stashhog_core.sync.mirror import (
     grouped,
     scene_differences,
 )
-from stashhog_core.sync.stash_library import StashLibrary
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ Difference = tuple[str, str, Any, Any]
 
 
 def verify_mirror(
-    stash: StashLibrary,
+    stash: StashClient,
     database: Database,
     params: VerifyMirrorParams,
     progress: Progress,
@@ -84,7 +84,7 @@ def last_verification(session: Session) -> MirrorCheck | None:
 
 
 def _verify(
-    stash: StashLibrary,
+    stash: StashClient,
     database: Database,
     params: VerifyMirrorParams,
     progress: Progress,

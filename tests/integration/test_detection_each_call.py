@@ -26,7 +26,6 @@ from stashhog_core.db.session import Database
 from stashhog_core.detection import run as analysis_run
 from stashhog_core.detection.job import analyze
 from stashhog_core.detection.readers import StashNames
-from stashhog_core.detection.registry import TagLookup
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.errors import (
     ItemError,
@@ -75,7 +74,7 @@ def stash(stand_in: StandIn) -> StandIn:
 
 
 def run(
-    stash: TagLookup, database: Database, video: Reader, run_id: str
+    stash: StashClient, database: Database, video: Reader, run_id: str
 ) -> AnalysisResult:
     return analyze(
         Settings(),
@@ -89,7 +88,7 @@ def run(
 
 
 def disturbed(
-    stash: TagLookup, database: Database, video: Reader | None = None
+    stash: StashClient, database: Database, video: Reader | None = None
 ) -> None:
     with contextlib.suppress(StashHogError, KeyboardInterrupt, SystemExit):
         run(stash, database, video or Reader(SEES), "disturbed")
@@ -152,7 +151,7 @@ def forget(database: Database) -> None:
         session.execute(update(Scene).values(analyzed=False, video_analyzed=False))
 
 
-def clean_run(stash: TagLookup, database: Database) -> dict[str, Any]:
+def clean_run(stash: StashClient, database: Database) -> dict[str, Any]:
     run(stash, database, Reader(SEES), "clean")
     clean = outcome(database)
     forget(database)

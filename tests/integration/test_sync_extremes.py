@@ -28,7 +28,6 @@ from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import Fingerprint
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.loader import STABLE_SECONDS
-from stashhog_core.sync.stash_library import StashLibrary
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.fake_stash import FakeStash, refs
 from tests.support.sync import run
@@ -36,7 +35,7 @@ from tests.support.sync import run
 pytestmark = pytest.mark.slow
 
 
-def assert_mirror_is_right(stash: StashLibrary, database: Database) -> None:
+def assert_mirror_is_right(stash: StashClient, database: Database) -> None:
     """Nothing is pending, no field differs, and all fetched anew changes nothing."""
     checked = verify_mirror(
         stash, database, VerifyMirrorParams(scenes=10_000), Progress()

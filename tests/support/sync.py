@@ -6,13 +6,13 @@ from stashhog_core.db.session import Database
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
+from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.job import sync
 from stashhog_core.sync.local_edits import Conflicts
-from stashhog_core.sync.stash_library import StashLibrary
 
 
 def run(
-    stash: StashLibrary,
+    stash: StashClient,
     database: Database,
     progress: Progress | None = None,
     *,
