@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from stashhog_core.detection.ai_client import AiClient, RequestGate
-from stashhog_core.detection.readers import BaseReader, StashNames
+from stashhog_core.detection.readers import SceneReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.spans import SpanProposals
 from stashhog_core.errors import Deferred, ItemError
@@ -25,7 +25,7 @@ TAGGED = "AI_Tagged"
 ERRORED = "AI_Errored"
 
 
-class AiServer(AiClient, BaseReader):
+class AiServer(AiClient, SceneReader):
     """Reads videos through an AI server.
 
     Args:

@@ -7,7 +7,6 @@ and needs a minimum length; the word for a tag must not be a filler word.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from stashhog_core.detection import technical
@@ -58,12 +57,6 @@ _TECHNICAL = frozenset(
 _DEDUCTIONS = {"file name": 0.0, "title": 0.0, "folder": 0.03, "details": 0.12}
 
 
-@dataclass(frozen=True)
-class _Text:
-    place: str
-    text: str
-
-
 def propose(
     scene: SceneFacts, finder: NameFinder, kinds: set[Kind], roots: Sequence[str]
 ) -> list[Proposal]:
@@ -75,31 +68,33 @@ def propose(
         kinds: The kinds of names to propose.
         roots: Folders of the library; their own names are ignored.
     """
-    texts = [
-        _Text("file name", scene.file_name),
-        _Text("title", scene.title),
-        _Text("folder", scene.folder_name(roots)),
-        _Text("details", scene.details),
-    ]
+    texts = {
+        "file name": scene.file_name,
+        "title": scene.title,
+        "folder": scene.folder_name(roots),
+        "details": scene.details,
+    }
     return [
         proposal
-        for text in texts
-        for proposal in _in_text(scene, text, finder)
+        for place, text in texts.items()
+        for proposal in _in_text(scene, place, text, finder)
         if proposal.field in kinds
     ]
 
 
-def _in_text(scene: SceneFacts, text: _Text, finder: NameFinder) -> Iterator[Proposal]:
-    for match in finder.find(text.text):
-        confidence = confidence_in(text.text, match)
-        if confidence is None:
-            continue
-        evidence = evidence_of(f"known name in the {text.place}", text.text, match)
-        proposal = proposal_for(
-            scene, match.known, confidence - _DEDUCTIONS[text.place], NAME, evidence
-        )
-        if proposal is not None:
-            yield proposal
+def _in_text(
+    scene: SceneFacts, place: str, text: str, finder: NameFinder
+) -> Iterator[Proposal]:
+    for match in finder.find(text):
+        confidence = confidence_in(text, match)
+        if confidence is not None:
+            yield from lacking(
+                scene,
+                match.known,
+                confidence - _DEDUCTIONS[place],
+                NAME,
+                evidence_of(f"known name in the {place}", text, match),
+            )
 
 
 def confidence_in(text: str, match: Match) -> float | None:
@@ -142,20 +137,21 @@ def evidence_of(rule: str, text: str, match: Match) -> dict[str, Any]:
     return evidence
 
 
-def proposal_for(
+def lacking(
     scene: SceneFacts,
     known: KnownName,
     confidence: float,
     detector: str,
     evidence: dict[str, Any],
-) -> Proposal | None:
-    """Return a proposal for a name; None: the scene already has the name."""
+) -> Iterator[Proposal]:
+    """Yield the proposal of a name, unless the scene already has the name."""
     if known.kind == "studio":
         # A studio that is already set takes precedence.
-        if scene.studio_id is not None:
-            return None
-        return set_studio(known.id, known.name, confidence, detector, evidence)
-    present = scene.tag_ids if known.kind == "tags" else scene.performer_ids
-    if known.id in present:
-        return None
-    return add_member(known.kind, known.id, known.name, confidence, detector, evidence)
+        if scene.studio_id is None:
+            yield set_studio(known.id, known.name, confidence, detector, evidence)
+    elif known.id not in (
+        scene.tag_ids if known.kind == "tags" else scene.performer_ids
+    ):
+        yield add_member(
+            known.kind, known.id, known.name, confidence, detector, evidence
+        )

@@ -10,7 +10,7 @@ from typing import Any
 
 from stashhog_core.batches import batched
 from stashhog_core.detection.image_model import load_model
-from stashhog_core.detection.readers import BaseReader, StashNames
+from stashhog_core.detection.readers import SceneReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.spans import SpanProposals
 from stashhog_core.media.frames import spaced_stills
@@ -30,7 +30,7 @@ SAME_SCORE = 0.1
 one part of a video is not averaged away by low scores in others."""
 
 
-class OnnxTagger(BaseReader):
+class OnnxTagger(SceneReader):
     """Scores keyframes with the user's model.
 
     Args:

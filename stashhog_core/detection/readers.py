@@ -8,12 +8,13 @@ import json
 import logging
 import re
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from stashhog_core.background import Background
 from stashhog_core.detection.name_finder import NameFinder
@@ -40,22 +41,20 @@ class StashNames:
     create_missing_tags: bool
 
 
-class SceneReader(Protocol):
+class SceneReader(ABC):
     """A detector that reads a scene once, and proposes from the output many times.
 
     `name`, `version` and `configuration` state what the output depends on; together
-    with `cache_key` they are the key of the output in the result cache.
+    with `cache_key` they are the key of the output in the result cache. By default
+    scenes are read whole, one after the other, at no cost but time.
     """
 
-    @property
-    def name(self) -> str:
-        """Name of the detector."""
+    name: str
+    version: str
+    """Changes when the same scene would give another output."""
 
     @property
-    def version(self) -> str:
-        """Changes when the same scene would give another output."""
-
-    @property
+    @abstractmethod
     def configuration(self) -> str:
         """Settings that the output depends on."""
 
@@ -65,17 +64,21 @@ class SceneReader(Protocol):
 
         0: scenes are read one after the other, in the caller's thread.
         """
+        return 0
 
     def cache_key(self, scene: SceneFacts, content: str | None) -> str | None:
         """Return the key under which the output is stored; None: it is not stored.
 
         Args:
             scene: The scene.
-            content: The hash of the scene's file; None: not known.
+            content: The hash of the scene's file, which is the key if the output
+                depends on nothing else; None: not known.
         """
+        return content
 
     def costs(self) -> Mapping[str, float | str]:
         """Return the costs of reading so far, apart from time; empty: none."""
+        return {}
 
     def is_complete(self, output: Output) -> bool:
         """Tell whether a stored output has everything that a new one would have.
@@ -83,7 +86,9 @@ class SceneReader(Protocol):
         Raises:
             Deferred: This cannot be determined now.
         """
+        return True
 
+    @abstractmethod
     def read(self, scene: SceneFacts) -> Output:
         """Return the raw output for a scene.
 
@@ -94,7 +99,9 @@ class SceneReader(Protocol):
 
     def complete(self, scene: SceneFacts, known: Output) -> Output:
         """Return the complete output for a scene, given a stored incomplete output."""
+        return self.read(scene)
 
+    @abstractmethod
     def propose(
         self, scene: SceneFacts, output: Output, names: StashNames
     ) -> list[Proposal]:
@@ -104,40 +111,6 @@ class SceneReader(Protocol):
         self, scene: SceneFacts, reason: str, names: StashNames
     ) -> list[Proposal]:
         """Return proposals for a scene that could not be read."""
-
-
-class BaseReader:
-    """Defaults of a reader: whole scenes, one after the other, at no cost but time."""
-
-    @property
-    def parallel(self) -> int:
-        """Return 0: scenes are read one after the other."""
-        return 0
-
-    def cache_key(self, scene: SceneFacts, content: str | None) -> str | None:
-        """Return the hash of the file: the output depends on nothing else."""
-        return content
-
-    def costs(self) -> Mapping[str, float | str]:
-        """Return nothing: reading costs only time."""
-        return {}
-
-    def is_complete(self, output: Output) -> bool:
-        """Return True: every output is complete."""
-        return True
-
-    def read(self, scene: SceneFacts) -> Output:
-        """Return the raw output for a scene."""
-        raise NotImplementedError
-
-    def complete(self, scene: SceneFacts, known: Output) -> Output:
-        """Return a new output."""
-        return self.read(scene)
-
-    def propose_failure(
-        self, scene: SceneFacts, reason: str, names: StashNames
-    ) -> list[Proposal]:
-        """Return nothing: a scene that cannot be read changes nothing in Stash."""
         return []
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from stashhog_core.detection import known_names
 from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder, fold_words
-from stashhog_core.detection.readers import BaseReader, StashNames
+from stashhog_core.detection.readers import SceneReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.text_client import TextClient
 from stashhog_core.errors import ItemError
@@ -111,7 +111,7 @@ class Candidates:
             return self._by_word
 
 
-class TextModel(TextClient, BaseReader):
+class TextModel(TextClient, SceneReader):
     """Asks a text model for the names in the texts of a scene.
 
     Args:
@@ -203,11 +203,7 @@ class TextModel(TextClient, BaseReader):
                 price = self.price(output["tokens_in"], output["tokens_out"])
                 if price:
                     evidence["price"] = f"{price:g} {self._settings.currency}"
-                proposal = known_names.proposal_for(
-                    scene, known, confidence, NAME, evidence
-                )
-                if proposal is not None:
-                    yield proposal
+                yield from known_names.lacking(scene, known, confidence, NAME, evidence)
 
     def _texts(self, scene: SceneFacts) -> dict[str, str]:
         texts = {

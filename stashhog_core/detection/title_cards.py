@@ -16,7 +16,7 @@ from typing import Any
 from stashhog_core.detection import known_names
 from stashhog_core.detection.name_finder import Match, stands_alone
 from stashhog_core.detection.ocr import ENGINE, Ocr
-from stashhog_core.detection.readers import BaseReader, StashNames
+from stashhog_core.detection.readers import SceneReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.media import frames
 from stashhog_core.paths import PathMap
@@ -31,7 +31,7 @@ _AMONG_OTHERS = 0.8
 _LEAST_LETTERS = 3
 
 
-class TitleCards(BaseReader):
+class TitleCards(SceneReader):
     """Reads the title cards of the first and last minute of a video.
 
     Args:
@@ -89,18 +89,19 @@ class TitleCards(BaseReader):
                 confidence = _confidence_on_card(text, match)
                 if confidence is None:
                     continue
-                score = _score(lines, match)
+                first = text.count("\n", 0, match.start)
+                last = text.count("\n", 0, match.end)
+                matched = lines[first : last + 1]
+                score = min(float(line["score"]) for line in matched)
                 evidence = {
                     "rule": "name on a title card",
                     "second": second,
-                    "text": _matched_lines(text, match),
+                    "text": " / ".join(line["text"] for line in matched),
                     "score": score,
                 }
-                proposal = known_names.proposal_for(
+                yield from known_names.lacking(
                     scene, match.known, score * confidence, NAME, evidence
                 )
-                if proposal is not None:
-                    yield proposal
 
     def _in_file_name(self, scene: SceneFacts, names: StashNames) -> Iterator[Proposal]:
         text = scene.file_name
@@ -108,16 +109,14 @@ class TitleCards(BaseReader):
             if match.known.kind == "tags" or match.known.is_alias:
                 continue
             confidence = known_names.confidence_in(text, match)
-            if confidence is None:
-                continue
-            evidence = known_names.evidence_of(
-                "full name in the file name", text, match
-            )
-            proposal = known_names.proposal_for(
-                scene, match.known, confidence, NAME, evidence
-            )
-            if proposal is not None:
-                yield proposal
+            if confidence is not None:
+                yield from known_names.lacking(
+                    scene,
+                    match.known,
+                    confidence,
+                    NAME,
+                    known_names.evidence_of("full name in the file name", text, match),
+                )
 
 
 def _confidence_on_card(text: str, match: Match) -> float | None:
@@ -133,18 +132,3 @@ def _confidence_on_card(text: str, match: Match) -> float | None:
     if is_tag and known_names.confidence_in(text, match) is not None:
         return _AMONG_OTHERS
     return None
-
-
-def _line_numbers(text: str, match: Match) -> range:
-    first = text.count("\n", 0, match.start)
-    return range(first, first + text.count("\n", match.start, match.end) + 1)
-
-
-def _score(lines: list[Mapping[str, Any]], match: Match) -> float:
-    text = "\n".join(line["text"] for line in lines)
-    return min(float(lines[n]["score"]) for n in _line_numbers(text, match))
-
-
-def _matched_lines(text: str, match: Match) -> str:
-    lines = text.split("\n")
-    return " / ".join(lines[n] for n in _line_numbers(text, match))

@@ -136,7 +136,7 @@ class Proposal:
         base: The scene's value now; None for a value to be added and for a field that
             is empty.
         proposed: The value to be added, removed or set.
-        confidence: 0 to 1, computed from the data that `evidence` shows.
+        confidence: 0 to 1, computed from the data that `evidence` shows; rounded.
     """
 
     field: Field
@@ -146,6 +146,9 @@ class Proposal:
     confidence: float
     detector: str
     evidence: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "confidence", round(self.confidence, 3))
 
     @property
     def value_key(self) -> str:
@@ -172,15 +175,8 @@ def add_member(
     evidence: dict[str, Any],
 ) -> Proposal:
     """Propose one more tag or performer."""
-    return Proposal(
-        field=field,
-        action="add",
-        base=None,
-        proposed=NamedValue(member_id, name),
-        confidence=round(confidence, 3),
-        detector=detector,
-        evidence=evidence,
-    )
+    member = NamedValue(member_id, name)
+    return Proposal(field, "add", None, member, confidence, detector, evidence)
 
 
 def remove_member(
@@ -193,15 +189,7 @@ def remove_member(
 ) -> Proposal:
     """Propose one tag or performer less."""
     member = NamedValue(member_id, name)
-    return Proposal(
-        field=field,
-        action="remove",
-        base=member,
-        proposed=member,
-        confidence=round(confidence, 3),
-        detector=detector,
-        evidence=evidence,
-    )
+    return Proposal(field, "remove", member, member, confidence, detector, evidence)
 
 
 def set_studio(
@@ -212,15 +200,8 @@ def set_studio(
     evidence: dict[str, Any],
 ) -> Proposal:
     """Propose a studio for a scene that has none."""
-    return Proposal(
-        field="studio",
-        action="set",
-        base=None,
-        proposed=NamedValue(studio_id, name),
-        confidence=round(confidence, 3),
-        detector=detector,
-        evidence=evidence,
-    )
+    studio = NamedValue(studio_id, name)
+    return Proposal("studio", "set", None, studio, confidence, detector, evidence)
 
 
 def set_text(
@@ -232,15 +213,8 @@ def set_text(
     evidence: dict[str, Any],
 ) -> Proposal:
     """Propose another text."""
-    return Proposal(
-        field=field,
-        action="set",
-        base=TextValue(base),
-        proposed=TextValue(proposed),
-        confidence=round(confidence, 3),
-        detector=detector,
-        evidence=evidence,
-    )
+    old, new = TextValue(base), TextValue(proposed)
+    return Proposal(field, "set", old, new, confidence, detector, evidence)
 
 
 def add_marker(
@@ -253,15 +227,8 @@ def add_marker(
     evidence: dict[str, Any],
 ) -> Proposal:
     """Propose a marker with `tag` as its title and primary tag."""
-    return Proposal(
-        field="markers",
-        action="add",
-        base=None,
-        proposed=MarkerValue(tag, NamedValue(tag_id, tag), seconds, end_seconds),
-        confidence=round(confidence, 3),
-        detector=detector,
-        evidence=evidence,
-    )
+    marker = MarkerValue(tag, NamedValue(tag_id, tag), seconds, end_seconds)
+    return Proposal("markers", "add", None, marker, confidence, detector, evidence)
 
 
 def name_key(name: str) -> str:

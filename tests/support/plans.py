@@ -21,7 +21,7 @@ from stashhog_core.db.models import (
 from stashhog_core.db.session import Database
 from stashhog_core.detection import run as analysis_run
 from stashhog_core.detection.job import analyze, unanalyzed_scene_ids
-from stashhog_core.detection.readers import BaseReader, StashNames
+from stashhog_core.detection.readers import SceneReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.params import AnalysisParams, ApplyPlanParams, UndoParams
 from stashhog_core.plans.apply import apply_plan
@@ -51,7 +51,7 @@ class LiveTags:
         return next((tag for tag in self.tags if tag.name.casefold() == wanted), None)
 
 
-class Reader(BaseReader):
+class Reader(SceneReader):
     """Reads the words it was told, by scene; notes which scenes it has read."""
 
     name = "reader"
