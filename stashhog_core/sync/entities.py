@@ -39,27 +39,81 @@ from stashhog_core.sync.rows import (
     performer_row,
     plain_text,
     studio_row,
+    tag_link_rows,
     tag_parent_rows,
     tag_row,
-    tag_rows_of,
 )
 
 EntityPayload = payloads.StashTag | payloads.StashPerformer | payloads.StashStudio
-EntityModel = type[Tag] | type[Performer] | type[Studio]
 
-MODELS: Mapping[str, EntityModel] = {
-    "tag": Tag,
-    "performer": Performer,
-    "studio": Studio,
+
+@dataclass(frozen=True)
+class Links:
+    """A table that gives the rows of a kind some tags.
+
+    Attributes:
+        name: What the tags are to the row.
+        model: The table.
+        column: Its column that names the row; the other one is a tag's.
+        rows_of: Makes the links of a row.
+    """
+
+    name: str
+    model: type[TagParent] | type[PerformerTag] | type[StudioTag]
+    column: str
+    rows_of: Callable[[Any], list[Row]]
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """The columns of what `rows_of` makes."""
+        return self.column, "parent_id" if self.model is TagParent else "tag_id"
+
+
+@dataclass(frozen=True)
+class EntityKind:
+    """Tags, performers or studios: their table, and how its rows are made.
+
+    Attributes:
+        fetch: Returns all of them from Stash.
+        row_of: Makes the row of one, of these columns.
+    """
+
+    model: type[Tag] | type[Performer] | type[Studio]
+    columns: Sequence[str]
+    fetch: Callable[[StashClient], Sequence[EntityPayload]]
+    row_of: Callable[[Any], Row]
+    links: Links
+
+
+KINDS: Mapping[str, EntityKind] = {
+    "tag": EntityKind(
+        Tag,
+        TAG_COLUMNS,
+        lambda stash: stash.tags(),
+        tag_row,
+        Links("parents", TagParent, "tag_id", tag_parent_rows),
+    ),
+    "performer": EntityKind(
+        Performer,
+        PERFORMER_COLUMNS,
+        lambda stash: stash.performers(),
+        performer_row,
+        Links("tags", PerformerTag, "performer_id", tag_link_rows),
+    ),
+    "studio": EntityKind(
+        Studio,
+        STUDIO_COLUMNS,
+        lambda stash: stash.studios(),
+        studio_row,
+        Links("tags", StudioTag, "studio_id", tag_link_rows),
+    ),
 }
-"""The kinds of entities and their tables."""
-
 
 _HELD = {
-    kind: select(model.id)
-    .where(model.id == THESE)
+    name: select(kind.model.id)
+    .where(kind.model.id == THESE)
     .with_for_update(read=True, key_share=True)
-    for kind, model in MODELS.items()
+    for name, kind in KINDS.items()
 }
 
 
@@ -85,12 +139,7 @@ class EntityListing:
 
 def fetch_listing(stash: StashClient, kind: str) -> EntityListing:
     """Fetch all rows of a kind."""
-    fetch: Mapping[str, Callable[[], Sequence[EntityPayload]]] = {
-        "tag": stash.tags,
-        "performer": stash.performers,
-        "studio": stash.studios,
-    }
-    return listing_of(kind, fetch[kind]())
+    return listing_of(kind, KINDS[kind].fetch(stash))
 
 
 def listing_of(kind: str, rows: Iterable[EntityPayload]) -> EntityListing:
@@ -100,7 +149,7 @@ def listing_of(kind: str, rows: Iterable[EntityPayload]) -> EntityListing:
 
 def local_entities(session: Session, kind: str) -> dict[int, LocalEntity]:
     """Return the mirrored rows of a kind."""
-    model = MODELS[kind]
+    model = KINDS[kind].model
     query = select(
         model.id, model.name, Manifest.hash, model.missing_since.is_not(None)
     ).outerjoin(Manifest, (Manifest.entity == kind) & (Manifest.id == model.id))
@@ -116,96 +165,40 @@ def store_entities(
     """Store those rows of the listing, and their hashes; return the changed ones."""
     if not ids:
         return set()
+    kind = KINDS[listing.kind]
     rows = [listing.rows[id_] for id_ in sorted(ids)]
-    changed = _STORES[listing.kind](session, rows)
-    for links in LINKS[listing.kind]:
-        changed |= _store_links(session, links, rows)
+    parents = {
+        row.parent_studio.id
+        for row in rows
+        if isinstance(row, payloads.StashStudio) and row.parent_studio
+    }
+    if stubs := parents.difference(ids):
+        store_stubs(session, "studio", stubs)
+    made = [kind.row_of(row) for row in rows]
+    changed = set(merge_rows(session, kind.model, kind.columns, made))
+    wanted = [link for row in rows for link in kind.links.rows_of(row)]
+    store_stubs(session, "tag", {tag_id for _, tag_id in wanted})
+    changed.update(
+        replace_children(
+            session,
+            kind.links.model,
+            kind.links.column,
+            [row.id for row in rows],
+            kind.links.columns,
+            wanted,
+        )
+    )
     note_entities(
         session, listing.kind, {row.id: listing.hashes[row.id] for row in rows}
     )
     return changed
 
 
-@dataclass(frozen=True)
-class Links:
-    """A table that gives the rows of a kind some tags.
-
-    Attributes:
-        name: What the tags are to the row.
-        model: The table.
-        column: Its column that names the row; the other one is a tag's.
-        rows_of: Makes the links of a row.
-    """
-
-    name: str
-    model: type[TagParent] | type[PerformerTag] | type[StudioTag]
-    column: str
-    rows_of: Callable[[Any], list[Row]]
-
-    @property
-    def columns(self) -> tuple[str, str]:
-        """The columns of what `rows_of` makes."""
-        return self.column, "parent_id" if self.model is TagParent else "tag_id"
-
-
-LINKS: Mapping[str, Sequence[Links]] = {
-    "tag": [Links("parents", TagParent, "tag_id", tag_parent_rows)],
-    "performer": [Links("tags", PerformerTag, "performer_id", tag_rows_of)],
-    "studio": [Links("tags", StudioTag, "studio_id", tag_rows_of)],
-}
-
-
-def _store_links(
-    session: Session, links: Links, rows: Sequence[EntityPayload]
-) -> set[int]:
-    """Make the links of these rows what they are in Stash; return the changed rows."""
-    wanted = [link for row in rows for link in links.rows_of(row)]
-    store_stubs(session, "tag", {tag_id for _, tag_id in wanted})
-    moved = replace_children(
-        session,
-        links.model,
-        links.column,
-        [row.id for row in rows],
-        links.columns,
-        wanted,
-    )
-    return set(moved)
-
-
-def _store_tags(session: Session, tags: Sequence[payloads.StashTag]) -> set[int]:
-    return _changed(session, Tag, TAG_COLUMNS, [tag_row(tag) for tag in tags])
-
-
-def _store_performers(
-    session: Session, performers: Sequence[payloads.StashPerformer]
-) -> set[int]:
-    rows = [performer_row(performer) for performer in performers]
-    return _changed(session, Performer, PERFORMER_COLUMNS, rows)
-
-
-def _store_studios(
-    session: Session, studios: Sequence[payloads.StashStudio]
-) -> set[int]:
-    stored = {studio.id for studio in studios}
-    parents = {studio.parent_studio.id for studio in studios if studio.parent_studio}
-    store_stubs(session, "studio", parents - stored)
-    return _changed(
-        session, Studio, STUDIO_COLUMNS, [studio_row(studio) for studio in studios]
-    )
-
-
-_STORES: Mapping[str, Callable[[Session, Sequence[Any]], set[int]]] = {
-    "tag": _store_tags,
-    "performer": _store_performers,
-    "studio": _store_studios,
-}
-
-
 def entity_ids(session: Session) -> dict[str, set[int]]:
     """Return the ids of all mirrored tags, performers and studios."""
     return {
-        kind: {id_ for (id_,) in read_rows(session, select(model.id))}
-        for kind, model in MODELS.items()
+        name: {id_ for (id_,) in read_rows(session, select(kind.model.id))}
+        for name, kind in KINDS.items()
     }
 
 
@@ -214,7 +207,7 @@ def store_stubs(session: Session, kind: str, ids: Collection[int]) -> None:
 
     A stub has no hash: the next run fills it, or finds it gone.
     """
-    model = MODELS[kind]
+    model = KINDS[kind].model
     known = session.scalars(select(model.id).where(model.id == any_of(ids)))
     if lacking := set(ids).difference(known):
         merge_rows(session, model, ("id",), [(id_,) for id_ in lacking])
@@ -248,12 +241,3 @@ def scenes_of_entities(session: Session, kind: str, ids: Collection[int]) -> set
             .where(MarkerTag.tag_id == wanted),
         ]
     return {scene_id for query in queries for scene_id in session.scalars(query)}
-
-
-def _changed(
-    session: Session,
-    model: EntityModel,
-    columns: Sequence[str],
-    rows: Sequence[tuple[Any, ...]],
-) -> set[int]:
-    return set(merge_rows(session, model, columns, rows))

@@ -16,7 +16,7 @@ from stashhog_core.params import RemoveOrphansParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import RemoveOrphansResult
 from stashhog_core.stash.client import StashClient
-from stashhog_core.sync.entities import MODELS, scenes_of_entities
+from stashhog_core.sync.entities import KINDS, scenes_of_entities
 from stashhog_core.sync.job import JOB
 from stashhog_core.sync.removals import SHOWS_NONE, mark_missing, remove_missing
 from stashhog_core.sync.survey import take_survey
@@ -117,7 +117,7 @@ def _samples(database: Database, gone: Gone) -> list[str]:
             if kind == SCENE:
                 names = scene_titles(session, ids)
             else:
-                model = MODELS[kind]
+                model = KINDS[kind].model
                 rows = session.execute(
                     select(model.id, model.name).where(model.id == func.any(ids))
                 )

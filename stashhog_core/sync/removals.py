@@ -11,7 +11,7 @@ from stashhog_core.db.manifest import SCENE, forget_hashes, forget_listing
 from stashhog_core.db.models import Scene
 from stashhog_core.db.reading import any_of
 from stashhog_core.params import removal_limit
-from stashhog_core.sync.entities import MODELS, scenes_of_entities
+from stashhog_core.sync.entities import KINDS, scenes_of_entities
 from stashhog_core.sync.local_edits import edits_of
 
 log = logging.getLogger(__name__)
@@ -21,13 +21,6 @@ SHOWS_NONE = (
     "If it really has none, run sync with confirm_removals=true"
 )
 """Why no scene is removed when Stash lists none."""
-
-_PLURALS = {
-    SCENE: "scenes",
-    "tag": "tags",
-    "performer": "performers",
-    "studio": "studios",
-}
 
 
 def mark_missing(session: Session, kind: str, vanished: Collection[int]) -> None:
@@ -73,7 +66,7 @@ def remove_missing(
     gone, limit = len(vanished) + len(missing), removal_limit(total)
     if not confirmed and gone > limit:
         return 0, (
-            f"{gone} of {total} {_PLURALS[kind]} are gone from Stash, more than the "
+            f"{gone} of {total} {kind}s are gone from Stash, more than the "
             f"removal limit of {limit}, so none was removed. "
             "If Stash shows its whole library, run sync with confirm_removals=true"
         )
@@ -103,4 +96,4 @@ def _warn_of_lost_edits(session: Session, scene_ids: Sequence[int]) -> None:
 
 
 def _model(kind: str) -> Any:
-    return Scene if kind == SCENE else MODELS[kind]
+    return Scene if kind == SCENE else KINDS[kind].model

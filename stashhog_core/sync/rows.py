@@ -4,6 +4,16 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from stashhog_core.db.columns import Base
+from stashhog_core.db.models import (
+    Marker,
+    Performer,
+    Scene,
+    SceneFile,
+    SceneFingerprint,
+    Studio,
+    Tag,
+)
 from stashhog_core.stash.payloads import (
     Ref,
     SceneFiles,
@@ -20,119 +30,31 @@ Row = tuple[Any, ...]
 # Stash compares text in its own zone, up to 14 hours from UTC; clocks may differ, too.
 _ZONE_MARGIN = timedelta(hours=26)
 
-_STASH_TIMES = ("stash_created_at", "stash_updated_at")
-TAG_COLUMNS = (
-    "id",
-    "name",
-    "sort_name",
-    "description",
-    "aliases",
-    "favorite",
-    "ignore_auto_tag",
-    "stash_ids",
-    *_STASH_TIMES,
-    "missing_since",
+
+def _columns(model: type[Base], *, local: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the columns of a table in their order, without those only we know."""
+    names = (column.name for column in model.__table__.columns)
+    return tuple(name for name in names if name not in local)
+
+
+# The functions below make rows of these columns, so in the order of the tables.
+TAG_COLUMNS = _columns(Tag)
+PERFORMER_COLUMNS = _columns(Performer)
+STUDIO_COLUMNS = _columns(Studio)
+SCENE_COLUMNS = _columns(
+    Scene,
+    local={
+        "content",
+        "generated",
+        "video_analyzed",
+        "analyzed",
+        "created_at",
+        "synced_at",
+    },
 )
-PERFORMER_COLUMNS = (
-    "id",
-    "name",
-    "disambiguation",
-    "aliases",
-    "gender",
-    "birthdate",
-    "death_date",
-    "ethnicity",
-    "country",
-    "eye_color",
-    "hair_color",
-    "height_cm",
-    "weight",
-    "measurements",
-    "fake_tits",
-    "penis_length",
-    "circumcised",
-    "career_length",
-    "tattoos",
-    "piercings",
-    "urls",
-    "details",
-    "rating100",
-    "favorite",
-    "ignore_auto_tag",
-    "stash_ids",
-    "custom_fields",
-    *_STASH_TIMES,
-    "missing_since",
-)
-STUDIO_COLUMNS = (
-    "id",
-    "name",
-    "aliases",
-    "parent_id",
-    "urls",
-    "details",
-    "rating100",
-    "favorite",
-    "ignore_auto_tag",
-    "stash_ids",
-    *_STASH_TIMES,
-    "missing_since",
-)
-SCENE_COLUMNS = (
-    "id",
-    "title",
-    "code",
-    "details",
-    "director",
-    "urls",
-    "date",
-    "rating100",
-    "organized",
-    "play_count",
-    "o_counter",
-    "last_played_at",
-    "resume_time_seconds",
-    "play_duration_seconds",
-    "interactive",
-    "interactive_speed",
-    "studio_id",
-    "groups",
-    "galleries",
-    "stash_ids",
-    "captions",
-    "stash_created_at",
-    "stash_updated_at",
-    "stash_updated_text",
-    "missing_since",
-)
-FILE_COLUMNS = (
-    "scene_id",
-    "file_id",
-    "position",
-    "path",
-    "size_bytes",
-    "mod_time",
-    "format",
-    "duration_seconds",
-    "width",
-    "height",
-    "frame_rate",
-    "bit_rate",
-    "video_codec",
-    "audio_codec",
-    *_STASH_TIMES,
-)
-FINGERPRINT_COLUMNS = ("scene_id", "file_id", "kind", "value")
-MARKER_COLUMNS = (
-    "id",
-    "scene_id",
-    "title",
-    "seconds",
-    "end_seconds",
-    "primary_tag_id",
-    "stash_created_at",
-    "stash_updated_text",
-)
+FILE_COLUMNS = _columns(SceneFile)
+FINGERPRINT_COLUMNS = _columns(SceneFingerprint)
+MARKER_COLUMNS = _columns(Marker)
 MARKER_TIMES = 2
 """The last so many columns of a marker say nothing of what it marks."""
 
@@ -315,9 +237,9 @@ def marker_tag_rows(scene: StashScene) -> list[Row]:
     ]
 
 
-def tag_link_rows(scene: StashScene) -> list[Row]:
-    """Return the scene's tags."""
-    return [(scene.id, tag_id) for tag_id in _ids(scene.tags)]
+def tag_link_rows(owner: StashScene | StashPerformer | StashStudio) -> list[Row]:
+    """Return the tags of a scene, performer or studio."""
+    return [(owner.id, tag_id) for tag_id in _ids(owner.tags)]
 
 
 def performer_link_rows(scene: StashScene) -> list[Row]:
@@ -328,11 +250,6 @@ def performer_link_rows(scene: StashScene) -> list[Row]:
 def tag_parent_rows(tag: StashTag) -> list[Row]:
     """Return the tags that `tag` lies under."""
     return [(tag.id, parent_id) for parent_id in _ids(tag.parents)]
-
-
-def tag_rows_of(owner: StashPerformer | StashStudio) -> list[Row]:
-    """Return the tags of a performer or studio."""
-    return [(owner.id, tag_id) for tag_id in _ids(owner.tags)]
 
 
 def referenced_ids(scenes: Collection[StashScene]) -> Mapping[str, set[int]]:

@@ -23,7 +23,7 @@ from stashhog_core.sync.compare import (
     scenes_of_changed_files,
 )
 from stashhog_core.sync.entities import (
-    MODELS,
+    KINDS,
     EntityListing,
     listing_of,
     local_entities,
@@ -78,7 +78,7 @@ class Survey:
             "performer": listing_of("performer", library.performers),
             "studio": listing_of("studio", library.studios),
         }
-        self.entities = {kind: EntityDifference() for kind in MODELS}
+        self.entities = {kind: EntityDifference() for kind in KINDS}
         self.scenes = SceneDifference()
         self.hashes = hashes
         self.total = 0

@@ -1,12 +1,7 @@
 """The job `verify_mirror`: verification of the mirror by comparing it with Stash."""
 
 import logging
-from collections.abc import (
-    Callable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -18,10 +13,7 @@ from stashhog_core.db.manifest import forget_hashes, forget_listing
 from stashhog_core.db.models import (
     Marker,
     MirrorCheck,
-    Performer,
     Scene,
-    Studio,
-    Tag,
 )
 from stashhog_core.db.session import Database
 from stashhog_core.params import VerifyMirrorParams
@@ -29,7 +21,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, VerifyMirrorResult
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync import rows
-from stashhog_core.sync.entities import LINKS
+from stashhog_core.sync.entities import KINDS
 from stashhog_core.sync.job import JOB
 from stashhog_core.sync.mirror import (
     differing_fields,
@@ -91,11 +83,7 @@ def _verify(
     run_id: str | None,
 ) -> VerifyMirrorResult:
     progress.update(0, "Counting in Stash")
-    listings: dict[str, list[Any]] = {
-        "tag": stash.tags(),
-        "performer": stash.performers(),
-        "studio": stash.studios(),
-    }
+    listings = {name: kind.fetch(stash) for name, kind in KINDS.items()}
     counts = {
         "scenes": stash.count_scenes(),
         "markers": sum(1 for _ in stash.marker_stamps()),
@@ -183,12 +171,8 @@ def _draw(session: Session, number: int) -> list[int]:
 
 def _local_counts(session: Session) -> dict[str, int]:
     """Count what is mirrored and not known to be gone."""
-    models: Mapping[str, Any] = {
-        "scenes": Scene,
-        "tags": Tag,
-        "performers": Performer,
-        "studios": Studio,
-    }
+    models: dict[str, Any] = {f"{name}s": kind.model for name, kind in KINDS.items()}
+    models["scenes"] = Scene
     counts = {
         name: session.scalar(
             select(func.count()).select_from(model).where(model.missing_since.is_(None))
@@ -205,28 +189,24 @@ def _entity_differences(
     session: Session, listings: Mapping[str, Sequence[Any]]
 ) -> Iterator[tuple[str, int, str, Any, Any]]:
     """Yield kind, id, field, Stash's value and the mirror's for all that differs."""
-    tables: Mapping[str, tuple[Any, Sequence[str], Callable[[Any], rows.Row]]] = {
-        "tag": (Tag, rows.TAG_COLUMNS, rows.tag_row),
-        "performer": (Performer, rows.PERFORMER_COLUMNS, rows.performer_row),
-        "studio": (Studio, rows.STUDIO_COLUMNS, rows.studio_row),
-    }
-    for kind, (model, columns, row_of) in tables.items():
-        mirrored = {row[0]: row for row in _select(session, model, columns)}
-        for entity in listings[kind]:
+    for name, kind in KINDS.items():
+        mirrored = {row[0]: row for row in _select(session, kind.model, kind.columns)}
+        links = kind.links
+        tagged = grouped(_select(session, links.model, links.columns), 0)
+        for entity in listings[name]:
             if (row := mirrored.get(entity.id)) is None:
-                yield kind, entity.id, kind, entity.name, None
+                yield name, entity.id, name, entity.name, None
             else:
                 yield from (
-                    (kind, entity.id, *found)
-                    for found in differing_fields(columns, row_of(entity), row)
+                    (name, entity.id, *found)
+                    for found in differing_fields(
+                        kind.columns, kind.row_of(entity), row
+                    )
                 )
-        for links in LINKS[kind]:
-            tagged = grouped(_select(session, links.model, links.columns), 0)
-            for entity in listings[kind]:
-                theirs = set(links.rows_of(entity))
-                mine = tagged.get(entity.id, set())
-                if theirs != mine:
-                    yield kind, entity.id, links.name, theirs - mine, mine - theirs
+            theirs = set(links.rows_of(entity))
+            mine = tagged.get(entity.id, set())
+            if theirs != mine:
+                yield name, entity.id, links.name, theirs - mine, mine - theirs
 
 
 def _select(session: Session, model: Any, columns: Sequence[str]) -> list[rows.Row]:
