@@ -13,10 +13,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
-from stashhog_core.batches import batched
+from stashhog_core.db.merge import upsert
 from stashhog_core.db.models import (
     Marker,
     MediaCheck,
@@ -207,9 +207,6 @@ def _unchanged(
     return same
 
 
-_ROWS_PER_STATEMENT = 5_000
-
-
 @dataclass(frozen=True)
 class Checked:
     """A scene that was checked: nothing missing means complete."""
@@ -249,24 +246,11 @@ def store_checks(session: Session, checks: Iterable[Checked]) -> None:
         {"scene_id": c.scene_id, "key": c.key, "missing": list(c.missing)}
         for c in checks
     ]
-    for batch in batched(rows, _ROWS_PER_STATEMENT):
-        statement = insert(MediaCheck).values(batch)
-        session.execute(
-            statement.on_conflict_do_update(
-                index_elements=[MediaCheck.scene_id],
-                set_={
-                    "key": statement.excluded.key,
-                    "missing": statement.excluded.missing,
-                    "checked_at": func.now(),
-                },
-            )
-        )
+    upsert(session, MediaCheck, rows, stamped="checked_at")
 
 
 TRIES_IN_DOUBT = 3
 """Failures after which media is given up that Stash may have failed at for a while."""
-
-_UNMAKEABLE_PER_STATEMENT = 2_000
 
 
 @dataclass(frozen=True)
@@ -358,16 +342,7 @@ def note_unmakeable(
         }
         for failure in failures
     }
-    values = list(rows.values())
-    for batch in batched(values, _UNMAKEABLE_PER_STATEMENT):
-        statement = insert(UnmakeableMedia).values(batch)
-        new = {name: statement.excluded[name] for name in values[0]}
-        session.execute(
-            statement.on_conflict_do_update(
-                index_elements=[UnmakeableMedia.content],
-                set_={**new, "noted_at": func.now()},
-            )
-        )
+    upsert(session, UnmakeableMedia, rows.values(), stamped="noted_at")
     session.expire_all()
     return {content for content, row in rows.items() if row["given_up"]}
 

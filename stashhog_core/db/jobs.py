@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.merge import upsert
 from stashhog_core.db.models import JobReport, StashJob
 
 Kind = Literal["scan", "generate"]
@@ -111,15 +111,11 @@ def save_report(
     report: dict[str, Any],
 ) -> None:
     """Store the result of a run; a run that is repeated replaces its own."""
-    values = {
+    row = {
+        "run_id": run_id,
         "job": job,
         "status": status,
         "started_at": started_at,
-        "finished_at": func.now(),
         "report": report,
     }
-    session.execute(
-        insert(JobReport)
-        .values(run_id=run_id, **values)
-        .on_conflict_do_update(index_elements=["run_id"], set_=values)
-    )
+    upsert(session, JobReport, [row], stamped="finished_at")

@@ -5,21 +5,31 @@ looks at the type of every value takes four times as long, and was half of what 
 a scene cost.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Table, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy import Table, func, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.orm import DeclarativeBase, Session
 
+from stashhog_core.batches import batched
 from stashhog_core.db.embedded import EMBEDDED_SETTING
 
 Row = Sequence[Any]
 
 _NULL = "\\N"
+# A statement takes 65,535 values at the most.
+_ROWS_PER_STATEMENT = 5_000
 _SPECIAL_CHARACTERS = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _SPECIAL = str.maketrans(_SPECIAL_CHARACTERS)
 
@@ -244,6 +254,34 @@ def update_rows(
         ),
         {"rows": msgspec.json.encode(written).decode()},
     )
+
+
+def upsert(
+    session: Session,
+    model: type[DeclarativeBase],
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    stamped: str,
+) -> None:
+    """Insert rows, or replace those of the same primary key.
+
+    Unlike `merge_rows` it touches rows that do not differ: they were found anew.
+
+    Args:
+        session: Open session; the caller commits.
+        model: The table.
+        rows: Column → value, of the same columns for all rows; no primary key twice.
+        stamped: The column that gets the present time.
+    """
+    keys = [key.name for key in _table(model).primary_key]
+    for batch in batched(rows, _ROWS_PER_STATEMENT):
+        statement = insert(model).values(batch)
+        new = {name: statement.excluded[name] for name in batch[0] if name not in keys}
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=keys, set_={**new, stamped: func.now()}
+            )
+        )
 
 
 def insert_rows(

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.merge import upsert
 from stashhog_core.db.models import DetectorMark, TaggerResult
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.hashing import oshash
@@ -69,46 +69,11 @@ def raw_outputs(
 
 def store_outputs(session: Session, outputs: Iterable[RawOutput]) -> None:
     """Store raw outputs; a new output replaces the stored output of its key."""
-    rows = {(o.content_hash, o.tagger, o.configuration): o for o in outputs}
-    if not rows:
-        return
-    statement = insert(TaggerResult).values(
-        [
-            {
-                "content_hash": o.content_hash,
-                "tagger": o.tagger,
-                "configuration": o.configuration,
-                "output": o.output,
-            }
-            for o in rows.values()
-        ]
-    )
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["content_hash", "tagger", "configuration"],
-            set_={"output": statement.excluded.output, "created_at": func.now()},
-        )
-    )
+    rows = {(o.content_hash, o.tagger, o.configuration): vars(o) for o in outputs}
+    upsert(session, TaggerResult, rows.values(), stamped="created_at")
 
 
 def store_marks(session: Session, marks: Iterable[ExaminedMark]) -> None:
     """Record which detectors have examined which contents."""
-    rows = {(mark.content_hash, mark.detector): mark for mark in marks}
-    if not rows:
-        return
-    statement = insert(DetectorMark).values(
-        [
-            {
-                "content_hash": mark.content_hash,
-                "detector": mark.detector,
-                "version": mark.version,
-            }
-            for mark in rows.values()
-        ]
-    )
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["content_hash", "detector"],
-            set_={"version": statement.excluded.version, "seen_at": func.now()},
-        )
-    )
+    rows = {(mark.content_hash, mark.detector): vars(mark) for mark in marks}
+    upsert(session, DetectorMark, rows.values(), stamped="seen_at")
