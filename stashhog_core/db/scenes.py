@@ -6,14 +6,11 @@ from datetime import datetime
 from pathlib import PurePath
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     ColumnElement,
-    Executable,
     ScalarSelect,
+    Select,
     and_,
-    any_,
-    bindparam,
     cast,
     func,
     or_,
@@ -107,9 +104,9 @@ def list_scenes(
     )
     for page in session.execute(query).partitions():
         ids = [id_ for id_, *_ in page]
-        performers = _names(session, _PERFORMERS, ids)
-        tags = _names(session, _TAGS, ids)
-        paths = _primary_paths(session, ids)
+        performers = dict(read_these(session, _PERFORMERS, ids))
+        tags = dict(read_these(session, _TAGS, ids))
+        paths = dict(read_these(session, _PRIMARY_PATHS, ids))
         for id_, title, studio, generated, video_analyzed, analyzed, created in page:
             yield SceneSummary(
                 id_,
@@ -229,46 +226,29 @@ def is_called(
     )
 
 
-def _names(
-    session: Session, query: Executable, scene_ids: Sequence[int]
-) -> dict[int, list[str]]:
-    """Return what `_named` finds for these scenes, sorted."""
-    found = session.execute(query, {"ids": scene_ids})
-    return {scene_id: list(names) for scene_id, names in found}
-
-
-def _primary_paths(session: Session, scene_ids: Sequence[int]) -> dict[int, str]:
-    """Return the path of the primary file of each scene that has one."""
-    query = (
-        select(SceneFile.scene_id, SceneFile.path)
-        .where(SceneFile.scene_id == any_(_THESE))
-        # The primary file comes last, and stays.
-        .order_by(SceneFile.position.desc())
-    )
-    rows = session.execute(query, {"ids": scene_ids})
-    return {row[0]: row[1] for row in rows}
-
-
 def _named(
     link: type[ScenePerformer] | type[SceneTag],
     related: type[Performer] | type[Tag],
     key: InstrumentedAttribute[int],
-) -> Executable:
-    """Return a query of scene and names of its related rows, for `_THESE` scenes."""
+) -> Select[tuple[int, Sequence[str]]]:
+    """Return a query of scene and names of its related rows, sorted, for `THESE`."""
     names = func.array_agg(aggregate_order_by(related.name, func.lower(related.name)))
     return (
         select(link.scene_id, names)
         .join(related, related.id == key)
-        .where(link.scene_id == any_(_THESE))
+        .where(link.scene_id == THESE)
         .group_by(link.scene_id)
     )
 
 
-_THESE = bindparam("ids", type_=ARRAY(BigInteger))
 _PERFORMERS = _named(ScenePerformer, Performer, ScenePerformer.performer_id)
 _TAGS = _named(SceneTag, Tag, SceneTag.tag_id)
-
-
+_PRIMARY_PATHS = (
+    select(SceneFile.scene_id, SceneFile.path)
+    .where(SceneFile.scene_id == THESE)
+    # The primary file comes last, and stays.
+    .order_by(SceneFile.position.desc())
+)
 _HELD = (
     select(Scene.id)
     .where(Scene.id == THESE)

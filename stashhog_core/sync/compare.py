@@ -98,6 +98,10 @@ FileRows = frozenset[tuple[Any, ...]]
 """The rows of the files of a scene, without their hashes and without their order."""
 
 
+_TO_FETCH = ("new", "returned", "changed", "marker", "file", "entity", "deep")
+"""Reasons to fetch a scene: the first one counts."""
+
+
 @dataclass(frozen=True)
 class SceneDifference:
     """What differs in the scenes: id sets by reason. A scene may be in several."""
@@ -118,15 +122,7 @@ class SceneDifference:
     @property
     def to_fetch(self) -> set[int]:
         """Scenes that Stash has and the mirror has not, or not as they are."""
-        return (
-            self.new
-            | self.changed
-            | self.marker
-            | self.file
-            | self.entity
-            | self.deep
-            | self.returned
-        )
+        return set().union(*(getattr(self, reason) for reason in _TO_FETCH))
 
     @property
     def pending(self) -> int:
@@ -149,16 +145,7 @@ class SceneDifference:
         """Return how many scenes are pending, each under its first reason."""
         counts: dict[str, int] = {}
         counted: set[int] = set()
-        for reason in (
-            "new",
-            "returned",
-            "changed",
-            "marker",
-            "file",
-            "entity",
-            "deep",
-            "vanished",
-        ):
+        for reason in (*_TO_FETCH, "vanished"):
             ids: set[int] = getattr(self, reason)
             if number := len(ids - counted):
                 counts[reason] = number
