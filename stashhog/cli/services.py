@@ -1,6 +1,7 @@
 """`stashhog up`, `deploy`, `down` and `status`; the settings and the tables."""
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
@@ -31,7 +32,16 @@ def up() -> None:
     console.print(f"Prefect's UI: [bold]{address}[/]   (stop: stashhog down)")
 
 
-def deploy() -> None:
+def deploy(
+    reset_schedules: Annotated[
+        bool,
+        typer.Option(
+            "--reset-schedules",
+            help="Set the schedules back to their defaults and settings, also those "
+            "that were changed or deleted in Prefect's UI.",
+        ),
+    ] = False,
+) -> None:
     """Register the deployments at the Prefect server of PREFECT_API_URL."""
     from stashhog.local import read_prefect_variables
     from stashhog.services.lifecycle import register
@@ -42,7 +52,7 @@ def deploy() -> None:
             "No Prefect server is named",
             remedy="set PREFECT_API_URL, or run `stashhog up` to start one",
         )
-    _warn(register(get_settings(), url))
+    _warn(register(get_settings(), url, reset_schedules=reset_schedules))
     console.print(f"Registered at {url}")
 
 

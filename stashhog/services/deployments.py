@@ -6,16 +6,15 @@ schedules are on, paused deployments and the limits of the work pool.
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import (
-    DeploymentScheduleCreate,
-    DeploymentUpdate,
-    WorkPoolCreate,
-)
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectAlreadyExists
 from pydantic import ValidationError
@@ -23,7 +22,12 @@ from pydantic import ValidationError
 from stashhog import project_file
 from stashhog.services.automations import apply_automations
 from stashhog.services.prefect_server import POOL
-from stashhog.services.schedules import apply_schedule
+from stashhog.services.schedules import (
+    apply_schedules,
+    default_schedules,
+    read_registered,
+    write_registered,
+)
 from stashhog_core.errors import problem_text
 from stashhog_core.params import JOB_PARAMS, JobParams
 from stashhog_core.settings import get_settings
@@ -32,8 +36,12 @@ from tasks.flow_runs import our_deployments
 _PAGE = 200
 
 
-def register() -> list[str]:
+def register(*, reset_schedules: bool = False) -> list[str]:
     """Register everything at the server that Prefect's settings name.
+
+    Args:
+        reset_schedules: Whether schedules that people changed in Prefect's UI go back
+            to their defaults.
 
     Returns:
         A sentence for each deployment or schedule whose stored parameters a run would
@@ -45,15 +53,34 @@ def register() -> list[str]:
         ConfigurationError: A setting of schedules or notifications is wrong.
     """
     settings = get_settings()
+    wanted = yaml.safe_load(project_file("prefect.yaml").read_text())
+    defaults = {
+        (values["entrypoint"], values["name"]): default_schedules(
+            values["name"], values.get("schedules") or []
+        )
+        for values in wanted["deployments"]
+    }
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
         before = list(deployments(client))
-        deploy()
+        deploy(wanted)
         for deployment in before:
-            keep_switches(client, deployment)
-        for deployment in list(deployments(client)):
-            apply_schedule(client, deployment, settings)
+            keep_paused(client, deployment)
+        known = read_registered()
+        registered = {
+            str(deployment.id): apply_schedules(
+                client,
+                deployment,
+                defaults[deployment.entrypoint, deployment.name],
+                settings,
+                known=known.get(str(deployment.id), {}),
+                reset=reset_schedules,
+            )
+            for deployment in list(deployments(client))
+            if (deployment.entrypoint, deployment.name) in defaults
+        }
+        write_registered(registered)
         ours = set(our_deployments(client))
         refused = [
             sentence
@@ -127,19 +154,30 @@ def _problem(
     return None
 
 
-def deploy() -> None:
-    """Run `prefect deploy` for all of prefect.yaml.
+def deploy(wanted: Mapping[str, Any]) -> None:
+    """Run `prefect deploy` for all that prefect.yaml holds but the schedules.
+
+    Prefect leaves the schedules of a deployment alone if it is given none. Those of
+    prefect.yaml would replace what people have set.
 
     Raises:
         RuntimeError: It failed.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        cwd=project_file("prefect.yaml").parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    without = [
+        {key: value for key, value in values.items() if key != "schedules"}
+        for values in wanted["deployments"]
+    ]
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "prefect.yaml")
+        file.write_text(yaml.safe_dump({**wanted, "deployments": without}))
+        command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file"]
+        done = subprocess.run(
+            [sys.executable, "-m", *command, str(file)],
+            cwd=project_file("prefect.yaml").parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
         raise RuntimeError(f"prefect deploy failed: {lines[-1]}")
@@ -153,44 +191,15 @@ def deployments(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:
         offset += len(page)
 
 
-def keep_switches(client: SyncPrefectClient, before: DeploymentResponse) -> None:
-    """Give the schedules of a deployment back what people have set.
-
-    `prefect deploy` sets them as prefect.yaml has them: on or off, and without
-    parameters. A schedule is known by its slug; those without one were made by people,
-    and it drops them.
-    """
-    now = client.read_deployment(before.id)
-    if all(schedule.slug for schedule in now.schedules):
-        own = [
-            DeploymentScheduleCreate(
-                schedule=schedule.schedule,
-                active=schedule.active,
-                max_scheduled_runs=schedule.max_scheduled_runs,
-                parameters=schedule.parameters,
-            )
-            for schedule in before.schedules
-            if not schedule.slug
-        ]
-        if own:
-            client.create_deployment_schedules(before.id, own)
-    was = {schedule.slug: schedule for schedule in before.schedules if schedule.slug}
-    for schedule in now.schedules:
-        wanted = was.get(schedule.slug or "", schedule)
-        if (wanted.active, wanted.parameters) != (schedule.active, schedule.parameters):
-            client.update_deployment_schedule(
-                before.id,
-                schedule.id,
-                active=wanted.active,
-                parameters=wanted.parameters,
-            )
-    if before.paused != now.paused:
+def keep_paused(client: SyncPrefectClient, before: DeploymentResponse) -> None:
+    """Pause a deployment again that was paused: `prefect deploy` resumes it."""
+    if before.paused != client.read_deployment(before.id).paused:
         client.update_deployment(before.id, DeploymentUpdate(paused=before.paused))
 
 
 if __name__ == "__main__":
     try:
-        for sentence in register():
+        for sentence in register(reset_schedules="--reset-schedules" in sys.argv):
             print(sentence)  # noqa: T201 - read by who started this process
     except Exception as error:  # noqa: BLE001 - told on, in one line
         sys.exit(f"{error}")

@@ -85,8 +85,16 @@ def up(settings: Settings) -> tuple[str, list[str]]:
     return url.removesuffix("/api"), refused
 
 
-def register(settings: Settings, url: str) -> list[str]:
+def register(
+    settings: Settings, url: str, *, reset_schedules: bool = False
+) -> list[str]:
     """Register the deployments at the Prefect server of this address.
+
+    Args:
+        settings: They say where Prefect keeps its files.
+        url: The address of the API.
+        reset_schedules: Whether schedules that people changed in Prefect's UI go back
+            to their defaults.
 
     Returns:
         A sentence for each deployment or schedule whose stored parameters are wrong.
@@ -102,7 +110,10 @@ def register(settings: Settings, url: str) -> list[str]:
         "PREFECT_API_URL": url,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "stashhog.services.deployments"],
+        [
+            *(sys.executable, "-m", "stashhog.services.deployments"),
+            *(["--reset-schedules"] if reset_schedules else []),
+        ],
         env=environment,
         capture_output=True,
         text=True,

@@ -1,8 +1,7 @@
-"""Schedules by setting; what is not set stays as people switched it."""
+"""Schedules by setting and default; what people changed stays as it is."""
 
-from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -12,9 +11,8 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
 from flows.auto_stash_sync import auto_stash_sync
-from flows.jobs import sync
-from stashhog.services.deployments import keep_switches, refused_parameters
-from stashhog.services.schedules import apply_schedule
+from stashhog.services.deployments import refused_parameters
+from stashhog.services.schedules import apply_schedules, default_schedules
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
 from stashhog_core.settings.operation import ScheduleSettings
@@ -23,60 +21,73 @@ from tests.support.prefect import register
 pytestmark = pytest.mark.slow
 
 
+EVERY_5_MINUTES = {"slug": "ours", "interval": 300, "active": False}
+EVERY_7_MINUTES = {"slug": "ours", "interval": 420, "active": True}
+
+
 class Deployed:
     """A deployment `auto-stash-sync`, every 300 seconds, switched off."""
 
     def __init__(self) -> None:
         # Deployments of other tests are not overwritten.
-        self._flow = auto_stash_sync.with_options(name=f"sync-{uuid4()}")
-        self._id = self._register()
+        flow = auto_stash_sync.with_options(name=f"sync-{uuid4()}")
+        self.id = register(flow, "auto-stash-sync")
+        self.known: dict[str, str] = {}
+        self.apply()
 
-    def _register(self) -> UUID:
-        every = IntervalSchedule(interval=timedelta(seconds=300))
-        schedule = DeploymentScheduleCreate(schedule=every, active=False, slug="ours")
-        return register(self._flow, "auto-stash-sync", schedules=[schedule])
-
-    def register_again(self) -> None:
-        """Do as `stashhog up` does when the deployment is there."""
+    def apply(
+        self,
+        *,
+        default: dict[str, Any] = EVERY_5_MINUTES,
+        reset: bool = False,
+        **schedules: str,
+    ) -> None:
+        """Do as `stashhog up` does with this default and these settings."""
+        defaults = default_schedules("auto-stash-sync", [default])
         with get_client(sync_client=True) as client:
-            before = client.read_deployment(self._id)
-            self._register()
-            keep_switches(client, before)
+            self.known = apply_schedules(
+                client,
+                client.read_deployment(self.id),
+                defaults,
+                Settings(schedules=ScheduleSettings(**schedules)),
+                known=self.known,
+                reset=reset,
+            )
 
-    def apply(self, **schedules: str) -> None:
-        settings = Settings(schedules=ScheduleSettings(**schedules))
-        with get_client(sync_client=True) as client:
-            deployment = client.read_deployment(self._id)
-            apply_schedule(client, deployment, settings)
+    def forget(self) -> None:
+        """Have it as a version left it that kept no record."""
+        self.known = {}
 
-    def switch(self, *, on: bool) -> None:
+    def change(self, **values: Any) -> None:
+        """Change our schedule as people do in the UI."""
         with get_client(sync_client=True) as client:
-            (schedule,) = client.read_deployment(self._id).schedules
-            client.update_deployment_schedule(self._id, schedule.id, active=on)
+            client.update_deployment_schedule(self.id, self.ours[0].id, **values)
+
+    def delete(self) -> None:
+        """Delete our schedule as people do in the UI."""
+        with get_client(sync_client=True) as client:
+            client.delete_deployment_schedule(self.id, self.ours[0].id)
+
+    @property
+    def schedules(self) -> list[DeploymentSchedule]:
+        """All that the server has."""
+        with get_client(sync_client=True) as client:
+            return client.read_deployment(self.id).schedules
+
+    @property
+    def ours(self) -> list[DeploymentSchedule]:
+        """The schedules that we have registered."""
+        return [schedule for schedule in self.schedules if schedule.slug == "ours"]
 
     @property
     def schedule(self) -> tuple[bool, Any]:
-        """Whether it is on, and its interval or cron."""
-        with get_client(sync_client=True) as client:
-            (found,) = client.read_deployment(self._id).schedules
+        """Whether our schedule is on, and its interval or cron."""
+        (found,) = self.ours
         timing = found.schedule
         if isinstance(timing, IntervalSchedule):
             return found.active, timing.interval.total_seconds()
         assert isinstance(timing, CronSchedule)
         return found.active, f"{timing.cron} {timing.timezone}"
-
-    def add(self, cron: str) -> None:
-        """Add a schedule as people do in the UI."""
-        with get_client(sync_client=True) as client:
-            own = CronSchedule(cron=cron)
-            client.create_deployment_schedules(self._id, [(own, True)])
-
-    @property
-    def crons(self) -> list[str]:
-        """The schedules by cron."""
-        with get_client(sync_client=True) as client:
-            found = client.read_deployment(self._id).schedules
-        return [s.schedule.cron for s in found if isinstance(s.schedule, CronSchedule)]
 
 
 @pytest.fixture
@@ -110,60 +121,154 @@ def test_a_setting_times_and_switches(
     assert deployed.schedule == expected
 
 
-def test_what_was_switched_by_hand_stays_unless_it_is_set(deployed: Deployed) -> None:
-    """A setting goes before the switch in the UI, and only then."""
-    deployed.switch(on=True)
-    deployed.apply()
-    left = deployed.schedule
-    deployed.apply(auto_stash_sync="off")
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        pytest.param({"active": True}, (True, 300), id="on"),
+        pytest.param(
+            {"schedule": CronSchedule(cron="1 2 3 4 *", timezone="UTC")},
+            (False, "1 2 3 4 * UTC"),
+            id="time",
+        ),
+        pytest.param({"parameters": {"force": True}}, (False, 300), id="parameters"),
+    ],
+)
+@pytest.mark.parametrize("has_record", [True, False])
+def test_what_was_changed_by_hand_stays(
+    deployed: Deployed,
+    changed: dict[str, Any],
+    expected: tuple[bool, Any],
+    has_record: bool,
+) -> None:
+    """It stays, again and again, if a new version brings another default as well.
 
-    assert left == (True, 300)
+    So it does after an upgrade from a version that kept no record.
+    """
+    deployed.change(**changed)
+    parameters = deployed.ours[0].parameters
+    if not has_record:
+        deployed.forget()
+
+    deployed.apply()
+    deployed.apply()
+    deployed.apply(default=EVERY_7_MINUTES)
+    deployed.apply(default=EVERY_7_MINUTES)
+
+    assert deployed.schedule == expected
+    assert deployed.ours[0].parameters == parameters
+
+
+def test_what_nobody_changed_follows_the_default(deployed: Deployed) -> None:
+    """A new version brings another time, and the anchor of the interval stays."""
+    before = deployed.ours[0]
+    deployed.apply()
+    same = deployed.ours[0]
+
+    deployed.apply(default=EVERY_7_MINUTES)
+
+    after = deployed.ours[0]
+    assert same == before
+    assert deployed.schedule == (True, 420)
+    assert isinstance(before.schedule, IntervalSchedule)
+    assert isinstance(after.schedule, IntervalSchedule)
+    assert after.schedule.anchor_date == before.schedule.anchor_date
+    assert after.id == before.id
+
+
+def test_a_deleted_schedule_stays_deleted(deployed: Deployed) -> None:
+    """It comes back by a setting; without a record nobody knows that it was deleted."""
+    deployed.delete()
+    deployed.apply()
+    left = deployed.ours
+
+    deployed.apply(auto_stash_sync="600")
+    by_setting = deployed.schedule
+    deployed.delete()
+    deployed.forget()
+    deployed.apply()
+
+    assert left == []
+    assert by_setting == (True, 600)
     assert deployed.schedule == (False, 300)
 
 
-def test_registering_again_keeps_what_people_set(deployed: Deployed) -> None:
-    """Their switch stays, and so do schedules that they added, once."""
-    deployed.switch(on=True)
-    deployed.register_again()
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_reset_restores_the_default(deployed: Deployed, deleted: bool) -> None:
+    """Time, switch and parameters, and a schedule that was deleted."""
+    deployed.change(
+        active=True,
+        schedule=CronSchedule(cron="1 2 3 4 *", timezone="UTC"),
+        parameters={"force": True},
+    )
+    if deleted:
+        deployed.delete()
+
+    deployed.apply(reset=True)
+
+    assert deployed.schedule == (False, 300)
+    assert deployed.ours[0].parameters == {}
+
+
+def test_a_setting_goes_before_what_was_changed_by_hand(deployed: Deployed) -> None:
+    """`on` and `off` leave the time, and each setting leaves the parameters."""
+    cron = CronSchedule(cron="1 2 3 4 *", timezone="UTC")
+    deployed.change(schedule=cron, parameters={"force": True})
+    deployed.apply(auto_stash_sync="on")
     switched = deployed.schedule
-    deployed.add("1 2 3 4 *")
 
-    deployed.register_again()
-    deployed.register_again()
+    deployed.apply(auto_stash_sync="600")
 
-    assert switched == (True, 300)
-    assert deployed.crons == ["1 2 3 4 *"]
+    assert switched == (True, "1 2 3 4 * UTC")
+    assert deployed.schedule == (True, 600)
+    assert deployed.ours[0].parameters == {"force": True}
 
 
-def test_registering_again_keeps_what_people_have_a_schedule_ask_for(
-    prefect_api: str,
-) -> None:
-    """Parameters of our schedules, and of those that people added, stay stored."""
-    del prefect_api
-    flow = sync.with_options(name=f"sync-{uuid4()}")
-    every = IntervalSchedule(interval=timedelta(seconds=300))
-    ours = DeploymentScheduleCreate(schedule=every, active=False, slug="ours")
+def test_without_its_setting_a_schedule_follows_the_default(deployed: Deployed) -> None:
+    """What a setting had set is no change of a person."""
+    deployed.apply(auto_stash_sync="600")
+
+    deployed.apply()
+
+    assert deployed.schedule == (False, 300)
+
+
+def test_schedules_that_people_added_stay(deployed: Deployed) -> None:
+    """Also if the default changes, with all that was set for them."""
     theirs = DeploymentScheduleCreate(
         schedule=CronSchedule(cron="1 2 3 4 *"),
         active=False,
         parameters={"force": True},
         max_scheduled_runs=3,
     )
-    id_ = register(flow, "kept", schedules=[ours])
     with get_client(sync_client=True) as client:
-        (made,) = client.read_deployment(id_).schedules
-        client.update_deployment_schedule(id_, made.id, parameters={"deep": True})
-        client.create_deployment_schedules(id_, [theirs])
-        for _ in range(2):
-            before = client.read_deployment(id_)
-            register(flow, "kept", schedules=[ours])
-            keep_switches(client, before)
-        kept = client.read_deployment(id_).schedules
+        client.create_deployment_schedules(deployed.id, [theirs])
+    before = [schedule for schedule in deployed.schedules if not schedule.slug]
 
-    assert {(s.slug, str(s.parameters), s.max_scheduled_runs) for s in kept} == {
-        ("ours", "{'deep': True}", None),
-        (None, "{'force': True}", 3),
-    }
+    deployed.apply(default=EVERY_7_MINUTES)
+    deployed.apply(default=EVERY_7_MINUTES, reset=True)
+
+    after = [schedule for schedule in deployed.schedules if not schedule.slug]
+    assert len(before) == 1
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        pytest.param(
+            {"cron": "0 4 * * *"}, "A schedule of mine has no slug", id="no slug"
+        ),
+        pytest.param(
+            {"slug": "nightly", "cron": "99 * * * *"},
+            "The schedule nightly of mine is wrong",
+            id="cron",
+        ),
+    ],
+)
+def test_a_wrong_default_is_named(written: dict[str, Any], message: str) -> None:
+    """A mistake in prefect.yaml is found before anything is registered."""
+    with pytest.raises(ConfigurationError, match=message):
+        default_schedules("mine", [written])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ import psutil
 import psycopg
 import pytest
 
+from stashhog.services.schedules import VARIABLE
 from stashhog_core.db.embedded import start_embedded, stop_embedded
 from tests.support.media import write_video
 from tests.support.services import RunningServices
@@ -20,6 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROCESSES = ("supervisor", "server", "worker")
 SCHEDULED = "process_new_scenes/process-new-scenes"
+EVERY_5_MINUTES = "auto_stash_sync/auto-stash-sync"
 SCAN = "stash_scan/stash-scan"
 # Nothing listens there.
 PROXIES = dict.fromkeys(
@@ -37,7 +40,9 @@ def test_up_again(up: RunningServices) -> None:
     schedule = deployment["schedules"][0]
     assert not schedule["active"]
     path = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
-    up.ask("PATCH", path, {"active": True})
+    later = {"cron": "7 5 * * *", "timezone": "UTC"}
+    up.ask("PATCH", path, {"active": True, "schedule": later})
+    every = up.ask("GET", f"/deployments/name/{EVERY_5_MINUTES}")["schedules"]
     up.ask("PATCH", "/work_pools/stashhog", {"concurrency_limit": 7})
 
     again = up.command("stashhog", "up", **PROXIES)
@@ -50,9 +55,49 @@ def test_up_again(up: RunningServices) -> None:
     assert not list((up.home / "prefect").glob("*.db"))
     after = up.ask("GET", f"/deployments/name/{SCHEDULED}")["schedules"]
     assert [(s["id"], s["active"]) for s in after] == [(schedule["id"], True)]
+    assert after[0]["schedule"]["cron"] == later["cron"]
+    # The anchor of the interval as well.
+    assert up.ask("GET", f"/deployments/name/{EVERY_5_MINUTES}")["schedules"] == every
     assert up.ask("GET", "/work_pools/stashhog")["concurrency_limit"] == 7
-    up.ask("PATCH", path, {"active": False})
     up.ask("PATCH", "/work_pools/stashhog", {"concurrency_limit": None})
+    reset = up.command("stashhog", "deploy", "--reset-schedules")
+    assert reset.returncode == 0, reset.stderr
+    (restored,) = up.ask("GET", f"/deployments/name/{SCHEDULED}")["schedules"]
+    assert (restored["id"], restored["active"]) == (schedule["id"], False)
+    assert restored["schedule"] == schedule["schedule"]
+
+
+def test_an_upgrade_keeps_what_people_set(up: RunningServices) -> None:
+    """The version before kept no record of the schedules that it had registered.
+
+    Times, switches, paused deployments, schedules that people added, and runs stay.
+    """
+    deployment = up.ask("GET", f"/deployments/name/{SCHEDULED}")
+    path = f"/deployments/{deployment['id']}"
+    (ours,) = deployment["schedules"]
+    run = up.ask("POST", f"{path}/create_flow_run", {"state": {"type": "COMPLETED"}})
+    changed = {"active": True, "schedule": {"cron": "7 5 * * *", "timezone": "UTC"}}
+    up.ask("PATCH", f"{path}/schedules/{ours['id']}", changed)
+    added = {"active": False, "schedule": {"cron": "1 2 3 4 *", "timezone": "UTC"}}
+    (theirs,) = up.ask("POST", f"{path}/schedules", [added])
+    up.ask("POST", f"{path}/pause_deployment", {})
+    up.ask("DELETE", f"/variables/name/{VARIABLE}")
+    before = up.ask("GET", path)
+
+    again = up.command("stashhog", "up")
+
+    assert again.returncode == 0, again.stderr
+    after = up.ask("GET", path)
+    assert after["paused"]
+    by_id = itemgetter("id")
+    assert sorted(after["schedules"], key=by_id) == sorted(
+        before["schedules"], key=by_id
+    )
+    assert up.ask("GET", f"/flow_runs/{run['id']}")["state"]["type"] == "COMPLETED"
+    up.ask("POST", f"{path}/resume_deployment", {})
+    up.ask("DELETE", f"{path}/schedules/{theirs['id']}")
+    reset = {name: ours[name] for name in ("active", "schedule")}
+    up.ask("PATCH", f"{path}/schedules/{ours['id']}", reset)
 
 
 def test_a_schedule_that_is_on_plans_its_runs(up: RunningServices) -> None:
