@@ -28,7 +28,7 @@ from stashhog_core.plans.apply import apply_plan
 from stashhog_core.plans.proposals import add_member
 from stashhog_core.progress import Progress
 from stashhog_core.settings import AiServerSettings
-from tests.support.memory_stash import MemoryStash
+from tests.support.fake_stash import FakeStash
 
 SCENES, TAGS = 1000, 5
 PATHS, NAMES = 100_000, 50_000
@@ -73,16 +73,7 @@ def _requests(database: Database) -> Measurement:
             for scene_id in range(1, SCENES + 1)
             for step in range(TAGS)
         )
-    stash = MemoryStash(*range(1, SCENES + 1))
-    reads = 0
-    scenes = stash.scenes
-
-    def counting(ids):  # type: ignore[no-untyped-def]
-        nonlocal reads
-        reads += 1
-        return scenes(ids)
-
-    stash.scenes = counting  # type: ignore[method-assign]
+    stash = FakeStash(scenes=range(1, SCENES + 1))
     result = apply_plan(
         stash,
         database,
@@ -91,7 +82,7 @@ def _requests(database: Database) -> Measurement:
         create_missing_tags=True,
     )
     assert result.applied == SCENES * TAGS
-    requests = len(stash.writes) + reads
+    requests = len(stash.asked("writes", "scenes"))
     return Measurement(
         "plan apply: changes per request", result.applied / requests, "x", 20, "min"
     )

@@ -46,8 +46,8 @@ from stashhog_core.plans.review import (
 )
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult
-from stashhog_core.stash.payloads import Ref, StashScene
-from tests.support.memory_stash import Killed, MemoryStash
+from stashhog_core.stash.payloads import Ref
+from tests.support.fake_stash import BUSY, OUTAGE, FakeStash
 
 OUTDOOR = add_member("tags", 1, "Outdoor", 0.9, "test", {"rule": "seen"})
 FRESH = add_member("tags", None, "Fresh", 0.9, "test", {"rule": "seen"})
@@ -56,6 +56,29 @@ GOLDEN = set_studio(3, "Golden Hour", 0.9, "test", {"rule": "seen"})
 DETAILS = set_text("details", "", "Fine.", 0.9, "test", {"rule": "seen"})
 MARKER = add_marker(1, "Outdoor", 5.0, 9.0, 0.9, "test", {"rule": "seen"})
 ALL = (OUTDOOR, FRESH, JADE, GOLDEN, DETAILS, MARKER)
+
+
+class KilledError(BaseException):
+    """The process died."""
+
+
+def stash_with(*scene_ids: int) -> FakeStash:
+    """Return a Stash with these scenes, and with what is known of the names."""
+    stash = FakeStash(scenes=scene_ids)
+    stash.add_tag("Outdoor", id=1, aliases=("Open Air",))
+    stash.add_performer("Jade Kush", id=2)
+    stash.add_studio("Golden Hour", id=3)
+    return stash
+
+
+def kill_at(stash: FakeStash, write: int, moment: str) -> None:
+    """Have the process die before or after Stash does its write of this number."""
+
+    def die() -> None:
+        if len(stash.writes) == write:
+            raise KilledError
+
+    stash.on("writes", **{moment: die})
 
 
 @pytest.fixture
@@ -98,7 +121,7 @@ def plan_of(
 
 
 def apply(
-    stash: MemoryStash,
+    stash: FakeStash,
     database: Database,
     plan_id: int,
     progress: Progress | None = None,
@@ -129,7 +152,7 @@ def plan_state(database: Database, plan_id: int) -> str:
 
 def test_all_kinds_of_change_are_applied(mirror: Database) -> None:
     """Stash has them, the mirror follows, and effects are kept for undoing."""
-    stash = MemoryStash(1)
+    stash = stash_with(1)
     plan_id = plan_of(mirror, {1: ALL})
     with mirror.transaction() as session:
         session.get_one(Scene, 1).generated = True
@@ -139,28 +162,34 @@ def test_all_kinds_of_change_are_applied(mirror: Database) -> None:
     assert result == ApplyResult(
         status="completed", plan_id=plan_id, applied=6, scene_ids=(1,)
     )
-    scene = stash.library[1]
-    assert [tag.id for tag in scene.tags] == [1, 2]
+    scene = stash.scene_rows[1]
+    fresh = max(stash.tag_rows)
+    assert [tag.id for tag in scene.tags] == [1, fresh]
     assert [p.id for p in scene.performers] == [2]
     assert scene.studio == Ref(id=3)
     assert scene.details == "Fine."
     assert [(m.title, m.seconds, m.end_seconds) for m in scene.scene_markers] == [
         ("Outdoor", 5.0, 9.0)
     ]
-    assert stash.writes == ["create tag Fresh", "bulk [1]", "update 1", "marker 1"]
+    assert stash.writes == [
+        "CreateTag",
+        "BulkUpdateScenes",
+        "UpdateScene",
+        "CreateMarker",
+    ]
     with mirror.transaction() as session:
         effects = {c.field: c.effect for c in plan_changes(session, plan_id)}
         local = session.get_one(Scene, 1)
         assert (local.studio_id, local.details) == (3, "Fine.")
         # The new marker has no media yet.
         assert not local.generated
-        assert set(session.scalars(select(SceneTag.tag_id))) == {1, 2}
+        assert set(session.scalars(select(SceneTag.tag_id))) == {1, fresh}
         assert list(session.scalars(select(ScenePerformer.performer_id))) == [2]
         assert session.scalars(select(Marker.primary_tag_id)).all() == [1]
-        assert session.get_one(Tag, 2).name == "Fresh"
+        assert session.get_one(Tag, fresh).name == "Fresh"
         plan = read_plan(session, plan_id)
     assert effects == {
-        "tags": {"id": 2, "present_before": False},
+        "tags": {"id": fresh, "present_before": False},
         "performers": {"id": 2, "present_before": False},
         "studio": {"before": None, "after": 3},
         "details": {"before": "", "after": "Fine."},
@@ -171,7 +200,7 @@ def test_all_kinds_of_change_are_applied(mirror: Database) -> None:
     }
     assert plan.state == "applied"
     assert plan.applied_at is not None
-    assert plan.facts["created_tags"] == {"Fresh": 2}
+    assert plan.facts["created_tags"] == {"Fresh": fresh}
 
 
 def test_run_reads_what_it_changed_in_words(mirror: Database) -> None:
@@ -179,7 +208,7 @@ def test_run_reads_what_it_changed_in_words(mirror: Database) -> None:
     plan_id = plan_of(mirror, {1: [OUTDOOR, JADE], 2: [GOLDEN]})
     with mirror.transaction() as session:
         session.execute(update(Scene).where(Scene.id == 1).values(title="My title"))
-    apply(MemoryStash(1, 2), mirror, plan_id)
+    apply(stash_with(1, 2), mirror, plan_id)
 
     with mirror.transaction() as session:
         all_scenes = changes_of_run(session, "run")
@@ -196,7 +225,7 @@ def test_run_reads_what_it_changed_in_words(mirror: Database) -> None:
 
 def test_live_state_decides(mirror: Database) -> None:
     """What is there already is left, what a user changed meanwhile is a conflict."""
-    stash = MemoryStash(1, 2)
+    stash = stash_with(1, 2)
     stash.edit(1, tags=(Ref(id=1),), studio=Ref(id=8), details="Mine.")
     plan_id = plan_of(mirror, {1: [OUTDOOR, GOLDEN, DETAILS], 2: [OUTDOOR], 3: [JADE]})
 
@@ -216,7 +245,7 @@ def test_live_state_decides(mirror: Database) -> None:
         "applied",
         "skipped",
     ]
-    assert stash.library[1].details == "Mine."
+    assert stash.scene_rows[1].details == "Mine."
     assert plan_state(mirror, plan_id) == "applied"
     with mirror.transaction() as session:
         conflicts = plan_changes(session, plan_id, states=["conflict"])
@@ -228,19 +257,19 @@ def test_live_state_decides(mirror: Database) -> None:
 
 def test_other_peoples_tags_stay(mirror: Database) -> None:
     """Adding never replaces the set."""
-    stash = MemoryStash(1)
+    stash = stash_with(1)
     stash.edit(1, tags=(Ref(id=50), Ref(id=51)))
 
     apply(stash, mirror, plan_of(mirror, {1: [OUTDOOR]}))
 
-    assert {tag.id for tag in stash.library[1].tags} == {50, 51, 1}
+    assert {tag.id for tag in stash.scene_rows[1].tags} == {50, 51, 1}
 
 
 @pytest.mark.slow
 def test_many_changes_need_few_requests(mirror: Database) -> None:
     """Five tags in a thousand scenes are five requests a page at most."""
     ids = range(1, 1001)
-    stash = MemoryStash(*ids)
+    stash = stash_with(*ids)
     tags = [
         add_member("tags", None, f"Tag {number}", 0.9, "test", {})
         for number in range(7)
@@ -254,7 +283,7 @@ def test_many_changes_need_few_requests(mirror: Database) -> None:
 
     assert result.applied == 5000
     assert len(stash.writes) <= 7 + 2 * 7
-    assert all(len(scene.tags) == 5 for scene in stash.library.values())
+    assert all(len(scene.tags) == 5 for scene in stash.scene_rows.values())
 
 
 def test_unreviewed_changes_are_never_applied(mirror: Database) -> None:
@@ -263,7 +292,7 @@ def test_unreviewed_changes_are_never_applied(mirror: Database) -> None:
     with mirror.transaction() as session:
         approve(session, plan_id, Selection(field="tags"))
 
-    apply(MemoryStash(1), mirror, plan_id)
+    apply(stash_with(1), mirror, plan_id)
 
     assert states(mirror, plan_id) == ["applied", "pending"]
     assert plan_state(mirror, plan_id) == "reviewing"
@@ -273,7 +302,7 @@ def test_automatic_approval_is_recorded(mirror: Database) -> None:
     """Approving on the way is possible and visible."""
     plan_id = plan_of(mirror, {1: [OUTDOOR]}, state="pending")
 
-    result = apply(MemoryStash(1), mirror, plan_id, auto_approve=True)
+    result = apply(stash_with(1), mirror, plan_id, auto_approve=True)
 
     assert result.applied == 1
     with mirror.transaction() as session:
@@ -288,14 +317,14 @@ def test_automatic_approval_leaves_rejected_changes_alone(mirror: Database) -> N
         reject(session, plan_id, Selection(change_ids=ids[:1]))
         remember_rejected(session, [(1, JADE.field, JADE.value_key, JADE.detector)])
 
-    stash = MemoryStash(1, 2)
+    stash = stash_with(1, 2)
     named = apply(stash, mirror, plan_id, auto_approve=True, change_ids=tuple(ids[:2]))
     result = apply(stash, mirror, plan_id, auto_approve=True)
 
     assert (named.applied, named.rejected) == (0, 2)
     assert (result.applied, result.rejected) == (1, 2)
     assert states(mirror, plan_id) == ["rejected", "pending", "applied"]
-    assert not stash.library[1].tags
+    assert not stash.scene_rows[1].tags
 
 
 @pytest.mark.parametrize("by", ["auto", "trust", "user"])
@@ -313,12 +342,12 @@ def test_automatic_approval_does_not_outlive_a_rejection(
         session.execute(update(PlanChange).values(approved_by=by))
         remember_rejected(session, [(1, "tags", OUTDOOR.value_key, OUTDOOR.detector)])
 
-    first = apply(MemoryStash(1), mirror, plan_id)
+    first = apply(stash_with(1), mirror, plan_id)
     after = states(mirror, plan_id)
     if by != "user":
         with mirror.transaction() as session:
             approve(session, plan_id, chosen)
-        apply(MemoryStash(1), mirror, plan_id)
+        apply(stash_with(1), mirror, plan_id)
 
     assert (first.applied, after) == (
         (1, ["applied"]) if by == "user" else (0, ["pending"])
@@ -332,27 +361,25 @@ def test_decision_made_while_a_plan_is_applied_counts(
 ) -> None:
     """Until a change is sent a person may decide otherwise; it is not overwritten."""
 
-    class Slow(MemoryStash):
-        def scenes(self, ids: Sequence[int]) -> tuple[list[StashScene], list[int]]:
-            found = super().scenes(ids)
-            with mirror.transaction() as session:
-                chosen = Selection(change_ids=[first])
-                if doing == "rejected":
-                    reject(session, plan_id, chosen)
-                else:
-                    replace_value(session, plan_id, chosen, "Beach")
-            return found
+    def decide() -> None:
+        with mirror.transaction() as session:
+            chosen = Selection(change_ids=[first])
+            if doing == "rejected":
+                reject(session, plan_id, chosen)
+            else:
+                replace_value(session, plan_id, chosen, "Beach")
 
     plan_id = plan_of(mirror, {1: [OUTDOOR, JADE]})
     with mirror.transaction() as session:
         session.add(Tag(id=77, name="Beach"))
         first = plan_changes(session, plan_id)[0].id
-    stash = Slow(1)
+    stash = stash_with(1)
+    stash.on("scenes", after=decide)
 
     result = apply(stash, mirror, plan_id)
 
     assert result.applied == 1
-    assert not stash.library[1].tags
+    assert not stash.scene_rows[1].tags
     left = "rejected" if doing == "rejected" else "approved"
     assert states(mirror, plan_id) == [left, "applied"]
 
@@ -362,16 +389,14 @@ def test_plan_that_is_cancelled_while_it_is_applied_stays_cancelled(
 ) -> None:
     """What was not sent by then is never sent; what was sent can be undone."""
 
-    class Slow(MemoryStash):
-        def scenes(self, ids: Sequence[int]) -> tuple[list[StashScene], list[int]]:
-            found = super().scenes(ids)
-            if not self.writes:
-                with mirror.transaction() as session:
-                    cancel(session, plan_id)
-            return found
+    def cancel_it() -> None:
+        if not stash.writes:
+            with mirror.transaction() as session:
+                cancel(session, plan_id)
 
     plan_id = plan_of(mirror, {1: [OUTDOOR, JADE]})
-    stash = Slow(1)
+    stash = stash_with(1)
+    stash.on("scenes", after=cancel_it)
 
     result = apply(stash, mirror, plan_id)
 
@@ -386,17 +411,17 @@ def test_only_the_named_changes(mirror: Database) -> None:
     with mirror.transaction() as session:
         first = plan_changes(session, plan_id)[0].id
 
-    apply(MemoryStash(1), mirror, plan_id, change_ids=(first,))
+    apply(stash_with(1), mirror, plan_id, change_ids=(first,))
 
     assert states(mirror, plan_id) == ["applied", "approved"]
     with pytest.raises(JobError, match="has no change 9999"):
-        apply(MemoryStash(1), mirror, plan_id, change_ids=(9999,))
+        apply(stash_with(1), mirror, plan_id, change_ids=(9999,))
 
 
 def test_people_are_never_created(mirror: Database) -> None:
     """A performer that Stash lacks hinders that change only, not its neighbours."""
     nobody = add_member("performers", 99, "Nobody", 0.9, "test", {})
-    stash = MemoryStash(1, 2)
+    stash = stash_with(1, 2)
     plan_id = plan_of(mirror, {1: [nobody, OUTDOOR], 2: [OUTDOOR]})
 
     result = apply(stash, mirror, plan_id)
@@ -413,7 +438,7 @@ def test_refused_change_needs_a_person_after_some_runs(mirror: Database) -> None
     Until then the plan is not done.
     """
     nobody = add_member("performers", 99, "Nobody", 0.9, "test", {})
-    stash = MemoryStash(1)
+    stash = stash_with(1)
     plan_id = plan_of(mirror, {1: [nobody, OUTDOOR]})
 
     for _ in range(MAX_ATTEMPTS - 1):
@@ -451,7 +476,7 @@ def test_what_people_applied_in_vain_is_tried_by_the_next_runs(
     """Whoever approved it; what nobody has asked to apply yet waits for that."""
     nobody = add_member("performers", 99, "Nobody", 0.9, "test", {})
     plan_id = plan_of(mirror, {1: [nobody]}, state="pending")
-    stash = MemoryStash(1)
+    stash = stash_with(1)
     with mirror.transaction() as session:
         approve(session, plan_id, Selection())
         assert unapplied_plan_ids(session) == []
@@ -459,8 +484,8 @@ def test_what_people_applied_in_vain_is_tried_by_the_next_runs(
     if trouble == "refused":
         assert apply(stash, mirror, plan_id).to_retry == 1
     else:
-        stash.die_at = (1, "before")
-        with pytest.raises(Killed):
+        kill_at(stash, 1, "before")
+        with pytest.raises(KilledError):
             apply(stash, mirror, plan_id)
 
     with mirror.transaction() as session:
@@ -478,13 +503,13 @@ def test_failed_change_is_decided_on_by_name_only(mirror: Database) -> None:
         assert approve(session, plan_id, Selection(change_ids=[change.id])).changed == 1
         session.get_one(PlanChange, change.id).state = "failed"
 
-    assert apply(MemoryStash(1), mirror, plan_id).applied == 0
-    assert apply(MemoryStash(1), mirror, plan_id, change_ids=(change.id,)).applied == 1
+    assert apply(stash_with(1), mirror, plan_id).applied == 0
+    assert apply(stash_with(1), mirror, plan_id, change_ids=(change.id,)).applied == 1
 
 
 def test_missing_tag_without_leave_to_create_it(mirror: Database) -> None:
     """The change waits and says what to do; with leave, the next run applies it."""
-    stash = MemoryStash(1)
+    stash = stash_with(1)
     plan_id = plan_of(mirror, {1: [FRESH]})
 
     result = apply(stash, mirror, plan_id, create_missing_tags=False)
@@ -497,8 +522,8 @@ def test_missing_tag_without_leave_to_create_it(mirror: Database) -> None:
 
 def test_scene_that_vanishes_meanwhile_is_skipped(mirror: Database) -> None:
     """Stash refuses the whole group for it; the rest of the group is still done."""
-    stash = MemoryStash(1, 2, 3)
-    stash.vanish_on_write = 2
+    stash = stash_with(1, 2, 3)
+    stash.on("BulkUpdateScenes", before=lambda: stash.scene_rows.pop(2, None))
     plan_id = plan_of(mirror, {1: [OUTDOOR], 2: [OUTDOOR], 3: [OUTDOOR]})
 
     result = apply(stash, mirror, plan_id)
@@ -512,22 +537,22 @@ def test_killed_run_goes_on_and_each_change_is_applied_once(
     mirror: Database, moment: str
 ) -> None:
     """Killed at every write in turn, it ends as one clean run would."""
-    stash = MemoryStash(1, 2)
+    stash = stash_with(1, 2)
     plan_id = plan_of(mirror, {1: ALL, 2: [OUTDOOR, MARKER]})
 
     # Before its second write, or after its first: each run gets one write done.
     kills = 0
     while plan_state(mirror, plan_id) != "applied":
         done = len(stash.writes)
-        stash.die_at = (done + 2, moment) if moment == "before" else (done + 1, moment)
+        kill_at(stash, done + 2 if moment == "before" else done + 1, moment)
         try:
             apply(stash, mirror, plan_id)
-        except Killed:
+        except KilledError:
             kills += 1
 
     assert kills >= 4
     assert set(states(mirror, plan_id)) == {"applied"}
-    assert [len(stash.library[i].scene_markers) for i in (1, 2)] == [1, 1]
+    assert [len(stash.scene_rows[i].scene_markers) for i in (1, 2)] == [1, 1]
     assert [tag.name for tag in stash.tags()] == ["Outdoor", "Fresh"]
     with mirror.transaction() as session:
         effects = [c.effect for c in plan_changes(session, plan_id)]
@@ -539,9 +564,9 @@ def test_killed_run_goes_on_and_each_change_is_applied_once(
 
 def test_outage_leaves_the_rest_approved(mirror: Database) -> None:
     """Nothing counts as failed, or as a try, because Stash was away."""
-    stash = MemoryStash(1)
+    stash = stash_with(1)
     plan_id = plan_of(mirror, {1: [OUTDOOR]})
-    stash.away = True
+    stash.on("any", before=OUTAGE)
 
     for _ in range(MAX_ATTEMPTS + 1):
         with pytest.raises(TransientError):
@@ -550,7 +575,7 @@ def test_outage_leaves_the_rest_approved(mirror: Database) -> None:
     assert states(mirror, plan_id) == ["approved"]
     with mirror.transaction() as session:
         assert unapplied_plan_ids(session) == [plan_id]
-    stash.away = False
+    stash.on("any")
     assert apply(stash, mirror, plan_id).applied == 1
     with mirror.transaction() as session:
         assert unapplied_plan_ids(session) == []
@@ -562,23 +587,24 @@ def test_server_that_answers_reads_only_is_an_outage(mirror: Database) -> None:
     Each further one may take the whole time limit.
     """
     ids = range(1, 11)
-    stash = MemoryStash(*ids)
+    stash = stash_with(*ids)
     plan_id = plan_of(mirror, {i: [DETAILS] for i in ids})
-    stash.writes_fail = True
+    stash.on("writes", before=OUTAGE)
 
     with pytest.raises(TransientError):
         apply(stash, mirror, plan_id)
 
     assert len(stash.writes) == 3
     assert set(states(mirror, plan_id)) == {"approved"}
-    stash.writes_fail = False
+    stash.on("writes")
     assert apply(stash, mirror, plan_id).applied == 10
 
 
 def test_busy_server_is_asked_again_by_the_same_run(mirror: Database) -> None:
     """A database that is locked for a moment leaves nothing to the next run."""
-    stash = MemoryStash(1)
-    stash.busy_for = 2
+    stash = stash_with(1)
+    busy = iter([BUSY, BUSY])
+    stash.on("writes", before=lambda: next(busy, None))
     plan_id = plan_of(mirror, {1: ALL})
 
     result = apply(stash, mirror, plan_id, pauses_seconds=(0, 0))
@@ -589,10 +615,11 @@ def test_busy_server_is_asked_again_by_the_same_run(mirror: Database) -> None:
 
 def test_what_a_user_adds_after_a_refusal_is_the_users(mirror: Database) -> None:
     """Only what was sent and may have come about counts as ours, to be undone."""
-    stash = MemoryStash(1)
-    stash.busy_for = 1
+    stash = stash_with(1)
+    stash.on("writes", before=BUSY)
     plan_id = plan_of(mirror, {1: [OUTDOOR]})
     apply(stash, mirror, plan_id)
+    stash.on("writes")
     stash.edit(1, tags=(Ref(id=1),))
 
     result = apply(stash, mirror, plan_id)
@@ -603,7 +630,7 @@ def test_what_a_user_adds_after_a_refusal_is_the_users(mirror: Database) -> None
 def test_what_a_user_adds_after_a_stop_is_the_users(mirror: Database) -> None:
     """Changes that a stopped run has not sent are not taken for its work later."""
     stop = threading.Event()
-    stash = MemoryStash(1)
+    stash = stash_with(1)
     plan_id = plan_of(mirror, {1: [OUTDOOR, DETAILS]})
 
     def sink(fraction: float | None, message: str) -> None:
@@ -620,7 +647,7 @@ def test_what_a_user_adds_after_a_stop_is_the_users(mirror: Database) -> None:
 def test_stop_leaves_the_rest_approved(mirror: Database) -> None:
     """What was sent is recorded; nothing more is sent."""
     stop = threading.Event()
-    stash = MemoryStash(1)
+    stash = stash_with(1)
     plan_id = plan_of(mirror, {1: [OUTDOOR, DETAILS]})
 
     def sink(fraction: float | None, message: str) -> None:
@@ -631,12 +658,12 @@ def test_stop_leaves_the_rest_approved(mirror: Database) -> None:
         apply(stash, mirror, plan_id, Progress(sink, stop))
 
     assert states(mirror, plan_id) == ["applied", "approved"]
-    assert stash.library[1].details == ""
+    assert stash.scene_rows[1].details == ""
 
 
 def test_applied_plan_is_left_alone(mirror: Database) -> None:
     """Applying again asks nothing of Stash."""
-    stash = MemoryStash(1)
+    stash = stash_with(1)
     plan_id = plan_of(mirror, {1: [OUTDOOR]})
     apply(stash, mirror, plan_id)
 
@@ -648,7 +675,7 @@ def test_applied_plan_is_left_alone(mirror: Database) -> None:
 
 def test_plans_that_cannot_be_applied(mirror: Database) -> None:
     """No plan, a cancelled one, one that another run works on: each says so."""
-    stash = MemoryStash(1)
+    stash = stash_with(1)
     plan_id = plan_of(mirror, {1: [OUTDOOR]})
 
     with pytest.raises(JobError, match="There is no plan 77"):

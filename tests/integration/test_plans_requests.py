@@ -1,6 +1,6 @@
 """What analysis writes into the mirror, and a sync at the same time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ from stashhog_core.plans.proposals import Proposal, add_marker, add_member, set_
 from stashhog_core.plans.undo import undo
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult
-from stashhog_core.stash.payloads import Fingerprint, Ref, StashTag, TagUse
+from stashhog_core.stash.payloads import Fingerprint
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.fake_stash import FakeStash, refs
@@ -32,60 +32,10 @@ DETAILS = set_text("details", "", "of the plan", 0.9, "test", {"rule": "seen"})
 FRESH = add_member("tags", None, "Fresh", 0.9, "test", {"rule": "seen"})
 
 
-class WritableStash(FakeStash):
-    """A library in memory that plans can be applied to."""
-
-    def update_scene(self, scene_id: int, fields: Mapping[str, Any]) -> None:
-        self.edit(scene_id, **fields)
-
-    def bulk_update_scenes(
-        self,
-        ids: Sequence[int],
-        *,
-        add_tag_ids: Sequence[int] = (),
-        remove_tag_ids: Sequence[int] = (),
-        **_: object,
-    ) -> None:
-        for id_ in ids:
-            tags = {tag.id for tag in self.scene_rows[id_].tags}
-            tags = tags.union(add_tag_ids).difference(remove_tag_ids)
-            self.edit(id_, tags=refs(*sorted(tags)))
-
-    def find_tag(self, name: str) -> StashTag | None:
-        return next((tag for tag in self.tags() if tag.name == name), None)
-
-    def create_tag(self, name: str) -> StashTag:
-        return self.tag_rows[self.add_tag(name)]
-
-    def tag_use(self, tag_id: int) -> TagUse | None:
-        tag = self.tag_rows.get(tag_id)
-        if tag is None:
-            return None
-        uses = sum(Ref(id=tag_id) in scene.tags for scene in self.scene_rows.values())
-        return TagUse.of({"id": tag_id, "name": tag.name, "scene_count": uses})
-
-    def destroy_tag(self, tag_id: int) -> None:
-        del self.tag_rows[tag_id]
-
-    def create_marker(
-        self,
-        *,
-        scene_id: int,
-        title: str,
-        seconds: float,
-        primary_tag_id: int,
-        end_seconds: float | None = None,
-        **_: object,
-    ) -> int:
-        id_ = self.add_marker(scene_id, primary_tag_id, seconds)
-        self.edit_markers(scene_id, title=title, end_seconds=end_seconds)
-        return id_
-
-
 @pytest.fixture
-def stash() -> WritableStash:
+def stash() -> FakeStash:
     """A library of two scenes and a tag."""
-    stash = WritableStash()
+    stash = FakeStash()
     stash.add_tag("Outdoor")
     stash.add_scene()
     stash.add_scene()
@@ -114,7 +64,7 @@ def plan(database: Database, scene_id: int, proposal: Proposal) -> int:
     return row.id
 
 
-def apply(stash: WritableStash, database: Database, plan_id: int) -> ApplyResult:
+def apply(stash: FakeStash, database: Database, plan_id: int) -> ApplyResult:
     return apply_plan(
         stash,
         database,
@@ -135,14 +85,14 @@ def is_right(stash: FakeStash, database: Database) -> bool:
 
 
 def test_marker_deleted_before_the_next_sync(
-    stash: WritableStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """Its listing is that of a mirror without it; it is found gone all the same."""
     run(stash, database)
     run(stash, database)
     scene = min(stash.scene_rows)
     result = apply(stash, database, plan(database, scene, marker_for(stash)))
-    stash.destroy_markers(scene)
+    stash.remove_markers(scene)
 
     assert result.applied == 1
     run(stash, database)
@@ -150,21 +100,17 @@ def test_marker_deleted_before_the_next_sync(
         assert session.scalars(select(Marker.id)).all() == []
 
 
-def test_text_edited_after_it_was_applied(
-    stash: WritableStash, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_text_edited_after_it_was_applied(stash: FakeStash, database: Database) -> None:
     """What a sync has stored before the plan's text was repeated here comes back."""
     run(stash, database)
     scene = min(stash.scene_rows)
     plan_id = plan(database, scene, DETAILS)
-    update_scene = stash.update_scene
 
-    def edited_at_once(scene_id: int, fields: Mapping[str, Any]) -> None:
-        update_scene(scene_id, fields)
-        stash.edit(scene_id, details="newest")
+    def edit_at_once() -> None:
+        stash.edit(scene, details="newest")
         run(stash, database)
 
-    monkeypatch.setattr(stash, "update_scene", edited_at_once)
+    stash.on("UpdateScene", after=edit_at_once)
     apply(stash, database, plan_id)
     run(stash, database)
 
@@ -172,7 +118,7 @@ def test_text_edited_after_it_was_applied(
         assert session.get_one(Scene, scene).details == "newest"
 
 
-def test_tag_changed_behind_a_plan(stash: WritableStash, database: Database) -> None:
+def test_tag_changed_behind_a_plan(stash: FakeStash, database: Database) -> None:
     """A tag that a plan created or undoing dropped is compared by the next sync."""
     run(stash, database)
     run(stash, database)
@@ -191,9 +137,7 @@ def test_tag_changed_behind_a_plan(stash: WritableStash, database: Database) -> 
     assert is_right(stash, database)
 
 
-def test_undone_change_is_fetched_again(
-    stash: WritableStash, database: Database
-) -> None:
+def test_undone_change_is_fetched_again(stash: FakeStash, database: Database) -> None:
     """Undoing repeats in the mirror as well, and so has the next sync look again."""
     run(stash, database)
     scene = min(stash.scene_rows)
@@ -211,7 +155,7 @@ def test_undone_change_is_fetched_again(
 
 @pytest.mark.parametrize("what", ["unmirror_markers", "unmirror_tag"])
 def test_what_is_taken_away_too_early_comes_back(
-    stash: WritableStash, database: Database, what: str
+    stash: FakeStash, database: Database, what: str
 ) -> None:
     """A row that Stash has after all is there again after the next sync."""
     scene, tag = min(stash.scene_rows), min(stash.tag_rows)
@@ -230,7 +174,7 @@ def test_what_is_taken_away_too_early_comes_back(
 
 
 def test_scene_fetched_after_applying_keeps_its_flags(
-    stash: WritableStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """That the next sync fetches it is no reason to make its media or plan anew."""
     run(stash, database)
@@ -251,7 +195,7 @@ def test_scene_fetched_after_applying_keeps_its_flags(
 
 @pytest.mark.parametrize("is_replaced", [False, True])
 def test_video_replaced_meanwhile_is_not_marked(
-    stash: WritableStash, database: Database, is_replaced: bool
+    stash: FakeStash, database: Database, is_replaced: bool
 ) -> None:
     """Only the file that was looked at counts as analyzed; a changed title does not."""
     run(stash, database)

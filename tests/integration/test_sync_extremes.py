@@ -6,10 +6,9 @@ Over HTTP, against the stand-in; where it says so, in memory.
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -225,20 +224,15 @@ def test_database_that_goes_away_in_the_middle(
     own_server: Database, home: Path, ended: Callable[[Database, Path], None]
 ) -> None:
     """Committed pages stay, nothing is counted twice, and the history tells of it."""
-
-    class Unplugging(FakeStash):
-        pages = 0
-
-        def scenes(self, ids: Sequence[int]) -> Any:
-            answer = super().scenes(ids)
-            self.pages += 1
-            if self.pages == 5:
-                ended(own_server, home)
-            return answer
-
-    stash = Unplugging()
+    stash = FakeStash(page_size=5000)
     for _ in range(6500):
         stash.add_scene()
+
+    def unplug() -> None:
+        if len(stash.asked("scenes")) == 5:
+            ended(own_server, home)
+
+    stash.on("scenes", after=unplug)
     with pytest.raises(TransientError, match="The database did not answer"):
         run(stash, own_server)
 

@@ -162,8 +162,7 @@ def session_after(
         for id_ in stash.studio_rows:
             bare.studio_rows[id_] = payloads.StashStudio(id=id_, name=f"old {id_}")
         (scene,) = stash.scene_rows
-        bare.last_id = scene - 1
-        bare.add_scene("old")
+        bare.add_scene("old", id=scene)
         run(bare, database)
     run(stash, database)
     with database.transaction() as session:

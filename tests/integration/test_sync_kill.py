@@ -66,7 +66,7 @@ def changing_library(*, later: bool) -> FakeStash:
 
 def make_library() -> FakeStash:
     """Return the same library in each process."""
-    stash = FakeStash()
+    stash = FakeStash(page_size=1000)
     for _ in range(SCENES):
         stash.add_scene()
     return stash

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Scene, SyncIssue, SyncRun
 from stashhog_core.db.session import Database
-from stashhog_core.errors import JobCancelled, JobError, StashHogError, TransientError
+from stashhog_core.errors import JobCancelled, TransientError
 from stashhog_core.progress import Progress
 from stashhog_core.sync import loader
 from stashhog_core.sync.history import note_progress
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.store import store_scenes
-from tests.support.fake_stash import FakeStash
+from tests.support.fake_stash import OUTAGE, FakeStash, Hook, refusal
 from tests.support.sync import run
 
 pytestmark = pytest.mark.slow
@@ -41,45 +41,44 @@ def stored_and_noted(database: Database) -> tuple[int, int]:
         return stored, session.scalars(select(SyncRun.created)).one()
 
 
-class SameSecond(FakeStash):
-    """Changes a scene right after it is given, in the second of its last change.
+@pytest.fixture
+def stash() -> FakeStash:
+    """A library of one scene, which has the id 1."""
+    stash = FakeStash()
+    stash.add_scene("old")
+    return stash
+
+
+def edited(stash: FakeStash, database: Database, again: Hook | None = None) -> None:
+    """Mirror the library, then edit scene 1.
+
+    From then on the scene changes right after it is given, in the second of its last
+    change.
 
     Args:
-        then: What befalls it when the scene is asked for again.
+        stash: The library.
+        database: The mirror.
+        again: What befalls it when the scene is asked for again.
     """
-
-    def __init__(self, then: StashHogError | None = None) -> None:
-        super().__init__()
-        self.scene = self.add_scene("old")
-        self.then = then
-        self.asked = 0
-        self.is_busy = False
-
-    def scenes(self, ids: Sequence[int]) -> Any:
-        if not self.is_busy:
-            return super().scenes(ids)
-        self.asked += 1
-        if self.asked > 1 and self.then:
-            raise self.then
-        answer = super().scenes(ids)
-        self.change_silently(self.scene, title=f"change {self.asked}")
-        return answer
-
-
-def edited(stash: SameSecond, database: Database) -> None:
-    """Mirror the library, then edit the scene; more edits follow when it is asked."""
     run(stash, database)
-    stash.edit(stash.scene, title="before")
-    stash.is_busy = True
+    stash.edit(1, title="before")
+    asked = count(1)
+
+    def change() -> None:
+        stash.change_silently(1, title=f"change {next(asked)}")
+        stash.on("scenes", before=again, after=change)
+
+    stash.on("scenes", after=change)
 
 
-def test_change_is_not_lost_with_a_stash_that_goes_away(database: Database) -> None:
+def test_change_is_not_lost_with_a_stash_that_goes_away(
+    stash: FakeStash, database: Database
+) -> None:
     """A scene that may yet change in its second is pending until it is looked at."""
-    stash = SameSecond(then=TransientError("Stash is away"))
-    edited(stash, database)
+    edited(stash, database, again=OUTAGE)
     with pytest.raises(TransientError):
         run(stash, database)
-    stash.is_busy = False
+    stash.on("scenes")
 
     assert titles(database) == ["before"]
     assert pending_scenes(stash, database).reasons == {"changed": 1}
@@ -90,10 +89,9 @@ def test_change_is_not_lost_with_a_stash_that_goes_away(database: Database) -> N
 
 @pytest.mark.parametrize("force", [False, True])
 def test_change_is_not_lost_with_a_run_that_is_stopped(
-    database: Database, force: bool
+    stash: FakeStash, database: Database, force: bool
 ) -> None:
     """A stop before scenes are looked at again leaves them pending."""
-    stash = SameSecond()
     edited(stash, database)
     stop = threading.Event()
 
@@ -103,26 +101,20 @@ def test_change_is_not_lost_with_a_run_that_is_stopped(
 
     with pytest.raises(JobCancelled):
         run(stash, database, Progress(sink, stop), force=force)
-    stash.is_busy = False
+    stash.on("scenes")
 
     run(stash, database)
     assert titles(database) == ["change 1"]
     assert not pending_scenes(stash, database)
 
 
-def test_scene_that_changes_once_more_stays_pending(database: Database) -> None:
+def test_scene_that_changes_once_more_stays_pending(
+    stash: FakeStash, database: Database
+) -> None:
     """A scene that is found changed in a later second is left to the next run."""
-
-    class Later(SameSecond):
-        def scenes(self, ids: Sequence[int]) -> Any:
-            if self.is_busy and self.asked == 1:
-                self.edit(self.scene, title="later")
-            return super().scenes(ids)
-
-    stash = Later()
-    edited(stash, database)
+    edited(stash, database, again=lambda: stash.edit(1, title="later"))
     result = run(stash, database)
-    stash.is_busy = False
+    stash.on("scenes")
 
     assert (result.updated, titles(database)) == (1, ["later"])
     assert pending_scenes(stash, database).reasons == {"changed": 1}
@@ -131,39 +123,31 @@ def test_scene_that_changes_once_more_stays_pending(database: Database) -> None:
     assert not pending_scenes(stash, database)
 
 
-def test_scene_that_fails_when_looked_at_again_counts_once(database: Database) -> None:
+def test_scene_that_fails_when_looked_at_again_counts_once(
+    stash: FakeStash, database: Database
+) -> None:
     """It was stored: it is listed as an issue, stays pending, and is no failed one."""
-    stash = SameSecond(then=JobError("Stash fails"))
     stash.add_scene("other")
-    edited(stash, database)
+    edited(stash, database, again=refusal("Stash fails"))
     result = run(stash, database)
-    stash.is_busy = False
+    stash.on("scenes")
 
     counts = (result.created, result.updated, result.unchanged, result.failed)
     assert counts == (0, 1, 1, 0)
     assert result.status == "completed_with_errors"
-    assert [error.item for error in result.errors] == [f"scene {stash.scene}"]
+    assert [error.item for error in result.errors] == ["scene 1"]
     assert pending_scenes(stash, database).reasons == {"changed": 1}
     run(stash, database)
     assert titles(database) == ["change 1", "other"]
 
 
 def test_scene_that_is_destroyed_before_it_is_looked_at_again(
-    database: Database,
+    stash: FakeStash, database: Database
 ) -> None:
     """A scene that was stored and then is gone is not said to be unknown to Stash."""
-
-    class Destroyed(SameSecond):
-        def scenes(self, ids: Sequence[int]) -> Any:
-            if self.is_busy and self.asked == 1:
-                self.destroy_scene(self.scene)
-                self.is_busy = False
-            return super().scenes(ids)
-
-    stash = Destroyed()
     stash.add_scene("other")
-    edited(stash, database)
-    result = run(stash, database, scene_ids=[stash.scene])
+    edited(stash, database, again=lambda: stash.scene_rows.pop(1, None))
+    result = run(stash, database, scene_ids=[1])
 
     assert (result.updated, result.failed, result.errors) == (1, 0, ())
     assert pending_scenes(stash, database).reasons == {"vanished": 1}
@@ -240,16 +224,15 @@ from stashhog_core.progress import Progress
 from stashhog_core.sync.job import sync
 from tests.support.fake_stash import FakeStash
 
-class Slow(FakeStash):
-    def scenes(self, ids):
-        # Python loses the signal where it is in the middle of cleaning up an object.
-        for _ in range(100):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(5)
-        return super().scenes(ids)
+def interrupt():
+    # Python loses the signal where it is in the middle of cleaning up an object.
+    for _ in range(100):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
 
-stash = Slow()
+stash = FakeStash()
 stash.add_scene()
+stash.on("scenes", before=interrupt)
 try:
     sync(stash, Database(sys.argv[1]), SyncParams(), Progress(), trigger="manual")
 except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 """Fields edited here win over Stash until they are pushed or discarded."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from threading import Thread
 from typing import Any
 
@@ -12,7 +12,7 @@ from stashhog_core.db.models import Scene, ScenePerformer, SceneTag
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress
-from stashhog_core.stash.payloads import MarkerStamp, Ref
+from stashhog_core.stash.payloads import Ref
 from stashhog_core.sync import store
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.local_edits import (
@@ -29,47 +29,9 @@ from tests.support.fake_stash import FakeStash, refs
 from tests.support.sync import run
 
 
-class WritableStash(FakeStash):
-    """A library in memory that can be written to, as Stash is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes = 0
-
-    def update_scene(self, scene_id: int, fields: Mapping[str, Any]) -> None:
-        self.writes += 1
-        values = dict(fields)
-        if "studio_id" in values:
-            studio = values.pop("studio_id")
-            values["studio"] = None if studio is None else Ref(id=int(studio))
-        if "urls" in values:
-            values["urls"] = tuple(values["urls"])
-        self.edit(scene_id, **values)
-
-    def bulk_update_scenes(
-        self,
-        ids: Sequence[int],
-        *,
-        add_tag_ids: Sequence[int] = (),
-        remove_tag_ids: Sequence[int] = (),
-        add_performer_ids: Sequence[int] = (),
-        remove_performer_ids: Sequence[int] = (),
-    ) -> None:
-        self.writes += 1
-        for scene_id in ids:
-            scene = self.scene_rows[scene_id]
-            tags = {t.id for t in scene.tags} | set(add_tag_ids)
-            who = {p.id for p in scene.performers} | set(add_performer_ids)
-            self.edit(
-                scene_id,
-                tags=refs(*sorted(tags - set(remove_tag_ids))),
-                performers=refs(*sorted(who - set(remove_performer_ids))),
-            )
-
-
 @pytest.fixture
-def stash() -> WritableStash:
-    return WritableStash()
+def stash() -> FakeStash:
+    return FakeStash()
 
 
 def edit(database: Database, scene_id: int, **values: Any) -> None:
@@ -87,12 +49,12 @@ def title(database: Database, scene_id: int) -> str:
         return session.get_one(Scene, scene_id).title
 
 
-def push(stash: WritableStash, database: Database) -> Pushed:
+def push(stash: FakeStash, database: Database) -> Pushed:
     return push_edits(stash, database, Progress())
 
 
 def test_edit_survives_other_changes_in_stash(
-    stash: WritableStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """Stash's changes of other fields come in; the edited field stays."""
     scene = stash.add_scene("theirs")
@@ -114,7 +76,7 @@ def test_edit_survives_other_changes_in_stash(
     [("ask", "mine", 1), ("local_wins", "mine", 0), ("remote_wins", "newer", 0)],
 )
 def test_field_changed_on_both_sides(
-    stash: WritableStash,
+    stash: FakeStash,
     database: Database,
     strategy: Conflicts,
     expected: str,
@@ -137,7 +99,7 @@ def test_field_changed_on_both_sides(
 
 
 def test_conflict_waits_until_it_is_decided(
-    stash: WritableStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """A field in conflict is not pushed; once decided for the local value, it is."""
     scene = stash.add_scene("old")
@@ -157,7 +119,7 @@ def test_conflict_waits_until_it_is_decided(
 
 
 def test_decision_against_nothing_is_refused(
-    stash: WritableStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """Only a conflict can be decided."""
     scene = stash.add_scene()
@@ -172,7 +134,7 @@ def test_decision_against_nothing_is_refused(
 
 @pytest.mark.parametrize("conflict", [False, True])
 def test_discarded_edit_gives_stash_its_value_back(
-    stash: WritableStash, database: Database, conflict: bool
+    stash: FakeStash, database: Database, conflict: bool
 ) -> None:
     """After a discard, the mirror is as Stash is, without waiting for a sync."""
     scene = stash.add_scene("old")
@@ -192,27 +154,23 @@ def test_discarded_edit_gives_stash_its_value_back(
 
 
 def test_discard_in_the_middle_of_a_look_is_seen_by_the_next(
-    database: Database,
+    stash: FakeStash, database: Database
 ) -> None:
     """A look that finds nothing else does not count a scene given up meanwhile."""
-
-    class Busy(WritableStash):
-        discards = False
-
-        def marker_pages(self) -> Iterator[list[MarkerStamp]]:
-            # Markers are listed when all scenes have been compared.
-            if self.discards:
-                with database.transaction() as session:
-                    discard_edits(session, scene)
-            yield from super().marker_pages()
-
-    stash = Busy()
     scene = stash.add_scene("old")
+    stash.add_marker(scene, stash.add_tag("tag"))
     run(stash, database)
     edit(database, scene, title="mine")
-    stash.discards = True
+
+    def discard() -> None:
+        with database.transaction() as session:
+            discard_edits(session, scene)
+
+    # More markers are listed when all scenes have been compared.
+    stash.page_size = 1
+    stash.on("MarkerStamps", before=discard)
     run(stash, database)
-    stash.discards = False
+    stash.on("MarkerStamps")
 
     assert pending_scenes(stash, database).reasons == {"changed": 1}
     run(stash, database)
@@ -237,7 +195,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> Thr
 
 
 def test_discard_while_its_scene_is_stored(
-    stash: WritableStash, database: Database, monkeypatch: pytest.MonkeyPatch
+    stash: FakeStash, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever comes first, the mirror ends as Stash is."""
     scene = stash.add_scene("theirs")
@@ -259,7 +217,7 @@ def test_discard_while_its_scene_is_stored(
 
 
 def test_edit_while_its_scene_is_stored(
-    stash: WritableStash, database: Database, monkeypatch: pytest.MonkeyPatch
+    stash: FakeStash, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An edit waits for the scene to be stored, and then stands."""
     scene = stash.add_scene("theirs")
@@ -278,21 +236,15 @@ def test_edit_while_its_scene_is_stored(
 
 @pytest.mark.parametrize("strategy", ["ask", "remote_wins"])
 def test_edit_while_an_older_one_is_pushed(
-    database: Database, strategy: Conflicts
+    stash: FakeStash, database: Database, strategy: Conflicts
 ) -> None:
     """The newer value is based on the pushed one: it is no conflict, nor lost."""
-
-    class Slow(WritableStash):
-        def update_scene(self, scene_id: int, fields: Mapping[str, Any]) -> None:
-            super().update_scene(scene_id, fields)
-            if self.writes == 1:
-                edit(database, scene_id, title="newest")
-
-    stash = Slow()
     scene = stash.add_scene("theirs")
     run(stash, database)
     edit(database, scene, title="mine")
+    stash.on("UpdateScene", after=lambda: edit(database, scene, title="newest"))
     push(stash, database)
+    stash.on("UpdateScene")
 
     assert run(stash, database, conflicts=strategy).conflicts == 0
     assert title(database, scene) == "newest"
@@ -302,7 +254,7 @@ def test_edit_while_an_older_one_is_pushed(
 
 @pytest.mark.parametrize("kind", ["tag", "studio"])
 def test_edit_that_names_what_stash_removes(
-    stash: WritableStash, database: Database, kind: str
+    stash: FakeStash, database: Database, kind: str
 ) -> None:
     """It loses what is gone, and keeps nothing else of its scene from coming in."""
     gone, kept = stash.add_tag("gone"), stash.add_tag("kept")
@@ -327,7 +279,7 @@ def test_edit_that_names_what_stash_removes(
 
 @pytest.mark.parametrize("kind", ["tag", "studio"])
 def test_edit_that_replaced_what_stash_removes(
-    stash: WritableStash, database: Database, kind: str
+    stash: FakeStash, database: Database, kind: str
 ) -> None:
     """It can be given up: the scene is as Stash has it now."""
     gone, kept = stash.add_tag("gone"), stash.add_tag("kept")
@@ -356,7 +308,7 @@ def test_edit_that_replaced_what_stash_removes(
 
 
 def test_character_that_the_mirror_cannot_hold(
-    stash: WritableStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """A NUL of Stash's is no change of an edited field, for sync and for push."""
     scene = stash.add_scene("a\0b")
@@ -392,9 +344,7 @@ def test_year_or_month_is_a_date(date: str) -> None:
     assert SceneEdit(date=date).values() == {"date": date}
 
 
-def test_all_kinds_of_fields_are_pushed(
-    stash: WritableStash, database: Database
-) -> None:
+def test_all_kinds_of_fields_are_pushed(stash: FakeStash, database: Database) -> None:
     """Texts, numbers, sets and the studio reach Stash; then nothing is left to push."""
     old, new = stash.add_tag("old"), stash.add_tag("new")
     who, studio = stash.add_performer("who"), stash.add_studio("studio")
@@ -429,7 +379,7 @@ def test_all_kinds_of_fields_are_pushed(
 
 
 def test_killed_push_is_finished_by_the_next(
-    stash: WritableStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """An edit that reached Stash before the kill is not sent again."""
     scene = stash.add_scene("old")
@@ -438,12 +388,12 @@ def test_killed_push_is_finished_by_the_next(
     stash.update_scene(scene, {"title": "mine"})
 
     assert push(stash, database) == Pushed(already=1)
-    assert (stash.writes, edits(database)) == (1, [])
+    assert (stash.writes, edits(database)) == (["UpdateScene"], [])
 
 
 @pytest.mark.parametrize("is_synced", [False, True], ids=["at once", "after a sync"])
 def test_push_that_was_cut_off_between_adding_and_removing(
-    stash: WritableStash, database: Database, *, is_synced: bool
+    stash: FakeStash, database: Database, *, is_synced: bool
 ) -> None:
     """Half of our own push is no conflict; the next push ends it."""
     old, new = stash.add_tag("old"), stash.add_tag("new")
@@ -460,7 +410,7 @@ def test_push_that_was_cut_off_between_adding_and_removing(
 
 
 def test_push_sees_a_change_that_no_sync_has_seen(
-    stash: WritableStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """What Stash has changed meanwhile is not overwritten, but becomes a conflict."""
     scene, gone = stash.add_scene("old"), stash.add_scene("gone")
@@ -476,9 +426,7 @@ def test_push_sees_a_change_that_no_sync_has_seen(
     assert stash.scene_rows[scene].title == "newer"
 
 
-def test_edit_that_is_taken_back_is_none(
-    stash: WritableStash, database: Database
-) -> None:
+def test_edit_that_is_taken_back_is_none(stash: FakeStash, database: Database) -> None:
     """Editing a field back to Stash's value leaves nothing to push."""
     scene = stash.add_scene("old")
     run(stash, database)
@@ -488,7 +436,7 @@ def test_edit_that_is_taken_back_is_none(
     assert edits(database) == []
 
 
-def test_bad_edits_are_refused(stash: WritableStash, database: Database) -> None:
+def test_bad_edits_are_refused(stash: FakeStash, database: Database) -> None:
     """Unknown scenes, tags and fields, and values out of range, are refused."""
     scene = stash.add_scene()
     run(stash, database)

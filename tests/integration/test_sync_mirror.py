@@ -29,7 +29,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.stash.payloads import Fingerprint, Ref, StashScene
 from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.rows import parse_stash_time
-from tests.support.fake_stash import FakeStash, refs
+from tests.support.fake_stash import LIBRARY_PARTS, FakeStash, refs
 from tests.support.sync import run
 
 Edit = Callable[[FakeStash, random.Random], None]
@@ -97,7 +97,7 @@ def edit_markers(stash: FakeStash, rng: random.Random) -> None:
 
 
 def destroy_markers(stash: FakeStash, rng: random.Random) -> None:
-    stash.destroy_markers(any_scene(stash, rng))
+    stash.remove_markers(any_scene(stash, rng))
 
 
 def add_entities(stash: FakeStash, rng: random.Random) -> None:
@@ -316,57 +316,25 @@ def test_edits_during_a_sync_are_seen_by_the_next(
 ) -> None:
     """Writers at work during a sync do no harm: once they stop, one more is enough."""
     rng = random.Random(seed)
-    stash = BusyStash(rng)
+    stash = FakeStash()
+
+    def somebody_edits() -> None:
+        if edits:
+            edits.pop()(stash, rng)
+
+    for part in LIBRARY_PARTS:
+        stash.on(f"Library.{part}", after=somebody_edits)
+    for asked in ("MarkerStamps", "SceneStamps", "Tags", "Performers", "Studios"):
+        stash.on(asked, before=somebody_edits)
+    stash.on("scenes", before=somebody_edits)
+    edits: list[Edit] = []
     with emptied(database):
         for edit in before:
             edit(stash, rng)
-        stash.edits = list(during)
+        edits = list(during)
         run(stash, database)
-        stash.edits = []
+        edits = []
         run(stash, database)
 
         assert mirrored(database) == expected(stash)
         assert pending_scenes(stash, database).count == 0
-
-
-class BusyStash(FakeStash):
-    """A library that somebody edits while it is being read."""
-
-    def __init__(self, rng: random.Random) -> None:
-        super().__init__()
-        self.edits: list[Edit] = []
-        self._rng = rng
-
-    def _somebody_edits(self) -> None:
-        if self.edits:
-            self.edits.pop()(self, self._rng)
-
-    def scene_stamps(self) -> Any:
-        for page in super().scene_stamps():
-            self._somebody_edits()
-            yield page
-
-    def marker_pages(self) -> Any:
-        for page in super().marker_pages():
-            self._somebody_edits()
-            yield page
-
-    def scene_file_stamps(self, changed_since: str) -> Any:
-        self._somebody_edits()
-        return super().scene_file_stamps(changed_since)
-
-    def scenes(self, ids: Any) -> Any:
-        self._somebody_edits()
-        return super().scenes(ids)
-
-    def tags(self) -> Any:
-        self._somebody_edits()
-        return super().tags()
-
-    def performers(self) -> Any:
-        self._somebody_edits()
-        return super().performers()
-
-    def studios(self) -> Any:
-        self._somebody_edits()
-        return super().studios()

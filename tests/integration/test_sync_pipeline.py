@@ -1,6 +1,5 @@
 """What a run of sync leaves to the next, mends when told to, and does not remove."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +19,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.local_edits import SceneEdit, edit_scene
-from tests.support.fake_stash import FakeStash, refs
+from tests.support.fake_stash import OUTAGE, FakeStash, refs
 from tests.support.sync import run
 
 MODELS: dict[str, Any] = {
@@ -94,23 +93,20 @@ def test_scene_that_fails_when_it_loses_a_marker_is_not_forgotten(
 
 
 def test_stash_that_goes_away_while_it_lists_markers(
-    stash: FakeStash, database: Database, monkeypatch: pytest.MonkeyPatch
+    stash: FakeStash, database: Database
 ) -> None:
     """Scenes are stored meanwhile and stay; the run fails; the next has the rest."""
+    # Only what comes after the first page is listed while scenes are stored.
+    stash.page_size = 1
     stash.add_scene()
     marked = stash.add_scene()
     run(stash, database)
     stash.add_scene()
     stash.add_marker(marked, stash.add_tag("tag"))
-
-    def go_away() -> Iterator[Any]:
-        raise TransientError("Stash is away")
-        yield
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stash, "marker_pages", go_away)
-        with pytest.raises(TransientError, match="Stash is away"):
-            run(stash, database)
+    stash.on("MarkerStamps", before=OUTAGE)
+    with pytest.raises(TransientError, match="503"):
+        run(stash, database)
+    stash.on("MarkerStamps")
 
     assert count(database, Scene) == 3
     with database.transaction() as session:
@@ -141,7 +137,7 @@ def test_scene_of_another_time_and_other_markers_is_fetched_once(
     stash.requests.clear()
     run(stash, database)
 
-    assert stash.requests.count("scenes") == 2  # these two, and the newest again
+    assert len(stash.asked("scenes")) == 2  # these two, and the newest again
     assert not pending_scenes(stash, database)
 
 

@@ -44,7 +44,7 @@ def test_empty_mirror_asks_for_no_files(database: Database) -> None:
     pending = pending_scenes(stash, database)
 
     assert pending.reasons == {"new": 1}
-    assert "scene_file_stamps" not in stash.requests
+    assert [listed["since"] for listed in stash.asked("Library")] == ["9999-12-31"]
 
 
 @pytest.mark.slow

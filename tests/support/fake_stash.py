@@ -1,23 +1,25 @@
-"""A Stash library in memory, changed as a real one changes: for the rules of sync.
+"""A Stash in memory: a small library and scripted jobs, asked by the real client.
 
-What moves a time of change and what does not is as observed of a real server.
+`FakeStash` is a `StashClient` whose requests are answered here, so that documents,
+decoding, pages and errors are those of the product. The library changes as a real one
+does: what moves a time of change and what does not is as observed of a real server.
+Whether a real Stash answers like that is the matter of the contract suite.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import chain
-from operator import attrgetter
-from typing import Any
+from typing import Any, NoReturn
 
+import httpx
 import msgspec
 
-from stashhog_core.errors import JobError
+from stashhog_core.settings import StashSettings
+from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import (
     Fingerprint,
     LibraryListing,
     MarkerStamp,
     Ref,
-    SceneFiles,
     SceneStamp,
     StashMarker,
     StashPerformer,
@@ -30,110 +32,441 @@ from stashhog_core.stash.payloads import (
 START = datetime(2099, 1, 31, 23, 30, tzinfo=UTC)
 """Later than any run of the tests: every change comes after every baseline."""
 
+ADD_TIME = "2026-11-21T04:57:58.430480176Z"
+"""When Stash's jobs were added."""
 
-class FakeStash:
-    """Holds a library; satisfies what sync needs of a server.
+RUNNING = {"status": "RUNNING", "progress": 0.5}
+FINISHED = {"status": "FINISHED", "progress": 1}
+
+Hook = httpx.Response | BaseException | Callable[[], object]
+"""An answer in place of Stash's, an error, or what is done (and may return either)."""
+
+JobState = dict[str, Any] | httpx.Response | BaseException | None
+"""What a poll of a job finds: facts, an HTTP answer, an interruption, or nothing."""
+
+GROUPS: dict[str, frozenset[str]] = {
+    "scenes": frozenset({"Scenes", "ScenesBetween"}),
+    "writes": frozenset(
+        {
+            "BulkUpdateScenes",
+            "CreateMarker",
+            "CreateTag",
+            "DestroyMarkers",
+            "DestroyTag",
+            "UpdateScene",
+        }
+    ),
+}
+"""Operations that a hook may name together."""
+
+
+def refusal(message: str) -> httpx.Response:
+    """Return how Stash refuses a request."""
+    return httpx.Response(200, json={"errors": [{"message": message}], "data": None})
+
+
+LIBRARY_PARTS = {
+    "scenes": "SceneStamps",
+    "markers": "MarkerStamps",
+    "tags": "Tags",
+    "performers": "Performers",
+    "studios": "Studios",
+    "files": "Files",
+}
+"""What `Library` lists, one after another, and the operation that lists it alone."""
+
+OUTAGE = httpx.Response(503)
+BUSY = refusal("database is locked")
+
+
+class FakeStash(StashClient):
+    """Holds a library and jobs, and answers what the client asks.
+
+    Jobs get the numbers 1, 2, …; each poll of a job finds the next of `job_states`, the
+    last one again and again.
 
     Args:
+        scenes: Ids of scenes that are there from the start, with nothing but a file.
+        tags: Tags that are there from the start: id → name.
         zone: The zone that its timestamps are written in.
+        page_size: How many scenes or markers a listing has in one page.
+        settings: Settings of Stash that differ from those that fit tests.
     """
 
-    def __init__(self, zone: tzinfo = UTC) -> None:
+    def __init__(
+        self,
+        scenes: Iterable[int] = (),
+        tags: Mapping[int, str] | None = None,
+        *,
+        zone: tzinfo = UTC,
+        page_size: int = 3,
+        **settings: Any,
+    ) -> None:
+        self.settings = StashSettings.model_validate({**_SETTINGS, **settings})
+        transport = httpx.MockTransport(self._handle)
+        # It does not repeat reads by itself.
+        super().__init__(self.settings, transport, retry_delays_seconds=())
         self.zone = zone
+        self.page_size = page_size
         self.now = START
-        self.scene_rows: dict[int, StashScene] = {}
+        self.scene_rows = {id_: _bare_scene(id_) for id_ in scenes}
         self.tag_rows: dict[int, StashTag] = {}
         self.performer_rows: dict[int, StashPerformer] = {}
         self.studio_rows: dict[int, StashStudio] = {}
         self.file_times: dict[int, str] = {}
-        self.requests: list[str] = []
         self.broken_scenes: set[int] = set()
+        """Scenes at which Stash fails."""
         self.hidden_scenes: set[int] = set()
-        self.last_id = 0
+        """Scenes that Stash counts, and does not list."""
 
-    # --- what sync reads -------------------------------------------------------------
+        self.job_states: list[JobState] = [{"status": "FINISHED"}]
+        self.started: list[tuple[str, dict[str, Any]]] = []
+        """Kind and input of each job."""
+        self.add_time = ADD_TIME
+        self.lacking: dict[int, set[str]] = {}
+        """Scene → the kinds of media that are missing, also when the job is over."""
+        self.lacking_markers: dict[int, set[str]] = {}
+        """Marker → the kinds of media that are missing."""
+        self.stash_version = "v0.30.1"
+        self.log: list[str] = []
+        """Errors, the newest first."""
 
-    def library(self, files_changed_since: str) -> LibraryListing:
-        return LibraryListing(
-            pages=self.scene_stamps(),
-            marker_pages=self.marker_pages(),
-            tags=tuple(self.tags()),
-            performers=tuple(self.performers()),
-            studios=tuple(self.studios()),
-            files=tuple(
-                self.scene_file_stamps(files_changed_since)
-                if files_changed_since
-                else ()
-            ),
-        )
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        """Operation (or `Media`) and variables of each request."""
+        self._hooks: dict[str, tuple[Hook | None, Hook | None]] = {}
+        self._last_id = max(self.scene_rows, default=0)
+        for id_, name in (tags or {}).items():
+            self.add_tag(name, id=id_)
 
-    def newest_scene(self) -> tuple[int, str]:
-        self.requests.append("newest_scene")
-        times = [scene.updated_at for scene in self.scene_rows.values()]
-        return len(self.scene_rows), max(times, default="")
+    def configure(self, **changes: Any) -> None:
+        """Change settings that the jobs are run with."""
+        self.settings = self.settings.model_copy(update=changes)
 
-    def scene_stamps(self) -> Iterator[list[SceneStamp]]:
-        self.requests.append("scene_stamps")
+    # --- hooks, and what was asked ---------------------------------------------------
+
+    def on(
+        self, name: str, *, before: Hook | None = None, after: Hook | None = None
+    ) -> None:
+        """Have something happen at requests from now on; without hooks, nothing.
+
+        Args:
+            name: An operation of the client's documents, a part of a listing such as
+                `Library.tags`, `Media`, one of `GROUPS`, or `any`.
+            before: What happens before Stash does anything.
+            after: What happens when Stash has done it, before it answers.
+        """
+        self._hooks[name] = (before, after)
+
+    def asked(self, *names: str) -> list[dict[str, Any]]:
+        """Return the variables of all requests of these operations or groups."""
+        wanted = frozenset(names).union(*(GROUPS.get(name, ()) for name in names))
+        return [variables for name, variables in self.requests if name in wanted]
+
+    @property
+    def writes(self) -> list[str]:
+        """The operations that wrote to the library, or were meant to."""
+        return [name for name, _ in self.requests if name in GROUPS["writes"]]
+
+    @property
+    def stopped(self) -> list[int]:
+        """The jobs that were to stop."""
+        return [int(variables["id"]) for variables in self.asked("StopJob")]
+
+    # --- the listings, in small pages ------------------------------------------------
+
+    def library(
+        self, files_changed_since: str = "", page_size: int | None = None
+    ) -> LibraryListing:
+        return super().library(files_changed_since, page_size or self.page_size)
+
+    def scene_stamps(
+        self, page_size: int | None = None
+    ) -> Iterator[Sequence[SceneStamp]]:
+        return super().scene_stamps(page_size or self.page_size)
+
+    def marker_stamps(self, page_size: int | None = None) -> Iterator[MarkerStamp]:
+        return super().marker_stamps(page_size or self.page_size)
+
+    # --- answers ---------------------------------------------------------------------
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        try:
+            if request.method == "GET":
+                return self._media(request.url.path)
+            sent = msgspec.json.decode(request.content)
+            name, variables = sent["operationName"], sent["variables"]
+            self.requests.append((name, variables))
+            answer = self._ask(name, variables)
+        except _InsteadError as error:
+            return error.response
+        data = answer if name == "Library" else {"answer": answer}
+        return httpx.Response(200, content=msgspec.json.encode({"data": data}))
+
+    def _ask(self, name: str, variables: Mapping[str, Any]) -> Any:
+        self._befall(name, 0)
+        answer = self._answer(name, variables)
+        self._befall(name, 1)
+        return answer
+
+    def _befall(self, name: str, moment: int) -> None:
+        groups = (group for group, members in GROUPS.items() if name in members)
+        for hooked in (name, *groups, "any"):
+            hook: Any = self._hooks.get(hooked, (None, None))[moment]
+            if callable(hook):
+                hook = hook()
+            if isinstance(hook, httpx.Response):
+                raise _InsteadError(hook)
+            if isinstance(hook, BaseException):
+                raise hook
+
+    def _media(self, path: str) -> httpx.Response:
+        _, what, id_, kind = path.split("/")
+        lacking = self.lacking if what == "scene" else self.lacking_markers
+        missing = kind in lacking.get(int(id_), ())
+        # The file itself is no media: Stash serves it where it can read it.
+        if (what, kind) != ("scene", "stream"):
+            self.requests.append(("Media", {"path": path}))
+            self._befall("Media", 0)
+            self._befall("Media", 1)
+        return httpx.Response(404) if missing else httpx.Response(206, content=b"x")
+
+    def _answer(self, name: str, variables: Mapping[str, Any]) -> Any:
+        scenes = self.scene_rows
+        match name:
+            case "Library":
+                return self._library(variables)
+            case "NewestScene":
+                times = [scene.updated_at for scene in list(scenes.values())]
+                newest = [{"id": 1, "updated_at": max(times)}] if times else []
+                return {"count": len(times), "rows": newest}
+            case "SceneCount":
+                return {"count": len(scenes)}
+            case "SceneStamps":
+                return _rows(
+                    {"id": scene.id, "updated_at": scene.updated_at}
+                    for scene in self._page(variables, self.hidden_scenes)
+                )
+            case "SceneMediaPage":
+                return _rows(self._media_of(row) for row in self._page(variables))
+            case "MarkerStamps":
+                end = variables["page"] * variables["size"]
+                return {"rows": self._marker_stamps()[end - variables["size"] : end]}
+            case "Files":
+                return _rows(
+                    {"id": scene.id, "files": scene.files}
+                    for scene in list(scenes.values())
+                    if any(
+                        self.file_times.get(file.id, "") > variables["since"]
+                        for file in scene.files
+                    )
+                )
+            case "Scenes":
+                return _rows(self._known(variables["ids"]))
+            case "ScenesBetween":
+                return _rows(self._known(self._between(**variables)))
+            case "SceneMedia":
+                return _rows(map(self._media_of, self._known(variables["ids"])))
+            case "SceneIds":
+                return _rows({"id": id_} for id_ in self._between(**variables))
+            case "LackingPhash":
+                lacking = {i for i, kinds in self.lacking.items() if "phash" in kinds}
+                found = lacking.intersection(self._between(**variables))
+                return _rows({"id": id_} for id_ in sorted(found))
+            case "ScenesAt":
+                return _rows(
+                    {"id": scene.id, "files": scene.files}
+                    for scene in list(scenes.values())
+                    if any(file.path == variables["path"] for file in scene.files)
+                )
+            case "Tags":
+                return _rows(list(self.tag_rows.values()))
+            case "Performers":
+                return _rows(list(self.performer_rows.values()))
+            case "Studios":
+                return _rows(list(self.studio_rows.values()))
+            case "FindTag":
+                return _rows(self._tags_called(variables["name"]))
+            case "TagType":
+                names = ("id", "name", "aliases", "scene_count")
+                return {"fields": [{"name": n, "type": {"kind": "X"}} for n in names]}
+            case "TagUse":
+                return self._tag_use_of(int(variables["id"]))
+            case "BulkUpdateScenes":
+                return self._bulk_update(variables["input"])
+            case "UpdateScene":
+                return self._update(dict(variables["input"]))
+            case "CreateTag":
+                wanted = variables["input"]["name"]
+                if self._tags_called(wanted):
+                    _refuse(f"tag with name '{wanted}' already exists")
+                return self.tag_rows[self.add_tag(wanted)]
+            case "DestroyTag":
+                del self.tag_rows[int(variables["id"])]
+                return True
+            case "CreateMarker":
+                return {"id": self._create_marker(variables["input"])}
+            case "StartScan":
+                return self._start("scan", variables["input"])
+            case "StartGenerate":
+                return self._start("generate", variables["input"])
+            case "FindJob":
+                return self._poll(int(variables["id"]))
+            case "JobQueue":
+                return self._queue()
+            case "StopJob":
+                return True
+            case "LibraryRoots":
+                return {"general": {"stashes": [{"path": "/data"}]}}
+            case "Version":
+                return {"version": self.stash_version}
+            case "RecentLog":
+                return [{"level": "Error", "message": line} for line in self.log]
+        raise NotImplementedError(name)
+
+    def _library(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        listings = {}
+        for name, part in LIBRARY_PARTS.items():
+            self._befall(f"Library.{name}", 0)
+            listings[name] = self._answer(part, variables)
+            self._befall(f"Library.{name}", 1)
+        return listings
+
+    def _page(
+        self, variables: Mapping[str, Any], hidden: Iterable[int] = ()
+    ) -> list[StashScene]:
+        later = [id_ for id_ in list(self.scene_rows) if id_ > variables["after"]]
+        ids = sorted(set(later).difference(hidden))[: variables["size"]]
+        return [self.scene_rows[id_] for id_ in ids]
+
+    def _between(self, low: int, high: int) -> list[int]:
+        return [id_ for id_ in sorted(self.scene_rows) if low <= id_ <= high]
+
+    def _known(self, ids: Iterable[int | str]) -> list[StashScene]:
+        found = []
+        for id_ in map(int, ids):
+            if id_ not in self.scene_rows:
+                _refuse(f"scene with id {id_} not found")
+            if id_ in self.broken_scenes:
+                _refuse(f"Stash fails at scene {id_}")
+            found.append(self.scene_rows[id_])
+        return found
+
+    def _marker_stamps(self) -> list[dict[str, Any]]:
         rows = [
-            SceneStamp(id=scene.id, updated_at=scene.updated_at)
-            for id_, scene in sorted(self.scene_rows.items())
-            if id_ not in self.hidden_scenes
-        ]
-        for start in range(0, len(rows), 3):
-            yield rows[start : start + 3]
-
-    def marker_stamps(self) -> Iterator[MarkerStamp]:
-        return chain.from_iterable(self.marker_pages())
-
-    def marker_pages(self) -> Iterator[list[MarkerStamp]]:
-        self.requests.append("marker_stamps")
-        rows = [
-            MarkerStamp(id=m.id, updated_at=m.updated_at, scene=Ref(id=scene.id))
-            for scene in self.scene_rows.values()
+            {"id": m.id, "updated_at": m.updated_at, "scene": {"id": scene.id}}
+            for scene in list(self.scene_rows.values())
             for m in scene.scene_markers
         ]
-        rows.sort(key=attrgetter("id"))
-        for start in range(0, len(rows), 3):
-            yield rows[start : start + 3]
+        return sorted(rows, key=lambda row: row["id"])
 
-    def scene_file_stamps(self, changed_since: str) -> list[SceneFiles]:
-        self.requests.append("scene_file_stamps")
+    def _media_of(self, scene: StashScene) -> dict[str, Any]:
+        kinds = ("screenshot", "preview", "webp", "sprite", "vtt")
+        places = ("stream", "preview", "screenshot")
+        return {
+            "id": scene.id,
+            "paths": {kind: f"/scene/{scene.id}/{kind}" for kind in kinds},
+            "files": [{"fingerprints": file.fingerprints} for file in scene.files],
+            "scene_markers": [
+                {"id": m.id, "seconds": m.seconds}
+                | {place: f"/marker/{m.id}/{place}" for place in places}
+                for m in scene.scene_markers
+            ],
+        }
+
+    def _tags_called(self, name: str) -> list[StashTag]:
+        wanted = name.casefold()
         return [
-            msgspec.convert(
-                {"id": scene.id, "files": scene.files},
-                SceneFiles,
-                from_attributes=True,
-            )
-            for scene in self.scene_rows.values()
-            if any(self.file_times[file.id] > changed_since for file in scene.files)
+            tag
+            for tag in list(self.tag_rows.values())
+            if wanted in {each.casefold() for each in (tag.name, *tag.aliases)}
         ]
 
-    def count_scenes(self) -> int:
-        self.requests.append("count_scenes")
-        return len(self.scene_rows)
+    def _tag_use_of(self, tag_id: int) -> dict[str, Any] | None:
+        tag = self.tag_rows.get(tag_id)
+        if tag is None:
+            return None
+        uses = sum(Ref(id=tag_id) in scene.tags for scene in self.scene_rows.values())
+        facts = {"id": tag_id, "name": tag.name, "aliases": tag.aliases}
+        return facts | {"scene_count": uses}
 
-    def scenes(self, ids: Sequence[int]) -> tuple[list[StashScene], list[int]]:
-        self.requests.append("scenes")
-        if broken := self.broken_scenes.intersection(ids):
-            raise JobError(f"Stash fails at scene {min(broken)}")
-        found = [self.scene_rows[id_] for id_ in ids if id_ in self.scene_rows]
-        return found, [id_ for id_ in ids if id_ not in self.scene_rows]
+    def _bulk_update(self, update: Mapping[str, Any]) -> list[dict[str, Any]]:
+        ids = [int(id_) for id_ in update["ids"]]
+        if any(id_ not in self.scene_rows for id_ in ids):
+            _refuse("sql: no rows in result set")
+        rows: dict[str, Container[int]] = {
+            "tag": self.tag_rows,
+            "performer": self.performer_rows,
+        }
+        for scene_id in ids:
+            scene = self.scene_rows[scene_id]
+            fields: dict[str, Any] = {}
+            for kind, known in rows.items():
+                change = update.get(f"{kind}_ids")
+                if change is None:
+                    continue
+                named = [int(id_) for id_ in change["ids"]]
+                has = [ref.id for ref in getattr(scene, f"{kind}s")]
+                if change["mode"] == "REMOVE":
+                    has = [id_ for id_ in has if id_ not in named]
+                elif any(id_ not in known for id_ in named):
+                    _refuse("FOREIGN KEY constraint failed")
+                else:
+                    has = list(dict.fromkeys([*has, *named]))
+                fields[f"{kind}s"] = refs(*has)
+            if "studio_id" in update:
+                fields["studio"] = self._studio(update["studio_id"])
+            self.edit(scene_id, **fields)
+        return [{"id": id_} for id_ in ids]
 
-    def scenes_between(self, low: int, high: int) -> list[StashScene]:
-        ids = [id_ for id_ in sorted(self.scene_rows) if low <= id_ <= high]
-        return self.scenes(ids)[0]
+    def _studio(self, studio_id: str | int | None) -> Ref | None:
+        if studio_id is None:
+            return None
+        if int(studio_id) not in self.studio_rows:
+            _refuse("FOREIGN KEY constraint failed")
+        return Ref(id=int(studio_id))
 
-    def tags(self) -> list[StashTag]:
-        self.requests.append("tags")
-        return list(self.tag_rows.values())
+    def _update(self, fields: dict[str, Any]) -> dict[str, Any]:
+        scene_id = int(fields.pop("id"))
+        if "studio_id" in fields:
+            fields["studio"] = self._studio(fields.pop("studio_id"))
+        if "urls" in fields:
+            fields["urls"] = tuple(fields["urls"])
+        self.edit(scene_id, **fields)
+        return {"id": scene_id}
 
-    def performers(self) -> list[StashPerformer]:
-        self.requests.append("performers")
-        return list(self.performer_rows.values())
+    def _create_marker(self, marker: Mapping[str, Any]) -> int:
+        return self.add_marker(
+            int(marker["scene_id"]),
+            int(marker["primary_tag_id"]),
+            marker["seconds"],
+            title=marker["title"],
+            end_seconds=marker["end_seconds"],
+            tags=refs(*map(int, marker["tag_ids"])),
+        )
 
-    def studios(self) -> list[StashStudio]:
-        self.requests.append("studios")
-        return list(self.studio_rows.values())
+    def _start(self, kind: str, job_input: dict[str, Any]) -> int:
+        self.started.append((kind, job_input))
+        return len(self.started)
+
+    def _poll(self, job_id: int) -> dict[str, Any] | None:
+        states = self.job_states
+        state = states.pop(0) if len(states) > 1 else states[0]
+        if isinstance(state, BaseException):
+            raise state
+        if isinstance(state, httpx.Response):
+            raise _InsteadError(state)
+        return None if state is None else self._job(job_id, state)
+
+    def _queue(self) -> list[dict[str, Any]] | None:
+        state = self.job_states[0]
+        runs = isinstance(state, dict) and state["status"] == "RUNNING"
+        return [self._job(len(self.started), {})] if self.started and runs else None
+
+    def _job(self, job_id: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+        kind = self.started[job_id - 1][0]
+        description = {"scan": "Scanning...", "generate": "Generating..."}[kind]
+        job = {"status": "RUNNING", "description": description, "progress": 1}
+        return {"id": job_id, **job, "addTime": self.add_time, **facts}
 
     # --- changes ---------------------------------------------------------------------
 
@@ -146,44 +479,32 @@ class FakeStash:
         local = self.now.astimezone(self.zone)
         return local.isoformat(timespec="seconds").replace("+00:00", "Z")
 
-    def new_id(self) -> int:
-        self.last_id += 1
-        return self.last_id
+    def new_id(self, id_: int | None = None) -> int:
+        """Return the next id, or this one, which is not given again."""
+        self._last_id = max(self._last_id, id_ or self._last_id + 1)
+        return id_ or self._last_id
 
     def add_scene(self, title: str = "", **fields: Any) -> int:
-        """Scan a new file: a scene with it, and nothing else unless told."""
-        id_ = self.new_id()
+        """Scan a new file: a scene with it, and nothing else unless told.
+
+        Args:
+            title: Its title; empty: one with its id.
+            fields: Further fields, also an id.
+        """
+        id_ = self.new_id(fields.pop("id", None))
         now = self.tick()
         fields.setdefault("files", (self.new_file(f"/data/{id_}.mp4"),))
         times = {"created_at": now, "updated_at": now}
-        self.scene_rows[id_] = StashScene(
-            id=id_, title=title or f"Scene {id_}", **(_EMPTY_SCENE | times | fields)
+        self.scene_rows[id_] = bare_scene(
+            id=id_, title=title or f"Scene {id_}", **(times | fields)
         )
         return id_
 
     def new_file(self, path: str, oshash: str = "") -> VideoFile:
         id_ = self.new_id()
         self.file_times[id_] = self.text()
-        return VideoFile(
-            id=id_,
-            path=path,
-            size=1000 + id_,
-            mod_time="2025-06-01T12:00:00.5+02:00",
-            duration=61.5,
-            format="mp4",
-            width=1920,
-            height=1080,
-            frame_rate=29.97,
-            bit_rate=5_000_000,
-            video_codec="h264",
-            audio_codec="aac",
-            created_at=self.text(),
-            updated_at=self.text(),
-            fingerprints=(
-                Fingerprint(type="oshash", value=oshash or f"{id_:016x}"),
-                Fingerprint(type="phash", value=f"{id_:x}"),
-            ),
-        )
+        hashes = {"oshash": oshash or f"{id_:016x}", "phash": f"{id_:x}"}
+        return _file(id_, path, self.text(), hashes)
 
     def edit(self, scene_id: int, **fields: Any) -> None:
         """Update a scene as an editor does: its time of change moves."""
@@ -212,17 +533,17 @@ class FakeStash:
         self.change_silently(scene_id, files=(changed, *others))
 
     def add_tag(self, name: str, **fields: Any) -> int:
-        id_ = self.new_id()
+        id_ = self.new_id(fields.pop("id", None))
         self.tag_rows[id_] = StashTag(id=id_, name=name, **fields)
         return id_
 
     def add_performer(self, name: str, **fields: Any) -> int:
-        id_ = self.new_id()
+        id_ = self.new_id(fields.pop("id", None))
         self.performer_rows[id_] = StashPerformer(id=id_, name=name, **fields)
         return id_
 
     def add_studio(self, name: str, **fields: Any) -> int:
-        id_ = self.new_id()
+        id_ = self.new_id(fields.pop("id", None))
         self.studio_rows[id_] = StashStudio(id=id_, name=name, **fields)
         return id_
 
@@ -272,18 +593,26 @@ class FakeStash:
             if scene.studio == Ref(id=studio_id):
                 self.change_silently(scene.id, studio=None)
 
-    def add_marker(self, scene_id: int, tag_id: int, seconds: float = 1.5) -> int:
-        """Create a marker; the scene's time of change does not move."""
-        id_ = self.new_id()
+    def add_marker(
+        self, scene_id: int, tag_id: int, seconds: float = 1.5, **fields: Any
+    ) -> int:
+        """Create a marker; the scene's time of change does not move.
+
+        Args:
+            scene_id: Its scene.
+            tag_id: Its primary tag.
+            seconds: Where it is.
+            fields: Further fields, also an id.
+        """
+        id_ = self.new_id(fields.pop("id", None))
+        facts = {"title": "Marker", "end_seconds": None, "tags": ()} | fields
         marker = StashMarker(
             id=id_,
-            title="Marker",
             seconds=seconds,
-            end_seconds=None,
             primary_tag=Ref(id=tag_id),
-            tags=(),
             created_at=self.tick(),
             updated_at=self.text(),
+            **facts,
         )
         markers = self.scene_rows[scene_id].scene_markers
         self.change_silently(scene_id, scene_markers=(*markers, marker))
@@ -300,7 +629,7 @@ class FakeStash:
             ),
         )
 
-    def destroy_markers(self, scene_id: int) -> None:
+    def remove_markers(self, scene_id: int) -> None:
         self.tick()
         self.change_silently(scene_id, scene_markers=())
 
@@ -315,27 +644,86 @@ def _swapped(rows: tuple[Ref, ...], source: int, into: int | None) -> tuple[Ref,
     return refs(*dict.fromkeys(id_ for id_ in ids if id_ is not None))
 
 
-_EMPTY_SCENE: dict[str, Any] = {
-    "code": "",
-    "details": "",
-    "director": "",
-    "urls": (),
-    "date": None,
-    "rating100": None,
-    "organized": False,
-    "play_count": 0,
-    "o_counter": 0,
-    "last_played_at": None,
-    "resume_time": 0,
-    "play_duration": 0,
-    "interactive": False,
-    "interactive_speed": None,
-    "studio": None,
-    "performers": (),
-    "tags": (),
-    "groups": (),
-    "galleries": (),
-    "stash_ids": (),
-    "captions": None,
-    "scene_markers": (),
+def bare_scene(**fields: Any) -> StashScene:
+    """Return a scene that has nothing but these fields."""
+    return msgspec.structs.replace(_BARE_SCENE, **fields)
+
+
+class _InsteadError(Exception):
+    """Another answer than that of a Stash that does as it is asked."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(response)
+        self.response = response
+
+
+def _refuse(message: str) -> NoReturn:
+    raise _InsteadError(refusal(message))
+
+
+def _rows(rows: Iterable[Any]) -> dict[str, list[Any]]:
+    return {"rows": list(rows)}
+
+
+def _file(id_: int, path: str, time: str, hashes: Mapping[str, str]) -> VideoFile:
+    return VideoFile(
+        id=id_,
+        path=path,
+        size=1000 + id_,
+        mod_time="2025-06-01T12:00:00.5+02:00",
+        duration=61.5,
+        format="mp4",
+        width=1920,
+        height=1080,
+        frame_rate=29.97,
+        bit_rate=5_000_000,
+        video_codec="h264",
+        audio_codec="aac",
+        created_at=time,
+        updated_at=time,
+        fingerprints=tuple(Fingerprint(type=k, value=v) for k, v in hashes.items()),
+    )
+
+
+def _bare_scene(id_: int) -> StashScene:
+    file = _file(id_, f"/data/{id_}.mp4", "", {"oshash": f"{id_:016x}"})
+    return bare_scene(id=id_, files=(file,))
+
+
+_SETTINGS = {
+    "url": "http://stash:9999",
+    "poll_interval_seconds": 0.001,
+    "outage_limit_seconds": 0.01,
+    "websocket": False,
 }
+"""Settings that fit a Stash which answers at once."""
+
+_BARE_SCENE = StashScene(
+    id=0,
+    title="",
+    code="",
+    details="",
+    director="",
+    urls=(),
+    date=None,
+    rating100=None,
+    organized=False,
+    play_count=0,
+    o_counter=0,
+    last_played_at=None,
+    resume_time=0,
+    play_duration=0,
+    interactive=False,
+    interactive_speed=None,
+    created_at="",
+    updated_at="",
+    studio=None,
+    performers=(),
+    tags=(),
+    groups=(),
+    galleries=(),
+    stash_ids=(),
+    captions=None,
+    files=(),
+    scene_markers=(),
+)
