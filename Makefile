@@ -4,8 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Two at a time: tests wait for servers more than they compute. A file stays together.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# A file stays together, and the files keep the order of tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run verify test test-fast lint bench up down status wheel extras lock clean
 
@@ -20,10 +20,11 @@ verify: .venv/run.stamp ## prove that the mirror is right, field by field, where
 
 test: .venv/test.stamp ## run the whole test suite
 	@$(BIN)/python -m tests.support.requirements
-	$(PYTEST)
+	@# One more than two cores: tests of services wait more than they compute.
+	$(PYTEST) --numprocesses 3
 
 test-fast: .venv/test.stamp ## run the tests that take no servers (under a minute)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) --numprocesses 2 -m "not slow" tests/unit tests/project tests/integration
 
 lint: .venv/test.stamp ## check style, types and the direction of imports
 	$(BIN)/ruff check .

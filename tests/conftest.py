@@ -32,6 +32,15 @@ hypothesis.settings.load_profile("any speed")
 
 _numbers = itertools.count(1)
 
+# Folders of tests, those with the longest files first.
+_FOLDERS = ("workflow", "integration", "project", "unit")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start long files first: no process is left with one when the others are done."""
+    items.sort(key=lambda item: _FOLDERS.index(item.path.parent.name))
+
 
 @pytest.fixture(autouse=True)
 def clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:

@@ -245,6 +245,7 @@ def test_two_reviewers_at_once_do_not_overwrite_one_another(
     assert states(scenes) == ["approved", "rejected", "approved"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("explicit", [True, False])
 def test_bulk_decision_takes_a_plan_of_any_size(
     scenes: Database, plan_id: int, explicit: bool
