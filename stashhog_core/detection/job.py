@@ -1,7 +1,9 @@
 """The job `analysis`: examine scenes, propose changes, and mark examined scenes."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
+from functools import cache
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,6 +19,7 @@ from stashhog_core.detection.registry import (
     text_models,
     video_reader,
 )
+from stashhog_core.detection.release import StudioHabits, read_habits
 from stashhog_core.detection.run import AnalysisRun
 from stashhog_core.errors import Deferred
 from stashhog_core.params import AnalysisParams
@@ -141,7 +144,9 @@ def analyze(
             readers=readers,
             reads_videos=params.detect_video_tags,
             path_map=PathMap(settings.stash.path_map),
-            detectors=Detectors(settings, params, readers, finder, stash),
+            detectors=Detectors(
+                settings, params, readers, finder, stash, _habits_of_studios(database)
+            ),
             total=len(scene_ids),
             deadline=deadline or deadline_after(params.max_minutes),
         )
@@ -161,6 +166,17 @@ def analyze(
                 error.what, error.where, error.remedy, run.result(plan)
             ) from error
         return run.result(plan)
+
+
+def _habits_of_studios(database: Database) -> Callable[[int], StudioHabits]:
+    """Return a reader of what a studio's scenes prove; it asks once for each studio."""
+
+    @cache
+    def habits(studio_id: int) -> StudioHabits:
+        with database.transaction() as session:
+            return read_habits(session, studio_id)
+
+    return habits
 
 
 def _analyze_all(

@@ -1,37 +1,53 @@
-"""Finds names of Stash in texts: whole words only, and the longest name wins.
+"""Finds names of Stash in texts by their letters; the longest name wins.
 
-Case, accents and the characters between words do not matter: `jade.kush`, `JADE_KUSH`
-and `Jadé Kush` are the same name. So is `JadeKush`, because file names and text
-recognition often drop the space.
+Case, accents and the characters between words do not matter: `jade.kush`, `JADE_KUSH`,
+`Jadé Kush`, `JadeKush` and `J A D E  K U S H` are the same name. One automaton finds
+all names in the letters of a text (see `letters`); then the gaps around and inside each
+hit decide whether the hit is a whole name.
 """
 
+import itertools
 import re
 import threading
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import ahocorasick
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from stashhog_core.detection.common_words import EVERYDAY_WORDS
+from stashhog_core.detection.letters import (
+    SPACELESS,
+    Gap,
+    Letters,
+    fold_words,
+    script_of,
+)
+
 Kind = Literal["performers", "studio", "tags"]
 
-JOINED_LENGTH = 8
-"""Minimum length of a name of several words that is also found without spaces."""
+JOINED_LENGTH = 7
+"""Minimum number of letters of a name that is found with its spaces left out."""
 
-_WORD = re.compile(r"[^\W_]+")
-_SEPARATOR = re.compile(
-    r"[/\\()\[\]{},;:|&+\n]|\s[-\u2013\u2014]\s|_-_|\.-\."
-    # A date, as in `vixen.21.05.03.jade.kush`.
-    r"|[\s._-](?:19|20)?\d\d[\s._-]\d\d[\s._-]\d\d(?!\d)"
-    # Words between names, and words next to names on title cards.
-    r"|(?<![^\W_])(?:and|feat|featuring|ft|with|vs|x|starring|stars|performers?|models?"
-    r"|cast|studios?|presents|presented|production|productions|by|from|tags?"
-    r"|categories|category)(?![^\W_])",
-    re.IGNORECASE,
-)
+SPLIT_LENGTH = 8
+"""Minimum number of letters of a name that is found with one more space inside."""
+
+LONGEST_NAME = 120
+"""A longer name is not looked for: no person writes it whole."""
+
+_LEAST_MISREAD = 5
+_FIRST_SPACELESS = "\u1100"
+_SIMPLE = re.compile(r"[A-Z]?[a-z]{2,}(?: [A-Z]?[a-z]{2,})*")
+# Signs that part one name from the next, unless the name itself has them there.
+_PARTING = frozenset(",;|/\\&+()[]{}<>:=\u00d7\u3001\uff0c\u3010\u3011\u300a\u300b")
+_DASHES = frozenset("-\u2010\u2011\u2012\u2013\u2014\u2212")
+_APOSTROPHES = frozenset("'\u2019\u2018`\u00b4\u02bc\uff07")
+# Particles that follow a name without a space, in Japanese, Chinese and Korean.
+_PARTICLES = frozenset("のとがはをにでもへや的和与跟在의와과은는이가을를도랑로에")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +66,7 @@ class KnownName:
         return self.alias != self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A known name in a text, at `text[start:end]`."""
 
     known: KnownName
@@ -59,125 +74,424 @@ class Match:
     end: int
     word_count: int
     """Number of words in the name, also if the text has no spaces between them."""
+    spelling: int = 0
+    """0: spelled as the name; 1: without apostrophes, hyphens or, between capitals,
+    spaces; 2: joined or spaced out; 3: with letters that text recognition confuses."""
+    rivals: tuple[str, ...] = ()
+    """Names of other objects that differ only by accents or the like."""
+
+
+class Hit(NamedTuple):
+    """All names of the same letters at one place: none if the name is ambiguous."""
+
+    start: int
+    end: int
+    length: int
+    matches: tuple[Match, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _Spelling:
+    """Where the words of a name meet: number of the letter → characters between."""
+
+    known: KnownName
+    strong: Mapping[int, frozenset[str]]
+    soft: frozenset[int]
     word_count: int
-    tokens: int
-    known: tuple[KnownName, ...]
+    exact: str | None
+    """For very short names: the name itself, letter for letter."""
+    simple: str | None = None
+    """For names of plain words: the name in small letters."""
+
+
+Judge = Callable[[Match], bool]
+"""Tells whether a match is meant as a name."""
 
 
 class NameFinder:
     """Finds all of `names` in a text in one pass, whatever their number.
 
-    A name is ambiguous if it belongs to two objects of one kind, such as two performers
-    of the same name. An ambiguous name is never reported, but it still hides shorter
-    names inside it. A main name takes precedence over an alias of another object.
+    A name is ambiguous if two objects of one kind, such as two performers, have exactly
+    this name. An ambiguous name is never reported, but it still hides shorter names
+    inside it. If two names differ only by accents or the like, both are reported, each
+    with the other among its `rivals`. A main name takes precedence over an alias of
+    another object.
     """
 
     def __init__(self, names: Iterable[KnownName]) -> None:
-        spellings: dict[str, list[KnownName]] = {}
-        joined: dict[str, tuple[int, list[KnownName]]] = {}
+        self._exact: dict[str, list[KnownName]] = {}
         for name in names:
-            words = fold_words(name.alias)
-            if not words:
-                continue
-            spellings.setdefault(" ".join(words), []).append(name)
-            together = "".join(words)
-            if len(words) > 1 and len(together) >= JOINED_LENGTH:
-                joined.setdefault(together, (len(words), []))[1].append(name)
-        self._automaton = ahocorasick.Automaton()
-        self._exact = spellings
-        for key, known in spellings.items():
-            count = key.count(" ") + 1
-            self._add(key, _Entry(count, count, _unambiguous(known)))
-        for key, (count, known) in joined.items():
-            if key not in spellings:
-                self._add(key, _Entry(count, 1, _unambiguous(known)))
-        if spellings:
-            self._automaton.make_automaton()
-
-    def _add(self, key: str, entry: _Entry) -> None:
-        self._automaton.add_word(f" {key} ", (len(key) + 2, entry))
+            letters = Letters(name.alias).letters
+            if 0 < len(letters) <= LONGEST_NAME:
+                self._exact.setdefault(letters, []).append(name)
+        self._automaton = _automaton(self._exact)
+        self._spellings: dict[str, list[_Spelling]] = {}
+        self._misread: _MisreadNames | None = None
 
     def names(self) -> Iterator[tuple[list[str], KnownName]]:
         """Yield every unambiguous name with its folded words."""
-        for spelling, known in self._exact.items():
+        for known in self._exact.values():
             for name in _unambiguous(known):
-                yield spelling.split(" "), name
+                yield fold_words(name.alias), name
 
     def lookup(self, name: str, kind: Kind) -> KnownName | None:
-        """Return the object with exactly this name or alias; None: none, or several."""
-        known = self._exact.get(" ".join(fold_words(name)), [])
-        return next((k for k in _unambiguous(known) if k.kind == kind), None)
+        """Return the object with this name or alias; None: none, or several."""
+        known = self._exact.get(Letters(name).letters, ())
+        found = [k for k in _unambiguous(known) if k.kind == kind]
+        if len(found) > 1:
+            found = [k for k in found if _same(k.alias, name)]
+        return found[0] if len(found) == 1 else None
 
     def find(self, text: str) -> list[Match]:
         """Return the names in `text` in their order; matches do not overlap."""
+        return chosen(self.hits(text), len(text))
+
+    def hits(self, text: str, *, misread: bool = False) -> list[Hit]:
+        """Return every whole name in a text; hits may overlap.
+
+        Args:
+            text: Any text.
+            misread: Also find names with letters that text recognition confuses.
+        """
         if not self._exact:
             return []
-        words = [(m.group(), m.start(), m.end()) for m in _WORD.finditer(text)]
-        starts: dict[int, int] = {}
-        position = 0
-        folded = []
-        for number, (word, _, _) in enumerate(words):
-            starts[position] = number
-            plain = fold(word)
-            folded.append(plain)
-            position += len(plain) + 1
-        line = f" {' '.join(folded)} "
-        hits: list[tuple[int, int, _Entry]] = [
-            (length, starts[end - length + 1], entry)
-            for end, (length, entry) in self._automaton.iter(line)
-        ]
-        # The longest first; of equally long names the first in the text.
-        hits.sort(key=lambda hit: (-hit[0], hit[1]))
-        taken: set[int] = set()
-        matches: list[Match] = []
-        for _, first, entry in hits:
-            span = range(first, first + entry.tokens)
-            if taken.isdisjoint(span):
-                taken.update(span)
-                start, end = words[first][1], words[span[-1]][2]
-                matches.extend(
-                    Match(known, start, end, entry.word_count) for known in entry.known
-                )
-        return sorted(matches, key=lambda match: (match.start, match.known.kind))
+        letters = Letters(text)
+        found = self._automaton.iter(letters.letters)
+        hits = list(_hits(letters, found, self._spellings_of))
+        if misread:
+            if self._misread is None:
+                self._misread = _MisreadNames(self._exact)
+            hits += self._misread.hits(text)
+        return hits
+
+    def _spellings_of(self, key: str) -> list[_Spelling]:
+        spellings = self._spellings.get(key)
+        if spellings is None:
+            spellings = [_spelling(known) for known in self._exact[key]]
+            self._spellings[key] = spellings
+        return spellings
 
 
-def stands_alone(text: str, match: Match) -> bool:
-    """Tell whether a match has only separators around it.
+def chosen(
+    hits: Sequence[Hit], text_length: int, judge: Judge | None = None
+) -> list[Match]:
+    """Return the matches of the longest hits, in their order, without overlaps.
 
-    Jade stands alone in `Jade - Summer Day` and in `Starring: Jade`, but not in `Jade
-    Temple Tour`.
+    Args:
+        hits: Hits in a text.
+        text_length: Length of the text.
+        judge: Rejects matches that are not meant as names. A rejected name does not
+            hide shorter names inside it.
     """
-    left = _SEPARATOR.split(text[: match.start])[-1]
-    right = _SEPARATOR.split(text[match.end :], maxsplit=1)[0]
-    return not _WORD.search(left) and not _WORD.search(right)
+    if len(hits) == 1 and judge is None:
+        return list(hits[0].matches)
+    taken = bytearray(text_length)
+    matches: list[Match] = []
+    # The longest first; of equally long names the first in the text.
+    for hit in sorted(hits, key=lambda hit: (-hit.length, hit.start)):
+        if taken.find(1, hit.start, hit.end) >= 0:
+            continue
+        meant = [m for m in hit.matches if judge is None or judge(m)]
+        if hit.matches and not meant:
+            continue
+        taken[hit.start : hit.end] = b"\1" * (hit.end - hit.start)
+        matches += meant
+    return sorted(matches, key=lambda match: (match.start, match.known.kind))
 
 
-def fold(word: str) -> str:
-    """Return `word` without case and accents."""
-    if word.isascii():
-        return word.lower()
-    parts = unicodedata.normalize("NFKD", word.casefold())
-    return "".join(c for c in parts if not unicodedata.combining(c) and c != " ")
+class _MisreadNames:
+    """Finds names although single letters were taken for others that look alike."""
+
+    def __init__(self, names: Mapping[str, Sequence[KnownName]]) -> None:
+        self._names: dict[str, list[_Spelling]] = {}
+        for known in names.values():
+            for name in known:
+                letters = Letters(name.alias).misread()
+                if len(letters.letters) >= _LEAST_MISREAD:
+                    self._names.setdefault(letters.letters, []).append(
+                        _spelling(name, letters)
+                    )
+        self._automaton = _automaton(self._names)
+
+    def hits(self, text: str) -> list[Hit]:
+        """Return the names in a text; each match says that letters were confused."""
+        if not self._names:
+            return []
+        letters = Letters(text).misread()
+        found = self._automaton.iter(letters.letters)
+        return [
+            # Never before a name that is written with its own letters.
+            hit._replace(
+                length=hit.length - LONGEST_NAME,
+                matches=tuple(m._replace(spelling=3) for m in hit.matches),
+            )
+            for hit in _hits(letters, found, self._names.__getitem__)
+        ]
 
 
-def fold_words(text: str) -> list[str]:
-    """Return the words of `text`, folded."""
-    return [fold(word) for word in _WORD.findall(text)]
+def _automaton(keys: Iterable[str]) -> ahocorasick.Automaton:
+    automaton = ahocorasick.Automaton()
+    for key in keys:
+        automaton.add_word(key, key)
+    if len(automaton):
+        automaton.make_automaton()
+    return automaton
+
+
+def _hits(
+    letters: Letters,
+    found: Iterable[tuple[int, str]],
+    spellings: Callable[[str], list[_Spelling]],
+) -> Iterator[Hit]:
+    text = letters.text
+    for end, key in found:
+        last = end + 1
+        first = last - len(key)
+        start, stop = letters.starts[first], letters.end(end)
+        named = spellings(key)
+        if (
+            len(named) == 1
+            and named[0].simple == text[start:stop].lower()
+            and not text[stop : stop + 1].isalnum()
+            and (not start or not text[start - 1].isalnum())
+            and text.isascii()
+        ):
+            # What most texts have: the name as it is, and only one object has the name.
+            only = named[0]
+            match = Match(only.known, start, stop, only.word_count)
+            yield Hit(start, stop, len(key), (match,))
+            continue
+        right = letters.gap(last)
+        if right <= Gap.NONE and not (right and key[-1] > _FIRST_SPACELESS):
+            continue
+        left = letters.gap(first)
+        if left <= Gap.NONE and not (left and key[0] > _FIRST_SPACELESS):
+            continue
+        if not _is_whole(letters, first, last, left, right):
+            continue
+        judged = [
+            (quality, spelling)
+            for spelling in named
+            for quality in [_spelled(letters, first, last, spelling, left, right)]
+            if quality is not None
+        ]
+        if not judged:
+            continue
+        best = min(quality for quality, _ in judged)
+        of_best = {s.known: s for quality, s in judged if quality == best}
+        reported = _unambiguous(list(of_best))
+        yield Hit(
+            start,
+            stop,
+            len(key),
+            tuple(
+                Match(
+                    known,
+                    start,
+                    stop,
+                    of_best[known].word_count,
+                    best,
+                    tuple(
+                        sorted(
+                            other.name
+                            for other in reported
+                            if other.kind == known.kind and other.id != known.id
+                        )
+                    ),
+                )
+                for known in reported
+            ),
+        )
+
+
+def _is_whole(letters: Letters, first: int, last: int, left: Gap, right: Gap) -> bool:
+    """Tell whether a match in a script without spaces may be a whole name."""
+    if left > Gap.NONE and right > Gap.NONE:
+        return True
+    key = letters.letters[first:last]
+    # Other scripts begin and end a name with a border.
+    for gap, edge in ((left, key[0]), (right, key[-1])):
+        if gap <= Gap.NONE and script_of(edge) not in SPACELESS:
+            return False
+    after = letters.letters[last : last + 1]
+    if left > Gap.NONE and after in _PARTICLES and len(key) > 2:
+        return True
+    scripts = {script_of(letter) for letter in key}
+    if len(key) < 3 or scripts == {"katakana"}:
+        return False
+    if "katakana" in (script_of(key[0]), script_of(key[-1])) and not _edges(
+        letters, first, last
+    ):
+        return False
+    if len(key) == 3:
+        # Korean writes words apart, so that a syllable more is another word.
+        return "hangul" not in scripts and max(left, right) > Gap.NONE
+    return "hangul" not in scripts or max(left, right) > Gap.NONE
+
+
+def _edges(letters: Letters, first: int, last: int) -> bool:
+    """Tell whether no katakana of the match continues outside of the match."""
+    text = letters.letters
+    return not any(
+        script_of(text[inside]) == "katakana" == script_of(text[outside])
+        for inside, outside in ((first, first - 1), (last - 1, last))
+        if 0 <= outside < len(text) and letters.gap(max(inside, outside)) <= Gap.NONE
+    )
+
+
+def _spelling(known: KnownName, folded: Letters | None = None) -> _Spelling:
+    """Return where the words of a name meet."""
+    if folded is None and _SIMPLE.fullmatch(known.alias):
+        words = known.alias.lower().split(" ")
+        ends = list(itertools.accumulate(map(len, words)))[:-1]
+        strong = dict.fromkeys(ends, frozenset[str]())
+        return _Spelling(known, strong, frozenset(), len(words), None, " ".join(words))
+    letters = folded or Letters(known.alias)
+    strong = {}
+    soft: set[int] = set()
+    count = 1
+    for index in range(1, len(letters.letters)):
+        gap = letters.gap(index)
+        if gap == Gap.SEPARATOR:
+            count += 1
+            between = letters.between(index)
+            initials = _is_initial(letters, index - 1) and _is_initial(letters, index)
+            if initials or not any(c.isspace() or c in "_" for c in between):
+                soft.add(index)
+            strong[index] = _parting(between)
+        elif gap > Gap.NONE:
+            count += gap == Gap.CAPITAL
+            soft.add(index)
+        elif gap == Gap.NONE and _in_initials(letters, index):
+            soft.add(index)
+    short = len(letters.letters) <= 3 and any(strong.values())
+    return _Spelling(
+        known, strong, frozenset(soft), count, known.alias.casefold() if short else None
+    )
+
+
+def _is_initial(letters: Letters, index: int) -> bool:
+    return (
+        letters.gap(index) == Gap.SEPARATOR and letters.gap(index + 1) == Gap.SEPARATOR
+    )
+
+
+def _in_initials(letters: Letters, index: int) -> bool:
+    """Tell whether a letter belongs to initials that are written as one: `JK Doe`."""
+    first, last = index - 1, index
+    while letters.gap(first) == Gap.NONE:
+        first -= 1
+    while letters.gap(last + 1) == Gap.NONE:
+        last += 1
+    word = letters.text[letters.starts[first] : letters.end(last)]
+    whole = len(letters.letters) > last - first + 1
+    return whole and last - first <= 2 and word.isupper() and word.isascii()
+
+
+def _parting(between: str) -> frozenset[str]:
+    """Return the signs between two letters that part names."""
+    found = _PARTING.intersection(between)
+    if any(c in _DASHES for c in between) and not all(c in _DASHES for c in between):
+        # A dash with spaces, underscores or dots on both sides; a hyphen joins.
+        return found | {"-"}
+    return found
+
+
+def _spelled(
+    letters: Letters,
+    first: int,
+    last: int,
+    spelling: _Spelling,
+    left: Gap,
+    right: Gap,
+) -> int | None:
+    """Return how close the text is to the name's spelling; None: another name."""
+    count = last - first
+    if spelling.exact is not None:
+        written = letters.text[letters.starts[first] : letters.end(last - 1)]
+        return 0 if written.casefold() == spelling.exact else None
+    strong, soft = spelling.strong, spelling.soft
+    extra: list[str] = []
+    missing = separated = 0
+    plain = True
+    for index in range(first + 1, last):
+        number = index - first
+        gap = letters.gap(index)
+        if gap == Gap.SEPARATOR:
+            separated += 1
+            between = letters.between(index)
+            if number in strong:
+                signs = _parting(between)
+                if signs - strong[number]:
+                    return None
+                plain = plain and signs == strong[number]
+            elif "\n" in between or _parting(between):
+                return None
+            elif number in soft or any(c in _APOSTROPHES for c in between):
+                plain = False
+            else:
+                extra.append(between)
+        elif number in strong:
+            plain = False
+            if number not in soft and gap != Gap.CAPITAL:
+                missing += 1
+    if not extra and not missing:
+        return 0 if plain else 1
+    if script_of(letters.letters[first]) in SPACELESS:
+        return _spelled_without_spaces(count, extra, left, right)
+    if extra and separated >= 0.75 * (count - 1) and count >= 4:
+        return 2 if letters.gap(first) == letters.gap(last) == Gap.SEPARATOR else None
+    joined = letters.letters[first:last]
+    if joined in EVERYDAY_WORDS or (missing and count < JOINED_LENGTH):
+        return None
+    if not extra:
+        return 2
+    if len(extra) > 1:
+        return None
+    hyphen = all(c in _DASHES for c in extra[0])
+    return 2 if count >= SPLIT_LENGTH or (hyphen and count >= 5) else None
+
+
+def _spelled_without_spaces(
+    count: int, extra: Sequence[str], left: Gap, right: Gap
+) -> int | None:
+    """Return the spelling in a script without spaces; one space may stand inside."""
+    if not extra:
+        return 0
+    if len(extra) > 1 or extra[0].strip():
+        return None
+    # `山本 さくら` is one name, but the last and first letters of two words are none.
+    return 1 if left >= Gap.SCRIPT and (right >= Gap.SCRIPT or count > 2) else None
+
+
+def _same(one: str, other: str) -> bool:
+    """Tell whether two spellings differ by nothing but case."""
+    return _key(one) == _key(other)
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
 def _unambiguous(names: Sequence[KnownName]) -> tuple[KnownName, ...]:
-    """Return one name per kind: the only name, or the only main name."""
-    found = []
+    """Return the names to report of the same letters, in the order of their kinds.
+
+    Of each kind: the main names, or the aliases if there are no main names; without
+    those that two objects spell alike; and one name of each object.
+    """
+    if len(names) == 1:
+        return tuple(names)
+    found: list[KnownName] = []
     for kind in sorted({name.kind for name in names}):
         of_kind = [name for name in names if name.kind == kind]
-        main = [name for name in of_kind if not name.is_alias]
-        best = main or of_kind
-        if len({name.id for name in best}) == 1:
-            found.append(best[0])
+        best = [name for name in of_kind if not name.is_alias] or of_kind
+        spelled: defaultdict[str, set[int]] = defaultdict(set)
+        for name in best:
+            spelled[_key(name.alias)].add(name.id)
+        one_each = {
+            name.id: name for name in best if len(spelled[_key(name.alias)]) == 1
+        }
+        found += one_each.values()
     return tuple(found)
 
 

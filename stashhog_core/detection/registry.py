@@ -12,6 +12,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from stashhog_core.detection import details, known_names, release, technical
 from stashhog_core.detection.ai_server import AiServer
@@ -24,7 +25,7 @@ from stashhog_core.detection.text_model import TextModel
 from stashhog_core.detection.title_cards import TitleCards
 from stashhog_core.params import AnalysisParams
 from stashhog_core.paths import PathMap
-from stashhog_core.plans.proposals import Proposal, best_of, name_key
+from stashhog_core.plans.proposals import NamedValue, Proposal, best_of, name_key
 from stashhog_core.settings import Settings
 from stashhog_core.stash.client import StashClient
 
@@ -79,6 +80,7 @@ class Detectors:
         readers: The readers of the run.
         finder: Finds the names that Stash has.
         stash: Looks up tags that the mirror lacks.
+        habits: Returns what the scenes of a studio prove; None: nothing is known.
 
     Attributes:
         versions: Name → version of each detector.
@@ -91,12 +93,14 @@ class Detectors:
         readers: Sequence[SceneReader],
         finder: NameFinder,
         stash: StashClient,
+        habits: Callable[[int], release.StudioHabits] | None = None,
     ) -> None:
         self._settings = settings
         self._params = params
         self._readers = readers
         self._finder = finder
         self._stash = stash
+        self._habits = habits
         self._live_tags: dict[str, tuple[int, str] | None] = {}
         self._kinds = _kinds(params)
         self._create_missing = settings.analysis.create_missing_tags
@@ -129,13 +133,26 @@ class Detectors:
                 self._settings.analysis.technical_tags,
             )
         if self._params.detect_studios:
-            found += release.propose(scene)
+            found += release.propose(scene, habits=self._habits_of(scene, found))
         if self._params.detect_details:
             found += details.propose(scene)
         least = self._params.confidence_threshold
         if least is None:
             least = self._settings.analysis.confidence_threshold
         return best_of(p for p in found if p.confidence >= least)
+
+    def _habits_of(
+        self, scene: SceneFacts, found: Sequence[Proposal]
+    ) -> Callable[[], release.StudioHabits] | None:
+        """Return the reader of the habits of the scene's studio, set or proposed."""
+        studio_id = scene.studio_id
+        if studio_id is None:
+            studios = [p for p in best_of(found) if p.field == "studio"]
+            if studios and isinstance(studios[0].proposed, NamedValue):
+                studio_id = studios[0].proposed.id
+        if self._habits is None or studio_id is None:
+            return None
+        return partial(self._habits, studio_id)
 
     def _find_tag(self, name: str) -> tuple[int, str] | None:
         known = self._finder.lookup(name, "tags")

@@ -67,7 +67,7 @@ class SceneFacts:
     @property
     def file_name(self) -> str:
         """The file's name without its extension; empty without a file."""
-        return PurePosixPath(_posix(self.file.path)).stem if self.file else ""
+        return file_stem(self.file.path) if self.file else ""
 
     def folder_name(self, roots: Sequence[str]) -> str:
         """Return the folders of the file below the root that contains the file."""
@@ -196,6 +196,11 @@ def _markers(session: Session, ids: list[int]) -> dict[int, list[MarkerFacts]]:
             MarkerFacts((tag or "").casefold(), title.casefold(), seconds)
         )
     return markers
+
+
+def file_stem(path: str) -> str:
+    """Return a file's name without its extension, also for a path of Windows."""
+    return PurePosixPath(_posix(path)).stem
 
 
 def _posix(path: str) -> str:

@@ -7,7 +7,7 @@ from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.plans.proposals import Proposal, add_member
 
 NAME = "technical"
-VERSION = "2"
+VERSION = "3"
 
 TAG_NAMES: Mapping[str, tuple[str, ...]] = {
     "480p": ("480p", "SD"),
@@ -55,6 +55,8 @@ _LEAST_LINES = (
 _LINES_TOLERANCE = 0.98
 _SQUARE_TOLERANCE = 0.05
 _LEAST_HIGH_FRAME_RATE = 55
+# Short Matroska files give averages up to 1000: no camera, but a rounding error.
+_MOST_FRAME_RATE = 240
 SHORT_SECONDS = 5 * 60
 LONG_SECONDS = 40 * 60
 
@@ -123,7 +125,7 @@ def classify(
         # Without a picture size Stash has not probed the file: do not infer silence.
         if not file.audio_codec:
             yield "silent", {"audio_codec": ""}
-    if (file.frame_rate or 0) >= _LEAST_HIGH_FRAME_RATE:
+    if _LEAST_HIGH_FRAME_RATE <= (file.frame_rate or 0) <= _MOST_FRAME_RATE:
         yield "60fps", {"frame_rate": file.frame_rate}
     duration = file.duration_seconds or 0
     if 0 < duration < SHORT_SECONDS:

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from stashhog_core.detection import known_names
-from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder, fold_words
+from stashhog_core.detection.letters import fold_words
+from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder
 from stashhog_core.detection.readers import SceneReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.text_client import TextClient

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stashhog_core.detection import known_names
-from stashhog_core.detection.name_finder import Match, stands_alone
+from stashhog_core.detection.name_context import Named, names_in
 from stashhog_core.detection.ocr import ENGINE, Ocr
 from stashhog_core.detection.readers import SceneReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
@@ -27,8 +27,6 @@ VERSION = "1"
 
 # A single word among others on a card may be part of a sentence.
 _AMONG_OTHERS = 0.8
-# Shorter lines are often misread ornaments.
-_LEAST_LETTERS = 3
 
 
 class TitleCards(SceneReader):
@@ -85,50 +83,48 @@ class TitleCards(SceneReader):
             lines = list(group)
             # A name may run over two lines of a card.
             text = "\n".join(line["text"] for line in lines)
-            for match in names.finder.find(text):
-                confidence = _confidence_on_card(text, match)
-                if confidence is None:
+            for named in names_in(text, names.finder, on_card=True):
+                if known_names.is_technical(named.match.known):
                     continue
+                match = named.match
                 first = text.count("\n", 0, match.start)
                 last = text.count("\n", 0, match.end)
                 matched = lines[first : last + 1]
                 score = min(float(line["score"]) for line in matched)
                 evidence = {
                     "rule": "name on a title card",
+                    "reason": named.verdict.reason,
                     "second": second,
                     "text": " / ".join(line["text"] for line in matched),
                     "score": score,
                 }
                 yield from known_names.lacking(
-                    scene, match.known, score * confidence, NAME, evidence
+                    scene,
+                    match.known,
+                    score * _confidence_on_card(named),
+                    NAME,
+                    evidence,
                 )
 
     def _in_file_name(self, scene: SceneFacts, names: StashNames) -> Iterator[Proposal]:
         text = scene.file_name
-        for match in names.finder.find(text):
-            if match.known.kind == "tags" or match.known.is_alias:
-                continue
-            confidence = known_names.confidence_in(text, match)
-            if confidence is not None:
+        for named in names_in(text, names.finder):
+            known = named.match.known
+            if known.kind != "tags" and not known.is_alias:
                 yield from known_names.lacking(
                     scene,
-                    match.known,
-                    confidence,
+                    known,
+                    named.verdict.confidence,
                     NAME,
-                    known_names.evidence_of("full name in the file name", text, match),
+                    known_names.evidence_of("full name in the file name", text, named),
                 )
 
 
-def _confidence_on_card(text: str, match: Match) -> float | None:
+def _confidence_on_card(named: Named) -> float:
     """Return the confidence of a name on a card, without the score of the OCR."""
-    if known_names.is_technical(match.known):
-        return None
-    if match.word_count > 1:
-        return 1.0
-    if stands_alone(text, match):
-        # On a line of its own, even an everyday word is meant as a name.
-        return 1.0 if match.end - match.start >= _LEAST_LETTERS else None
-    is_tag = match.known.kind == "tags"
-    if is_tag and known_names.confidence_in(text, match) is not None:
+    match = named.match
+    if match.rivals:
+        return named.verdict.confidence
+    if named.verdict.reason.startswith("a whole word"):
         return _AMONG_OTHERS
-    return None
+    return (1.0, 1.0, 0.95, 0.85)[match.spelling]

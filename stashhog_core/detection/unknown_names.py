@@ -14,8 +14,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Scene, SceneFile
-from stashhog_core.detection.known_names import COMMON_WORDS, FILLER_WORDS
-from stashhog_core.detection.name_finder import NameFinder, fold
+from stashhog_core.detection.common_words import FILLER_WORDS, SINGLE_NAMES
+from stashhog_core.detection.letters import fold
+from stashhog_core.detection.name_finder import NameFinder
 
 SCENES_PER_PAGE = 5000
 
@@ -70,7 +71,7 @@ def names_in(text: str, finder: NameFinder) -> list[str]:
             continue
         plain = [fold(word) for word in each]
         # A last name is hardly ever an everyday word; a first name often is.
-        if plain[-1] in COMMON_WORDS or FILLER_WORDS.intersection(plain):
+        if plain[-1] in SINGLE_NAMES or FILLER_WORDS.intersection(plain):
             continue
         if not finder.find(words):
             names.append(words)

@@ -37,7 +37,7 @@ def names(a_scene: SceneFacts, kinds: set[Kind] = ALL) -> set[str]:
     [
         ("/data/Golden Hour/Jade Kush.mp4", {"Golden Hour", "Jade Kush"}),
         ("/data/A Summer Day.mp4", set()),
-        ("/data/Summer - Day.mp4", set()),
+        ("/data/Summer - Day.mp4", {"Summer"}),
         ("/data/Vespera - Day.mp4", {"Vespera"}),
         ("/data/A vespera day.mp4", set()),
         ("/data/day (stormy mia).mp4", {"Mia Storm"}),
@@ -45,7 +45,7 @@ def names(a_scene: SceneFacts, kinds: set[Kind] = ALL) -> set[str]:
     ],
 )
 def test_what_counts_as_a_name(path: str, found: set[str]) -> None:
-    """Single words need room of their own; common words, fillers, facts never count."""
+    """Single words need a place of their own; fillers and facts never count."""
     assert names(scene(path)) == found
 
 
@@ -88,6 +88,7 @@ def test_evidence_shows_rule_and_characters() -> None:
 
     assert proposal.evidence == {
         "rule": "known name in the file name",
+        "reason": "a full name",
         "text": "With_Jade.Kush",
         "span": [5, 14],
     }

@@ -51,6 +51,8 @@ def test_size(width: int | None, height: int | None, expected: set[str]) -> None
     [
         ({"frame_rate": 59.94}, {"60fps"}),
         ({"frame_rate": 50.0}, set()),
+        ({"frame_rate": 240.0}, {"60fps"}),
+        ({"frame_rate": 1000.0}, set()),
         ({"frame_rate": None}, set()),
         ({"audio_codec": ""}, {"silent"}),
         ({"audio_codec": "", "width": 0, "height": 0}, set()),
@@ -61,7 +63,10 @@ def test_size(width: int | None, height: int | None, expected: set[str]) -> None
     ],
 )
 def test_other_facts(facts: dict[str, object], expected: set[str]) -> None:
-    """Frame rate, sound and length; what Stash does not know puts into no class."""
+    """Frame rate, sound and length; what Stash does not know puts into no class.
+
+    A rate above 240 is no camera's: short Matroska files give such averages.
+    """
     assert classes(**facts) == expected
 
 

@@ -71,6 +71,7 @@ def test_card_names_studio_performer_and_tags() -> None:
     ]
     assert proposals[1].evidence == {
         "rule": "name on a title card",
+        "reason": "a full name",
         "second": 4.0,
         "text": "Starring Jade Kush",
         "score": 0.97,

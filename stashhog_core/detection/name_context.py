@@ -1,0 +1,497 @@
+"""Decides by its place in a text whether a match is meant as a name.
+
+Many names are also words: a performer Summer, a studio Golden Hour, a tag Art. Their
+place tells what is meant: before a dash, in a list of people, in brackets, in a folder
+of its own, right after the date of a release. Each verdict says its reason.
+"""
+
+import bisect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal, NamedTuple
+
+from stashhog_core.detection.common_words import (
+    EVERYDAY_WORDS,
+    FILLER_WORDS,
+    FUNCTION_WORDS,
+    GIVEN_NAMES,
+    OTHER_SENSE,
+)
+from stashhog_core.detection.letters import SPACELESS, Letters, fold_words, script_of
+from stashhog_core.detection.name_finder import Match, NameFinder, chosen
+
+LEAST_LETTERS_OF_PERSON = 4
+LEAST_LETTERS_OF_TAG = 3
+
+Border = Literal[
+    "edge", "dash", "list", "bracket", "line", "folder", "colon", "stop", "word", "and",
+    "date", "site", "weak",
+]  # fmt: skip
+
+_BORDERS = re.compile(
+    r"(?P<folder>[/\\])|(?P<bracket>[()\[\]{}<>\u3008-\u3011\u3014-\u301b\uff08\uff09"
+    r"\u201c\u201d\u00ab\u00bb])"
+    r"|(?P<line>\n)|(?P<list>[,;|&+\u00d7\u3001\uff0c\uff5c\uff06])"
+    r"|(?P<dash>\s[-\u2012-\u2015]+\s|_-_|\.-\.)"
+    # A date, as in `vixen.21.05.03.jade.kush`.
+    r"|(?P<date>(?<![^\W_])(?:19|20)?\d\d[\s._-]\d\d[\s._-]\d\d(?!\d))"
+    # Words between names, and words next to names on title cards.
+    r"|(?<![^\W_])(?:(?P<and>(?:feat|ft|vs)\.?|and|featuring|x|und|et|y)"
+    r"|(?P<word>with|starring|stars|performers?|models?|cast|studios?|presents|presented"
+    r"|productions?|by|from|tags?|categories|category))(?![^\W_])"
+    r"|(?P<colon>[:\uff1a])|(?P<stop>[.!?\u3002](?=\s))"
+    r"|(?P<site>(?<![^\W_])www\.|\.(?:com|net|org|tv|xxx|club|co)(?![^\W_]))",
+    re.IGNORECASE,
+)
+_WEAK_IN_SPACED = re.compile(r"(?P<weak>_|(?<=[^\W_]{3})\.(?=[^\W_]{2}))")
+_WEAK_UNSPACED = re.compile(r"(?P<weak>[_-])")
+_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
+
+
+# So far a text is looked at on each side of a match: details can be very long.
+_NEAR = 200
+_PEOPLE_IN_A_LIST = 50
+
+
+class Verdict(NamedTuple):
+    """How sure a name is, 0 to 1, and why."""
+
+    confidence: float
+    reason: str
+
+
+_FULL_NAME = Verdict(0.97, "a full name")
+
+
+class Named(NamedTuple):
+    """A name that a text means."""
+
+    match: Match
+    verdict: Verdict
+
+
+def names_in(
+    text: str, finder: NameFinder, *, on_card: bool = False, is_folder: bool = False
+) -> list[Named]:
+    """Return the names that a text means, in their order; they do not overlap.
+
+    Args:
+        text: A file's name, folders (with slashes between), a title, details or the
+            lines of a card.
+        finder: Finds the names that Stash has.
+        on_card: The text was read off a picture: lines stand for themselves, and
+            letters may be misread.
+        is_folder: The text is one or more folders.
+    """
+    hits = finder.hits(text, misread=on_card)
+    if not hits:
+        return []
+    matches = [m for hit in hits for m in hit.matches]
+    place = _Place(text, matches, on_card, is_folder)
+    verdicts: dict[int, Verdict] = {}
+
+    def is_meant(match: Match) -> bool:
+        verdict = place.verdict(match)
+        if verdict is not None:
+            verdicts[id(match)] = verdict
+        return verdict is not None
+
+    return [Named(m, verdicts[id(m)]) for m in chosen(hits, len(text), is_meant)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    start: int
+    end: int
+    before: Border
+    after: Border
+
+
+class _Place:
+    """The parts of a text, and what stands around each match."""
+
+    def __init__(
+        self, text: str, hits: Sequence[Match], on_card: bool, is_folder: bool
+    ) -> None:
+        self._text = text
+        self._edge: Border = "folder" if is_folder else "edge"
+        self._hits = hits
+        self._on_card = on_card
+
+    def verdict(self, match: Match) -> Verdict | None:
+        """Return how sure it is that a match is meant as a name; None: it is not."""
+        words = _words_of(match.known.alias)
+        if match.known.kind == "tags":
+            found = self._tag(match, words.joined)
+        elif match.word_count > 1 or words.is_full_name:
+            found = self._full(match, words)
+        else:
+            found = self._single(match, words.joined)
+        return None if found is None else _weighed(found, match)
+
+    # What surrounds a match
+
+    @cached_property
+    def _parts(self) -> list[_Part]:
+        text = self._text
+        borders = [(m.start(), m.end(), m.lastgroup) for m in _BORDERS.finditer(text)]
+        spaced = " " in text.strip()
+        weak: re.Pattern[str] | None = _WEAK_IN_SPACED if spaced else None
+        if not spaced and "_" in text and "-" in text:
+            weak = _WEAK_UNSPACED
+        if weak is not None:
+            borders += [(m.start(), m.end(), "weak") for m in weak.finditer(text)]
+            borders.sort()
+        parts: list[_Part] = []
+        start, before = 0, self._edge
+        for first, last, kind in [*borders, (len(text), len(text), self._edge)]:
+            if first < start:
+                continue
+            parts.append(_Part(start, first, before, kind))  # type: ignore[arg-type]
+            start, before = last, kind  # type: ignore[assignment]
+        return [p for p in parts if _has_letters(text, p.start, p.end)] or parts
+
+    @cached_property
+    def _part_starts(self) -> list[int]:
+        return [part.start for part in self._parts]
+
+    def _part_number(self, match: Match) -> int:
+        return max(bisect.bisect_right(self._part_starts, match.start) - 1, 0)
+
+    def _around(self, match: Match) -> tuple[str, str, Border, Border]:
+        """Return the texts of the part before and after a match, and its borders.
+
+        The texts are cut to what can hold the nearest words.
+        """
+        first = self._parts[self._part_number(match)]
+        number = bisect.bisect_left(self._part_starts, match.end) - 1
+        last = self._parts[max(number, 0)]
+        left = self._text[max(first.start, match.start - _NEAR) : match.start]
+        right = self._text[match.end : min(last.end, match.end + _NEAR)]
+        return left, right, first.before, last.after
+
+    def _is_alone(self, match: Match) -> bool:
+        left, right, _, _ = self._around(match)
+        return not _WORD.search(left) and not _WORD.search(right)
+
+    @cached_property
+    def _is_mixed_case(self) -> bool:
+        """Whether this text begins with a capital, so that names have them too."""
+        return next((c for c in self._text if c.isalpha()), "").isupper()
+
+    def _is_written_small(self, match: Match) -> bool:
+        return self._is_mixed_case and self._text[match.start].islower()
+
+    @cached_property
+    def _people(self) -> list[Match]:
+        """People whose full names stand in the text."""
+        return [
+            m
+            for m in self._hits
+            if m.known.kind == "performers"
+            and (m.word_count > 1 or _words_of(m.known.alias).is_full_name)
+            and not _words_of(m.known.alias).are_everyday
+        ]
+
+    @cached_property
+    def _people_starts(self) -> frozenset[int]:
+        return frozenset(person.start for person in self._people)
+
+    @cached_property
+    def _people_ends(self) -> frozenset[int]:
+        return frozenset(person.end for person in self._people)
+
+    def _is_beside_person(self, match: Match, *, after: bool) -> bool:
+        """Tell whether a person's full name stands right beside a match."""
+        step = 1 if after else -1
+        at = match.end if after else match.start
+        wanted = self._people_starts if after else self._people_ends
+        for _ in range(4):
+            if at in wanted:
+                return True
+            next_at = at if after else at - 1
+            if not 0 <= next_at < len(self._text) or self._text[next_at].isalnum():
+                return False
+            at += step
+        return False
+
+    @cached_property
+    def _lone_people(self) -> dict[int, set[int]]:
+        """The ids of the people who are alone in a part, by the part's number."""
+        found: dict[int, set[int]] = {}
+        for match in self._hits:
+            known = match.known
+            if (
+                known.kind == "performers"
+                and (match.word_count > 1 or len(known.alias) > 1)
+                and self._is_alone(match)
+                and not self._is_written_small(match)
+            ):
+                found.setdefault(self._part_number(match), set()).add(known.id)
+        return found
+
+    def _is_among_people(self, match: Match) -> bool:
+        """Tell whether a match is one of a list, beside another person."""
+        parts = self._parts
+        for step in (-1, 1):
+            at = self._part_number(match)
+            for _ in range(_PEOPLE_IN_A_LIST):
+                border = parts[at].before if step < 0 else parts[at].after
+                if border not in ("list", "and", "line") and not (
+                    border == "word" and self._lists_with(parts[at], step)
+                ):
+                    break
+                at += step
+                if not 0 <= at < len(parts):
+                    break
+                if self._lone_people.get(at, set()) - {match.known.id}:
+                    return True
+        return False
+
+    def _lists_with(self, part: _Part, step: int) -> bool:
+        end = part.start if step < 0 else part.end
+        around = self._text[max(0, end - 6) : end + 6].casefold()
+        return "with" in around
+
+    # Verdicts
+
+    def _full(self, match: Match, name: "_Words") -> Verdict | None:
+        """Judge a first and last name, or a studio's name of several words."""
+        known = match.known
+        if not name.are_everyday:
+            return _FULL_NAME
+        if len(name.joined) <= 3:
+            return self._single(match, name.joined)
+        left, right, before, after = self._around(match)
+        if self._is_alone(match):
+            found = self._alone(match, sure=0.9)
+            if found is None and before == after == "edge":
+                return Verdict(0.75, "the whole text")
+            return found
+        words = fold_words(left), fold_words(right)
+        if before == "date" and not words[0]:
+            return Verdict(0.8, "right after the date of a release")
+        if known.kind == "studio":
+            first = not words[0] and before in ("edge", "folder")
+            if first and self._is_beside_person(match, after=True):
+                return Verdict(0.8, "first, with a person after it")
+            return None
+        if self._is_beside_person(match, after=True) and not words[0]:
+            return Verdict(0.75, "beside a person")
+        is_person = (
+            name.words[0] in GIVEN_NAMES
+            and not (words[0] and words[0][-1] in FUNCTION_WORDS)
+            and not (words[1] and words[1][0] in ("of", "von", "de"))
+            and not self._is_written_small(match)
+        )
+        in_sentence = before == "word" and not self._is_mixed_case
+        if is_person and not words[0] and not in_sentence:
+            return Verdict(0.8, "a first and a last name, first in its part")
+        return None
+
+    def _alone(self, match: Match, *, sure: float) -> Verdict | None:
+        """Judge an everyday word or words that are a part of their own."""
+        _, _, before, after = self._around(match)
+        if self._on_card:
+            return Verdict(sure, "alone in its line")
+        if before == "bracket" and after == "bracket":
+            return Verdict(sure, "in brackets")
+        if self._is_written_small(match):
+            return None
+        if match.known.kind == "performers" and self._is_among_people(match):
+            return Verdict(sure, "in a list of people")
+        if after == "date" or before == "date":
+            return Verdict(sure, "beside the date of a release")
+        if after in ("dash", "colon") and before in (
+            "edge",
+            "dash",
+            "folder",
+            "bracket",
+        ):
+            return Verdict(sure, "a part of its own before a dash")
+        if {before, after} <= {"edge", "folder"} and "folder" in (before, after):
+            return Verdict(sure, "a folder of its own")
+        if {before, after} <= {"edge", "site", "weak"} and before != after:
+            return Verdict(sure - 0.05, "a part of its own")
+        if match.known.kind == "studio" and (after == "word" or before == "word"):
+            return Verdict(sure, "alone beside a word for studios")
+        if match.known.kind == "performers" and before in ("word", "colon"):
+            heading = self._text[: match.start].casefold()
+            if re.search(r"(starring|stars|performers?|models?|cast)[\W_]*$", heading):
+                return Verdict(sure, "after a word for people")
+        return None
+
+    def _single(self, match: Match, word: str) -> Verdict | None:
+        """Judge a performer or studio whose name is one word."""
+        known = match.known
+        letters = len(word)
+        if letters < 2 and script_of(word[0]) not in SPACELESS:
+            return None
+        left, _, before, _ = self._around(match)
+        if not self._is_alone(match):
+            return self._single_among_others(match, left, before)
+        if self._on_card:
+            least = LEAST_LETTERS_OF_TAG if word.isascii() else 1
+            return Verdict(0.9, "alone in its line") if letters >= least else None
+        everyday = word in EVERYDAY_WORDS or (
+            word.isascii() and letters < LEAST_LETTERS_OF_PERSON
+        )
+        if everyday:
+            found = self._alone(match, sure=0.83)
+            written = self._text[match.start : match.end]
+            if (
+                found is None
+                and known.kind == "studio"
+                and word not in EVERYDAY_WORDS
+                and written.isupper()
+                and before in ("weak", "dash", "bracket")
+            ):
+                return Verdict(0.8, "a short name in capitals, a part of its own")
+            return found
+        if self._is_written_small(match) and before in ("list", "and", "stop"):
+            return None
+        return Verdict(0.85, "a part of its own")
+
+    def _single_among_others(
+        self, match: Match, left: str, before: Border
+    ) -> Verdict | None:
+        first = not _WORD.search(left)
+        if self._on_card or not first:
+            return None
+        if before == "date" and match.known.kind == "performers":
+            return Verdict(0.78, "right after the date of a release")
+        is_first = match.known.kind == "studio" and before in ("edge", "folder")
+        if is_first and self._is_beside_person(match, after=True):
+            return Verdict(0.8, "first, with a person after it")
+        return None
+
+    def _tag(self, match: Match, word: str) -> Verdict | None:
+        """Judge a tag: most words mean it wherever they stand."""
+        if match.word_count > 1 and len(word) > 3 and match.spelling < 3:
+            return Verdict(0.97, "a name of several words")
+        written = self._text[match.start : match.end]
+        if word in FILLER_WORDS or word.isdigit():
+            return None
+        if not word.isascii() and script_of(word[0]) in SPACELESS:
+            return Verdict(0.87, "a whole word")
+        exact = written.isupper() or any(c.isdigit() for c in word)
+        if len(word) < LEAST_LETTERS_OF_TAG and not (exact and len(word) > 1):
+            return None
+        alone = self._is_alone(match)
+        hashed = self._text[max(0, match.start - 1) : match.start] == "#"
+        if hashed:
+            return Verdict(0.95, "after a number sign")
+        if alone and self._on_card:
+            return Verdict(0.97, "alone in its line")
+        if self._on_card and match.spelling == 3:
+            return None
+        if word in OTHER_SENSE:
+            return self._tag_with_other_sense(match, alone)
+        if not _ends_at_words(self._text, match):
+            return None
+        return Verdict(0.87, "a whole word")
+
+    def _tag_with_other_sense(self, match: Match, alone: bool) -> Verdict | None:
+        _, right, before, after = self._around(match)
+        if alone:
+            if before == "stop" or after == "stop":
+                return None
+            if "word" in (before, after) and "colon" not in (before, after):
+                return None
+            if {before, after} <= {"and", "edge"} and before != after:
+                return None
+            return Verdict(0.85, "a part of its own")
+        if self._is_beside_person(match, after=False):
+            following = fold_words(right)
+            if not following or any(c.isdigit() for c in following[0]):
+                return Verdict(0.8, "right after a person")
+        return None
+
+
+def _has_letters(text: str, start: int, end: int) -> bool:
+    return any(c.isalnum() for c in text[start:end])
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What the words of a name are, apart from any text."""
+
+    words: tuple[str, ...]
+    joined: str
+    is_full_name: bool
+    are_everyday: bool
+
+
+@lru_cache(maxsize=100_000)
+def _words_of(name: str) -> _Words:
+    words = _split_words(name)
+    joined = "".join(words)
+    # Three everyday words in one order are rarely there by chance.
+    everyday = len(words) < 3 and all(
+        word in EVERYDAY_WORDS or word in FUNCTION_WORDS for word in words
+    )
+    return _Words(tuple(words), joined, _is_full_name(joined), everyday)
+
+
+def _split_words(name: str) -> list[str]:
+    """Return the folded words of a name, also those that only capitals part."""
+    letters = Letters(name)
+    starts = [i for i in range(len(letters.letters)) if letters.gap(i) > 2]
+    return [
+        letters.letters[a:b]
+        for a, b in zip(starts, [*starts[1:], len(letters.letters)], strict=True)
+    ]
+
+
+def _is_full_name(name: str) -> bool:
+    """Tell whether a name without spaces has a family name and a given name."""
+    scripts = {script_of(letter) for letter in name}
+    if not scripts <= SPACELESS:
+        return False
+    if "han" in scripts:
+        return len(name) >= 2
+    return len(name) >= 3 if "hangul" in scripts else len(name) >= 5
+
+
+def _ends_at_words(text: str, match: Match) -> bool:
+    """Tell whether a match begins and ends like a word.
+
+    A capital parts words in a title such as `OutdoorYogaDay`. Two words that are
+    joined, such as `BlueHarbor`, are rather one name.
+    """
+    start, end = match.start, match.end
+    joined_before = start > 0 and text[start - 1].isalpha() and text[start].isascii()
+    joined_after = end < len(text) and text[end].isalpha() and text[end].isascii()
+    if joined_before and not text[start - 1].isascii():
+        joined_before = False
+    if joined_after and not text[end - 1].isascii():
+        joined_after = False
+    if not joined_before and not joined_after:
+        return True
+    first, last = start, end
+    while first > 0 and text[first - 1].isalnum():
+        first -= 1
+    while last < len(text) and text[last].isalnum():
+        last += 1
+    return len(_split_words(text[first:last])) >= 3
+
+
+def _weighed(verdict: Verdict, match: Match) -> Verdict:
+    """Return a verdict that takes into account how the name is spelled."""
+    confidence, reason = verdict.confidence, verdict.reason
+    if match.spelling < 2 and not match.rivals and not match.known.is_alias:
+        return verdict
+    if match.known.is_alias:
+        confidence -= 0.04
+    if match.spelling == 2:
+        confidence -= 0.05
+        reason += ", joined or spaced out"
+    elif match.spelling == 3:
+        confidence -= 0.1
+        reason += ", with letters that text recognition confuses"
+    if match.rivals:
+        confidence = min(confidence, 0.75) - 0.02
+        reason += f"; spelled almost like {', '.join(match.rivals)}"
+    return Verdict(round(confidence, 3), reason)

@@ -1,0 +1,177 @@
+"""What decides whether a text means a name, and that the time for it is bounded."""
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import pytest
+
+from stashhog_core.detection.name_context import names_in
+from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder
+
+
+def finder(*names: tuple[Kind, str]) -> NameFinder:
+    return NameFinder(
+        KnownName(kind, number, name, name) for number, (kind, name) in enumerate(names)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("Vixen - Summer Day", True),
+        ("[Vixen] Summer Day", True),
+        ("Day, Vixen & Night", True),
+        ("A VIXEN PRODUCTION", False),
+        ("Starring Vixen", True),
+        ("Vixen Temple Tour", False),
+        ("my-vixen", False),
+        ("vixen.21.05.03.summer.day", True),
+        ("vixen.2021-05-03 summer", True),
+        ("vixen.21.05.summer", False),
+        ("Scene\nVixen\nNight", True),
+        ("www.vixen.com", True),
+    ],
+)
+def test_single_word_needs_a_part_of_its_own(text: str, meant: bool) -> None:
+    """Separators, and the words that surround names on cards, leave a name alone."""
+    assert bool(names_in(text, finder(("studio", "Vixen")))) is meant
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Summer - The Dive", "a part of its own before a dash"),
+        ("Jade Kush & Summer", "in a list of people"),
+        ("The Dive (Summer)", "in brackets"),
+        ("vixen.21.05.03.summer.dive", "right after the date of a release"),
+        ("Starring: Summer", "after a word for people"),
+    ],
+)
+def test_reason_is_told(text: str, reason: str) -> None:
+    """A reviewer sees why an everyday word was taken for a name."""
+    names = names_in(
+        text, finder(("performers", "Jade Kush"), ("performers", "Summer"))
+    )
+
+    assert [n.verdict.reason for n in names if n.match.known.name == "Summer"] == [
+        reason
+    ]
+
+
+def test_rejected_name_hides_nothing() -> None:
+    """`A Summer Day` is not the performer, but the tag inside it still counts."""
+    names = finder(("performers", "Summer Day"), ("tags", "Summer"))
+
+    assert [n.match.known.name for n in names_in("A Summer Day", names)] == ["Summer"]
+    assert [n.match.known.name for n in names_in("Summer Day - Dive", names)] == [
+        "Summer Day"
+    ]
+
+
+def test_names_that_differ_only_by_folding_are_both_less_sure() -> None:
+    """Neither is chosen silently: each names the other as the reason."""
+    twins = finder(("performers", "Inés Vidal"), ("performers", "Ines Vidal"))
+
+    found = names_in("Ines Vidal - Dive", twins)
+
+    assert [n.match.known.name for n in found] == ["Inés Vidal", "Ines Vidal"]
+    assert all(0.7 <= n.verdict.confidence < 0.8 for n in found)
+    assert found[0].verdict.reason.endswith("spelled almost like Ines Vidal")
+
+
+def test_misread_letters_count_on_cards_only() -> None:
+    """Nobody types M1A C0LE as a file's name, but text recognition reads it."""
+    names = finder(("performers", "Mia Cole"))
+
+    assert names_in("M1A C0LE", names) == []
+    (found,) = names_in("M1A C0LE", names, on_card=True)
+    assert found.match.spelling == 3
+
+
+@pytest.mark.parametrize("text", ["", " ", "x", "\n\n", "...", "\ud83d", "\u0301", "ﾞ"])
+def test_texts_without_words(text: str) -> None:
+    """Nothing is found and nothing fails, also not on half a character."""
+    assert names_in(text, finder(("tags", "Beach"), ("performers", "Jade"))) == []
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """Return how many functions `work` calls: its time, whatever the machine."""
+    counted = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal counted
+        counted += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return counted
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "Jade Kush, Summer and Mia Cole - Outdoor beach. ",
+        "summer, ",
+        "x x x X ",
+        "JADEKUSH",
+        "深田えいみ ",
+        "Inés Vidal & ",
+    ],
+)
+def test_time_grows_with_the_length_of_the_text_only(piece: str) -> None:
+    """A text twice as long takes twice the calls, also where every word is a name."""
+    names = finder(
+        ("performers", "Jade Kush"),
+        ("performers", "Mia Cole"),
+        ("performers", "Summer"),
+        ("performers", "X"),
+        ("performers", "深田えいみ"),
+        ("performers", "Inés Vidal"),
+        ("performers", "Ines Vidal"),
+        ("tags", "Outdoor"),
+        ("tags", "Beach"),
+    )
+    short, long = piece * 300, piece * 600
+    names_in(short, names)
+
+    once = calls_of(lambda: names_in(short, names))
+    twice = calls_of(lambda: names_in(long, names))
+
+    assert twice <= 2.3 * once
+
+
+def test_text_of_a_megabyte() -> None:
+    """A huge details field is read to its end."""
+    text = "lorem ipsum dolor " * 60_000 + "- Jade Kush"
+
+    assert len(text) > 1_000_000
+    assert [
+        n.match.start for n in names_in(text, finder(("performers", "Jade Kush")))
+    ] == [len(text) - len("Jade Kush")]
+
+
+def test_fifty_thousand_names_cost_no_more_than_one() -> None:
+    """The automaton passes the text once, whatever the number of names."""
+    text = "Golden Hour - Person Number Seven - Dive"
+    few = finder(("performers", "Person Number Seven"))
+    many = finder(
+        ("performers", "Person Number Seven"),
+        *(("performers", f"Someone {number:05} Else") for number in range(50_000)),
+    )
+    for names in (few, many):
+        names_in(text, names)
+
+    assert calls_of(lambda: names_in(text, many)) == calls_of(
+        lambda: names_in(text, few)
+    )
+
+
+def test_names_that_no_person_writes() -> None:
+    """Names without letters are none; a name longer than a line is not looked for."""
+    names = finder(("tags", ""), ("tags", "***"), ("performers", "Long " * 60))
+
+    assert names_in("*** " + "Long " * 60, names) == []
