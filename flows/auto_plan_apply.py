@@ -9,8 +9,8 @@ from flows.cancellation import job_flow
 from flows.flow_parameters import parameters_of
 from flows.outcome import run_one
 from stashhog_core.params import AutoPlanApplyParams
-from tasks.auto_plan_apply import auto_plan_apply as apply_plans
-from tasks.auto_plan_apply import plans_to_apply
+from tasks.plans import auto_plan_apply as apply_plans
+from tasks.plans import plans_to_apply
 
 NO_APPROVED_CHANGES = "Skipped - No approved changes"
 

@@ -9,8 +9,8 @@ from flows.cancellation import job_flow
 from flows.flow_parameters import parameters_of
 from flows.outcome import run_one
 from stashhog_core.params import StashGenerateParams
-from tasks.auto_stash_generate import PREEMPTED, why_not_now
-from tasks.auto_stash_generate import auto_stash_generate as generate_task
+from tasks.stash_jobs import PREEMPTED, why_not_now
+from tasks.stash_jobs import auto_stash_generate as generate_task
 
 
 @job_flow("auto_stash_generate", starts_stash_jobs=True)

@@ -12,7 +12,7 @@ from stashhog_core.params import SyncParams
 from stashhog_core.report import counted
 from stashhog_core.sync.job import EXECUTED, NOT_EXECUTED, SCHEDULE_TRIGGER
 from stashhog_core.workflow import NO_PENDING_SCENES
-from tasks.run_names import name_run
+from tasks.prefect_api import name_run
 from tasks.sync import pending_scenes
 from tasks.sync import sync as sync_task
 

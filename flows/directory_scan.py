@@ -12,8 +12,7 @@ from stashhog_core.markdown import cells
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.results import DirectoryScanResult
 from tasks.directory_scan import directory_scan as directory_scan_task
-from tasks.events import announce
-from tasks.prefect_api import display
+from tasks.prefect_api import announce, display
 
 
 @job_flow("directory_scan")

@@ -17,8 +17,8 @@ from stashhog_core.workflow import (
     status_of,
 )
 from tasks.cancellation import result_when_cancelled
+from tasks.prefect_api import name_run
 from tasks.report import keep_report, while_ending
-from tasks.run_names import name_run
 from tasks.run_progress import workflow_progress
 from tasks.runtime import run_services
 

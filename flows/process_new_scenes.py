@@ -44,20 +44,17 @@ from tasks.analysis import (
     unapplied_plans,
 )
 from tasks.cancellation import result_when_cancelled
-from tasks.check_services import check_services
-from tasks.confirm_downloads import confirm_downloads
-from tasks.process_downloads import process_downloads
+from tasks.downloads import confirm_downloads, process_downloads
+from tasks.prefect_api import name_run
 from tasks.report import (
     changed_scenes,
     keep_report,
     undecided_plans,
     while_ending,
 )
-from tasks.run_names import name_run
 from tasks.run_progress import WorkflowProgress, workflow_progress
 from tasks.runtime import run_services
-from tasks.stash_generate import stash_generate
-from tasks.stash_scan import stash_scan
+from tasks.stash_jobs import check_services, stash_generate, stash_scan
 from tasks.sync import is_sync_needed, sync
 from tasks.task_runners import mapped
 

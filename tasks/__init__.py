@@ -1,1 +1,1 @@
-"""One module per job type: a Prefect task around a function of the core."""
+"""The jobs: each is a Prefect task around a function of the core."""

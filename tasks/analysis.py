@@ -17,8 +17,8 @@ from stashhog_core.plans.plans import is_worked_on, read_plan
 from stashhog_core.plans.records import unapplied_plan_ids
 from stashhog_core.results import AnalysisResult, BatchResult
 from stashhog_core.workflow import TIME_IS_OVER, JobDeferred, deferred_result
-from tasks.apply_plan import apply_plan
-from tasks.events import announce
+from tasks.plans import apply_plan
+from tasks.prefect_api import announce
 from tasks.runtime import JOB_TASK, READ_TASK, job_task, open_job
 
 
@@ -32,10 +32,10 @@ def analysis(
         params: Which scenes, and what to propose.
         deadline: When to begin no further scene; None: `params` says after how long.
     """
-    with open_job("analysis") as job, job.stash() as stash:
+    with open_job("analysis") as job:
         result = analyze(
             job.settings,
-            stash,
+            job.stash(),
             job.database,
             params,
             job.progress,

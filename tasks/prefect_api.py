@@ -3,9 +3,13 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.context import FlowRunContext
+from prefect.events import emit_event
+from prefect.runtime import flow_run
 
 from stashhog_core.errors import TransientError
 
@@ -57,3 +61,49 @@ def display(what: str) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0] or repr(error)
+
+
+def name_run(name: str) -> None:
+    """Call this flow run `name`, by the connection that its engine holds open.
+
+    Prefect's own `flow_run_name` is fixed when a run starts, before it is known what
+    there is to do.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.name == name:
+        return
+    if not isinstance(context.client, SyncPrefectClient):
+        return
+    with display(f"the name {name} of this run"):
+        context.client.set_flow_run_name(context.flow_run.id, name)
+        context.flow_run.name = name
+
+
+def announce(event: str, facts: dict[str, Any], **labels: str) -> None:
+    """Emit `stashhog.<event>`, such as `stashhog.sync.completed`.
+
+    Args:
+        event: Subject and what happened, with a dot between.
+        facts: The event's payload.
+        labels: What automations may choose by, besides the name of the flow.
+    """
+    subject = event.partition(".")[0]
+    run = flow_run.get_id()
+    with display(f"the event {event}"):
+        emit_event(
+            f"stashhog.{event}",
+            resource={
+                "prefect.resource.id": f"stashhog.{subject}.{run}",
+                "stashhog.flow": flow_run.get_flow_name() or "",
+                **{f"stashhog.{name}": value for name, value in labels.items()},
+            },
+            related=[
+                {
+                    "prefect.resource.id": f"prefect.flow-run.{run}",
+                    "prefect.resource.role": "flow-run",
+                }
+            ]
+            if run
+            else [],
+            payload=facts,
+        )

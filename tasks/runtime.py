@@ -204,14 +204,13 @@ class Job:
     run_id: str
     services: Services
 
-    @contextmanager
-    def stash(self, server: str | None = None) -> Iterator[StashClient]:
-        """Use the Stash server, or the further one of this name.
+    def stash(self, server: str | None = None) -> StashClient:
+        """Return the Stash server, or the further one of this name.
 
         Raises:
             ConfigurationError: It is not set, not reachable, or refuses the key.
         """
-        yield self.services.stash(server)
+        return self.services.stash(server)
 
 
 @contextmanager

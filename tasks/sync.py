@@ -1,22 +1,24 @@
-"""Mirror Stash's library in PostgreSQL."""
+"""Mirror Stash's library in PostgreSQL, and prove that the mirror is right."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from stashhog_core.params import SyncParams
-from stashhog_core.results import SyncResult
+from stashhog_core.params import RemoveOrphansParams, SyncParams, VerifyMirrorParams
+from stashhog_core.results import RemoveOrphansResult, SyncResult, VerifyMirrorResult
 from stashhog_core.sync.job import Pending
 from stashhog_core.sync.job import pending_scenes as find_pending_scenes
 from stashhog_core.sync.job import sync as mirror
-from tasks.events import announce
+from stashhog_core.sync.orphans import remove_orphans as remove_gone
+from stashhog_core.sync.verify import verify_mirror as verify
+from tasks.prefect_api import announce
 from tasks.runtime import JOB_TASK, READ_TASK, job_task, open_job
 
 
 @task(name="pending_scenes", cache_policy=NO_CACHE, **READ_TASK)
 def pending_scenes() -> Pending:
     """Return what differs between Stash and the mirror; false if nothing does."""
-    with open_job("pending_scenes") as job, job.stash() as stash:
-        return find_pending_scenes(stash, job.database)
+    with open_job("pending_scenes") as job:
+        return find_pending_scenes(job.stash(), job.database)
 
 
 @task(name="pending_scenes", task_run_name="pending_scenes: {step}", **JOB_TASK)
@@ -29,8 +31,8 @@ def is_sync_needed(step: str) -> bool:
     Args:
         step: The workflow's step, which looks twice.
     """
-    with open_job("pending_scenes") as job, job.stash() as stash:
-        return bool(find_pending_scenes(stash, job.database))
+    with open_job("pending_scenes") as job:
+        return bool(find_pending_scenes(job.stash(), job.database))
 
 
 @job_task(name="sync", **JOB_TASK)
@@ -49,9 +51,9 @@ def sync(
             a run is resumed, and a workflow syncs twice.
         pending: How many scenes a look before has found pending; kept in the result.
     """
-    with open_job("sync") as job, job.stash() as stash:
+    with open_job("sync") as job:
         result = mirror(
-            stash,
+            job.stash(),
             job.database,
             params,
             job.progress,
@@ -63,3 +65,21 @@ def sync(
     changed = "yes" if any(counts.values()) else "no"
     announce("sync.completed", counts, trigger=trigger, changed=changed)
     return result.model_copy(update={"pending": pending})
+
+
+@job_task(name="verify_mirror", cache_policy=NO_CACHE, **READ_TASK)
+def verify_mirror(
+    params: VerifyMirrorParams = VerifyMirrorParams(),
+) -> VerifyMirrorResult:
+    """Compare scenes drawn by lot, and all counts, with Stash."""
+    with open_job("verify_mirror") as job:
+        return verify(
+            job.stash(), job.database, params, job.progress, run_id=job.run_id
+        )
+
+
+@job_task(name="remove_orphans", cache_policy=NO_CACHE, **READ_TASK)
+def remove_orphans(params: RemoveOrphansParams) -> RemoveOrphansResult:
+    """Mark what is newly gone from Stash; remove what an earlier run had marked."""
+    with open_job("remove_orphans") as job:
+        return remove_gone(job.stash(), job.database, params, job.progress)

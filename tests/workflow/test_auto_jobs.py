@@ -260,7 +260,7 @@ def test_it_gives_way_to_a_scan_that_comes(
 ) -> None:
     """Its job is stopped so that the scan begins; no scene is marked."""
     soon = partial(preemptible, check_interval_seconds=0.1)
-    monkeypatch.setattr("tasks.auto_stash_generate.preemptible", soon)
+    monkeypatch.setattr("tasks.stash_jobs.preemptible", soon)
     services.stash.faults.item_seconds = 1
     numbers: list[int] = []
 

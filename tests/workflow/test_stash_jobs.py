@@ -20,7 +20,7 @@ from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from tasks.cancellation import was_cancelled
-from tasks.impacted_scenes import SHOWN, show_impacted_scenes
+from tasks.stash_jobs import SHOWN, show_impacted_scenes
 from tests.support.media import write_video
 from tests.support.services import Services
 

@@ -19,7 +19,7 @@ from stashhog_core.detection import ai_client
 from stashhog_core.errors import Deferred
 from stashhog_core.results import StepResult, WorkflowReport
 from stashhog_core.settings import get_settings
-from tasks.process_downloads import process_downloads
+from tasks.downloads import process_downloads
 from tests.support.prefect import ended_tasks
 from tests.support.services import Services
 from tests.support.stand_in import add_scenes, asking
