@@ -29,14 +29,14 @@ _STATE_NAMES = {
     "deferred": "Deferred",
     "held": "Held",
 }
-_COUNTS: dict[Step, tuple[tuple[str, str, str], ...]] = {
-    # Field of a result, and how one and many of it are worded.
+_COUNTS: dict[Step, tuple[tuple[str, ...], ...]] = {
+    # Field of a result, and the words for `counted`.
     "process_downloads": (
-        ("synced_items", "item placed", "items placed"),
-        ("files_linked", "file linked", "files linked"),
-        ("files_cloned", "file cloned", "files cloned"),
-        ("files_copied", "file copied", "files copied"),
-        ("removed_items", "torrent removed", "torrents removed"),
+        ("synced_items", "item placed"),
+        ("files_linked", "file linked"),
+        ("files_cloned", "file cloned"),
+        ("files_copied", "file copied"),
+        ("removed_items", "torrent removed"),
         ("failed_items", "failed", "failed"),
     ),
     "incremental_sync": (
@@ -44,15 +44,11 @@ _COUNTS: dict[Step, tuple[tuple[str, str, str], ...]] = {
         ("updated", "updated", "updated"),
         ("removed", "removed", "removed"),
         ("failed", "failed", "failed"),
-        ("conflicts", "conflict to decide", "conflicts to decide"),
+        ("conflicts", "conflict to decide"),
     ),
     "stash_generate": (
-        ("scenes_updated_count", "scene generated", "scenes generated"),
-        (
-            "unmakeable_count",
-            "scene with media that Stash cannot make",
-            "scenes with media that Stash cannot make",
-        ),
+        ("scenes_updated_count", "scene generated"),
+        ("unmakeable_count", "scene with media that Stash cannot make"),
     ),
 }
 _COUNTS["final_incremental_sync"] = _COUNTS["incremental_sync"]
@@ -114,22 +110,27 @@ def state_name(status: str) -> str:
     return _STATE_NAMES[status]
 
 
-_SUBJECTS: tuple[tuple[str, str, str], ...] = (
-    # Field of a result, and what one and many of it are called.
-    ("synced_items", "item", "items"),
-    ("scenes_updated_count", "scene", "scenes"),
-    ("scenes_checked", "scene", "scenes"),
-    ("scenes_analyzed", "scene", "scenes"),
-    ("scanned", "file", "files"),
-    ("decided", "change", "changes"),
-    ("applied", "change", "changes"),
-    ("undone", "change", "changes"),
-)
+_SUBJECTS = {
+    # Field of a result, and what it counts.
+    "synced_items": "item",
+    "scenes_updated_count": "scene",
+    "scenes_checked": "scene",
+    "scenes_analyzed": "scene",
+    "scanned": "file",
+    "decided": "change",
+    "applied": "change",
+    "undone": "change",
+}
 
 
-def counted(count: int, one: str, many: str) -> str:
-    """Return a number with the word for one or for many."""
-    return f"{count} {one if count == 1 else many}"
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return a number with the words for one or for many.
+
+    Unless `many` is given, the first word gets an `s`: `2 scenes left`.
+    """
+    noun, space, rest = one.partition(" ")
+    words = one if count == 1 else many or f"{noun}s{space}{rest}"
+    return f"{count} {words}"
 
 
 def ending(result: Result) -> str:
@@ -148,17 +149,16 @@ def ending(result: Result) -> str:
     if status_of(result) != "completed_with_errors":
         return ""
     if isinstance(result, VerifyMirrorResult):
-        return counted(result.differences, "difference", "differences")
+        return counted(result.differences, "difference")
     count = _error_count(result)
-    return counted(count, "error", "errors") if count else ""
+    return counted(count, "error") if count else ""
 
 
 def _when_cancelled(result: Result) -> str:
     if isinstance(result, WorkflowReport):
-        steps = (getattr(result.steps, step) for step in TITLES)
-        for step in steps:
-            if step is not None and step.status == "cancelled":
-                return str(step.message)
+        for _, step in _reached(result):
+            if step.status == "cancelled":
+                return step.message
     return getattr(result, "message", "") or "Cancelled"
 
 
@@ -206,7 +206,7 @@ def left_alone_in_words(
 ) -> Iterator[str]:
     """Yield how many earlier decisions were replaced, and how many were kept."""
     if result.overruled:
-        were = counted(result.overruled, "change", "changes")
+        were = counted(result.overruled, "change")
         yield f"The new decision replaced an earlier decision on {were}"
     if result.left_alone:
         kept = ", ".join(
@@ -224,35 +224,40 @@ def run_name(job: str, result: Result) -> str:
         return f"{job} · failed"
     if status_of(result) == "cancelled":
         return f"{job} · {ending(result)}"
-    values = result.model_dump(include={name for name, _, _ in _SUBJECTS})
+    values = result.model_dump(include=set(_SUBJECTS))
     if isinstance(result, WorkflowReport):
         values = {"synced_items": result.summary.total_synced_items}
     elif isinstance(result, SyncResult):
-        name = _named(job, result.created + result.updated, "scene", "scenes")
+        name = _named(job, result.created + result.updated, "scene")
         return (
             name if result.pending is None else f"{name} of {result.pending:,} pending"
         )
-    for name, one, many in _SUBJECTS:
+    for name, noun in _SUBJECTS.items():
         if name in values:
-            return _named(job, values[name], one, many)
+            return _named(job, values[name], noun)
     return job
 
 
-def _named(job: str, count: int, one: str, many: str) -> str:
-    return f"{job} · {count:,} {one if count == 1 else many}"
+def _named(job: str, count: int, noun: str) -> str:
+    return f"{job} · {count:,} {noun if count == 1 else f'{noun}s'}"
 
 
 def step_rows(report: WorkflowReport) -> Iterator[tuple[str, str, str, float]]:
     """Yield title, state, counts or reason, and seconds of each step reached."""
-    for step, title in TITLES.items():
+    for step, result in _reached(report):
+        yield (
+            TITLES[step],
+            state_name(result.status),
+            _what(step, result, report),
+            result.duration_seconds,
+        )
+
+
+def _reached(report: WorkflowReport) -> Iterator[tuple[Step, StepResult]]:
+    for step in TITLES:
         result: StepResult | None = getattr(report.steps, step)
         if result is not None:
-            yield (
-                title,
-                state_name(result.status),
-                _what(step, result, report),
-                result.duration_seconds,
-            )
+            yield step, result
 
 
 def _what(step: Step, result: StepResult, report: WorkflowReport) -> str:
@@ -263,13 +268,13 @@ def _what(step: Step, result: StepResult, report: WorkflowReport) -> str:
     else:
         values = result.result or {}
         counts = [
-            counted(values[name], one, many)
-            for name, one, many in _COUNTS.get(step, ())
+            counted(values[name], *words)
+            for name, *words in _COUNTS.get(step, ())
             if values.get(name)
         ]
         errors = len(values.get("errors", ()))
         if errors and not any(values.get(name) for name in _COUNTED_FAILURES):
-            counts.append(counted(errors, "error", "errors"))
+            counts.append(counted(errors, "error"))
         what = ", ".join(counts) or values.get("message") or ""
         if not what and result.status == "completed":
             what = _nothing(step, values)
@@ -279,16 +284,16 @@ def _what(step: Step, result: StepResult, report: WorkflowReport) -> str:
 def _nothing(step: Step, values: Mapping[str, Any]) -> str:
     nothing = _NOTHING.get(step, "")
     if waiting := values.get("awaiting_scan"):
-        files = counted(waiting, "file", "files")
+        files = counted(waiting, "file")
         return f"{nothing}, but {files} of earlier runs not scanned yet"
     return nothing
 
 
 def _analyzed(report: WorkflowReport) -> str:
     summary = report.summary
-    scenes = counted(summary.total_scenes_analyzed, "scene", "scenes")
+    scenes = counted(summary.total_scenes_analyzed, "scene")
     batches = counted(len(report.steps.analysis_batches), "batch", "batches")
-    changes = counted(summary.total_changes_approved, "change", "changes")
+    changes = counted(summary.total_changes_approved, "change")
     words = [
         f"{scenes} in {batches}, {summary.total_changes_applied} of {changes} applied"
     ]
@@ -302,7 +307,7 @@ def _analyzed(report: WorkflowReport) -> str:
             counted(deferred, "scene stays unanalyzed", "scenes stay unanalyzed")
         )
     if errors := sum(len(batch.errors) for batch in report.steps.analysis_batches):
-        words.append(counted(errors, "error", "errors"))
+        words.append(counted(errors, "error"))
     return ", ".join(words)
 
 
@@ -312,10 +317,8 @@ def failures(report: WorkflowReport) -> Iterator[str]:
     A download that failed is not in Stash either, and is listed only once.
     """
     listed: set[tuple[str, str]] = set()
-    for step, title in TITLES.items():
-        result: StepResult | None = getattr(report.steps, step)
-        if result is None:
-            continue
+    for step, result in _reached(report):
+        title = TITLES[step]
         if result.status in {"deferred", "held"}:
             yield f"{title}: {result.message}"
         for error in (result.result or {}).get("errors", ()):
@@ -325,9 +328,8 @@ def failures(report: WorkflowReport) -> Iterator[str]:
         for reason in batch.errors:
             yield f"Analysis batch {batch.batch_num}: {reason}"
     for unseen in report.unseen:
-        if (unseen.item, unseen.reason) in listed:
-            continue
-        yield f"Not in Stash yet: {unseen.item}: {unseen.reason}"
+        if (unseen.item, unseen.reason) not in listed:
+            yield f"Not in Stash yet: {unseen.item}: {unseen.reason}"
     for plan in report.undecided:
         yield f"Needs your decision: {plan.item}: {plan.reason}"
 
@@ -344,11 +346,7 @@ def to_markdown(
         link_base: The beginning of the addresses of Stash's pages, for links to scenes.
         link_to: Returns the address of the page of a step or batch, if there is one.
     """
-    jobs = {
-        title: result.job_id
-        for step, title in TITLES.items()
-        if (result := getattr(report.steps, step)) is not None
-    }
+    jobs = {TITLES[step]: result.job_id for step, result in _reached(report)}
     lines = [
         f"# process_new_scenes: {state_name(report.status)}",
         "",
@@ -369,8 +367,8 @@ def to_markdown(
             "",
             *(f"- {text(line)}" for line in troubles),
         ]
-    for values in _results(report):
-        lines += _notes(values)
+    for _, step in _reached(report):
+        lines += _notes(step.result or {})
     if report.steps.analysis_batches:
         lines += [
             "",
@@ -398,13 +396,11 @@ def _totals(report: WorkflowReport) -> str:
     summary = report.summary
     return ", ".join(
         (
-            counted(summary.total_synced_items, "item placed", "items placed"),
-            counted(summary.total_scenes_analyzed, "scene analyzed", "scenes analyzed"),
-            counted(
-                summary.total_changes_approved, "change approved", "changes approved"
-            ),
+            counted(summary.total_synced_items, "item placed"),
+            counted(summary.total_scenes_analyzed, "scene analyzed"),
+            counted(summary.total_changes_approved, "change approved"),
             f"{summary.total_changes_applied} applied",
-            counted(summary.total_errors, "error", "errors"),
+            counted(summary.total_errors, "error"),
         )
     )
 
@@ -443,16 +439,10 @@ def job_markdown(job: str, result: Result) -> str:
 
 def notes(report: WorkflowReport) -> Iterator[str]:
     """Yield a line for each fact that is no error, but that users may want to know."""
-    for values in _results(report):
+    for _, step in _reached(report):
         for kind in _NOTES:
-            for line in _noted(kind, values):
+            for line in _noted(kind, step.result or {}):
                 yield f"{kind.lead}: {line}"
-
-
-def _results(report: WorkflowReport) -> Iterator[Mapping[str, Any]]:
-    for step in TITLES:
-        result: StepResult | None = getattr(report.steps, step)
-        yield (result.result if result else None) or {}
 
 
 def _noted(kind: _Notes, values: Mapping[str, Any]) -> list[str]:

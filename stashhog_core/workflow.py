@@ -181,18 +181,12 @@ class Recorder:
         undecided: Sequence[ItemFailure] = (),
     ) -> WorkflowReport:
         """Return the result so far; `status` is derived unless given."""
-        steps, batches = self._steps, self._batches
+        batches = self._batches
         return WorkflowReport(
             job_id=self._job_id,
             status=status or self._status(),
-            steps=WorkflowSteps(
-                process_downloads=steps.get("process_downloads"),
-                stash_scan=steps.get("stash_scan"),
-                incremental_sync=steps.get("incremental_sync"),
-                analysis=steps.get("analysis"),
-                analysis_batches=tuple(batches),
-                stash_generate=steps.get("stash_generate"),
-                final_incremental_sync=steps.get("final_incremental_sync"),
+            steps=WorkflowSteps.model_validate(
+                {**self._steps, "analysis_batches": batches}
             ),
             summary=WorkflowSummary(
                 total_synced_items=self._value("process_downloads", "synced_items"),
