@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from prefect import task
@@ -10,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.file_index.job import scan_directory
 from stashhog_core.file_index.shards import (
+    FanOut,
     ListedShard,
     ListShard,
     ProbedShard,
@@ -20,7 +22,7 @@ from stashhog_core.file_index.shards import (
 from stashhog_core.params import DirectoryScanParams
 from stashhog_core.results import DirectoryScanResult
 from tasks.runtime import JOB_TASK, READ_TASK, job_task, open_job
-from tasks.task_runners import Mapper, is_elsewhere, mapper
+from tasks.task_runners import is_elsewhere, mapper
 
 
 @job_task(name="directory_scan", **JOB_TASK)
@@ -63,37 +65,15 @@ def probe_shard(params: DirectoryScanParams, shard: ProbeShard) -> ProbedShard:
 
 
 @contextmanager
-def _shards(params: DirectoryScanParams) -> Iterator["_Shards"]:
+def _shards(params: DirectoryScanParams) -> Iterator[FanOut]:
+    """Map the shards of a scan to the runner of the settings."""
+    workers = params.workers
+    if workers is None and not is_elsewhere():
+        workers = max(1, (os.cpu_count() or 1) // params.shards)
     with mapper(params.shards) as opened:
-        yield _Shards(params, opened)
 
+        def run(task: Any, shards: Sequence[ListShard | ProbeShard]) -> Iterator[Any]:
+            calls = [{"params": params, "shard": shard} for shard in shards]
+            return opened.map(task, calls)
 
-class _Shards:
-    """Maps the shards of a scan to the runner of the settings."""
-
-    def __init__(self, params: DirectoryScanParams, opened: Mapper) -> None:
-        self._params = params
-        self._mapper = opened
-        self.shards = params.shards
-        self.workers = params.workers
-        if self.workers is None and not is_elsewhere():
-            self.workers = max(1, (os.cpu_count() or 1) // self.shards)
-
-    def list(
-        self, shards: Sequence[ListShard]
-    ) -> Iterator[ListedShard | BaseException]:
-        """Run `list_shard` for each shard."""
-        return self._map(list_shard, shards)
-
-    def probe(
-        self, shards: Sequence[ProbeShard]
-    ) -> Iterator[ProbedShard | BaseException]:
-        """Run `probe_shard` for each shard."""
-        return self._map(probe_shard, shards)
-
-    def _map(
-        self, task: Any, shards: Sequence[ListShard | ProbeShard]
-    ) -> Iterator[Any]:
-        return self._mapper.map(
-            task, [{"params": self._params, "shard": shard} for shard in shards]
-        )
+        yield FanOut(partial(run, list_shard), partial(run, probe_shard), workers)

@@ -335,15 +335,10 @@ class Index:
             is_gone: Tells whether nothing is at a path, on a file system, any longer.
         """
         with self._writing():
-            options = {
-                "thumbnails": wanted.thumbnails,
-                "sprites": wanted.sprites,
-                "phashes": wanted.phashes,
-            }
             # PostgreSQL knows nothing of tables this new, nor of an index that it last
             # saw empty: it would compare each row with each.
             self._connection.execute("SET LOCAL enable_nestloop = off")
-            self._connection.execute(_COMPARE, {**self._range, **options})
+            self._connection.execute(_COMPARE, {**vars(wanted), **self._range})
             counts = dict(
                 self._connection.execute(
                     "SELECT what, count(*) FROM difference GROUP BY what"
@@ -408,10 +403,7 @@ class Index:
 
     def count_pending(self) -> int:
         """Return how many files are to be opened."""
-        count: int = self._one(
-            f"SELECT count(*) FROM library_file WHERE {_PENDING} AND {_IN_RANGE}"
-        )
-        return count
+        return self._count(f"{_PENDING} AND {_IN_RANGE}")
 
     def pending(self, batch: int) -> Iterator[ProbeRequest]:
         """Yield the files to be opened, in the order they were found."""
@@ -470,8 +462,7 @@ class Index:
             [before],
         ).fetchone()
         missing, earlier = row or (0, 0)
-        files = self._one(f"SELECT count(*) FROM library_file WHERE {_IN_RANGE}")
-        return Gone(files, missing, earlier)
+        return Gone(self._count(_IN_RANGE), missing, earlier)
 
     def remove_gone(self, before: datetime) -> int:
         """Remove what was missing before, and is proved to be so again."""
@@ -484,11 +475,7 @@ class Index:
 
     def count_missing(self) -> int:
         """Return how many files of the folder are marked as missing."""
-        count: int = self._one(
-            "SELECT count(*) FROM library_file "
-            f"WHERE missing_since IS NOT NULL AND {_IN_RANGE}"
-        )
-        return count
+        return self._count(f"missing_since IS NOT NULL AND {_IN_RANGE}")
 
     def remove_unreachable(self, before: datetime) -> int:
         """Remove what was out of reach before, and is again: somebody says so."""
@@ -534,6 +521,9 @@ class Index:
         with self._connection.transaction():
             self._database.make_sure(self._connection)
             yield
+
+    def _count(self, condition: str) -> int:
+        return int(self._one(f"SELECT count(*) FROM library_file WHERE {condition}"))
 
     def _one(self, query: str) -> Any:
         row = self._connection.execute(query, self._range).fetchone()

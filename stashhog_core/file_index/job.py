@@ -185,13 +185,13 @@ class _Scan:
         self._index.add_listed(until_time_is_up(lines))
 
     def _list_in_shards(self, fan_out: FanOut, deadline: datetime) -> None:
-        depth = depth_for(self._folder, fan_out.shards)
+        count = self._params.shards
+        depth = depth_for(self._folder, count)
         shards = [
-            ListShard(number, fan_out.shards, depth, deadline)
-            for number in range(1, fan_out.shards + 1)
+            ListShard(number, count, depth, deadline) for number in range(1, count + 1)
         ]
         self._walk.finished = True
-        outcomes = fan_out.list(shards)
+        outcomes = fan_out.list_all(shards)
         for listed in self._reported(outcomes, "list", len(shards), 0, _LISTED):
             self._counts.add(listed.counts)
             self._walk.add(listed.walk)
@@ -219,13 +219,13 @@ class _Scan:
 
     def _probe_in_shards(self, fan_out: FanOut, began: datetime) -> bool:
         deadline = began + timedelta(seconds=self._params.timeout_seconds)
-        ranges = self._index.pending_ranges(fan_out.shards)
+        ranges = self._index.pending_ranges(self._params.shards)
         shards = [
             ProbeShard(number, len(ranges), low, high, deadline, fan_out.workers)
             for number, (low, high) in enumerate(ranges, 1)
         ]
         in_time = True
-        outcomes = fan_out.probe(shards)
+        outcomes = fan_out.probe_all(shards)
         for probed in self._reported(outcomes, "probe", len(shards), _COMPARED, 1):
             self._counts.add(probed.counts)
             self._left_ids |= probed.left_ids

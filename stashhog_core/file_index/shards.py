@@ -8,12 +8,11 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 import psycopg
 
@@ -37,7 +36,12 @@ from stashhog_core.settings import Settings
 
 MOST_LISTED = 500
 BATCH = 300
-LEFT_TO_THE_NEXT_SCAN = ("vanished", "changed", "interrupted", "failed")
+_READ_AGAIN = {
+    "failed": "{}",
+    "changed": "It changed while it was read",
+    "interrupted": "The process that read it was ended",
+}
+LEFT_TO_THE_NEXT_SCAN = ("vanished", *_READ_AGAIN)
 """Verdicts that say nothing of a file; a second pass does not try it again."""
 
 _BATCH_SECONDS = 5.0
@@ -61,7 +65,6 @@ class Counts:
     new: int = 0
     updated: int = 0
     moved: int = 0
-    opened: int = 0
     unreadable: int = 0
     errors: int = 0
     failures: list[ItemFailure] = field(default_factory=list)
@@ -84,7 +87,6 @@ class Counts:
         self.new += other.new
         self.updated += other.updated
         self.moved += other.moved
-        self.opened += other.opened
         self.unreadable += other.unreadable
         self.errors += other.errors
         self.failures += other.failures[: MOST_LISTED - len(self.failures)]
@@ -138,30 +140,18 @@ class ProbedShard:
     """Files that the next scan probes again."""
 
 
-class FanOut(Protocol):
+@dataclass(frozen=True)
+class FanOut:
     """Runs the shards of a scan in parallel.
 
-    Each method gives the outcomes, or what a shard failed with, in the order of the
-    shards.
+    Each call gives the outcomes, or what a shard failed with, in the order of the
+    shards. `list_all` runs `list_shard_files`, `probe_all` `probe_shard_files`.
     """
 
-    @property
-    def shards(self) -> int:
-        """How many."""
-
-    @property
-    def workers(self) -> int | None:
-        """How many processes read files in each shard; None: one per core."""
-
-    def list(
-        self, shards: Sequence[ListShard]
-    ) -> Iterable[ListedShard | BaseException]:
-        """Run `list_shard_files` for each."""
-
-    def probe(
-        self, shards: Sequence[ProbeShard]
-    ) -> Iterable[ProbedShard | BaseException]:
-        """Run `probe_shard_files` for each."""
+    list_all: Callable[[Sequence[ListShard]], Iterable[ListedShard | BaseException]]
+    probe_all: Callable[[Sequence[ProbeShard]], Iterable[ProbedShard | BaseException]]
+    workers: int | None
+    """How many processes read files in each shard; None: one per core."""
 
 
 def wanted_of(settings: Settings, params: DirectoryScanParams) -> Wanted:
@@ -236,7 +226,6 @@ class Prober:
             for outcome in outcomes:
                 batch.append(outcome)
                 opened += 1
-                self._counts.opened += 1
                 self._progress.update(
                     min(1.0, opened / pending),
                     f"{Path(outcome.path).name} {opened}/{pending}",
@@ -285,21 +274,10 @@ class Prober:
             elif outcome.verdict == "unreadable":
                 counts.unreadable += 1
                 counts.failed(outcome.path, outcome.problem or "")
-            elif outcome.verdict == "failed":
+            elif problem := _READ_AGAIN.get(outcome.verdict):
+                problem = problem.format(outcome.problem)
                 counts.failed(
-                    outcome.path,
-                    f"{outcome.problem}; the next scan reads the file again",
-                )
-            elif outcome.verdict == "changed":
-                counts.failed(
-                    outcome.path,
-                    "It changed while it was read; the next scan reads the file again",
-                )
-            elif outcome.verdict == "interrupted":
-                counts.failed(
-                    outcome.path,
-                    "The process that read it was ended; the next scan reads the file "
-                    "again",
+                    outcome.path, f"{problem}; the next scan reads the file again"
                 )
             for warning in outcome.warnings:
                 counts.warn(outcome.path, warning)

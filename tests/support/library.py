@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.file_index.file_systems import MountedFileSystems
 from stashhog_core.file_index.job import scan_directory
 from stashhog_core.file_index.shards import (
-    ListedShard,
-    ListShard,
-    ProbedShard,
-    ProbeShard,
+    FanOut,
     list_shard_files,
     probe_shard_files,
 )
@@ -27,31 +25,6 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import DirectoryScanResult
 from stashhog_core.settings import LibrarySettings, Settings
 from tests.support.media import write_video
-
-
-class InThreads:
-    """Runs the shards of a scan in threads of the test, without Prefect."""
-
-    def __init__(self, library: "Library", params: DirectoryScanParams) -> None:
-        self._job = (library.settings, library.database, params)
-        self.shards = params.shards
-        self.workers = 1
-        self.broken: set[tuple[str, int]] = library.broken_shards
-
-    def list(self, shards: Sequence[ListShard]) -> Iterator[ListedShard | Exception]:
-        return self._run("list", list_shard_files, shards)
-
-    def probe(self, shards: Sequence[ProbeShard]) -> Iterator[ProbedShard | Exception]:
-        return self._run("probe", probe_shard_files, shards)
-
-    def _run(self, what: str, work: Any, shards: Sequence[Any]) -> Iterator[Any]:
-        def one(shard: Any) -> Any:
-            if (what, shard.number) in self.broken:
-                return OSError("the machine is gone")
-            return work(*self._job, shard, Progress())
-
-        with ThreadPoolExecutor(self.shards) as pool:
-            yield from pool.map(one, shards)
 
 
 @dataclass(frozen=True)
@@ -104,8 +77,26 @@ class Library:
             self.database,
             asked,
             progress or Progress(),
-            nullcontext(InThreads(self, asked)) if asked.shards > 1 else None,
+            nullcontext(self._in_threads(asked)) if asked.shards > 1 else None,
             MountedFileSystems if self.mounted is None else self._assumed,
+        )
+
+    def _in_threads(self, params: DirectoryScanParams) -> FanOut:
+        """Run the shards of a scan in threads of the test, without Prefect."""
+
+        def run(what: str, work: Any, shards: Sequence[Any]) -> Iterator[Any]:
+            def one(shard: Any) -> Any:
+                if (what, shard.number) in self.broken_shards:
+                    return OSError("the machine is gone")
+                return work(self.settings, self.database, params, shard, Progress())
+
+            with ThreadPoolExecutor(params.shards) as pool:
+                yield from pool.map(one, shards)
+
+        return FanOut(
+            partial(run, "list", list_shard_files),
+            partial(run, "probe", probe_shard_files),
+            workers=1,
         )
 
     def _assumed(self) -> Assumed:
