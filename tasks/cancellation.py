@@ -6,12 +6,10 @@ killed or its worker was stopped, is ended afterwards: its Stash jobs by Prefect
 or by the next run, its runs and tasks in Prefect by the clean-up.
 """
 
-import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.filters import (
@@ -38,7 +36,11 @@ from stashhog_core.db.open import open_database
 from stashhog_core.db.session import Database
 from stashhog_core.errors import StashHogError
 from stashhog_core.results import Result
-from stashhog_core.server_jobs.tracking import cancelled_result, reconcile_cancelled
+from stashhog_core.server_jobs.tracking import (
+    Log,
+    cancelled_result,
+    reconcile_cancelled,
+)
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings
@@ -134,9 +136,7 @@ def _lock_name(run_id: str) -> str:
     return f"run {run_id}"
 
 
-def reconcile_stash_jobs(
-    run_id: str, log: "logging.Logger | logging.LoggerAdapter[Any]"
-) -> None:
+def reconcile_stash_jobs(run_id: str, log: Log) -> None:
     """Stop or leave in Stash what a cancelled run left open; usually there is nothing.
 
     What cannot be reached now stays open for the next run.

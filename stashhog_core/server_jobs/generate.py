@@ -24,7 +24,6 @@ from stashhog_core.db.generated import (
     scenes_not_generated,
     unmakeable_of,
 )
-from stashhog_core.db.jobs import close_job
 from stashhog_core.db.manifest import forget_hashes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobCancelled, StashHogError, TransientError
@@ -45,11 +44,13 @@ from stashhog_core.server_jobs.media_check import (
     Lacking,
     find_lacking,
     kinds_asked,
+    listed_unmakeable,
     worded,
 )
 from stashhog_core.server_jobs.tracking import (
     ServerJob,
     WasCancelled,
+    close,
     follow_to_end,
     is_cancellation,
     never_cancelled,
@@ -137,7 +138,6 @@ def generate(
         progress.update(1.0, f"{_LABEL}: Completed")
     else:
         logger.info("No scene lacks generated media: no Stash job is started")
-    unmakeable = sorted(run.unmakeable.items())
     return StashGenerateResult(
         job_id=run_id,
         stash_job_id=str(run.job_ids[-1]) if run.job_ids else None,
@@ -151,11 +151,8 @@ def generate(
         scenes_processed=run.processed,
         success_rate=run.share(run.checked - run.incomplete),
         failure_rate=run.share(run.incomplete),
-        unmakeable_count=len(unmakeable),
-        unmakeable=tuple(
-            ItemFailure(item=f"scene {i}", reason=worded(of.missing, of.reason))
-            for i, of in unmakeable[:ERRORS_SHOWN]
-        ),
+        unmakeable_count=len(run.unmakeable),
+        unmakeable=listed_unmakeable(run.unmakeable),
         errors=tuple(run.failures),
     )
 
@@ -394,8 +391,7 @@ class _GenerateRun:
         ids = server_job.scene_ids
         gone = set(ids) - self.stash.existing_scene_ids(ids)
         if gone:
-            with self.database.transaction() as session:
-                close_job(session, server_job.row_id, "failed")
+            close(self.database, server_job.row_id, "failed")
             raise TransientError(
                 f"Stash did nothing, since {len(gone)} scenes were deleted meanwhile",
                 where=f"scene {min(gone)}, for one",

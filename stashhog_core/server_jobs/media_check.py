@@ -177,9 +177,17 @@ def _ask(
     return found
 
 
-def worded(missing: Sequence[str], reason: str) -> str:
+def worded(missing: Sequence[str], reason: str = "") -> str:
     """Return what a scene lacks, and why if that is known."""
     return f"lacks {', '.join(missing)}" + (f": {reason}" if reason else "")
+
+
+def listed_unmakeable(found: Mapping[int, Unmakeable]) -> tuple[ItemFailure, ...]:
+    """Return for a result what Stash cannot make, by scene, up to a limit."""
+    return tuple(
+        ItemFailure(item=f"scene {i}", reason=worded(of.missing, of.reason))
+        for i, of in sorted(found.items())[:UNMAKEABLE_SHOWN]
+    )
 
 
 def check_generate(
@@ -212,7 +220,8 @@ def check_generate(
     kinds = kinds_asked(params)
     is_mirrored = params.server is None
     memory = _EarlierChecks(stash, database, params) if is_mirrored else None
-    total = len(params.scene_ids) if params.scene_ids else stash.count_scenes()
+    # At least one: scenes may come after they were counted.
+    total = len(params.scene_ids or ()) or stash.count_scenes() or 1
     found = _CheckFindings()
     for media in _pages(stash, params.scene_ids, found):
         keys = {scene.id: _key(scene, kinds) for scene in media}
@@ -223,9 +232,8 @@ def check_generate(
             if scene.id not in unchanged
             and (memory is None or memory.complete.get(scene.id) != keys[scene.id])
         ]
-        bar = progress.within(
-            found.listed / total, min(1.0, _after(found, media, total))
-        )
+        listed = found.listed + len(media)
+        bar = progress.within(found.listed / total, min(1.0, listed / total))
         lacking = find_lacking(
             stash,
             changed,
@@ -338,10 +346,7 @@ class _CheckFindings:
             scenes_complete=self.listed - len(self.incomplete) - len(self.unmakeable),
             scenes_incomplete=len(self.incomplete),
             scenes_unmakeable=len(self.unmakeable),
-            unmakeable=tuple(
-                ItemFailure(item=f"scene {i}", reason=worded(of.missing, of.reason))
-                for i, of in sorted(self.unmakeable.items())[:UNMAKEABLE_SHOWN]
-            ),
+            unmakeable=listed_unmakeable(self.unmakeable),
             missing=dict(sorted(missing.items())),
             marked=self.marked,
             unmarked=self.unmarked,
@@ -352,10 +357,8 @@ class _CheckFindings:
                 )
             ),
             samples=tuple(
-                ItemFailure(
-                    item=f"scene {scene_id}", reason=f"lacks {', '.join(scene.kinds)}"
-                )
-                for scene_id, scene in shown
+                ItemFailure(item=f"scene {i}", reason=worded(scene.kinds))
+                for i, scene in shown
             ),
             errors=tuple(
                 ItemFailure(item=f"scene {i}", reason="Stash has no such scene")
@@ -374,10 +377,6 @@ def _pages(
         media, gone = stash.scene_media(ids)
         found.gone += gone
         yield media
-
-
-def _after(found: _CheckFindings, media: Sequence[SceneMedia], total: int) -> float:
-    return (found.listed + len(media)) / total if total else 1.0
 
 
 def _findings(

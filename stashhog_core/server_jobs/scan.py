@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.jobs import close_job
 from stashhog_core.db.models import DownloadItem
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
@@ -22,6 +21,7 @@ from stashhog_core.server_jobs.tracking import (
     CANCELLED_MESSAGE,
     JobForgottenError,
     WasCancelled,
+    close,
     follow_to_end,
     is_cancellation,
     never_cancelled,
@@ -96,8 +96,7 @@ def scan(
             job = follow_to_end(
                 stash, database, server_job, progress, label=_LABEL, settings=settings
             )
-            with database.transaction() as session:
-                close_job(session, server_job.row_id, "finished")
+            close(database, server_job.row_id, "finished")
         except JobForgottenError as error:
             placed = []
             if params.server is None:

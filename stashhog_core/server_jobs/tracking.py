@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy.orm import Session
 
@@ -49,6 +49,9 @@ from stashhog_core.stash.payloads import Job
 from stashhog_core.stash.watch import JobWatch
 
 logger = logging.getLogger(__name__)
+
+Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
+"""Of this module, or of a run that is gone."""
 
 SCAN_NOT_STOPPED = (
     "Cancellation requested for metadata scan job %s, but NOT cancelling Stash server "
@@ -165,14 +168,14 @@ def reconcile(
                 row.stash_job_id,
                 "this run" if is_own else f"run {row.run_id}",
             )
-            _close(database, row.id, "lost")
+            close(database, row.id, "lost")
         elif is_own:
             logger.info("Found Stash job %s of this run again", row.stash_job_id)
             taken.append(_taken(row, is_own=True))
         elif was_cancelled(row.run_id):
             reconcile_job(stash, database, row)
         elif job.is_over and job.status != "FINISHED":
-            _close(database, row.id, _outcome(job))
+            close(database, row.id, _outcome(job))
         elif kind == "generate" and not resume:
             logger.info(
                 "The next generate run will resume Stash job %s", row.stash_job_id
@@ -187,7 +190,7 @@ def reconcile(
                 resume_job(session, row.id, run_id)
             taken.append(_taken(row, is_own=False))
         elif job.is_over:
-            _close(database, row.id, "finished")
+            close(database, row.id, "finished")
     return taken
 
 
@@ -286,14 +289,14 @@ def follow_to_end(
     except DeadlineError:
         if server_job.kind == "generate":
             stash.stop_job(number)
-        _close(database, server_job.row_id, "failed")
+        close(database, server_job.row_id, "failed")
         raise
     if job is None:
-        _close(database, server_job.row_id, "lost")
+        close(database, server_job.row_id, "lost")
         raise JobForgottenError(number, stash.address)
     if job.status == "FINISHED":
         return job
-    _close(database, server_job.row_id, _outcome(job))
+    close(database, server_job.row_id, _outcome(job))
     if job.status == "CANCELLED":
         raise JobError(f"Stash job {number} was cancelled in Stash", stash.address)
     raise JobError(
@@ -310,7 +313,7 @@ def reconcile_cancelled(
     run_id: str,
     kind: Kind | None = None,
     server: str = "",
-    log: "logging.Logger | logging.LoggerAdapter[Any]" = logger,
+    log: Log = logger,
 ) -> int:
     """Stop or leave the open jobs of a cancelled run; return how many there were.
 
@@ -366,7 +369,7 @@ def reconcile_job(
     stash: StashClient,
     database: Database,
     row: StashJob,
-    log: "logging.Logger | logging.LoggerAdapter[Any]" = logger,
+    log: Log = logger,
 ) -> None:
     """Stop one open job of a cancelled run, or leave it if it is a scan.
 
@@ -375,10 +378,10 @@ def reconcile_job(
     """
     if row.kind == "scan":
         log.warning(SCAN_NOT_STOPPED, row.stash_job_id)
-        _close(database, row.id, "cancelled")
+        close(database, row.id, "cancelled")
         return
     is_asked = _stop(stash, row, log)
-    _close(database, row.id, "cancelled")
+    close(database, row.id, "cancelled")
     if is_asked:
         _await_stop(stash, row.stash_job_id, log)
 
@@ -386,7 +389,7 @@ def reconcile_job(
 def _stop(
     stash: StashClient,
     row: StashJob,
-    log: "logging.Logger | logging.LoggerAdapter[Any]",
+    log: Log,
 ) -> bool:
     """Ask Stash to stop the job; return whether there was one to stop."""
     job = stash.find_job(row.stash_job_id, timeout_seconds=_HURRY_SECONDS)
@@ -405,7 +408,7 @@ def _stop(
 def _await_stop(
     stash: StashClient,
     job_id: int,
-    log: "logging.Logger | logging.LoggerAdapter[Any]",
+    log: Log,
 ) -> None:
     """Say when the job ended, if it does so within the seconds there are."""
     deadline = time.monotonic() + STOP_WAIT_SECONDS
@@ -434,7 +437,8 @@ def _appeared(stash: StashClient, known: set[int], kind: Kind) -> int | None:
     return new[0] if len(new) == 1 else None
 
 
-def _close(database: Database, row_id: int, outcome: Outcome) -> None:
+def close(database: Database, row_id: int, outcome: Outcome) -> None:
+    """Note how a job ended."""
     with database.transaction() as session:
         close_job(session, row_id, outcome)
 
