@@ -67,9 +67,7 @@ def job_flow(
 ) -> Callable[[Callable[..., Any]], Flow[..., Any]]:
     """Make a flow whose runs end properly, whenever they are cancelled.
 
-    Args:
-        name: Of the flow.
-        starts_stash_jobs: Whether a run may leave jobs behind in Stash.
+    Those of a flow that `starts_stash_jobs` may leave jobs behind in Stash.
     """
     end_refused_starts()
     return flow(name=name, **(HOOKS if starts_stash_jobs else {}))

@@ -20,10 +20,6 @@ class Background:
 
     Python's own executors are waited for, at the latest when the program ends: a
     stopped job would go on until Stash, or a model, has answered.
-
-    Args:
-        threads: How many calls are carried out at the same time.
-        name: Of the threads.
     """
 
     def __init__(self, threads: int, name: str) -> None:
@@ -75,13 +71,7 @@ class Background:
 def map_in_threads(
     call: Callable[[T], R], items: Iterable[T], threads: int, name: str
 ) -> Generator[R, None, None]:
-    """Yield the result of each call in the order of the items.
-
-    Args:
-        call: Is called with each item.
-        items: All of them are taken at once.
-        threads: How many calls are carried out at the same time.
-        name: Of the threads.
+    """Yield the result of each call in the order of the items, all taken at once.
 
     Raises:
         Exception: What a call raised; the calls that have not begun are cancelled.
@@ -93,12 +83,9 @@ def map_in_threads(
 
 
 def read_ahead(items: Iterable[T], name: str) -> Generator[T, None, None]:
-    """Yield items while another thread already gets the next two.
+    """Yield items while another thread, which iterates alone, gets the next two.
 
-    Args:
-        items: What takes time to get, such as pages of a listing. Only the other
-            thread iterates over it.
-        name: Of the thread.
+    It is for items that take time to get, such as pages of a listing.
     """
     rest = iter(items)
     end: Any = object()

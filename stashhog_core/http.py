@@ -42,10 +42,7 @@ def is_loopback(host: str) -> bool:
 def fault(error: httpx.HTTPError, request: str, limit_seconds: float) -> str:
     """Word a fault of the network, to follow the name of the server.
 
-    Args:
-        error: What httpx raised.
-        request: What was asked for.
-        limit_seconds: How long the answer was waited for.
+    `limit_seconds` is how long the answer to `request` was waited for.
     """
     if isinstance(error, httpx.DecodingError):
         return f"gave an answer to {request} that cannot be unpacked"

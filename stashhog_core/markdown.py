@@ -45,13 +45,9 @@ def link(words: object, url: str) -> Markdown:
 def scene_link(
     words: object, link_base: str | None, scene_id: int, second: float | None = None
 ) -> Markdown:
-    """Return a link to a scene in Stash, or the words alone.
+    """Return a link to a scene in Stash, played from a second; or the words alone.
 
-    Args:
-        words: What is shown.
-        link_base: What the addresses of Stash's pages begin with; None: no link.
-        scene_id: The scene.
-        second: Where it is to play from.
+    Stash's pages begin with `link_base`; None: there is no link.
     """
     if link_base is None:
         return text(words)

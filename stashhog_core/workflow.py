@@ -96,11 +96,7 @@ def deferred_result(error: Deferred) -> AnalysisResult:
 
 
 class Recorder:
-    """Collects what the steps of a workflow run did, and words the result.
-
-    Args:
-        job_id: The run's id.
-    """
+    """Collects what the steps of a workflow run did, and words the result."""
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id

@@ -75,12 +75,9 @@ def was_cancelled(run_id: str) -> bool:
 
 
 def result_when_cancelled(run_id: str, job: str, started_at: datetime) -> Result:
-    """Return what is kept of a run, or a step, that was cancelled while it worked.
+    """Return what is kept of a run, or of a step, that was cancelled while it worked.
 
-    Args:
-        run_id: The flow run.
-        job: Name of the job or the step.
-        started_at: When it started, aware.
+    `job` is the name of the job or the step, which started at an aware time.
     """
     with (
         open_database(get_settings()) as database,

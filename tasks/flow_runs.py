@@ -61,13 +61,8 @@ def runs_going(
     """Return the runs that have begun and not ended: those that live, and the dead.
 
     A worker that was stopped, or whose machine was lost, leaves its runs `Running` for
-    ever; so a run counts as dead when its heartbeats have stopped.
-
-    Args:
-        client: Prefect's API.
-        flows: Only of these flows.
-        ids: Only these runs.
-        deployments: Only of these deployments.
+    ever; so a run counts as dead when its heartbeats have stopped. Only runs of these
+    flows and deployments, and with these ids, are looked at, as far as they are given.
     """
     going = client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=list(flows or FLOWS))),

@@ -50,12 +50,8 @@ def keep_report(
 ) -> None:
     """Store the result of a run and show it in Prefect's UI.
 
-    Args:
-        run_id: The flow run.
-        job: Name of the job.
-        status: completed, completed_with_errors, deferred, held, failed or cancelled.
-        started_at: When it started, aware.
-        result: What it did.
+    `status` is completed, completed_with_errors, deferred, held, failed or cancelled;
+    `started_at` is aware.
     """
     with run_services() as services, services.database.transaction() as session:
         save_report(

@@ -40,11 +40,7 @@ line_listeners: list[Line] = []
 class WorkflowProgress:
     """The bar of a whole flow run. It only moves forward.
 
-    A task's messages are shown on it; they move it only if the task is all there is.
-
-    Args:
-        key: Of the artifact.
-        is_one_task: Whether the flow does nothing but one task.
+    A task's messages are shown on it; they move it only if the flow is that one task.
     """
 
     def __init__(self, key: str, *, is_one_task: bool = False) -> None:
@@ -146,11 +142,8 @@ class StepLog:
     """Says in the log now and then how far a task is, and what it does.
 
     A task that ends soon says nothing. A share that nobody knows is not told: neither
-    before the first one is known, nor again while it stays unknown.
-
-    Args:
-        name: Of the task.
-        clock: Returns seconds that only grow.
+    before the first one is known, nor again while it stays unknown. `clock` returns
+    seconds.
     """
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:

@@ -25,11 +25,8 @@ def pending_scenes() -> Pending:
 def is_sync_needed(step: str) -> bool:
     """Tell whether anything differs between Stash and the mirror.
 
-    The answer is kept: a run that is resumed would take the sync that it had finished
-    for one that there was no need of.
-
-    Args:
-        step: The workflow's step, which looks twice.
+    The answer is kept, apart for each step of the workflow: a run that is resumed would
+    take the sync that it had finished for one that there was no need of.
     """
     with open_job("pending_scenes") as job:
         return bool(find_pending_scenes(job.stash(), job.database))

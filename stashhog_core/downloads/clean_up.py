@@ -56,18 +56,12 @@ def clean_up(
 
     Files are deleted with an entry only if each of them, wanted or not, is in the
     library as the same file or with the same bytes, and no other entry uses them.
-
-    Args:
-        source: Where the entries come from.
-        settings: What to remove, and how many at most.
-        database: Holds the ledger.
-        entries: Those that the source would not miss.
-        progress: Asked whether to stop, also while bytes are compared.
-        dry_run: Only say what would be removed.
+    `entries` are those that the source would not miss; a dry run only names what would
+    be removed.
 
     Raises:
         TransientError: The source is away; what was removed is removed.
-        JobCancelled: A stop was asked for.
+        JobCancelled: A stop was asked for, perhaps while bytes were compared.
     """
     with_files = settings.qbittorrent.clean_up == "remove_torrent_and_files"
     check = _Check(

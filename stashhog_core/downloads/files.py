@@ -57,9 +57,7 @@ Method = Literal["link", "reflink", "copy", "existing"]
 def opened(path: str | os.PathLike[str], folder: int | None = None) -> Iterator[int]:
     """Yield a file, open for reading; a symbolic link is an error.
 
-    Args:
-        path: The file, or its name in `folder`.
-        folder: An open folder.
+    With an open `folder`, `path` is a name in it.
     """
     # O_NONBLOCK: opening a pipe that took the file's place does not wait.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -138,11 +138,7 @@ def overlap(library: Path, downloads: Path) -> Overlap | None:
 
 
 class Separation:
-    """Makes sure that downloads lie apart from the library.
-
-    Args:
-        library: The library root, links resolved.
-    """
+    """Makes sure that downloads lie apart from the library root, links resolved."""
 
     def __init__(self, library: Path) -> None:
         self._library = library
@@ -360,12 +356,9 @@ def trial_folder(folder: int) -> Iterator[int]:
 
 
 def why_no_link(error: OSError, source: str, folder: Path) -> str:
-    """Return why a file cannot be hard-linked into a folder, naming the mounts.
+    """Return why `error` kept a file from being hard-linked, naming the mounts.
 
-    Args:
-        error: What refused the link.
-        source: The file.
-        folder: An existing folder, or the one that holds it if it is new.
+    `folder` exists: where the link was to be, or what holds that folder if it is new.
     """
     if error.errno == errno.EMLINK:
         return "the file has as many names as its file system allows"

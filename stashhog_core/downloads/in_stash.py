@@ -36,10 +36,8 @@ _NOT_TAKEN = (
 def mark_scanned(database: Database, placed_before: datetime | None = None) -> int:
     """Note a successful scan of Stash; return the number of files that waited for it.
 
-    Args:
-        database: The database.
-        placed_before: Start of the scan; files placed later keep waiting. None: the
-            scan saw everything that is placed.
+    Files placed after `placed_before`, the scan's start, keep waiting. None: the scan
+    saw everything that is placed.
     """
     change = update(DownloadItem).where(DownloadItem.state == "placed")
     if placed_before is not None:
@@ -167,11 +165,9 @@ def _reason(video: PlacedVideo, stash_path: str, rules: ScanRules | None) -> str
 
 
 def why_left_out(stash_path: str, rules: ScanRules) -> str | None:
-    """Return why a scan of Stash leaves a video out; None: nothing speaks against it.
+    """Return why a scan by these rules leaves a video out; None: it does not.
 
-    Args:
-        stash_path: The video, as Stash names it.
-        rules: What Stash's scan takes.
+    `stash_path` is the video as Stash names it.
     """
     folders = [folder for folder in rules.stashes if is_below(stash_path, folder.path)]
     if not folders:

@@ -178,13 +178,7 @@ def mark_in_stash(
 ) -> set[int]:
     """Mark the videos that the mirror of Stash has, found by path or by oshash.
 
-    Args:
-        session: Open session; the caller commits.
-        ids: The rows.
-        paths: For each, its path as Stash writes it.
-
-    Returns:
-        The ids that the mirror has.
+    `paths` has the path of each of `ids` as Stash writes it. Returns the ids found.
     """
     found = session.scalars(
         text(

@@ -166,12 +166,9 @@ class LibraryFolder:
             raise
 
     def replace(self, file: SourceFile, names: Names, size_bytes: int) -> Placed | None:
-        """Replace an earlier copy of `file` by what it has become since.
+        """Replace an earlier copy of `file` by what the file has become since.
 
-        Args:
-            file: What was copied before it was whole, or has changed since.
-            names: Where the copy was made, below the root.
-            size_bytes: How large the copy was.
+        The copy was made at `names`, and was `size_bytes` large.
 
         Returns:
             None if something else is there, so that nothing is replaced. `is_new` is
@@ -511,14 +508,8 @@ def part_of(
 ) -> os.stat_result | None:
     """Return the status of an earlier copy that holds nothing but a part of `file`.
 
-    Args:
-        file: What was copied before it was whole.
-        path: Where the earlier copy was made.
-        size_bytes: How large it was then.
-        checkpoint: Called while bytes are compared; may raise to stop.
-
-    Returns:
-        None if something else is there: nothing may be lost by replacing it.
+    `size_bytes` is how large the copy was when it was made, before the file was whole.
+    None: something else is there, and nothing may be lost by replacing it.
     """
     status = regular(file)
     try:
@@ -579,10 +570,7 @@ def cannot_link(name: str, reason: str) -> ItemError:
 def refusal(error: OSError, folder: int, name: str) -> ItemError | OSError:
     """Return the error of a name that an open folder cannot hold, or `error` itself.
 
-    Args:
-        error: What the system answered when the name was to be made.
-        folder: The folder.
-        name: The name.
+    `error` is what the system answered when the name was to be made.
     """
     if error.errno not in NAME_REFUSED:
         return error
@@ -620,13 +608,8 @@ def check_own_name(
     """Return if the library has a file, or a name of it, besides the download.
 
     Where that cannot be found out it is let pass: nothing is deleted now, and clean-up
-    keeps what it cannot prove.
-
-    Args:
-        file: The download's file.
-        status: Its status.
-        name: The equal file in the library.
-        folder: Its folder, open.
+    keeps what it cannot prove. `status` is that of the download's file, `name` the
+    equal file in an open `folder` of the library.
 
     Raises:
         ItemError: Both are one name, seen through two paths.

@@ -44,12 +44,6 @@ class PlacingPreview:
 
     Whether a link or a clone is possible shows only when it is tried: for a moment a
     link to one of the files, or a clone of it, is in the library under a hidden name.
-
-    Args:
-        root: The library root, links resolved.
-        policy: How files would be placed.
-        reserve_bytes: Space that copies would leave free.
-        checkpoint: Called while bytes are compared; may raise to stop.
     """
 
     def __init__(

@@ -136,14 +136,10 @@ def archive_stem(name: str) -> str:
 
 
 def _are_unpacked(archives: Sequence[SourceFile], videos: Sequence[int]) -> bool:
-    """Tell whether each archive has videos of its size for itself.
+    """Tell whether each archive has videos, in bytes, of its size for itself.
 
     Of twenty episodes, nineteen that were unpacked do not stand for the last one. An
     archive that is small compared with the largest file holds extras.
-
-    Args:
-        archives: The parts of all of them.
-        videos: Sizes in bytes.
     """
     sizes: Counter[str] = Counter()
     for file in archives:

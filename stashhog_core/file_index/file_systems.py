@@ -76,12 +76,8 @@ class MountedFileSystems:
 def is_gone(path: str, file_system: str, present: FileSystems) -> bool:
     """Tell whether nothing is at a path of the index, on the file system it was on.
 
-    Where that is not mounted, or a folder cannot be read, nothing is proved.
-
-    Args:
-        path: As the index has it.
-        file_system: Likewise.
-        present: What is there now.
+    Where that is not among those present, or a folder cannot be read, nothing is
+    proved.
     """
     here = Path(from_text(path))
     try:

@@ -128,13 +128,7 @@ def find_lacking(
 ) -> dict[int, Lacking]:
     """Return what is missing, by scene; complete scenes are left out.
 
-    Args:
-        stash: The server.
-        media: The scenes and where their media would be.
-        kinds: What to check.
-        progress: Told of each request.
-        label: How messages start.
-        at_a_time: How many requests run at once.
+    `label` is how messages start, `at_a_time` how many requests run at once.
     """
     lacking: dict[int, Lacking] = {}
     if "phash" in kinds:
@@ -204,15 +198,9 @@ def check_generate(
     complete ones get it if everything a scene needs was checked, and if the mirror has
     no newer file or marker. Scenes are stored page by page, so that the work of a run
     that breaks off is kept. Media that Stash cannot make is counted separately, and
-    checked again only with `params.recheck` or after a change. Nothing is stored of
-    an additional server, whose scenes are not those of the mirror.
-
-    Args:
-        stash: The server that `params.server` names.
-        database: The mirror, where the findings are kept.
-        params: What to check.
-        progress: Told of each request.
-        settings: How many requests run at a time.
+    checked again only with `params.recheck` or after a change. `stash` is the server
+    that `params.server` names: nothing is stored of an additional one, whose scenes are
+    not those of the mirror.
 
     Raises:
         TransientError: Stash was away; what was found until then is kept.

@@ -55,12 +55,8 @@ def preemptible(
 ) -> Iterator[Preemption]:
     """Watch Stash's queue while the block works; stop its job for a scan.
 
-    The block's job then raises `JobCancelled`, as for any other stop.
-
-    Args:
-        stash: The server, also used by another thread.
-        progress: Told what the block reports.
-        check_interval_seconds: Time between checks of the queue.
+    The block's job then raises `JobCancelled`, as for any other stop. Another thread
+    uses `stash` as well.
     """
     preemption = Preemption(progress)
     is_over = threading.Event()

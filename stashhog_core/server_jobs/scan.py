@@ -52,16 +52,10 @@ def scan(
 ) -> StashScanResult:
     """Have Stash scan paths of its library, and wait until it is done.
 
-    Cancelling never stops Stash: a scan that is cut off may corrupt its data.
-
-    Args:
-        stash: The server.
-        database: Where the server job is noted.
-        params: What to scan, and what to generate on the way.
-        progress: Told how far Stash is.
-        run_id: A run that is tried again under the same id follows its first scan.
-        settings: Of the server that `params.server` names; default paths.
-        was_cancelled: Whether a run that is gone was told to stop.
+    Cancelling never stops Stash: a scan that is cut off may corrupt its data. A run
+    that is tried again under the same id follows its first scan. `settings` are those
+    of the server that `params.server` names; `was_cancelled` tells whether a run that
+    is gone was told to stop.
 
     Raises:
         ConfigurationError: A path lies outside Stash's library.
