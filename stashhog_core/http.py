@@ -102,11 +102,8 @@ def certificate_fault(error: BaseException) -> str | None:
 def untrusted(who: str, why: str, where: str, setting: str) -> ConfigurationError:
     """Return the error for a certificate that is refused.
 
-    Args:
-        who: The server, such as `Stash`.
-        why: What `certificate_fault` said.
-        where: Its address, without credentials.
-        setting: The variable that names certificates to trust.
+    `why` is what `certificate_fault` said, `where` an address without credentials, and
+    `setting` the variable that names certificates to trust.
     """
     return ConfigurationError(
         f"The certificate of {who} is not trusted ({why})",

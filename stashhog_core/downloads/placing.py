@@ -111,14 +111,9 @@ class LibraryFolder:
     Only a copy of ours is replaced, if it holds nothing but a part of the new file.
 
     Folders are opened one below the other without following symbolic links, so that
-    neither a name nor a link in the library leads out of it.
-
-    Args:
-        root: An existing folder; it may itself be a symbolic link.
-        policy: How files are placed.
-        reserve_bytes: Space that a copy must leave free.
-        checkpoint: Called while bytes are copied or compared; may raise to stop.
-        access: Who may use what is made.
+    neither a name nor a link in the library leads out of it. A copy leaves
+    `reserve_bytes` free. `checkpoint` is called while bytes are copied or compared, and
+    may raise to stop.
 
     Attributes:
         root: The root, links resolved.

@@ -346,11 +346,7 @@ class QBittorrentSource:
         )
 
     def _content(self, entry: Entry, depth: int) -> "_Content":
-        """Return where the files of a torrent lie.
-
-        Args:
-            entry: The torrent.
-            depth: Number of folders that qBittorrent names its files in.
+        """Return where the files of a torrent lie, named in so many folders.
 
         Raises:
             ItemError: It is not here, or not in its save path.

@@ -322,12 +322,7 @@ def bases_of_parts(names: Collection[str]) -> dict[str, str]:
 
 
 def part_next_to(name: str, bases: dict[str, str]) -> str | None:
-    """Return why a file is not finished, given the part files next to it.
-
-    Args:
-        name: The file.
-        bases: What `bases_of_parts` found in its folder.
-    """
+    """Return why a file is not finished, given the `bases_of_parts` of its folder."""
     if not bases:
         return None
     folded = name.casefold()

@@ -325,14 +325,9 @@ class Index:
         A file counts as missing only where the listing proves it: its path is not
         below one of `unknown` (None: too many to tell), and the file system it was on
         is still there: another file that the index has on it is where it was, or it is
-        known by more than a number and holds the place where the file was. Otherwise
-        the file is out of reach. Files that lack something `wanted` are to be opened,
-        too.
-
-        Args:
-            unknown: Paths of which the listing says nothing.
-            wanted: What is made of each file.
-            is_gone: Tells whether nothing is at a path, on a file system, any longer.
+        known by more than a number and holds the place where the file was, at which
+        `is_gone` finds nothing. Otherwise the file is out of reach. Files that lack
+        something `wanted` are to be opened, too.
         """
         with self._writing():
             # PostgreSQL knows nothing of tables this new, nor of an index that it last
@@ -383,13 +378,10 @@ class Index:
             return away[0] if away else 0
 
     def mark_moved_away(self, is_gone: Callable[[str, str], bool]) -> int:
-        """Mark as missing what is gone from other folders and may have come here.
+        """Mark as missing what `is_gone` from other folders and may have come here.
 
         It is of the size of a file that is new here. Those of the folder itself are
         the comparison's.
-
-        Args:
-            is_gone: Tells whether nothing is at a path, on a file system, any longer.
         """
         rows = self._connection.execute(
             _PERHAPS_MOVED_HERE, {**self._range, "most": _MOST_MOVED}
@@ -534,12 +526,9 @@ class Index:
 def open_index(
     database: Database, folder: Path, paths: tuple[str, str] | None = None
 ) -> Iterator[Index]:
-    """Open the index of a folder.
+    """Open the index of a resolved folder.
 
-    Args:
-        database: Where it is.
-        folder: Resolved.
-        paths: Only those from the first to before the second, as the index has them.
+    With `paths`, only from the first to before the second, as the index has them.
 
     Raises:
         TransientError: The database is away.

@@ -68,14 +68,8 @@ def scan_directory(
     Unchanged files are not opened. What was found stays when the scan is cancelled,
     killed or runs out of time; the next one goes on from there.
 
-    Args:
-        settings: Which folders may be scanned, and where pictures go.
-        database: Where the index is.
-        params: What to scan, and what to make of each file.
-        progress: Told how far it is.
-        fan_out: Runs the scan's shards in parallel; if an error ends its block, it
-            stops the running shards. None: the scan runs here, as a whole.
-        file_systems: Returns which file systems are there.
+    Without `fan_out` the scan runs here, as a whole. With it shards run in parallel;
+    if an error ends its block, it stops them.
 
     Raises:
         ConfigurationError: The path is no folder, or must not be scanned.

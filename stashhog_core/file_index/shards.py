@@ -167,14 +167,8 @@ def wanted_of(settings: Settings, params: DirectoryScanParams) -> Wanted:
 class Prober:
     """Probes the pending files of an index.
 
-    Args:
-        index: Says which files, and keeps what is found.
-        wanted: What is made of each file.
-        workers: How many processes read files; None: one per core.
-        progress: Told of each file.
-        deadline: On the monotonic clock, in seconds.
-        counts: Added to.
-        left_ids: Files that the next scan probes again; those found here are added.
+    `deadline` is in seconds of the monotonic clock. `counts` and `left_ids`, the files
+    that the next scan probes again, are added to.
     """
 
     def __init__(
@@ -199,10 +193,8 @@ class Prober:
     def probe(self, pending: int, passes: int) -> bool:
         """Probe all pending files; tell whether this was completed in time.
 
-        Args:
-            pending: How many there are.
-            passes: A second pass probes what the first could not know to be new:
-                copies of a moved file.
+        A second pass probes what the first could not know to be new: copies of a moved
+        file.
         """
         opened = 0
         try:

@@ -136,12 +136,8 @@ def into_chunks(
 ) -> list[Chunk]:
     """Divide what is to be sent into what each server job is asked for.
 
-    Args:
-        database: Where the order and what is missing stand.
-        params: How to divide it.
-        sent: The scenes, as they were named or by id.
-        tracked: Those of them that are to be marked.
-        marker_ids: Markers that were named.
+    `sent` are scenes, as they were named or by id, `tracked` those of them that are to
+    be marked.
     """
     if not sent:
         return [Chunk(params, marker_ids=tuple(marker_ids))] if marker_ids else []

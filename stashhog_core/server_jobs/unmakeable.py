@@ -71,15 +71,9 @@ def why_failed(
     A scene whose file Stash cannot read is not among the latter; nor is any scene if
     Stash's log tells of trouble on its machine.
 
-    Args:
-        stash: The server.
-        database: The mirror.
-        lacking: What each scene lacks.
-        asked: The kinds of media that the job was asked for.
-        basis: What the media of the scenes would be made of, as the job began.
-        total: How many scenes the job was for.
-        since: When Stash took the job, as Stash wrote it.
-        at_a_time: How many requests run at once.
+    The job was for `total` scenes, and was `asked` for these kinds of media; Stash took
+    it at the time `since`, as Stash writes it. `basis` is what the media would be made
+    of, as the job began.
     """
     log = _log_since(stash, since)
     trouble = next((e.message for e in log if _TROUBLE.search(e.message)), None)
