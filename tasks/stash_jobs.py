@@ -147,7 +147,7 @@ def auto_stash_generate(params: StashGenerateParams) -> StashGenerateResult:
         try:
             return _generate(job, params, preemption.progress)
         except JobCancelled:
-            if not preemption.has_happened:
+            if not preemption.has_happened.is_set():
                 raise
             return StashGenerateResult(
                 job_id=job.run_id,

@@ -206,11 +206,13 @@ class LibraryFolder:
                         where=printable("/".join((str(self.root), *names))),
                         remedy=f"{error.strerror}; check the disk or the mount",
                     ) from error
-        self._close_folders()
+        self.close()
 
     def close(self) -> None:
         """Give back what is open."""
-        self._close_folders()
+        while self._folders:
+            os.close(self._folders.popitem()[1])
+        self._created.clear()
 
     def clean(self, folders: Iterable[Path]) -> int:
         """Remove what killed runs left in these folders and the root.
@@ -352,24 +354,14 @@ class LibraryFolder:
                 if over is None:
                     publish(folder, temporary, name)
                 else:
-                    self._publish_over(over, folder, temporary, name, file)
+                    now = lstat(folder, name)
+                    if now is None or not is_unchanged(over, now):
+                        raise changed(file)
+                    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=folder)
         return method
-
-    def _publish_over(
-        self,
-        over: os.stat_result,
-        folder: int,
-        temporary: str,
-        name: str,
-        file: SourceFile,
-    ) -> None:
-        now = lstat(folder, name)
-        if now is None or not is_unchanged(over, now):
-            raise changed(file)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
 
     def _resemble(self, target: int, status: os.stat_result) -> None:
         """Give a copy the times and, unless others are set, the permissions of a file.
@@ -453,11 +445,6 @@ class LibraryFolder:
             if opened is not None:
                 os.close(opened)
             names = names[:-1]
-
-    def _close_folders(self) -> None:
-        while self._folders:
-            os.close(self._folders.popitem()[1])
-        self._created.clear()
 
 
 @contextlib.contextmanager

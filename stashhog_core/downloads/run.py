@@ -259,7 +259,7 @@ class ImportRun:
                     "folder, and the next run imports what comes out",
                 )
             for record in plan.noted:
-                item = _item_of(plan, record)
+                item = _item(plan, record)
                 _log.info("%s is left out: %s", item, record.reason)
                 self._counts.left_out.append(
                     ItemFailure(item=item, reason=record.reason or "")
@@ -311,19 +311,19 @@ class ImportRun:
                 return None
             # The earlier copy remains; the next run compares it again.
             plan.has_failed = True
-            self._error(_item(plan, file), _worded(error))
+            self._error(_item(plan, file.record), _worded(error))
             return None
         except (StashHogError, SQLAlchemyError, psycopg.Error):
             # A stop, the disk or the database: no fault of this file.
             raise
         except Exception as error:  # noqa: BLE001 - it stays this file's error
             plan.has_failed = True
-            _log.exception("Could not place %s", _item(plan, file))
+            _log.exception("Could not place %s", _item(plan, file.record))
             reason = f"The file cannot be placed: {unexpected(error)}"
             if file.is_recheck:
-                self._error(_item(plan, file), reason)
+                self._error(_item(plan, file.record), reason)
             else:
-                self._fail(file.record, _item(plan, file), reason)
+                self._fail(file.record, _item(plan, file.record), reason)
             return None
         known = file.record
         if placed is None or (file.is_recheck and not placed.is_new):
@@ -358,10 +358,10 @@ class ImportRun:
             return
         record = file.record._replace(target_path=self._planner.target(file.names))
         if not isinstance(error, OutOfSpaceError):
-            self._fail(record, _item(plan, file), _worded(error))
+            self._fail(record, _item(plan, file.record), _worded(error))
             return
         # No try of the file's: the next run may have room.
-        self._error(_item(plan, file), str(error))
+        self._error(_item(plan, file.record), str(error))
         reason = str(error)
         record = record._replace(state="failed", reason=reason, next_try_at=None)
         self._unwritten.append(record)
@@ -496,11 +496,7 @@ def _is_all_there(known: ledger.Known) -> bool:
     )
 
 
-def _item(plan: ImportPlan, file: PlannedFile) -> str:
-    return _item_of(plan, file.record)
-
-
-def _item_of(plan: ImportPlan, record: ImportRecord) -> str:
+def _item(plan: ImportPlan, record: ImportRecord) -> str:
     name = printable(plan.entry.name)
     return f"{name}/{record.relative_path}" if plan.is_folder else name
 

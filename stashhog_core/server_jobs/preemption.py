@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from stashhog_core.errors import StashHogError
 from stashhog_core.progress import Progress
@@ -29,21 +30,12 @@ def waiting_scan(stash: StashClient) -> int | None:
     return None
 
 
+@dataclass(frozen=True)
 class Preemption:
-    """Whether a scan has preempted the job; `progress` then stops the job."""
+    """Whether a scan has preempted the job, which `progress` then stops."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._has_happened = threading.Event()
-        self.progress = Progress(progress.update, self._has_happened)
-
-    @property
-    def has_happened(self) -> bool:
-        """Whether the job was stopped for a scan."""
-        return self._has_happened.is_set()
-
-    def stop_job(self) -> None:
-        """Stop the job at its next report."""
-        self._has_happened.set()
+    progress: Progress
+    has_happened: threading.Event
 
 
 @contextmanager
@@ -58,7 +50,7 @@ def preemptible(
     The block's job then raises `JobCancelled`, as for any other stop. Another thread
     uses `stash` as well.
     """
-    preemption = Preemption(progress)
+    preempted = threading.Event()
     is_over = threading.Event()
 
     def watch() -> None:
@@ -71,13 +63,13 @@ def preemptible(
                 continue
             if scan is not None:
                 logger.info("Stopping this job: Stash job %s, a scan, goes first", scan)
-                preemption.stop_job()
+                preempted.set()
                 return
 
     watcher = threading.Thread(target=watch, name="preemption", daemon=True)
     watcher.start()
     try:
-        yield preemption
+        yield Preemption(Progress(progress.update, preempted), preempted)
     finally:
         is_over.set()
         # It may be waiting for an answer of a Stash that hangs.

@@ -53,7 +53,7 @@ def test_a_scan_stops_the_job(stash: StashClient, stand_in: StandIn) -> None:
         with pytest.raises(JobCancelled):
             work(preemption.progress, 30)
 
-    assert preemption.has_happened
+    assert preemption.has_happened.is_set()
 
 
 def test_without_a_scan_the_job_goes_on(stash: StashClient) -> None:
@@ -64,7 +64,7 @@ def test_without_a_scan_the_job_goes_on(stash: StashClient) -> None:
     with preemptible(stash, told, check_interval_seconds=0.05) as preemption:
         work(preemption.progress, 0.3)
 
-    assert not preemption.has_happened
+    assert not preemption.has_happened.is_set()
     assert (0.5, "working") in seen
 
 
@@ -75,4 +75,4 @@ def test_an_outage_is_no_scan(stash: StashClient, stand_in: StandIn) -> None:
         work(preemption.progress, 0.3)
     stand_in.start()
 
-    assert not preemption.has_happened
+    assert not preemption.has_happened.is_set()
