@@ -44,6 +44,7 @@ _FIRST_SPACELESS = "\u1100"
 _SIMPLE = re.compile(r"[A-Z]?[a-z]{2,}(?: [A-Z]?[a-z]{2,})*")
 # Signs that part one name from the next, unless the name itself has them there.
 _PARTING = frozenset(",;|/\\&+()[]{}<>:=\u00d7\u3001\uff0c\u3010\u3011\u300a\u300b")
+_OPENING, _CLOSING = frozenset("(["), (")", "]")
 _DASHES = frozenset("-\u2010\u2011\u2012\u2013\u2014\u2212")
 _APOSTROPHES = frozenset("'\u2019\u2018`\u00b4\u02bc\uff07")
 # Particles that follow a name without a space, in Japanese, Chinese and Korean.
@@ -422,7 +423,11 @@ def _spelled(
             between = letters.between(index)
             if number in strong:
                 signs = _parting(between)
-                if signs - strong[number]:
+                if signs - strong[number] and not (
+                    # `Jade Kush (II)`: the bracket closes right after the name.
+                    signs - strong[number] <= _OPENING
+                    and letters.text.startswith(_CLOSING, letters.end(last - 1))
+                ):
                     return None
                 plain = plain and signs == strong[number]
             elif "\n" in between or _parting(between):
