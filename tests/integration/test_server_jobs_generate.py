@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event, func, insert, select, update
 
 from stashhog_core.db.jobs import record_job
-from stashhog_core.db.models import Scene, SceneFile, SceneFingerprint, StashJob
+from stashhog_core.db.models import Scene, SceneFile, SceneFingerprint
 from stashhog_core.db.session import Database
 from stashhog_core.errors import (
     ConfigurationError,
@@ -20,10 +20,8 @@ from stashhog_core.errors import (
     JobError,
     TransientError,
 )
-from stashhog_core.params import StashGenerateParams, SyncParams
+from stashhog_core.params import StashGenerateParams
 from stashhog_core.progress import Progress
-from stashhog_core.results import StashGenerateResult
-from stashhog_core.server_jobs.generate import generate
 from stashhog_core.server_jobs.generate_request import generate_input
 from stashhog_core.server_jobs.tracking import (
     cancelled_result,
@@ -31,13 +29,20 @@ from stashhog_core.server_jobs.tracking import (
     reconcile_cancelled,
 )
 from stashhog_core.stash.payloads import Fingerprint
-from stashhog_core.sync.job import pending_scenes, sync
-from tests.support.fake_stash import FakeStash, refs
-from tests.support.scripted_stash import ADD_TIME, OUTAGE, ScriptedStash
+from stashhog_core.sync.job import pending_scenes
+from tests.support.fake_stash import (
+    ADD_TIME,
+    FINISHED,
+    OUTAGE,
+    RUNNING,
+    FakeStash,
+    refs,
+    refusal,
+)
+from tests.support.server_jobs import marked, run, server_jobs
+from tests.support.sync import run as sync
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-RUNNING = {"status": "RUNNING", "progress": 0.5}
-FINISHED = {"status": "FINISHED", "progress": 1}
 WRONG_KEY = httpx.Response(401)
 SAMPLE_SIZE = 200
 
@@ -47,10 +52,10 @@ class Stopped(BaseException):
 
 
 @pytest.fixture
-def stash(monkeypatch: pytest.MonkeyPatch) -> ScriptedStash:
+def stash(monkeypatch: pytest.MonkeyPatch) -> FakeStash:
     """A Stash with scenes 1 to 5, whose stopped jobs are not waited for."""
     monkeypatch.setattr("stashhog_core.server_jobs.tracking.STOP_WAIT_SECONDS", 0)
-    return ScriptedStash(scenes=set(range(1, 6)))
+    return FakeStash(scenes=range(1, 6))
 
 
 def add_scenes(database: Database, *ids: int, generated: bool = False) -> None:
@@ -60,39 +65,6 @@ def add_scenes(database: Database, *ids: int, generated: bool = False) -> None:
         session.add_all(
             SceneFile(scene_id=id_, file_id=id_, position=0, path=f"/data/{id_}.mp4")
             for id_ in ids
-        )
-
-
-def marked(database: Database) -> list[int]:
-    with database.transaction() as session:
-        return list(
-            session.scalars(select(Scene.id).where(Scene.generated).order_by(Scene.id))
-        )
-
-
-def server_jobs(database: Database) -> list[tuple[int, str, str]]:
-    with database.transaction() as session:
-        rows = session.scalars(select(StashJob).order_by(StashJob.id))
-        return [(row.stash_job_id, row.state, row.add_time) for row in rows]
-
-
-def run(
-    stash: ScriptedStash,
-    database: Database,
-    run_id: str = "run-1",
-    progress: Progress | None = None,
-    was_cancelled: Callable[[str], bool] = lambda _: False,
-    **params: Any,
-) -> StashGenerateResult:
-    with stash.client() as client:
-        return generate(
-            client,
-            database,
-            StashGenerateParams(**params),
-            progress or Progress(),
-            run_id=run_id,
-            settings=stash.settings,
-            was_cancelled=was_cancelled,
         )
 
 
@@ -108,7 +80,7 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_all_lacking_scenes_are_sent_and_marked(
-    stash: ScriptedStash, database: Database, caplog: pytest.LogCaptureFixture
+    stash: FakeStash, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Exactly the scenes without the mark are sent, and marked in the end."""
     caplog.set_level(logging.INFO)
@@ -134,7 +106,7 @@ def test_all_lacking_scenes_are_sent_and_marked(
 
 
 def test_nothing_lacks_media(
-    stash: ScriptedStash, database: Database, caplog: pytest.LogCaptureFixture
+    stash: FakeStash, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """When every scene is marked no job is started: an empty list would mean all."""
     caplog.set_level(logging.INFO)
@@ -152,7 +124,7 @@ def test_nothing_lacks_media(
     ]
 
 
-def test_named_scenes(stash: ScriptedStash, database: Database) -> None:
+def test_named_scenes(stash: FakeStash, database: Database) -> None:
     """All named scenes are sent; those of them without the mark are marked."""
     add_scenes(database, 1, 2)
     add_scenes(database, 3, generated=True)
@@ -164,7 +136,7 @@ def test_named_scenes(stash: ScriptedStash, database: Database) -> None:
     assert marked(database) == [2, 3]
 
 
-def test_unknown_scenes_are_left_out(stash: ScriptedStash, database: Database) -> None:
+def test_unknown_scenes_are_left_out(stash: FakeStash, database: Database) -> None:
     """Ids that Stash lacks would drop the whole job: they are reported instead."""
     add_scenes(database, 1, 2, 77)
 
@@ -176,7 +148,7 @@ def test_unknown_scenes_are_left_out(stash: ScriptedStash, database: Database) -
     assert marked(database) == [1, 2]
 
 
-def test_only_unknown_scenes(stash: ScriptedStash, database: Database) -> None:
+def test_only_unknown_scenes(stash: FakeStash, database: Database) -> None:
     """When no id is left nothing is started, and the ids are reported."""
     result = run(stash, database, scene_ids=(77, 78))
 
@@ -185,7 +157,7 @@ def test_only_unknown_scenes(stash: ScriptedStash, database: Database) -> None:
     assert [failure.item for failure in result.errors] == ["scene 77", "scene 78"]
 
 
-def test_missing_scenes_are_not_sent(stash: ScriptedStash, database: Database) -> None:
+def test_missing_scenes_are_not_sent(stash: FakeStash, database: Database) -> None:
     """A scene that sync no longer found in Stash is not asked for."""
     add_scenes(database, 1, 2)
     with database.transaction() as session:
@@ -228,11 +200,11 @@ def test_request_as_stash_takes_it() -> None:
     }
 
 
-def test_progress_is_the_servers(stash: ScriptedStash, database: Database) -> None:
+def test_progress_is_the_servers(stash: FakeStash, database: Database) -> None:
     """The bar follows the server's job, then the look at its outcome, to the end."""
     add_scenes(database, 1)
     sub_tasks = ["Generating preview for /data/a.mp4"]
-    stash.looks = [{**RUNNING, "subTasks": sub_tasks}, FINISHED]
+    stash.job_states = [{**RUNNING, "subTasks": sub_tasks}, FINISHED]
     reports: list[tuple[float | None, str]] = []
 
     run(stash, database, progress=Progress(lambda *report: reports.append(report)))
@@ -262,7 +234,7 @@ def test_progress_is_the_servers(stash: ScriptedStash, database: Database) -> No
     ],
 )
 def test_scene_that_lacks_media_is_not_marked(
-    stash: ScriptedStash,
+    stash: FakeStash,
     database: Database,
     kind: str,
     words: str,
@@ -275,7 +247,7 @@ def test_scene_that_lacks_media_is_not_marked(
     """
     add_scenes(database, 1, 2, 3)
     stash.lacking = {2: {kind}}
-    stash.changes = {"all_or_nothing": all_or_nothing}
+    stash.configure(all_or_nothing=all_or_nothing)
 
     result = run(stash, database)
 
@@ -287,7 +259,7 @@ def test_scene_that_lacks_media_is_not_marked(
     ]
 
 
-def test_incremental_marks_the_proven(stash: ScriptedStash, database: Database) -> None:
+def test_incremental_marks_the_proven(stash: FakeStash, database: Database) -> None:
     """With `incremental` one scene that lacks media does not hold up the others."""
     add_scenes(database, 1, 2, 3)
     stash.lacking = {2: {"phash", "preview"}}
@@ -301,7 +273,7 @@ def test_incremental_marks_the_proven(stash: ScriptedStash, database: Database) 
 
 
 def test_only_what_was_asked_for_is_looked_for(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """Media that was not asked for may be missing; WebP was asked for here."""
     add_scenes(database, 1)
@@ -330,7 +302,7 @@ def test_only_what_was_asked_for_is_looked_for(
     ],
 )
 def test_sample_that_lacks_media(
-    stash: ScriptedStash,
+    stash: FakeStash,
     database: Database,
     incremental: bool,
     all_or_nothing: bool,
@@ -338,9 +310,9 @@ def test_sample_that_lacks_media(
 ) -> None:
     """If a scene of the sample lacks media, all are checked, to mark them singly."""
     ids = range(1, 3 * SAMPLE_SIZE + 1)
-    stash.scenes = set(ids)
+    stash.replace_scenes(ids)
     stash.lacking = {scene_id: {"preview"} for scene_id in ids}
-    stash.changes = {"all_or_nothing": all_or_nothing}
+    stash.configure(all_or_nothing=all_or_nothing)
     add_scenes(database, *ids)
 
     result = run(stash, database, incremental=incremental)
@@ -352,20 +324,14 @@ def test_sample_that_lacks_media(
     assert marked(database) == []
 
 
-def test_job_dropped_for_a_deleted_scene(
-    stash: ScriptedStash, database: Database
-) -> None:
+def test_job_dropped_for_a_deleted_scene(stash: FakeStash, database: Database) -> None:
     """A scene deleted after the check drops the job: another try leaves it out."""
     add_scenes(database, 1, 2)
-    stash.looks = [{"status": "FINISHED", "progress": None}]
-
-    def delete_one() -> None:
-        stash.scenes.discard(2)
-
-    stash.on_start = delete_one
+    stash.job_states = [{"status": "FINISHED", "progress": None}]
+    stash.on("StartGenerate", after=lambda: stash.scene_rows.pop(2))
     with pytest.raises(TransientError, match="scene 2"):
         run(stash, database)
-    stash.on_start = lambda: None
+    stash.on("StartGenerate")
     result = run(stash, database)
 
     assert [asked["sceneIDs"] for _, asked in stash.started] == [["1", "2"], ["1"]]
@@ -373,10 +339,10 @@ def test_job_dropped_for_a_deleted_scene(
     assert [state for _, state, _ in server_jobs(database)] == ["failed", "finished"]
 
 
-def test_job_with_nothing_to_do(stash: ScriptedStash, database: Database) -> None:
+def test_job_with_nothing_to_do(stash: FakeStash, database: Database) -> None:
     """A job without progress whose media is there already is a success."""
     add_scenes(database, 1)
-    stash.looks = [{"status": "FINISHED", "progress": None}]
+    stash.job_states = [{"status": "FINISHED", "progress": None}]
 
     assert run(stash, database).scenes_updated == ("1",)
 
@@ -409,11 +375,11 @@ def test_job_with_nothing_to_do(stash: ScriptedStash, database: Database) -> Non
     ],
 )
 def test_failure_marks_none(
-    stash: ScriptedStash, database: Database, looks: list[Any], words: str, state: str
+    stash: FakeStash, database: Database, looks: list[Any], words: str, state: str
 ) -> None:
     """A job that fails, is cancelled in Stash or forgotten leaves all flags alone."""
     add_scenes(database, 1)
-    stash.looks = looks
+    stash.job_states = looks
 
     with pytest.raises(JobError, match=words):
         run(stash, database)
@@ -423,11 +389,11 @@ def test_failure_marks_none(
     assert stash.stopped == []
 
 
-def test_no_answer_at_the_start(stash: ScriptedStash, database: Database) -> None:
+def test_no_answer_at_the_start(stash: FakeStash, database: Database) -> None:
     """When Stash is away nothing is started, marked or noted."""
     add_scenes(database, 1)
-    stash.on_start = lambda: OUTAGE
-    stash.looks = [{"status": "READY"}]
+    stash.on("StartGenerate", after=OUTAGE)
+    stash.job_states = [{"status": "READY"}]
 
     with pytest.raises(TransientError):
         run(stash, database)
@@ -435,11 +401,10 @@ def test_no_answer_at_the_start(stash: ScriptedStash, database: Database) -> Non
     assert (marked(database), server_jobs(database)) == ([], [])
 
 
-def test_server_error_text_is_kept(stash: ScriptedStash, database: Database) -> None:
+def test_server_error_text_is_kept(stash: FakeStash, database: Database) -> None:
     """An error of Stash at the start fails the run in Stash's words."""
     add_scenes(database, 1)
-    refusal = {"errors": [{"message": "missing ffmpeg and/or ffprobe"}], "data": None}
-    stash.on_start = lambda: httpx.Response(200, json=refusal)
+    stash.on("StartGenerate", after=refusal("missing ffmpeg and/or ffprobe"))
 
     with pytest.raises(JobError, match="missing ffmpeg"):
         run(stash, database)
@@ -450,15 +415,15 @@ def test_server_error_text_is_kept(stash: ScriptedStash, database: Database) -> 
 # --- going on after an interruption --------------------------------------------------
 
 
-def test_resumed_run_finds_its_job(stash: ScriptedStash, database: Database) -> None:
+def test_resumed_run_finds_its_job(stash: FakeStash, database: Database) -> None:
     """A run that broke off while it waited follows the same server job next time."""
     add_scenes(database, 1, 2)
-    stash.looks = [RUNNING, WRONG_KEY]
+    stash.job_states = [RUNNING, WRONG_KEY]
     with pytest.raises(ConfigurationError):
         run(stash, database)
     add_scenes(database, 3)
 
-    stash.looks = [RUNNING, FINISHED]
+    stash.job_states = [RUNNING, FINISHED]
     result = run(stash, database)
 
     assert len(stash.started) == 1
@@ -467,14 +432,14 @@ def test_resumed_run_finds_its_job(stash: ScriptedStash, database: Database) -> 
     assert server_jobs(database) == [(1, "finished", ADD_TIME)]
 
 
-def test_resumed_run_after_a_restart(stash: ScriptedStash, database: Database) -> None:
+def test_resumed_run_after_a_restart(stash: FakeStash, database: Database) -> None:
     """If Stash has forgotten the job meanwhile, the resumed run starts another."""
     add_scenes(database, 1)
-    stash.looks = [RUNNING, WRONG_KEY]
+    stash.job_states = [RUNNING, WRONG_KEY]
     with pytest.raises(ConfigurationError):
         run(stash, database)
 
-    stash.looks = [None, FINISHED]
+    stash.job_states = [None, FINISHED]
     stash.add_time = "2026-11-21T06:00:00Z"
     result = run(stash, database)
 
@@ -486,7 +451,7 @@ def test_resumed_run_after_a_restart(stash: ScriptedStash, database: Database) -
 
 
 def left_behind(
-    stash: ScriptedStash, database: Database, *scene_ids: int, **asked: Any
+    stash: FakeStash, database: Database, *scene_ids: int, **asked: Any
 ) -> None:
     """Have Stash's job 1 stem from a run that is gone."""
     stash.started = [("generate", {})]
@@ -502,13 +467,13 @@ def left_behind(
 
 
 def test_job_of_a_run_that_died_is_resumed(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """It is followed to its end and its scenes are marked; then comes this run's."""
     add_scenes(database, 1, 2)
     left_behind(stash, database, 1, previews=False)
     stash.lacking = {1: {"preview"}}
-    stash.looks = [RUNNING, RUNNING, FINISHED]
+    stash.job_states = [RUNNING, RUNNING, FINISHED]
 
     result = run(stash, database, run_id="run-2")
 
@@ -518,13 +483,11 @@ def test_job_of_a_run_that_died_is_resumed(
     assert [row[1] for row in server_jobs(database)] == ["finished", "finished"]
 
 
-def test_cancelling_stops_a_resumed_job(
-    stash: ScriptedStash, database: Database
-) -> None:
+def test_cancelling_stops_a_resumed_job(stash: FakeStash, database: Database) -> None:
     """This run answers for what it has resumed."""
     add_scenes(database, 1)
     left_behind(stash, database, 1)
-    stash.looks = [RUNNING, RUNNING, KeyboardInterrupt(), RUNNING]
+    stash.job_states = [RUNNING, RUNNING, KeyboardInterrupt(), RUNNING]
 
     with pytest.raises(KeyboardInterrupt):
         run(stash, database, run_id="run-2")
@@ -534,12 +497,12 @@ def test_cancelling_stops_a_resumed_job(
 
 
 def test_job_of_a_cancelled_run_is_stopped(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """If nobody could stop it when its run was cancelled, the next run does."""
     add_scenes(database, 1)
     left_behind(stash, database, 1)
-    stash.looks = [RUNNING, RUNNING, FINISHED]
+    stash.job_states = [RUNNING, RUNNING, FINISHED]
 
     result = run(
         stash, database, run_id="run-2", was_cancelled=lambda run_id: run_id == "gone"
@@ -559,12 +522,12 @@ def test_job_of_a_cancelled_run_is_stopped(
     ],
 )
 def test_job_of_a_dead_run_that_came_to_nothing(
-    stash: ScriptedStash, database: Database, look: Any, state: str
+    stash: FakeStash, database: Database, look: Any, state: str
 ) -> None:
     """It is noted as what it is, and its scenes are generated by this run."""
     add_scenes(database, 1)
     left_behind(stash, database, 1)
-    stash.looks = [look, FINISHED]
+    stash.job_states = [look, FINISHED]
 
     result = run(stash, database, run_id="run-2")
 
@@ -573,12 +536,12 @@ def test_job_of_a_dead_run_that_came_to_nothing(
 
 
 def test_resumed_job_that_fails_does_not_fail_this_run(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """What another run left may fail while it is followed; the own work goes on."""
     add_scenes(database, 1)
     left_behind(stash, database, 1)
-    stash.looks = [RUNNING, {"status": "FAILED", "error": "boom"}, FINISHED]
+    stash.job_states = [RUNNING, {"status": "FAILED", "error": "boom"}, FINISHED]
 
     result = run(stash, database, run_id="run-2")
 
@@ -587,7 +550,7 @@ def test_resumed_job_that_fails_does_not_fail_this_run(
 
 
 @pytest.mark.slow
-def test_one_at_a_time(stash: ScriptedStash, database: Database) -> None:
+def test_one_at_a_time(stash: FakeStash, database: Database) -> None:
     """While another run generates on this server nothing is touched."""
     add_scenes(database, 1)
 
@@ -600,12 +563,12 @@ def test_one_at_a_time(stash: ScriptedStash, database: Database) -> None:
     assert stash.started == []
 
 
-def test_jobs_of_a_run_are_told_apart(stash: ScriptedStash, database: Database) -> None:
+def test_jobs_of_a_run_are_told_apart(stash: FakeStash, database: Database) -> None:
     """A scan of the same run is neither taken for the job nor stopped with it."""
     add_scenes(database, 1)
     with database.transaction() as session:
         record_job(session, run_id="run-1", kind="scan", stash_job_id=9)
-    stash.looks = [RUNNING, KeyboardInterrupt(), RUNNING]
+    stash.job_states = [RUNNING, KeyboardInterrupt(), RUNNING]
 
     with pytest.raises(KeyboardInterrupt):
         run(stash, database)
@@ -613,13 +576,11 @@ def test_jobs_of_a_run_are_told_apart(stash: ScriptedStash, database: Database) 
     assert server_jobs(database) == [(9, "open", ""), (1, "cancelled", ADD_TIME)]
 
 
-def test_lost_answer_starts_no_second_job(
-    stash: ScriptedStash, database: Database
-) -> None:
+def test_lost_answer_starts_no_second_job(stash: FakeStash, database: Database) -> None:
     """If the answer to the start is lost, the job in the queue is the one."""
     add_scenes(database, 1)
-    stash.looks = [RUNNING, FINISHED]
-    stash.on_start = lambda: OUTAGE
+    stash.job_states = [RUNNING, FINISHED]
+    stash.on("StartGenerate", after=OUTAGE)
 
     result = run(stash, database)
 
@@ -634,17 +595,16 @@ def test_lost_answer_starts_no_second_job(
     "interruption", [KeyboardInterrupt, Stopped, JobCancelled("now")], ids=str
 )
 def test_cancelling_stops_the_server_job(
-    stash: ScriptedStash, database: Database, interruption: BaseException
+    stash: FakeStash, database: Database, interruption: BaseException
 ) -> None:
     """A cancelled run tells Stash to stop, once, marks nothing, and stays cancelled."""
     add_scenes(database, 1)
     error = interruption if isinstance(interruption, Exception) else interruption()
-    stash.looks = [RUNNING, error, RUNNING]
+    stash.job_states = [RUNNING, error, RUNNING]
 
     with pytest.raises(type(error)):
         run(stash, database)
-    with stash.client() as client:
-        reconcile_cancelled(client, database, run_id="run-1")
+    reconcile_cancelled(stash, database, run_id="run-1")
 
     assert stash.stopped == [1]
     assert marked(database) == []
@@ -653,7 +613,7 @@ def test_cancelling_stops_the_server_job(
 
 @pytest.mark.parametrize("job", ["stash_generate", "auto_stash_generate"])
 def test_a_cancelled_generate_keeps_the_structure_of_its_result(
-    stash: ScriptedStash, database: Database, job: str
+    stash: FakeStash, database: Database, job: str
 ) -> None:
     """With the job in Stash, if there was one, and no scene as updated."""
 
@@ -666,7 +626,7 @@ def test_a_cancelled_generate_keeps_the_structure_of_its_result(
 
     before = kept()
     add_scenes(database, 1)
-    stash.looks = [RUNNING, KeyboardInterrupt(), RUNNING]
+    stash.job_states = [RUNNING, KeyboardInterrupt(), RUNNING]
     with pytest.raises(KeyboardInterrupt):
         run(stash, database)
 
@@ -675,12 +635,10 @@ def test_a_cancelled_generate_keeps_the_structure_of_its_result(
     assert kept() == common | {"stash_job_id": "1"}
 
 
-def test_stop_event_stops_the_server_job(
-    stash: ScriptedStash, database: Database
-) -> None:
+def test_stop_event_stops_the_server_job(stash: FakeStash, database: Database) -> None:
     """A run in a thread, told by its stop event, ends by the same rules."""
     add_scenes(database, 1)
-    stash.looks = [RUNNING]
+    stash.job_states = [RUNNING]
     stop = threading.Event()
 
     def sink(_fraction: float | None, _message: str) -> None:
@@ -692,15 +650,11 @@ def test_stop_event_stops_the_server_job(
     assert stash.stopped == [1]
 
 
-def test_cancelling_while_starting(stash: ScriptedStash, database: Database) -> None:
+def test_cancelling_while_starting(stash: FakeStash, database: Database) -> None:
     """A run cancelled while it waits for the start's answer stops what was started."""
     add_scenes(database, 1)
-    stash.looks = [RUNNING]
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    stash.on_start = interrupt
+    stash.job_states = [RUNNING]
+    stash.on("StartGenerate", after=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         run(stash, database)
 
@@ -709,12 +663,12 @@ def test_cancelling_while_starting(stash: ScriptedStash, database: Database) -> 
 
 
 def test_somebody_elses_job_is_not_stopped(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """After a restart of Stash the id may be another's job: that is left alone."""
     add_scenes(database, 1)
     other = {**RUNNING, "addTime": "2026-11-21T05:00:00Z"}
-    stash.looks = [RUNNING, KeyboardInterrupt(), other]
+    stash.job_states = [RUNNING, KeyboardInterrupt(), other]
 
     with pytest.raises(KeyboardInterrupt):
         run(stash, database)
@@ -723,28 +677,27 @@ def test_somebody_elses_job_is_not_stopped(
 
 
 def test_stop_that_fails_is_left_for_later(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """If Stash is away at that moment the row stays open, and is reconciled later."""
     add_scenes(database, 1)
-    stash.looks = [RUNNING, KeyboardInterrupt(), RUNNING]
-    stash.on_stop = lambda: OUTAGE
+    stash.job_states = [RUNNING, KeyboardInterrupt(), RUNNING]
+    stash.on("StopJob", after=OUTAGE)
 
     with pytest.raises(KeyboardInterrupt):
         run(stash, database)
 
     assert server_jobs(database) == [(1, "open", ADD_TIME)]
 
-    stash.on_stop = lambda: None
-    with stash.client() as client:
-        reconcile_cancelled(client, database, run_id="run-1")
+    stash.on("StopJob")
+    reconcile_cancelled(stash, database, run_id="run-1")
 
     assert stash.stopped == [1, 1]
     assert server_jobs(database) == [(1, "cancelled", ADD_TIME)]
 
 
 def test_cancelling_while_looking_at_the_outcome(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """Cancelled after the server's job, before the marks: nothing is marked."""
     add_scenes(database, 1)
@@ -764,69 +717,56 @@ def test_cancelling_while_looking_at_the_outcome(
 # --- beside a sync -------------------------------------------------------------------
 
 
-def sync_now(library: FakeStash, database: Database) -> None:
-    sync(
-        library,
-        database,
-        SyncParams(),
-        Progress(),
-        trigger="manual",
-        stabilize_seconds=0,
-    )
-
-
-def meanwhile(server: ScriptedStash, action: Callable[[], None]) -> Progress:
+def meanwhile(stash: FakeStash, action: Callable[[], None]) -> Progress:
     """Return a bar that does something once, while the server's job is running."""
     is_done = False
 
     def sink(_fraction: float | None, _message: str) -> None:
         nonlocal is_done
-        if server.started and not is_done:
+        if stash.started and not is_done:
             is_done = True
             action()
 
     return Progress(sink)
 
 
-def another_marker(library: FakeStash, scene: int) -> None:
-    library.add_marker(scene, min(library.tag_rows))
+def another_marker(stash: FakeStash, scene: int) -> None:
+    stash.add_marker(scene, min(stash.tag_rows))
 
 
-def moved_marker(library: FakeStash, scene: int) -> None:
-    library.edit_markers(scene, seconds=30.0)
+def moved_marker(stash: FakeStash, scene: int) -> None:
+    stash.edit_markers(scene, seconds=30.0)
 
 
-def another_file(library: FakeStash, scene: int) -> None:
+def another_file(stash: FakeStash, scene: int) -> None:
     hashes = (Fingerprint(type="oshash", value="ff"),)
-    library.replace_file(scene, fingerprints=hashes, size=1)
+    stash.replace_file(scene, fingerprints=hashes, size=1)
 
 
 @pytest.mark.parametrize("change", [another_marker, moved_marker, another_file])
 @pytest.mark.parametrize("is_resumed", [False, True])
 def test_scene_changed_meanwhile_is_not_marked(
-    stash: ScriptedStash,
     database: Database,
     change: Callable[[FakeStash, int], None],
     is_resumed: bool,
 ) -> None:
     """What a sync found changed while the job was running may lack its media."""
-    library = FakeStash()
-    tag = library.add_tag("tag")
-    changed, other = library.add_scene(), library.add_scene()
-    library.add_marker(changed, tag)
-    sync_now(library, database)
-    stash.scenes = {changed, other}
+    stash = FakeStash()
+    tag = stash.add_tag("tag")
+    changed, other = stash.add_scene(), stash.add_scene()
+    stash.add_marker(changed, tag)
+    sync(stash, database)
 
     def change_and_sync() -> None:
-        change(library, changed)
-        sync_now(library, database)
+        change(stash, changed)
+        sync(stash, database)
 
     progress = meanwhile(stash, change_and_sync)
-    stash.looks = [RUNNING, WRONG_KEY if is_resumed else FINISHED]
+    stash.job_states = [RUNNING, WRONG_KEY if is_resumed else FINISHED]
     if is_resumed:
         with pytest.raises(ConfigurationError):
             run(stash, database, progress=progress)
-        stash.looks = [FINISHED]
+        stash.job_states = [FINISHED]
     result = run(stash, database, progress=progress)
 
     assert len(stash.started) == 1
@@ -834,19 +774,16 @@ def test_scene_changed_meanwhile_is_not_marked(
     assert (result.status, result.scenes_updated) == ("completed", (str(other),))
 
 
-def test_scene_edited_meanwhile_is_marked(
-    stash: ScriptedStash, database: Database
-) -> None:
+def test_scene_edited_meanwhile_is_marked(database: Database) -> None:
     """Other texts or tags are no reason to make media anew."""
-    library = FakeStash()
-    tag = library.add_tag("tag")
-    scene = library.add_scene()
-    sync_now(library, database)
-    stash.scenes = {scene}
+    stash = FakeStash()
+    tag = stash.add_tag("tag")
+    scene = stash.add_scene()
+    sync(stash, database)
 
     def edit() -> None:
-        library.edit(scene, title="new", tags=refs(tag))
-        sync_now(library, database)
+        stash.edit(scene, title="new", tags=refs(tag))
+        sync(stash, database)
 
     run(stash, database, progress=meanwhile(stash, edit))
 
@@ -857,22 +794,25 @@ def test_scene_edited_meanwhile_is_marked(
     ("params", "fetched"), [({}, 1), ({"phashes": False}, 0), ({"server": "b"}, 0)]
 )
 def test_phash_arrives_with_the_next_sync(
-    stash: ScriptedStash, database: Database, params: dict[str, Any], fetched: int
+    database: Database, params: dict[str, Any], fetched: int
 ) -> None:
     """Scenes that lacked a phash here are fetched, though no time moves for it."""
-    library = FakeStash()
-    lacking, having = library.add_scene(), library.add_scene()
-    whole = library.scene_rows[lacking].files[0].fingerprints
-    library.replace_file(lacking, fingerprints=whole[:1])
-    sync_now(library, database)
-    sync_now(library, database)
-    stash.scenes = {lacking, having}
-    run(stash, database, **params)
-    library.replace_file(lacking, fingerprints=whole)
-    library.file_times = dict.fromkeys(library.file_times, "2000-01-01T00:00:00Z")
+    stash = FakeStash()
+    lacking, having = stash.add_scene(), stash.add_scene()
+    whole = stash.scene_rows[lacking].files[0].fingerprints
+    stash.replace_file(lacking, fingerprints=whole[:1])
+    sync(stash, database)
+    sync(stash, database)
 
-    assert pending_scenes(library, database).count == fetched
-    sync_now(library, database)
+    def make_phash() -> None:
+        stash.replace_file(lacking, fingerprints=whole)
+        stash.file_times = dict.fromkeys(stash.file_times, "2000-01-01T00:00:00Z")
+
+    stash.on("StartGenerate", after=make_phash)
+    run(stash, database, **params)
+
+    assert pending_scenes(stash, database).count == fetched
+    sync(stash, database)
     with database.transaction() as session:
         kinds = session.scalars(
             select(SceneFingerprint.kind).where(SceneFingerprint.scene_id == lacking)
@@ -885,10 +825,10 @@ def test_phash_arrives_with_the_next_sync(
 
 
 @pytest.mark.slow
-def test_cost_of_100_000_scenes(stash: ScriptedStash, database: Database) -> None:
+def test_cost_of_100_000_scenes(stash: FakeStash, database: Database) -> None:
     """A run over 100,000 scenes takes 11 statements, and less than 200 MB."""
     ids = range(1, 100_001)
-    stash.scenes = set(ids)
+    stash.replace_scenes(ids)
     with database.transaction() as session:
         session.execute(
             insert(Scene).from_select(["id"], select(func.generate_series(1, len(ids))))

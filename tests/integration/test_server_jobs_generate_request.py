@@ -5,7 +5,6 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 
 from stashhog_core.db.generated import Checked, store_checks
 from stashhog_core.db.models import Scene, SceneFile
@@ -13,8 +12,6 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, JobCancelled, JobError
 from stashhog_core.params import StashGenerateParams
 from stashhog_core.progress import Progress
-from stashhog_core.results import StashGenerateResult
-from stashhog_core.server_jobs.generate import generate
 from stashhog_core.server_jobs.generate_request import (
     PROFILES,
     is_allowed_at,
@@ -23,17 +20,15 @@ from stashhog_core.server_jobs.generate_request import (
 )
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.servers import server_settings
-from tests.support.scripted_stash import ScriptedStash
-
-RUNNING = {"status": "RUNNING", "progress": 0.5}
-FINISHED = {"status": "FINISHED", "progress": 1}
+from tests.support.fake_stash import FINISHED, RUNNING, FakeStash
+from tests.support.server_jobs import marked, run, sent
 
 
 @pytest.fixture
-def stash(monkeypatch: pytest.MonkeyPatch) -> ScriptedStash:
+def stash(monkeypatch: pytest.MonkeyPatch) -> FakeStash:
     """A Stash with scenes 1 to 5, whose stopped jobs are not waited for."""
     monkeypatch.setattr("stashhog_core.server_jobs.tracking.STOP_WAIT_SECONDS", 0)
-    return ScriptedStash(scenes=set(range(1, 6)), looks=[FINISHED])
+    return FakeStash(scenes=range(1, 6))
 
 
 @pytest.fixture
@@ -53,33 +48,6 @@ def scenes(database: Database) -> Iterator[None]:
     return
 
 
-def run(
-    stash: ScriptedStash,
-    database: Database,
-    progress: Progress | None = None,
-    **params: Any,
-) -> StashGenerateResult:
-    with stash.client() as client:
-        return generate(
-            client,
-            database,
-            StashGenerateParams(**params),
-            progress or Progress(),
-            run_id="run-1",
-            settings=stash.settings,
-        )
-
-
-def sent(stash: ScriptedStash) -> list[list[int]]:
-    return [[int(i) for i in asked.get("sceneIDs", ())] for _, asked in stash.started]
-
-
-def marked(database: Database) -> list[int]:
-    with database.transaction() as session:
-        query = select(Scene.id).where(Scene.generated).order_by(Scene.id)
-        return list(session.scalars(query))
-
-
 @pytest.mark.usefixtures("scenes")
 @pytest.mark.parametrize(
     ("params", "expected"),
@@ -97,7 +65,7 @@ def marked(database: Database) -> list[int]:
     ],
 )
 def test_order_and_chunks(
-    stash: ScriptedStash,
+    stash: FakeStash,
     database: Database,
     params: dict[str, Any],
     expected: list[list[int]],
@@ -115,10 +83,10 @@ def test_order_and_chunks(
     ("incremental", "expected"), [(False, []), (True, [1, 2, 3, 4])]
 )
 def test_chunk_that_fails(
-    stash: ScriptedStash, database: Database, incremental: bool, expected: list[int]
+    stash: FakeStash, database: Database, incremental: bool, expected: list[int]
 ) -> None:
     """All or nothing holds for the whole run; incremental keeps what was proven."""
-    stash.looks = [FINISHED, FINISHED, {"status": "FAILED", "error": "boom"}]
+    stash.job_states = [FINISHED, FINISHED, {"status": "FAILED", "error": "boom"}]
 
     with pytest.raises(JobError, match="boom"):
         run(stash, database, chunk_size=2, incremental=incremental)
@@ -127,12 +95,12 @@ def test_chunk_that_fails(
 
 
 @pytest.mark.usefixtures("scenes")
-def test_resumed_run_in_chunks(stash: ScriptedStash, database: Database) -> None:
+def test_resumed_run_in_chunks(stash: FakeStash, database: Database) -> None:
     """A run that broke off follows the chunk it was at, then does only the rest."""
-    stash.looks = [FINISHED, RUNNING, RuntimeError("killed")]
+    stash.job_states = [FINISHED, RUNNING, RuntimeError("killed")]
     with pytest.raises(RuntimeError):
         run(stash, database, chunk_size=2)
-    stash.looks = [FINISHED]
+    stash.job_states = [FINISHED]
 
     result = run(stash, database, chunk_size=2)
 
@@ -141,7 +109,7 @@ def test_resumed_run_in_chunks(stash: ScriptedStash, database: Database) -> None
 
 
 @pytest.mark.usefixtures("scenes")
-def test_only_what_is_missing(stash: ScriptedStash, database: Database) -> None:
+def test_only_what_is_missing(stash: FakeStash, database: Database) -> None:
     """Each scene gets what the check found missing, and what was asked for of it."""
     with database.transaction() as session:
         store_checks(
@@ -182,7 +150,7 @@ def test_only_what_is_missing(stash: ScriptedStash, database: Database) -> None:
     ],
 )
 def test_verify(
-    stash: ScriptedStash,
+    stash: FakeStash,
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
     verify: str,
@@ -192,20 +160,21 @@ def test_verify(
 ) -> None:
     """The setting says whose media is checked. Scene 5 lacks its cover."""
     monkeypatch.setattr("stashhog_core.server_jobs.generate.CHECKED_TOGETHER", 2)
-    stash.changes = {"verify": verify, "verify_sample_size": 2}
+    stash.configure(verify=verify, verify_sample_size=2)
     stash.lacking = {5: {"screenshot"}}
     only_covers = {"sprites": False, "previews": False, "markers": False}
 
     run(stash, database, incremental=incremental, phashes=False, **only_covers)
 
-    assert stash.probes == looked_at
+    assert len(stash.asked("Media")) == looked_at
     assert len(marked(database)) == expected
 
 
 @pytest.mark.usefixtures("scenes")
-def test_marker_media_is_looked_for(stash: ScriptedStash, database: Database) -> None:
+def test_marker_media_is_looked_for(stash: FakeStash, database: Database) -> None:
     """A scene is not complete without its markers' media, if that was asked for."""
-    stash.markers = {7: 1, 8: 2}
+    stash.add_marker(1, 1, id=7)
+    stash.add_marker(2, 1, id=8)
     stash.lacking_markers = {7: {"screenshot"}}
 
     result = run(stash, database, incremental=True)
@@ -215,9 +184,10 @@ def test_marker_media_is_looked_for(stash: ScriptedStash, database: Database) ->
 
 
 @pytest.mark.usefixtures("scenes")
-def test_markers_alone(stash: ScriptedStash, database: Database) -> None:
+def test_markers_alone(stash: FakeStash, database: Database) -> None:
     """Named markers go to Stash without any scene; unknown ones are reported."""
-    stash.markers = {7: 1, 8: 2}
+    stash.add_marker(1, 1, id=7)
+    stash.add_marker(2, 1, id=8)
     stash.lacking_markers = {7: {"stream"}}
 
     result = run(stash, database, marker_ids=(7, 8, 99))
@@ -231,10 +201,10 @@ def test_markers_alone(stash: ScriptedStash, database: Database) -> None:
 
 
 @pytest.mark.usefixtures("scenes")
-def test_deadline_stops_the_job(stash: ScriptedStash, database: Database) -> None:
+def test_deadline_stops_the_job(stash: FakeStash, database: Database) -> None:
     """A job that takes too long is stopped, and the run fails."""
-    stash.looks = [RUNNING]
-    stash.changes = {"job_deadline_seconds": 0.01}
+    stash.job_states = [RUNNING]
+    stash.configure(job_deadline_seconds=0.01)
 
     with pytest.raises(JobError, match=r"did not end within 0.01 s.*JOB_DEADLINE"):
         run(stash, database)
@@ -244,7 +214,7 @@ def test_deadline_stops_the_job(stash: ScriptedStash, database: Database) -> Non
 
 
 @pytest.mark.usefixtures("scenes")
-def test_further_server(stash: ScriptedStash, database: Database) -> None:
+def test_further_server(stash: FakeStash, database: Database) -> None:
     """On a server that is not mirrored all scenes are sent, and none is marked."""
     result = run(stash, database, server="attic")
 
@@ -254,7 +224,7 @@ def test_further_server(stash: ScriptedStash, database: Database) -> None:
 
 
 @pytest.mark.usefixtures("scenes")
-def test_order_on_a_further_server(stash: ScriptedStash, database: Database) -> None:
+def test_order_on_a_further_server(stash: FakeStash, database: Database) -> None:
     """The mirror knows nothing of its scenes: the newest have the highest ids."""
     run(stash, database, server="attic", order="newest", chunk_size=2)
 
@@ -263,7 +233,7 @@ def test_order_on_a_further_server(stash: ScriptedStash, database: Database) -> 
 
 @pytest.mark.usefixtures("scenes")
 def test_what_is_missing_is_known_of_the_mirrored_server_only(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """Its findings, applied to another server's scenes, would make the wrong media."""
     with pytest.raises(ConfigurationError, match="sceneIDs"):
@@ -328,27 +298,24 @@ def test_hours(hours: str | None, now: time, allowed: bool) -> None:
     assert is_allowed_at(hours, now) is allowed
 
 
-def test_waits_until_stash_is_idle(stash: ScriptedStash) -> None:
+def test_waits_until_stash_is_idle(stash: FakeStash) -> None:
     """Nothing is started while Stash does something else; a stop is noticed."""
     stash.started = [("scan", {})]
-    stash.looks = [RUNNING]
+    stash.job_states = [RUNNING]
     told: list[str] = []
 
     def sink(_fraction: float | None, message: str) -> None:
         told.append(message)
         if len(told) == 3:
-            stash.looks = [FINISHED]
+            stash.job_states = [FINISHED]
 
     params = StashGenerateParams(when_idle=True)
-    with stash.client() as client:
-        wait_for_turn(
-            client, params, Progress(sink), label="G", settings=stash.settings
-        )
+    wait_for_turn(stash, params, Progress(sink), label="G", settings=stash.settings)
 
     assert told == ["G: Waiting for Stash to be idle (1 jobs)..."] * 3
 
 
-def test_waits_for_its_hours(stash: ScriptedStash) -> None:
+def test_waits_for_its_hours(stash: FakeStash) -> None:
     """Outside of the hours it waits, and can be cancelled meanwhile."""
     hour = datetime.now().astimezone().hour
     hours = f"{(hour + 2) % 24:02}:00-{(hour + 3) % 24:02}:00"
@@ -357,7 +324,5 @@ def test_waits_for_its_hours(stash: ScriptedStash) -> None:
         raise JobCancelled(message)
 
     params = StashGenerateParams(allowed_hours=hours)
-    with stash.client() as client, pytest.raises(JobCancelled, match=hours):
-        wait_for_turn(
-            client, params, Progress(sink), label="G", settings=stash.settings
-        )
+    with pytest.raises(JobCancelled, match=hours):
+        wait_for_turn(stash, params, Progress(sink), label="G", settings=stash.settings)

@@ -2,10 +2,8 @@
 
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from sqlalchemy import select
 
 from sandbox.stash.server import StandIn
 from stashhog_core.db.generated import incomplete_scenes
@@ -18,45 +16,25 @@ from stashhog_core.server_jobs.generate import generate
 from stashhog_core.server_jobs.media_check import SAMPLES_SHOWN, check_generate
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
+from stashhog_core.stash.payloads import Fingerprint
+from tests.support.fake_stash import FakeStash
 from tests.support.media import write_video
-from tests.support.scripted_stash import ScriptedStash
+from tests.support.server_jobs import check, marked
 
 
 @pytest.fixture
-def stash(database: Database) -> ScriptedStash:
+def stash(database: Database) -> FakeStash:
     """A Stash with scenes 1 to 4; in the mirror, 2 and 3 are marked."""
     with database.transaction() as session:
         session.add_all(Scene(id=i, generated=i in {2, 3}) for i in range(1, 5))
-    return ScriptedStash(scenes={1, 2, 3, 4})
+    return FakeStash(scenes={1, 2, 3, 4})
 
 
-def check(
-    stash: ScriptedStash,
-    database: Database,
-    progress: Progress | None = None,
-    **params: Any,
-) -> CheckStashGenerateResult:
-    stash.probes = 0
-    with stash.client() as client:
-        return check_generate(
-            client,
-            database,
-            CheckStashGenerateParams(**params),
-            progress or Progress(),
-            settings=stash.settings,
-        )
-
-
-def marked(database: Database) -> list[int]:
-    with database.transaction() as session:
-        query = select(Scene.id).where(Scene.generated).order_by(Scene.id)
-        return list(session.scalars(query))
-
-
-def test_flags_follow_what_is_proven(stash: ScriptedStash, database: Database) -> None:
+def test_flags_follow_what_is_proven(stash: FakeStash, database: Database) -> None:
     """Incomplete scenes lose the mark, complete ones get it; all is told."""
     stash.lacking = {2: {"sprite", "vtt"}, 4: {"phash"}}
-    stash.markers = {7: 2, 8: 3}
+    stash.add_marker(2, 1, id=7)
+    stash.add_marker(3, 1, id=8)
     stash.lacking_markers = {7: {"screenshot"}}
 
     result = check(stash, database)
@@ -87,16 +65,16 @@ def test_flags_follow_what_is_proven(stash: ScriptedStash, database: Database) -
     ],
 )
 def test_unchanged_scenes_are_not_asked_again(
-    stash: ScriptedStash, database: Database, change: str, looked_at: int
+    stash: FakeStash, database: Database, change: str, looked_at: int
 ) -> None:
     """What was complete is asked about again only when something of it changed."""
     stash.lacking = {4: {"preview"}}
     check(stash, database)
     params: dict[str, bool] = {}
     if change == "file":
-        stash.hash_of = lambda scene_id: "f" if scene_id == 1 else f"{scene_id:016x}"
+        stash.replace_file(1, fingerprints=(Fingerprint(type="oshash", value="f"),))
     elif change == "marker":
-        stash.markers = {7: 1}
+        stash.add_marker(1, 1)
     elif change == "kinds":
         params = {"image_previews": True}
     elif change == "recheck":
@@ -111,7 +89,7 @@ def test_unchanged_scenes_are_not_asked_again(
 
 
 def test_check_of_some_kinds_proves_no_scene(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """Covers alone do not make a scene complete, but a missing one unmarks it."""
     stash.lacking = {3: {"screenshot"}}
@@ -120,12 +98,12 @@ def test_check_of_some_kinds_proves_no_scene(
         stash, database, previews=False, sprites=False, phashes=False, markers=False
     )
 
-    assert stash.probes == 4
+    assert len(stash.asked("Media")) == 4
     assert marked(database) == [2]
     assert result.missing == {"cover": 1}
 
 
-def test_further_server(stash: ScriptedStash, database: Database) -> None:
+def test_further_server(stash: FakeStash, database: Database) -> None:
     """Its scenes are checked, every time; the mirror is another server's."""
     stash.lacking = {2: {"sprite", "vtt"}}
     check(stash, database)
@@ -141,9 +119,9 @@ def test_further_server(stash: ScriptedStash, database: Database) -> None:
         assert dict(incomplete_scenes(session)) == {2: ["sprite", "vtt"]}
 
 
-def test_looks_under_way_are_limited(stash: ScriptedStash, database: Database) -> None:
+def test_looks_under_way_are_limited(stash: FakeStash, database: Database) -> None:
     """Many at a time, never more than are allowed."""
-    stash.changes = {"probes_at_a_time": 3}
+    stash.configure(probes_at_a_time=3)
     together = threading.Barrier(3, timeout=10)
     lock = threading.Lock()
     under_way = most = looks = 0
@@ -161,15 +139,15 @@ def test_looks_under_way_are_limited(stash: ScriptedStash, database: Database) -
         with lock:
             under_way -= 1
 
-    stash.on_probe = on_probe
+    stash.on("Media", before=on_probe)
 
     check(stash, database)
 
-    assert stash.probes > 3
+    assert len(stash.asked("Media")) > 3
     assert most == 3
 
 
-def test_named_scenes(stash: ScriptedStash, database: Database) -> None:
+def test_named_scenes(stash: FakeStash, database: Database) -> None:
     """Only these are checked; an id that Stash lacks is reported."""
     result = check(stash, database, scene_ids=(1, 1, 3))
 
@@ -178,9 +156,9 @@ def test_named_scenes(stash: ScriptedStash, database: Database) -> None:
 
 
 @pytest.mark.slow
-def test_many(stash: ScriptedStash, database: Database) -> None:
+def test_many(stash: FakeStash, database: Database) -> None:
     """The bar only grows, and the result stays readable."""
-    stash.scenes = set(range(1, 1201))
+    stash.replace_scenes(range(1, 1201))
     stash.lacking = {i: {"preview"} for i in range(1, 101)}
     told: list[float | None] = []
 
@@ -195,7 +173,7 @@ def test_many(stash: ScriptedStash, database: Database) -> None:
 
 def test_empty_library(database: Database) -> None:
     """Without any scene there is nothing to look at."""
-    result = check(ScriptedStash(), database)
+    result = check(FakeStash(), database)
 
     assert (result.status, result.scenes_checked) == ("completed", 0)
 

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
-from sqlalchemy import select
 
 from stashhog_core.db.jobs import record_job
-from stashhog_core.db.models import DownloadItem, StashJob
+from stashhog_core.db.models import DownloadItem
 from stashhog_core.db.session import Database
 from stashhog_core.errors import (
     ConfigurationError,
@@ -27,11 +25,17 @@ from stashhog_core.server_jobs.tracking import (
     cancelled_result,
     reconcile_cancelled,
 )
-from tests.support.scripted_stash import ADD_TIME, OUTAGE, ScriptedStash
+from tests.support.fake_stash import (
+    ADD_TIME,
+    FINISHED,
+    OUTAGE,
+    RUNNING,
+    FakeStash,
+    refusal,
+)
+from tests.support.server_jobs import server_jobs
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-RUNNING = {"status": "RUNNING", "progress": 0.5}
-FINISHED = {"status": "FINISHED", "progress": 1}
 WARNING = (
     "Cancellation requested for metadata scan job 1, but NOT cancelling Stash server "
     "job to prevent data corruption"
@@ -39,34 +43,27 @@ WARNING = (
 
 
 @pytest.fixture
-def stash() -> ScriptedStash:
+def stash() -> FakeStash:
     """A Stash whose library is /data."""
-    return ScriptedStash()
+    return FakeStash()
 
 
 def run(
-    stash: ScriptedStash,
+    stash: FakeStash,
     database: Database,
     progress: Progress | None = None,
     was_cancelled: Callable[[str], bool] = lambda _: False,
     **params: Any,
 ) -> StashScanResult:
-    with stash.client() as client:
-        return scan(
-            client,
-            database,
-            StashScanParams(**params),
-            progress or Progress(),
-            run_id="run-1",
-            settings=stash.settings,
-            was_cancelled=was_cancelled,
-        )
-
-
-def server_jobs(database: Database) -> list[tuple[int, str, str]]:
-    with database.transaction() as session:
-        rows = session.scalars(select(StashJob).order_by(StashJob.id))
-        return [(row.stash_job_id, row.state, row.add_time) for row in rows]
+    return scan(
+        stash,
+        database,
+        StashScanParams(**params),
+        progress or Progress(),
+        run_id="run-1",
+        settings=stash.settings,
+        was_cancelled=was_cancelled,
+    )
 
 
 def kept_of(database: Database, job: str) -> Result:
@@ -78,7 +75,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-def test_defaults(stash: ScriptedStash, database: Database) -> None:
+def test_defaults(stash: FakeStash, database: Database) -> None:
     """Without parameters the configured paths are scanned with the documented flags."""
     result = run(stash, database)
 
@@ -104,7 +101,7 @@ def test_defaults(stash: ScriptedStash, database: Database) -> None:
     assert server_jobs(database) == [(1, "finished", ADD_TIME)]
 
 
-def test_parameters(stash: ScriptedStash, database: Database) -> None:
+def test_parameters(stash: FakeStash, database: Database) -> None:
     """Paths and flags go to Stash as they are given."""
     run(stash, database, paths=("/data/new", "/data/b/"), rescan=True)
 
@@ -112,9 +109,9 @@ def test_parameters(stash: ScriptedStash, database: Database) -> None:
     assert (asked["paths"], asked["rescan"]) == (["/data/new", "/data/b/"], True)
 
 
-def test_progress(stash: ScriptedStash, database: Database) -> None:
+def test_progress(stash: FakeStash, database: Database) -> None:
     """Messages say what Stash is at; the end is full."""
-    stash.looks = [
+    stash.job_states = [
         {"status": "RUNNING", "progress": None, "subTasks": ["Walking directory tree"]},
         {**RUNNING, "subTasks": ["Scanning /data/b.mkv"]},
         FINISHED,
@@ -130,9 +127,9 @@ def test_progress(stash: ScriptedStash, database: Database) -> None:
     ]
 
 
-def test_nothing_to_scan_is_said(stash: ScriptedStash, database: Database) -> None:
+def test_nothing_to_scan_is_said(stash: FakeStash, database: Database) -> None:
     """A scan without a single task says so: the path may not exist there."""
-    stash.looks = [{"status": "FINISHED", "progress": None}]
+    stash.job_states = [{"status": "FINISHED", "progress": None}]
 
     assert "found no file" in run(stash, database).message
 
@@ -141,7 +138,7 @@ def test_nothing_to_scan_is_said(stash: ScriptedStash, database: Database) -> No
     "path", ["/other", "/database", "/", "data", "", "/data/../other", "C:\\data"]
 )
 def test_paths_outside_the_library_are_refused(
-    stash: ScriptedStash, database: Database, path: str
+    stash: FakeStash, database: Database, path: str
 ) -> None:
     """Stash would finish having done nothing: the path, roots and setting are named."""
     with pytest.raises(ConfigurationError) as caught:
@@ -180,10 +177,10 @@ def test_paths_inside_the_library(path: str, root: str) -> None:
     ],
 )
 def test_failures(
-    stash: ScriptedStash, database: Database, looks: list[Any], words: str, state: str
+    stash: FakeStash, database: Database, looks: list[Any], words: str, state: str
 ) -> None:
     """A scan whose end is bad or unknown fails, in words."""
-    stash.looks = looks
+    stash.job_states = looks
 
     with pytest.raises(JobError, match=words):
         run(stash, database)
@@ -191,10 +188,9 @@ def test_failures(
     assert server_jobs(database) == [(1, state, ADD_TIME)]
 
 
-def test_ffmpeg_missing(stash: ScriptedStash, database: Database) -> None:
+def test_ffmpeg_missing(stash: FakeStash, database: Database) -> None:
     """What Stash says against the start is handed on, and nothing is noted."""
-    error = {"message": "missing ffmpeg and/or ffprobe"}
-    stash.on_start = lambda: httpx.Response(200, json={"errors": [error], "data": None})
+    stash.on("StartScan", after=refusal("missing ffmpeg and/or ffprobe"))
 
     with pytest.raises(JobError, match="StartScan: missing ffmpeg and/or ffprobe"):
         run(stash, database)
@@ -202,13 +198,13 @@ def test_ffmpeg_missing(stash: ScriptedStash, database: Database) -> None:
     assert server_jobs(database) == []
 
 
-def test_resumed_run_finds_its_scan(stash: ScriptedStash, database: Database) -> None:
+def test_resumed_run_finds_its_scan(stash: FakeStash, database: Database) -> None:
     """After an outage that was too long the next try follows the same scan."""
-    stash.looks = [RUNNING, OUTAGE]
+    stash.job_states = [RUNNING, OUTAGE]
     with pytest.raises(TransientError):
         run(stash, database)
 
-    stash.looks = [RUNNING, FINISHED]
+    stash.job_states = [RUNNING, FINISHED]
     result = run(stash, database)
 
     assert len(stash.started) == 1
@@ -220,18 +216,17 @@ def test_resumed_run_finds_its_scan(stash: ScriptedStash, database: Database) ->
     "error", [KeyboardInterrupt(), JobCancelled("now")], ids=["signal", "event"]
 )
 def test_cancelling_leaves_stash_scanning(
-    stash: ScriptedStash,
+    stash: FakeStash,
     database: Database,
     caplog: pytest.LogCaptureFixture,
     error: BaseException,
 ) -> None:
     """A cancelled scan only says, once, that Stash goes on."""
-    stash.looks = [RUNNING, error, RUNNING]
+    stash.job_states = [RUNNING, error, RUNNING]
 
     with pytest.raises(type(error)):
         run(stash, database)
-    with stash.client() as client:
-        reconcile_cancelled(client, database, run_id="run-1")
+    reconcile_cancelled(stash, database, run_id="run-1")
 
     assert stash.stopped == []
     assert warnings(caplog) == [WARNING, CANCELLED_MESSAGE]
@@ -243,7 +238,7 @@ def test_cancelling_leaves_stash_scanning(
 
 
 def test_cancelled_before_stash_has_a_job_says_nothing_of_one(
-    stash: ScriptedStash, database: Database, caplog: pytest.LogCaptureFixture
+    stash: FakeStash, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing goes on in Stash: neither the log nor what is kept says so."""
 
@@ -251,7 +246,7 @@ def test_cancelled_before_stash_has_a_job_says_nothing_of_one(
         stash.started.clear()
         raise KeyboardInterrupt
 
-    stash.on_start = interrupt
+    stash.on("StartScan", after=interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(stash, database)
 
@@ -268,11 +263,11 @@ def test_cancelled_before_stash_has_a_job_says_nothing_of_one(
     ],
 )
 def test_forgotten_scan_is_judged_by_what_is_in_stash(
-    stash: ScriptedStash, database: Database, placed: list[str], status: str
+    stash: FakeStash, database: Database, placed: list[str], status: str
 ) -> None:
     """A lost scan says so; the files that were placed for it are looked for."""
-    stash.looks = [RUNNING, None]
-    stash.files = {"/data/a.mp4"}
+    stash.job_states = [RUNNING, None]
+    stash.add_scene(files=(stash.new_file("/data/a.mp4"),))
     with database.transaction() as session:
         session.add_all(
             DownloadItem(
@@ -299,10 +294,10 @@ def test_forgotten_scan_is_judged_by_what_is_in_stash(
 
 
 def test_forgotten_scan_of_a_further_server(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """What was placed was placed for the mirrored one: there is nothing to go by."""
-    stash.looks = [RUNNING, None]
+    stash.job_states = [RUNNING, None]
     with database.transaction() as session:
         session.add(
             DownloadItem(
@@ -322,7 +317,7 @@ def test_forgotten_scan_of_a_further_server(
     assert (result.status, result.errors) == ("completed_with_errors", ())
 
 
-def test_only_files_changed_since(stash: ScriptedStash, database: Database) -> None:
+def test_only_files_changed_since(stash: FakeStash, database: Database) -> None:
     """The time goes to Stash in its filter."""
     since = datetime(2026, 11, 21, 4, tzinfo=UTC)
 
@@ -332,12 +327,10 @@ def test_only_files_changed_since(stash: ScriptedStash, database: Database) -> N
     assert asked["filter"] == {"minModTime": "2026-11-21T04:00:00+00:00"}
 
 
-def test_deadline_leaves_the_scan_alone(
-    stash: ScriptedStash, database: Database
-) -> None:
+def test_deadline_leaves_the_scan_alone(stash: FakeStash, database: Database) -> None:
     """A scan that takes too long fails the run, and goes on in Stash."""
-    stash.looks = [RUNNING]
-    stash.changes = {"job_deadline_seconds": 0.01}
+    stash.job_states = [RUNNING]
+    stash.configure(job_deadline_seconds=0.01)
 
     with pytest.raises(JobError, match="did not end within"):
         run(stash, database)
@@ -356,7 +349,7 @@ def test_deadline_leaves_the_scan_alone(
     ],
 )
 def test_scans_of_runs_that_are_gone(
-    stash: ScriptedStash,
+    stash: FakeStash,
     database: Database,
     looks: list[Any],
     cancelled: bool,
@@ -366,7 +359,7 @@ def test_scans_of_runs_that_are_gone(
     stash.started = [("scan", {})]
     with database.transaction() as session:
         record_job(session, run_id="gone", kind="scan", stash_job_id=1)
-    stash.looks = looks
+    stash.job_states = looks
 
     run(stash, database, was_cancelled=lambda run_id: cancelled and run_id == "gone")
 

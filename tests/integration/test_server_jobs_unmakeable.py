@@ -23,14 +23,16 @@ from stashhog_core.errors import JobError
 from stashhog_core.params import CheckStashGenerateParams, StashGenerateParams
 from stashhog_core.progress import Progress
 from stashhog_core.report import job_markdown
-from stashhog_core.results import CheckStashGenerateResult, StashGenerateResult
+from stashhog_core.results import StashGenerateResult
 from stashhog_core.server_jobs.generate import generate
 from stashhog_core.server_jobs.media_check import check_generate
 from stashhog_core.server_jobs.unmakeable import MANY, UNREADABLE
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
+from tests.support.fake_stash import FakeStash
 from tests.support.media import write_video
-from tests.support.scripted_stash import ScriptedStash
+from tests.support.server_jobs import check, marked, sent
+from tests.support.server_jobs import run as generate_media
 from tests.support.sync import run as mirror
 
 BLINK_SECONDS = 0.04
@@ -48,52 +50,20 @@ def add_scene(database: Database, scene_id: int, *, oshash: str | None = None) -
 
 
 @pytest.fixture
-def stash(database: Database) -> ScriptedStash:
+def stash(database: Database) -> FakeStash:
     """A Stash with scenes 1 to 3; it never makes the phash of scene 2."""
     for scene_id in (1, 2, 3):
         add_scene(database, scene_id)
-    return ScriptedStash(scenes={1, 2, 3}, lacking={2: {"phash"}})
+    return FakeStash(scenes={1, 2, 3}, lacking={2: {"phash"}})
 
 
 def run(
-    stash: ScriptedStash, database: Database, *, again: bool = False, **params: Any
+    stash: FakeStash, database: Database, *, again: bool = False, **params: Any
 ) -> StashGenerateResult:
     """Generate; with `again`, Stash still knows the jobs of the run before."""
     if not again:
         stash.started.clear()
-    with stash.client() as client:
-        return generate(
-            client,
-            database,
-            StashGenerateParams(**params),
-            Progress(),
-            run_id="run",
-            settings=stash.settings,
-        )
-
-
-def check(
-    stash: ScriptedStash, database: Database, **params: Any
-) -> CheckStashGenerateResult:
-    stash.probes = 0
-    with stash.client() as client:
-        return check_generate(
-            client,
-            database,
-            CheckStashGenerateParams(**params),
-            Progress(),
-            settings=stash.settings,
-        )
-
-
-def sent(stash: ScriptedStash) -> list[list[int]]:
-    return [[int(i) for i in asked["sceneIDs"]] for _, asked in stash.started]
-
-
-def marked(database: Database) -> list[int]:
-    with database.transaction() as session:
-        query = select(Scene.id).where(Scene.generated).order_by(Scene.id)
-        return list(session.scalars(query))
+    return generate_media(stash, database, run_id="run", **params)
 
 
 def remembered(database: Database) -> int:
@@ -105,7 +75,7 @@ def remembered(database: Database) -> int:
 
 
 def test_what_stash_cannot_make_holds_up_nobody_and_is_an_error_once(
-    stash: ScriptedStash, database: Database, caplog: pytest.LogCaptureFixture
+    stash: FakeStash, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Complete scenes are marked; the other is an error of the run that found it out.
 
@@ -132,7 +102,7 @@ def test_what_stash_cannot_make_holds_up_nobody_and_is_an_error_once(
     assert f"- scene 2: {reason}" in report
 
 
-def replace_file(database: Database, stash: ScriptedStash) -> None:
+def replace_file(database: Database, stash: FakeStash) -> None:
     del stash
     with database.transaction() as session:
         session.execute(
@@ -142,7 +112,7 @@ def replace_file(database: Database, stash: ScriptedStash) -> None:
         )
 
 
-def add_marker(database: Database, stash: ScriptedStash) -> None:
+def add_marker(database: Database, stash: FakeStash) -> None:
     del stash
     with database.transaction() as session:
         session.add(Tag(id=1, name="tag"))
@@ -150,12 +120,12 @@ def add_marker(database: Database, stash: ScriptedStash) -> None:
         session.add(Marker(id=7, scene_id=2, seconds=1.0, primary_tag_id=1, title=""))
 
 
-def update_stash(database: Database, stash: ScriptedStash) -> None:
+def update_stash(database: Database, stash: FakeStash) -> None:
     del database
-    stash.version = "v0.31.0"
+    stash.stash_version = "v0.31.0"
 
 
-def nothing(database: Database, stash: ScriptedStash) -> None:
+def nothing(database: Database, stash: FakeStash) -> None:
     del database, stash
 
 
@@ -171,9 +141,9 @@ def nothing(database: Database, stash: ScriptedStash) -> None:
     ],
 )
 def test_asked_for_again(
-    stash: ScriptedStash,
+    stash: FakeStash,
     database: Database,
-    change: Callable[[Database, ScriptedStash], None],
+    change: Callable[[Database, FakeStash], None],
     params: dict[str, Any],
 ) -> None:
     """Another file, another Stash, or somebody's wish: then it is tried again.
@@ -192,7 +162,7 @@ def test_asked_for_again(
 
 
 def test_only_remembered_scenes_lack_media_when_asked_again(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """A wish that Stash still cannot fulfil is no error; what is newly missing is."""
     run(stash, database)
@@ -206,14 +176,12 @@ def test_only_remembered_scenes_lack_media_when_asked_again(
     assert [error.item for error in worse.errors] == ["scene 2"]
 
 
-def test_content_counts_and_not_the_scene(
-    stash: ScriptedStash, database: Database
-) -> None:
+def test_content_counts_and_not_the_scene(stash: FakeStash, database: Database) -> None:
     """The same file under another scene's id is known; the log's reason stays."""
     stash.log = ["Error generating phash: decoding image: image: unknown format"]
     run(stash, database)
     add_scene(database, 4, oshash=f"{2:016x}")
-    stash.scenes.add(4)
+    stash.replace_scenes(range(1, 5))
 
     result = run(stash, database)
 
@@ -227,7 +195,7 @@ def test_content_counts_and_not_the_scene(
 
 def test_scene_whose_content_is_not_known(database: Database) -> None:
     """Files without a hash have nothing in common: each scene is tried by itself."""
-    stash = ScriptedStash(scenes={1, 2, 3}, lacking={2: {"phash"}})
+    stash = FakeStash(scenes={1, 2, 3}, lacking={2: {"phash"}})
     with database.transaction() as session:
         session.add_all([Scene(id=1), Scene(id=2)])
     run(stash, database)
@@ -251,7 +219,7 @@ def test_scene_whose_content_is_not_known(database: Database) -> None:
     ],
 )
 def test_trouble_of_stash_is_not_remembered(
-    stash: ScriptedStash, database: Database, trouble: str, words: str
+    stash: FakeStash, database: Database, trouble: str, words: str
 ) -> None:
     """A disk that is full or a folder that is not mounted says nothing about a file."""
     if trouble == "file":
@@ -276,7 +244,7 @@ def test_many_at_once_are_given_up_only_after_some_tries(database: Database) -> 
     ids = set(range(1, MANY + 3))
     for scene_id in ids:
         add_scene(database, scene_id)
-    stash = ScriptedStash(scenes=ids, lacking={i: {"sprite", "vtt"} for i in ids - {1}})
+    stash = FakeStash(scenes=ids, lacking={i: {"sprite", "vtt"} for i in ids - {1}})
 
     statuses = [run(stash, database).status for _ in range(TRIES_IN_DOUBT + 1)]
 
@@ -291,18 +259,16 @@ def test_scene_of_which_nothing_was_made_is_given_up_only_after_some_tries(
     """If nothing at all was made, perhaps Stash could make nothing just then."""
     add_scene(database, 1)
     kinds = {"screenshot", "preview", "sprite", "vtt", "phash"}
-    stash = ScriptedStash(scenes={1}, lacking={1: kinds})
+    stash = FakeStash(scenes={1}, lacking={1: kinds})
 
     statuses = [run(stash, database).status for _ in range(TRIES_IN_DOUBT + 1)]
 
     assert statuses == ["completed_with_errors"] * TRIES_IN_DOUBT + ["completed"]
 
 
-def test_strict_setting_remembers_nothing(
-    stash: ScriptedStash, database: Database
-) -> None:
+def test_strict_setting_remembers_nothing(stash: FakeStash, database: Database) -> None:
     """All or nothing: each run asks for all scenes, and marks none while one lacks."""
-    stash.changes = {"all_or_nothing": True}
+    stash.configure(all_or_nothing=True)
 
     results = [run(stash, database) for _ in range(2)]
 
@@ -313,10 +279,10 @@ def test_strict_setting_remembers_nothing(
 
 @pytest.mark.parametrize("status", ["FAILED", "CANCELLED"])
 def test_job_that_did_not_end_well(
-    stash: ScriptedStash, database: Database, status: str
+    stash: FakeStash, database: Database, status: str
 ) -> None:
     """A job that failed or was cancelled proves nothing: no mark, no memory."""
-    stash.looks = [{"status": status}]
+    stash.job_states = [{"status": status}]
 
     with pytest.raises(JobError):
         run(stash, database)
@@ -326,7 +292,7 @@ def test_job_that_did_not_end_well(
 
 @pytest.mark.parametrize("table", ["scene", "unmakeable_media"])
 def test_marks_and_what_is_remembered_are_stored_together(
-    stash: ScriptedStash, database: Database, table: str
+    stash: FakeStash, database: Database, table: str
 ) -> None:
     """A run that dies at either of the two has stored neither; the next one has both.
 
@@ -357,13 +323,13 @@ def test_marks_and_what_is_remembered_are_stored_together(
 
 
 def test_check_counts_apart_what_stash_cannot_make(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """It is no incomplete scene that a targeted run could mend; asked about once."""
     run(stash, database)
 
     first, second = check(stash, database), check(stash, database)
-    probes = stash.probes
+    probes = len(stash.asked("Media"))
     again = check(stash, database, recheck=True)
 
     for result in (first, second, again):
@@ -376,7 +342,7 @@ def test_check_counts_apart_what_stash_cannot_make(
 
 
 def test_check_finds_more_missing_than_stash_could_not_make(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """A preview that went is to be made: the scene is incomplete, and asked for."""
     run(stash, database)
@@ -395,7 +361,7 @@ def test_check_finds_more_missing_than_stash_could_not_make(
 
 
 def test_check_finds_that_it_was_made_after_all(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """What somebody made by other means is there: the scene is marked."""
     run(stash, database)
@@ -408,7 +374,7 @@ def test_check_finds_that_it_was_made_after_all(
 
 
 def test_only_what_is_missing_is_not_asked_again(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """A targeted run leaves out scenes that lack only what Stash cannot make."""
     run(stash, database)
@@ -423,7 +389,7 @@ def test_only_what_is_missing_is_not_asked_again(
 
 
 def test_check_marks_no_scene_that_got_a_marker_meanwhile(
-    stash: ScriptedStash, database: Database
+    stash: FakeStash, database: Database
 ) -> None:
     """A marker that a sync stored after the page was listed may lack its media."""
     stash.lacking = {}
@@ -435,14 +401,14 @@ def test_check_marks_no_scene_that_got_a_marker_meanwhile(
             is_done = True
             add_marker(database, stash)
 
-    stash.on_probe = sync_a_marker
+    stash.on("Media", before=sync_a_marker)
 
     result = check(stash, database)
 
     assert result.scenes_complete == 3
     assert marked(database) == [1, 3]
 
-    stash.markers = {7: 2}
+    stash.add_marker(2, 1, seconds=1, id=7)
     check(stash, database)
     assert marked(database) == [1, 2, 3]
 

@@ -88,6 +88,7 @@ class FakeStash(StashClient):
     Args:
         scenes: Ids of scenes that are there from the start, with nothing but a file.
         tags: Tags that are there from the start: id → name.
+        lacking: Scene → the kinds of media that are missing, also when a job is over.
         zone: The zone that its timestamps are written in.
         page_size: How many scenes or markers a listing has in one page.
         settings: Settings of Stash that differ from those that fit tests.
@@ -98,6 +99,7 @@ class FakeStash(StashClient):
         scenes: Iterable[int] = (),
         tags: Mapping[int, str] | None = None,
         *,
+        lacking: Mapping[int, set[str]] | None = None,
         zone: tzinfo = UTC,
         page_size: int = 3,
         **settings: Any,
@@ -109,7 +111,7 @@ class FakeStash(StashClient):
         self.zone = zone
         self.page_size = page_size
         self.now = START
-        self.scene_rows = {id_: _bare_scene(id_) for id_ in scenes}
+        self.scene_rows: dict[int, StashScene] = {}
         self.tag_rows: dict[int, StashTag] = {}
         self.performer_rows: dict[int, StashPerformer] = {}
         self.studio_rows: dict[int, StashStudio] = {}
@@ -123,8 +125,7 @@ class FakeStash(StashClient):
         self.started: list[tuple[str, dict[str, Any]]] = []
         """Kind and input of each job."""
         self.add_time = ADD_TIME
-        self.lacking: dict[int, set[str]] = {}
-        """Scene → the kinds of media that are missing, also when the job is over."""
+        self.lacking = dict(lacking or {})
         self.lacking_markers: dict[int, set[str]] = {}
         """Marker → the kinds of media that are missing."""
         self.stash_version = "v0.30.1"
@@ -134,7 +135,8 @@ class FakeStash(StashClient):
         self.requests: list[tuple[str, dict[str, Any]]] = []
         """Operation (or `Media`) and variables of each request."""
         self._hooks: dict[str, tuple[Hook | None, Hook | None]] = {}
-        self._last_id = max(self.scene_rows, default=0)
+        self._last_id = 0
+        self.replace_scenes(scenes)
         for id_, name in (tags or {}).items():
             self.add_tag(name, id=id_)
 
@@ -499,6 +501,11 @@ class FakeStash(StashClient):
             id=id_, title=title or f"Scene {id_}", **(times | fields)
         )
         return id_
+
+    def replace_scenes(self, ids: Iterable[int]) -> None:
+        """Have bare scenes of these ids and no others."""
+        self.scene_rows = {id_: _bare_scene(id_) for id_ in ids}
+        self._last_id = max(self.scene_rows, default=self._last_id)
 
     def new_file(self, path: str, oshash: str = "") -> VideoFile:
         id_ = self.new_id()
