@@ -12,10 +12,10 @@ PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-run: .venv/run.stamp ## run the whole job once: on your services, or on a sandbox
+run: .venv/run.stamp ## run the whole job once, on your services or on the sandbox
 	@$(BIN)/python -m sandbox.run
 
-verify: .venv/run.stamp ## prove that the mirror is right, field by field, where run ran
+verify: .venv/run.stamp ## compare the mirror with Stash, on the same services as `make run`
 	@$(BIN)/python -m sandbox.run verify
 
 test: .venv/test.stamp ## run the whole test suite
@@ -23,7 +23,7 @@ test: .venv/test.stamp ## run the whole test suite
 	@# One more than two cores: tests of services wait more than they compute.
 	$(PYTEST) --numprocesses 3
 
-test-fast: .venv/test.stamp ## run the tests that take no servers (under a minute)
+test-fast: .venv/test.stamp ## run the tests that need no servers (under a minute)
 	$(PYTEST) --numprocesses 2 -m "not slow" tests/unit tests/project tests/integration
 
 lint: .venv/test.stamp ## check style, types and the direction of imports
@@ -32,25 +32,25 @@ lint: .venv/test.stamp ## check style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/test.stamp ## measure; writes benchmarks/results/latest.json
+bench: .venv/test.stamp ## measure the speed; writes benchmarks/results/latest.json
 	$(BIN)/python -m benchmarks
 
-up: .venv/run.stamp ## start Prefect's server with its UI, the deployments and a worker
+up: .venv/run.stamp ## start Prefect's server with its UI and a worker; register the deployments
 	@$(BIN)/stashhog up
 
 down: .venv/run.stamp ## stop what `make up` started
 	@$(BIN)/stashhog down
 
-status: .venv/run.stamp ## say what of it runs
+status: .venv/run.stamp ## show the state of each part that `make up` starts
 	@$(BIN)/stashhog status
 
 wheel: .venv/run.stamp ## build a wheel in dist/, to install without the checkout
 	@$(BIN)/python -m hatchling build -t wheel
 
-extras: .venv/run.stamp ## install what is optional: the Dask runner, text models
+extras: .venv/run.stamp ## install optional packages, for the Dask runner and text models
 	$(PIP) install --require-hashes --no-deps -r requirements/extras.txt
 
-lock: .venv/test.stamp ## pin the newest allowed dependencies anew (needs uv)
+lock: .venv/test.stamp ## pin the newest allowed versions of all dependencies (needs uv)
 	deployments/lock.sh
 
 clean: ## remove the environment and caches; never touches STASHHOG_HOME

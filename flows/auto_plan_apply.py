@@ -1,4 +1,4 @@
-"""The scheduled application of plans: what was approved comes to Stash."""
+"""The scheduled job that applies the approved changes of plans."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ NO_APPROVED_CHANGES = "Skipped - No approved changes"
 @job_flow("auto_plan_apply")
 @parameters_of(AutoPlanApplyParams)
 def auto_plan_apply(params: AutoPlanApplyParams) -> State[Any]:
-    """Apply the approved changes of plans that wait, one plan after the other."""
+    """Apply the approved changes of all plans under review, plan by plan."""
     plan_ids = plans_to_apply(params)
     if not plan_ids:
         return Completed(name="Skipped", message=NO_APPROVED_CHANGES)

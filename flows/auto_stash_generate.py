@@ -1,4 +1,4 @@
-"""The scheduled generation of media, which everything more urgent preempts."""
+"""The scheduled generation of missing media, which more urgent jobs preempt."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ from tasks.stash_jobs import auto_stash_generate as generate_task
 @job_flow("auto_stash_generate", starts_stash_jobs=True)
 @parameters_of(StashGenerateParams)
 def auto_stash_generate(params: StashGenerateParams) -> State[Any]:
-    """Generate what scenes lack, unless Stash scans or a job of ours goes first.
+    """Generate missing media, unless Stash scans or another run uses Stash.
 
-    A scan that comes later preempts it; generated media stays.
+    A scan that starts later preempts the run. Media that is already generated stays.
     """
     if reason := why_not_now(params):
         return Completed(name="Skipped", message=reason)

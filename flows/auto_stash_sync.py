@@ -1,4 +1,4 @@
-"""The scheduled sync: looks for pending scenes, and syncs only when there are any."""
+"""The scheduled sync, which runs only if scenes are pending."""
 
 import logging
 from typing import Any
@@ -23,13 +23,13 @@ logger = logging.getLogger("stashhog_core.sync.schedule")
 
 @job_flow("auto_stash_sync")
 def auto_stash_sync() -> State[Any]:
-    """Sync when anything was changed in Stash since the last sync."""
-    # What is pending, the check itself says in the log.
+    """Check whether scenes have changed in Stash since the last sync, and sync them."""
+    # The check itself logs the number of pending scenes.
     pending = pending_scenes()
     if not pending:
         return Completed(name="Skipped", message=NO_PENDING_SCENES)
     logger.info(CREATED, run_id(), pending.count)
-    # While it runs, and if it fails, the name is all there is of it in Prefect's lists.
+    # Prefect's lists show the name also of runs that are active or have failed.
     name = f"sync · {counted(pending.count, 'pending scene', 'pending scenes')}"
     name_run(name)
     try:

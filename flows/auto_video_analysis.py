@@ -1,4 +1,4 @@
-"""The scheduled analysis: the newest scenes that nobody has looked at yet."""
+"""The scheduled analysis of the newest scenes that have not been analyzed."""
 
 from typing import Any
 
@@ -18,16 +18,18 @@ from tasks.auto_video_analysis import analysis_under_way, scenes_to_analyze
 @job_flow("auto_video_analysis")
 @parameters_of(AutoVideoAnalysisParams)
 def auto_video_analysis(params: AutoVideoAnalysisParams) -> State[Any]:
-    """Look at videos not yet analyzed, newest first; the plan is for people to review.
+    """Analyze the newest unanalyzed scenes, and propose a plan for review.
 
-    Nothing is approved, and nothing is changed in Stash.
+    The run approves no change, and changes nothing in Stash.
     """
     if other := analysis_under_way():
-        return Completed(name="Skipped", message=f"Skipped - {other} analyzes scenes")
+        return Completed(
+            name="Skipped", message=f"Skipped - {other} is analyzing scenes"
+        )
     scene_ids = scenes_to_analyze(params.batch_size)
     if not scene_ids:
         return Completed(name="Skipped", message=NO_UNANALYZED_SCENES)
-    # The same when the run is tried again: it then goes on with its plan.
+    # A retried run has the same start time, and so continues its own plan.
     when = flow_run.get_scheduled_start_time()
     return run_one(
         "auto_video_analysis",

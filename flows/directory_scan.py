@@ -18,9 +18,10 @@ from tasks.prefect_api import announce, display
 @job_flow("directory_scan")
 @parameters_of(DirectoryScanParams)
 def directory_scan(params: DirectoryScanParams) -> State[Any]:
-    """Index the video files of a local folder; unchanged ones are not opened.
+    """Index the video files of a local folder. Unchanged files are not opened.
 
-    Ends as TimedOut when the time is up; what was done stays.
+    If the time limit is reached, the run ends as TimedOut. The index keeps the finished
+    part, and the next scan continues from there.
     """
     announce("directory-scan.started", {"path": params.path})
     state = run_one("directory_scan", directory_scan_task, params)
@@ -31,11 +32,11 @@ def directory_scan(params: DirectoryScanParams) -> State[Any]:
         mode="json",
         exclude={"errors", "warnings", "path", "listed", "duration_seconds"},
     )
-    with display("what the directory scan found"):
+    with display("the table of the directory scan"):
         create_table_artifact(
             cells([{"path": result.path, **counts}]),
             key="directory-scan-table",
-            description="What the directory scan found",
+            description="Result of the directory scan",
         )
     announce("directory-scan.completed", {"path": params.path, **counts})
     return state

@@ -52,43 +52,43 @@ process_downloads = _job(
 )
 stash_scan = _job(
     "stash_jobs.stash_scan",
-    "Have Stash scan its library; cancelling leaves Stash's scan running.",
+    "Make Stash scan its library. If you cancel the run, Stash's scan continues.",
     starts_stash_jobs=True,
 )
 sync = _job(
     "sync.sync",
-    "Bring the mirror of Stash's scenes, performers, tags and studios up to date.",
+    "Mirror Stash's scenes, performers, tags and studios in PostgreSQL.",
 )
 sync_scenes = _job(
     "sync.sync",
-    "Bring these scenes of the mirror up to date, changed or not.",
+    "Mirror the scenes with the given ids, whether they have changed or not.",
     name="sync_scenes",
     arguments=lambda params: SyncParams(scene_ids=params.scene_ids),
 )
 verify_mirror = _job(
     "sync.verify_mirror",
-    "Compare randomly chosen scenes, and all counts, with Stash, field by field.",
+    "Compare every field of random scenes, and all counts, with Stash.",
 )
 remove_orphans = _job(
     "sync.remove_orphans",
-    "Mark what is newly gone from Stash; remove what an earlier run had marked.",
+    "Mark rows that are gone from Stash, and remove rows that an earlier run marked.",
 )
 analysis = _job(
     "analysis.analysis",
-    "Propose changes to scenes as a plan to review; Stash stays as it is.",
+    "Analyze scenes and propose changes as a plan for review. Stash is not changed.",
 )
 review_plan = _job(
     "plans.review_plan",
-    "Decide on the changes of a plan; see its tables under the run's artifacts.",
+    "List the changes of a plan as the run's artifacts, and decide on changes.",
 )
-apply_plan = _job("plans.apply_plan", "Bring the approved changes of a plan to Stash.")
+apply_plan = _job("plans.apply_plan", "Apply the approved changes of a plan to Stash.")
 undo_plan = _job(
     "plans.undo_plan",
-    "Undo applied changes: of a plan, of a scene, or of a detector's version.",
+    "Undo applied changes of a plan, a scene or a version of a detector.",
 )
 stash_generate = _job(
     "stash_jobs.stash_generate",
-    "Have Stash generate previews, sprites and hashes for scenes that lack them.",
+    "Make Stash generate previews, sprites and hashes for scenes that lack them.",
     starts_stash_jobs=True,
 )
 check_stash_generate = _job(
@@ -97,5 +97,5 @@ check_stash_generate = _job(
 )
 cleanup = _job(
     "cleanup.cleanup",
-    "Delete old history, and put right what runs that died left open.",
+    "Delete old history and clean up after dead runs.",
 )

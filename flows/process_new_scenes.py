@@ -68,7 +68,7 @@ _LOCK_SECONDS = 5.0
 
 @task(name="step", task_run_name="{step}", cache_policy=NO_CACHE)
 def show_step(step: str, name: str, message: str) -> State[Any]:
-    """Show how a step ended in which no task, or no single one, could say so."""
+    """Show the outcome of a step that is skipped or consists of several tasks."""
     return Completed(name=name, message=message)
 
 
@@ -77,8 +77,9 @@ def show_step(step: str, name: str, message: str) -> State[Any]:
 def process_new_scenes(params: ProcessNewScenesParams) -> State[Any]:
     """Take finished downloads to analyzed scenes with generated media.
 
-    A failed download step fails the run; any other failed step is recorded, the rest
-    goes on, and the run ends CompletedWithErrors. Steps without work are skipped.
+    If the download step fails, the run fails. If another step fails, the run records
+    the error, continues with the next step, and ends as CompletedWithErrors. Steps
+    without work are skipped.
     """
     with (
         run_services() as services,
@@ -140,7 +141,7 @@ class _Run:
         return self.params.steps is None or step in self.params.steps
 
     def step(self, step: Step, job: Any, /, *arguments: Any, **options: Any) -> bool:
-        """Run a job as this step; tell whether it came to its end."""
+        """Run a job as this step; return whether the step succeeded."""
 
         def run_job() -> str:
             return self._do(step, job, *arguments, **options)
@@ -170,7 +171,7 @@ class _Run:
         return ending(result) or "done"
 
     def analysis_step(self) -> None:
-        """Analyze what is new in mapped batches; a failed batch stops nothing."""
+        """Analyze new scenes in mapped batches; other batches outlive a failed one."""
 
         def run_batches() -> str:
             started = time.monotonic()

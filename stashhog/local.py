@@ -147,9 +147,10 @@ def _require_api(settings: Settings) -> None:
         raise ConfigurationError(
             "Prefect's API does not answer" if own else "Prefect's API did not start",
             where=own or str(settings.home_folder / "prefect"),
-            remedy="start it, or unset PREFECT_API_URL to run on a temporary one"
+            remedy="start the server, or unset PREFECT_API_URL to use "
+            "a temporary server"
             if own
-            else f"try again, or start one with `stashhog up` ({error})",
+            else f"try again, or start a server with `stashhog up` ({error})",
         ) from error
 
 

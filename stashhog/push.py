@@ -64,9 +64,9 @@ def _push_once(
     found = _send(f"/deployments/name/{quote(deployment)}")
     if (found["concurrency_options"] or {}).get("collision_strategy") == "CANCEL_NEW":
         raise ConfigurationError(
-            f"{deployment} drops runs while another one is going",
-            remedy="push one that queues them, such as process_downloads/"
-            "process-downloads or sync/sync",
+            f"{deployment} cancels a new run while another run is active",
+            remedy="push a deployment that queues its runs, such as "
+            "process_downloads/process-downloads or sync/sync",
         )
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     tag = f"{TAG} {digest.hexdigest()[:8]}" if parameters else TAG
@@ -119,7 +119,7 @@ def _send(path: str, content: object = None) -> Any:
         raise TransientError(
             "Prefect's API does not answer",
             where=url,
-            remedy="start it with `stashhog up`, or set PREFECT_API_URL",
+            remedy="start the server with `stashhog up`, or set PREFECT_API_URL",
         ) from error
     except httpx.InvalidURL as error:
         raise ConfigurationError(
@@ -156,9 +156,10 @@ def _refusal(answer: httpx.Response, said: Any, url: str, path: str) -> StashHog
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         return ConfigurationError(
             "Prefect's API refuses the password",
-            remedy="set PREFECT_SERVER_API_AUTH_STRING as for the server",
+            remedy="set PREFECT_SERVER_API_AUTH_STRING to the same value "
+            "as on the server",
         )
     reason = str(facts.get("detail") or facts.get("exception_message") or answer.text)
     if answer.is_server_error or answer.is_success:
         return TransientError("Prefect's API failed", where=path, remedy=reason)
-    return ConfigurationError("Prefect's API refuses this", remedy=reason)
+    return ConfigurationError("Prefect's API refuses the request", remedy=reason)

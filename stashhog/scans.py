@@ -56,7 +56,7 @@ def scan_status(settings: Settings, run_id: str) -> dict[str, Any]:
         ConfigurationError: Prefect knows no such run.
     """
     unknown = ConfigurationError(
-        f"Prefect knows no run {run_id!r}",
+        f"Prefect has no run {run_id!r}",
         remedy="`prefect flow-run ls` lists the runs",
     )
     try:

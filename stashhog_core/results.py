@@ -1,4 +1,4 @@
-"""What jobs give back: frozen models that travel as JSON."""
+"""The results of jobs: frozen models that are stored as JSON."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,8 @@ StepStatus = Literal[
     "deferred",
     "held",
 ]
-"""How a step ended; *deferred*: a service was away; *held*: removals need a yes."""
+"""How a step ended. *deferred*: a service was unreachable. *held*: the removal limit
+blocks removals until they are confirmed."""
 
 Step = Literal[
     "process_downloads",
@@ -39,11 +40,11 @@ class Result(BaseModel):
 
 
 Reason = Annotated[str, AfterValidator(without_secrets)]
-"""Why something failed, in words that may be stored and shown."""
+"""The reason of a failure, without secrets, so that it may be stored and shown."""
 
 
 class ItemFailure(Result):
-    """One item that failed while the others went on."""
+    """One item that failed, while the run continued with the other items."""
 
     item: str
     reason: Reason
@@ -55,7 +56,7 @@ class DownloadsResult(Result):
     status: JobStatus
     total_items: int = 0
     synced_items: int = Field(
-        default=0, description="Items newly placed or completed in this run."
+        default=0, description="Downloads that this run newly placed or completed."
     )
     skipped_items: int = 0
     failed_items: int = 0
@@ -88,8 +89,8 @@ class DownloadsResult(Result):
     )
     awaiting_scan: int = Field(
         default=0,
-        description="Files that were placed, now or earlier, and after which no scan "
-        "has run yet.",
+        description="Files that this run or an earlier run placed, and "
+        "that Stash has not scanned yet.",
     )
     placed_paths: tuple[str, ...] = Field(
         default=(), description="First 100 files that were placed in this run."
@@ -129,8 +130,8 @@ class SyncResult(Result):
     kind: Literal["full", "incremental", "scenes"]
     pending: int | None = Field(
         default=None,
-        description="Scenes that differed from Stash when a scheduled sync was started "
-        "because of them; none: nobody looked before.",
+        description="Number of pending scenes that started a scheduled "
+        "sync. Empty if the sync was started otherwise.",
     )
     created: int = 0
     updated: int = 0
@@ -138,18 +139,23 @@ class SyncResult(Result):
     removed: int = 0
     failed: int = 0
     entities: dict[str, int] = Field(
-        default_factory=dict, description="Changed rows per kind of entity."
+        default_factory=dict,
+        description="Number of changed rows, by kind (tags, performers, studios).",
     )
     scene_ids: tuple[int, ...] = Field(
-        default=(), description="First 500 scenes created or updated."
+        default=(),
+        description="Ids of the first 500 scenes that were created or updated.",
     )
     errors: tuple[ItemFailure, ...] = ()
     conflicts: int = Field(
         default=0,
-        description="Fields changed both here and in Stash that wait for a decision.",
+        description="Number of fields that were changed both here and in "
+        "Stash and that wait for your decision.",
     )
     held: str | None = Field(
-        default=None, description="Why removals were held back, and how to confirm."
+        default=None,
+        description="Why the removal limit blocked removals, and how to "
+        "confirm the removals.",
     )
 
 
@@ -161,22 +167,23 @@ class VerifyMirrorResult(Result):
     scenes_different: int = 0
     awaiting_sync: int = Field(
         default=0,
-        description="Of these, scenes changed in Stash since they were last synced.",
+        description="Number of different scenes that were changed in Stash "
+        "since the last sync.",
     )
     differences: int = Field(
-        default=0, description="Fields, counts and rows that differ, of any kind."
+        default=0, description="Number of fields, counts and rows that differ."
     )
     drift_rate: float = Field(
-        default=0, description="Share of the compared scenes that differ."
+        default=0, description="Share of the compared scenes that differ (0 to 1)."
     )
     counts: dict[str, int] = Field(
-        default_factory=dict, description="Rows of each kind in Stash."
+        default_factory=dict, description="Number of objects of each kind in Stash."
     )
     mirror_counts: dict[str, int] = Field(
-        default_factory=dict, description="Rows of each kind in the mirror."
+        default_factory=dict, description="Number of rows of each kind in the mirror."
     )
     last_proved: datetime | None = Field(
-        default=None, description="When a comparison last found no difference."
+        default=None, description="Time of the last verification without a difference."
     )
     errors: tuple[ItemFailure, ...] = Field(
         default=(), description="First 100 differences."
@@ -187,34 +194,44 @@ class AnalysisResult(Result):
     """What `analysis` proposed."""
 
     status: JobStatus
-    plan_id: int | None = Field(default=None, description="None: nothing to change.")
+    plan_id: int | None = Field(
+        default=None, description="Id of the plan. Empty if nothing is proposed."
+    )
     scenes_analyzed: int = 0
     scenes_left: int = Field(
-        default=0, description="Not begun when the time was over; the next run's."
+        default=0,
+        description="Number of scenes that are left for the next run, because the time "
+        "limit was reached.",
     )
     scenes_deferred: int = Field(
-        default=0, description="Unanalyzed because a service is away; the next run's."
+        default=0,
+        description="Number of scenes that are left for the next run, because a "
+        "service was unreachable.",
     )
     deferred: str | None = Field(
-        default=None, description="Which service is away, and what to do."
+        default=None,
+        description="The service that was unreachable, and what to do.",
     )
     changes_proposed: int = 0
     changes_approved: int = 0
     costs: dict[str, dict[str, int | float | str]] = Field(
         default_factory=dict,
-        description="Looks, seconds, tokens and money that each detector has cost.",
+        description="Cost of each detector: examined videos, seconds, tokens "
+        "and money.",
     )
     errors: tuple[ItemFailure, ...] = ()
 
 
 class AppliedChanges(Result):
-    """What became of approved changes, counted in changes."""
+    """The outcome of approved changes. Counts are changes."""
 
     status: JobStatus
     applied: int = 0
     already: int = 0
     conflicts: int = 0
-    skipped: int = Field(default=0, description="Changes of scenes that are gone.")
+    skipped: int = Field(
+        default=0, description="Changes of scenes that Stash no longer has."
+    )
     to_retry: int = Field(
         default=0,
         description="Changes that Stash refused or did not confirm: they stay "
@@ -222,7 +239,7 @@ class AppliedChanges(Result):
     )
     failed: int = Field(
         default=0,
-        description="Changes that failed in several runs and wait for a person.",
+        description="Changes that failed in several runs and wait for your decision.",
     )
     rejected: int = Field(
         default=0,
@@ -242,22 +259,32 @@ class ApplyResult(AppliedChanges):
 class AutoApplyResult(AppliedChanges):
     """What `auto_plan_apply` did."""
 
-    plan_ids: tuple[int, ...] = Field(default=(), description="Plans it worked on.")
+    plan_ids: tuple[int, ...] = Field(
+        default=(), description="Ids of the plans whose changes the run applied."
+    )
 
 
 class UndoResult(Result):
-    """What `undo_plan` took back in Stash, counted in changes."""
+    """What `undo_plan` undid in Stash. Counts are changes."""
 
     status: JobStatus
     undone: int = 0
-    already: int = Field(default=0, description="Somebody had taken it back before.")
-    conflicts: int = Field(
-        default=0, description="Changed by someone since; left as they are."
+    already: int = Field(
+        default=0, description="Changes that somebody had undone in Stash before."
     )
-    skipped: int = Field(default=0, description="Changes of scenes that are gone.")
+    conflicts: int = Field(
+        default=0,
+        description="Changes whose value was changed in Stash since. Stash "
+        "stays as it is.",
+    )
+    skipped: int = Field(
+        default=0, description="Changes of scenes that Stash no longer has."
+    )
     failed: int = 0
     tags_dropped: tuple[str, ...] = Field(
-        default=(), description="Tags that were created for it and are unused now."
+        default=(),
+        description="Names of deleted tags that were created for the changes "
+        "and are no longer used.",
     )
     tags_kept: dict[str, str] = Field(
         default_factory=dict,
@@ -269,7 +296,7 @@ class UndoResult(Result):
 
 
 class ReviewResult(Result):
-    """What `review_plan` decided on, counted in changes."""
+    """The decisions of a `review_plan` run. Counts are changes."""
 
     status: JobStatus
     plan_id: int
@@ -277,7 +304,7 @@ class ReviewResult(Result):
     decided: int = Field(default=0, description="Changes accepted or rejected.")
     replaced: int = Field(default=0, description="Changes that got another value.")
     overruled: int = Field(
-        default=0, description="Number of these changes that had been decided before."
+        default=0, description="Number of changes whose earlier decision was replaced."
     )
     already: int = Field(
         default=0, description="Selected changes that already had this decision."
@@ -287,19 +314,19 @@ class ReviewResult(Result):
         description="Selected changes that had another decision before and keep it, "
         "counted by that decision.",
     )
-    pending: int = Field(default=0, description="Changes still to be reviewed.")
+    pending: int = Field(default=0, description="Changes that are still open.")
     applied: int = 0
     errors: tuple[ItemFailure, ...] = ()
 
 
 class ImportedDecisions(Result):
-    """What the decisions of an exported plan came to, counted in changes."""
+    """The outcome of the decisions in an exported plan. Counts are changes."""
 
     accepted: int = 0
     rejected: int = 0
     replaced: int = Field(default=0, description="Changes that got another value.")
     overruled: int = Field(
-        default=0, description="Number of these changes that had been decided before."
+        default=0, description="Number of changes whose earlier decision was replaced."
     )
     already: int = Field(
         default=0, description="Changes that already had the decision of their row."
@@ -317,7 +344,7 @@ class StashGenerateResult(Result):
     job_id: str
     stash_job_id: str | None
     stash_job_ids: tuple[str, ...] = Field(
-        default=(), description="All of them, where the run had several."
+        default=(), description="Ids of all Stash jobs of the run."
     )
     status: JobStatus
     scenes_updated_count: int = 0
@@ -360,9 +387,13 @@ class CheckStashGenerateResult(Result):
     """Which scenes lack generated media."""
 
     status: JobStatus
-    scenes_checked: int = Field(default=0, description="Scenes that were looked at.")
+    scenes_checked: int = Field(
+        default=0, description="Number of scenes whose media was checked."
+    )
     scenes_unchanged: int = Field(
-        default=0, description="Scenes complete before and unchanged: not asked again."
+        default=0,
+        description="Number of scenes that were complete at the last check "
+        "and have not changed since; they are not checked again.",
     )
     scenes_complete: int = 0
     scenes_incomplete: int = 0
@@ -377,18 +408,24 @@ class CheckStashGenerateResult(Result):
         "the reason.",
     )
     missing: dict[str, int] = Field(
-        default_factory=dict, description="Scenes that lack each kind of media."
+        default_factory=dict,
+        description="Number of scenes that lack media, by kind of media.",
     )
-    marked: int = Field(default=0, description="Scenes newly marked as generated.")
+    marked: int = Field(
+        default=0, description="Number of scenes that are newly marked as generated."
+    )
     unmarked: int = Field(
-        default=0, description="Scenes no longer marked as generated."
+        default=0,
+        description="Number of scenes that are no longer marked as generated.",
     )
-    scene_ids: tuple[int, ...] = Field(default=(), description="Incomplete scenes.")
+    scene_ids: tuple[int, ...] = Field(
+        default=(), description="Ids of the incomplete scenes."
+    )
     marker_ids: tuple[int, ...] = Field(
-        default=(), description="Markers that lack media."
+        default=(), description="Ids of the markers that lack media."
     )
     samples: tuple[ItemFailure, ...] = Field(
-        default=(), description="The first incomplete scenes, and what they lack."
+        default=(), description="The first incomplete scenes, with the missing media."
     )
     errors: tuple[ItemFailure, ...] = ()
 
@@ -399,17 +436,21 @@ class CleanupResult(Result):
     status: JobStatus
     dry_run: bool = False
     removed: dict[str, int] = Field(
-        default_factory=dict, description="Rows, runs and files of each kind."
+        default_factory=dict,
+        description="Number of removed rows, runs and files, by kind.",
     )
     settled: dict[str, int] = Field(
         default_factory=dict,
-        description="What dead runs had left open and is closed now, by kind.",
+        description="Number of open rows and runs of dead runs that were "
+        "closed, by kind.",
     )
     samples: tuple[str, ...] = Field(
-        default=(), description="The oldest 20 of each kind that is removed."
+        default=(), description="The 20 oldest removed items of each kind."
     )
     held: str | None = Field(
-        default=None, description="Why something was kept, and how to confirm."
+        default=None,
+        description="Why the removal limit blocked removals, and how to "
+        "confirm the removals.",
     )
     errors: tuple[ItemFailure, ...] = ()
 
@@ -421,31 +462,35 @@ class RemoveOrphansResult(Result):
     dry_run: bool = False
     marked: dict[str, int] = Field(
         default_factory=dict,
-        description="Newly found gone: marked as missing, removed by a later run.",
+        description="Number of rows, by kind, that are newly marked as "
+        "missing. A later run removes these rows.",
     )
     removed: dict[str, int] = Field(
         default_factory=dict,
-        description="Found gone by an earlier run as well: removed; of a dry run: "
-        "would be.",
+        description="Number of removed rows, by kind, that an earlier run "
+        "had marked as missing. In a dry run, number of rows "
+        "that would be removed.",
     )
     samples: tuple[str, ...] = Field(
-        default=(), description="The first 100 that are gone."
+        default=(), description="The first 100 rows that are gone from Stash."
     )
     held: str | None = Field(
-        default=None, description="Why nothing was removed, and how to confirm."
+        default=None,
+        description="Why the removal limit blocked removals, and how to confirm the "
+        "removals.",
     )
     errors: tuple[ItemFailure, ...] = ()
 
 
 class CancelledResult(Result):
-    """What is kept of a run that was cancelled."""
+    """The result of a run that was cancelled."""
 
     status: JobStatus = "cancelled"
     message: str = ""
 
 
 class FailedResult(Result):
-    """What is kept of a run that failed before its job had a result."""
+    """The result of a run that failed before its job had a result."""
 
     status: JobStatus = "failed"
     error: Reason
@@ -456,49 +501,72 @@ class DirectoryScanResult(Result):
 
     status: Literal["completed", "completed_with_errors", "timeout"]
     path: str
-    scanned: int = Field(default=0, description="Video files listed.")
+    scanned: int = Field(default=0, description="Number of video files in the folder.")
     new: int = 0
     updated: int = 0
-    skipped: int = Field(default=0, description="Unchanged: not opened.")
+    skipped: int = Field(
+        default=0, description="Number of unchanged files. They are not opened."
+    )
     moved: int = 0
-    missing: int = Field(default=0, description="Indexed, but gone from the disk.")
-    removed: int = Field(default=0, description="Missing since an earlier run.")
+    missing: int = Field(
+        default=0,
+        description="Number of indexed files that are newly gone from the disk.",
+    )
+    removed: int = Field(
+        default=0,
+        description="Number of removed rows of files that were missing "
+        "since an earlier run.",
+    )
     unreadable: int = 0
-    pending: int = Field(default=0, description="Left for the next run.")
+    pending: int = Field(
+        default=0, description="Number of files that are left for the next run."
+    )
     listed: bool = Field(
         default=True,
         description="Whether the whole folder was listed within the time limit.",
     )
     links_skipped: int = Field(
-        default=0, description="Symbolic links to folders or out of the allowed roots."
+        default=0,
+        description="Number of symbolic links that were not followed, because "
+        "they point to a folder or outside the allowed roots.",
     )
     error_count: int = 0
     errors: tuple[ItemFailure, ...] = Field(
         default=(), description="The first 500 files or folders that failed."
     )
     warnings: tuple[ItemFailure, ...] = Field(
-        default=(), description="First 500 files without a thumbnail or hash, and why."
+        default=(),
+        description="First 500 files without a thumbnail or hash, with the reason.",
     )
     held: str | None = Field(
-        default=None, description="Why nothing was removed, and how to confirm."
+        default=None,
+        description="Why the removal limit blocked removals, and how to confirm the "
+        "removals.",
     )
     duration_seconds: float = 0
 
 
 class BatchResult(Result):
-    """One analysis batch of the workflow; 0 is what an earlier run left unapplied."""
+    """One analysis batch. Batch 0 holds changes that an earlier run did not apply."""
 
     batch_num: int
-    job_id: str | None = Field(default=None, description="The batch's task run.")
+    job_id: str | None = Field(
+        default=None, description="Id of the task run of the batch."
+    )
     scenes_analyzed: int = 0
     scenes_left: int = Field(
-        default=0, description="Not begun when the time was over; the next run's."
+        default=0,
+        description="Number of scenes that are left for the next run, because the time "
+        "limit was reached.",
     )
     scenes_deferred: int = Field(
-        default=0, description="Unanalyzed because a service is away; the next run's."
+        default=0,
+        description="Number of scenes that are left for the next run, because a "
+        "service was unreachable.",
     )
     deferred: str | None = Field(
-        default=None, description="Which service is away, and what to do."
+        default=None,
+        description="The service that was unreachable, and what to do.",
     )
     changes_approved: int = 0
     changes_applied: int = 0
@@ -508,7 +576,9 @@ class BatchResult(Result):
 class StepResult(Result):
     """One step of the workflow."""
 
-    job_id: str | None = Field(default=None, description="The step's task run.")
+    job_id: str | None = Field(
+        default=None, description="Id of the task run of the step."
+    )
     status: StepStatus
     message: str = ""
     result: dict[str, Any] | None = None
@@ -529,7 +599,7 @@ class WorkflowSummary(Result):
 
 
 class WorkflowSteps(Result):
-    """The steps of `process_new_scenes`; None for a step that was not reached."""
+    """The steps of `process_new_scenes`. Steps that were not reached are empty."""
 
     process_downloads: StepResult | None = None
     stash_scan: StepResult | None = None
@@ -556,15 +626,16 @@ class WorkflowReport(Result):
     steps: WorkflowSteps
     summary: WorkflowSummary
     unseen: tuple[ItemFailure, ...] = Field(
-        default=(), description="Downloads that Stash has not yet, and why."
+        default=(),
+        description="Placed files that Stash does not have yet, with the reason.",
     )
     scenes: tuple[SceneChanges, ...] = Field(
         default=(), description="First 500 scenes that were changed."
     )
     undecided: tuple[ItemFailure, ...] = Field(
         default=(),
-        description="Plans with changes that Stash refused in several runs and that "
-        "wait for a person.",
+        description="Plans with changes that Stash refused in several runs "
+        "and that wait for your decision.",
     )
 
 

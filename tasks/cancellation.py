@@ -188,7 +188,7 @@ def crash_dead_runs(findings: Findings) -> None:
         dead = [run for run in silent if run.state_type != StateType.CANCELLING]
         for run in dead:
             client.set_flow_run_state(
-                run.id, Crashed(message="No sign of life"), force=True
+                run.id, Crashed(message="No heartbeat"), force=True
             )
     findings.reconcile("run in Prefect", len(dead))
 

@@ -75,7 +75,7 @@ def review_plan(params: ReviewPlanParams) -> ReviewResult:
         create_markdown_artifact(
             table(changes),
             key=f"plan-{params.plan_id}-changes",
-            description=f"Plan {params.plan_id}: changes and why",
+            description=f"Plan {params.plan_id}: changes with their evidence",
         )
     if not params.apply:
         return outcome

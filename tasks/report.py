@@ -74,5 +74,5 @@ def keep_report(
         create_markdown_artifact(
             markdown,
             key=f"{job.replace('_', '-')}-report",
-            description="What the run did",
+            description="Report of the run",
         )

@@ -46,7 +46,8 @@ URGENT = (
 
 NOTHING_LACKING = "Skipped - No scenes without generated media"
 NOTHING_MAKEABLE = (
-    "Skipped - No scenes without generated media, but for %s that Stash cannot make"
+    "Skipped - No scenes without generated media, except "
+    "%s with media that Stash cannot make"
 )
 PREEMPTED = "Skipped - Preempted by a scan in Stash; generated media stays"
 
@@ -117,12 +118,12 @@ def why_not_now(params: StashGenerateParams) -> str | None:
     with open_job("why_not_now") as job:
         stash = job.stash(params.server)
         if (stash_job_id := waiting_scan(stash)) is not None:
-            return f"Skipped - Stash is scanning (its job {stash_job_id})"
+            return f"Skipped - Stash is scanning (Stash job {stash_job_id})"
         with prefect_client() as client:
             going, _ = runs_going(client, flows=URGENT)
             others = going + runs_waiting(client, URGENT)
         if others:
-            return f"Skipped - {others[0].name} goes first"
+            return f"Skipped - {others[0].name} has priority"
         if params.server or params.scene_ids or params.marker_ids:
             return None
         settings = job.settings.stash
@@ -194,7 +195,7 @@ def show_impacted_scenes(
         }
         for scene_id in shown
     ]
-    with display("the scenes that have new media"):
+    with display("the table of scenes with new media"):
         create_markdown_artifact(
             table(rows),
             key="impacted-scenes",

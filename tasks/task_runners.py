@@ -254,7 +254,9 @@ class Mapper:
                     crash_task_runs(self._crashed)
 
     def _reopen(self) -> None:
-        logger.warning("A process that ran mapped tasks has died; starting new ones")
+        logger.warning(
+            "A process that ran mapped tasks has died; starting new processes"
+        )
         self._opened.close()
         self._opened = ExitStack()
         self._runner = self._opened.enter_context(task_runner(self._parallel))
@@ -267,7 +269,8 @@ class Mapper:
             raise TransientError(
                 f"The {runner.kind} cluster does not answer",
                 where=runner.address or "",
-                remedy=f"start it, or check STASHHOG_RUNNER__ADDRESS ({error})",
+                remedy="start the cluster, or check STASHHOG_RUNNER__ADDRESS "
+                f"({error})",
             ) from error
         return future
 
@@ -279,6 +282,6 @@ def _note(ended: SimpleQueue[int], number: int, _: PrefectFuture[Any]) -> None:
 def _ended_its_process() -> JobError:
     return JobError(
         "The process of this task died twice",
-        remedy="look in the system's log for a lack of memory, and run fewer tasks at "
-        "a time or choose another STASHHOG_RUNNER__KIND",
+        remedy="check the system's log for a lack of memory, and run "
+        "fewer tasks in parallel or choose another STASHHOG_RUNNER__KIND",
     )

@@ -1,4 +1,4 @@
-"""`stashhog edits`: fields of scenes edited here, and not yet in Stash."""
+"""`stashhog edits`: local edits of scenes that are not yet in Stash."""
 
 import json
 from collections.abc import Iterator
@@ -68,7 +68,9 @@ def set_fields(
     scene_id: SceneId,
     fields: Annotated[
         list[str],
-        typer.Argument(help="name=value; the value is JSON or text."),
+        typer.Argument(
+            help="Field and value as name=value. The value is a text or JSON."
+        ),
     ],
 ) -> None:
     """Edit fields of a scene here; `stashhog edits push` sends the edits to Stash."""
@@ -78,12 +80,15 @@ def set_fields(
     for pair in fields:
         name, separator, text = pair.partition("=")
         if not separator:
-            raise ConfigurationError(f"{shown(pair)} has no value", remedy="name=value")
+            raise ConfigurationError(
+                f"The edit {shown(pair)} has no value",
+                remedy="write the edit as name=value",
+            )
         values[name] = typed_value(SceneEdit, name, text, quoted=False)
     if unknown := values.keys() - SceneEdit.model_fields.keys():
         raise ConfigurationError(
-            f"A scene has no field {', '.join(sorted(unknown))} to edit",
-            remedy=f"use {', '.join(SceneEdit.model_fields)}",
+            f"Scenes have no field {', '.join(sorted(unknown))} that can be edited",
+            remedy=f"choose one of {', '.join(SceneEdit.model_fields)}",
         )
     try:
         edit = SceneEdit.model_validate(values)
@@ -95,29 +100,34 @@ def set_fields(
         ) from error
     with _database() as database, database.transaction() as session:
         edit_scene(session, scene_id, edit)
-    console.print(f"Scene {scene_id}: {', '.join(values)} edited")
+    console.print(f"Edited scene {scene_id}: {', '.join(values)}")
 
 
 @edits_app.command("discard")
 def discard(
     scene_id: SceneId,
     fields: Annotated[
-        list[str] | None, typer.Argument(help="Fields of the scene; default: all.")
+        list[str] | None,
+        typer.Argument(help="Names of the fields; default: all edited fields."),
     ] = None,
 ) -> None:
     """Discard the local edits of a scene and restore Stash's values."""
     from stashhog_core.sync.local_edits import discard_edits
 
     with _database() as database, database.transaction() as session:
-        given_up = discard_edits(session, scene_id, fields or None)
-    console.print(f"Scene {scene_id}: {', '.join(given_up) or 'nothing'} given up")
+        discarded = discard_edits(session, scene_id, fields or None)
+    console.print(
+        f"Discarded the edits of scene {scene_id}: {', '.join(discarded)}"
+        if discarded
+        else f"Scene {scene_id} has no edits to discard"
+    )
 
 
 @edits_app.command("keep")
 def keep(
     scene_id: SceneId, field: Annotated[str, typer.Argument(help="Name of the field.")]
 ) -> None:
-    """Resolve a conflict in favour of the local value."""
+    """Resolve a conflict: keep the local value."""
     from stashhog_core.sync.local_edits import keep_local
 
     with _database() as database, database.transaction() as session:
@@ -140,10 +150,10 @@ def push(
         stash.check_ready()
         done = push_edits(stash, database, Progress(), scene_ids or None)
     console.print(
-        f"{counted(done.pushed, 'field', 'fields')} pushed, {done.already} in Stash "
-        f"already, {done.conflicts} in conflict"
+        f"Pushed {counted(done.pushed, 'field', 'fields')}; {done.already} already in "
+        f"Stash, {done.conflicts} in conflict"
     )
     for failure in done.failures:
         console.print(f"{failure.item}: {failure.reason}")
     if done.failures:
-        raise StashHogError("Not all edits were pushed")
+        raise StashHogError("Some edits could not be pushed; the reasons are above")

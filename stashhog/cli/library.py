@@ -19,7 +19,10 @@ from stashhog_core.db.models import LibraryFile
 from stashhog_core.report import counted
 from stashhog_core.settings import Settings, get_settings
 
-library_app = typer.Typer(help="Index of local video files.", no_args_is_help=True)
+library_app = typer.Typer(
+    help="Scan local folders, and search the index of their video files.",
+    no_args_is_help=True,
+)
 
 Limit = Annotated[int, typer.Option(min=1, help="Maximum number of rows.")]
 Folder = Annotated[
@@ -44,10 +47,13 @@ def scan(
     path: Folder,
     timeout_seconds: Annotated[float, typer.Option(min=0.1)] = 300,
     shards: Annotated[
-        int, typer.Option(min=1, max=64, help="Number of parts that run in parallel.")
+        int,
+        typer.Option(
+            min=1, max=64, help="Number of parts of the scan that run in parallel."
+        ),
     ] = 1,
 ) -> None:
-    """Let a worker scan a folder, and print the id of the run at once."""
+    """Start a scan of a folder on a worker, and print the id of the run."""
     from stashhog_core.file_index.walk import resolve_scan_folder
 
     settings = get_settings()
@@ -68,7 +74,10 @@ def scan(
 
 @library_app.command("status")
 def status(
-    run: Annotated[str, typer.Argument(help="Id of the run.")], as_json: AsJson = False
+    run: Annotated[
+        str, typer.Argument(help="Id of the run, as `stashhog library scan` prints it.")
+    ],
+    as_json: AsJson = False,
 ) -> None:
     """Show the status of a scan.
 
@@ -90,7 +99,7 @@ def status(
 
 @library_app.command("watch")
 def watch(path: Folder) -> None:
-    """Scan a folder whenever videos in it change, until Ctrl-C."""
+    """Scan a folder whenever its videos change, until you press Ctrl-C."""
     from stashhog_core.file_index.walk import resolve_scan_folder
     from stashhog_core.file_index.watch import changes
 
@@ -99,11 +108,12 @@ def watch(path: Folder) -> None:
     _use_prefect(settings)
     from stashhog.scans import submit
 
-    console.print(f"Watching {plain(folder)} (stop: Ctrl-C)")
+    console.print(f"Watching {plain(folder)} (press Ctrl-C to stop)")
     for count in changes(folder, threading.Event()):
         run = submit({"path": str(folder)})
         console.print(
-            f"{counted(count, 'change', 'changes')}: scan {run}", highlight=False
+            f"{counted(count, 'change', 'changes')}: started scan {run}",
+            highlight=False,
         )
 
 
@@ -133,12 +143,16 @@ def list_library(
     max_seconds: Annotated[
         float | None, typer.Option(help="Maximum length in seconds.")
     ] = None,
-    hdr: Annotated[bool | None, typer.Option("--hdr/--sdr")] = None,
+    hdr: Annotated[
+        bool | None,
+        typer.Option("--hdr/--sdr", help="List only HDR videos, or only SDR videos."),
+    ] = None,
     in_stash: Annotated[
         bool | None,
         typer.Option(
             "--in-stash/--not-in-stash",
-            help="List only files whose hash Stash has, or has not.",
+            help="List only files that Stash has, or that Stash does "
+            "not have, by oshash.",
         ),
     ] = None,
     limit: Limit = 50,
@@ -189,13 +203,14 @@ def duplicates(
         typer.Option(
             min=0,
             max=32,
-            help="Also find similar videos: phash bits that may differ (0 to 32).",
+            help="List videos that look alike instead: the maximum number "
+            "of phash bits that differ.",
         ),
     ] = None,
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List files of the same content, or with --distance those that look alike."""
+    """List files with the same content or, with --distance, videos that look alike."""
     from stashhog_core.file_index.queries import exact_duplicates, similar_files
 
     with open_session() as session:
@@ -207,7 +222,7 @@ def duplicates(
     if as_json:
         print_json([vars(group) for group in found])
         return
-    table = Table("Files", "Size", "Bits apart")
+    table = Table("Files", "Size", "Different bits")
     for group in found:
         table.add_row(
             plain("\n".join(group.paths)),
@@ -223,13 +238,13 @@ def missing(
         bool,
         typer.Option(
             "--in-stash-only",
-            help="List files that Stash has and the index does not have.",
+            help="List files that are in Stash but not in the index.",
         ),
     ] = False,
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List files that are in the index, or only in Stash, but not on the disk."""
+    """List indexed files that are gone from the disk, or files that only Stash has."""
     from stashhog_core.file_index.queries import FileFilter, list_files, stash_only
 
     with open_session() as session:

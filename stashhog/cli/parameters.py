@@ -56,7 +56,7 @@ def print_parameters(console: Console, job: str, rows: Sequence[ParameterRow]) -
         table.add_row(row.name, row.type, plain(default), plain(row.description))
     console.print(table)
     console.print(
-        "Give them as --param name=value, a list as JSON: 'name=[1,2]'",
+        "Give a parameter as --param name=value, and a list as JSON: 'name=[1,2]'",
         highlight=False,
         markup=False,
     )
@@ -110,7 +110,7 @@ def parse_parameters(job: str, pairs: list[str]) -> dict[str, Any]:
         if not separator:
             raise ConfigurationError(
                 f"The parameter {shown(pair)} has no value",
-                remedy="write it as name=value",
+                remedy="write the parameter as name=value",
             )
         if name not in known:
             raise ConfigurationError(
@@ -179,7 +179,7 @@ def shown(value: Any) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):
-        return "that value"
+        return "the given value"
     if len(text) <= _SHOWN_CHARACTERS:
         return text
     return text[: _SHOWN_CHARACTERS - 1] + "…"

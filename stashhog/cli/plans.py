@@ -54,7 +54,7 @@ Changes = Annotated[
         "-c",
         min=1,
         max=MAX_ID,
-        help="Select the change with this id; may be repeated.",
+        help="Select the change with this id. Repeat the option for more changes.",
     ),
 ]
 Scenes = Annotated[
@@ -64,7 +64,8 @@ Scenes = Annotated[
         "-s",
         min=1,
         max=MAX_ID,
-        help="Select changes of the scene with this id; may be repeated.",
+        help="Select changes of the scene with this id. Repeat the "
+        "option for more scenes.",
     ),
 ]
 FieldName = Annotated[
@@ -166,7 +167,7 @@ def show_plan(
         if as_json:
             print_json(rows)
             return
-        table = Table("Change", "Scenes", "State", "Detector", "Least confidence")
+        table = Table("Change", "Scenes", "State", "Detector", "Lowest confidence")
         for row in rows:
             table.add_row(*(plain(value) for value in row.values()))
         console.print(table)
@@ -251,7 +252,7 @@ def _review(plan_id: int, as_json: bool, **values: Any) -> None:
     except ValidationError as error:
         name = error.errors()[0]["loc"][0]
         raise ConfigurationError(
-            f"The option {name} is refused", remedy=first_problem(error)
+            f"The option {name} is not valid", remedy=first_problem(error)
         ) from error
     with open_session() as session:
         result = decide(session, params)
@@ -383,7 +384,14 @@ def trust(as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(each) for each in found])
         return
-    table = Table("Detector", "Change", "Accepted", "Rejected", "At least", "Trusted")
+    table = Table(
+        "Detector",
+        "Change",
+        "Accepted",
+        "Rejected",
+        "Acceptance of at least",
+        "Trusted",
+    )
     for r in found:
         table.add_row(
             r.detector,
@@ -396,8 +404,9 @@ def trust(as_json: AsJson = False) -> None:
     console.print(table)
     if not get_settings().analysis.auto_approve_trusted:
         console.print(
-            "StashHog approves none of these values automatically: "
-            "STASHHOG_ANALYSIS__AUTO_APPROVE_TRUSTED is off",
+            "StashHog approves none of these values automatically, "
+            "because STASHHOG_ANALYSIS__AUTO_APPROVE_TRUSTED is "
+            "off",
             soft_wrap=True,
         )
 
@@ -420,7 +429,7 @@ def unknown(
     if as_json:
         print_json([asdict(name) for name in found])
         return
-    table = Table("Name", "Scenes", "Such as")
+    table = Table("Name", "Scenes", "Example")
     for name in found:
         examples = ", ".join(map(str, name.examples))
         table.add_row(plain(name.name), str(name.scenes), examples)

@@ -29,7 +29,8 @@ Parameters = Annotated[
     typer.Option(
         "--param",
         "-p",
-        help="Parameter as name=value; the value may be JSON. May be repeated.",
+        help="Parameter as name=value; the value may be JSON. Repeat "
+        "the option for more parameters.",
     ),
 ]
 
@@ -98,7 +99,7 @@ def push(
     values = parse_parameters(job, param) if param else {}
     pushed = push_run(deployment, values, delay_seconds=delay)
     console.print(
-        f"{deployment} starts soon, as [bold]{pushed.name}[/]",
+        f"Scheduled a run of {deployment}: [bold]{pushed.name}[/]",
         highlight=False,
         soft_wrap=True,
     )
@@ -118,7 +119,7 @@ def run_here(job: str, values: dict[str, Any], *, as_json: bool) -> None:
         with RunDisplay(errors if as_json else console) as display:
             state, result = run_flow(job, values, display)
     except KeyboardInterrupt:
-        say_and_exit(f"{job} was cancelled; what it had finished stays", EXIT_CANCELLED)
+        say_and_exit(f"{job} was cancelled; finished work stays", EXIT_CANCELLED)
     finally:
         end_undisturbed()
     if isinstance(result, StashHogError):

@@ -109,10 +109,10 @@ def _refuse_unknown(session: "Session", which: "SceneFilter") -> None:
         ("studio", which.studio),
     ):
         if name is not None:
-            find_named(session, field, name, "give its whole name or an alias")
+            find_named(session, field, name, "give the whole name or an alias")
     run = which.impacted_by
     if run is not None and session.get(JobReport, run) is None:
         raise JobError(
-            f"There is no report of a run {run!r}",
-            remedy="its id is in its address in Prefect's UI",
+            f"StashHog has no report of the run {run!r}",
+            remedy="copy the id from the address of the run in Prefect's UI",
         )

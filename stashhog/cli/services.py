@@ -19,8 +19,8 @@ def up() -> None:
     console.print("Starting Prefect's server and a worker …")
     if open_to_the_network():
         console.print(
-            "[yellow]The server listens beyond this machine without a password:[/] "
-            "set PREFECT_SERVER_API_AUTH_STRING"
+            "[yellow]Other machines can reach Prefect's server "
+            "without a password:[/] set PREFECT_SERVER_API_AUTH_STRING"
         )
     address, refused = start(get_settings())
     _warn(refused)
@@ -29,7 +29,7 @@ def up() -> None:
             "[yellow]No Stash server is set, so runs will fail:[/] "
             "set STASHHOG_STASH__URL in .env"
         )
-    console.print(f"Prefect's UI: [bold]{address}[/]   (stop: stashhog down)")
+    console.print(f"Prefect's UI: [bold]{address}[/]   (to stop: stashhog down)")
 
 
 def deploy(
@@ -37,8 +37,8 @@ def deploy(
         bool,
         typer.Option(
             "--reset-schedules",
-            help="Set the schedules back to their defaults and settings, also those "
-            "that were changed or deleted in Prefect's UI.",
+            help="Set all schedules back to their defaults and settings, including "
+            "schedules that were changed or deleted in Prefect's UI.",
         ),
     ] = False,
 ) -> None:
@@ -49,11 +49,11 @@ def deploy(
     url = read_prefect_variables().get("PREFECT_API_URL")
     if not url:
         raise ConfigurationError(
-            "No Prefect server is named",
+            "No Prefect server is set",
             remedy="set PREFECT_API_URL, or run `stashhog up` to start one",
         )
     _warn(register(get_settings(), url, reset_schedules=reset_schedules))
-    console.print(f"Registered at {url}")
+    console.print(f"Registered the deployments at {url}")
 
 
 def _warn(sentences: list[str]) -> None:
@@ -66,7 +66,9 @@ def down() -> None:
     from stashhog.services.lifecycle import down as stop
 
     stopped = stop(get_settings())
-    console.print(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing was up")
+    console.print(
+        f"Stopped: {', '.join(stopped)}" if stopped else "Nothing was running"
+    )
 
 
 def status(as_json: AsJson = False) -> None:
@@ -103,6 +105,6 @@ def migrate() -> None:
         applied = migrate_schema(database)
         where = database.address
     if applied:
-        console.print(f"Applied {', '.join(applied)} to {where}")
+        console.print(f"Applied the migrations {', '.join(applied)} to {where}")
     else:
         console.print(f"{where} is up to date")

@@ -82,7 +82,7 @@ def _telling(
         raise ConfigurationError(
             f"There is no Prefect block {block}",
             where="STASHHOG_NOTIFICATIONS__BLOCKS",
-            remedy="make it under Blocks in Prefect's UI, or take it out",
+            remedy="create the block under Blocks in Prefect's UI, or remove the block",
         ) from error
     found = {"block_document_id": document.id}
     if kind == _WEBHOOK:

@@ -120,8 +120,9 @@ def refused_parameters(job: str, deployment: DeploymentResponse) -> list[str]:
         for schedule in deployment.schedules
     ]
     return [
-        f"{what} has parameters that its runs will refuse: {problem}. "
-        "Change them in Prefect's UI."
+        f"The runs of {what} will fail, because a parameter "
+        f"is not valid: {problem}. Correct the parameter in "
+        "Prefect's UI."
         for what, parameters, is_open in stored
         if (problem := _problem(model, parameters, is_open=is_open))
     ]

@@ -68,7 +68,7 @@ def up(settings: Settings) -> tuple[str, list[str]]:
                     "The services run at another address",
                     where=str(there),
                     remedy="run `stashhog down` first, or set PREFECT_SERVER_API_PORT "
-                    "as it was",
+                    "to the earlier port",
                 )
             try:
                 _wait_for_server(settings, url, supervisor, read_from["server"])
@@ -120,7 +120,9 @@ def register(
         check=False,
     )
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["no word"]
+        lines = (done.stderr or done.stdout).strip().splitlines() or [
+            "`prefect deploy` gave no reason"
+        ]
         raise ConfigurationError(
             "The deployments could not be registered", where=url, remedy=lines[-1]
         )
@@ -175,7 +177,8 @@ def _make_way(settings: Settings, url: str) -> None:
             raise ConfigurationError(
                 f"Port {where.port} is not free: {_holder(where.port) or error}",
                 where=url,
-                remedy="stop it, or choose another with PREFECT_SERVER_API_PORT",
+                remedy="stop that program, or choose another port with "
+                "PREFECT_SERVER_API_PORT",
             ) from error
 
 

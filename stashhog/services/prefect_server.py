@@ -34,8 +34,10 @@ class Answer(StrEnum):
 
     PREFECT = "answers"
     NONE = "does not answer"
-    REFUSED = f"refuses the password: {_AUTH} is not the one it was started with"
-    FOREIGN = "is not Prefect's: something else answers there"
+    REFUSED = (
+        f"refuses the password, because {_AUTH} has changed since the server started"
+    )
+    FOREIGN = "does not run: another program answers"
 
 
 def listen_host() -> str:
@@ -53,7 +55,8 @@ def api_url() -> str:
     if not (port.isdecimal() and 0 < int(port) < 65536):
         raise ConfigurationError(
             f"PREFECT_SERVER_API_PORT cannot be {port!r}",
-            remedy="set a port from 1 to 65535, or none for 4200",
+            remedy="set a port from 1 to 65535, or leave the variable "
+            "empty to use port 4200",
         )
     # A server that listens everywhere is asked on loopback.
     host = listen_host()
@@ -187,8 +190,10 @@ def server_database(settings: Settings) -> str:
             if not chosen.startswith("postgresql+asyncpg:"):
                 raise ConfigurationError(
                     f"{name} does not name a PostgreSQL database",
-                    remedy="write it as postgresql+asyncpg://user:password@host/name, "
-                    "or unset it; on SQLite, bursts of tasks lock Prefect's server",
+                    remedy="set it to an address like "
+                    "postgresql+asyncpg://user:password@host/name, "
+                    "or unset the variable; with SQLite, Prefect's server "
+                    "fails when many tasks run",
                 )
             return chosen
     if settings.database.url is None:
@@ -218,8 +223,8 @@ def asyncpg_url(url: str) -> str:
         raise ConfigurationError(
             f"Prefect's server does not understand {', '.join(foreign)} "
             "in STASHHOG_DATABASE__URL",
-            remedy=f"set {DATABASE_VARIABLES[0]} for it, "
-            "as postgresql+asyncpg://user:password@host/name",
+            remedy=f"set {DATABASE_VARIABLES[0]} to the address of Prefect's "
+            "database, such as postgresql+asyncpg://user:password@host/name",
         )
     return parsed.set(query=options).render_as_string(hide_password=False)
 

@@ -151,7 +151,7 @@ def _as_set(name: str, setting: str | None, timezone: str) -> dict[str, Any]:
         )
     except ValidationError as error:
         raise ConfigurationError(
-            f"{PREFIX}SCHEDULES__{name.upper()} is no schedule",
+            f"{PREFIX}SCHEDULES__{name.upper()} is not a schedule",
             where=f"{setting!r}, {timezone}",
             remedy=first_problem(error),
         ) from error

@@ -55,7 +55,7 @@ def _database(settings: Settings) -> Part:
         else embedded_url(settings.home_folder)
     )
     if url is None:
-        return Part(False, f"the embedded one does not run: {_START}")
+        return Part(False, f"the embedded server does not run: {_START}")
     database = Database(url)
     try:
         database.check()
@@ -87,19 +87,26 @@ def _worker(
     if process is None:
         return Part(False, f"does not run: {_START}")
     if not server.ok:
-        return Part(False, "runs, but has no server to take runs from", process.pid)
+        return Part(
+            False,
+            "runs, but gets no runs, because Prefect's server is not ready",
+            process.pid,
+        )
     pool = ask(url, f"/work_pools/{POOL}")
     workers = ask(url, f"/work_pools/{POOL}/workers/filter", {})
     if not (pool.is_success and workers.is_success):
-        words = f"runs, but there is no work pool {POOL}: make it with `stashhog up`"
+        words = (
+            f"runs, but there is no work pool {POOL}: run `stashhog "
+            "up` to create the pool"
+        )
         return Part(False, words, process.pid)
     if pool.json()["is_paused"]:
-        words = f"the work pool {POOL} is paused: prefect work-pool resume {POOL}"
+        words = f"the work pool {POOL} is paused: run `prefect work-pool resume {POOL}`"
         return Part(False, words, process.pid)
     online = sum(worker["status"] == "ONLINE" for worker in workers.json())
     if not online:
         log = log_folder(settings) / "worker.log"
-        words = f"runs, but the server has not heard of it: see {log}"
+        words = f"runs, but has sent no heartbeat to Prefect's server: see {log}"
         return Part(False, words, process.pid)
     others = f", one of {online}" if online > 1 else ""
     return Part(True, f"takes runs from the work pool {POOL}{others}", process.pid)
@@ -107,9 +114,9 @@ def _worker(
 
 def _deployments(url: str, server: Part) -> Part:
     if not server.ok:
-        return Part(False, "unknown while the server is away")
+        return Part(False, "unknown, because Prefect's server does not answer")
     said = ask(url, "/deployments/count", {})
     number = said.json() if said.is_success else 0
     if not number:
-        return Part(False, "none is registered: run `stashhog up` again")
-    return Part(True, f"{number} are registered")
+        return Part(False, "no deployment is registered: run `stashhog up` again")
+    return Part(True, f"{number} deployments are registered")

@@ -113,7 +113,7 @@ class Supervisor:
                 if short
                 else _CHECK_INTERVAL_SECONDS
             )
-            logger.warning("The %s ended; it is started again", name)
+            logger.warning("The %s ended; starting it again", name)
         log = open_log(self._settings, name)
         self._children[name] = psutil.Popen(
             shlex.split(self._commands[name]),

@@ -61,7 +61,7 @@ def clean_up(
         JobCancelled: A stop was asked for.
     """
     if not params.dry_run:
-        progress.update(0.0, "Settling what dead runs left")
+        progress.update(0.0, "Cleaning up after dead runs")
         reconcile_dead_runs(settings, database, findings, run_id, was_cancelled)
     # Each looks only when its turn comes.
     parts = {

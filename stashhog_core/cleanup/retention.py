@@ -171,7 +171,9 @@ def old_tagger_results(
         scenes = session.scalar(select(func.count()).select_from(Scene)) or 0
         unhashed = session.scalar(select(func.count()).where(_lacks_oshash())) or 0
     if not scenes or unhashed:
-        logger.info("Not every video's hash is known: no tagger result is removed")
+        logger.info(
+            "No tagger result is removed, because the hash of some videos is unknown"
+        )
         return
     for kind, model, created in (
         ("tagger result", TaggerResult, TaggerResult.created_at),
@@ -189,9 +191,10 @@ def old_tagger_results(
         limit = removal_limit(total)
         if many > limit and not params.confirm_removals:
             findings.held.append(
-                f"{many} of {total} {kind}s are of videos that Stash has no longer, "
-                f"more than the {limit} that one run removes unasked. If they are "
-                "really gone, run cleanup with confirm_removals=true"
+                f"{many} of {total} {kind}s belong to videos that are "
+                "no longer in Stash. This is more than the removal "
+                f"limit of {limit}, so none was removed. If the videos "
+                "are really gone, run cleanup with confirm_removals=true"
             )
             continue
         yield OldRows(kind, model, unused, content, created)

@@ -79,7 +79,8 @@ def start_embedded(home: Path, database: str = DATABASE) -> str:
     data = home.expanduser().resolve() / "postgres"
     if set("\r\n") & set(str(data)):
         raise ConfigurationError(
-            "The embedded PostgreSQL cannot run where a folder's name has a line break",
+            "The embedded PostgreSQL cannot run in a folder whose "
+            "name contains a line break",
             where=repr(str(data)),
             remedy="set STASHHOG_HOME to another folder",
         )
@@ -415,8 +416,8 @@ def _let_enter(user: int, path: Path) -> None:
             _add_to_list(folder, user, stat.S_IMODE(status.st_mode))
         except OSError as error:
             raise ConfigurationError(
-                "The embedded PostgreSQL does not run as root, and its own account may "
-                "not enter a folder",
+                "The embedded PostgreSQL cannot run as root, and its "
+                "own account may not enter a folder",
                 where=str(folder),
                 remedy="set STASHHOG_HOME to a folder that other accounts may enter, "
                 f"or run StashHog under an ordinary account ({error.strerror})",

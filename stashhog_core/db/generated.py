@@ -203,7 +203,10 @@ def _unchanged(
     now = media_basis(session, scene_ids)
     same = [i for i in scene_ids if i not in basis or now.get(i) == basis[i]]
     if changed := len(scene_ids) - len(same):
-        logger.info("%d scenes changed meanwhile: left to the next run", changed)
+        logger.info(
+            "%d scenes changed during the run; the next run covers these scenes",
+            changed,
+        )
     return same
 
 

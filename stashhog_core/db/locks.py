@@ -123,7 +123,7 @@ class _Lock:
             while not _value(self._connection, wait, self._fence):
                 if time.monotonic() >= deadline:
                     raise TransientError(
-                        f"An earlier run of {self._name} still stores something",
+                        f"An earlier run of {self._name} is still storing its results",
                         where=self._database.address,
                         remedy="wait until the other run ends, or cancel it",
                     )
@@ -226,7 +226,8 @@ class _Lock:
         if self._backend == self._connection.info.backend_pid:
             return
         refused = ConfigurationError(
-            "A connection pooler shares backends between clients, so no lock holds",
+            "A connection pooler shares database sessions between "
+            "clients, so job locks do not work",
             where=self._database.address,
             remedy="set pool_mode = session for this database in PgBouncer, or let "
             "STASHHOG_DATABASE__URL name PostgreSQL itself",

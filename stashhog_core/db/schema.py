@@ -65,7 +65,7 @@ def migrate(database: Database) -> list[str]:
             return upgrade(connection)
     except OperationalError as error:
         raise TransientError(
-            "The database did not answer while its schema was brought up to date",
+            "The database did not answer while its schema was being migrated",
             where=database.address,
             remedy="nothing was changed; try again",
         ) from error

@@ -136,8 +136,8 @@ class Database:
             raise ConfigurationError(
                 f"The database's encoding {encoding} cannot hold all names",
                 where=self.address,
-                remedy="create it anew: CREATE DATABASE … ENCODING 'UTF8' "
-                "TEMPLATE template0",
+                remedy="create the database again: CREATE DATABASE … ENCODING "
+                "'UTF8' TEMPLATE template0",
             )
         wrong = {
             name: value for name, value in _SESSION.items() if report(name) != value
@@ -200,9 +200,10 @@ class Database:
             cause = error.orig if isinstance(error, DBAPIError) else error
             if getattr(cause, "sqlstate", None) in _GAVE_WAY:
                 raise TransientError(
-                    "The database gave way to another transaction",
+                    "The database ended a transaction because of a conflict "
+                    "with another transaction",
                     where=self.address,
-                    remedy="it is tried again",
+                    remedy="StashHog tries the transaction again",
                 ) from error
             if isinstance(cause, psycopg.OperationalError):
                 if _UNSUPPORTED in str(cause):
@@ -215,15 +216,15 @@ class Database:
                     ) from error
                 if _INVALID in str(cause):
                     raise ConfigurationError(
-                        "STASHHOG_DATABASE__URL has a value that PostgreSQL does not "
-                        "take",
+                        "STASHHOG_DATABASE__URL has a value that PostgreSQL "
+                        "does not accept",
                         where=self.address,
                         remedy=f"correct the value ({_first_line(cause)})",
                     ) from error
                 raise TransientError(
                     "The database did not answer",
                     where=self.address,
-                    remedy="start it, or check STASHHOG_DATABASE__URL "
+                    remedy="start PostgreSQL, or check STASHHOG_DATABASE__URL "
                     f"({_first_line(cause)})",
                 ) from error
             raise
@@ -286,7 +287,7 @@ def _parsed(address: str) -> URL:
         timeout_from_conninfo(known)
     except psycopg.ProgrammingError as error:
         raise ConfigurationError(
-            "STASHHOG_DATABASE__URL has an option that PostgreSQL does not take",
+            "STASHHOG_DATABASE__URL has an option that PostgreSQL does not accept",
             remedy=f"correct or remove the option ({_first_line(error)})",
         ) from None
     return url.set(drivername="postgresql+psycopg")

@@ -312,7 +312,7 @@ def load_model(settings: OnnxSettings) -> ImageModel:
         )
     if importlib.util.find_spec("onnxruntime") is None:
         raise ConfigurationError(
-            "The ONNX model cannot be run: onnxruntime is not installed",
+            "The ONNX model cannot be run: the package onnxruntime is not installed",
             remedy="install onnxruntime, or leave STASHHOG_ONNX__MODEL empty",
         )
     try:

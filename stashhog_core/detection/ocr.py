@@ -54,7 +54,8 @@ def load_ocr() -> Ocr:
     """
     if importlib.util.find_spec("rapidocr_onnxruntime") is None:
         raise ConfigurationError(
-            "Title cards cannot be read: rapidocr-onnxruntime is not installed",
+            "Title cards cannot be read: the package rapidocr-onnxruntime "
+            "is not installed",
             remedy="install requirements/ocr.txt, set STASHHOG_AI_SERVER__URL, or "
             "run the analysis with detect_video_tags=false",
         )

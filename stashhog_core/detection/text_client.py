@@ -55,7 +55,7 @@ class TextClient:
     def __init__(self, settings: TextModelSettings) -> None:
         if importlib.util.find_spec("openai") is None:
             raise ConfigurationError(
-                "The text model cannot be asked: openai is not installed",
+                "The text model cannot be used: the package openai is not installed",
                 remedy="install stashhog[text] (`make extras` in a checkout), or leave "
                 "STASHHOG_TEXT_MODEL__BASE_URL empty",
             )
@@ -197,7 +197,7 @@ class TextClient:
                 remedy="start the text model, or check STASHHOG_TEXT_MODEL__BASE_URL; "
                 "the scenes stay unanalyzed",
             )
-        return ItemError(f"The text model refused the question ({said})")
+        return ItemError(f"The text model refused the request ({said})")
 
 
 def _client(settings: TextModelSettings) -> "openai.OpenAI":

@@ -193,9 +193,9 @@ class TextModel(TextClient, SceneReader):
                     MAX_CONFIDENCE_WITHOUT_QUOTE if place is None else MAX_CONFIDENCE,
                 )
                 evidence = {
-                    "rule": f"said by the text model of the {place[0]}"
+                    "rule": f"named by the text model from the {place[0]}"
                     if place
-                    else "said by the text model, without a right quote",
+                    else "named by the text model, without a matching quote",
                     "text": texts[place[0]] if place else item["quote"],
                     **({"span": list(place[1])} if place else {}),
                     "model": output["model"],

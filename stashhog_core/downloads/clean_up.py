@@ -79,7 +79,10 @@ def clean_up(
         for entry in batch:
             progress.checkpoint()
             if len(cleaned.removed) >= settings.qbittorrent.clean_up_limit:
-                _log.info("The limit of this run is reached; the next run removes more")
+                _log.info(
+                    "This run has reached STASHHOG_DOWNLOADS__CLEAN_UP_LIMIT; "
+                    "the next run removes more torrents"
+                )
                 return cleaned
             name = printable(entry.name)
             try:
@@ -87,12 +90,12 @@ def clean_up(
             except ItemError as error:
                 reason = str(error)
             except OSError as error:
-                reason = f"It cannot be verified: {error.strerror}"
+                reason = f"The torrent cannot be verified: {error.strerror}"
             except StashHogError:
                 raise
             except Exception as error:  # noqa: BLE001 - it keeps this torrent only
                 _log.exception("Could not verify %s", name)
-                reason = f"It cannot be verified: {unexpected(error)}"
+                reason = f"The torrent cannot be verified: {unexpected(error)}"
             else:
                 if not dry_run:
                     source.remove(entry, with_files=with_files)
@@ -155,7 +158,7 @@ class _Check:
                 "Another torrent uses the same files", where=printable(other)
             )
         if not needed:
-            raise ItemError("None of its files is in the library")
+            raise ItemError("None of the torrent's files is in the library")
         folders = {os.path.dirname(file.path) for file in listed.files}  # noqa: PTH120
         for file in needed:
             key = printable(file.relative_path), file.size_bytes
@@ -209,7 +212,7 @@ class _Check:
 
 def _missing(relative_path: str, reason: str | None) -> ItemError:
     return ItemError(
-        "Not all of its files are in the library",
+        "Not all of the torrent's files are in the library",
         where=printable(relative_path),
         remedy=reason or "",
     )

@@ -145,7 +145,7 @@ def listed_keys(settings: Settings) -> frozenset[str] | None:
         raise TransientError(
             "The download folder cannot be read",
             where=printable(str(folder)),
-            remedy=f"{error.strerror}; see STASHHOG_DOWNLOADS__FOLDER",
+            remedy=f"{error.strerror}; check STASHHOG_DOWNLOADS__FOLDER",
         ) from error
     return frozenset(printable(name) for name in names) or None
 

@@ -361,7 +361,7 @@ def why_no_link(error: OSError, source: str, folder: Path) -> str:
     `folder` exists: where the link was to be, or what holds that folder if it is new.
     """
     if error.errno == errno.EMLINK:
-        return "the file has as many names as its file system allows"
+        return "the file already has as many hard links as its file system allows"
     there = Path(source).parent.resolve()
     folder = folder.resolve()
     mine, other = mount_of(there), mount_of(folder)
@@ -376,7 +376,7 @@ def why_no_link(error: OSError, source: str, folder: Path) -> str:
             "if they can be read and written"
         )
     if error.errno == errno.EPERM and _has_links(folder):
-        return f"{error.strerror}, perhaps since the file is marked as immutable"
+        return f"{error.strerror}, perhaps because the file is marked as immutable"
     return f"{_shown(other)} has no hard links"
 
 
@@ -391,14 +391,17 @@ def _why_apart(there: Path, mine: Mount, folder: Path, other: Mount) -> str:
         )
     if mine.kind == "fuse.mergerfs":
         return (
-            f"{_shown(mine)} keeps the file on another disk than the folder; see "
-            "mergerfs in docs/downloads.md"
+            f"{_shown(mine)} has the file and the folder on different "
+            "disks; see mergerfs in docs/downloads.md"
         )
     tops = _top(there), _top(folder)
     if tops[0] != tops[1]:
         first, second = (printable(str(top)) for top in tops)
         return f"{first} and {second} are different subvolumes of {_shown(mine)}"
-    return f"{_shown(mine)} allows none between the two folders (a project quota?)"
+    return (
+        f"{_shown(mine)} allows no link between the two folders, "
+        "perhaps because of a project quota"
+    )
 
 
 def _shown(mount: Mount) -> str:
@@ -464,7 +467,7 @@ def _is_linked(folder: int, like: str, name: str) -> bool:
         is_mounted = error.errno == errno.EXDEV
         if is_mounted or (mount is not None and mount.kind in _UNIONS):
             raise ItemError(
-                "StashHog cannot prove that the library has a file of its own",
+                "StashHog cannot verify that the library has its own copy of the file",
                 where=printable(str(path / like)),
                 remedy=f"a second link to the file cannot be made ({error.strerror})",
             ) from error

@@ -23,7 +23,7 @@ from stashhog_core.stash.documents import ScanRules
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
-_NOT_SCANNED = "No scan of Stash has followed yet"
+_NOT_SCANNED = "Stash has not scanned its library since"
 _GONE = "The file was removed from the library before Stash had it"
 _LEFT_OUT = "Stash's scan leaves the file out"
 _NOT_TAKEN = (

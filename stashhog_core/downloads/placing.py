@@ -202,7 +202,7 @@ class LibraryFolder:
                 # Some network file systems cannot do it for folders.
                 if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}:
                     raise JobError(
-                        "The library's disk does not keep what is written",
+                        "The library's disk does not store the written data",
                         where=printable("/".join((str(self.root), *names))),
                         remedy=f"{error.strerror}; check the disk or the mount",
                     ) from error
@@ -524,10 +524,11 @@ def check_space(
     """
     if free_bytes < size_bytes + reserve_bytes:
         raise OutOfSpaceError(
-            f"The library has {free_bytes} bytes free where {size_bytes} and a "
-            f"reserve of {reserve_bytes} are needed",
+            f"The library has {free_bytes} bytes free, but the file "
+            f"needs {size_bytes} bytes and a reserve of {reserve_bytes} "
+            "bytes",
             where=printable(root),
-            remedy="make room, or lower STASHHOG_DOWNLOADS__RESERVE_BYTES",
+            remedy="free space, or lower STASHHOG_DOWNLOADS__RESERVE_BYTES",
         )
 
 
@@ -561,10 +562,10 @@ def refusal(error: OSError, folder: int, name: str) -> ItemError | OSError:
         return error
     shown = " ".join(printable(character) for character in characters)
     return NameRefusedError(
-        "The library's file system cannot hold the name, since it refuses "
-        f"'{shown}' in names",
+        "The library's file system cannot hold the name, because "
+        f"it does not allow '{shown}' in names",
         where=printable(name),
-        remedy="rename the download or its file, then ask for another try",
+        remedy="rename the download or its file, then request another try",
     )
 
 
@@ -579,7 +580,8 @@ def no_folder(names: Names) -> ItemError:
 def all_taken(names: Names) -> ItemError:
     """Return the error of a file for which no name is left."""
     return ItemError(
-        "Other files have the file's name and all names that it could get instead",
+        "The library has other files under the file's name "
+        "and under all alternative names",
         where=printable("/".join(names)),
     )
 

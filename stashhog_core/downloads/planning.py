@@ -30,8 +30,8 @@ from stashhog_core.paths import from_printable, printable
 from stashhog_core.settings import DownloadSettings
 
 _NEEDS_UNPACKING = (
-    "The archive needs unpacking: unpack it in the same folder, and the next run "
-    "imports what comes out"
+    "The archive needs unpacking: unpack it in the same "
+    "folder, and the next run imports the unpacked files"
 )
 _IS_EXTRA = "The archive is not unpacked: the videos next to it are the main content"
 _IS_UNPACKED = "The archive's content lies next to it"

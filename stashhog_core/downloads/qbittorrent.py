@@ -126,8 +126,9 @@ class QBittorrentSource:
         elif not self._is_taken(category):
             if self._is_below(category) and self._settings.done_tag not in tags:
                 reason = (
-                    f"Its category {category} lies below {self._category} and is not "
-                    f"imported: set {_SUB_CATEGORIES_VARIABLE}=true to import it"
+                    f"The torrent's category {category} lies below {self._category} "
+                    f"and is not imported: set {_SUB_CATEGORIES_VARIABLE}=true "
+                    "to import it"
                 )
                 found.waiting.append(problem(reason))
         elif self._settings.done_tag in tags:
@@ -194,9 +195,9 @@ class QBittorrentSource:
             if not file.changed_ns:
                 continue
             if file.changed_ns / 1e9 > rests_before:
-                return f"The file was unpacked a moment ago: {file.relative_path}"
+                return f"A file was unpacked a moment ago: {file.relative_path}"
             if is_written_to(file.path):
-                return f"A program has it open for writing: {file.relative_path}"
+                return f"A program has a file open for writing: {file.relative_path}"
         return None
 
     def mark_done(self, entries: Sequence[Entry]) -> None:
@@ -458,7 +459,7 @@ def _local_file(
             "A symbolic link is in the file's path, and may lead outside the download"
         )
     if not stat.S_ISREG(status.st_mode):
-        raise ItemError("It is not a regular file")
+        raise ItemError("This is not a regular file")
     if status.st_size != file["size"]:
         raise ItemError(
             f"The file has {status.st_size} bytes, but qBittorrent says {file['size']}"

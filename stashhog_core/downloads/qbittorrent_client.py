@@ -143,7 +143,7 @@ class QBittorrentClient:
             try:
                 self._client.torrents_create_category(category)
             except Conflict409Error:
-                _log.debug("The category %s is there already", category)
+                _log.debug("The category %s already exists", category)
 
         def put(some: list[str]) -> None:
             try:
@@ -174,7 +174,7 @@ class QBittorrentClient:
         try:
             self._client.auth_log_out()
         except APIError as error:
-            _log.debug("qBittorrent was gone before logging out: %s", error)
+            _log.debug("qBittorrent did not answer when StashHog logged out: %s", error)
 
     def _log_in(self) -> None:
         try:

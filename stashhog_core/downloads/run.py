@@ -45,7 +45,10 @@ _SHOWN_PATHS = 100
 _REASONS = 10
 """Reasons for links that are not possible: a few mounts make few of them."""
 
-_REPLACED = "The download has changed since; the new version has replaced the file"
+_REPLACED = (
+    "The download has changed since. The new version has "
+    "replaced the file in the library"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -254,9 +257,10 @@ class ImportRun:
                 first = plan.archives[0]
                 self._error(
                     name,
-                    f"{len(plan.archives)} archives need unpacking, "
-                    f"the first is {first.relative_path}. Unpack them in the same "
-                    "folder, and the next run imports what comes out",
+                    f"{len(plan.archives)} archives need unpacking, the "
+                    f"first is {first.relative_path}. Unpack them in the "
+                    "same folder, and the next run imports the unpacked "
+                    "files",
                 )
             for record in plan.noted:
                 item = _item(plan, record)
@@ -438,7 +442,7 @@ class ImportRun:
         """Note one more failed try, and report it."""
         failed = record.failed(reason, self._now, self._max_tries)
         if failed.state == "blocked":
-            reason = f"{reason} (given up after {failed.tries} tries)"
+            reason = f"{reason} (blocked after {failed.tries} tries)"
         self._error(item, reason)
         self._unwritten.append(failed)
 

@@ -160,7 +160,7 @@ class WatchFolderSource:
         """Return why files that rest are not finished: somebody writes to one."""
         for file in files:
             if is_written_to(file.path):
-                return f"A program has it open for writing: {file.relative_path}"
+                return f"A program has a file open for writing: {file.relative_path}"
         return None
 
     def mark_done(self, entries: Sequence[Entry]) -> None:
@@ -186,7 +186,7 @@ class WatchFolderSource:
             raise TransientError(
                 "The download folder cannot be read",
                 where=printable(str(self._folder)),
-                remedy=f"{error.strerror}; see STASHHOG_DOWNLOADS__FOLDER",
+                remedy=f"{error.strerror}; check STASHHOG_DOWNLOADS__FOLDER",
             ) from error
         parts = bases_of_parts(names)
         finished, waiting = [], []
@@ -250,10 +250,12 @@ def _files_of(walked: Iterable[Walked], location: Path, boundary: Path) -> Entry
         elif stat.S_ISDIR(status.st_mode):
             is_folder = is_folder or not relative
         elif not stat.S_ISLNK(status.st_mode):
-            problems.append(Problem(name, "It is not a regular file"))
+            problems.append(Problem(name, "This is not a regular file"))
         elif not Path(os.path.realpath(path)).is_relative_to(boundary):
             problems.append(
-                Problem(name, "It is a symbolic link that points outside the downloads")
+                Problem(
+                    name, "This is a symbolic link that points outside the downloads"
+                )
             )
     files.sort()
     return EntryFiles(is_folder, tuple(files), tuple(problems))
@@ -304,7 +306,10 @@ def named_unfinished(name: str) -> str | None:
     if _AT_WORK.match(folded):
         return f"Another program is still working on {name}"
     if folded.startswith(_GIVEN_UP):
-        return f"The program that downloaded {name} gave it up; rename it to import it"
+        return (
+            f"The download program marked {name} as failed; rename "
+            "the folder to import it"
+        )
     return None
 
 

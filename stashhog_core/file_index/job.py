@@ -265,10 +265,10 @@ class _Scan:
             away -= forgotten
         if away:
             unseen = (
-                f"{away} indexed files were not found, but nothing proves that the "
-                "files are gone: their folder is empty, unreadable, or not mounted. If "
-                "the disk never comes back, run directory_scan with "
-                "forget_unreachable=true"
+                f"{away} indexed files were not found, but StashHog "
+                "cannot verify that the files are gone: their folder "
+                "is empty, unreadable, or not mounted. If the disk "
+                "never comes back, run directory_scan with forget_unreachable=true"
             )
             held = self._held
             self._held = f"{held}. {unseen}" if held else unseen
@@ -285,7 +285,7 @@ class _Scan:
                     path.unlink(missing_ok=True)
                 except OSError as error:
                     self._counts.warn(
-                        str(path), f"It cannot be deleted: {error.strerror}"
+                        str(path), f"The picture cannot be deleted: {error.strerror}"
                     )
 
     def _result(self, *, in_time: bool) -> DirectoryScanResult:

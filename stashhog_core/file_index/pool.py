@@ -186,7 +186,8 @@ class ProbePool:
                 outcome = self._renew(waiting)
             except TimeoutError:
                 problem = (
-                    f"Reading it took longer than {self._limit:.0f} s and was stopped"
+                    f"Reading the file took longer than {self._limit:.0f} "
+                    "s and was stopped"
                 )
                 outcome = self._ended(first, "unreadable", problem)
             except ProcessExpired as error:
@@ -196,7 +197,7 @@ class ProbePool:
                 outcome = self._ended(
                     first,
                     "unreadable" if is_its_own and not is_told else "interrupted",
-                    f"The process that read it died ({_cause(error.exitcode)})",
+                    f"The process that read the file died ({_cause(error.exitcode)})",
                 )
         waiting.popleft()
         return outcome
@@ -313,7 +314,7 @@ def _probe_safely(
         problem = OUT_OF_MEMORY
     except Exception as error:
         logger.exception("Could not read %s", request.path)
-        problem = f"Reading it failed: {type(error).__name__}: {error}"
+        problem = f"Reading the file failed: {type(error).__name__}: {error}"
         return ProbeOutcome(request.id, request.path, "failed", problem=problem)
     return ProbeOutcome(request.id, request.path, "unreadable", problem=problem)
 

@@ -27,7 +27,7 @@ from stashhog_core.media.phash import phash
 from stashhog_core.media.pictures import rotation_of, sprite_sheet, thumbnail
 from stashhog_core.paths import to_bytes, to_text
 
-OUT_OF_MEMORY = "Reading it takes more memory than a worker process may use"
+OUT_OF_MEMORY = "Reading the file takes more memory than a worker process may use"
 logger = logging.getLogger(__name__)
 
 Verdict = Literal[
@@ -94,12 +94,12 @@ def probe_file(request: ProbeRequest, wanted: Wanted) -> ProbeOutcome:
     except FileNotFoundError:
         return ProbeOutcome(request.id, request.path, "vanished")
     except OSError as error:
-        return _failed(request, f"It cannot be opened: {error.strerror}")
+        return _failed(request, f"The file cannot be opened: {error.strerror}")
     try:
         return _probe_open(request, wanted, descriptor)
     except OSError as error:
         where = f" ({to_text(os.fsdecode(error.filename))})" if error.filename else ""
-        return _failed(request, f"It cannot be read: {error.strerror}{where}")
+        return _failed(request, f"The file cannot be read: {error.strerror}{where}")
     except MemoryError:
         return _unreadable(request, OUT_OF_MEMORY)
     finally:
@@ -109,11 +109,11 @@ def probe_file(request: ProbeRequest, wanted: Wanted) -> ProbeOutcome:
 def _probe_open(request: ProbeRequest, wanted: Wanted, descriptor: int) -> ProbeOutcome:
     before = os.fstat(descriptor)
     if not stat.S_ISREG(before.st_mode):
-        return _unreadable(request, "It is not a regular file")
+        return _unreadable(request, "This is not a regular file")
     if _key(before) != (request.size_bytes, request.mtime_ns):
         return ProbeOutcome(request.id, request.path, "changed")
     if not request.size_bytes:
-        return _unreadable(request, "It is empty")
+        return _unreadable(request, "The file is empty")
     content = oshash_of_open(descriptor)
     if content in request.known_hashes:
         return ProbeOutcome(request.id, request.path, "same", oshash=content)

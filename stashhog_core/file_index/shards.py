@@ -38,8 +38,8 @@ MOST_LISTED = 500
 BATCH = 300
 _READ_AGAIN = {
     "failed": "{}",
-    "changed": "It changed while it was read",
-    "interrupted": "The process that read it was ended",
+    "changed": "The file changed while it was read",
+    "interrupted": "The process that read the file was ended",
 }
 LEFT_TO_THE_NEXT_SCAN = ("vanished", *_READ_AGAIN)
 """Verdicts that say nothing of a file; a second pass does not try it again."""
@@ -247,7 +247,9 @@ class Prober:
                 return
             logger.exception("Storing %s failed", batch[0].path)
             self._left_ids.add(batch[0].id)
-            counts.failed(batch[0].path, f"What was read cannot be stored: {error}")
+            counts.failed(
+                batch[0].path, f"The results of the file cannot be stored: {error}"
+            )
             return
         counts.moved += len(moved)
         for outcome in batch:

@@ -235,7 +235,7 @@ class _Folder:
                         else:
                             facts = self._stat_of_other(entry)
                     except OSError as error:
-                        self.fails(name, f"It cannot be read: {error.strerror}")
+                        self.fails(name, f"The file cannot be read: {error.strerror}")
                         continue
                     if facts is None or (self._near_limit and not self._fits(name)):
                         continue
@@ -284,7 +284,7 @@ class _Folder:
             self._walk.links_skipped += is_link and path.is_dir()
             return None
         if not is_link:
-            self._report(to_text(str(path)), "It is not a regular file")
+            self._report(to_text(str(path)), "This is not a regular file")
             return None
         facts = _followed(path, self._roots)
         self._walk.links_skipped += facts is None

@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 
 from stashhog_core.errors import ItemError
 
-UNREADABLE = "It cannot be read as video"
+UNREADABLE = "The file cannot be read as a video"
 """How the reason of every failed `probe` begins."""
 
 OPEN_TIMEOUT_SECONDS = 20.0
@@ -113,7 +113,7 @@ def probe(path: Path) -> VideoFacts:
         # in other words than those of a file that is given up.
         logger.exception("Reading %s failed", path)
         raise ItemError(
-            f"Reading it failed ({type(error).__name__}: {error})"
+            f"Reading the file failed ({type(error).__name__}: {error})"
         ) from error
 
 
@@ -284,7 +284,7 @@ def picture_stream(container: InputContainer) -> VideoStream:
         if not stream.disposition & Disposition.attached_pic
     ]
     if not streams:
-        raise ItemError("no picture in it")
+        raise ItemError("the video has no picture")
     return next(filter(has_decoder, streams), streams[0])
 
 
@@ -319,7 +319,8 @@ def picture_decoder(stream: VideoStream) -> VideoCodecContext:
     codec = stream.codec_context
     if codec.width * codec.height > MOST_PIXELS:
         raise ItemError(
-            f"its pictures of {codec.width}x{codec.height} are too large to be decoded"
+            f"the pictures of {codec.width}x{codec.height} pixels "
+            "are too large to be decoded"
         )
     return codec
 

@@ -363,9 +363,10 @@ class _Apply:
             self.counts["failed" if has_failed else "to_retry"] += 1
             change = unapplied.change
             what_next = (
-                f"tried in {runs} runs; try again with `stashhog plans apply "
-                f"{self.plan_id} --retry` or reject the change with `stashhog plans "
-                f"reject {self.plan_id} --change {change_id}`"
+                f"Stash refused the change in {runs} runs; try again "
+                f"with `stashhog plans apply {self.plan_id} --retry` "
+                f"or reject the change with `stashhog plans reject {self.plan_id} "
+                f"--change {change_id}`"
                 if has_failed
                 else f"run {runs} of {MAX_ATTEMPTS}; the next run tries again"
             )

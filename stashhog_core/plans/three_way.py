@@ -290,7 +290,7 @@ def _decide_studio(
         return ApplyDecision("already", effect)
     if now == (change.base.id if isinstance(change.base, NamedValue) else None):
         return ApplyDecision("apply", effect)
-    reason = f"Stash has studio {now} now" if now else "Stash has no studio now"
+    reason = f"Stash now has studio {now}" if now else "Stash now has no studio"
     return ApplyDecision("conflict", effect, reason)
 
 
@@ -303,7 +303,7 @@ def _decide_text(
         return ApplyDecision("already", effect)
     if now == (change.base.as_text if change.base else ""):
         return ApplyDecision("apply", effect)
-    reason = f"Stash has another {change.field} now: {now!r}"
+    reason = f"The field {change.field} in Stash now is {now!r}"
     return ApplyDecision("conflict", effect, reason)
 
 
@@ -347,7 +347,7 @@ def _undo_field(change: AppliedChange, name: str, now: Any) -> UndoDecision:
         return UndoDecision("undo", fields=fields)
     if now == before:
         return UndoDecision("already", fields=fields)
-    reason = f"{change.field} was changed since, to {now!r}"
+    reason = f"The field {change.field} in Stash now is {now!r}"
     return UndoDecision("conflict", reason)
 
 

@@ -393,9 +393,10 @@ class _GenerateRun:
         if gone:
             close(self.database, server_job.row_id, "failed")
             raise TransientError(
-                f"Stash did nothing, since {len(gone)} scenes were deleted meanwhile",
-                where=f"scene {min(gone)}, for one",
-                remedy="run this again",
+                f"Stash generated nothing, because {len(gone)} scenes "
+                "were deleted from Stash meanwhile",
+                where=f"for example scene {min(gone)}",
+                remedy="run the job again",
             )
 
     def _check_media(
@@ -469,8 +470,8 @@ class _GenerateRun:
         self.failures += [
             ItemFailure(
                 item=f"marker {marker_id}",
-                reason=f"lacks media; if none of its scene's markers had any before, "
-                f"name scene {scene_id} instead",
+                reason="lacks media; if no marker of its scene ever had media, "
+                f"give scene {scene_id} in `sceneIDs` instead",
             )
             for scene_id, scene in lacking.items()
             for marker_id in sorted(named.intersection(scene.marker_ids))

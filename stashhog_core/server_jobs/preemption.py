@@ -62,7 +62,10 @@ def preemptible(
                 logger.info("Could not check Stash's queue: %s", error)
                 continue
             if scan is not None:
-                logger.info("Stopping this job: Stash job %s, a scan, goes first", scan)
+                logger.info(
+                    "Stopping this job, because a scan (Stash job %s) has priority",
+                    scan,
+                )
                 preempted.set()
                 return
 

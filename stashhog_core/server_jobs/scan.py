@@ -110,7 +110,7 @@ def scan(
     message = (
         "Metadata scan completed"
         if job.progress is not None
-        else "Metadata scan completed; Stash found no file there that it takes"
+        else "Metadata scan completed; Stash found no file that it accepts"
     )
     progress.update(1.0, message)
     return StashScanResult(
@@ -136,8 +136,8 @@ def _verified(
     """
     absent = [path for path in paths if not stash.has_file(path)]
     message = (
-        f"{error.what}; of {len(paths)} files placed for it, "
-        f"{len(paths) - len(absent)} are in Stash"
+        f"{error.what}; of {len(paths)} placed files, {len(paths) - len(absent)} "
+        "are in Stash"
     )
     logger.warning(message)
     return StashScanResult(
@@ -147,7 +147,7 @@ def _verified(
         start_time=start_time,
         end_time=datetime.now(UTC),
         errors=tuple(
-            ItemFailure(item=path, reason="Stash does not know it after the scan")
+            ItemFailure(item=path, reason="Stash does not have the file after the scan")
             for path in absent
         ),
     )
@@ -176,7 +176,7 @@ def check_inside(paths: Sequence[str], roots: Sequence[str]) -> None:
         if not any(_is_inside(path, root) for root in roots):
             raise ConfigurationError(
                 f"The path {path!r} is not in Stash's library",
-                where=f"its folders are {', '.join(roots) or 'none'}",
+                where=f"Stash's library folders are {', '.join(roots) or 'none'}",
                 remedy="correct STASHHOG_STASH__SCAN_PATHS or the parameter `paths`, "
                 "or add the folder in Stash under Settings, Library",
             )

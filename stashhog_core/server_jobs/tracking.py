@@ -88,9 +88,10 @@ class JobForgottenError(JobError):
 
     def __init__(self, stash_job_id: int, where: str = "") -> None:
         super().__init__(
-            f"Stash forgot job {stash_job_id}, so how it ended is unknown",
+            f"Stash no longer knows job {stash_job_id}, so the outcome "
+            "of the job is unknown",
             where,
-            "Stash was restarted or has run many other jobs since; run this job again",
+            "Stash was restarted or has run many other jobs since; run the job again",
         )
         # What an error is made again from when it is unpickled.
         self.args = (stash_job_id, where)
@@ -170,7 +171,9 @@ def reconcile(
             )
             close(database, row.id, "lost")
         elif is_own:
-            logger.info("Found Stash job %s of this run again", row.stash_job_id)
+            logger.info(
+                "Resuming Stash job %s, which this run has started", row.stash_job_id
+            )
             taken.append(_taken(row, is_own=True))
         elif was_cancelled(row.run_id):
             reconcile_job(stash, database, row)
@@ -302,7 +305,7 @@ def follow_to_end(
     raise JobError(
         f"Stash job {number} failed: {job.error or 'Stash gave no reason'}",
         where=stash.address,
-        remedy="look at Stash's log",
+        remedy="read Stash's log",
     )
 
 

@@ -447,7 +447,7 @@ class StashClient:
         )
         if answer is None:
             raise UnreadableError(
-                f"Stash answered {operation.name} with nothing", where=self.address
+                f"Stash gave an empty answer to {operation.name}", where=self.address
             )
         return answer
 

@@ -177,7 +177,7 @@ class Transport:
             envelope = operation.decode(response.content)
         except msgspec.ValidationError as error:
             raise UnreadableError(
-                f"Stash answered {operation.name} in a form that is not known",
+                f"Stash answered {operation.name} in an unknown form",
                 where=self.address,
                 remedy=f"{error}; this Stash may be too old or too new",
             ) from error
@@ -195,7 +195,8 @@ class Transport:
         """Leave out of all documents what this server does not know."""
         for name in sorted(names - self._unknown):
             logger.info(
-                "This Stash has no %s, which Stash %s and later have; it stays empty",
+                "This version of Stash has no %s, which needs Stash "
+                "%s; the field stays empty",
                 name,
                 YOUNGER_FIELDS[name],
             )
@@ -240,7 +241,8 @@ class Transport:
             raise ConfigurationError(
                 "Stash refuses this machine",
                 where=self.address,
-                remedy="read Stash's log; a proxy in between may refuse it too",
+                remedy="read Stash's log; a proxy in front of Stash may also "
+                "refuse requests",
             )
         if status == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
             raise TransientError(
@@ -255,7 +257,7 @@ class Transport:
         if response.is_redirect:
             answer += f", redirecting to {response.headers.get('Location', '')}"
         return UnreadableError(
-            "What answers there is not a Stash server",
+            "The server at this address is not a Stash server",
             where=self.address,
             remedy=f"check STASHHOG_STASH__URL (the answer was {answer})",
         )
@@ -286,7 +288,8 @@ class Transport:
         raise TransientError(
             what,
             where=self.address,
-            remedy=f"check that it runs, and STASHHOG_STASH__URL ({error})",
+            remedy="check that Stash is running, and check STASHHOG_STASH__URL "
+            f"({error})",
         ) from error
 
     @staticmethod

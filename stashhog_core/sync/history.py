@@ -92,7 +92,7 @@ def note_interrupted(session: Session) -> int:
         .values(
             status=_INTERRUPTED,
             finished_at=func.now(),
-            message="the process ended without noting the end of the run",
+            message="the process ended before it recorded the end of the run",
         )
         .returning(SyncRun.id)
     )

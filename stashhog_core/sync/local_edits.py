@@ -129,7 +129,9 @@ def edit_scene(session: Session, scene_id: int, edit: SceneEdit) -> None:
     hold_scenes(session, [scene_id])
     scene = session.get(Scene, scene_id)
     if scene is None:
-        raise JobError(f"Scene {scene_id} is not in the mirror", remedy="sync first")
+        raise JobError(
+            f"Scene {scene_id} is not in the mirror", remedy="run a sync first"
+        )
     values = edit.values()
     _require_known(session, values)
     known = {edit.field: edit for edit in edits_of(session, [scene_id])[scene_id]}
@@ -191,7 +193,7 @@ def keep_local(session: Session, scene_id: int, field: str) -> None:
     hold_scenes(session, [scene_id])
     row = session.get(LocalEdit, (scene_id, field))
     if row is None or row.conflict_since is None:
-        raise JobError(f"{field} of scene {scene_id} is not in conflict")
+        raise JobError(f"The field {field} of scene {scene_id} is not in conflict")
     row.base = row.theirs if row.theirs is not None else null()
     row.theirs = null()
     row.conflict_since = None
@@ -340,7 +342,8 @@ def _of_living(session: Session, edits: Iterable[FieldEdit]) -> Iterable[FieldEd
             yield edit
             continue
         log.warning(
-            "The edit of %s of scene %d named what Stash has no more",
+            "Stash has removed a tag, performer or studio from "
+            "the edit of %s of scene %d",
             edit.field,
             edit.scene_id,
         )
@@ -375,8 +378,8 @@ def _require_known(session: Session, values: Mapping[str, Any]) -> None:
         known = session.scalars(select(model.id).where(model.id == func.any(list(ids))))
         if lacking := sorted(set(ids).difference(known)):
             raise JobError(
-                f"There is no {model.__tablename__} {lacking[0]} in the mirror",
-                remedy="sync first",
+                f"The mirror has no {model.__tablename__} {lacking[0]}",
+                remedy="run a sync first",
             )
 
 

@@ -104,7 +104,7 @@ def _gone(
         return gone, SHOWS_NONE
     if stash.count_scenes() > survey.total:
         # More than were listed: scenes came meanwhile, or the listing was cut short.
-        return gone, "Stash's scenes changed while they were listed: run this again"
+        return gone, "Stash's scenes changed while they were listed: run the job again"
     gone[SCENE] = (scenes.vanished, scenes.missing)
     return gone, None
 

@@ -139,7 +139,7 @@ class SyncPipeline:
         except StashHogError as problem:
             # The database may be what failed; the next run notes this one's end.
             log.warning(
-                "The end of sync run %d was not noted: %s", self._number, problem
+                "Could not record the end of sync run %d: %s", self._number, problem
             )
 
     def _new_loader(self, newest_text: str, *, trusting: bool = False) -> SceneLoader:
@@ -202,7 +202,7 @@ class SyncPipeline:
         if any(gone[SCENE]) and self._stash.count_scenes() > survey.total:
             # The listing was not complete, or has grown since: it does not show that
             # they are gone.
-            log.info("Scenes gone from Stash are left for the next sync")
+            log.info("The next sync handles scenes that are gone from Stash")
             del gone[SCENE]
         removed: dict[str, int] = {}
         held: list[str] = []

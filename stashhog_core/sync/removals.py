@@ -17,8 +17,9 @@ from stashhog_core.sync.local_edits import edits_of
 log = logging.getLogger(__name__)
 
 SHOWS_NONE = (
-    "Stash shows no scene at all, which proves nothing, so none was removed. "
-    "If it really has none, run sync with confirm_removals=true"
+    "Stash lists no scene at all. This may be an error, "
+    "so no scene was removed. If Stash really has no scenes, "
+    "run sync with confirm_removals=true"
 )
 """Why no scene is removed when Stash lists none."""
 
@@ -67,8 +68,8 @@ def remove_missing(
     if not confirmed and gone > limit:
         return 0, (
             f"{gone} of {total} {kind}s are gone from Stash, more than the "
-            f"removal limit of {limit}, so none was removed. "
-            "If Stash shows its whole library, run sync with confirm_removals=true"
+            f"removal limit of {limit}, so no row was removed. "
+            "If Stash lists its whole library, run sync with confirm_removals=true"
         )
     # Tags, performers and studios come back with all they had; scenes lose what only
     # the mirror knows of them.
@@ -88,8 +89,8 @@ def remove_missing(
 def _warn_of_lost_edits(session: Session, scene_ids: Sequence[int]) -> None:
     for scene_id, edits in edits_of(session, scene_ids).items():
         log.warning(
-            "Scene %d is gone from Stash, and with it what was edited here and never "
-            "pushed: %s",
+            "Scene %d is gone from Stash. Its local edits are removed "
+            "too, although they were never pushed: %s",
             scene_id,
             ", ".join(sorted(edit.field for edit in edits)),
         )

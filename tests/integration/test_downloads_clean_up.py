@@ -301,7 +301,7 @@ def test_deselected_and_shared_files_are_not_deleted(
     half = clean(entry, clean_up_=WITH_FILES)
     source.unwanted, source.other = (), "Second torrent"
     shared = clean(entry, clean_up_=WITH_FILES)
-    source.other, source.problems = None, (Problem("x.mp4", "It is a symbolic link"),)
+    source.other, source.problems = None, (Problem("x.mp4", "This is a symbolic link"),)
     odd = clean(entry, clean_up_="remove_torrent")
 
     assert source.removed == []
@@ -361,4 +361,4 @@ def test_an_unforeseen_error_keeps_its_torrent_only(
 
     assert cleaned.removed == ["Film b"]
     assert [kept.item for kept in cleaned.kept] == ["Film a"]
-    assert "It cannot be verified: TypeError" in cleaned.kept[0].reason
+    assert "The torrent cannot be verified: TypeError" in cleaned.kept[0].reason

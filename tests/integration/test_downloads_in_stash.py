@@ -119,7 +119,7 @@ def test_what_stash_has_not_is_reported_with_the_reason(house: House) -> None:
     house.stash_has(2, "/data/b.mp4")
 
     assert set(before_scan) == {"a.mp4", "b.mp4"}
-    assert "No scan" in before_scan["a.mp4"]
+    assert "Stash has not scanned" in before_scan["a.mp4"]
     assert set(after_scan) == {"b.mp4"}
     assert "STASHHOG_STASH__SCAN_PATHS" in after_scan["b.mp4"]
     assert [Path(failure.item).name for failure in reported] == ["b.mp4"]
@@ -177,8 +177,8 @@ def test_a_corrupt_video_is_not_waited_for(house: House) -> None:
     first = house.unseen()
     second = house.unseen()
 
-    assert "No scan" in before_scan["corrupt.mp4"]
-    assert "cannot be read as video" in first["corrupt.mp4"]
+    assert "Stash has not scanned" in before_scan["corrupt.mp4"]
+    assert "cannot be read as a video" in first["corrupt.mp4"]
     assert second == {}
     assert house.row("corrupt.mp4").state == "blocked"
     assert house.run() == DownloadsResult(
@@ -264,7 +264,7 @@ def test_stash_is_asked_why_it_has_not_a_video(
     changed = house.unseen(lambda: rules)
     house.stash_has(1, f"{stand_in.library}/a.ts")
 
-    assert "No scan" in before["a.ts"]
+    assert "Stash has not scanned" in before["a.ts"]
     assert asked_before == 0
     assert "Stash's scan leaves the file out: .ts is not among" in told["a.ts"]
     assert silent == told

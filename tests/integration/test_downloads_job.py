@@ -148,7 +148,7 @@ def test_a_corrupt_video_is_reported_once_and_stops_nothing(
     assert (first.synced_items, first.failed_items) == (2, 0)
     assert first.status == "completed_with_errors"
     assert [error.item for error in first.errors] == [str(library / "corrupt.mp4")]
-    assert "cannot be read as video" in first.errors[0].reason
+    assert "cannot be read as a video" in first.errors[0].reason
     assert (second.status, second.synced_items) == ("completed", 0)
     reason = _ledger(database)["corrupt.mp4:corrupt.mp4"].reason
     assert reason == first.errors[0].reason
@@ -448,7 +448,7 @@ def test_a_name_that_the_library_cannot_hold_is_not_tried_again(
     second = run()
 
     assert foretold.errors == first.errors
-    assert "refuses ':'" in first.errors[0].reason
+    assert "does not allow ':'" in first.errors[0].reason
     assert first.errors[0].item == "Film/part: 2.mp4"
     assert second.status == "completed"
     assert _tree(library) == {"Film/good.mp4"}
@@ -499,7 +499,7 @@ def test_a_failing_file_is_tried_again_with_pauses_and_then_given_up(
     assert (first.synced_items, first.failed_items, first.files_linked) == (0, 1, 1)
     assert first.errors[0].item == "Film/deep/bad.mp4"
     assert (waiting.status, waiting.skipped_items) == ("completed", 1)
-    assert "given up after 2 tries" in last.errors[0].reason
+    assert "blocked after 2 tries" in last.errors[0].reason
     assert (given_up.status, given_up.skipped_items) == ("completed", 1)
     row = _ledger(database)["Film:deep/bad.mp4"]
     assert (row.state, row.tries, row.next_try_at) == ("blocked", 2, None)

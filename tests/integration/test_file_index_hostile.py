@@ -426,7 +426,7 @@ def test_vanishing_and_changing_files(library: Library) -> None:
     first = library.scan(Progress(meddle))
     second = library.scan()
 
-    assert "It changed" in first.errors[0].reason
+    assert "The file changed" in first.errors[0].reason
     assert (first.new, first.pending) == (0, 1)
     assert (second.new, second.missing) == (1, 0)
     assert set(library.rows()) == {"b-changing.mp4"}

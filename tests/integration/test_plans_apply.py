@@ -250,8 +250,8 @@ def test_live_state_decides(mirror: Database) -> None:
     with mirror.transaction() as session:
         conflicts = plan_changes(session, plan_id, states=["conflict"])
     assert [c.why for c in conflicts] == [
-        "Stash has studio 8 now",
-        "Stash has another details now: 'Mine.'",
+        "Stash now has studio 8",
+        "The field details in Stash now is 'Mine.'",
     ]
 
 

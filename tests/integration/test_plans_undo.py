@@ -194,7 +194,7 @@ def test_what_was_changed_since_is_left(
     with database.transaction() as session:
         left = [c for c in plan_changes(session, plan_id) if c.state == "applied"]
     assert [(c.field, c.why) for c in left] == [
-        ("details", "details was changed since, to 'My own.'")
+        ("details", "The field details in Stash now is 'My own.'")
     ]
 
 

@@ -365,10 +365,12 @@ def test_job_with_nothing_to_do(stash: FakeStash, database: Database) -> None:
         pytest.param(
             [{"status": "CANCELLED"}], "cancelled in Stash", "cancelled", id="cancelled"
         ),
-        pytest.param([RUNNING, None], "Stash forgot job 1", "lost", id="forgotten"),
+        pytest.param(
+            [RUNNING, None], "Stash no longer knows job 1", "lost", id="forgotten"
+        ),
         pytest.param(
             [RUNNING, OUTAGE, {**FINISHED, "addTime": "2026-11-21T05:00:00Z"}],
-            "Stash forgot job 1",
+            "Stash no longer knows job 1",
             "lost",
             id="restarted",
         ),

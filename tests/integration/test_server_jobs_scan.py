@@ -286,7 +286,7 @@ def test_forgotten_scan_is_judged_by_what_is_in_stash(
     result = run(stash, database)
 
     assert result.status == status
-    assert "Stash forgot job 1" in result.message
+    assert "Stash no longer knows job 1" in result.message
     assert [error.item for error in result.errors] == [
         f"/data/{name}" for name in placed if name == "b.mp4"
     ]

@@ -93,7 +93,7 @@ def test_all_is_well(settings: Settings) -> None:
 
     assert all(part.ok for part in parts.values()), parts
     assert "takes runs from the work pool stashhog" in parts["worker"].words
-    assert parts["deployments"].words == "14 are registered"
+    assert parts["deployments"].words == "14 deployments are registered"
     assert parts["server"].pid == os.getpid()
 
 
@@ -101,7 +101,9 @@ def test_all_is_well(settings: Settings) -> None:
     ("path", "said", "part", "words"),
     [
         pytest.param(VERSION, (401, {}), "server", "refuses the password", id="auth"),
-        pytest.param(VERSION, (404, {}), "server", "is not Prefect's", id="foreign"),
+        pytest.param(
+            VERSION, (404, {}), "server", "another program answers", id="foreign"
+        ),
         pytest.param(
             "/api/ready",
             (503, {}),
@@ -121,7 +123,7 @@ def test_all_is_well(settings: Settings) -> None:
             f"{POOL_PATH}/workers/filter",
             (200, [{"status": "OFFLINE"}]),
             "worker",
-            "has not heard of it",
+            "has sent no heartbeat",
             id="offline",
         ),
         pytest.param(
@@ -147,7 +149,7 @@ def test_a_server_that_does_not_answer(settings: Settings) -> None:
     parts = status(settings)
 
     assert "server.log" in parts["server"].words
-    assert "has no server" in parts["worker"].words
+    assert "gets no runs" in parts["worker"].words
     assert not parts["deployments"].ok
     assert "stashhog up" in parts["supervisor"].words
 

@@ -443,7 +443,7 @@ def test_bad_edits_are_refused(stash: FakeStash, database: Database) -> None:
 
     with pytest.raises(JobError, match="Scene 9999 is not in the mirror"):
         edit(database, 9999, title="x")
-    with pytest.raises(JobError, match="no tag 777 in the mirror"):
+    with pytest.raises(JobError, match="The mirror has no tag 777"):
         edit(database, scene, tag_ids=[777])
     with pytest.raises(ValidationError):
         SceneEdit(rating100=101)

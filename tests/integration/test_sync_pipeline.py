@@ -192,8 +192,8 @@ def test_last_scene_goes_when_confirmed(stash: FakeStash, database: Database) ->
 
     assert kept == 1
     assert held.held == (
-        "Stash shows no scene at all, which proves nothing, so none was removed. "
-        "If it really has none, run sync with confirm_removals=true"
+        "Stash lists no scene at all. This may be an error, so no scene was removed. "
+        "If Stash really has no scenes, run sync with confirm_removals=true"
     )
     assert confirmed.held is None
     assert count(database, Scene) == 0
@@ -213,8 +213,8 @@ def test_edits_that_go_with_their_scene_are_told(
     assert run(stash, database).removed == 1
 
     warning = (
-        f"Scene {scene} is gone from Stash, and with it what was edited here and "
-        "never pushed: rating100, title"
+        f"Scene {scene} is gone from Stash. Its local edits are removed too, although "
+        "they were never pushed: rating100, title"
     )
     assert warning not in before
     assert caplog.messages.count(warning) == 1

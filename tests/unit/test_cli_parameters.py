@@ -90,4 +90,4 @@ def test_long_values_are_cut() -> None:
     """An error is a sentence, also about a number that Python does not print."""
     assert shown(7) == "7"
     assert len(shown("x" * 10_000)) == 60
-    assert shown(10**5000) == "that value"
+    assert shown(10**5000) == "the given value"

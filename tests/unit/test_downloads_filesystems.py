@@ -129,7 +129,7 @@ def test_a_pool_that_gives_no_second_name_proves_nothing(
         mounts.write_text("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
         alone = survives(film.stat(), [str(downloads)], "film.mp4", opened)
         mounts.write_text("22 1 0:9 / / rw - fuse.mergerfs a:b rw\n")
-        with pytest.raises(ItemError, match="cannot prove"):
+        with pytest.raises(ItemError, match="cannot verify"):
             survives(film.stat(), [str(downloads)], "film.mp4", opened)
 
     assert alone
@@ -197,7 +197,7 @@ _LIST = """\
 @pytest.mark.parametrize(
     ("code", "source", "folder", "why"),
     [
-        (errno.EMLINK, "in", "in", "as many names as its file system allows"),
+        (errno.EMLINK, "in", "in", "as many hard links as its file system"),
         (
             errno.EXDEV,
             "in",
@@ -212,8 +212,8 @@ _LIST = """\
             "{tmp}/in (xfs on /dev/sdb1) and {tmp}/other (exfat on /dev/sdc1) are "
             "different file systems",
         ),
-        (errno.EXDEV, "pool/a", "pool/b", "{tmp}/pool (fuse.mergerfs on a:b) keeps"),
-        (errno.EXDEV, "out", "out/deep", "a project quota?"),
+        (errno.EXDEV, "pool/a", "pool/b", "{tmp}/pool (fuse.mergerfs on a:b) has"),
+        (errno.EXDEV, "out", "out/deep", "because of a project quota"),
         (errno.EOPNOTSUPP, "other", "other", "{tmp}/other (exfat on /dev/sdc1) has no"),
         (errno.EPERM, "in", "in", "marked as immutable"),
     ],

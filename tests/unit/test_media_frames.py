@@ -163,7 +163,7 @@ def test_pictures_that_fill_the_memory_are_not_decoded(
     monkeypatch.setattr(headers, "MOST_PIXELS", 64 * 36 - 1)
     path = write_colours(tmp_path / "a.mp4", [(1.0, (9, 9, 200))])
 
-    with pytest.raises(ItemError, match="64x36 are too large"):
+    with pytest.raises(ItemError, match="64x36 pixels are too large"):
         read(path)
 
 

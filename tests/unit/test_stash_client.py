@@ -254,7 +254,7 @@ def test_pages_follow_the_ids() -> None:
         pytest.param(
             httpx.Response(200, json={"data": {"answer": {"version": 7}}}),
             UnreadableError,
-            "form that is not known",
+            "unknown form",
             id="other types",
         ),
         pytest.param(
@@ -593,7 +593,7 @@ def test_id_that_no_stash_gives_is_an_answer_in_an_unknown_form(number: str) -> 
     tag = {"rows": [{"id": number, "name": "x"}]}
     marker = {"rows": [{"id": "1", "updated_at": "", "scene": {"id": number}}]}
 
-    with pytest.raises(UnreadableError, match="form that is not known"):
+    with pytest.raises(UnreadableError, match="unknown form"):
         make_client(Script(answer(tag))).tags()
-    with pytest.raises(UnreadableError, match="form that is not known"):
+    with pytest.raises(UnreadableError, match="unknown form"):
         list(make_client(Script(answer(marker))).marker_stamps())

@@ -231,8 +231,8 @@ def test_what_stash_cannot_make_starts_no_scheduled_run(
     assert found_out.result().unmakeable_count == 1
     assert (nothing.name, nothing.message) == (
         "Skipped",
-        "Skipped - No scenes without generated media, but for 1 scene that Stash "
-        "cannot make",
+        "Skipped - No scenes without generated media, except 1 scene with media that "
+        "Stash cannot make",
     )
 
 
@@ -248,7 +248,7 @@ def test_it_does_not_begin_while_something_goes_first(
     scanning = auto_stash_generate(return_state=True)
 
     assert behind.message == "Skipped - my scan goes first"
-    assert scanning.message == f"Skipped - Stash is scanning (its job {number})"
+    assert scanning.message == f"Skipped - Stash is scanning (Stash job {number})"
 
 
 def test_it_gives_way_to_a_scan_that_comes(

@@ -75,7 +75,7 @@ def test_from_the_form_to_the_report(browser: Browser, up: RunningServices) -> N
         link = browser.find(f"{row}//a").get_attribute("href")
         assert "/runs/task-run/" in str(link)
     browser.read("3 items placed")
-    browser.read("no-video.mp4: It cannot be read as video")
+    browser.read("no-video.mp4: The file cannot be read as a video")
     browser.screenshot("report")
 
 

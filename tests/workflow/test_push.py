@@ -109,7 +109,7 @@ def test_a_deployment_that_drops_runs_is_refused(
         ),
     )
 
-    with pytest.raises(ConfigurationError, match="drops runs"):
+    with pytest.raises(ConfigurationError, match="cancels a new run"):
         push("auto_stash_sync/pushed-schedule", {}, delay_seconds=1)
 
 

@@ -349,6 +349,7 @@ def test_a_wrong_schedule_names_its_setting(
 ) -> None:
     """Prefect judges crons and time zones; the user reads which setting it was."""
     with pytest.raises(
-        ConfigurationError, match="STASHHOG_SCHEDULES__AUTO_STASH_SYNC is no schedule"
+        ConfigurationError,
+        match="STASHHOG_SCHEDULES__AUTO_STASH_SYNC is not a schedule",
     ):
         deployed.apply(**settings)

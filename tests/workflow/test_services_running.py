@@ -267,7 +267,7 @@ def test_down(up: RunningServices) -> None:
     assert down.returncode == 0, down.stderr
     assert all(name in down.stdout for name in PROCESSES)
     assert not any(alive(process) for process in processes)
-    assert "Nothing was up" in up.command("stashhog", "down").stdout
+    assert "Nothing was running" in up.command("stashhog", "down").stdout
 
 
 def postgres_pid(up: RunningServices) -> int:
