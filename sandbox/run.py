@@ -43,9 +43,9 @@ def main() -> None:
         services = services_configured()
         if services and settings.stash.url is None:
             raise ConfigurationError(
-                f"{services[0]} is set but no Stash server is",
+                f"{services[0]} is set, but no Stash server is set",
                 where=".env or environment",
-                remedy="set STASHHOG_STASH__URL, or unset all services to run on the "
+                remedy="set STASHHOG_STASH__URL, or unset all services to use the "
                 "sandbox",
             )
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""What each job can be asked to do: the parameters behind its form, CLI and API.
+"""The parameters of each job, for its form, the terminal and the API.
 
 Parameters that go to Stash as they are have Stash's own names.
 """
@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 from stashhog_core.results import Step
 
 MAX_ID = 2**63 - 1
-"""What the database holds; Stash's ids are smaller."""
+"""The largest integer of the database. All ids of Stash are smaller."""
 
 Id = Annotated[int, Field(gt=0, le=MAX_ID)]
 _IdOrText = Annotated[
@@ -111,7 +111,7 @@ class StashJobParams(JobParams):
 
 
 class ProcessNewScenesParams(JobParams):
-    """How `process_new_scenes` works through its steps."""
+    """Parameters of `process_new_scenes`."""
 
     exclude_small_vids: bool = _EXCLUDE_SMALL_VIDS
     batch_size: Annotated[int, Field(ge=1, le=1000)] | None = Field(
@@ -137,7 +137,7 @@ class ProcessNewScenesParams(JobParams):
 
 
 class ProcessDownloadsParams(JobParams):
-    """What `process_downloads` takes and leaves."""
+    """Parameters of `process_downloads`."""
 
     exclude_small_vids: bool = _EXCLUDE_SMALL_VIDS
     dry_run: bool = _switch(
@@ -146,7 +146,7 @@ class ProcessDownloadsParams(JobParams):
 
 
 class StashScanParams(StashJobParams):
-    """What `stash_scan` asks Stash to scan and to generate on the way."""
+    """Parameters of `stash_scan`."""
 
     paths: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         default=None,
@@ -175,7 +175,7 @@ class StashScanParams(StashJobParams):
 
 
 class SyncParams(JobParams):
-    """Which part of Stash's library `sync` mirrors."""
+    """Parameters of `sync`."""
 
     force: bool = _switch(
         False, "Fetch every scene, whether it has changed or not (full sync)."
@@ -194,7 +194,7 @@ class SyncParams(JobParams):
 
 
 class SyncScenesParams(JobParams):
-    """Which scenes `sync_scenes` mirrors."""
+    """Parameters of `sync_scenes`."""
 
     scene_ids: SceneIds = Field(
         description="Ids of the scenes to sync, whether the scenes have changed or "
@@ -203,7 +203,7 @@ class SyncScenesParams(JobParams):
 
 
 class VerifyMirrorParams(JobParams):
-    """How much of the mirror `verify_mirror` compares with Stash."""
+    """Parameters of `verify_mirror`."""
 
     scenes: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=500,
@@ -213,7 +213,7 @@ class VerifyMirrorParams(JobParams):
 
 
 class RemoveOrphansParams(JobParams):
-    """Which rows `remove_orphans` takes away when Stash has them no longer."""
+    """Parameters of `remove_orphans`."""
 
     remove_scenes: bool = _switch(True, "Remove scenes that Stash no longer has.")
     remove_performers: bool = _switch(
@@ -226,7 +226,7 @@ class RemoveOrphansParams(JobParams):
 
 
 class AnalysisParams(JobParams):
-    """Which scenes `analysis` looks at, and for what."""
+    """Parameters of `analysis`."""
 
     scene_ids: SceneIds | None = Field(
         default=None,
@@ -283,7 +283,7 @@ class AnalysisParams(JobParams):
 
 
 class AutoVideoAnalysisParams(JobParams):
-    """How many scenes `auto_video_analysis` takes at a time."""
+    """Parameters of `auto_video_analysis`."""
 
     batch_size: int = Field(
         default=50,
@@ -295,13 +295,13 @@ class AutoVideoAnalysisParams(JobParams):
 
 
 class ReviewPlanParams(JobParams):
-    """What `review_plan` decides on; what is given narrows, nothing given means all."""
+    """Parameters of `review_plan`. Without a selection, all changes are selected."""
 
     plan_id: Id = Field(description="Id of the plan.")
     decision: Literal["show", "accept", "reject", "cancel"] = Field(
         default="show",
         description="What to do with the selected changes: show (list the changes "
-        "with their evidence), accept or reject; cancel rejects the whole plan. "
+        "with their evidence), accept, reject, or cancel (cancel the whole plan). "
         "Default: show.",
     )
     change_ids: Ids | None = Field(
@@ -355,7 +355,7 @@ class ReviewPlanParams(JobParams):
 
 
 class ApplyPlanParams(JobParams):
-    """Which approved changes `apply_plan` brings to Stash."""
+    """Parameters of `apply_plan`."""
 
     plan_id: Id = Field(description="Id of the plan.")
     change_ids: Ids | None = Field(
@@ -374,7 +374,7 @@ class ApplyPlanParams(JobParams):
 
 
 class AutoPlanApplyParams(JobParams):
-    """Which plans `auto_plan_apply` applies."""
+    """Parameters of `auto_plan_apply`."""
 
     plan_prefix_filter: tuple[Text, ...] = Field(
         default=(),
@@ -389,7 +389,7 @@ class AutoPlanApplyParams(JobParams):
 
 
 class UndoParams(JobParams):
-    """Which applied changes `undo_plan` takes back; what is given narrows."""
+    """Parameters of `undo_plan`. Each criterion narrows the selection."""
 
     plan_id: Id | None = Field(
         default=None, description="Undo only changes of the plan with this id."
@@ -415,7 +415,7 @@ class UndoParams(JobParams):
 
 
 class StashGenerateParams(StashJobParams):
-    """What `stash_generate` asks Stash to produce."""
+    """Parameters of `stash_generate`."""
 
     # The wire name is Stash's own, with a capital D.
     scene_ids: SceneIds | None = Field(
@@ -525,7 +525,7 @@ class StashGenerateParams(StashJobParams):
 
 
 class CheckStashGenerateParams(StashJobParams):
-    """Which media `check_stash_generate` looks for, and of which scenes."""
+    """Parameters of `check_stash_generate`."""
 
     scene_ids: SceneIds | None = Field(
         default=None,
@@ -557,7 +557,7 @@ class CheckStashGenerateParams(StashJobParams):
 
 
 class DirectoryScanParams(JobParams):
-    """Which folder `directory_scan` indexes, and what it makes of the files."""
+    """Parameters of `directory_scan`."""
 
     path: str = Field(
         min_length=1,
@@ -599,7 +599,7 @@ class DirectoryScanParams(JobParams):
 
 
 class CleanupParams(JobParams):
-    """How `cleanup` goes about it."""
+    """Parameters of `cleanup`."""
 
     dry_run: bool = _switch(
         False, "List what the run would remove, but change nothing."
@@ -627,4 +627,4 @@ JOB_PARAMS: dict[str, type[JobParams]] = {
     "remove_orphans": RemoveOrphansParams,
     "directory_scan": DirectoryScanParams,
 }
-"""The jobs, by the name of their flow, and what each can be asked."""
+"""The name of each flow, and the parameters of its job."""

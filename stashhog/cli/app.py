@@ -60,7 +60,7 @@ def stashhog(
         ),
     ] = False,
 ) -> None:
-    """StashHog: from finished downloads to tagged scenes."""
+    """Turn finished downloads into tagged scenes with previews in Stash."""
 
 
 def main() -> None:

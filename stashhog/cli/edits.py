@@ -19,7 +19,7 @@ from stashhog_core.report import counted
 from stashhog_core.settings import get_settings
 
 edits_app = typer.Typer(
-    help="Local edits of scenes that are not yet in Stash.", no_args_is_help=True
+    help="List, make, push and discard local edits of scenes.", no_args_is_help=True
 )
 
 SceneId = Annotated[int, typer.Argument(min=1, max=MAX_ID, help="Id of the scene.")]

@@ -45,7 +45,9 @@ def _use_prefect(settings: Settings) -> None:
 @library_app.command("scan")
 def scan(
     path: Folder,
-    timeout_seconds: Annotated[float, typer.Option(min=0.1)] = 300,
+    timeout_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Maximum duration of the scan in seconds.")
+    ] = 300,
     shards: Annotated[
         int,
         typer.Option(
@@ -158,7 +160,7 @@ def list_library(
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List the files of the index, by path."""
+    """List the files of the index, sorted by path."""
     from stashhog_core.file_index.queries import FileFilter, list_files
 
     which = FileFilter(

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from stashhog.cli.console import plain
 from stashhog_core.errors import ConfigurationError, first_problem
-from stashhog_core.params import JOB_PARAMS, JobParams
+from stashhog_core.params import JOB_PARAMS, MAX_ID, JobParams
 
 _SHOWN_CHARACTERS = 60
 _TYPES = {
@@ -50,7 +50,9 @@ def parameter_rows(model: type[JobParams]) -> list[ParameterRow]:
 
 def print_parameters(console: Console, job: str, rows: Sequence[ParameterRow]) -> None:
     """Print the parameters as a table, and how they are given."""
-    table = Table("Parameter", "Type", "Default", "What", title=job)
+    table = Table("Parameter", "Type", "Default", title=job)
+    # Names of settings in a description are long, and must not be cut.
+    table.add_column("Description", overflow="fold")
     for row in rows:
         default = "required" if row.default is None else row.default
         table.add_row(row.name, row.type, plain(default), plain(row.description))
@@ -63,7 +65,7 @@ def print_parameters(console: Console, job: str, rows: Sequence[ParameterRow]) -
 
 
 def _type_in_words(of: dict[str, Any]) -> str:
-    # None is what leaves a parameter out; its description says what that means.
+    # The description says what happens if the parameter is left out (null).
     kinds = [kind for kind in of.get("anyOf", [of]) if kind.get("type") != "null"]
     return " or ".join(map(_kind_in_words, kinds))
 
@@ -85,7 +87,8 @@ def _kind_in_words(kind: dict[str, Any]) -> str:
             ("maximum", "to"),
             ("exclusiveMaximum", "below"),
         )
-        if bound in kind
+        # The largest number that the database holds tells nobody anything.
+        if bound in kind and kind[bound] != MAX_ID
     ]
     return " ".join([_TYPES[kind["type"]], *bounds])
 

@@ -32,7 +32,9 @@ from stashhog_core.settings import get_settings
 if TYPE_CHECKING:
     from stashhog_core.plans.plans import PlanSummary
 
-app = typer.Typer(help="Plans of proposed changes.", no_args_is_help=True)
+app = typer.Typer(
+    help="Review, apply and undo plans of proposed changes.", no_args_is_help=True
+)
 
 State = Literal[
     "pending",

@@ -51,8 +51,8 @@ def run(
 ) -> None:
     """Run a job at once on this machine, and print what the job did.
 
-    `stashhog run JOB --parameters` lists what it can be asked. The job runs on the
-    services of the settings; only a checkout also has a sandbox, for `make run`.
+    `stashhog run JOB --parameters` lists the parameters of a job. The job uses the
+    services that the settings name, and never the sandbox of `make run`.
     """
     if parameters:
         rows = parameter_rows(parameters_of(job))
@@ -92,7 +92,7 @@ def push(
         ),
     ] = 10,
 ) -> None:
-    """Start a run of a deployment soon; calls within a short time share one run."""
+    """Start a run of a deployment soon. Calls within a short time share one run."""
     from stashhog.push import push as push_run
 
     job = deployment.partition("/")[0]

@@ -12,7 +12,7 @@ from stashhog_core.settings import get_settings
 
 
 def up() -> None:
-    """Start Prefect's server with its UI, a worker, and register the deployments."""
+    """Start Prefect's server with its UI and a worker, and register the deployments."""
     from stashhog.services.lifecycle import open_to_the_network
     from stashhog.services.lifecycle import up as start
 
@@ -72,7 +72,7 @@ def down() -> None:
 
 
 def status(as_json: AsJson = False) -> None:
-    """Show the state of each service; exit status 1 unless all services are well."""
+    """Show the state of each service. The exit status is 0 only if all of them work."""
     from stashhog.services.status import status as look
 
     parts = look(get_settings())
@@ -92,7 +92,7 @@ def status(as_json: AsJson = False) -> None:
 
 
 def settings() -> None:
-    """Print all settings with their meanings and defaults, in the form of a .env."""
+    """Print all settings with their meanings and defaults, as a .env file."""
     print(project_file("deployments/env.example").read_text(), end="")  # noqa: T201
 
 
