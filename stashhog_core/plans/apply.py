@@ -326,10 +326,7 @@ class _Apply:
         with suppress(TransientError), self.database.transaction() as session:
             records.record(
                 session,
-                [
-                    ChangeResult(o.change.id, None, o.change.intent or None)
-                    for o in unsent
-                ],
+                [ChangeResult(o.change.id, None, o.change.intent) for o in unsent],
             )
 
     def _count(self, results: Iterable[tuple[ApprovedChange, ChangeResult]]) -> None:

@@ -116,7 +116,7 @@ class ChangeDetails(Result):
     state: str
     approved_by: str | None
     attempts: int
-    effect: Any
+    effect: dict[str, Any] | None
     error: str | None
 
     @computed_field  # type: ignore[prop-decorator]

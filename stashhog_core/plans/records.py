@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, text, update
@@ -16,7 +15,12 @@ from stashhog_core.plans.plans import AUTOMATIC, TRUSTED, being_applied, lacks_p
 from stashhog_core.plans.proposals import read_value
 from stashhog_core.plans.rejections import remember_rejected, was_rejected
 from stashhog_core.plans.review import decidable, decision_so_far
-from stashhog_core.plans.three_way import AppliedChange, ApprovedChange, ChangeResult
+from stashhog_core.plans.three_way import (
+    AppliedChange,
+    ApprovedChange,
+    ChangeResult,
+    read_effect,
+)
 
 OPEN_STATES = ("pending", "approved", "failed")
 """States of changes that keep a plan open."""
@@ -235,7 +239,7 @@ def approved_changes(
             value_key=row.value_key,
             base=read_value(row.base) if row.base is not None else None,
             proposed=read_value(row.proposed),
-            intent=row.effect,
+            intent=read_effect(row.effect) if row.effect is not None else None,
         )
         for row in rows
     ]
@@ -276,7 +280,10 @@ def count_attempts(session: Session, change_ids: Sequence[int]) -> dict[int, int
 
 def record(session: Session, results: Iterable[ChangeResult]) -> None:
     """Store the results of some changes in one statement."""
-    rows = [asdict(result) for result in results]
+    rows = [
+        {"id": r.id, "state": r.state, "effect": r.stored_effect, "error": r.error}
+        for r in results
+    ]
     if rows:
         session.execute(_RECORD, {"rows": json.dumps(rows)})
 
@@ -291,7 +298,11 @@ def begin_sending(
     other changes until their outcome is known.
     """
     rows = [
-        {"id": change.id, "value_key": change.value_key, "effect": intent.effect}
+        {
+            "id": change.id,
+            "value_key": change.value_key,
+            "effect": intent.stored_effect,
+        }
         for change, intent in intents
     ]
     if not rows:
@@ -377,7 +388,7 @@ def applied_changes(
             field=row.field,
             action=row.action,
             proposed=read_value(row.proposed),
-            effect=row.effect,
+            effect=read_effect(row.effect),
             recorded=row.state == "applied",
         )
         for row in rows

@@ -5,8 +5,8 @@ success, and before it is undone.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, assert_never
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 from stashhog_core.plans.proposals import (
     TEXT_FIELDS,
@@ -22,14 +22,6 @@ SAME_MARKER_SECONDS = 1.0
 """Stash keeps a marker's media by its whole second: nearer markers are the same."""
 
 SCENE_GONE = "Stash no longer has this scene"
-
-Effect = Mapping[str, Any]
-"""What applying a change changes in Stash, kept so that it can be undone exactly.
-
-Of a tag or performer: `id` and `present_before`; of a studio or text: `before` and
-`after`; of a marker: `marker_id` and `tag_id`. Until the outcome is known, `intended`
-is true as well.
-"""
 
 Slot = Literal["add_tag", "remove_tag", "add_performer", "remove_performer", "studio"]
 
@@ -47,6 +39,62 @@ _UNDO_SLOTS: dict[tuple[str, str], Slot] = {
     ("performers", "remove"): "add_performer",
 }
 _SAME_SECOND = 0.01
+
+
+@dataclass(frozen=True)
+class MemberEffect:
+    """The effect of adding or removing a tag or performer.
+
+    Attributes:
+        id: The id in Stash; None: a tag that Stash does not have yet.
+        present_before: Whether the scene had the tag or performer before.
+    """
+
+    id: int | None
+    present_before: bool
+
+
+@dataclass(frozen=True)
+class FieldEffect:
+    """The effect of setting a studio, by the studio's id, or a text.
+
+    Attributes:
+        before: The value before; None: the scene had no studio.
+        after: The value that was set.
+    """
+
+    before: int | str | None
+    after: int | str | None
+
+
+@dataclass(frozen=True)
+class MarkerEffect:
+    """The effect of adding a marker.
+
+    Attributes:
+        marker_id: The marker's id in Stash; None: not known yet.
+        tag_id: The id of the primary tag. Earlier versions kept none.
+    """
+
+    marker_id: int | None
+    tag_id: int | None = None
+
+
+Effect = MemberEffect | FieldEffect | MarkerEffect
+"""What applying a change changes in Stash, kept so that it can be undone exactly.
+
+The database keeps an effect as a JSON object of its attributes. Until the outcome is
+known, the object has `intended: true` as well.
+"""
+
+
+def read_effect(stored: Mapping[str, Any]) -> Effect:
+    """Return an effect that was read from the database."""
+    if "id" in stored:
+        return MemberEffect(stored["id"], stored.get("present_before", False))
+    if "before" in stored:
+        return FieldEffect(stored["before"], stored["after"])
+    return MarkerEffect(stored.get("marker_id"), stored.get("tag_id"))
 
 
 @dataclass(frozen=True)
@@ -110,6 +158,13 @@ class ChangeResult:
     effect: Effect | None = None
     error: str | None = None
 
+    @property
+    def stored_effect(self) -> dict[str, Any] | None:
+        """The effect as the database keeps it."""
+        if self.effect is None:
+            return None
+        return asdict(self.effect) | ({} if self.state else {"intended": True})
+
 
 @dataclass(frozen=True)
 class ApplyDecision:
@@ -153,7 +208,7 @@ class OutgoingChange:
     @property
     def intent(self) -> ChangeResult:
         """The record that the change is about to be sent."""
-        return ChangeResult(self.change.id, None, {**self.effect, "intended": True})
+        return ChangeResult(self.change.id, None, self.effect)
 
     def applied(self, marker_id: int | None = None) -> ChangeResult:
         """Return the record that the change was applied.
@@ -161,9 +216,9 @@ class OutgoingChange:
         Args:
             marker_id: The id of the created marker, if the change is one.
         """
-        effect = dict(self.effect)
-        if self.change.field == "markers":
-            effect["marker_id"] = marker_id
+        effect = self.effect
+        if isinstance(effect, MarkerEffect):
+            effect = replace(effect, marker_id=marker_id)
         return ChangeResult(self.change.id, "applied", effect)
 
 
@@ -205,9 +260,8 @@ def decide_change(
     if decision.kind == "apply":
         return OutgoingChange(change, member_id, decision.effect)
     if decision.kind == "already" and change.intent is not None:
-        before = {k: v for k, v in change.intent.items() if k != "intended"}
         return FoundChange(
-            OutgoingChange(change, member_id, before), decision.effect.get("marker_id")
+            OutgoingChange(change, member_id, change.intent), _marker_id(decision)
         )
     return ChangeResult(change.id, decision.kind, error=decision.reason)
 
@@ -229,10 +283,16 @@ def decide_sent(
         return ChangeResult(change.id, "skipped", error=SCENE_GONE)
     decision = decide_apply(change, live, outgoing.member_id)
     if decision.kind == "already":
-        return FoundChange(outgoing, decision.effect.get("marker_id"))
+        return FoundChange(outgoing, _marker_id(decision))
     if decision.kind == "conflict":
         return ChangeResult(change.id, "conflict", error=decision.reason)
     return None
+
+
+def _marker_id(decision: ApplyDecision) -> int | None:
+    """Return the id of the marker that Stash has already, if the change is one."""
+    effect = decision.effect
+    return effect.marker_id if isinstance(effect, MarkerEffect) else None
 
 
 def _tag_of(change: ApprovedChange) -> NamedValue | None:
@@ -269,7 +329,7 @@ def decide_apply(
             is_done = present == (change.action == "add")
             return ApplyDecision(
                 "already" if is_done else "apply",
-                {"id": member_id, "present_before": present},
+                MemberEffect(member_id, present),
             )
         case "studio", "set":
             return _decide_studio(change, live, member_id)
@@ -285,7 +345,7 @@ def _decide_studio(
     change: ApprovedChange, live: StashScene, studio_id: int | None
 ) -> ApplyDecision:
     now = live.studio.id if live.studio else None
-    effect = {"before": now, "after": studio_id}
+    effect = FieldEffect(now, studio_id)
     if now == studio_id:
         return ApplyDecision("already", effect)
     if now == (change.base.id if isinstance(change.base, NamedValue) else None):
@@ -298,7 +358,7 @@ def _decide_text(
     change: ApprovedChange, proposed: TextValue, live: StashScene
 ) -> ApplyDecision:
     now = getattr(live, change.field) or ""
-    effect = {"before": now, "after": proposed.text}
+    effect = FieldEffect(now, proposed.text)
     if now == proposed.text:
         return ApplyDecision("already", effect)
     if now == (change.base.as_text if change.base else ""):
@@ -313,8 +373,8 @@ def _decide_marker(
     for marker in live.scene_markers:
         is_near = abs(marker.seconds - proposed.seconds) < SAME_MARKER_SECONDS
         if is_near and marker.primary_tag.id == tag_id:
-            return ApplyDecision("already", {"marker_id": marker.id})
-    return ApplyDecision("apply", {"marker_id": None, "tag_id": tag_id})
+            return ApplyDecision("already", MarkerEffect(marker.id, tag_id))
+    return ApplyDecision("apply", MarkerEffect(None, tag_id))
 
 
 def decide_undo(change: AppliedChange, live: StashScene) -> UndoDecision:
@@ -323,37 +383,38 @@ def decide_undo(change: AppliedChange, live: StashScene) -> UndoDecision:
     The value that applying left: undo. The value from before: already. Any other value
     is somebody's later edit: conflict.
     """
-    value = change.proposed
+    match change.effect, change.proposed:
+        case FieldEffect() as effect, _:
+            return _undo_field(change, effect, live)
+        case MemberEffect(id=int(member_id)), _:
+            return _undo_member(change, member_id, live)
+        case MarkerEffect() as effect, MarkerValue() as proposed:
+            return _undo_marker(change, effect, proposed, live)
+    raise ValueError(f"The effect of change {change.id} does not fit {change.field}")
+
+
+def _undo_field(
+    change: AppliedChange, effect: FieldEffect, live: StashScene
+) -> UndoDecision:
     if change.field == "studio":
-        now: Any = live.studio.id if live.studio else None
-        return _undo_field(change, "studio_id", now)
-    match value:
-        case NamedValue():
-            return _undo_member(change, live)
-        case MarkerValue():
-            return _undo_marker(change, value, live)
-        case TextValue():
-            now = getattr(live, change.field) or ""
-            return _undo_field(change, change.field, now)
-        case _:
-            assert_never(value)
-
-
-def _undo_field(change: AppliedChange, name: str, now: Any) -> UndoDecision:
-    before, after = change.effect["before"], change.effect["after"]
+        name = "studio_id"
+        now: int | str | None = live.studio.id if live.studio else None
+    else:
+        name, now = change.field, getattr(live, change.field) or ""
     # None clears the field: Stash has no empty dates.
-    fields = {name: before or None}
-    if now == after:
+    fields = {name: effect.before or None}
+    if now == effect.after:
         return UndoDecision("undo", fields=fields)
-    if now == before:
+    if now == effect.before:
         return UndoDecision("already", fields=fields)
     reason = f"The field {change.field} in Stash now is {now!r}"
     return UndoDecision("conflict", reason)
 
 
-def _undo_member(change: AppliedChange, live: StashScene) -> UndoDecision:
+def _undo_member(
+    change: AppliedChange, member_id: int, live: StashScene
+) -> UndoDecision:
     members = live.tags if change.field == "tags" else live.performers
-    member_id = int(change.effect["id"])
     is_present = any(member.id == member_id for member in members)
     edit = MemberEdit(_UNDO_SLOTS[change.field, change.action], member_id)
     is_as_left = is_present == (change.action == "add")
@@ -361,23 +422,28 @@ def _undo_member(change: AppliedChange, live: StashScene) -> UndoDecision:
 
 
 def _undo_marker(
-    change: AppliedChange, proposed: MarkerValue, live: StashScene
+    change: AppliedChange,
+    effect: MarkerEffect,
+    proposed: MarkerValue,
+    live: StashScene,
 ) -> UndoDecision:
     for marker in live.scene_markers:
-        is_same = _is_as_created(marker, proposed, change.effect)
-        is_ours = marker.id == change.effect.get("marker_id")
+        is_same = _is_as_created(marker, proposed, effect)
+        is_ours = marker.id == effect.marker_id
         if is_ours or (is_same and not change.recorded):
             if is_same:
                 return UndoDecision("undo", marker_id=marker.id)
             return UndoDecision("conflict", "the marker was edited since")
-    return UndoDecision("already", marker_id=change.effect.get("marker_id"))
+    return UndoDecision("already", marker_id=effect.marker_id)
 
 
-def _is_as_created(marker: StashMarker, proposed: MarkerValue, effect: Effect) -> bool:
+def _is_as_created(
+    marker: StashMarker, proposed: MarkerValue, effect: MarkerEffect
+) -> bool:
     """Tell whether nobody has changed any field of a marker."""
     end, proposed_end = marker.end_seconds, proposed.end_seconds
     # Earlier versions kept the tag only if Stash had it when it was proposed.
-    tag_id = effect.get("tag_id") or proposed.tag.id
+    tag_id = effect.tag_id or proposed.tag.id
     return (
         marker.title == proposed.title
         and not marker.tags

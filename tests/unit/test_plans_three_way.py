@@ -13,10 +13,15 @@ from stashhog_core.plans.tags import LiveTags
 from stashhog_core.plans.three_way import (
     ApprovedChange,
     ChangeResult,
+    Effect,
+    FieldEffect,
     FoundChange,
+    MarkerEffect,
+    MemberEffect,
     OutgoingChange,
     decide_apply,
     decide_change,
+    read_effect,
 )
 from stashhog_core.stash.payloads import Ref, StashMarker, StashScene, StashTag
 
@@ -94,7 +99,7 @@ def test_members(field: str, action: str, present: bool, kind: str) -> None:
     decision = decide_apply(change(field, action, None, MEMBER), live, 5)
 
     assert decision.kind == kind
-    assert decision.effect == {"id": 5, "present_before": present}
+    assert decision.effect == MemberEffect(5, present)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,7 @@ def test_text(live: str, kind: str) -> None:
     )
 
     assert decision.kind == kind
-    assert decision.effect == {"before": live, "after": "new"}
+    assert decision.effect == FieldEffect(live, "new")
 
 
 @pytest.mark.parametrize(
@@ -257,15 +262,39 @@ def test_no_tag_is_created_for_a_scene_that_is_gone() -> None:
 
 def test_own_work_is_known_again() -> None:
     """What a killed run did, but could not record, counts as applied by us."""
-    intent = {"intended": True, "id": 5, "present_before": False}
+    intent = MemberEffect(5, present_before=False)
     tags = live_tags(Tags(StashTag(id=5, name="Five")))
 
     ours = decide_change(new_tag("Five", 5, intent=intent), scene(tags=HAS_FIVE), tags)
     theirs = decide_change(new_tag("Five", 5), scene(tags=HAS_FIVE), tags)
 
     assert isinstance(ours, FoundChange)
-    assert ours.outgoing.applied() == ChangeResult(
-        1, "applied", {"id": 5, "present_before": False}
-    )
+    assert ours.outgoing.applied() == ChangeResult(1, "applied", intent)
     assert isinstance(theirs, ChangeResult)
     assert theirs.state == "already"
+
+
+@pytest.mark.parametrize(
+    ("stored", "effect"),
+    [
+        ({"id": 5, "present_before": True}, MemberEffect(5, present_before=True)),
+        ({"before": None, "after": 5}, FieldEffect(None, 5)),
+        ({"before": "old", "after": "new"}, FieldEffect("old", "new")),
+        ({"marker_id": 7, "tag_id": 5}, MarkerEffect(7, 5)),
+        ({"marker_id": None, "tag_id": 5}, MarkerEffect(None, 5)),
+    ],
+)
+def test_the_stored_form_of_an_effect(stored: dict[str, Any], effect: Effect) -> None:
+    """The database keeps the attributes; an effect not known yet is marked."""
+    applied = ChangeResult(1, "applied", effect)
+    sent = ChangeResult(1, None, effect)
+
+    assert applied.stored_effect == stored
+    assert sent.stored_effect == {**stored, "intended": True}
+    assert read_effect(stored) == effect
+    assert read_effect({**stored, "intended": True}) == effect
+
+
+def test_an_effect_of_an_earlier_version() -> None:
+    """Effects of markers had no tag."""
+    assert read_effect({"marker_id": 7}) == MarkerEffect(7, None)
