@@ -21,6 +21,7 @@ from stashhog_core.params import (
     ProcessNewScenesParams,
     StashScanParams,
     SyncParams,
+    or_setting,
 )
 from stashhog_core.progress import deadline_after
 from stashhog_core.report import counted, ending, run_name, state_name
@@ -180,8 +181,8 @@ class _Run:
             batches = plan_batches(self.params.batch_size)
             if not batches and not results:
                 return self._skipped("analysis", NO_UNANALYZED_SCENES)
-            workers = (
-                self.params.parallel_batches or get_settings().analysis.parallel_batches
+            workers = or_setting(
+                self.params.parallel_batches, get_settings().analysis.parallel_batches
             )
             calls = [
                 {"scene_ids": scene_ids, "batch_num": number, "deadline": deadline}

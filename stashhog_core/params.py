@@ -3,7 +3,7 @@
 Parameters that go to Stash as they are have Stash's own names.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AwareDatetime,
@@ -102,6 +102,14 @@ def _holds_zero(value: Any) -> bool:
 def removal_limit(rows: int) -> int:
     """Return how many of so many rows one run removes without `confirm_removals`."""
     return max(20, rows * 5 // 100)
+
+
+T = TypeVar("T")
+
+
+def or_setting(parameter: T | None, setting: T) -> T:
+    """Return a parameter, or the setting that applies if the parameter is empty."""
+    return setting if parameter is None else parameter
 
 
 class StashJobParams(JobParams):

@@ -12,7 +12,7 @@ from prefect.states import Completed
 from stashhog_core.batches import batched
 from stashhog_core.detection.job import analyze, unanalyzed_scene_ids
 from stashhog_core.errors import Deferred
-from stashhog_core.params import AnalysisParams, ApplyPlanParams
+from stashhog_core.params import AnalysisParams, ApplyPlanParams, or_setting
 from stashhog_core.plans.plans import is_worked_on, read_plan
 from stashhog_core.plans.records import unapplied_plan_ids
 from stashhog_core.results import AnalysisResult, BatchResult
@@ -54,7 +54,7 @@ def plan_batches(batch_size: int | None = None) -> list[list[int]]:
     The result is kept, so that a resumed run goes on with the same batches.
     """
     with open_job("plan_batches") as job:
-        size = batch_size or job.settings.analysis.batch_size
+        size = or_setting(batch_size, job.settings.analysis.batch_size)
         with job.database.transaction() as session:
             return list(batched(unanalyzed_scene_ids(session), size))
 

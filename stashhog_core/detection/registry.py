@@ -23,7 +23,7 @@ from stashhog_core.detection.readers import ReaderResult, SceneReader, StashName
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.text_model import TextModel
 from stashhog_core.detection.title_cards import TitleCards
-from stashhog_core.params import AnalysisParams
+from stashhog_core.params import AnalysisParams, or_setting
 from stashhog_core.paths import PathMap
 from stashhog_core.plans.proposals import NamedValue, Proposal, best_of, name_key
 from stashhog_core.settings import Settings
@@ -136,9 +136,10 @@ class Detectors:
             found += release.propose(scene, habits=self._habits_of(scene, found))
         if self._params.detect_details:
             found += details.propose(scene)
-        least = self._params.confidence_threshold
-        if least is None:
-            least = self._settings.analysis.confidence_threshold
+        least = or_setting(
+            self._params.confidence_threshold,
+            self._settings.analysis.confidence_threshold,
+        )
         return best_of(p for p in found if p.confidence >= least)
 
     def _habits_of(

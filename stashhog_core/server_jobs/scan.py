@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.models import DownloadItem
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.params import StashScanParams
+from stashhog_core.params import StashScanParams, or_setting
 from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, StashScanResult
@@ -64,7 +64,7 @@ def scan(
     """
     start_time = datetime.now(UTC)
     server = params.server or ""
-    paths = params.paths or settings.scan_paths
+    paths = or_setting(params.paths, settings.scan_paths)
     with only_one(database, "scan", server):
         try:
             left = reconcile(

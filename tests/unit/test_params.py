@@ -1,5 +1,7 @@
 """Parameters: the wire names and defaults of the seeds, bad input refused."""
 
+import re
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -7,16 +9,19 @@ from pydantic import ValidationError
 
 from flows.jobs import stash_generate, stash_scan
 from stashhog_core.params import (
+    JOB_PARAMS,
     AnalysisParams,
     JobParams,
     StashGenerateParams,
     StashScanParams,
     SyncParams,
     UndoParams,
+    or_setting,
     removal_limit,
 )
 from stashhog_core.server_jobs.generate_request import generate_input
 from stashhog_core.server_jobs.scan import scan_input
+from stashhog_core.settings import Settings
 
 SCAN_FLAGS = {
     "rescan": False,
@@ -266,3 +271,32 @@ def test_removal_limit_is_five_percent_but_at_least_twenty() -> None:
         21,
         1000,
     ]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "applies"), [(None, 0.7), (0.0, 0.0), (1.0, 1.0)]
+)
+def test_a_setting_applies_where_a_parameter_is_empty(
+    parameter: float | None, applies: float
+) -> None:
+    """A parameter that was given is never empty, whatever its value."""
+    assert or_setting(parameter, 0.7) == applies
+
+
+def test_forms_name_the_defaults_of_the_settings_that_apply() -> None:
+    """What a form says of an empty parameter is true."""
+    named = [
+        match
+        for model in set(JOB_PARAMS.values())
+        for field in model.model_fields.values()
+        for match in re.findall(
+            r"STASHHOG_(\w+) applies \((.+?) by default\)", field.description or ""
+        )
+    ]
+    settings = Settings()
+
+    assert len(named) >= 4
+    for name, default in named:
+        value = attrgetter(name.lower().replace("__", "."))(settings)
+        words = [f'"{path}"' for path in value] if isinstance(value, tuple) else [value]
+        assert ", ".join(map(str, words)) == default, name
