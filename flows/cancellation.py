@@ -27,7 +27,7 @@ from tasks.cancellation import reconcile_stash_jobs
 
 logger = logging.getLogger("stashhog_core.cancellation")
 
-_TOLD_TO_STOP = "aborted by"
+_STOPPED = "aborted by"
 _RUN_ID = "PREFECT__FLOW_RUN_ID"
 _ENGINE = logging.getLogger("prefect.engine")
 
@@ -51,7 +51,7 @@ def reconcile_aborted_run(
     Stash job goes on, for the run to find it again when it is retried, or for the next
     run to resume it.
     """
-    if _TOLD_TO_STOP in (state.message or ""):
+    if _STOPPED in (state.message or ""):
         reconcile_stash_jobs(str(flow_run.id), flow_run_logger(flow_run, flow))
 
 

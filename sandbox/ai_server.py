@@ -284,7 +284,7 @@ class AiStandIn(StandInServer):
         self._served.start(self._app())
 
 
-class _BesideVideos(dict[str, Spans]):
+class _SidecarTags(dict[str, Spans]):
     """Looks for `<video>.tags.json`; every file that exists is a video."""
 
     def __contains__(self, path: object) -> bool:
@@ -336,7 +336,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5)
     chosen = parser.parse_args()
     server = AiStandIn(chosen.capacity, chosen.port)
-    server.videos = _BesideVideos()
+    server.videos = _SidecarTags()
     server.seconds = chosen.seconds
     server.start()
     print(f"AI server on {server.url}")

@@ -25,7 +25,7 @@ from stashhog.cli.app import main as terminal
 from stashhog.cli.console import EXIT_CANCELLED
 from stashhog.cli.runs import end_undisturbed
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.file_index.pool import stand_apart
+from stashhog_core.file_index.pool import leave_process_group
 from stashhog_core.http import keep_loopback_direct
 from stashhog_core.settings import PREFIX, Settings, configured_variables, get_settings
 
@@ -129,7 +129,7 @@ def stand_in(home: Path, library: Path) -> Iterator[str]:
             stderr=log,
             # Ctrl-C is for the run; the server is stopped after it, or when this is
             # killed.
-            preexec_fn=partial(stand_apart, os.getpid()),
+            preexec_fn=partial(leave_process_group, os.getpid()),
         )
     try:
         wait_until_ready(url, process, home / "server.log")

@@ -14,7 +14,7 @@ import uvicorn
 _START_SECONDS = 30
 _GRACE_SECONDS = 1.0
 _POLL_SECONDS = 0.002
-_LOOK_SECONDS = 0.1
+_CHECK_SECONDS = 0.1
 
 
 class Served:
@@ -67,7 +67,7 @@ class Served:
         # Not by joining: a signal that comes meanwhile has Python 3.11 take the thread
         # for ended, and what follows then pulls the socket from under it.
         while self._thread.is_alive():
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_CHECK_SECONDS)
 
 
 class StandInServer(ABC):

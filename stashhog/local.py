@@ -123,7 +123,7 @@ def run_flow(
 
         flow = flow_of(job)
 
-        with _told_of_progress(display):
+        with _shown_progress(display):
             state = flow(**values, return_state=True)
     return state.name, result_of(state)
 
@@ -137,7 +137,7 @@ def _require_api(settings: Settings) -> None:
     from prefect.client.orchestration import get_client
 
     if not os.environ.get("PREFECT_API_URL"):
-        _have_the_server_stand_apart()
+        _detach_server()
     try:
         with get_client(sync_client=True) as client:
             client.hello()
@@ -154,7 +154,7 @@ def _require_api(settings: Settings) -> None:
         ) from error
 
 
-def _have_the_server_stand_apart() -> None:
+def _detach_server() -> None:
     """Keep Ctrl-C, which goes to the whole group, from the temporary Prefect server.
 
     A run that is cancelled still has to tell it so. It ends with this process, even if
@@ -164,9 +164,9 @@ def _have_the_server_stand_apart() -> None:
     from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import get_current_settings
 
-    from stashhog_core.file_index.pool import stand_apart
+    from stashhog_core.file_index.pool import leave_process_group
 
-    class ApartServer(SubprocessASGIServer):
+    class DetachedServer(SubprocessASGIServer):
         def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
             # As Prefect does it, which has no say in how the process starts.
             return subprocess.Popen(
@@ -186,15 +186,15 @@ def _have_the_server_stand_apart() -> None:
                         exclude_unset=True
                     ),
                 },
-                preexec_fn=partial(stand_apart, os.getpid()),
+                preexec_fn=partial(leave_process_group, os.getpid()),
             )
 
     # Prefect keeps one for the process, the first that is made, and starts it itself.
-    ApartServer()
+    DetachedServer()
 
 
 @contextmanager
-def _told_of_progress(display: Display) -> Iterator[None]:
+def _shown_progress(display: Display) -> Iterator[None]:
     from tasks.run_progress import line_listeners, listeners
 
     say = display.say

@@ -47,13 +47,13 @@ from stashhog_core.stash.servers import server_settings
 from tasks.flow_runs import our_deployments, runs_going
 from tasks.prefect_api import prefect_client
 
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 # A run that died and is tried again may meet tasks that have not noticed yet.
 _LOCK_SECONDS = 15.0
 _EVENTS_TAKE_SECONDS = 5.0
 """How long Prefect's server is given to write down that a task has started."""
 
-_EVENT_LOOK_SECONDS = 0.5
+_EVENT_CHECK_SECONDS = 0.5
 _EVENTS_COME_WITHIN = timedelta(minutes=5)
 """Prefect's server writes down late how a task ended."""
 
@@ -103,7 +103,7 @@ class MapperAlive:
         """Tell whether the task should stop; looks at most once a second."""
         if not self._stopped and time.monotonic() >= self._next:
             self._stopped = not is_held(self._database, _lock_name(self._run_id))
-            self._next = time.monotonic() + _LOOK_SECONDS
+            self._next = time.monotonic() + _CHECK_SECONDS
         return self._stopped
 
 
@@ -174,7 +174,7 @@ def crash_task_runs(task_run_ids: Iterable[UUID]) -> None:
             if time.monotonic() > deadline:
                 return
             if unheard:
-                time.sleep(_EVENT_LOOK_SECONDS)
+                time.sleep(_EVENT_CHECK_SECONDS)
 
 
 def crash_dead_runs(findings: Findings) -> None:

@@ -142,7 +142,7 @@ class Services:
         self._lock = threading.Lock()
 
     def stash(self, server: str | None = None) -> StashClient:
-        """Return the Stash server, or the further one of this name.
+        """Return the Stash server, or the additional server of this name.
 
         Raises:
             ConfigurationError: It is not set, not reachable, or refuses the key.
@@ -205,7 +205,7 @@ class Job:
     services: Services
 
     def stash(self, server: str | None = None) -> StashClient:
-        """Return the Stash server, or the further one of this name.
+        """Return the Stash server, or the additional server of this name.
 
         Raises:
             ConfigurationError: It is not set, not reachable, or refuses the key.

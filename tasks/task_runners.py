@@ -22,7 +22,7 @@ from prefect.task_runners import (
 )
 
 from stashhog_core.errors import ConfigurationError, JobError, TransientError
-from stashhog_core.file_index.pool import stand_apart
+from stashhog_core.file_index.pool import leave_process_group
 from stashhog_core.settings import RunnerSettings, get_settings
 from tasks.cancellation import crash_task_runs, mapper_is_alive
 from tasks.prefect_api import display
@@ -54,7 +54,7 @@ def task_runner(parallel: int) -> TaskRunner[Any]:
     settings = get_settings().runner
     if settings.kind == "processes":
         return ProcessPoolTaskRunner(
-            parallel, initializer=stand_apart, initargs=(os.getpid(),)
+            parallel, initializer=leave_process_group, initargs=(os.getpid(),)
         )
     if settings.kind == "dask":
         return _dask(settings, parallel)

@@ -61,7 +61,7 @@ def up(settings: Settings) -> tuple[str, list[str]]:
             supervisor = before.get("supervisor")
             read_from = {name: _size(settings, name) for name in ("server", "worker")}
             if supervisor is None:
-                _make_way(settings, url)
+                _free_port(settings, url)
                 supervisor = _start_supervisor(settings)
             elif (there := recorded_url(settings)) not in {url, None}:
                 raise ConfigurationError(
@@ -153,7 +153,7 @@ def open_to_the_network() -> bool:
     )
 
 
-def _make_way(settings: Settings, url: str) -> None:
+def _free_port(settings: Settings, url: str) -> None:
     """Stop left children that cannot be taken over, and see that the port is free.
 
     Raises:

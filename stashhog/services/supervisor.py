@@ -74,7 +74,7 @@ class Supervisor:
             signal.signal(number, self._stop)
         self._record()
         while not self._stopping:
-            self._look_after_files()
+            self._maintain_files()
             for name in self._commands:
                 self._keep(name)
             time.sleep(_CHECK_INTERVAL_SECONDS)
@@ -83,7 +83,7 @@ class Supervisor:
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
-    def _look_after_files(self) -> None:
+    def _maintain_files(self) -> None:
         """Put full logs aside, and start the embedded database if it was killed."""
         if time.monotonic() < self._next_upkeep:
             return

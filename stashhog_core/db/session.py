@@ -19,7 +19,7 @@ APPLICATION = "stashhog"
 """How our connections are named in pg_stat_activity."""
 
 # deadlock_detected and serialization_failure: the same transaction may succeed next.
-_GAVE_WAY = {"40001", "40P01"}
+_CONFLICTS = {"40001", "40P01"}
 _CONNECT_OPTIONS = {
     "connect_timeout": "10",
     # A server that vanished without a word is noticed within a minute.
@@ -198,7 +198,7 @@ class Database:
         except (DBAPIError, psycopg.Error) as error:
             # COPY goes by the driver's own cursor, so its errors come as they are.
             cause = error.orig if isinstance(error, DBAPIError) else error
-            if getattr(cause, "sqlstate", None) in _GAVE_WAY:
+            if getattr(cause, "sqlstate", None) in _CONFLICTS:
                 raise TransientError(
                     "The database ended a transaction because of a conflict "
                     "with another transaction",

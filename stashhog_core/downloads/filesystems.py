@@ -368,7 +368,7 @@ def why_no_link(error: OSError, source: str, folder: Path) -> str:
     if mine is None or other is None:
         return str(error.strerror)
     if error.errno == errno.EXDEV:
-        return _why_apart(there, mine, folder, other)
+        return _why_no_common_link(there, mine, folder, other)
     if error.errno == errno.EPERM and (owner := _protected_owner(source)) is not None:
         return (
             f"the file belongs to the account with number {owner}, and the kernel "
@@ -380,7 +380,7 @@ def why_no_link(error: OSError, source: str, folder: Path) -> str:
     return f"{_shown(other)} has no hard links"
 
 
-def _why_apart(there: Path, mine: Mount, folder: Path, other: Mount) -> str:
+def _why_no_common_link(there: Path, mine: Mount, folder: Path, other: Mount) -> str:
     if mine.device != other.device:
         return f"{_shown(mine)} and {_shown(other)} are different file systems"
     if mine.point != other.point:

@@ -339,13 +339,13 @@ class Index:
                     "SELECT what, count(*) FROM difference GROUP BY what"
                 ).fetchall()
             )
-            is_proof = bool(counts.get("missing")) and unknown is not None
-            if is_proof:
+            is_verified = bool(counts.get("missing")) and unknown is not None
+            if is_verified:
                 # It compares with what the index had before.
                 self._connection.execute(_STILL_THERE, self._range)
             for statement in _TAKE_OVER if counts else ():
                 self._connection.execute(statement)
-            away = self._mark_missing(unknown or (), is_gone) if is_proof else 0
+            away = self._mark_missing(unknown or (), is_gone) if is_verified else 0
         return Difference(
             counts.get("new", 0),
             counts.get("changed", 0),

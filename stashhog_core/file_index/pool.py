@@ -47,7 +47,7 @@ _MOST_BREAKS = 10
 _PR_SET_PDEATHSIG = 1
 # No reader sends itself these: SIGKILL comes from a person, or from the system when
 # memory is short, whoever has used it up.
-_TOLD_TO_END = {-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGKILL}
+_END_SIGNALS = {-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGKILL}
 
 logger = logging.getLogger(__name__)
 
@@ -193,10 +193,10 @@ class ProbePool:
             except ProcessExpired as error:
                 # Pebble's own readers exit with a status when they lose the pool.
                 is_its_own = (error.exitcode or 0) < 0
-                is_told = error.exitcode in _TOLD_TO_END
+                is_signalled = error.exitcode in _END_SIGNALS
                 outcome = self._ended(
                     first,
-                    "unreadable" if is_its_own and not is_told else "interrupted",
+                    "unreadable" if is_its_own and not is_signalled else "interrupted",
                     f"The process that read the file died ({_cause(error.exitcode)})",
                 )
         waiting.popleft()
@@ -336,10 +336,10 @@ def _confine(parent: int, memory_limit_bytes: int) -> None:
             # Nobody may raise what a service manager has set.
             memory_limit_bytes = min(memory_limit_bytes, hard)
         resource.setrlimit(resource.RLIMIT_AS, (memory_limit_bytes, memory_limit_bytes))
-    stand_apart(parent)
+    leave_process_group(parent)
 
 
-def stand_apart(parent: int) -> None:
+def leave_process_group(parent: int) -> None:
     """Make this process one that ends with its parent, not with its parent's group.
 
     A run that is cancelled, or gets Ctrl-C, gets that as a group: its children would

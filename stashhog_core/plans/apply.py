@@ -108,7 +108,7 @@ def apply_plan(
             )
         run = _Apply(stash, database, plan_id, create_missing_tags)
         run.counts["rejected"] = rejected
-        run.adopt_tags()
+        run.resume_tags()
         run.apply_all(params.change_ids, progress)
         for pause_seconds in pauses_seconds:
             retried = [u.change.id for u in run.unapplied.values() if u.is_temporary]
@@ -154,7 +154,7 @@ class _Apply:
             self._tag_not_created,
         )
 
-    def adopt_tags(self) -> None:
+    def resume_tags(self) -> None:
         """Find out whether Stash has the tags that an earlier run began to create."""
         with self.database.transaction() as session:
             names = unfinished_tags(session, self.plan_id)

@@ -498,7 +498,7 @@ class _GenerateRun:
             tracked = []
         elif lacking:
             version = self.stash.version()
-            self._set_apart_known(lacking, version)
+            self._leave_out_known(lacking, version)
             for outcome in done:
                 new = {k: v for k, v in outcome.lacking.items() if k in lacking}
                 why, those = self._why_failed(outcome, new)
@@ -521,7 +521,7 @@ class _GenerateRun:
         self.marked.sort()
         self.failures += _as_failures(lacking, reasons)
 
-    def _set_apart_known(self, lacking: dict[int, Lacking], version: str) -> None:
+    def _leave_out_known(self, lacking: dict[int, Lacking], version: str) -> None:
         """Take those out that lack only what Stash could not make before."""
         with self.database.transaction() as session:
             known = unmakeable_of(session, lacking, version)

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 _LABEL = "Metadata scan"
 # Files looked for one by one after a scan whose end nobody saw.
-_LOOKED_FOR = 200
+_CHECKED_FILES = 200
 
 
 def scan(
@@ -95,7 +95,7 @@ def scan(
             placed = []
             if params.server is None:
                 with database.transaction() as session:
-                    placed = _files_awaiting_scan(session, limit=_LOOKED_FOR)
+                    placed = _files_awaiting_scan(session, limit=_CHECKED_FILES)
             to_remote = PathMap(settings.path_map).to_remote
             return _verified(stash, list(map(to_remote, placed)), error, start_time)
         except BaseException as error:

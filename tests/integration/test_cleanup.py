@@ -179,7 +179,9 @@ def test_a_dry_run_lists_the_same_and_changes_nothing(database: Database) -> Non
     assert any("old" in sample for sample in listed.samples)
 
 
-def test_the_newest_baseline_and_proof_stay_however_old(database: Database) -> None:
+def test_the_newest_baseline_and_verification_stay_however_old(
+    database: Database,
+) -> None:
     """Without them, sync would look at everything, and nothing would be proved."""
     for _ in range(2):
         store(database, sync_run(OLD, baseline=OLD))
@@ -288,7 +290,7 @@ def test_results_stay_while_a_hash_is_unknown(database: Database, scenes: int) -
     assert run(database).removed == {}
 
 
-def test_too_many_results_are_held(database: Database) -> None:
+def test_too_many_results_are_blocked(database: Database) -> None:
     """They are costly: a run that would remove many says how to confirm."""
     store(database, Scene(id=1))
     store(database, *scene_with("aa"))

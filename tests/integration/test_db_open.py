@@ -21,7 +21,7 @@ def test_it_is_made_once(empty_database: Database) -> None:
         drop(empty_database, "other")
 
 
-def test_who_may_not_make_it_is_told_what_to_have_done(
+def test_who_may_not_make_it_reads_what_to_have_done(
     empty_database: Database,
 ) -> None:
     """Without the right to make databases, the sentence has the statement to run."""

@@ -168,7 +168,7 @@ def client(stash: StandIn, transport: FaultyTransport) -> Iterator[StashClient]:
 
 
 @pytest.mark.parametrize("fault", [name for name in FAULTS if name != "killed"])
-def test_fault_of_stash_at_each_look_up_of_a_tag(
+def test_fault_of_stash_at_each_lookup_of_a_tag(
     mirror: Database, stash: StandIn, fault: str
 ) -> None:
     """A scene of which Stash could not be asked stays unmarked, with no change."""

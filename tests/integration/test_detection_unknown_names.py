@@ -44,7 +44,7 @@ def test_titles_are_no_names(text: str) -> None:
     assert names_in(text, NameFinder([])) == []
 
 
-def test_disambiguation_tells_two_people_apart(database: Database) -> None:
+def test_disambiguation_distinguishes_two_people(database: Database) -> None:
     """A name alone means either; with its disambiguation it means one."""
     with database.transaction() as session:
         session.add_all(

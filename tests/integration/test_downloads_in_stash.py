@@ -139,7 +139,7 @@ def test_the_next_run_sees_what_was_scanned_and_synced_without_it(
     assert house.row("a.mp4").state == "seen"
 
 
-def test_a_corrupt_video_is_told_by_the_run_that_gives_it_up(house: House) -> None:
+def test_a_corrupt_video_is_reported_by_the_run_that_gives_it_up(house: House) -> None:
     """Whichever job finds out: it is told once."""
     (house.downloads / "corrupt.mp4").write_bytes(b"x" * 1000)
     house.run()
@@ -186,7 +186,7 @@ def test_a_corrupt_video_is_not_waited_for(house: House) -> None:
     )
 
 
-def test_a_video_that_left_the_library_is_told(house: House) -> None:
+def test_a_video_that_left_the_library_is_reported(house: House) -> None:
     """It may come back with its mount, so that it is not given up."""
     mark_scanned(house.database)
     house.stash_has(1, "/data/a.mp4")

@@ -194,7 +194,7 @@ def test_a_download_that_somebody_writes_to_waits_as_a_whole(
     assert _tree(library) == {"Film/a.mp4", "Film/b.mp4"}
 
 
-def test_archives_are_told_and_their_content_is_taken_later(
+def test_archives_are_reported_and_their_content_is_taken_later(
     run: Run, downloads: Path, library: Path
 ) -> None:
     """Once as needing unpacking; what is then unpacked beside them comes in."""
@@ -251,7 +251,7 @@ def test_a_packed_film_needs_attention_whatever_else_is_there(
     assert states["film.rar"] == states["Sample/film.mp4"] == "left_out"
 
 
-def test_a_download_without_anything_for_stash_is_told_once(
+def test_a_download_without_anything_for_stash_is_reported_once(
     run: Run, database: Database, downloads: Path, library: Path
 ) -> None:
     """A folder of programs is no success; a loose text file is just left alone."""
@@ -772,7 +772,7 @@ def test_a_library_that_cannot_be_written_to_is_found_out_by_writing(
         run(ProcessDownloadsParams(dry_run=dry_run), library_root=Path("/sys"))
 
 
-def test_the_ledger_takes_portions_not_files(
+def test_the_ledger_takes_batches_not_files(
     run: Run, database: Database, downloads: Path
 ) -> None:
     """Ten times as many files take no more statements."""

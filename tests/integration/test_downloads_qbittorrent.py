@@ -174,7 +174,7 @@ def test_a_failed_torrent_is_tagged_and_cleared_when_it_succeeds(
     assert qbittorrent.tags(info_hash) == {"synced"}
 
 
-def test_missing_files_are_told_not_passed_over(
+def test_missing_files_are_reported_not_passed_over(
     qbittorrent: QBittorrentServer, run: Run, downloads: Path, database: Database
 ) -> None:
     """Also when qBittorrent has not noticed them yet, and when it has."""
@@ -430,7 +430,7 @@ def test_paths_of_another_machine_are_mapped(
     assert (library / "film.mp4").samefile(moved / "film.mp4")
 
 
-def test_a_wrong_password_and_the_ban_after_it_are_told(
+def test_a_wrong_password_and_the_ban_after_it_are_reported(
     qbittorrent: QBittorrentServer, run: Run
 ) -> None:
     """First what to correct, then that waiting is needed too."""
@@ -485,7 +485,7 @@ def test_layout_filters_tag_and_category_are_as_set(
 
 
 @pytest.mark.parametrize("call", ["setCategory", "createCategory", "addTags"])
-def test_what_could_not_be_told_is_told_by_the_next_run(
+def test_a_failed_update_of_qbittorrent_is_retried_by_the_next_run(
     call: str,
     qbittorrent: QBittorrentServer,
     run: Run,

@@ -180,7 +180,7 @@ def test_disk_that_never_comes_back_can_be_forgotten(library: Library) -> None:
     assert set(library.rows()) == {f"b/{n}.mp4" for n in range(3)}
 
 
-def test_unreached_files_are_not_looked_for(library: Library) -> None:
+def test_unreached_files_are_not_checked(library: Library) -> None:
     """What was found but not read before its disk went away waits for the disk."""
     fill(library, "a")
     library.video("b/film.mp4", 1)
@@ -251,7 +251,7 @@ def _scan_with(library: Library, url: str, *mounts: str) -> dict[str, Any]:
     return result
 
 
-def test_real_disks_are_told_apart(library: Library, database_url: str) -> None:
+def test_real_disks_are_distinguished(library: Library, database_url: str) -> None:
     """Two file systems in files: the one that is no longer mounted is out of reach.
 
     Where a test may not mount, the same is tried with file systems that are assumed.

@@ -214,7 +214,7 @@ def test_file_that_kills_its_reader_is_remembered(
 
 
 @pytest.mark.parametrize("name", ["told.mp4", "told-hard.mp4"])
-def test_file_whose_reader_was_told_to_end_is_not_to_blame(
+def test_file_whose_reader_was_stopped_is_not_to_blame(
     library: Library, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """A reader that somebody ended says nothing of its file: the next scan reads it.

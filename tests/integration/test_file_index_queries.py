@@ -87,7 +87,7 @@ def test_duplicates_by_content(library: Callable[..., list[dict[str, Any]]]) -> 
     assert group["paths"] == ["/v/a.mp4", "/v/sub/copy of a.mp4"]
 
 
-def test_duplicates_by_looks(
+def test_duplicates_by_appearance(
     library: Callable[..., list[dict[str, Any]]], database: Database
 ) -> None:
     """Hashes within the distance are pairs; exact copies are not listed again."""

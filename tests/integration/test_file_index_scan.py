@@ -269,7 +269,7 @@ def test_file_that_comes_back_is_whole(library: Library) -> None:
     assert library.rows()["a.mp4"].state == "ok"
 
 
-def test_brake_holds_mass_removal(library: Library) -> None:
+def test_removal_limit_blocks_mass_removal(library: Library) -> None:
     """More than 20 files and 5 % gone: nothing is removed until it is confirmed."""
     for number in range(25):
         (library.folder / f"{number}.mp4").write_bytes(b"%d" % number)

@@ -139,7 +139,7 @@ def test_failed_part_is_reported(library: Library, step: str) -> None:
     assert {"2/new.mp4", "1/new.mp4"} <= set(library.rows())
 
 
-def test_brake_counts_the_whole(library: Library) -> None:
+def test_removal_limit_counts_the_whole(library: Library) -> None:
     """Too many gone in all shards together are held, though no shard alone has many."""
     for number in range(30):
         path = library.folder / str(number) / "empty.mp4"

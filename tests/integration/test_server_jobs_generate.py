@@ -259,7 +259,7 @@ def test_scene_that_lacks_media_is_not_marked(
     ]
 
 
-def test_incremental_marks_the_proven(stash: FakeStash, database: Database) -> None:
+def test_incremental_marks_the_verified(stash: FakeStash, database: Database) -> None:
     """With `incremental` one scene that lacks media does not hold up the others."""
     add_scenes(database, 1, 2, 3)
     stash.lacking = {2: {"phash", "preview"}}
@@ -272,7 +272,7 @@ def test_incremental_marks_the_proven(stash: FakeStash, database: Database) -> N
     assert [error.reason for error in result.errors] == ["lacks phash, preview"]
 
 
-def test_only_what_was_asked_for_is_looked_for(
+def test_only_what_was_asked_for_is_checked(
     stash: FakeStash, database: Database
 ) -> None:
     """Media that was not asked for may be missing; WebP was asked for here."""
@@ -565,7 +565,7 @@ def test_one_at_a_time(stash: FakeStash, database: Database) -> None:
     assert stash.started == []
 
 
-def test_jobs_of_a_run_are_told_apart(stash: FakeStash, database: Database) -> None:
+def test_jobs_of_a_run_are_distinguished(stash: FakeStash, database: Database) -> None:
     """A scan of the same run is neither taken for the job nor stopped with it."""
     add_scenes(database, 1)
     with database.transaction() as session:
@@ -698,7 +698,7 @@ def test_stop_that_fails_is_left_for_later(
     assert server_jobs(database) == [(1, "cancelled", ADD_TIME)]
 
 
-def test_cancelling_while_looking_at_the_outcome(
+def test_cancelling_while_checking_the_outcome(
     stash: FakeStash, database: Database
 ) -> None:
     """Cancelled after the server's job, before the marks: nothing is marked."""

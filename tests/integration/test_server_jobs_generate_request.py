@@ -171,7 +171,7 @@ def test_verify(
 
 
 @pytest.mark.usefixtures("scenes")
-def test_marker_media_is_looked_for(stash: FakeStash, database: Database) -> None:
+def test_marker_media_is_checked(stash: FakeStash, database: Database) -> None:
     """A scene is not complete without its markers' media, if that was asked for."""
     stash.add_marker(1, 1, id=7)
     stash.add_marker(2, 1, id=8)
@@ -214,7 +214,7 @@ def test_deadline_stops_the_job(stash: FakeStash, database: Database) -> None:
 
 
 @pytest.mark.usefixtures("scenes")
-def test_further_server(stash: FakeStash, database: Database) -> None:
+def test_additional_server(stash: FakeStash, database: Database) -> None:
     """On a server that is not mirrored all scenes are sent, and none is marked."""
     result = run(stash, database, server="attic")
 
@@ -224,7 +224,7 @@ def test_further_server(stash: FakeStash, database: Database) -> None:
 
 
 @pytest.mark.usefixtures("scenes")
-def test_order_on_a_further_server(stash: FakeStash, database: Database) -> None:
+def test_order_on_an_additional_server(stash: FakeStash, database: Database) -> None:
     """The mirror knows nothing of its scenes: the newest have the highest ids."""
     run(stash, database, server="attic", order="newest", chunk_size=2)
 

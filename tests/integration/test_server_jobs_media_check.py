@@ -30,7 +30,7 @@ def stash(database: Database) -> FakeStash:
     return FakeStash(scenes={1, 2, 3, 4})
 
 
-def test_flags_follow_what_is_proven(stash: FakeStash, database: Database) -> None:
+def test_flags_follow_what_is_verified(stash: FakeStash, database: Database) -> None:
     """Incomplete scenes lose the mark, complete ones get it; all is told."""
     stash.lacking = {2: {"sprite", "vtt"}, 4: {"phash"}}
     stash.add_marker(2, 1, id=7)
@@ -103,7 +103,7 @@ def test_check_of_some_kinds_proves_no_scene(
     assert result.missing == {"cover": 1}
 
 
-def test_further_server(stash: FakeStash, database: Database) -> None:
+def test_additional_server(stash: FakeStash, database: Database) -> None:
     """Its scenes are checked, every time; the mirror is another server's."""
     stash.lacking = {2: {"sprite", "vtt"}}
     check(stash, database)
@@ -119,7 +119,9 @@ def test_further_server(stash: FakeStash, database: Database) -> None:
         assert dict(incomplete_scenes(session)) == {2: ["sprite", "vtt"]}
 
 
-def test_looks_under_way_are_limited(stash: FakeStash, database: Database) -> None:
+def test_media_checks_under_way_are_limited(
+    stash: FakeStash, database: Database
+) -> None:
     """Many at a time, never more than are allowed."""
     stash.configure(probes_at_a_time=3)
     together = threading.Barrier(3, timeout=10)

@@ -293,7 +293,7 @@ def test_forgotten_scan_is_judged_by_what_is_in_stash(
     assert server_jobs(database) == [(1, "lost", ADD_TIME)]
 
 
-def test_forgotten_scan_of_a_further_server(
+def test_forgotten_scan_of_an_additional_server(
     stash: FakeStash, database: Database
 ) -> None:
     """What was placed was placed for the mirrored one: there is nothing to go by."""

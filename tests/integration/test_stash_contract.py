@@ -311,7 +311,7 @@ def test_moved_file_keeps_its_scene(target: Target) -> None:
     assert moved.updated_at == scene.updated_at
 
 
-def test_moved_file_is_told_by_its_time(target: Target) -> None:
+def test_moved_file_is_recognised_by_its_time(target: Target) -> None:
     """Scenes whose files changed since a time of the server are found; others not."""
     moving, still = target.add("moving.mp4"), target.add("still.mp4")
     time.sleep(1.1)
@@ -548,7 +548,7 @@ ADDED_TO_TAGS: dict[str, Any] = {
 """What can be added to a tag, by its name in `TagUpdateInput`."""
 
 
-def test_every_field_of_a_tag_can_be_told_from_an_untouched_one(
+def test_every_field_of_a_tag_differs_from_an_untouched_one(
     target: Target,
 ) -> None:
     """Whatever this Stash lets people edit makes a tag theirs.
@@ -834,7 +834,7 @@ def test_media_of_all_scenes_in_pages(target: Target, scene: StashScene) -> None
     assert own.files[0].fingerprints
 
 
-def test_end_of_a_job_is_told(target: Target) -> None:
+def test_end_of_a_job_is_reported(target: Target) -> None:
     """The websocket tells of the end of the very job, soon."""
     path = target.write("told.mp4", seconds=8)
     with target.slow_work():

@@ -123,7 +123,7 @@ def test_scene_that_changes_once_more_stays_pending(
     assert not pending_scenes(stash, database)
 
 
-def test_scene_that_fails_when_looked_at_again_counts_once(
+def test_scene_that_fails_when_fetched_again_counts_once(
     stash: FakeStash, database: Database
 ) -> None:
     """It was stored: it is listed as an issue, stays pending, and is no failed one."""
@@ -141,7 +141,7 @@ def test_scene_that_fails_when_looked_at_again_counts_once(
     assert titles(database) == ["change 1", "other"]
 
 
-def test_scene_that_is_destroyed_before_it_is_looked_at_again(
+def test_scene_that_is_destroyed_before_it_is_fetched_again(
     stash: FakeStash, database: Database
 ) -> None:
     """A scene that was stored and then is gone is not said to be unknown to Stash."""

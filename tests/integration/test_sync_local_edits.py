@@ -153,7 +153,7 @@ def test_discarded_edit_gives_stash_its_value_back(
         assert session.scalars(select(SceneTag.tag_id)).all() == []
 
 
-def test_discard_in_the_middle_of_a_look_is_seen_by_the_next(
+def test_discard_in_the_middle_of_a_check_is_seen_by_the_next(
     stash: FakeStash, database: Database
 ) -> None:
     """A look that finds nothing else does not count a scene given up meanwhile."""

@@ -122,7 +122,7 @@ def test_an_empty_stash_proves_nothing(stash: FakeStash, database: Database) -> 
     assert ids(database, Scene) == []
 
 
-def test_too_much_is_held(stash: FakeStash, database: Database) -> None:
+def test_too_much_is_blocked(stash: FakeStash, database: Database) -> None:
     """More than 20 rows and 5 % at once wait for a confirmation."""
     extra = [stash.add_studio(f"Studio {number}") for number in range(30)]
     mirror(stash, database)

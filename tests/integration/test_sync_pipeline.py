@@ -199,7 +199,7 @@ def test_last_scene_goes_when_confirmed(stash: FakeStash, database: Database) ->
     assert count(database, Scene) == 0
 
 
-def test_edits_that_go_with_their_scene_are_told(
+def test_edits_that_go_with_their_scene_are_reported(
     stash: FakeStash, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A scene that is removed takes edits along that were never pushed: a warning."""

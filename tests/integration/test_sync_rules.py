@@ -397,7 +397,9 @@ def test_scene_that_comes_back_is_restored(
     assert flags(database, scene) == (True, False, False)
 
 
-def test_brake_holds_until_confirmed(stash: FakeStash, database: Database) -> None:
+def test_removal_limit_blocks_until_confirmed(
+    stash: FakeStash, database: Database
+) -> None:
     """More than 20 rows and 5 % are removed only when a person says so."""
     scenes = [stash.add_scene() for _ in range(30)]
     run(stash, database)
@@ -417,7 +419,9 @@ def test_brake_holds_until_confirmed(stash: FakeStash, database: Database) -> No
     assert len(values(database, select(Scene.id))) == 9
 
 
-def test_brake_holds_for_entities(stash: FakeStash, database: Database) -> None:
+def test_removal_limit_blocks_removals_of_entities(
+    stash: FakeStash, database: Database
+) -> None:
     """An empty list of tags takes no tag away."""
     tags = [stash.add_tag(f"tag {number}") for number in range(30)]
     stash.add_scene(tags=refs(*tags))

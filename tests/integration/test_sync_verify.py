@@ -69,7 +69,7 @@ def stash() -> FakeStash:
     return stash
 
 
-def test_right_mirror_is_proved(stash: FakeStash, database: Database) -> None:
+def test_right_mirror_is_verified(stash: FakeStash, database: Database) -> None:
     """A mirror that is right has no difference, and the proof is kept."""
     run(stash, database)
     result = verify(stash, database)
@@ -235,7 +235,7 @@ def test_waiting_for_a_sync_can_be_stopped(
     assert time.monotonic() - began < 5
 
 
-def test_change_not_yet_synced_is_told_apart(
+def test_change_not_yet_synced_is_distinguished(
     stash: FakeStash, database: Database
 ) -> None:
     """A scene that Stash has changed since the last sync differs, but is no damage."""

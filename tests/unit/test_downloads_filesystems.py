@@ -54,7 +54,7 @@ def _second_name(tmp_path: Path) -> Path:
         ("disk/a", "disk/a/b", "downloads inside"),
     ],
 )
-def test_folders_are_told_apart_by_a_probe_file(
+def test_folders_are_distinguished_by_a_probe_file(
     library: str, downloads: str, found: str | None, tmp_path: Path
 ) -> None:
     """Neither the names nor a listing tell; nothing of the probe remains."""

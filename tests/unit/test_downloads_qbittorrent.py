@@ -143,7 +143,7 @@ def _file(name: str, size: int, **values: Any) -> dict[str, Any]:
         ("missingFiles", "problem"),
     ],
 )
-def test_states_are_told_apart(server: Server, state: str, group: str) -> None:
+def test_states_are_distinguished(server: Server, state: str, group: str) -> None:
     """Only whole torrents are finished; broken ones are told, never passed over."""
     server.torrents(_torrent(state=state))
 
@@ -386,7 +386,7 @@ def test_the_tag_of_the_done_comes_last(server: Server) -> None:
     }
 
 
-def test_torrents_that_were_not_told_to_the_end_are_listed(server: Server) -> None:
+def test_unconfirmed_torrents_are_listed(server: Server) -> None:
     """They have the category of the imported ones, but not the tag."""
     server.torrents(
         _torrent(hash="a" * 40, category="stash"),
@@ -713,7 +713,7 @@ def test_a_folder_with_one_file_is_a_folder(server: Server, save_path: Path) -> 
         pytest.param(_file("Film/folder", 5), "not a regular file", id="folder"),
     ],
 )
-def test_a_file_that_is_not_as_it_should_be_is_told(
+def test_a_file_that_is_not_as_it_should_be_is_reported(
     server: Server, save_path: Path, tmp_path: Path, file: dict[str, Any], reason: str
 ) -> None:
     """It fails alone, and nothing outside the torrent is ever read."""

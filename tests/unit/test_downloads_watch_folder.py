@@ -66,7 +66,7 @@ def test_entries_that_rest_are_finished_at_once(
     assert time.monotonic() - started < 5
 
 
-def test_young_entries_are_looked_at_twice(downloads: Path) -> None:
+def test_young_entries_are_checked_twice(downloads: Path) -> None:
     """Equal in both looks: finished, within the settle time."""
     _write(downloads / "young.mp4", old=False)
     _write(downloads / "tomorrow.mp4")
@@ -87,7 +87,7 @@ def test_young_entries_are_looked_at_twice(downloads: Path) -> None:
         pytest.param(lambda d: (d / "a").rename(d / "b"), id="is renamed"),
     ],
 )
-def test_an_entry_that_changes_between_two_looks_is_not_finished(
+def test_an_entry_that_changes_between_two_checks_is_not_finished(
     downloads: Path, change: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever changes below it, it is left for the next run; others are not."""
@@ -109,7 +109,7 @@ def test_an_entry_that_changes_between_two_looks_is_not_finished(
     assert listing.unfinished == 1
 
 
-def test_a_file_with_an_old_time_that_changed_just_now_is_looked_at_twice(
+def test_a_file_with_an_old_time_that_changed_just_now_is_checked_twice(
     downloads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A program may set an old mtime while it writes; the ctime tells."""
@@ -321,7 +321,7 @@ def test_a_folder_that_went_away_is_an_outage(downloads: Path) -> None:
         source.finished(Progress())
 
 
-def test_an_entry_that_went_away_is_told(downloads: Path) -> None:
+def test_an_entry_that_went_away_is_reported(downloads: Path) -> None:
     """It fails alone."""
     _write(downloads / "a.mp4")
     source = WatchFolderSource(downloads, 0)

@@ -128,7 +128,7 @@ def test_new_changed_and_deleted_videos_are_noticed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("table", [LOCAL, REMOTE], ids=["told", "polled"])
-def test_a_file_that_is_written_for_long_is_told_once(
+def test_a_file_that_is_written_for_long_is_reported_once(
     tmp_path: Path, table: bytes
 ) -> None:
     """Changes are told after a quiet period, not while they go on."""
@@ -148,7 +148,7 @@ def test_a_file_that_is_written_for_long_is_told_once(
     assert told_at - written_until > 0.5
 
 
-def test_changes_are_told_together_when_it_is_quiet() -> None:
+def test_changes_are_reported_together_when_it_is_quiet() -> None:
     """The period begins anew with each change; then each path counts once."""
     now = 0.0
     changed = QuietPeriod(lambda: now)
@@ -259,7 +259,7 @@ def test_links_made_later_are_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_mounted_below_later_is_looked_at(tmp_path: Path) -> None:
+def test_what_is_mounted_below_later_is_watched(tmp_path: Path) -> None:
     """A mount is a change; a blind one below is polled while the rest is told of."""
     (tmp_path / "pool" / "deep").mkdir(parents=True)
     pool = b"2 1 0:40 / %b rw - fuse.mergerfs 1:2 rw\n" % os.fsencode(tmp_path / "pool")

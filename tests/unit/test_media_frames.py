@@ -30,7 +30,7 @@ def test_each_card_is_one_still(tmp_path: Path) -> None:
     assert stills[0].picture.shape == (360, 640, 3)
 
 
-def test_only_the_ends_of_a_long_video_are_looked_at(tmp_path: Path) -> None:
+def test_only_the_ends_of_a_long_video_are_read(tmp_path: Path) -> None:
     """What is shown in between is not decoded."""
     cards = [(2.0, ["First"]), (150.0, ["Middle"]), (3.0, ["Last"])]
     path = write_cards(

@@ -58,7 +58,7 @@ def test_markers_differ_by_tag_and_second() -> None:
     assert [p.value_key for p in best_of(markers)] == ["dance@0.00", "dance@5.00"]
 
 
-def test_text_is_told_apart_by_its_content() -> None:
+def test_text_is_distinguished_by_its_content() -> None:
     """A turned-down text is remembered; another one is a new proposal."""
     one, same, other = (
         set_text("details", "x", text, 0.9, "details", {}) for text in ("a", "a", "b")

@@ -47,7 +47,7 @@ def test_a_small_log_stays(tmp_path: Path) -> None:
     assert [found.name for found in tmp_path.iterdir()] == ["server.log"]
 
 
-def test_all_logs_of_the_home_are_looked_after(
+def test_all_logs_of_the_home_are_rotated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The services' logs and that of the embedded database have the same limit."""

@@ -23,7 +23,7 @@ def clean_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL", raising=False)
 
 
-def test_the_server_listens_on_loopback_unless_told_otherwise(
+def test_the_server_listens_on_loopback_unless_set_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without settings nobody else reaches it."""

@@ -56,7 +56,7 @@ class Watch:
             )
 
 
-def test_progress_is_told_and_only_grows() -> None:
+def test_progress_is_reported_and_only_grows() -> None:
     """Each look is reported; the bar never goes back nor is full before the end."""
     watch = Watch(
         state("READY", progress=0),

@@ -251,7 +251,7 @@ def test_it_does_not_begin_while_something_goes_first(
     assert scanning.message == f"Skipped - Stash is scanning (Stash job {number})"
 
 
-def test_it_gives_way_to_a_scan_that_comes(
+def test_it_is_preempted_by_a_scan_that_comes(
     services: Services,
     stash: StashClient,
     database: Database,

@@ -249,7 +249,7 @@ def test_one_job_starts_the_next(
     assert len(runs_of(deployments[started])) == before + 1
 
 
-def test_failed_runs_are_told_to_whom_the_settings_name(
+def test_failed_runs_are_reported_to_whom_the_settings_name(
     told: list[dict[str, Any]],
 ) -> None:
     """Also with quotes in the message; it is JSON. Without blocks, nobody is told."""

@@ -204,7 +204,7 @@ def test_in_a_terminal_the_bar_says_how_far_a_step_is() -> None:
 
 
 @pytest.mark.usefixtures("services")
-def test_a_long_task_of_a_run_is_told_in_its_log(
+def test_a_long_task_of_a_run_is_logged(
     lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the milestones of the run, by the task's own name and share."""

@@ -65,7 +65,7 @@ def test_a_hundred_calls_in_a_burst_are_one_run(downloads: UUID) -> None:
     assert "push" in run.tags
 
 
-def test_calls_during_a_run_lead_to_one_further_run(downloads: UUID) -> None:
+def test_calls_during_a_run_lead_to_one_more_run(downloads: UUID) -> None:
     """The run that goes may have looked already; so nothing is lost."""
     (first,) = at_once(5)
     set_state(first, Running())

@@ -308,7 +308,7 @@ def test_a_wrong_default_is_named(written: dict[str, Any], message: str) -> None
         pytest.param("auto_stash_sync", {}, {}, [], id="no parameters at all"),
     ],
 )  # fmt: skip
-def test_stored_parameters_are_looked_at(
+def test_stored_parameters_are_checked(
     job: str,
     deployment: dict[str, Any],
     schedule: dict[str, Any],

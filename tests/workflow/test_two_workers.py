@@ -19,7 +19,7 @@ from tests.support.services import BIN, ROOT, RunningServices, prepared_services
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 AUTH = "admin:correct horse"
-FURTHER = ("one", "two")
+ADDITIONAL_WORKERS = ("one", "two")
 COPIED = (
     *("flow_id", "name", "entrypoint", "pull_steps", "enforce_parameter_schema"),
     *("parameter_openapi_schema", "parameters", "job_variables"),
@@ -69,7 +69,7 @@ def test_workers_and_pools_share_the_work(
         write_video(prepared.downloads / f"{number}.mp4", seed=60 + number)
     prepared.stash.faults.item_seconds = 3
     with ExitStack() as workers:
-        for name in FURTHER:
+        for name in ADDITIONAL_WORKERS:
             workers.enter_context(worker(prepared, "second", name))
         # Each of the second pool's workers takes one run only: both are needed.
         first = start(prepared, main)
@@ -154,7 +154,7 @@ def taken_by(services: RunningServices, run: str) -> set[str]:
             and f"Aborted submission of flow run '{run}'" not in said
         )
 
-    return {name for name in FURTHER if taken(name)}
+    return {name for name in ADDITIONAL_WORKERS if taken(name)}
 
 
 @contextmanager
