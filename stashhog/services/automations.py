@@ -23,7 +23,7 @@ def apply_automations(path: Path, blocks: Sequence[str] = ()) -> None:
     Args:
         path: The file.
         blocks: Whom to tell, as type/name of Prefect blocks. Without any, automations
-            that only tell are taken away.
+            that only notify are removed.
 
     Raises:
         ConfigurationError: There is no such block or deployment.

@@ -265,7 +265,7 @@ class Marker(Base):
 
 
 class MarkerTag(Base):
-    """A further tag of a marker."""
+    """An additional tag of a marker."""
 
     __tablename__ = "marker_tag"
 
@@ -388,7 +388,7 @@ class StashJob(Base):
     )
     started_at: Mapped[Now]
     finished_at: Mapped[Moment | None]
-    # Name of a further server; "" is the one that the mirror is of.
+    # Name of an additional server; "" is the one that the mirror is of.
     server: Mapped[Words]
     # The parameters, by their wire names: what the outcome is judged by.
     asked: Mapped[Facts]

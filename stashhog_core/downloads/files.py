@@ -125,7 +125,7 @@ def copy_content(source: int, target: int, checkpoint: Checkpoint) -> int:
     Args:
         source: Open for reading, at its start.
         target: Open for writing, empty.
-        checkpoint: Called between portions; may raise to stop.
+        checkpoint: Called between blocks; may raise to stop.
     """
     copied = 0
     if hasattr(os, "copy_file_range"):

@@ -1,4 +1,4 @@
-"""One run of `process_downloads`: entries in portions, and what happened to them."""
+"""One run of `process_downloads`: entries in batches, and what happened to them."""
 
 import logging
 import time
@@ -98,7 +98,7 @@ class _Counts:
 
 
 class ImportRun:
-    """One run: takes entries in portions, and adds up what happened."""
+    """One run: takes entries in batches, and adds up what happened."""
 
     def __init__(
         self,

@@ -84,7 +84,7 @@ def without_empty(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str
 
 
 class StashServer(BaseModel):
-    """A further Stash server, for jobs that name it."""
+    """An additional Stash server, for jobs that name it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -107,7 +107,7 @@ class FieldEdit:
     def before(self) -> tuple[Any, ...]:
         """What Stash has of the field as long as the edit is not in Stash as a whole.
 
-        Members of a set are added by one request and taken away by the next: between
+        Members of a set are added by one request and removed by the next: between
         them Stash has both, and that is no change of anybody else's.
         """
         if self.field not in _LINKS:

@@ -144,7 +144,7 @@ def check_marks(database: Database, clean: Mapping[str, Any]) -> None:
 
 
 def forget(database: Database) -> None:
-    """Take back all that analyses have left."""
+    """Take back all that runs of the analysis have left."""
     with database.transaction() as session:
         for model in (PlanChange, AnalysisPlan, DetectorMark, TaggerResult):
             session.execute(delete(model))

@@ -1,4 +1,4 @@
-"""The jobs that run by themselves: what they take, and when they give way."""
+"""The jobs that run by themselves: what they take, and when they are preempted."""
 
 import threading
 import time

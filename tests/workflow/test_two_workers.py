@@ -141,7 +141,7 @@ def start(services: RunningServices, deployment_id: str) -> str:
 
 
 def taken_by(services: RunningServices, run: str) -> set[str]:
-    """Return the further workers that took a run, from their own logs.
+    """Return the additional workers that took a run, from their own logs.
 
     Two workers that look at the same time both say that they submit a run; the
     server lets one of them do so, and the other says that it aborted.
@@ -159,7 +159,7 @@ def taken_by(services: RunningServices, run: str) -> set[str]:
 
 @contextmanager
 def worker(services: RunningServices, pool: str, name: str) -> Iterator[None]:
-    """Run a further worker meanwhile, as another machine would."""
+    """Run an additional worker meanwhile, as another machine would."""
     # A worker that is told to stop sends itself the signal that a shell has its
     # background jobs ignore.
     command = ["env", "--default-signal=INT", BIN / "prefect", "worker", "start"]
