@@ -89,14 +89,14 @@ def status(
     _use_prefect(settings)
     from stashhog.scans import scan_status
 
-    told = scan_status(settings, run)
+    scan = scan_status(settings, run)
     if as_json:
-        print_json(told)
+        print_json(scan)
         return
-    share = told["progress"]
-    console.print(told["status"] + ("" if share is None else f"  {share:.0%}"))
-    if told["error"]:
-        console.print(plain(told["error"]), highlight=False, soft_wrap=True)
+    share = scan["progress"]
+    console.print(scan["status"] + ("" if share is None else f"  {share:.0%}"))
+    if scan["error"]:
+        console.print(plain(scan["error"]), highlight=False, soft_wrap=True)
 
 
 @library_app.command("watch")

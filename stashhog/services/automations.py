@@ -12,7 +12,7 @@ from prefect.exceptions import ObjectNotFound
 from stashhog_core.errors import ConfigurationError
 
 _WEBHOOK = "webhook"
-"""The kind of block that is called with a payload, not told in words."""
+"""The kind of block that is called with a payload, not given a text."""
 
 
 def apply_automations(path: Path, blocks: Sequence[str] = ()) -> None:
@@ -22,7 +22,7 @@ def apply_automations(path: Path, blocks: Sequence[str] = ()) -> None:
 
     Args:
         path: The file.
-        blocks: Whom to tell, as type/name of Prefect blocks. Without any, automations
+        blocks: Whom to notify, as type/name of Prefect blocks. Without any, automations
             that only notify are removed.
 
     Raises:
@@ -57,9 +57,9 @@ def _actions(
 ) -> Iterator[dict[str, Any]]:
     """Yield what Prefect is to do, with names looked up."""
     action = dict(written)
-    if told := action.pop("tell", None):
+    if message := action.pop("tell", None):
         for block in blocks:
-            yield _telling(client, block, told)
+            yield _notification(client, block, message)
     elif name := action.pop("deployment", None):
         try:
             deployment = client.read_deployment_by_name(name)
@@ -72,8 +72,8 @@ def _actions(
         yield action
 
 
-def _telling(
-    client: SyncPrefectClient, block: str, told: Mapping[str, str]
+def _notification(
+    client: SyncPrefectClient, block: str, message: Mapping[str, str]
 ) -> dict[str, Any]:
     kind, _, name = block.partition("/")
     try:
@@ -86,14 +86,14 @@ def _telling(
         ) from error
     found = {"block_document_id": document.id}
     if kind == _WEBHOOK:
-        return {"type": "call-webhook", "payload": _as_json(told), **found}
-    return {"type": "send-notification", **told, **found}
+        return {"type": "call-webhook", "payload": _as_json(message), **found}
+    return {"type": "send-notification", **message, **found}
 
 
-def _as_json(told: Mapping[str, str]) -> str:
+def _as_json(message: Mapping[str, str]) -> str:
     """Return the template of a JSON object with these templates as its values."""
     blocks = "".join(
-        f"{{% set {name} %}}{text}{{% endset %}}" for name, text in told.items()
+        f"{{% set {name} %}}{text}{{% endset %}}" for name, text in message.items()
     )
-    fields = ", ".join(f'"{name}": {{{{ {name}|tojson }}}}' for name in told)
+    fields = ", ".join(f'"{name}": {{{{ {name}|tojson }}}}' for name in message)
     return f"{blocks}{{{fields}}}"

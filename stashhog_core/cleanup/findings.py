@@ -15,7 +15,7 @@ class Findings:
     removed: dict[str, int] = field(default_factory=dict)
     reconciled: dict[str, int] = field(default_factory=dict)
     samples: list[str] = field(default_factory=list)
-    held: list[str] = field(default_factory=list)
+    blocked: list[str] = field(default_factory=list)
     errors: list[ItemFailure] = field(default_factory=list)
 
     def remove(self, kind: str, number: int, samples: list[str]) -> None:
@@ -32,11 +32,13 @@ class Findings:
     def result(self, *, dry_run: bool) -> CleanupResult:
         """Return the result of the job."""
         return CleanupResult(
-            status="completed_with_errors" if self.errors or self.held else "completed",
+            status="completed_with_errors"
+            if self.errors or self.blocked
+            else "completed",
             dry_run=dry_run,
             removed=self.removed,
             settled=self.reconciled,
             samples=tuple(self.samples),
-            held="\n".join(self.held) or None,
+            held="\n".join(self.blocked) or None,
             errors=tuple(self.errors),
         )

@@ -27,7 +27,7 @@ from stashhog_core.db.models import (
     UnmakeableMedia,
 )
 from stashhog_core.db.reading import any_of
-from stashhog_core.db.scenes import hold_scenes, primary_oshash
+from stashhog_core.db.scenes import lock_scenes, primary_oshash
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def media_is_made_of(
 
     The rows are held: who replaces a file or a marker waits for this transaction.
     """
-    hold_scenes(session, scene_ids)
+    lock_scenes(session, scene_ids)
     hashes = session.execute(
         select(Scene.id, primary_oshash()).where(Scene.id == any_of(scene_ids))
     )
@@ -199,7 +199,7 @@ def _unchanged(
 ) -> list[int]:
     """Return the scenes whose media would be made of the same; hold their rows."""
     # First of all: a sync that replaces a file or a marker holds the row as well.
-    hold_scenes(session, scene_ids)
+    lock_scenes(session, scene_ids)
     now = media_basis(session, scene_ids)
     same = [i for i in scene_ids if i not in basis or now.get(i) == basis[i]]
     if changed := len(scene_ids) - len(same):

@@ -39,13 +39,13 @@ _RENEW = (
     "DO UPDATE SET token = nextval(pg_get_serial_sequence('job_lock', 'token')) "
     "RETURNING token"
 )
-_HELD = (
+_IS_TAKEN = (
     "FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
     "AND l.database = "
     "(SELECT oid FROM pg_database WHERE datname = current_database()) "
     "AND l.classid = {word}::bigint::oid AND l.objid = {rest}::bigint::oid"
 )
-_HOLDER = _HELD.replace(
+_HOLDER = _IS_TAKEN.replace(
     "FROM pg_locks l", "FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
 ).format(word="%s", rest="%s")
 
@@ -148,7 +148,7 @@ class _Lock:
         Raises:
             TransientError: Another run may have begun.
         """
-        held = _HELD.format(word=self._key % 2**64 // _WORD, rest=self._key % _WORD)
+        held = _IS_TAKEN.format(word=self._key % 2**64 // _WORD, rest=self._key % _WORD)
         name = self._name.replace("'", "''")
         # One trip to the server. The second statement sees what was stored before the
         # first one was through.

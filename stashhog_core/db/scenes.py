@@ -249,7 +249,7 @@ _PRIMARY_PATHS = (
     # The primary file comes last, and stays.
     .order_by(SceneFile.position.desc())
 )
-_HELD = (
+_LOCK = (
     select(Scene.id)
     .where(Scene.id == THESE)
     .order_by(Scene.id)
@@ -257,13 +257,13 @@ _HELD = (
 )
 
 
-def hold_scenes(session: Session, scene_ids: Collection[int]) -> set[int]:
+def lock_scenes(session: Session, scene_ids: Collection[int]) -> set[int]:
     """Keep others from touching these scenes; return those mirrored.
 
     Whoever touches more than the scenes holds them before all else that is theirs,
     such as edits and markers: else two would wait for each other.
     """
-    return {id_ for (id_,) in read_these(session, _HELD, scene_ids)}
+    return {id_ for (id_,) in read_these(session, _LOCK, scene_ids)}
 
 
 def primary_oshash() -> ScalarSelect[str]:

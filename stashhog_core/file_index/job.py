@@ -116,7 +116,7 @@ class _Scan:
         self._left_ids: set[int] = set()
         self._to_open = 0
         self._removed = 0
-        self._held: str | None = None
+        self._blocked: str | None = None
 
     def run(self) -> DirectoryScanResult:
         began = self._index.now()
@@ -251,7 +251,7 @@ class _Scan:
         gone = self._index.gone(began)
         limit = removal_limit(gone.files)
         if gone.missing > limit and not self._params.confirm_removals:
-            self._held = (
+            self._blocked = (
                 f"{gone.missing} of {gone.files} files are gone. This is more than the "
                 f"removal limit of {limit} files, so no file was removed from the "
                 "index. If the files were really deleted, run directory_scan with "
@@ -270,8 +270,8 @@ class _Scan:
                 "is empty, unreadable, or not mounted. If the disk "
                 "never comes back, run directory_scan with forget_unreachable=true"
             )
-            held = self._held
-            self._held = f"{held}. {unseen}" if held else unseen
+            blocked = self._blocked
+            self._blocked = f"{blocked}. {unseen}" if blocked else unseen
 
     def _clean_artwork(self) -> None:
         """Delete the pictures of content that no file has any longer."""
@@ -291,7 +291,7 @@ class _Scan:
     def _result(self, *, in_time: bool) -> DirectoryScanResult:
         counts = self._counts
         pending = self._index.count_pending()
-        troubled = counts.errors or self._held
+        troubled = counts.errors or self._blocked
         if not in_time:
             status = "timeout"
         else:
@@ -313,6 +313,6 @@ class _Scan:
             error_count=counts.errors,
             errors=tuple(counts.failures),
             warnings=tuple(counts.warnings),
-            held=self._held,
+            held=self._blocked,
             duration_seconds=round(time.monotonic() - self._started, 3),
         )

@@ -97,17 +97,17 @@ class Notices:
         self._libc.inotify_rm_watch(self._descriptor, folder)
 
     def read(self, timeout_seconds: float) -> Iterator[Notice]:
-        """Yield what is told, waiting for the first notice if there is none yet."""
+        """Yield the notices of the kernel; wait for the first if there is none yet."""
         ready = select.poll()
         ready.register(self._descriptor, select.POLLIN)
         if not ready.poll(timeout_seconds * 1000):
             return
-        told = os.read(self._descriptor, _BUFFER_BYTES)
+        events = os.read(self._descriptor, _BUFFER_BYTES)
         place = 0
-        while place < len(told):
-            folder, what, _, length = _EVENT.unpack_from(told, place)
+        while place < len(events):
+            folder, what, _, length = _EVENT.unpack_from(events, place)
             place += _EVENT.size
-            name = told[place : place + length].rstrip(b"\0")
+            name = events[place : place + length].rstrip(b"\0")
             place += length
             yield Notice(folder, what, os.fsdecode(name))
 
@@ -134,7 +134,7 @@ def changes(
     Args:
         folder: Watched with all folders below; links resolved.
         stop: Ends it.
-        quiet_seconds: Time without any change after which changes are told.
+        quiet_seconds: Time without any change after which changes are reported.
         poll_seconds: Time between polls of file systems that report no changes.
         mounts: Returns what is mounted now.
         notices: Opens the system's notices.
@@ -279,12 +279,12 @@ class _Watched:
         if self._is_root_blind:
             self._blind.append(self._root)
         self._blind += [point for point, mount in self._at.items() if is_blind(mount)]
-        told = [point for point, mount in self._at.items() if not is_blind(mount)]
+        watched = [point for point, mount in self._at.items() if not is_blind(mount)]
         if not self._is_root_blind:
-            told.append(self._root)
-        if told:
+            watched.append(self._root)
+        if watched:
             self._notices = self._open_notices()
-        for folder in told:
+        for folder in watched:
             self._watch_tree(folder)
         self._poll()
 

@@ -311,7 +311,7 @@ def _holds_media(response: httpx.Response) -> bool:
         return False
     if size is not None:
         return size >= _LEAST_MEDIA_BYTES
-    # Neither length nor total is told: something in between has left them out.
+    # Neither length nor total is stated: a proxy has left them out.
     is_part = response.status_code == httpx.codes.PARTIAL_CONTENT
     needed = 1 if is_part else _LEAST_MEDIA_BYTES
     received = 0
@@ -323,14 +323,14 @@ def _holds_media(response: httpx.Response) -> bool:
 
 
 def _whole_size(response: httpx.Response) -> int | None:
-    """Return the bytes of the whole file of which this is a part; None: not told."""
+    """Return the bytes of the whole file of which this is a part; None: not stated."""
     headers = response.headers
     # "bytes 0-0/1199"; the total may be "*".
-    told = headers.get("Content-Range", "").rpartition("/")[2]
+    stated = headers.get("Content-Range", "").rpartition("/")[2]
     is_part = response.status_code == httpx.codes.PARTIAL_CONTENT
-    if not told and not is_part and "Content-Encoding" not in headers:
-        told = headers.get("Content-Length", "")
-    return int(told) if told.isdecimal() else None
+    if not stated and not is_part and "Content-Encoding" not in headers:
+        stated = headers.get("Content-Length", "")
+    return int(stated) if stated.isdecimal() else None
 
 
 class _UnknownFieldsError(Exception):
@@ -345,7 +345,7 @@ class _UnknownFieldsError(Exception):
 def _unknown_fields(errors: Sequence[GraphQLError]) -> frozenset[str]:
     """Return the fields that older servers lack, if these errors are about no other."""
     found = {
-        f"{told['type']}.{told['field']}" if told else ""
-        for told in (_UNKNOWN.match(error.message) for error in errors)
+        f"{match['type']}.{match['field']}" if match else ""
+        for match in (_UNKNOWN.match(error.message) for error in errors)
     }
     return frozenset(found) if found <= YOUNGER_FIELDS.keys() else frozenset()

@@ -109,7 +109,7 @@ KINDS: Mapping[str, EntityKind] = {
     ),
 }
 
-_HELD = {
+_LOCK = {
     name: select(kind.model.id)
     .where(kind.model.id == THESE)
     .with_for_update(read=True, key_share=True)
@@ -213,10 +213,10 @@ def store_stubs(session: Session, kind: str, ids: Collection[int]) -> None:
         merge_rows(session, model, ("id",), [(id_,) for id_ in lacking])
 
 
-def hold_entities(session: Session, named: Mapping[str, Collection[int]]) -> bool:
+def lock_entities(session: Session, named: Mapping[str, Collection[int]]) -> bool:
     """Tell whether all of these rows exist; they stay until the transaction ends."""
     return all(
-        len(read_these(session, _HELD[kind], ids)) == len(ids)
+        len(read_these(session, _LOCK[kind], ids)) == len(ids)
         for kind, ids in named.items()
     )
 

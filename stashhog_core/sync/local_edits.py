@@ -23,7 +23,7 @@ from stashhog_core.db.models import (
     Studio,
     Tag,
 )
-from stashhog_core.db.scenes import hold_scenes
+from stashhog_core.db.scenes import lock_scenes
 from stashhog_core.errors import JobError
 from stashhog_core.params import Id
 from stashhog_core.stash import payloads
@@ -126,7 +126,7 @@ def edit_scene(session: Session, scene_id: int, edit: SceneEdit) -> None:
     Raises:
         JobError: The scene, or a tag, performer or studio named, is not mirrored.
     """
-    hold_scenes(session, [scene_id])
+    lock_scenes(session, [scene_id])
     scene = session.get(Scene, scene_id)
     if scene is None:
         raise JobError(
@@ -169,7 +169,7 @@ def discard_edits(
     Returns:
         The fields that had been edited.
     """
-    hold_scenes(session, [scene_id])
+    lock_scenes(session, [scene_id])
     given_up = {
         edit.field: _living(
             session, edit.field, edit.theirs if edit.conflict else edit.base
@@ -190,7 +190,7 @@ def keep_local(session: Session, scene_id: int, field: str) -> None:
     Raises:
         JobError: There is no such conflict.
     """
-    hold_scenes(session, [scene_id])
+    lock_scenes(session, [scene_id])
     row = session.get(LocalEdit, (scene_id, field))
     if row is None or row.conflict_since is None:
         raise JobError(f"The field {field} of scene {scene_id} is not in conflict")

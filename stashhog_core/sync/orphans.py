@@ -52,7 +52,7 @@ def remove_orphans(
         gone, unverified = _gone(stash, database, params)
         progress.update(_LISTED_SHARE, "Checking what is gone from Stash")
         samples = _samples(database, gone)
-        held = [unverified] if unverified else []
+        blocked = [unverified] if unverified else []
         removed = {kind: len(missing) for kind, (_, missing) in gone.items()}
         if not params.dry_run:
             for kind, (vanished, missing) in gone.items():
@@ -70,15 +70,15 @@ def remove_orphans(
                         confirmed=params.confirm_removals,
                     )
                 if reason:
-                    held.append(reason)
+                    blocked.append(reason)
         progress.update(1.0, f"{sum(removed.values())} rows are gone from Stash")
     return RemoveOrphansResult(
-        status="completed_with_errors" if held else "completed",
+        status="completed_with_errors" if blocked else "completed",
         dry_run=params.dry_run,
         marked={kind: len(vanished) for kind, (vanished, _) in gone.items()},
         removed=removed,
         samples=tuple(samples),
-        held="\n".join(held).replace("run sync", "run remove_orphans") or None,
+        held="\n".join(blocked).replace("run sync", "run remove_orphans") or None,
     )
 
 

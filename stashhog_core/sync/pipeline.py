@@ -81,14 +81,14 @@ class SyncPipeline:
         self._stabilize()
         if is_full:
             self._forget_failed()
-        removed, held = self._remove_gone(survey)
+        removed, blocked = self._remove_gone(survey)
         # What is stored may be newer than the listing.
         is_mirrored = not is_full and survey.is_clean and not self._loader.has_written
         failed = self._loader.tally.issues
         if is_mirrored and not failed and not survey.hashes.are_known:
             with self._database.transaction() as session:
                 note_listing(session, survey.hashes.hashes)
-        return self._finish_library(survey.total, removed, held)
+        return self._finish_library(survey.total, removed, blocked)
 
     def _load_differences(self, survey: Survey, to_fetch: Sequence[int]) -> None:
         """Load what differs while markers are compared, then the scenes of those."""
@@ -100,11 +100,13 @@ class SyncPipeline:
         self._forget(remarked)
         self._load(batched(remarked, PAGE_SIZE), len(remarked))
 
-    def _finish_library(self, total: int, removed: int, held: str | None) -> SyncResult:
+    def _finish_library(
+        self, total: int, removed: int, blocked: str | None
+    ) -> SyncResult:
         tally = self._loader.tally
         unchanged = total - tally.created - tally.updated - tally.failed_scenes
         tally = replace(tally, unchanged=max(0, unchanged), removed=removed)
-        return self._finish(tally, held)
+        return self._finish(tally, blocked)
 
     def sync_scenes(self, scene_ids: Sequence[int]) -> SyncResult:
         """Bring these scenes into the mirror, changed or not."""
@@ -192,7 +194,7 @@ class SyncPipeline:
             forget_hashes(session, scene_ids)
 
     def _remove_gone(self, survey: Survey) -> tuple[int, str | None]:
-        """Mark and remove what is gone; return removed scenes and what is held."""
+        """Mark and remove what is gone; return removed scenes, and what is blocked."""
         self._progress.update(_LOAD_SHARE, "Checking what is gone from Stash")
         scenes, entities = survey.scenes, survey.entities
         gone: dict[str, tuple[Set[int], Set[int]]] = {
@@ -205,7 +207,7 @@ class SyncPipeline:
             log.info("The next sync handles scenes that are gone from Stash")
             del gone[SCENE]
         removed: dict[str, int] = {}
-        held: list[str] = []
+        blocked: list[str] = []
         for kind, (newly, again) in gone.items():
             if not newly and not again:
                 continue
@@ -223,15 +225,15 @@ class SyncPipeline:
                 stored[kind] = stored.get(kind, 0) + removed[kind]
             if reason:
                 log.warning("The removal limit blocks removals: %s", reason)
-                held.append(reason)
-        return removed.get(SCENE, 0), "\n".join(held) or None
+                blocked.append(reason)
+        return removed.get(SCENE, 0), "\n".join(blocked) or None
 
-    def _finish(self, tally: Tally, held: str | None) -> SyncResult:
+    def _finish(self, tally: Tally, blocked: str | None) -> SyncResult:
         status: Status = (
-            "completed_with_errors" if tally.issues or held else "completed"
+            "completed_with_errors" if tally.issues or blocked else "completed"
         )
         with self._database.transaction() as session:
-            finish_run(session, self._number, status, tally, held or "")
+            finish_run(session, self._number, status, tally, blocked or "")
             conflicts = count_conflicts(session)
         self._progress.update(1.0, f"{tally.created + tally.updated} scenes changed")
         log.info(
@@ -259,5 +261,5 @@ class SyncPipeline:
                 for issue in tally.issues[:_LISTED_ERRORS]
             ),
             conflicts=conflicts,
-            held=held,
+            held=blocked,
         )

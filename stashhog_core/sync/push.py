@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from stashhog_core.db.locks import job_lock
-from stashhog_core.db.scenes import hold_scenes
+from stashhog_core.db.scenes import lock_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress
@@ -97,7 +97,7 @@ def _push_scene(
     wanted = [e for e in edits if live[e.field] in e.before and e not in already]
     _send(stash, scene_id, wanted, live)
     with database.transaction() as session:
-        hold_scenes(session, [scene_id])
+        lock_scenes(session, [scene_id])
         for edit in changed:
             note_conflict(session, edit, live[edit.field])
         for edit in (*wanted, *already):

@@ -58,7 +58,7 @@ def remove_missing(
         confirmed: The user allows more removals than the removal limit does.
 
     Returns:
-        How many rows were removed, and why removals are held, if they are.
+        How many rows were removed, and why the removal limit blocks more, if it does.
     """
     if not vanished and not missing:
         return 0, None

@@ -30,11 +30,11 @@ from stashhog_core.db.merge import (
 )
 from stashhog_core.db.models import Marker, MarkerTag, Scene
 from stashhog_core.db.reading import THESE, any_of, read_these
-from stashhog_core.db.scenes import hold_scenes
+from stashhog_core.db.scenes import lock_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.compare import content_hash
-from stashhog_core.sync.entities import hold_entities, store_stubs
+from stashhog_core.sync.entities import lock_entities, store_stubs
 from stashhog_core.sync.history import Stored
 from stashhog_core.sync.local_edits import Conflicts, decide_edits
 from stashhog_core.sync.mirror import (
@@ -95,7 +95,7 @@ def store_scenes(
     markers = [marker.id for scene in scenes for marker in scene.scene_markers]
     owners = dict(read_these(session, _OWNERS, markers))
     robbed = set(owners.values()) - ids
-    known = hold_scenes(session, ids | robbed)
+    known = lock_scenes(session, ids | robbed)
     fresh = [scene for scene in scenes if scene.id not in known]
     _create(session, fresh, owners.keys())
     others = [scene for scene in scenes if scene.id in known]
@@ -143,7 +143,7 @@ def _create(
     """Insert scenes of which the mirror has nothing, but for some markers maybe."""
     if not scenes:
         return
-    entities_stay = hold_entities(session, referenced_ids(scenes))
+    entities_stay = lock_entities(session, referenced_ids(scenes))
     marker_ids = [marker.id for scene in scenes for marker in scene.scene_markers]
     markers_are_new = known_markers.isdisjoint(marker_ids)
     columns = (*SCENE_COLUMNS, "content")
