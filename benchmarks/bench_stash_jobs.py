@@ -27,14 +27,18 @@ def measure() -> Iterator[Measurement]:
         library = Path(folder) / "library"
         library.mkdir()
         with StandIn(home=Path(folder) / "home", library=library) as stand_in:
-            told = _notice(stand_in, websocket=True)
-            looked = _notice(stand_in, websocket=False)
+            reported = _notice(stand_in, websocket=True)
+            polled = _notice(stand_in, websocket=False)
     yield Measurement(
-        "notice the end of a Stash job, with the websocket", max(told), "s", 0.3, "max"
+        "notice the end of a Stash job, with the websocket",
+        max(reported),
+        "s",
+        0.3,
+        "max",
     )
     yield Measurement(
         "notice the end of a Stash job, looks alone / with the websocket (medians)",
-        statistics.median(looked) / statistics.median(told),
+        statistics.median(polled) / statistics.median(reported),
         "x",
         2,
         "min",

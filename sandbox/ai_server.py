@@ -291,10 +291,10 @@ class _SidecarTags(dict[str, Spans]):
         return Path(str(path)).is_file()
 
     def __getitem__(self, path: str) -> Spans:
-        beside = Path(f"{path}.tags.json")
-        if not beside.is_file():
+        sidecar = Path(f"{path}.tags.json")
+        if not sidecar.is_file():
             return DEFAULT
-        found: Spans = json.loads(beside.read_text())
+        found: Spans = json.loads(sidecar.read_text())
         return found
 
 

@@ -72,12 +72,12 @@ def old_history(settings: Settings, now: datetime) -> Iterator[OldRows]:
         SyncRun.started_at,
     )
     newest_check = aliased(MirrorCheck)
-    proof = select(func.max(newest_check.id)).where(newest_check.proved)
+    verification = select(func.max(newest_check.id)).where(newest_check.proved)
     yield OldRows(
         "mirror check",
         MirrorCheck,
         (MirrorCheck.checked_at < before)
-        & (MirrorCheck.id != func.coalesce(proof.scalar_subquery(), 0)),
+        & (MirrorCheck.id != func.coalesce(verification.scalar_subquery(), 0)),
         func.concat_ws(" ", MirrorCheck.checked_at, MirrorCheck.id),
         MirrorCheck.checked_at,
     )

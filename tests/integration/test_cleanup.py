@@ -296,13 +296,13 @@ def test_too_many_results_are_blocked(database: Database) -> None:
     store(database, *scene_with("aa"))
     store(database, *(tagged(f"{number}", OLD) for number in range(30)))
 
-    held = run(database)
+    blocked = run(database)
     confirmed = run(database, confirm_removals=True)
 
-    assert held.removed == {}
-    assert "confirm_removals=true" in (held.held or "")
+    assert blocked.removed == {}
+    assert "confirm_removals=true" in (blocked.blocked or "")
     assert confirmed.removed == {"tagger result": 30}
-    assert confirmed.held is None
+    assert confirmed.blocked is None
 
 
 def test_what_dead_runs_left_is_reconciled(

@@ -81,12 +81,12 @@ def test_sessions_are_set_up_alike_whatever_the_server_says(odd: Database) -> No
         found = tuple(session.execute(text(_OURS)).one())
         read = session.execute(select(literal(moment), literal(name))).one()
     with odd.connect() as connection, connection.transaction():
-        beside = connection.execute(_OURS).fetchone()
+        sidecar = connection.execute(_OURS).fetchone()
         copied = connection.execute("SELECT %s::text, %s", [name, moment]).fetchone()
 
     assert found == _EXPECTED
     assert tuple(read) == (moment, name)
-    assert beside == _EXPECTED
+    assert sidecar == _EXPECTED
     assert copied == (name, moment)
 
 

@@ -407,15 +407,15 @@ def test_scenes_are_chosen_by_filter(scenes: Database) -> None:
         session.add(SceneTag(scene_id=2, tag_id=2))
     run(scenes, Reader({}), scene_ids=(5,), **VIDEO_ONLY)
 
-    def looked(**params: Any) -> list[int]:
+    def chosen(**params: Any) -> list[int]:
         with scenes.transaction() as session:
             return chosen_scene_ids(session, AnalysisParams(**params))
 
-    assert looked() == [4, 3, 2, 1]
-    assert looked(tag="beach") == [2]
-    assert looked(query="/3.mp4") == [3]
-    assert looked(include_analyzed=True, limit=2) == [5, 4]
-    assert looked(scene_ids=(1, 5, 1)) == [1, 5]
+    assert chosen() == [4, 3, 2, 1]
+    assert chosen(tag="beach") == [2]
+    assert chosen(query="/3.mp4") == [3]
+    assert chosen(include_analyzed=True, limit=2) == [5, 4]
+    assert chosen(scene_ids=(1, 5, 1)) == [1, 5]
 
 
 def test_time_that_is_over_ends_cleanly(scenes: Database) -> None:

@@ -107,11 +107,11 @@ def test_nothing_is_inferred_twice(
     folder: Path, scenes: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other names and gaps use what is kept; another model or interval looks again."""
-    looked: list[Path] = []
+    opened: list[Path] = []
     sample = onnx_tagger.spaced_stills
 
     def counting(path: Path, *args: Any, **options: Any) -> Any:
-        looked.append(path)
+        opened.append(path)
         return sample(path, *args, **options)
 
     monkeypatch.setattr(onnx_tagger, "spaced_stills", counting)
@@ -123,7 +123,7 @@ def test_nothing_is_inferred_twice(
         folder, scenes, "2", tag_suffix="_AI", merge_gap_seconds=30, markers=True
     )
 
-    assert len(looked) == 2
+    assert len(opened) == 2
     assert (1, "add tag beach_AI") in proposed(scenes, again)
     assert [
         w for s, w in proposed(scenes, again) if s == 1 and "marker beach" in w
@@ -135,10 +135,10 @@ def test_nothing_is_inferred_twice(
     with scenes.transaction() as session:
         session.execute(update(SceneFile).values(path="/data/1.mp4"))
     analyze(folder, scenes, "3", frame_interval_seconds=5)
-    assert len(looked) == 4
+    assert len(opened) == 4
     write_mean_colour_model(folder / "model.onnx", ("n", 3, 8, 8), scale=0.9)
     analyze(folder, scenes, "4")
-    assert len(looked) == 6
+    assert len(opened) == 6
 
 
 def test_unreadable_and_missing_videos_stop_nothing(

@@ -391,8 +391,8 @@ def test_endpoint_learns_nothing_of_this_machine(
     analyze(ai, scenes)
 
     (headers,) = ai.headers
-    told = {name for name in headers if name.startswith("x-stainless-")}
-    assert told <= {
+    header_names = {name for name in headers if name.startswith("x-stainless-")}
+    assert header_names <= {
         "x-stainless-async",
         "x-stainless-retry-count",
         "x-stainless-read-timeout",

@@ -255,7 +255,7 @@ def test_stash_is_asked_why_it_has_not_a_video(
     before = house.unseen(ask)
     asked_before = len(asked)
     mark_scanned(database)
-    told = house.unseen(ask)
+    reasons = house.unseen(ask)
     silent = house.unseen(lambda: ask_scan_rules(StashSettings(url=None)))
     without = house.run().unseen
     rules = ScanRules(
@@ -266,9 +266,9 @@ def test_stash_is_asked_why_it_has_not_a_video(
 
     assert "Stash has not scanned" in before["a.ts"]
     assert asked_before == 0
-    assert "Stash's scan leaves the file out: .ts is not among" in told["a.ts"]
-    assert silent == told
-    assert without[0].reason == told["a.ts"]
+    assert "Stash's scan leaves the file out: .ts is not among" in reasons["a.ts"]
+    assert silent == reasons
+    assert without[0].reason == reasons["a.ts"]
     assert "STASHHOG_STASH__SCAN_PATHS" in changed["a.ts"]
     assert house.unseen(ask) == {}
     assert len(asked) == 1

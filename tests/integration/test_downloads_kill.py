@@ -242,7 +242,7 @@ def test_killed_runs_tell_qbittorrent_all_the_same(
         for info_hash in hashes:
             server.wait_for(info_hash, "stalledUP", "uploading", "queuedUP")
 
-        def told() -> set[tuple[str, str]]:
+        def reported() -> set[tuple[str, str]]:
             return {(*server.tags(i), server.category(i)) for i in hashes}
 
         def forget() -> None:
@@ -261,10 +261,10 @@ def test_killed_runs_tell_qbittorrent_all_the_same(
                     deaths += 1
                     continue
                 # It was faster: from the start again.
-                assert told() == {("synced", "imported")}
+                assert reported() == {("synced", "imported")}
                 forget()
             assert runner.run() == 0
-        assert told() == {("synced", "imported")}
+        assert reported() == {("synced", "imported")}
     assert _tree(library) == expected
     with database.transaction() as session:
         items = session.scalars(select(DownloadItem)).all()

@@ -343,14 +343,14 @@ def test_archives_keep_a_torrent_from_being_done_until_they_are_unpacked(
     (folder / "film.mp4").write_bytes(video)
     if how == "no folder":
         (folder / "of another torrent.mp4").write_bytes(b"x")
-    unsettled = run(settle_seconds=3600)
+    too_new = run(settle_seconds=3600)
     third = run(**quiet)
 
     assert (first.failed_items, first.synced_items) == (1, 0)
     assert "archives need unpacking" in first.errors[0].reason
     assert tags == {"error_syncing"}
     assert (second.skipped_items, second.errors) == (1, ())
-    assert (unsettled.files, len(unsettled.waiting)) == (0, 1)
+    assert (too_new.files, len(too_new.waiting)) == (0, 1)
     assert (third.synced_items, third.status) == (1, "completed")
     assert qbittorrent.tags(info_hash) == {"synced"}
     name = "film.mp4" if how == "single file" else "Film/film.mp4"
@@ -503,13 +503,13 @@ def test_a_failed_update_of_qbittorrent_is_retried_by_the_next_run(
         with pytest.raises(TransientError):
             run(server=server | {"url": proxy.url})
         placed = _tree(library)
-        told = "synced" in qbittorrent.tags(mine)
+        reported = "synced" in qbittorrent.tags(mine)
         proxy.failing.clear()
         again = run(server=server | {"url": proxy.url})
     third = run(server=server)
 
     assert placed == _tree(library) == {"film.mp4"}
-    assert not told
+    assert not reported
     assert (again.total_items, again.synced_items, again.skipped_items) == (1, 0, 1)
     assert (third.total_items, third.skipped_items) == (0, 0)
     assert qbittorrent.tags(mine) == {"synced"}

@@ -29,7 +29,7 @@ def kill_at(library: Library, url: str, line: str) -> None:
     )
     assert scan.stdout is not None
     with scan.stdout:
-        said = any(line in told for told in scan.stdout)
+        said = any(line in reported for reported in scan.stdout)
         scan.kill()
     scan.wait()
     assert said

@@ -46,9 +46,9 @@ def library(
             )
 
     def ask(*arguments: str) -> list[dict[str, Any]]:
-        told = CliRunner().invoke(app, ["library", *arguments, "--json"])
-        assert told.exit_code == 0, told.output
-        answer: list[dict[str, Any]] = json.loads(told.output)
+        reported = CliRunner().invoke(app, ["library", *arguments, "--json"])
+        assert reported.exit_code == 0, reported.output
+        answer: list[dict[str, Any]] = json.loads(reported.output)
         return answer
 
     return ask
@@ -127,15 +127,15 @@ def test_show_by_path_and_id(library: Callable[..., Any]) -> None:
 
 def test_show_of_nothing_says_so(library: Callable[..., Any]) -> None:
     """A file that is not indexed is refused with the way to find one."""
-    told = CliRunner().invoke(app, ["library", "show", "/nothing.mp4"])
+    reported = CliRunner().invoke(app, ["library", "show", "/nothing.mp4"])
 
-    assert isinstance(told.exception, ConfigurationError)
+    assert isinstance(reported.exception, ConfigurationError)
 
 
 @pytest.mark.parametrize("command", ["list", "duplicates", "missing"])
 def test_tables_are_printed(library: Callable[..., Any], command: str) -> None:
     """Without --json a table is printed."""
-    told = CliRunner().invoke(app, ["library", command], env={"COLUMNS": "200"})
+    reported = CliRunner().invoke(app, ["library", command], env={"COLUMNS": "200"})
 
-    assert told.exit_code == 0
-    assert "File" in told.output
+    assert reported.exit_code == 0
+    assert "File" in reported.output

@@ -162,11 +162,11 @@ def test_many(stash: FakeStash, database: Database) -> None:
     """The bar only grows, and the result stays readable."""
     stash.replace_scenes(range(1, 1201))
     stash.lacking = {i: {"preview"} for i in range(1, 101)}
-    told: list[float | None] = []
+    reported: list[float | None] = []
 
-    result = check(stash, database, Progress(lambda done, _: told.append(done)))
+    result = check(stash, database, Progress(lambda done, _: reported.append(done)))
 
-    shown = [done for done in told if done is not None]
+    shown = [done for done in reported if done is not None]
     assert shown == sorted(shown)
     assert shown[-1] == 1
     assert len(result.scene_ids) == 100

@@ -59,9 +59,9 @@ def test_a_scan_stops_the_job(stash: StashClient, stand_in: StandIn) -> None:
 def test_without_a_scan_the_job_goes_on(stash: StashClient) -> None:
     """Reports pass through, and nothing is stopped."""
     seen: list[Any] = []
-    told = Progress(lambda *report: seen.append(report))
+    watched = Progress(lambda *report: seen.append(report))
 
-    with preemptible(stash, told, check_interval_seconds=0.05) as preemption:
+    with preemptible(stash, watched, check_interval_seconds=0.05) as preemption:
         work(preemption.progress, 0.3)
 
     assert not preemption.has_happened.is_set()

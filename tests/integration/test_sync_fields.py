@@ -118,10 +118,10 @@ TAG: dict[str, Any] = {
 def stash() -> FakeStash:
     """A scene, a performer, a studio, a tag and a marker, all their fields set."""
     stash = FakeStash()
-    tag, further = stash.add_tag(**TAG, **TIMES), stash.add_tag("further")
-    who = stash.add_performer(**PERFORMER, **TIMES, tags=refs(tag, further))
+    tag, other = stash.add_tag(**TAG, **TIMES), stash.add_tag("further")
+    who = stash.add_performer(**PERFORMER, **TIMES, tags=refs(tag, other))
     parent = stash.add_studio("parent")
-    own = {"parent_studio": Ref(id=parent), "tags": refs(further)}
+    own = {"parent_studio": Ref(id=parent), "tags": refs(other)}
     studio = stash.add_studio(**STUDIO, **TIMES, **own)
     first = msgspec.structs.replace(
         stash.new_file("/data/a\tb.mp4"), mod_time="2024-06-01T12:00:00.25+02:00"
@@ -133,7 +133,7 @@ def stash() -> FakeStash:
         studio=Ref(id=studio),
     )
     stash.add_marker(scene, tag, seconds=1.5)
-    stash.edit_markers(scene, end_seconds=9.25, tags=refs(further))
+    stash.edit_markers(scene, end_seconds=9.25, tags=refs(other))
     whole = msgspec.to_builtins(stash.scene_rows[scene]) | SCENE
     stash.scene_rows[scene] = msgspec.convert(whole, payloads.StashScene)
     for rows, kind in (

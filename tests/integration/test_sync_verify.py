@@ -74,14 +74,14 @@ def test_right_mirror_is_verified(stash: FakeStash, database: Database) -> None:
     run(stash, database)
     result = verify(stash, database)
     with database.transaction() as session:
-        proof = last_verification(session)
+        verification = last_verification(session)
 
     assert (result.status, result.differences, result.drift_rate) == ("completed", 0, 0)
     assert result.scenes_checked == 4
     assert result.counts == result.mirror_counts
     assert result.counts["markers"] == 4
-    assert proof is not None
-    assert (proof.checked_at, proof.run_id) == (result.last_proved, "r")
+    assert verification is not None
+    assert (verification.checked_at, verification.run_id) == (result.last_proved, "r")
 
 
 def test_sample_is_as_large_as_asked_for(stash: FakeStash, database: Database) -> None:

@@ -75,7 +75,7 @@ def count_all(folder: str, calls: int, parallel: int) -> list[int]:
 
 
 @task(cache_policy=NO_CACHE)
-def work_until_told(folder: str, number: int) -> None:
+def work_until_stopped(folder: str, number: int) -> None:
     """Work until a stop is asked for; leave a file for the start and one for it."""
     with open_job("work") as job:
         (Path(folder) / f"started-{number}").touch()
@@ -97,7 +97,7 @@ def work_and_be_interrupted(folder: str, *, forever: bool = False) -> None:
     """Map three calls, two at a time, and be interrupted once two have started."""
     with workflow_progress("work-progress"):
         calls = [{"folder": folder, "number": number} for number in range(3)]
-        with mapped(work_until_told, calls, 2) as outcomes:
+        with mapped(work_until_stopped, calls, 2) as outcomes:
             if forever:
                 next(outcomes)
             wait_for(folder, "started-*", 2)

@@ -200,13 +200,13 @@ class Runner:
         try:
             yield
         except AssertionError as error:
-            told = [
+            history = [
                 *self.client.read_flow_run_states(run.id),
                 *self._logs(run)[-40:],
             ]
-            told.sort(key=attrgetter("timestamp"))
+            history.sort(key=attrgetter("timestamp"))
             lines = (
-                f"{said.timestamp:%T} {said.name}: {said.message}" for said in told
+                f"{said.timestamp:%T} {said.name}: {said.message}" for said in history
             )
             error.add_note("\n".join((f"What became of {run.name}:", *lines)))
             raise

@@ -25,7 +25,7 @@ def wait_until(
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > deadline:
-            told = what if isinstance(what, str) else what()
-            raise AssertionError(f"{told} did not come about")
+            message = what if isinstance(what, str) else what()
+            raise AssertionError(f"{message} did not come about")
         time.sleep(0.05)
     return found

@@ -175,8 +175,8 @@ def test_a_folder_of_a_pool_is_the_same_as_one_of_its_disks(
     # The pool makes what is new on the second disk.
     pool = tmp_path / "pool"
     pool.symlink_to(tmp_path / "disk2")
-    told = b"\0".join(os.fsencode(disk) for disk in disks)
-    monkeypatch.setattr(os, "getxattr", lambda *_: told)
+    listed = b"\0".join(os.fsencode(disk) for disk in disks)
+    monkeypatch.setattr(os, "getxattr", lambda *_: listed)
 
     assert overlap(pool / "films", disks[0]) == "same"
     assert overlap(pool / "films", disks[0].parent) == "library inside"

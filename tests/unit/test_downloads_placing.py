@@ -722,6 +722,6 @@ def test_a_part_is_a_file_of_which_nothing_can_be_lost(
         first.flush()
         second.flush()
 
-        told = files.is_part_of(first.fileno(), second.fileno(), lambda: None)
+        found = files.is_part_of(first.fileno(), second.fileno(), lambda: None)
 
-    assert told == is_part
+    assert found == is_part

@@ -138,7 +138,7 @@ def test_a_file_that_is_open_for_writing_is_not_finished(downloads: Path) -> Non
     script = (
         "import sys; f = open(sys.argv[1], sys.argv[2]); print(flush=True); input()"
     )
-    told = {}
+    reported = {}
     for mode in ("rb", "ab"):
         with subprocess.Popen(
             [sys.executable, "-c", script, str(downloads / "film.mp4"), mode],
@@ -148,11 +148,11 @@ def test_a_file_that_is_open_for_writing_is_not_finished(downloads: Path) -> Non
             assert program.stdin is not None
             assert program.stdout is not None
             program.stdout.readline()
-            told[mode] = source.why_unfinished(files)
+            reported[mode] = source.why_unfinished(files)
             program.stdin.close()
 
-    assert told["rb"] is None
-    assert "open for writing: film.mp4" in str(told["ab"])
+    assert reported["rb"] is None
+    assert "open for writing: film.mp4" in str(reported["ab"])
     assert source.why_unfinished(files) is None
 
 

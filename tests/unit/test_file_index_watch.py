@@ -65,13 +65,13 @@ def watching(
         mounts=mounts,
         notices=notices,
     )
-    told: list[int] = []
+    lines: list[int] = []
     came = threading.Condition()
 
     def run() -> None:
         for count in watched:
             with came:
-                told.append(count)
+                lines.append(count)
                 came.notify()
 
     thread = threading.Thread(target=run)
@@ -81,15 +81,15 @@ def watching(
 
     def next_count() -> int:
         with came:
-            came.wait_for(lambda: told, timeout=20)
-            return told.pop(0)
+            came.wait_for(lambda: lines, timeout=20)
+            return lines.pop(0)
 
     yield next_count
     time.sleep(2 * quiet_seconds)
     stop.set()
     timer.cancel()
     thread.join()
-    assert told == []
+    assert lines == []
 
 
 @pytest.mark.parametrize(
@@ -142,24 +142,24 @@ def test_a_file_that_is_written_for_long_is_reported_once(
                 time.sleep(0.1)
         written_until = time.monotonic()
         count = next_count()
-        told_at = time.monotonic()
+        reported_at = time.monotonic()
 
     assert count == 1
-    assert told_at - written_until > 0.5
+    assert reported_at - written_until > 0.5
 
 
 def test_changes_are_reported_together_when_it_is_quiet() -> None:
     """The period begins anew with each change; then each path counts once."""
     now = 0.0
     changed = QuietPeriod(lambda: now)
-    told = []
+    lines = []
     for second in range(40):
         now = float(second)
         if second in (0, 5, 9, 14):
             changed.add({"a", str(second)})
-        told.append((second, changed.take(10)))
+        lines.append((second, changed.take(10)))
 
-    assert [(s, count) for s, count in told if count] == [(24, 5)]
+    assert [(s, count) for s, count in lines if count] == [(24, 5)]
 
 
 def test_finished_files_do_not_wait_for_ever() -> None:
@@ -167,14 +167,14 @@ def test_finished_files_do_not_wait_for_ever() -> None:
     now = 0.0
     changed = QuietPeriod(lambda: now)
     changed.add({"done"})
-    told = []
+    lines = []
     for second in range(700):
         now = float(second)
         changed.add({"endless"})
-        told.append((second, changed.take(10)))
+        lines.append((second, changed.take(10)))
     now += 10
 
-    assert [(s, count) for s, count in told if count] == [(300, 1)]
+    assert [(s, count) for s, count in lines if count] == [(300, 1)]
     assert changed.take(10) == 1
 
 
@@ -303,7 +303,7 @@ def test_real_mounts_are_noticed(tmp_path: Path) -> None:
         kill $!; wait
     """
     shell = ["unshare", "--mount", "sh", "-c"] if may_mount else ["sh", "-c"]
-    told = subprocess.run(
+    lines = subprocess.run(
         [*shell, steps],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -313,8 +313,8 @@ def test_real_mounts_are_noticed(tmp_path: Path) -> None:
     )
     shutil.rmtree(tmp_path / "films")
 
-    assert told.stdout.splitlines()[0] == "watching"
-    assert len(told.stdout.splitlines()) >= 4, told.stderr
+    assert lines.stdout.splitlines()[0] == "watching"
+    assert len(lines.stdout.splitlines()) >= 4, lines.stderr
 
 
 @pytest.mark.slow

@@ -26,15 +26,15 @@ def test_a_passing_error_is_tried_again(caplog: pytest.LogCaptureFixture) -> Non
     """The caller alone says something of a retry: it knows the error and the pause."""
     caplog.set_level(logging.DEBUG)
     first, second = TransientError("away"), TransientError("still away")
-    told: list[tuple[Exception, float]] = []
+    reported: list[tuple[Exception, float]] = []
     server = Server(first, second)
 
     answer = with_retries(
-        server, (0.0, 0.001, 3600.0), on_retry=lambda *heard: told.append(heard)
+        server, (0.0, 0.001, 3600.0), on_retry=lambda *heard: reported.append(heard)
     )
 
     assert answer == "answer"
-    assert told == [(first, 0.0), (second, 0.001)]
+    assert reported == [(first, 0.0), (second, 0.001)]
     assert not caplog.records
 
 

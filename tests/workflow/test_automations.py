@@ -50,7 +50,7 @@ def deployments(prefect_api: str) -> dict[str, UUID]:
 
 
 @pytest.fixture
-def told(deployments: dict[str, UUID]) -> Iterator[list[dict[str, Any]]]:
+def reported(deployments: dict[str, UUID]) -> Iterator[list[dict[str, Any]]]:
     """What a webhook of the user's is told; the block `webhook/alerts` leads to it."""
     received: list[dict[str, Any]] = []
 
@@ -250,7 +250,7 @@ def test_one_job_starts_the_next(
 
 
 def test_failed_runs_are_reported_to_whom_the_settings_name(
-    told: list[dict[str, Any]],
+    reported: list[dict[str, Any]],
 ) -> None:
     """Also with quotes in the message; it is JSON. Without blocks, nobody is told."""
     apply_automations(FILE, ["webhook/alerts"])
@@ -265,12 +265,12 @@ def test_failed_runs_are_reported_to_whom_the_settings_name(
         crashed = Crashed(message='No "heartbeat"')
         client.set_flow_run_state(run.id, crashed, force=True)
 
-    wait_for(lambda: bool(told))
+    wait_for(lambda: bool(reported))
     apply_automations(FILE)
 
-    assert told[0]["subject"] == "StashHog: apply_plan ended Crashed"
-    assert run.name in told[0]["body"]
-    assert 'No "heartbeat"' in told[0]["body"]
+    assert reported[0]["subject"] == "StashHog: apply_plan ended Crashed"
+    assert run.name in reported[0]["body"]
+    assert 'No "heartbeat"' in reported[0]["body"]
     assert automations(TELLS) == []
 
 

@@ -44,9 +44,9 @@ def folder(
 
 def status(run_id: str) -> dict[str, Any]:
     """Return what `stashhog library status` tells."""
-    told = CliRunner().invoke(app, ["library", "status", run_id, "--json"])
-    assert told.exit_code == 0, told.output
-    answer: dict[str, Any] = json.loads(told.output)
+    reported = CliRunner().invoke(app, ["library", "status", run_id, "--json"])
+    assert reported.exit_code == 0, reported.output
+    answer: dict[str, Any] = json.loads(reported.output)
     return answer
 
 
@@ -70,12 +70,16 @@ def test_scan_tells_result_status_and_events(folder: Path) -> None:
 
     result: DirectoryScanResult = state.result()
     run_id = str(state.state_details.flow_run_id)
-    told = status(run_id)
+    reported = status(run_id)
     events = events_of(run_id)
     assert state.name == "CompletedWithErrors"
     assert (result.scanned, result.new, result.unreadable) == (2, 1, 1)
-    assert (told["status"], told["progress"], told["error"]) == ("complete", 1.0, None)
-    assert told["result"]["errors"][0]["item"] == str(folder / "broken.mp4")
+    assert (reported["status"], reported["progress"], reported["error"]) == (
+        "complete",
+        1.0,
+        None,
+    )
+    assert reported["result"]["errors"][0]["item"] == str(folder / "broken.mp4")
     assert [event["event"].rpartition(".")[2] for event in events] == [
         "started",
         "completed",
@@ -120,9 +124,9 @@ def test_time_limit_is_a_state_of_its_own(folder: Path) -> None:
     )
 
     assert (state.type.value, state.name) == ("FAILED", "TimedOut")
-    told = status(str(state.state_details.flow_run_id))
-    assert told["status"] == "timeout"
-    assert told["progress"] < 1
+    reported = status(str(state.state_details.flow_run_id))
+    assert reported["status"] == "timeout"
+    assert reported["progress"] < 1
 
 
 def test_forbidden_path_fails_in_one_sentence(folder: Path) -> None:
@@ -130,24 +134,24 @@ def test_forbidden_path_fails_in_one_sentence(folder: Path) -> None:
     state = directory_scan(path=str(folder.parent), return_state=True)
 
     error = state.result(raise_on_failure=False)
-    told = status(str(state.state_details.flow_run_id))
+    reported = status(str(state.state_details.flow_run_id))
     assert isinstance(error, ConfigurationError)
     assert "STASHHOG_LIBRARY__ALLOWED_SCAN_ROOTS allows" in str(error)
-    assert told["status"] == "failed"
-    assert "not inside an allowed scan root" in told["error"]
+    assert reported["status"] == "failed"
+    assert "not inside an allowed scan root" in reported["error"]
 
 
 def test_status_of_no_run_says_so(folder: Path) -> None:
     """An id that Prefect does not know is refused with the way to find one."""
-    told = CliRunner().invoke(app, ["library", "status", "nonsense"])
+    reported = CliRunner().invoke(app, ["library", "status", "nonsense"])
 
-    assert isinstance(told.exception, ConfigurationError)
-    assert "prefect flow-run ls" in str(told.exception)
+    assert isinstance(reported.exception, ConfigurationError)
+    assert "prefect flow-run ls" in str(reported.exception)
 
 
 def test_scan_command_is_refused_at_the_door(folder: Path) -> None:
     """`library scan` checks the path before anything is handed to a worker."""
-    told = CliRunner().invoke(app, ["library", "scan", str(folder / "nothing")])
+    reported = CliRunner().invoke(app, ["library", "scan", str(folder / "nothing")])
 
-    assert isinstance(told.exception, ConfigurationError)
-    assert "is not a directory" in str(told.exception)
+    assert isinstance(reported.exception, ConfigurationError)
+    assert "is not a directory" in str(reported.exception)

@@ -94,9 +94,9 @@ def test_no_failed_run_leaves_a_traceback(
     ):
         session_worker.wait_for(run, state)
         wait_until(lambda run=run: not processes_of(run), f"the end of {run.name}")
-        told = session_worker.warnings(run)
-        assert any(why in line for line in told)
-        assert max(len(line.splitlines()) for line in told) == 1
+        reported = session_worker.warnings(run)
+        assert any(why in line for line in reported)
+        assert max(len(line.splitlines()) for line in reported) == 1
     assert "Traceback" not in log.read_bytes()[before:].decode()
 
 

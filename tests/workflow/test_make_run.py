@@ -83,10 +83,10 @@ def test_sandbox_from_nothing_and_again(home: Path, tmp_path: Path) -> None:
         assert scene["generated"]
     assert len(scenes) == sum(not sample.is_corrupt for sample in expected)
     assert verified.returncode == 0, verified.stdout + verified.stderr
-    proof = json.loads(verified.stdout[verified.stdout.index("{") :])
-    assert (proof["status"], proof["differences"]) == ("completed", 0)
-    assert proof["scenes_checked"] == len(scenes)
-    assert proof["counts"] == proof["mirror_counts"]
+    verification = json.loads(verified.stdout[verified.stdout.index("{") :])
+    assert (verification["status"], verification["differences"]) == ("completed", 0)
+    assert verification["scenes_checked"] == len(scenes)
+    assert verification["counts"] == verification["mirror_counts"]
     for words in (
         "Skipped - No new items",
         "Skipped - No pending scenes",

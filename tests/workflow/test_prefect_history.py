@@ -219,10 +219,10 @@ def test_old_files_of_results_go_from_our_home_only(
 
 def test_the_flow(services: Services, database: Database) -> None:
     """It keeps a report of what it did, whether it only looked or not."""
-    looked = cleanup(dry_run=True)
+    previewed = cleanup(dry_run=True)
     done = cleanup()
 
-    assert (looked.status, looked.dry_run) == ("completed", True)
+    assert (previewed.status, previewed.dry_run) == ("completed", True)
     assert (done.status, done.dry_run) == ("completed", False)
 
 

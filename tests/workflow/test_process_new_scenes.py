@@ -25,19 +25,19 @@ from tests.support.services import Services
 
 pytestmark = pytest.mark.slow
 
-Told = list[tuple[float, str]]
+Reported = list[tuple[float, str]]
 
 
 @pytest.fixture
-def told() -> Iterator[Told]:
+def reported() -> Iterator[Reported]:
     """What runs report: per cent and message."""
-    told: Told = []
+    reported: Reported = []
 
     def listen(percent: float, message: str) -> None:
-        told.append((percent, message))
+        reported.append((percent, message))
 
     listeners.append(listen)
-    yield told
+    yield reported
     listeners.remove(listen)
 
 
@@ -65,7 +65,7 @@ def statuses(report: WorkflowReport) -> dict[str, str]:
 
 
 def test_downloads_become_tagged_scenes_with_media(
-    services: Services, database: Database, told: Told
+    services: Services, database: Database, reported: Reported
 ) -> None:
     """Every readable sample is placed, known, tagged as it says, and has its media."""
     state, report = run(batch_size=5)
@@ -88,7 +88,7 @@ def test_downloads_become_tagged_scenes_with_media(
         assert scene.generated
         assert scene.video_analyzed
     assert media_kinds(services) >= {".jpg", ".mp4", ".vtt"}
-    percents = [percent for percent, _ in told]
+    percents = [percent for percent, _ in reported]
     assert percents == sorted(percents)
     assert set(percents) >= {0, 5, 15, 20, 30, 35, 45, 50, 65, 80, 85, 95, 100}
 
@@ -129,7 +129,7 @@ def test_messages_of_sub_jobs_show_and_do_not_move_the_bar(
     services: Services, database: Database
 ) -> None:
     """Scan and generate say what Stash does; meanwhile no transaction is open."""
-    said: Told = []
+    said: Reported = []
     idle: set[int] = set()
     query = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
@@ -179,8 +179,8 @@ def test_a_second_run_skips_what_has_no_work(
     said = [record.getMessage() for record in caplog.records]
     for step, title in TITLES.items():
         if step in messages:
-            told = f"% {title}: {messages[step]}"
-            assert sum(told in line for line in said) == 1
+            reported = f"% {title}: {messages[step]}"
+            assert sum(reported in line for line in said) == 1
     shown = ended_tasks(report.job_id, *messages)
     assert {task.name for task in shown if task.state_name == "Skipped"} == set(
         messages
@@ -339,7 +339,7 @@ def test_a_failed_step_is_tried_again_when_asked(services: Services) -> None:
 
 
 def test_a_cancelled_run_keeps_what_is_finished(
-    services: Services, database: Database, told: Told
+    services: Services, database: Database, reported: Reported
 ) -> None:
     """Ctrl-C during the sync: placed files stay, the report says cancelled."""
 
@@ -364,7 +364,7 @@ def test_a_cancelled_run_keeps_what_is_finished(
         "stash_scan": "completed",
     }
     assert services.placed(services.readable[0]).exists()
-    assert told[-1][0] < 100
+    assert reported[-1][0] < 100
 
 
 @pytest.mark.parametrize(

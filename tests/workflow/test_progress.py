@@ -29,26 +29,26 @@ Reports = list[tuple[float, str]]
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
     """What is logged, milestones with their per cent."""
-    told: list[str] = []
+    reported: list[str] = []
 
     def listen(percent: float | None, message: str) -> None:
-        told.append(message if percent is None else f"{percent:.0f} {message}")
+        reported.append(message if percent is None else f"{percent:.0f} {message}")
 
     line_listeners.append(listen)
-    yield told
+    yield reported
     line_listeners.remove(listen)
 
 
 @pytest.fixture
 def reports() -> Iterator[Reports]:
     """What is told to whoever listens."""
-    told: Reports = []
+    reported: Reports = []
 
     def listen(percent: float, message: str) -> None:
-        told.append((percent, message))
+        reported.append((percent, message))
 
     listeners.append(listen)
-    yield told
+    yield reported
     listeners.remove(listen)
 
 

@@ -70,12 +70,12 @@ def test_calls_during_a_run_lead_to_one_more_run(downloads: UUID) -> None:
     (first,) = at_once(5)
     set_state(first, Running())
 
-    further = at_once(20)
+    pushed_later = at_once(20)
     later = at_once(20)
 
-    assert len(further) == 1
-    assert first not in further
-    assert later == further
+    assert len(pushed_later) == 1
+    assert first not in pushed_later
+    assert later == pushed_later
     assert len(runs_of(downloads)) == 2
 
 

@@ -108,11 +108,11 @@ def check_password(services: RunningServices) -> None:
 def check_database(services: RunningServices, database: Database) -> None:
     """Prefect's tables are in a database of their own on the same server."""
     name = database.engine.url.database
-    beside = database.engine.url.set(
+    sidecar = database.engine.url.set(
         drivername="postgresql", database=f"{name}_prefect", query={}
     )
     host = str(database.engine.url.query["host"])
-    with psycopg.connect(dbname=beside.database, user="postgres", host=host) as found:
+    with psycopg.connect(dbname=sidecar.database, user="postgres", host=host) as found:
         deployed = found.execute("SELECT count(*) FROM deployment").fetchone()
     assert deployed is not None
     assert deployed[0] > 10
