@@ -190,7 +190,7 @@ def old_tagger_results(
             many = session.scalar(select(func.count()).where(unused)) or 0
         limit = removal_limit(total)
         if many > limit and not params.confirm_removals:
-            findings.held.append(
+            findings.blocked.append(
                 f"{many} of {total} {kind}s belong to videos that are "
                 "no longer in Stash. This is more than the removal "
                 f"limit of {limit}, so none was removed. If the videos "
