@@ -72,7 +72,8 @@ def tls_context(ca_file: Path | None, setting: str) -> ssl.SSLContext:
         raise ConfigurationError(
             f"{setting} names no certificates",
             where=str(ca_file),
-            remedy=f"write them to it in PEM form ({error.strerror or error})",
+            remedy="write certificates in PEM form into this file "
+            f"({error.strerror or error})",
         ) from error
     return context
 

@@ -77,7 +77,9 @@ def up(settings: Settings) -> tuple[str, list[str]]:
                 if before:
                     raise _with(error, "what ran before keeps running") from error
                 _stop_all(settings)
-                raise _with(error, "`up` stopped what it had started") from error
+                raise _with(
+                    error, "`up` has stopped all parts that it started"
+                ) from error
         try:
             refused = register(settings, url)
         except ConfigurationError as error:

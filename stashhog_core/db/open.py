@@ -89,7 +89,7 @@ def sidecar_database(database: Database, suffix: str) -> str:
         raise ConfigurationError(
             f"The database {name} cannot be made",
             where=database.address,
-            remedy=f"have it made: CREATE DATABASE {name} OWNER {url.username} "
-            f"({str(error).strip().splitlines()[0]})",
+            remedy=f"create the database: CREATE DATABASE {name} OWNER "
+            f"{url.username} ({str(error).strip().splitlines()[0]})",
         ) from error
     return url.set(database=name).render_as_string(hide_password=False)

@@ -263,7 +263,7 @@ def _parsed(address: str) -> URL:
     """Read the address in any usual form; name psycopg 3 as the driver."""
     problem = ConfigurationError(
         "STASHHOG_DATABASE__URL is not a PostgreSQL address",
-        remedy="write it as postgresql://user:password@host/name",
+        remedy="write the address as postgresql://user:password@host/name",
     )
     try:
         url = make_url(address)

@@ -314,7 +314,8 @@ class AiClient:
         except _UnansweredError as error:
             if error.of_this_request and method == "POST" and self._is_ready():
                 raise ItemError(
-                    f"The AI server cannot process this video: it {error.reason}"
+                    "The AI server cannot process this video: the server "
+                    f"{error.reason}"
                 ) from error
             raise self._unavailable(str(error)) from error
 

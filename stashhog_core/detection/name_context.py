@@ -276,10 +276,10 @@ class _Place:
         if known.kind == "studio":
             first = not words[0] and before in ("edge", "folder")
             if first and self._is_beside_person(match, after=True):
-                return Verdict(0.8, "first, with a person after it")
+                return Verdict(0.8, "first, followed by a person")
             return None
         if self._is_beside_person(match, after=True) and not words[0]:
-            return Verdict(0.75, "beside a person")
+            return Verdict(0.75, "next to a person")
         is_person = (
             name.words[0] in GIVEN_NAMES
             and not (words[0] and words[0][-1] in FUNCTION_WORDS)
@@ -303,7 +303,7 @@ class _Place:
         if match.known.kind == "performers" and self._is_among_people(match):
             return Verdict(sure, "in a list of people")
         if after == "date" or before == "date":
-            return Verdict(sure, "beside the date of a release")
+            return Verdict(sure, "next to the date of a release")
         if after in ("dash", "colon") and before in (
             "edge",
             "dash",
@@ -316,7 +316,7 @@ class _Place:
         if {before, after} <= {"edge", "site", "weak"} and before != after:
             return Verdict(sure - 0.05, "a part of its own")
         if match.known.kind == "studio" and (after == "word" or before == "word"):
-            return Verdict(sure, "alone beside a word for studios")
+            return Verdict(sure, "alone next to a word for studios")
         if match.known.kind == "performers" and before in ("word", "colon"):
             heading = self._text[: match.start].casefold()
             if re.search(r"(starring|stars|performers?|models?|cast)[\W_]*$", heading):
@@ -364,7 +364,7 @@ class _Place:
             return Verdict(0.78, "right after the date of a release")
         is_first = match.known.kind == "studio" and before in ("edge", "folder")
         if is_first and self._is_beside_person(match, after=True):
-            return Verdict(0.8, "first, with a person after it")
+            return Verdict(0.8, "first, followed by a person")
         return None
 
     def _tag(self, match: Match, word: str) -> Verdict | None:

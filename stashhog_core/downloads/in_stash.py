@@ -173,8 +173,8 @@ def why_left_out(stash_path: str, rules: ScanRules) -> str | None:
     if not folders:
         known = ", ".join(folder.path for folder in rules.stashes) or "none"
         return (
-            f"its folder is in none of Stash's library paths ({known}); add the folder "
-            "in Stash, or correct STASHHOG_STASH__PATH_MAP"
+            "the file's folder is in none of Stash's library paths "
+            f"({known}); add the folder in Stash, or correct STASHHOG_STASH__PATH_MAP"
         )
     _, dot, extension = stash_path.rpartition(".")
     if not dot or extension.casefold() not in map(str.casefold, rules.video_extensions):
@@ -186,7 +186,10 @@ def why_left_out(stash_path: str, rules: ScanRules) -> str | None:
         return f"the library path {folders[0].path} of Stash leaves videos out"
     for pattern in rules.excludes:
         if _matches(pattern, stash_path):
-            return f"its path matches {pattern!r}, one of Stash's exclusion patterns"
+            return (
+                f"the file's path matches {pattern!r}, one of Stash's exclusion "
+                "patterns"
+            )
     return None
 
 

@@ -387,7 +387,8 @@ class QBittorrentSource:
 def _missing_mapping(save_path: str) -> str:
     example = json.dumps({save_path: "/where/it/is/here"}, ensure_ascii=False)
     return printable(
-        f"mount the folder here, or map it: {_PATH_MAP_VARIABLE}={example}"
+        "mount the folder on this machine, or map the folder: "
+        f"{_PATH_MAP_VARIABLE}={example}"
     )
 
 

@@ -548,7 +548,7 @@ def find_named(
     session: Session,
     field: str,
     name: str,
-    remedy: str = "create it in Stash, then run a sync",
+    remedy: str = "create the tag, performer or studio in Stash, then run a sync",
 ) -> NamedValue:
     """Return the tag, performer or studio with a name or alias; main names go first.
 

@@ -94,7 +94,7 @@ def with_profile(
         raise ConfigurationError(
             f"There is no generate profile {params.profile!r}",
             where=f"known are {', '.join(profiles)}",
-            remedy="add it to STASHHOG_STASH__GENERATE_PROFILES",
+            remedy="add the profile to STASHHOG_STASH__GENERATE_PROFILES",
         )
     given = params.model_dump(by_alias=True, exclude_defaults=True)
     try:

@@ -101,14 +101,14 @@ class DownloadSettings(Section):
                 if name is not None
             }
         except ValueError as error:
-            raise ValueError(f"it is no template: {error}") from error
+            raise ValueError(f"the layout is not a valid template: {error}") from error
         known = {(name, "", None) for name in LAYOUT_FIELDS}
         if not fields <= known or {"", ".", ".."} & set(parts):
             raise ValueError(
-                "write it as a relative path of {category}, {name} and {hash}"
+                "write the layout as a relative path of {category}, {name} and {hash}"
             )
         if "{name}" not in parts[-1]:
-            raise ValueError("its last part must hold {name}")
+            raise ValueError("the last part of the layout must contain {name}")
         return layout
 
 
@@ -172,5 +172,8 @@ class QBittorrentSettings(Section):
     def check_failed_tag(cls, tag: str, values: ValidationInfo) -> str:
         """Return the tag after making sure that it is not the other one."""
         if tag == values.data.get("done_tag"):
-            raise ValueError("it must not be the tag of what is in the library")
+            raise ValueError(
+                "this tag must differ from the tag of torrents whose "
+                "files are in the library"
+            )
         return tag

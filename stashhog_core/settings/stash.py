@@ -26,7 +26,7 @@ def _address(text: str) -> str:
     except ValueError:
         is_one = False
     if not (is_one and _ADDRESS.match(text) and text.isprintable()):
-        raise ValueError("write it like http://localhost:9999")
+        raise ValueError("write the address like http://localhost:9999")
     return text
 
 
@@ -45,7 +45,7 @@ def _key(secret: SecretStr) -> SecretStr:
     if not (key.isascii() and (key.isprintable() or not key)):
         # Without the key in the sentence.
         raise ValueError(
-            "the key has characters that no key has, such as a line break in the middle"
+            "the key contains characters that a key cannot have, such as a line break"
         )
     return SecretStr(key)
 

@@ -17,7 +17,7 @@ def server_settings(settings: StashSettings, name: str | None) -> StashSettings:
         raise ConfigurationError(
             f"There is no Stash server {name!r}",
             where=f"known are {', '.join(settings.servers) or 'none'}",
-            remedy="add it to STASHHOG_STASH__SERVERS",
+            remedy="add the server to STASHHOG_STASH__SERVERS",
         )
     mine = {"url": server.url, "api_key": server.api_key, "public_url": None}
     return settings.model_copy(update=mine)

@@ -88,7 +88,7 @@ class Transport:
         except (httpx.InvalidURL, ValueError) as error:
             raise ConfigurationError(
                 "STASHHOG_STASH__URL is not an address",
-                remedy=f"write it like http://localhost:9999 ({error})",
+                remedy=f"write the address like http://localhost:9999 ({error})",
             ) from error
         self._url = str(url).rstrip("/")
         self._prefix = url.path.rstrip("/")

@@ -220,7 +220,7 @@ def test_up_without_a_worker_leaves_nothing_behind(up: RunningServices) -> None:
         failed = up.command("stashhog", "up")
 
     assert failed.returncode == 2, failed.stdout
-    assert "; `up` stopped what it had started (" in failed.stderr
+    assert "; `up` has stopped all parts that it started (" in failed.stderr
     assert not (up.home / "services.json").exists()
     assert not any(
         part["ok"] for name, part in up.status().items() if name != "database"
