@@ -118,7 +118,7 @@ def test_scenes_are_not_analyzed_twice_at_once(
 
     assert (state.name, state.message) == (
         "Skipped",
-        "Skipped - another run analyzes scenes",
+        "Skipped - another run is analyzing scenes",
     )
     assert scalars(database, select(Scene.id).where(Scene.video_analyzed)) == []
 
@@ -247,7 +247,7 @@ def test_it_does_not_begin_while_something_goes_first(
     number = stash.start_scan({"paths": [str(services.library)]})
     scanning = auto_stash_generate(return_state=True)
 
-    assert behind.message == "Skipped - my scan goes first"
+    assert behind.message == "Skipped - my scan has priority"
     assert scanning.message == f"Skipped - Stash is scanning (Stash job {number})"
 
 
