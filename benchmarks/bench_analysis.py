@@ -1,7 +1,5 @@
-"""Analysis: applying plans, keeping an AI server busy, finding names, plan writing."""
+"""Analysis: applying plans, keeping an AI server busy, plan writing."""
 
-import random
-import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -11,14 +9,13 @@ import av
 import numpy as np
 from sqlalchemy import event
 
-from benchmarks.measurement import Measurement, best_of
+from benchmarks.measurement import Measurement
 from sandbox.ai_server import AiStandIn
 from stashhog_core.db.embedded import start_embedded, stop_embedded
 from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.detection.ai_server import AiServer
-from stashhog_core.detection.name_finder import KnownName, NameFinder
 from stashhog_core.detection.readers import read_all
 from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.media import frames
@@ -31,7 +28,6 @@ from stashhog_core.settings import AiServerSettings
 from tests.support.fake_stash import FakeStash
 
 SCENES, TAGS = 1000, 5
-PATHS, NAMES = 100_000, 50_000
 CAPACITY, VIDEOS, VIDEO_SECONDS = 4, 80, 0.5
 
 
@@ -47,7 +43,6 @@ def measure() -> list[Measurement]:
                 _statements(database),
                 _requests(database),
                 _busy(),
-                _names(),
                 _frames(home),
             ]
         finally:
@@ -138,29 +133,6 @@ def _busy() -> Measurement:
         assert answered == VIDEOS
         share = ai.busy_seconds / (CAPACITY * passed)
     return Measurement("AI step: server busy", share, "", 0.95, "min")
-
-
-def _names() -> Measurement:
-    """Find 50,000 names in 100,000 paths; a regular expression of 100 is the yard."""
-    draw = random.Random(7)
-    syllables = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u")]
-
-    def word() -> str:
-        return "".join(draw.choices(syllables, k=3)).title()
-
-    names = [f"{word()} {word()}" for _ in range(NAMES)]
-    paths = [
-        f"/data/{word()}/{draw.choice(names) if number % 3 else word()} - {word()} "
-        f"{word()}.mp4"
-        for number in range(PATHS)
-    ]
-    pattern = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in names[:100]))
-    finder = NameFinder(
-        KnownName("performers", number, name, name) for number, name in enumerate(names)
-    )
-    yard = best_of(2, lambda: [pattern.search(path) for path in paths])
-    ours = best_of(2, lambda: [finder.find(path) for path in paths])
-    return Measurement("names: time by a regex of 100", ours / yard, "x", 20, "max")
 
 
 def _frames(home: Path) -> Measurement:

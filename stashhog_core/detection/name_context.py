@@ -176,6 +176,16 @@ class _Place:
         left, right, _, _ = self._around(match)
         return not _WORD.search(left) and not _WORD.search(right)
 
+    def _is_joined(self, match: Match) -> bool:
+        """Tell whether several words are written as one: no sentence does that."""
+        start, end = match.start, match.end
+        around = self._text[max(0, start - 1) : start] + self._text[end : end + 1]
+        return (
+            not self._on_card
+            and self._text[start:end].isalnum()
+            and not any(character.isalnum() for character in around)
+        )
+
     @cached_property
     def _is_mixed_case(self) -> bool:
         """Whether this text begins with a capital, so that names have them too."""
@@ -185,36 +195,42 @@ class _Place:
         return self._is_mixed_case and self._text[match.start].islower()
 
     @cached_property
-    def _people(self) -> list[Match]:
-        """People whose full names stand in the text."""
-        return [
+    def _sure_places(self) -> tuple[frozenset[int], ...]:
+        """Where people's full names begin and end, then those of studios too."""
+        sure = [
             m
             for m in self._hits
-            if m.known.kind == "performers"
+            if m.known.kind != "tags"
             and (m.word_count > 1 or _words_of(m.known.alias).is_full_name)
-            and not _words_of(m.known.alias).are_everyday
+            and (not _words_of(m.known.alias).are_everyday or self._is_joined(m))
         ]
-
-    @cached_property
-    def _people_starts(self) -> frozenset[int]:
-        return frozenset(person.start for person in self._people)
-
-    @cached_property
-    def _people_ends(self) -> frozenset[int]:
-        return frozenset(person.end for person in self._people)
+        people = [m for m in sure if m.known.kind == "performers"]
+        return (
+            frozenset(m.start for m in people),
+            frozenset(m.end for m in people),
+            frozenset(m.start for m in sure),
+            frozenset(m.end for m in sure),
+        )
 
     def _is_beside_person(self, match: Match, *, after: bool) -> bool:
         """Tell whether a person's full name stands right beside a match."""
-        step = 1 if after else -1
+        starts, ends, _, _ = self._sure_places
+        return self._is_beside(match, starts if after else ends, after)
+
+    def _is_beside_name(self, match: Match, *, after: bool) -> bool:
+        """Tell whether a person or studio stands right beside a match."""
+        _, _, starts, ends = self._sure_places
+        return self._is_beside(match, starts if after else ends, after)
+
+    def _is_beside(self, match: Match, places: frozenset[int], after: bool) -> bool:
         at = match.end if after else match.start
-        wanted = self._people_starts if after else self._people_ends
         for _ in range(4):
-            if at in wanted:
+            if at in places:
                 return True
             next_at = at if after else at - 1
             if not 0 <= next_at < len(self._text) or self._text[next_at].isalnum():
                 return False
-            at += step
+            at += 1 if after else -1
         return False
 
     @cached_property
@@ -226,11 +242,22 @@ class _Place:
             if (
                 known.kind == "performers"
                 and (match.word_count > 1 or len(known.alias) > 1)
-                and self._is_alone(match)
+                and (self._is_alone(match) or self._leads_into_sentence(match))
                 and not self._is_written_small(match)
             ):
                 found.setdefault(self._part_number(match), set()).add(known.id)
         return found
+
+    def _leads_into_sentence(self, match: Match) -> bool:
+        """Tell whether a match ends a list: `Jade & Kim at the pool`."""
+        left, right, before, _ = self._around(match)
+        following = fold_words(right)
+        return (
+            before in ("list", "and")
+            and not _WORD.search(left)
+            and bool(following)
+            and following[0] in FUNCTION_WORDS
+        )
 
     def _is_among_people(self, match: Match) -> bool:
         """Tell whether a match is one of a list, beside another person."""
@@ -265,6 +292,8 @@ class _Place:
         if len(name.joined) <= 3:
             return self._single(match, name.joined)
         left, right, before, after = self._around(match)
+        if self._is_joined(match):
+            return Verdict(0.88, "everyday words that are written as one")
         if self._is_alone(match):
             found = self._alone(match, sure=0.9)
             if found is None and before == after == "edge":
@@ -331,7 +360,7 @@ class _Place:
             return None
         left, _, before, _ = self._around(match)
         if not self._is_alone(match):
-            return self._single_among_others(match, left, before)
+            return self._single_among_others(match, word, left, before)
         if self._on_card:
             least = LEAST_LETTERS_OF_TAG if word.isascii() else 1
             return Verdict(0.9, "alone in its line") if letters >= least else None
@@ -355,13 +384,31 @@ class _Place:
         return Verdict(0.85, "a part of its own")
 
     def _single_among_others(
-        self, match: Match, left: str, before: Border
+        self, match: Match, word: str, left: str, before: Border
     ) -> Verdict | None:
         first = not _WORD.search(left)
-        if self._on_card or not first:
+        if self._on_card:
             return None
-        if before == "date" and match.known.kind == "performers":
+        if first and before == "date" and match.known.kind == "performers":
             return Verdict(0.78, "right after the date of a release")
+        if match.known.kind == "performers" and word not in EVERYDAY_WORDS:
+            beside = any(
+                self._is_beside_name(match, after=after) for after in (False, True)
+            )
+            if (
+                beside
+                and len(word) >= LEAST_LETTERS_OF_PERSON
+                and not self._is_written_small(match)
+            ):
+                return Verdict(0.78, "beside a person or studio")
+        if not first:
+            return None
+        if (
+            match.known.kind == "performers"
+            and self._leads_into_sentence(match)
+            and self._is_among_people(match)
+        ):
+            return Verdict(0.8, "in a list of people")
         is_first = match.known.kind == "studio" and before in ("edge", "folder")
         if is_first and self._is_beside_person(match, after=True):
             return Verdict(0.8, "first, followed by a person")

@@ -6,7 +6,6 @@ all names in the letters of a text (see `letters`); then the gaps around and ins
 hit decide whether the hit is a whole name.
 """
 
-import itertools
 import re
 import threading
 import unicodedata
@@ -41,7 +40,7 @@ LONGEST_NAME = 120
 
 _LEAST_MISREAD = 5
 _FIRST_SPACELESS = "\u1100"
-_SIMPLE = re.compile(r"[A-Z]?[a-z]{2,}(?: [A-Z]?[a-z]{2,})*")
+_PLAIN_WORDS = re.compile(r"[A-Z]?[a-z]{2,}(?: [A-Z]?[a-z]{2,})*")
 # Signs that part one name from the next, unless the name itself has them there.
 _PARTING = frozenset(",;|/\\&+()[]{}<>:=\u00d7\u3001\uff0c\u3010\u3011\u300a\u300b")
 _OPENING, _CLOSING = frozenset("(["), (")", "]")
@@ -101,8 +100,6 @@ class _Spelling:
     word_count: int
     exact: str | None
     """For very short names: the name itself, letter for letter."""
-    simple: str | None = None
-    """For names of plain words: the name in small letters."""
 
 
 Judge = Callable[[Match], bool]
@@ -158,12 +155,44 @@ class NameFinder:
             return []
         letters = Letters(text)
         found = self._automaton.iter(letters.letters)
-        hits = list(_hits(letters, found, self._spellings_of))
+        hits: list[Hit] = []
+        if text.isascii():
+            found = self._plain_hits(letters, found, hits)
+        hits += _hits(letters, found, self._spellings_of)
         if misread:
             if self._misread is None:
                 self._misread = _MisreadNames(self._exact)
             hits += self._misread.hits(text)
         return hits
+
+    def _plain_hits(
+        self, letters: Letters, found: Iterable[tuple[int, str]], hits: list[Hit]
+    ) -> list[tuple[int, str]]:
+        """Add what most texts have, and return the rest of what was found.
+
+        That is a name of plain words, written as it is, that only one object has.
+        """
+        text, exact = letters.text, self._exact
+        starts: Sequence[int] = ()
+        rest = []
+        for end, key in found:
+            starts = starts or letters.starts
+            start, stop = starts[end + 1 - len(key)], starts[end] + 1
+            known = exact[key]
+            alias = known[0].alias
+            if (
+                len(known) == 1
+                and len(alias) == stop - start
+                and (not start or not text[start - 1].isalnum())
+                and not text[stop : stop + 1].isalnum()
+                and alias.lower() == text[start:stop].lower()
+                and _PLAIN_WORDS.fullmatch(alias)
+            ):
+                match = Match(known[0], start, stop, alias.count(" ") + 1)
+                hits.append(Hit(start, stop, len(key), (match,)))
+            else:
+                rest.append((end, key))
+        return rest
 
     def _spellings_of(self, key: str) -> list[_Spelling]:
         spellings = self._spellings.get(key)
@@ -244,24 +273,9 @@ def _hits(
     found: Iterable[tuple[int, str]],
     spellings: Callable[[str], list[_Spelling]],
 ) -> Iterator[Hit]:
-    text = letters.text
     for end, key in found:
         last = end + 1
         first = last - len(key)
-        start, stop = letters.starts[first], letters.end(end)
-        named = spellings(key)
-        if (
-            len(named) == 1
-            and named[0].simple == text[start:stop].lower()
-            and not text[stop : stop + 1].isalnum()
-            and (not start or not text[start - 1].isalnum())
-            and text.isascii()
-        ):
-            # What most texts have: the name as it is, and only one object has the name.
-            only = named[0]
-            match = Match(only.known, start, stop, only.word_count)
-            yield Hit(start, stop, len(key), (match,))
-            continue
         right = letters.gap(last)
         if right <= Gap.NONE and not (right and key[-1] > _FIRST_SPACELESS):
             continue
@@ -272,7 +286,7 @@ def _hits(
             continue
         judged = [
             (quality, spelling)
-            for spelling in named
+            for spelling in spellings(key)
             for quality in [_spelled(letters, first, last, spelling, left, right)]
             if quality is not None
         ]
@@ -280,6 +294,7 @@ def _hits(
             continue
         best = min(quality for quality, _ in judged)
         of_best = {s.known: s for quality, s in judged if quality == best}
+        start, stop = letters.starts[first], letters.end(end)
         reported = _unambiguous(list(of_best))
         yield Hit(
             start,
@@ -342,13 +357,8 @@ def _edges(letters: Letters, first: int, last: int) -> bool:
 
 def _spelling(known: KnownName, folded: Letters | None = None) -> _Spelling:
     """Return where the words of a name meet."""
-    if folded is None and _SIMPLE.fullmatch(known.alias):
-        words = known.alias.lower().split(" ")
-        ends = list(itertools.accumulate(map(len, words)))[:-1]
-        strong = dict.fromkeys(ends, frozenset[str]())
-        return _Spelling(known, strong, frozenset(), len(words), None, " ".join(words))
     letters = folded or Letters(known.alias)
-    strong = {}
+    strong: dict[int, frozenset[str]] = {}
     soft: set[int] = set()
     count = 1
     for index in range(1, len(letters.letters)):

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stashhog_core.detection import known_names, release
 from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder
@@ -27,7 +28,8 @@ _LIBRARY_KINDS: dict[str, Kind] = {
     "studio": "studio",
     "tag": "tags",
 }
-_THRESHOLD = 0.7
+THRESHOLD = 0.7
+"""The default of `STASHHOG_ANALYSIS__CONFIDENCE_THRESHOLD`."""
 _OCR_SCORE = 0.97
 
 Label = tuple[str, str]
@@ -64,6 +66,16 @@ class Case:
             title=self.text if self.place == "title" else "",
             details=self.text if self.place == "details" else "",
         )
+
+    @property
+    def card_lines(self) -> list[dict[str, Any]]:
+        """The lines of a card, as the reader of title cards stores them."""
+        if self.place != "card":
+            return []
+        return [
+            {"second": 1.0, "text": line, "score": _OCR_SCORE}
+            for line in self.text.split("\n")
+        ]
 
 
 def labelled_cases() -> list[Case]:
@@ -115,18 +127,14 @@ def labelled_library() -> list[KnownName]:
 def proposed(case: Case, finder: NameFinder) -> list[Proposal]:
     """Return what this build proposes for a case, at the default threshold."""
     if case.place == "card":
-        lines = [
-            {"second": 1.0, "text": line, "score": _OCR_SCORE}
-            for line in case.text.split("\n")
-        ]
         reader = TitleCards(_unused, PathMap({}))
         names = StashNames(finder, lambda name: None, create_missing_tags=False)
-        found = reader.propose(case.scene, {"lines": lines}, names)
+        found = reader.propose(case.scene, {"lines": case.card_lines}, names)
     else:
         kinds: set[Kind] = {"performers", "studio", "tags"}
         found = known_names.propose(case.scene, finder, kinds, ["/data"])
         found += release.propose(case.scene)
-    return best_of(p for p in found if p.confidence >= _THRESHOLD)
+    return best_of(p for p in found if p.confidence >= THRESHOLD)
 
 
 def labels_of(proposals: Iterable[Proposal]) -> frozenset[Label]:
