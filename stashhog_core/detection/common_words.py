@@ -137,6 +137,13 @@ OTHER_SENSE = _words(
 )
 """Words for tags that mean something else in most titles: `Art of`, `Solo Trip`."""
 
+WORDS_BESIDE_NAMES = _words(
+    "actor actress and as by camera cast director directed feat featuring model models "
+    "performer performers presented presents producer production productions star "
+    "starring stars studio studios vs with"
+)
+"""Words on title cards that a misreading may join to a name."""
+
 FILLER_WORDS = _words(
     "all and are big day for full her him his hot movie new night not out part scene "
     "sex she the two video videos vol with you"

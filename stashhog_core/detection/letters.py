@@ -29,7 +29,7 @@ _ASCII = {
     code: chr(code).lower() if chr(code).isalnum() else None for code in range(128)
 }
 
-_MISREAD = str.maketrans("015829i", "olsbzgl") | str.maketrans(
+_MISREAD = str.maketrans("015829ij", "olsbzgll") | str.maketrans(
     # Cyrillic letters that look like Latin ones.
     "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445",
     "abekmhopctyx",
@@ -114,6 +114,12 @@ class Letters:
             if following and following.islower() and text[starts[index - 1]].isupper():
                 return Gap.CAPITAL
         return Gap.NONE
+
+    def border(self, index: int, step: int) -> int:
+        """Return the nearest border from letter `index` on, in the direction `step`."""
+        while self.gap(index) <= Gap.NONE:
+            index += step
+        return index
 
     def misread(self) -> "Letters":
         """Return the same letters, without differences that a misreading may make."""

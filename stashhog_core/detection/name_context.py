@@ -40,16 +40,18 @@ _BORDERS = re.compile(
     # Words between names, and words next to names on title cards.
     r"|(?<![^\W_])(?:(?P<and>(?:feat|ft|vs)\.?|and|featuring|x|und|et|y)"
     r"|(?P<word>with|starring|stars|performers?|models?|cast|studios?|presents|presented"
-    r"|productions?|by|from|tags?|categories|category))(?![^\W_])"
+    r"|productions?|presentation|by|from|tags?|categories|category))(?![^\W_])"
     r"|(?P<colon>[:\uff1a])|(?P<stop>[.!?\u3002](?=\s))"
     r"|(?P<site>(?<![^\W_])www\.|\.(?:com|net|org|tv|xxx|club|co)(?![^\W_]))",
     re.IGNORECASE,
 )
 _WEAK_IN_SPACED = re.compile(r"(?P<weak>_|(?<=[^\W_]{3})\.(?=[^\W_]{2}))")
 _WEAK_UNSPACED = re.compile(r"(?P<weak>[_-])")
+_LETTERS = re.compile(r"[^\W\d_]")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 
 
+_PRODUCTION = re.compile(r"[\W_]*(?:production|presentation)", re.IGNORECASE)
 # So far a text is looked at on each side of a match: details can be very long.
 _NEAR = 200
 _PEOPLE_IN_A_LIST = 50
@@ -174,7 +176,9 @@ class _Place:
 
     def _is_alone(self, match: Match) -> bool:
         left, right, _, _ = self._around(match)
-        return not _WORD.search(left) and not _WORD.search(right)
+        # A year on a card is that of the film.
+        word = _LETTERS if self._on_card else _WORD
+        return not word.search(left) and not word.search(right)
 
     def _is_joined(self, match: Match) -> bool:
         """Tell whether several words are written as one: no sentence does that."""
@@ -284,6 +288,17 @@ class _Place:
 
     # Verdicts
 
+    def _is_production(self, match: Match) -> bool:
+        """Tell whether a studio stands as in `A Golden Hour Production`."""
+        left, right, _, after = self._around(match)
+        return (
+            match.known.kind == "studio"
+            and after == "word"
+            and not _WORD.search(right)
+            and fold_words(left) in (["a"], ["an"], ["the"], ["another"])
+            and _PRODUCTION.match(self._text, match.end) is not None
+        )
+
     def _full(self, match: Match, name: "_Words") -> Verdict | None:
         """Judge a first and last name, or a studio's name of several words."""
         known = match.known
@@ -294,6 +309,8 @@ class _Place:
         left, right, before, after = self._around(match)
         if self._is_joined(match):
             return Verdict(0.88, "everyday words that are written as one")
+        if self._is_production(match):
+            return Verdict(0.88, "before a word for productions")
         if self._is_alone(match):
             found = self._alone(match, sure=0.9)
             if found is None and before == after == "edge":
@@ -387,6 +404,8 @@ class _Place:
         self, match: Match, word: str, left: str, before: Border
     ) -> Verdict | None:
         first = not _WORD.search(left)
+        if self._is_production(match):
+            return Verdict(0.88, "before a word for productions")
         if self._on_card:
             return None
         if first and before == "date" and match.known.kind == "performers":

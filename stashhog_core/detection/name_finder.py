@@ -18,7 +18,7 @@ import ahocorasick
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from stashhog_core.detection.common_words import EVERYDAY_WORDS
+from stashhog_core.detection.common_words import EVERYDAY_WORDS, WORDS_BESIDE_NAMES
 from stashhog_core.detection.letters import (
     SPACELESS,
     Gap,
@@ -39,6 +39,7 @@ LONGEST_NAME = 120
 """A longer name is not looked for: no person writes it whole."""
 
 _LEAST_MISREAD = 5
+_LEAST_GLUED = 7
 _FIRST_SPACELESS = "\u1100"
 _PLAIN_WORDS = re.compile(r"[A-Z]?[a-z]{2,}(?: [A-Z]?[a-z]{2,})*")
 # Signs that part one name from the next, unless the name itself has them there.
@@ -163,7 +164,36 @@ class NameFinder:
             if self._misread is None:
                 self._misread = _MisreadNames(self._exact)
             hits += self._misread.hits(text)
+            hits += self._glued_hits(letters)
         return hits
+
+    def _glued_hits(self, letters: Letters) -> Iterator[Hit]:
+        """Yield full names whose border text recognition has lost.
+
+        That is the border to another name, as in `JADE KUSHMIA COLE`, or to a word that
+        stands beside names, as in `STARRINGJADE KUSH`.
+        """
+        found = [
+            (end + 1 - len(key), end + 1, key)
+            for end, key in self._automaton.iter(letters.letters)
+            if len(key) >= _LEAST_GLUED
+        ]
+        firsts = {first for first, _, _ in found}
+        lasts = {last for _, last, _ in found}
+        for first, last, key in found:
+            gaps = letters.gap(first), letters.gap(last)
+            if Gap.WITHIN in gaps or Gap.NONE not in gaps:
+                continue
+            if gaps[0] == Gap.NONE and first not in lasts:
+                word = letters.letters[letters.border(first, -1) : first]
+                if word not in WORDS_BESIDE_NAMES:
+                    continue
+            if gaps[1] == Gap.NONE and last not in firsts:
+                word = letters.letters[last : letters.border(last, 1)]
+                if word not in WORDS_BESIDE_NAMES:
+                    continue
+            spellings = [s for s in self._spellings_of(key) if s.word_count > 1]
+            yield from _judged(letters, first, last, spellings, gaps)
 
     def _plain_hits(
         self, letters: Letters, found: Iterable[tuple[int, str]], hits: list[Hit]
@@ -250,9 +280,9 @@ class _MisreadNames:
         letters = Letters(text).misread()
         found = self._automaton.iter(letters.letters)
         return [
-            # Never before a name that is written with its own letters.
+            # A name with its own letters goes first, unless it is much shorter.
             hit._replace(
-                length=hit.length - LONGEST_NAME,
+                length=hit.length - 2,
                 matches=tuple(m._replace(spelling=3) for m in hit.matches),
             )
             for hit in _hits(letters, found, self._names.__getitem__)
@@ -284,40 +314,39 @@ def _hits(
             continue
         if not _is_whole(letters, first, last, left, right):
             continue
-        judged = [
-            (quality, spelling)
-            for spelling in spellings(key)
-            for quality in [_spelled(letters, first, last, spelling, left, right)]
-            if quality is not None
-        ]
-        if not judged:
-            continue
-        best = min(quality for quality, _ in judged)
-        of_best = {s.known: s for quality, s in judged if quality == best}
-        start, stop = letters.starts[first], letters.end(end)
-        reported = _unambiguous(list(of_best))
-        yield Hit(
-            start,
-            stop,
-            len(key),
-            tuple(
-                Match(
-                    known,
-                    start,
-                    stop,
-                    of_best[known].word_count,
-                    best,
-                    tuple(
-                        sorted(
-                            other.name
-                            for other in reported
-                            if other.kind == known.kind and other.id != known.id
-                        )
-                    ),
-                )
-                for known in reported
-            ),
+        yield from _judged(letters, first, last, spellings(key), (left, right))
+
+
+def _judged(
+    letters: Letters,
+    first: int,
+    last: int,
+    spellings: Sequence[_Spelling],
+    gaps: tuple[Gap, Gap],
+) -> Iterator[Hit]:
+    """Yield the hit of the names whose spelling fits the letters, if there is one."""
+    judged = [
+        (quality, spelling)
+        for spelling in spellings
+        for quality in [_spelled(letters, first, last, spelling, *gaps)]
+        if quality is not None
+    ]
+    if not judged:
+        return
+    best = min(quality for quality, _ in judged)
+    of_best = {s.known: s for quality, s in judged if quality == best}
+    start, stop = letters.starts[first], letters.end(last - 1)
+    reported = _unambiguous(list(of_best))
+    matches = []
+    for known in reported:
+        rivals = sorted(
+            other.name
+            for other in reported
+            if other.kind == known.kind and other.id != known.id
         )
+        count = of_best[known].word_count
+        matches.append(Match(known, start, stop, count, best, tuple(rivals)))
+    yield Hit(start, stop, last - first, tuple(matches))
 
 
 def _is_whole(letters: Letters, first: int, last: int, left: Gap, right: Gap) -> bool:
@@ -473,6 +502,8 @@ def _spelled_without_spaces(
     """Return the spelling in a script without spaces; one space may stand inside."""
     if not extra:
         return 0
+    if count > 2 and len(extra) == count - 1 and set(extra) == {" "}:
+        return 2
     if len(extra) > 1 or extra[0].strip():
         return None
     # `山本 さくら` is one name, but the last and first letters of two words are none.

@@ -22,7 +22,7 @@ def finder(*names: tuple[Kind, str]) -> NameFinder:
         ("Vixen - Summer Day", True),
         ("[Vixen] Summer Day", True),
         ("Day, Vixen & Night", True),
-        ("A VIXEN PRODUCTION", False),
+        ("A VIXEN PRODUCTION", True),
         ("Starring Vixen", True),
         ("Vixen Temple Tour", False),
         ("my-vixen", False),
@@ -87,6 +87,25 @@ def test_misread_letters_count_on_cards_only() -> None:
     assert names_in("M1A C0LE", names) == []
     (found,) = names_in("M1A C0LE", names, on_card=True)
     assert found.match.spelling == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "people"),
+    [
+        ("JADE KUSHMIA COLE", ["Jade Kush", "Mia Cole"]),
+        ("STARRINGJADE KUSH", ["Jade Kush"]),
+        ("JADE KUSHNER", []),
+        ("XMIA COLE", []),
+    ],
+)
+def test_borders_that_text_recognition_lost(text: str, people: list[str]) -> None:
+    """On cards a name may be joined to another name or to a word beside names."""
+    names = finder(("performers", "Jade Kush"), ("performers", "Mia Cole"))
+
+    found = names_in(text, names, on_card=True)
+
+    assert [n.match.known.name for n in found] == people
+    assert names_in(text, names) == []
 
 
 @pytest.mark.parametrize("text", ["", " ", "x", "\n\n", "...", "\ud83d", "\u0301", "ﾞ"])
