@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from stashhog_core.media.frames import Picture
+    from stashhog_core.media.upright import Picture
 
     Scores = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stashhog_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from stashhog_core.media.frames import Picture
+    from stashhog_core.media.upright import Picture
 
 ENGINE = "rapidocr-1.4"
 """Name and model generation, part of the key in the result cache."""

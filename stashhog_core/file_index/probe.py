@@ -18,13 +18,12 @@ from stashhog_core.hashing import oshash_of_open
 from stashhog_core.media.headers import (
     UNREADABLE,
     VideoFacts,
-    open_video,
-    picture_stream,
     read_facts,
     reason,
 )
 from stashhog_core.media.phash import phash
 from stashhog_core.media.pictures import rotation_of, sprite_sheet, thumbnail
+from stashhog_core.media.sampler import Sampler
 from stashhog_core.paths import to_bytes, to_text
 
 OUT_OF_MEMORY = "Reading the file takes more memory than a worker process may use"
@@ -135,24 +134,23 @@ def _read(
     artwork = Artwork(wanted.folder, content)
     made: dict[str, Any] = {}
     warnings: list[str] = []
-    with open_video(f"/dev/fd/{descriptor}") as container:
-        stream = picture_stream(container)
-        facts = read_facts(container, stream, request.size_bytes)
+    with Sampler(f"/dev/fd/{descriptor}") as sampler:
+        facts = read_facts(sampler.container, sampler.stream, request.size_bytes)
         duration = facts.duration_seconds
         if wanted.thumbnails:
             with _or_warning("thumbnail", request, warnings):
-                picture = thumbnail(container, stream, duration)
+                picture = thumbnail(sampler, duration)
                 made["thumbnail_path"] = artwork.keep_thumbnail(picture.jpeg)
                 made["rotation"] = picture.rotation
         else:
             with _or_warning("rotation", request, []):
-                made["rotation"] = rotation_of(container, stream)
+                made["rotation"] = rotation_of(sampler)
         if wanted.phashes:
             with _or_warning("perceptual hash", request, warnings):
-                made["phash"] = signed(phash(container, stream, duration))
+                made["phash"] = signed(phash(sampler, duration))
         if wanted.sprites:
             with _or_warning("sprites", request, warnings):
-                sheet = sprite_sheet(container, stream, duration)
+                sheet = sprite_sheet(sampler, duration)
                 made["sprite_path"] = artwork.keep_sprites(sheet)
     return ProbeOutcome(
         request.id,

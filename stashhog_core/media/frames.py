@@ -1,32 +1,18 @@
 """Still pictures of a video: keyframes of its ends, or of the whole at a distance."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import av
-from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 
 from stashhog_core.errors import ItemError
-from stashhog_core.media.headers import (
-    MOST_PIXELS,
-    header_duration,
-    open_video,
-    picture_decoder,
-    picture_stream,
-    reason,
-)
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Picture = NDArray[np.uint8]
+from stashhog_core.media.headers import header_duration, picture_decoder, reason
+from stashhog_core.media.sampler import Sampler
+from stashhog_core.media.upright import Picture, Sizing, Upright
 
 WINDOW_SECONDS = 60.0
 """Length of the part at either end that is looked at."""
@@ -66,8 +52,8 @@ def end_stills(path: Path) -> list[Still]:
         ItemError: Nothing could be decoded: no such file, not a video, no video
             stream, only cover art, or every keyframe is broken.
     """
-    with _opened(path) as (container, stream):
-        return list(_stills(container, stream, path))
+    with _sampler(path) as sampler:
+        return list(_stills(sampler, path))
 
 
 def spaced_stills(
@@ -88,44 +74,36 @@ def spaced_stills(
     Raises:
         ItemError: Nothing could be decoded, as with `end_stills`.
     """
-    with _opened(path) as (container, stream):
-        upright = Upright(_into(size, keep_shape))
-        next_second = 0.0
-        decoded = False
-        for second, frame in _keyframes(container, stream, 0.0, float("inf")):
-            decoded = True
-            if second >= next_second:
-                next_second = second + interval_seconds * (1 - _EARLY_SHARE)
-                yield Still(second, upright(frame))
-        if not decoded:
+    with _sampler(path) as sampler:
+        picture_of = Upright(_into(size, keep_shape))
+        spacing = interval_seconds * (1 - _EARLY_SHARE)
+        for second, frame in sampler.frames(spacing=spacing):
+            yield Still(second, picture_of(frame))
+        if not sampler.decoded:
             raise _no_picture(path)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a video, set to decode keyframes only.
+def _sampler(path: Path) -> Iterator[Sampler]:
+    """Open a video.
 
     Raises:
         ItemError: It cannot be read, or has no pictures.
     """
+    where = str(path)
     try:
-        with open_video(str(path)) as container:
+        with ExitStack() as opened:
             try:
-                stream = picture_stream(container)
-            except ItemError as error:
-                raise ItemError("The file has no video stream", str(path)) from error
-            try:
-                codec = picture_decoder(stream)
+                sampler = opened.enter_context(Sampler(where))
+                picture_decoder(sampler.stream)
             except ItemError as error:
                 raise ItemError(
-                    f"The video cannot be read ({error})", where=str(path)
+                    f"The video cannot be read ({error})", where=where
                 ) from error
-            codec.options = {"max_pixels": str(MOST_PIXELS)}
-            codec.skip_frame = "NONKEY"
-            yield container, stream
+            yield sampler
     except (FFmpegError, OSError, ValueError) as error:
         raise ItemError(
-            f"The video cannot be read ({reason(error)})", where=str(path)
+            f"The video cannot be read ({reason(error)})", where=where
         ) from error
 
 
@@ -133,29 +111,21 @@ def _no_picture(path: Path) -> ItemError:
     return ItemError("The video has no readable picture", where=str(path))
 
 
-def _stills(
-    container: InputContainer, stream: VideoStream, path: Path
-) -> Iterator[Still]:
-    thumbnail_of, upright = _Thumbnail(), Upright(_legible)
-    decoded = 0
+def _stills(sampler: Sampler, path: Path) -> Iterator[Still]:
+    thumbnail_of, picture_of = _Thumbnail(), Upright(_legible)
     last: Any = None
-    for start, end in _windows(header_duration(container, stream)):
+    for start, end in _windows(header_duration(sampler.container, sampler.stream)):
         taken = 0
-        next_second = start
-        for second, frame in _keyframes(container, stream, start, end):
-            decoded += 1
-            if second < next_second:
-                continue
+        for second, frame in sampler.frames(start, end, SPACING_SECONDS):
             thumbnail = thumbnail_of(frame)
             if _is_flat(thumbnail) or _is_same(thumbnail, last):
                 continue
             last = thumbnail
-            next_second = second + SPACING_SECONDS
-            yield Still(second, upright(frame))
+            yield Still(second, picture_of(frame))
             taken += 1
             if taken == PICTURES_PER_WINDOW:
                 break
-    if not decoded:
+    if not sampler.decoded:
         raise _no_picture(path)
 
 
@@ -169,28 +139,6 @@ def _windows(duration_seconds: float | None) -> list[tuple[float, float]]:
         (0.0, WINDOW_SECONDS),
         (duration_seconds - WINDOW_SECONDS, float("inf")),
     ]
-
-
-def _keyframes(
-    container: InputContainer, stream: VideoStream, start: float, end: float
-) -> Iterator[tuple[float, Any]]:
-    """Yield (second, frame) between `start` and `end`; stop where the file breaks."""
-    offset = (container.start_time or 0) / av.time_base
-    if start:
-        try:
-            container.seek(int((start + offset) * av.time_base))
-        except FFmpegError:
-            # A broken or missing index: the first minute has to do.
-            return
-    try:
-        for frame in container.decode(stream):
-            second = max(0.0, (frame.time or 0.0) - offset)
-            if second >= end:
-                return
-            yield second, frame
-    except FFmpegError:
-        # What was decoded before the break counts; the caller fails on none at all.
-        return
 
 
 class _Thumbnail:
@@ -219,49 +167,6 @@ def _is_same(thumbnail: Any, other: Any) -> bool:
     return (
         other is not None and int(abs(thumbnail - other).max()) < _SAME_CELLS_DIFFER_BY
     )
-
-
-Sizing = Callable[[int, int], tuple[int, int]]
-"""Width and height of an upright frame to those of its picture."""
-
-
-class Upright:
-    """Makes pictures of frames, turned as they are to be seen.
-
-    Args:
-        sizing: Tells how large each picture is.
-        pixels: Order of the colours, as FFmpeg names it.
-        interpolation: How a frame is scaled; None: as FFmpeg does it by default.
-    """
-
-    def __init__(
-        self, sizing: Sizing, pixels: str = "bgr24", interpolation: str | None = "AREA"
-    ) -> None:
-        self._sizing = sizing
-        self._pixels = pixels
-        self._interpolation = interpolation
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: Any) -> "Picture":
-        """Return the picture of a frame."""
-        # Phones store portrait video lying down, with the angle beside it.
-        quarter_turns = round(frame.rotation / 90) % 4
-        lying = quarter_turns % 2 == 1
-        shape = (frame.height, frame.width) if lying else (frame.width, frame.height)
-        width, height = self._sizing(*shape)
-        small = self._reformatter.reformat(
-            frame,
-            height if lying else width,
-            width if lying else height,
-            self._pixels,
-            interpolation=self._interpolation,
-        )
-        picture: Any = small.to_ndarray()
-        if quarter_turns:
-            import numpy as np
-
-            picture = np.ascontiguousarray(np.rot90(picture, quarter_turns))
-        return picture  # type: ignore[no-any-return]
 
 
 def _legible(width: int, height: int) -> tuple[int, int]:

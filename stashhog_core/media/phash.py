@@ -8,19 +8,12 @@ import math
 from collections.abc import Iterator
 from functools import cache
 
-import av
 import numpy as np
-from av.container import InputContainer
-from av.error import FFmpegError
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from stashhog_core.errors import ItemError
-from stashhog_core.media.frames import Upright
-from stashhog_core.media.pictures import prepare_decoder, seek
-
-Picture = NDArray[np.uint8]
+from stashhog_core.media.sampler import Sampler
+from stashhog_core.media.upright import Picture, Upright
 
 COLUMNS = ROWS = 5
 _PICTURE_WIDTH = 160
@@ -32,9 +25,7 @@ _SIDE = 64
 _KEPT = 8
 
 
-def phash(
-    container: InputContainer, stream: VideoStream, duration_seconds: float | None
-) -> int:
+def phash(sampler: Sampler, duration_seconds: float | None) -> int:
     """Return the hash as Stash computes it; 64 bits, never negative.
 
     Raises:
@@ -42,8 +33,7 @@ def phash(
     """
     if not duration_seconds:
         raise ItemError("a video of unknown length has no perceptual hash")
-    prepare_decoder(stream)
-    pictures = list(_pictures(container, stream, round(duration_seconds, 2)))
+    pictures = list(_pictures(sampler, math.floor(duration_seconds * 100 + 0.5) / 100))
     height, width, _ = pictures[0].shape
     sheet = np.zeros((height * ROWS, width * COLUMNS, 3), np.uint8)
     for index, picture in enumerate(pictures):
@@ -74,62 +64,21 @@ def hash_of(sheet: Picture) -> int:
     return bits
 
 
-def _pictures(
-    container: InputContainer, stream: VideoStream, duration_seconds: float
-) -> Iterator[Picture]:
+def _pictures(sampler: Sampler, duration_seconds: float) -> Iterator[Picture]:
     count = COLUMNS * ROWS
     offset = _LEFT_OUT_AT_EITHER_END * duration_seconds
     step = (1 - 2 * _LEFT_OUT_AT_EITHER_END) * duration_seconds / count
+    seconds = [offset + index * step for index in range(count)]
     upright = Upright(_reduced_size, interpolation="BICUBIC")
-    frames = _Frames(container, stream, jump=step > _LONGEST_READ_SECONDS)
-    for index in range(count):
-        yield upright(frames.at(offset + index * step))[..., ::-1]
-
-
-class _Frames:
-    """The first frame at or after a second, as a seeking ffmpeg finds it.
-
-    With `jump` each begins at the keyframe before; otherwise the video is read on.
-    """
-
-    def __init__(
-        self, container: InputContainer, stream: VideoStream, *, jump: bool
-    ) -> None:
-        self._container = container
-        self._stream = stream
-        self._jump = jump
-        self._start = (container.start_time or 0) / av.time_base
-        self._last: VideoFrame | None = None
-        self._frames: Iterator[VideoFrame] | None = None
-
-    def at(self, second: float) -> VideoFrame:
-        """Return the frame; the video's last one when it ends before.
-
-        Raises:
-            ItemError: Nothing can be decoded there.
-        """
-        try:
-            if self._frames is None or self._jump:
-                if not seek(self._container, second, backward=True):
-                    raise ItemError(f"no picture at second {second:.1f}")
-                self._last = None
-                self._frames = self._container.decode(self._stream)
-            while not self._reaches(second):
-                frame = next(self._frames, None)
-                if frame is None:
-                    break
-                self._last = frame
-        except (FFmpegError, ValueError) as error:
-            raise ItemError(f"no picture at second {second:.1f}") from error
-        if self._last is None:
+    # In these formats ffmpeg finds other pictures by seeking than by reading on.
+    by_seeking = sampler.container.format.name in ("mpegts", "mpeg")
+    read_on = step <= _LONGEST_READ_SECONDS and not by_seeking
+    for second, frame in zip(
+        seconds, sampler.exact(seconds, read_on=read_on), strict=True
+    ):
+        if frame is None:
             raise ItemError(f"no picture at second {second:.1f}")
-        return self._last
-
-    def _reaches(self, second: float) -> bool:
-        frame = self._last
-        if frame is None or frame.time is None:
-            return False
-        return frame.time - self._start >= second - 1e-6
+        yield upright(frame)[..., ::-1]
 
 
 def _reduced_size(width: int, height: int) -> tuple[int, int]:

@@ -11,19 +11,18 @@ from typing import Any, cast
 
 import av
 import numpy as np
-from av.container import InputContainer
-from av.error import FFmpegError
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from stashhog_core.errors import ItemError
-from stashhog_core.media.frames import Upright
-from stashhog_core.media.headers import MOST_PIXELS, picture_decoder
-
-Picture = NDArray[np.uint8]
+from stashhog_core.media.sampler import Sampler
+from stashhog_core.media.upright import (
+    Picture,
+    Upright,
+    is_upright,
+    lies_on_its_side,
+    turned,
+)
 
 _THUMBNAIL_WIDTH = 320
 _SPRITE_WIDTH = 160
@@ -73,53 +72,36 @@ class SpriteSheet:
         return "\n".join(lines)
 
 
-def prepare_decoder(stream: VideoStream) -> VideoCodecContext:
-    """Set the stream's decoder up for a few pictures of a file from a stranger.
-
-    Raises:
-        ItemError: There is none here, or its pictures are too large to be decoded.
-    """
-    codec = picture_decoder(stream)
-    if codec.is_open:
-        return codec
-    # Starting threads costs more than they save on a picture or two; files are
-    # decoded side by side instead.
-    codec.thread_count = 1
-    codec.options = {"max_pixels": str(MOST_PIXELS)}
-    return codec
-
-
-def thumbnail(
-    container: InputContainer, stream: VideoStream, duration_seconds: float | None
-) -> Thumbnail:
+def thumbnail(sampler: Sampler, duration_seconds: float | None) -> Thumbnail:
     """Return a picture at a tenth of the video; another when that is black or flat.
 
     Raises:
         ItemError: No picture can be decoded.
     """
-    prepare_decoder(stream)
-    best: tuple[float, VideoFrame, int] | None = None
+    best: tuple[float, VideoFrame, VideoFrame] | None = None
     reformatter = VideoReformatter()
-    aspect = float(stream.sample_aspect_ratio or 1)
+    aspect = float(sampler.stream.sample_aspect_ratio or 1)
     for second in _choices(duration_seconds):
-        frame = _next_keyframe(container, stream, second)
-        if frame is None:
+        found = sampler.near(second)
+        if found is None:
             continue
+        _, frame = found
         small = _scaled(reformatter, frame, aspect)
         brightness, contrast = _light(small)
         if best is None or contrast > best[0]:
-            best = (contrast, small, round(frame.rotation) % 360)
+            best = (contrast, small, frame)
         if brightness > _DARK and contrast > _FLAT:
             break
     if best is None:
         raise ItemError("no picture can be decoded")
-    _, small, rotation = best
-    if rotation % 360:
-        small = _turned(small, rotation)
-    return Thumbnail(_to_jpeg(small), rotation)
+    _, small, frame = best
+    if not is_upright(frame):
+        picture = turned(frame, small.to_ndarray(format="rgb24"))
+        small = _from_array(picture)
+    return Thumbnail(_to_jpeg(small), round(frame.rotation) % 360)
 
 
-def rotation_of(container: InputContainer, stream: VideoStream) -> int | None:
+def rotation_of(sampler: Sampler) -> int | None:
     """Return by how many degrees pictures are turned to stand upright.
 
     Headers tell the decoder only: a picture must be decoded. None: none can be.
@@ -127,14 +109,11 @@ def rotation_of(container: InputContainer, stream: VideoStream) -> int | None:
     Raises:
         ItemError: Its pictures cannot be decoded here, or are too large for it.
     """
-    prepare_decoder(stream)
-    frame = _next_keyframe(container, stream, 0.0)
-    return None if frame is None else round(frame.rotation) % 360
+    found = sampler.near(0.0)
+    return None if found is None else round(found[1].rotation) % 360
 
 
-def sprite_sheet(
-    container: InputContainer, stream: VideoStream, duration_seconds: float | None
-) -> SpriteSheet:
+def sprite_sheet(sampler: Sampler, duration_seconds: float | None) -> SpriteSheet:
     """Return a sheet of up to 81 keyframes, evenly spread.
 
     Raises:
@@ -142,15 +121,15 @@ def sprite_sheet(
     """
     if not duration_seconds:
         raise ItemError("a video of unknown length has no sprites")
-    prepare_decoder(stream)
     count = max(1, min(_MOST_SPRITES, int(duration_seconds / _LEAST_STEP_SECONDS)))
     step = duration_seconds / count
     upright = Upright(_sprite_size, "rgb24", interpolation=None)
     sheet: Picture | None = None
     height = 0
-    for index in range(count):
-        frame = _keyframe_before(container, stream, index * step)
+    seconds = [index * step for index in range(count)]
+    for index, frame in enumerate(sampler.at_each(seconds)):
         if frame is None:
+            # One broken part leaves one gap.
             continue
         picture = upright(frame)
         if sheet is None:
@@ -167,22 +146,9 @@ def sprite_sheet(
     return SpriteSheet(_to_jpeg(_from_array(sheet)), count, _SPRITE_WIDTH, height, step)
 
 
-def _keyframe_before(
-    container: InputContainer, stream: VideoStream, second: float
-) -> VideoFrame | None:
-    if not seek(container, second, backward=True):
-        return None
-    try:
-        return next(container.decode(stream), None)
-    except (FFmpegError, ValueError):
-        # One broken part leaves one gap.
-        return None
-
-
 def _sprite_size(width: int, height: int) -> tuple[int, int]:
-    return _SPRITE_WIDTH, max(
-        2, min(640, round(_SPRITE_WIDTH * height / width / 2) * 2)
-    )
+    even = round(_SPRITE_WIDTH * height / width / 2) * 2
+    return _SPRITE_WIDTH, max(2, min(640, even))
 
 
 def _moment(seconds: float) -> str:
@@ -201,36 +167,11 @@ def _choices(duration_seconds: float | None) -> Iterator[float]:
         yield min(share * duration_seconds, last)
 
 
-def _next_keyframe(
-    container: InputContainer, stream: VideoStream, second: float
-) -> VideoFrame | None:
-    """Return the keyframe at or after `second`, else the one before; None if none."""
-    for backward in (False, True):
-        if not seek(container, second, backward=backward):
-            continue
-        try:
-            return next(container.decode(stream), None)
-        except (FFmpegError, ValueError):
-            continue
-    return None
-
-
-def seek(container: InputContainer, second: float, *, backward: bool) -> bool:
-    """Go to a keyframe near `second`, counted from the start; tell whether it went."""
-    start = container.start_time or 0
-    try:
-        container.seek(int(second * av.time_base) + start, backward=backward)
-    except (FFmpegError, OverflowError):
-        # The start can always be decoded, without any index.
-        return second == 0.0
-    return True
-
-
 def _scaled(
     reformatter: VideoReformatter, frame: VideoFrame, aspect: float
 ) -> VideoFrame:
     width, height = frame.width * aspect, frame.height
-    if round(frame.rotation / 90) % 2:
+    if lies_on_its_side(frame):
         scale = min(1.0, _THUMBNAIL_WIDTH / height)
     else:
         scale = min(1.0, _THUMBNAIL_WIDTH / width)
@@ -252,11 +193,6 @@ def _light(picture: VideoFrame) -> tuple[float, float]:
     luma = sorted(bytes(picture.planes[0])[::41])
     edge = len(luma) // 20
     return sum(luma) / len(luma), float(luma[-1 - edge] - luma[edge])
-
-
-def _turned(picture: VideoFrame, degrees: int) -> VideoFrame:
-    turned = np.rot90(picture.to_ndarray(format="rgb24"), round(degrees / 90) % 4)
-    return _from_array(np.ascontiguousarray(turned))
 
 
 def _from_array(picture: Picture) -> VideoFrame:

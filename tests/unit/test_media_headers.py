@@ -26,6 +26,7 @@ from stashhog_core.media.headers import (
     probe,
     read_facts,
 )
+from stashhog_core.media.sampler import Sampler
 from tests.support.media import write_film, write_video
 
 SUBTITLE_HEADER = (
@@ -364,12 +365,11 @@ def test_pictures_without_a_decoder_are_refused_in_words(tmp_path: Path) -> None
 
     with pytest.raises(ItemError, match="no decoder"):
         end_stills(path)
-    with open_video(str(path)) as container:
-        stream = picture_stream(container)
+    with Sampler(str(path)) as sampler:
         with pytest.raises(ItemError, match="no decoder"):
-            pictures.thumbnail(container, stream, 2.0)
+            pictures.thumbnail(sampler, 2.0)
         with pytest.raises(ItemError, match="no decoder"):
-            pictures.rotation_of(container, stream)
+            pictures.rotation_of(sampler)
 
 
 @pytest.mark.parametrize(

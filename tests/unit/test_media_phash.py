@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from stashhog_core.errors import ItemError
-from stashhog_core.media.headers import header_duration, open_video, picture_stream
+from stashhog_core.media.headers import header_duration
 from stashhog_core.media.phash import hash_of, phash
+from stashhog_core.media.sampler import Sampler
 from tests.support.media import write_video
 
 # Encoders and scalers differ in the last bit of a pixel from version to version, which
@@ -44,9 +45,9 @@ def test_equals_what_stash_computed(
         frames_per_second=rate,
     )
 
-    with open_video(str(clip)) as container:
-        stream = picture_stream(container)
-        found = phash(container, stream, header_duration(container, stream))
+    with Sampler(str(clip)) as sampler:
+        length = header_duration(sampler.container, sampler.stream)
+        found = phash(sampler, length)
 
     assert (found ^ int(recorded, 16)).bit_count() <= NEAR_BITS
 
@@ -65,8 +66,8 @@ def test_other_pictures_have_other_hashes() -> None:
 def test_unknown_length_has_no_hash(tmp_path: Path) -> None:
     """Without a length there are no 25 moments to look at."""
     clip = write_video(tmp_path / "clip.mp4", seconds=1)
-    with open_video(str(clip)) as container:
-        stream = picture_stream(container)
-
-        with pytest.raises(ItemError, match="unknown length"):
-            phash(container, stream, None)
+    with (
+        Sampler(str(clip)) as sampler,
+        pytest.raises(ItemError, match="unknown length"),
+    ):
+        phash(sampler, None)

@@ -18,6 +18,7 @@ from stashhog_core.media.headers import (
     read_facts,
 )
 from stashhog_core.media.pictures import SpriteSheet, Thumbnail, sprite_sheet, thumbnail
+from stashhog_core.media.sampler import Sampler
 
 RATE = 10
 BLACK = np.zeros((120, 160, 3), np.uint8)
@@ -64,10 +65,9 @@ def facts_of(path: Path) -> VideoFacts:
 
 
 def thumbnail_of(path: Path) -> Thumbnail:
-    with open_video(str(path)) as container:
-        stream = picture_stream(container)
-        facts = read_facts(container, stream, path.stat().st_size)
-        return thumbnail(container, stream, facts.duration_seconds)
+    with Sampler(str(path)) as sampler:
+        facts = read_facts(sampler.container, sampler.stream, path.stat().st_size)
+        return thumbnail(sampler, facts.duration_seconds)
 
 
 def decoded(jpeg: bytes, tmp_path: Path) -> Any:
@@ -186,8 +186,8 @@ def test_cover_art_is_no_video(tmp_path: Path) -> None:
 def test_sprites_and_their_times(tmp_path: Path) -> None:
     """The VTT names each part of the sheet with its time, to the end."""
     path = write(tmp_path / "a.mp4")
-    with open_video(str(path)) as container:
-        sheet: SpriteSheet = sprite_sheet(container, picture_stream(container), 4.0)
+    with Sampler(str(path)) as sampler:
+        sheet: SpriteSheet = sprite_sheet(sampler, 4.0)
 
     lines = sheet.vtt("a.jpg").splitlines()
     assert (sheet.count, sheet.width, sheet.height) == (8, 160, 120)

@@ -1,0 +1,354 @@
+"""Pictures of a video at chosen times, decoded from few packets.
+
+A decoder that is told to skip all but keyframes is no help: of H.264 with open groups
+of pictures it returns few frames, late and in reverse, and for VP9 it decodes
+everything (PyAV 18.1, FFmpeg 62.28). The sampler hands over only the packets that are
+flagged as keyframes, one at a time, and has the decoder start anew after each of them.
+Where a video has none for long, the sampler decodes on.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import av
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from stashhog_core.media.headers import (
+    MOST_PIXELS,
+    open_video,
+    picture_decoder,
+    picture_stream,
+)
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+    _Packet = Packet[VideoStream]
+
+FARTHEST_SECONDS = 20.0
+"""Encoders set keyframes at most half as far apart, unless told to set hardly any."""
+
+EVEN_SECONDS = 5.0
+"""Distance of the pictures where there are no keyframes."""
+
+_LEAD_SECONDS = 10.0
+"""In this time a video that refreshes its picture piece by piece has refreshed all."""
+
+_MOST_LEAD_PACKETS = 600
+_EARLIER_SECONDS = (0.0, 5.0, 30.0)
+_USUAL_RATE = 25.0
+_SEEKS_BY_TIME_OF_SHOWING = 0x4000000
+
+
+class Sampler:
+    """Decodes pictures of one video, which is open until the end of the `with` block.
+
+    Args:
+        address: As for `open_video`.
+
+    Attributes:
+        container: The open file.
+        stream: Its pictures.
+        decoded: Number of pictures decoded so far.
+
+    Raises:
+        ItemError: There is no picture in the file, or no decoder for the pictures here.
+        FFmpegError, OSError, ValueError: The file cannot be opened.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._opened = ExitStack()
+        self._can_seek = True
+        self.decoded = 0
+        self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._opened.close()
+
+    def _open(self) -> None:
+        self._opened.close()
+        self.container = self._opened.enter_context(open_video(self._address))
+        try:
+            self.stream = picture_stream(self.container)
+        except BaseException:
+            self._opened.close()
+            raise
+        self._untouched = True
+
+    def frames(
+        self, start: float = 0.0, end: float = float("inf"), spacing: float = 0.0
+    ) -> Iterator[tuple[float, VideoFrame]]:
+        """Yield (second, picture) from `start` to before `end`, in one pass.
+
+        Seconds count from the start of the video. A file that breaks off yields what
+        could be read.
+
+        Args:
+            start: Second of the first picture at the earliest.
+            end: Second that no picture reaches.
+            spacing: Least number of seconds between two pictures.
+        """
+        packets = self._packets(start)
+        due, shown, key, on_from = start, None, None, None
+        while (item := next(packets, None)) is not None:
+            second, packet = item
+            if packet.is_keyframe and (on_from is None or second > on_from):
+                if second >= end:
+                    return
+                key, on_from = second, None
+                found = (
+                    self._picture(second, packet, packets) if second >= due else None
+                )
+                if found is not None:
+                    shown = found[0]
+                    due = shown + spacing
+                    yield found
+                continue
+            if second >= end + FARTHEST_SECONDS:
+                return
+            if on_from is not None:
+                for at, frame in self._decode(packet, second):
+                    if due <= at < end:
+                        due = at + max(spacing, EVEN_SECONDS)
+                        yield at, frame
+            elif second - max(key or 0.0, start - _LEAD_SECONDS) > FARTHEST_SECONDS:
+                on_from = key if key is not None and key >= start else start
+                packets = self._packets(on_from, drop_before=on_from - _LEAD_SECONDS)
+                self._restart()
+                if shown is not None:
+                    due = shown + max(spacing, EVEN_SECONDS)
+
+    def near(self, second: float) -> tuple[float, VideoFrame] | None:
+        """Return (its second, the picture) at a keyframe before `second`.
+
+        The picture is a later one if the file cannot be read from before `second`, and
+        an earlier or later one that was decoded on if keyframes are far away. None:
+        nothing can be decoded.
+        """
+        best: tuple[float, VideoFrame] | None = None
+        for earlier in _EARLIER_SECONDS:
+            best = self._keyframe(max(0.0, second - earlier), second)
+            if best is not None or earlier >= second:
+                break
+        if best is None:
+            # Some files can be read from their start only when they are opened anew.
+            self._open()
+            best = self._keyframe(0.0, second)
+        if best is not None and abs(best[0] - second) <= FARTHEST_SECONDS:
+            return best
+        return self._decoded_on(second) or best
+
+    def at_each(self, seconds: Sequence[float]) -> Iterator[VideoFrame | None]:
+        """Yield the picture near each of the seconds, which are in order.
+
+        A file that can only be read from its start, or that has hardly any keyframes,
+        is read once.
+        """
+        for number, second in enumerate(seconds):
+            found = self.near(second)
+            far = found is not None and abs(found[0] - second) > FARTHEST_SECONDS
+            if not self._can_seek or far:
+                yield from self._in_one_pass(seconds[number:])
+                return
+            yield found and found[1]
+
+    def _in_one_pass(self, seconds: Sequence[float]) -> Iterator[VideoFrame | None]:
+        frames = self.frames()
+        following = next(frames, None)
+        frame = following and following[1]
+        for second in seconds:
+            while following is not None and following[0] <= second:
+                frame = following[1]
+                following = next(frames, None)
+            yield frame
+
+    def exact(
+        self, seconds: Sequence[float], *, read_on: bool
+    ) -> Iterator[VideoFrame | None]:
+        """Yield the picture that `ffmpeg -ss` shows for each of the seconds, in order.
+
+        This is the first picture at or after the second, which is rounded to the
+        nearest tick of the stream's clock; after the end the last picture. None:
+        nothing can be decoded.
+
+        Args:
+            seconds: Seconds from the start of the video.
+            read_on: Read the video once, instead of from a keyframe before each second.
+        """
+        base = self.stream.time_base or Fraction(1, av.time_base)
+        start = self.container.start_time or 0
+        frames: Iterator[VideoFrame] | None = None
+        last: VideoFrame | None = None
+        for second in seconds:
+            micros = round(second * av.time_base) + start
+            tick = math.floor(Fraction(micros, av.time_base) / base + Fraction(1, 2))
+            if frames is None or not read_on:
+                frames, last = self._running(max(0.0, second - self._early)), None
+            while last is None or _ticks(last) < tick:
+                frame = next(frames, None)
+                if frame is None:
+                    break
+                last = frame
+            yield last
+
+    @property
+    def _early(self) -> float:
+        """Return by how much ffmpeg seeks too early, in seconds.
+
+        The seconds of some formats are those of decoding, before those of showing.
+        """
+        shown = self.container.format.flags & _SEEKS_BY_TIME_OF_SHOWING
+        return 0.0 if shown or not self._codec.has_b_frames else 3 / 23
+
+    def _running(self, second: float) -> Iterator[VideoFrame]:
+        packets = self._packets(second)
+        self._restart()
+        for at, packet in packets:
+            for _, frame in self._decode(packet, at):
+                yield frame
+        for _, frame in self._decode(None, 0.0):
+            yield frame
+
+    def _keyframe(self, start: float, second: float) -> tuple[float, VideoFrame] | None:
+        """Return the last keyframe at or before `second` when read from `start`."""
+        packets = self._packets(start)
+        held: tuple[float, _Packet] | None = None
+        for at, packet in packets:
+            if packet.is_keyframe and (held is None or at <= second):
+                held = at, packet
+                if start == second and self._can_seek:
+                    # A file that can be searched was left at the right place.
+                    break
+            if at > second + (_LEAD_SECONDS if held is None else 0):
+                break
+        if held is None:
+            return None
+        return self._picture(*held, packets)
+
+    def _decoded_on(self, second: float) -> tuple[float, VideoFrame] | None:
+        """Return the picture at `second`, decoded from a little before."""
+        since = max(0.0, second - _LEAD_SECONDS)
+        self._restart()
+        last: tuple[float, VideoFrame] | None = None
+        for number, (at, packet) in enumerate(self._packets(since, drop_before=since)):
+            for found in self._decode(packet, at):
+                last = found
+                if found[0] >= second:
+                    return found
+            if number > _MOST_LEAD_PACKETS:
+                break
+        return last
+
+    def _picture(
+        self,
+        second: float,
+        packet: "_Packet",
+        following: Iterator[tuple[float, "_Packet"]],
+    ) -> tuple[float, VideoFrame] | None:
+        """Return (its second, the picture) of a packet flagged as a keyframe.
+
+        Some flagged packets only begin a picture, which the following ones complete.
+        """
+        self._restart()
+        found = [*self._decode(packet, second), *self._decode(None, second)]
+        self._restart()
+        if found:
+            return second, found[0][1]
+        self._decode(packet, second)
+        for number, (at, after) in enumerate(following):
+            found = self._decode(after, at)
+            if found or number > _MOST_LEAD_PACKETS:
+                break
+        self._restart()
+        return found[0] if found else None
+
+    def _decode(
+        self, packet: "_Packet | None", second: float
+    ) -> list[tuple[float, VideoFrame]]:
+        """Decode on; a broken packet yields nothing."""
+        try:
+            frames = self._codec.decode(packet)
+        except (FFmpegError, ValueError):
+            return []
+        self.decoded += len(frames)
+        return [
+            (second if frame.pts is None else self._seconds(frame.pts), frame)
+            for frame in frames
+        ]
+
+    def _packets(
+        self, second: float, drop_before: float = 0.0
+    ) -> Iterator[tuple[float, "_Packet"]]:
+        """Yield (second, packet) from about `second` on; from the start if need be."""
+        if not (self._untouched and second == 0.0):
+            self._go_to(second)
+        self._untouched = False
+        length = 1 / float(self.stream.average_rate or _USUAL_RATE)
+        packets = self.container.demux(self.stream)
+        at = -length
+        while True:
+            try:
+                packet = next(packets, None)
+            except FFmpegError:
+                # The file breaks off here.
+                return
+            if packet is None:
+                return
+            if not packet.size:
+                continue
+            ticks = packet.dts if packet.pts is None else packet.pts
+            # Bare streams have no clock; others leave out the time of some packets.
+            at = at + length if ticks is None else self._seconds(ticks)
+            if at >= drop_before:
+                yield at, packet
+
+    def _go_to(self, second: float) -> None:
+        start = self.container.start_time or 0
+        if self._can_seek:
+            try:
+                self.container.seek(int(second * av.time_base) + start)
+            except (FFmpegError, OverflowError):
+                # After a refused seek a container is at its end.
+                self._can_seek = False
+            else:
+                return
+        self._open()
+
+    def _seconds(self, ticks: int) -> float:
+        base = self.stream.time_base
+        offset = (self.container.start_time or 0) / av.time_base
+        return max(0.0, ticks * float(base or 0) - offset)
+
+    def _restart(self) -> None:
+        self._codec.flush_buffers()
+
+    @property
+    def _codec(self) -> VideoCodecContext:
+        codec = picture_decoder(self.stream)
+        if not codec.is_open:
+            # Starting threads costs more than they save on single pictures; files are
+            # decoded side by side instead.
+            codec.thread_count = 1
+            codec.options = {"max_pixels": str(MOST_PIXELS)}
+        return codec
+
+
+def _ticks(frame: VideoFrame) -> int:
+    ticks = frame.dts if frame.pts is None else frame.pts
+    return -1 if ticks is None else ticks
