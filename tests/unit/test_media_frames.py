@@ -197,7 +197,7 @@ def test_sound_with_cover_art_is_no_video(tmp_path: Path) -> None:
     """A cover is a video stream to FFmpeg, but shows nothing of the scene."""
     path = write_song(tmp_path / "song.m4a", cover=True)
 
-    with pytest.raises(ItemError, match="no picture in it"):
+    with pytest.raises(ItemError, match="the video has no picture"):
         end_stills(path)
-    with pytest.raises(ItemError, match="no picture in it"):
+    with pytest.raises(ItemError, match="the video has no picture"):
         list(spaced_stills(path, 2, (32, 18)))
