@@ -11,8 +11,7 @@ from flows.flow_parameters import parameters_of
 from flows.outcome import run_one
 from stashhog_core.params import AnalysisParams, AutoVideoAnalysisParams
 from stashhog_core.workflow import NO_UNANALYZED_SCENES
-from tasks.analysis import analysis
-from tasks.auto_video_analysis import analysis_under_way, scenes_to_analyze
+from tasks.analysis import analysis, analysis_under_way, scenes_to_analyze
 
 
 @job_flow("auto_video_analysis")

@@ -1,6 +1,6 @@
 """Analyze scenes into reviewable plans, one at a time or in mapped batches."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect import task
@@ -10,16 +10,22 @@ from prefect.runtime import task_run
 from prefect.states import Completed
 
 from stashhog_core.batches import batched
-from stashhog_core.detection.job import analyze, unanalyzed_scene_ids
+from stashhog_core.detection.job import analyze, next_scenes, unanalyzed_scene_ids
 from stashhog_core.errors import Deferred
 from stashhog_core.params import AnalysisParams, ApplyPlanParams, or_setting
 from stashhog_core.plans.plans import is_worked_on, read_plan
 from stashhog_core.plans.records import unapplied_plan_ids
 from stashhog_core.results import AnalysisResult, BatchResult
 from stashhog_core.workflow import TIME_IS_OVER, JobDeferred, deferred_result
+from tasks.flow_runs import runs_going
 from tasks.plans import apply_plan
-from tasks.prefect_api import announce
+from tasks.prefect_api import announce, prefect_client
 from tasks.runtime import JOB_TASK, READ_TASK, job_task, open_job
+
+ANALYSIS_FLOWS = ("process_new_scenes", "analysis")
+"""Flows that analyze scenes themselves: two at the same would do it twice."""
+
+_FAILURES_COUNT_FOR = timedelta(days=1)
 
 
 @job_task(name="analysis", **JOB_TASK)
@@ -150,3 +156,20 @@ def analysis_batch(
     if found.deferred:
         raise JobDeferred(found.deferred, result)
     return result
+
+
+@task(name="scenes_to_analyze", cache_policy=NO_CACHE, **READ_TASK)
+def scenes_to_analyze(size: int) -> list[int]:
+    """Return the newest scenes not yet video-analyzed; those that failed come last."""
+    with open_job("scenes_to_analyze") as job, job.database.transaction() as session:
+        return next_scenes(
+            session, size, failed_since=datetime.now(UTC) - _FAILURES_COUNT_FOR
+        )
+
+
+@task(name="analysis_under_way", cache_policy=NO_CACHE, **READ_TASK)
+def analysis_under_way() -> str | None:
+    """Return the name of a run that analyzes scenes; None: there is none."""
+    with prefect_client() as client:
+        alive, _ = runs_going(client, flows=ANALYSIS_FLOWS)
+    return alive[0].name if alive else None

@@ -11,8 +11,6 @@ import psutil
 
 from stashhog_core.settings import Settings, make_home_folder
 
-PARTS = ("supervisor", "server", "worker")
-
 
 def state_file(settings: Settings) -> Path:
     """Return the file that names the running processes."""

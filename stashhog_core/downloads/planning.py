@@ -255,11 +255,10 @@ class ImportPlanner:
                 return
         elif record.state == "left_out":
             record = record._replace(state="found", reason=None)
-        elif record.state == "blocked" and entry.may_retry_blocked:
-            record = record._replace(state="failed", tries=0)
-        elif record.state == "blocked" or record.waits(self._now):
-            plan.is_deferred = True
+        elif (due := self._if_due(plan, record)) is None:
             return
+        else:
+            record = due
         try:
             if plan.is_folder:
                 names = (*folder, *split_names(file.relative_path))
@@ -356,16 +355,19 @@ class ImportPlanner:
         is_final: bool = False,
     ) -> None:
         """Note a failure, unless it waits for its next try or was given up."""
-        record = known.get(key)
-        if record is None:
-            record = _record(plan.entry, key)
-        elif record.state == "blocked" and plan.entry.may_retry_blocked:
-            record = record._replace(state="failed", tries=0)
-        elif record.state == "blocked" or record.waits(self._now):
+        record = known.get(key) or _record(plan.entry, key)
+        if (due := self._if_due(plan, record)) is not None:
+            plan.failures.append(Failure(due, reason, is_final))
+            plan.has_failed = True
+
+    def _if_due(self, plan: ImportPlan, record: ImportRecord) -> ImportRecord | None:
+        """Return the record, unless its next try is to come or it was given up."""
+        if record.state == "blocked" and plan.entry.may_retry_blocked:
+            return record._replace(state="failed", tries=0)
+        if record.state == "blocked" or record.waits(self._now):
             plan.is_deferred = True
-            return
-        plan.failures.append(Failure(record, reason, is_final))
-        plan.has_failed = True
+            return None
+        return record
 
 
 def _has_changed(file: SourceFile, record: ImportRecord) -> bool:
