@@ -83,7 +83,10 @@ def _dask(settings: RunnerSettings, parallel: int) -> TaskRunner[Any]:
                 "threads_per_worker": 1,
                 # Dask would share the memory out and kill a worker that takes more.
                 "memory_limit": 0,
-                "dashboard_address": None,
+                # No dashboard. Its server answers health checks all the same: at any
+                # free port, or two runs at a time would both want 8787.
+                "dashboard_address": "127.0.0.1:0",
+                "scheduler_kwargs": {"dashboard": False},
                 "preload": ["tasks.dask_worker"],
             }
         )

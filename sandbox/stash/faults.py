@@ -1,8 +1,11 @@
 """What a stand-in can be told to do wrong."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
+
+from sandbox.stash.jobs import Job
 
 Kind = Literal["status", "drop", "slow", "errors", "refused", "html", "empty"]
 
@@ -31,6 +34,10 @@ class Fault:
     after: bool = False
 
 
+def nothing(job: Job) -> None:
+    """Hold no item up."""
+
+
 @dataclass
 class Faults:
     """All troubles of one stand-in. Change them at any time, from any thread."""
@@ -38,6 +45,9 @@ class Faults:
     item_seconds: float = 0.05
     """Each item of a scan or generate job takes so much longer. The real server takes
     seconds; without any pause a job is over before a client can look at it."""
+
+    on_item: Callable[[Job], object] = field(default=nothing)
+    """Called with the job before each item of it, and before that pause."""
 
     failing_items: set[str] = field(default_factory=set)
     """Generate items fail whose `<kind> <path>` holds one of these, such as `phash `,
@@ -97,6 +107,7 @@ class Faults:
         with self._lock:
             self._planned.clear()
         self.item_seconds = type(self).item_seconds
+        self.on_item = nothing
         self.failing_items.clear()
         self.shuffled_lists = False
         self.unknown_fields.clear()
@@ -111,6 +122,11 @@ class Faults:
                         self._planned.remove(fault)
                     return fault
         return None
+
+    def pause(self, job: Job) -> None:
+        """Let an item take its time."""
+        self.on_item(job)
+        job.pause(self.item_seconds)
 
     def fails(self, kind: str, path: str) -> bool:
         """Tell whether a generate item is to fail."""

@@ -81,7 +81,7 @@ class Generator:
                 last_chances -= 1
             job.progress = done / len(items)
             with job.sub_task(f"Generating {item.kind} for {item.subject}"):
-                job.pause(self._faults.item_seconds)
+                self._faults.pause(job)
                 self.make_one(item)
             job.progress = (done + 1) / len(items)
 

@@ -139,7 +139,7 @@ class JobQueue:
             self._changed.notify_all()
         self._thread.join()
 
-    def wait(self, timeout_seconds: float = 60) -> None:
+    def wait(self, timeout_seconds: float = 180) -> None:
         """Return when no job is waiting or running.
 
         Raises:

@@ -63,7 +63,7 @@ class Scanner:
             job.progress = done / total
             scene_id = None
             with job.sub_task(f"Scanning {_text(path)}"):
-                job.pause(self._faults.item_seconds)
+                self._faults.pause(job)
                 try:
                     scene_id = self._scan(path, rescan=bool(given.get("rescan")))
                 except (MediaError, OSError) as error:
@@ -127,7 +127,7 @@ class Scanner:
 
     def _generate(self, job: Job, item: Item) -> None:
         with job.sub_task(f"Generating {item.kind} for {item.subject}"):
-            job.pause(self._faults.item_seconds)
+            self._faults.pause(job)
             self._generator.make_one(item)
 
     def _scan(self, path: Path, *, rescan: bool) -> int | None:

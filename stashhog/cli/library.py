@@ -110,8 +110,10 @@ def watch(path: Folder) -> None:
     _use_prefect(settings)
     from stashhog.scans import submit
 
+    changed = changes(folder, threading.Event())
+    next(changed)
     console.print(f"Watching {plain(folder)} (press Ctrl-C to stop)")
-    for count in changes(folder, threading.Event()):
+    for count in changed:
         run = submit({"path": str(folder)})
         console.print(
             f"{counted(count, 'change', 'changes')}: started scan {run}",

@@ -125,8 +125,11 @@ def changes(
     poll_seconds: float = _POLL_SECONDS,
     mounts: Callable[[], Mounts | None] = Mounts.now,
     notices: Callable[[], Notices] = Notices,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[int]:
-    """Yield the number of changed videos, each time after a quiet period.
+    """Yield 0 once the folder is watched, then numbers of changed videos.
+
+    Changes are told after a quiet period.
 
     Folders that cannot be read are left out. Links to folders are not followed, as in a
     scan. A folder that is replaced, mounted or unmounted counts as a change.
@@ -138,14 +141,17 @@ def changes(
         poll_seconds: Time between polls of file systems that report no changes.
         mounts: Returns what is mounted now.
         notices: Opens the system's notices.
+        clock: Returns seconds, for the quiet period.
 
     Raises:
         ConfigurationError: The system's limit of watches is used up; says what to do.
     """
-    pending = QuietPeriod()
+    pending = QuietPeriod(clock)
     check_seconds = min(_CHECK_SECONDS, quiet_seconds / 2)
     watched = _Watched(os.fspath(folder), poll_seconds, mounts, notices)
     try:
+        watched.build()
+        yield 0
         while not stop.is_set():
             pending.add(watched.next(check_seconds, stop))
             period = quiet_seconds
@@ -221,7 +227,6 @@ class _Watched:
         self._built: _State | None = None
         self._poll_at = self._check_at = 0.0
         self._blind: list[str] = []
-        self._is_new = True
 
     @property
     def is_polling(self) -> bool:
@@ -238,9 +243,8 @@ class _Watched:
             self._check_at = time.monotonic() + timeout_seconds
             if self._state() != self._built:
                 self.close()
-                self._build()
-                is_new, self._is_new = self._is_new, False
-                return set() if is_new else {self._root}
+                self.build()
+                return {self._root}
         changed: set[str] = set()
         if self._notices:
             for notice in self._notices.read(timeout_seconds):
@@ -266,7 +270,8 @@ class _Watched:
         )
         return facts.st_dev, facts.st_ino, there
 
-    def _build(self) -> None:
+    def build(self) -> None:
+        """Watch what is there now."""
         self._built = self._state()
         self._folders: dict[int, str] = {}
         self._blind = []

@@ -1,5 +1,6 @@
 """The clean-up: what goes, what stays, and what dead runs left open."""
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,6 +44,7 @@ from stashhog_core.server_jobs.tracking import SCAN_NOT_STOPPED
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from tests.support.media import write_video
+from tests.support.stand_in import until
 
 NOW = datetime.now(UTC)
 NEW, OLD = NOW - timedelta(days=1), NOW - timedelta(days=400)
@@ -319,7 +321,7 @@ def test_what_dead_runs_left_is_reconciled(
     get_settings.cache_clear()
     with StashClient(get_settings().stash) as stash:
         write_video(stand_in.library / "a.mp4", seconds=4)
-        stand_in.faults.item_seconds = 5
+        stand_in.faults.on_item = until(threading.Event())
         working = stash.start_scan({"paths": [str(stand_in.library)]})
     store(
         database,

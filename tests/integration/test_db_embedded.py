@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,7 @@ from stashhog_core.db.schema import schema_state
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +41,7 @@ with open_database(Settings(home=Path(sys.argv[1]))) as database:
         session.execute(text("INSERT INTO scene (id) VALUES (:id)"), scene)
     print("ready", flush=True)
     if sys.argv[3] == "stay":
-        time.sleep(120)
+        time.sleep(3600)
 """
 
 
@@ -188,14 +190,14 @@ def test_a_server_that_is_killed_in_a_run_is_started_again(home: Path) -> None:
         server = postmaster(home)
         for process in [server, *server.children()]:
             process.send_signal(signal.SIGKILL)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
+
+        def answers() -> bool:
+            with suppress(ConfigurationError):
                 database.check()
-                break
-            except ConfigurationError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+                return True
+            return False
+
+        wait_until(answers, "the new server")
         assert postmaster(home).pid != server.pid
     database.close()
 
@@ -220,7 +222,7 @@ def test_server_that_dies_under_a_user_is_started_again(home: Path) -> None:
         server = postmaster(home)
     for process in [server, *server.children()]:
         process.send_signal(signal.SIGKILL)
-    psutil.wait_procs([server], timeout=10)
+    psutil.wait_procs([server], timeout=PATIENCE_SECONDS)
 
     with open_database(settings) as database:
         assert schema_state(database).kind == "current"

@@ -28,6 +28,7 @@ from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ConfigurationError, JobCancelled, TransientError
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
+from tests.support.waiting import PATIENCE_SECONDS
 
 HOLDER = """
 import sys, time
@@ -79,14 +80,9 @@ def test_killed_holder_frees_the_lock(database: Database, database_url: str) -> 
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
 
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            with job_lock(database, "sync"):
-                break
-        except TransientError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    # The database takes a moment to see that it is gone.
+    with job_lock(database, "sync", wait_seconds=PATIENCE_SECONDS):
+        pass
 
 
 def test_waiting_asks_whether_to_go_on(database: Database) -> None:
@@ -140,7 +136,7 @@ def elsewhere(work: Callable[[], None]) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(30)
+    thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
     if errors:
         raise errors[0]
@@ -246,7 +242,7 @@ def test_the_next_holder_waits_for_what_is_being_stored(database: Database) -> N
             while token(database) == before:
                 time.sleep(0.01)
             order.append("stored")
-        next_run.join(30)
+        next_run.join(PATIENCE_SECONDS)
 
     assert order == ["stored", "begun with [1]"]
 
@@ -279,7 +275,7 @@ def test_a_job_outlives_a_restart_of_the_server(home: Path) -> None:
         server = psutil.Process(pid)
         for process in [server, *server.children()]:
             process.send_signal(signal.SIGKILL)
-        psutil.wait_procs([server], timeout=10)
+        psutil.wait_procs([server], timeout=PATIENCE_SECONDS)
         start_embedded(home)
 
         store(database, 1)

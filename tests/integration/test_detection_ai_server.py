@@ -20,6 +20,7 @@ from stashhog_core.plans.plans import plan_changes, read_plan
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import AiServerSettings, Settings
 from tests.support.plans import VIDEO_ONLY, add_scenes, run, unanalyzed
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -156,8 +157,8 @@ def test_videos_are_sent_as_the_server_can_take_them(
     ai: AiStandIn, scenes: Database
 ) -> None:
     """So many at a time as set; fewer while it says that others keep it busy."""
-    together = threading.Barrier(3)
-    ai.on_video = lambda path: together.wait(60) if len(ai.at_once) <= 3 else None
+    together = threading.Barrier(3, timeout=PATIENCE_SECONDS)
+    ai.on_video = lambda path: together.wait() if len(ai.at_once) <= 3 else None
     analyze(ai, scenes, parallel_requests=3)
     assert max(ai.at_once) == 3
 

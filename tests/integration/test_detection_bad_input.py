@@ -29,6 +29,7 @@ from tests.support.plans import (
     run,
     unanalyzed,
 )
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -225,7 +226,7 @@ def test_stop_is_heard_while_the_server_works(ai: AiStandIn, scenes: Database) -
 
     def stop_and_go_on_working(path: str) -> None:
         stop.set()
-        assert left.wait(60)
+        assert left.wait(PATIENCE_SECONDS)
 
     ai.on_video = stop_and_go_on_working
 

@@ -1,6 +1,5 @@
 """From scanned files to tagged scenes, over HTTP against the stand-in Stash."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +44,8 @@ def client(stand_in: StandIn) -> Iterator[StashClient]:
 def library(stand_in: StandIn, client: StashClient, database: Database) -> Library:
     samples = make_samples(stand_in.library)
     seed_library(stand_in.store)
-    job_id = client.start_scan({"paths": [str(stand_in.library)]})
-    deadline = time.monotonic() + 60
-    while (job := client.find_job(job_id)) is not None and not job.is_over:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    client.start_scan({"paths": [str(stand_in.library)]})
+    stand_in.jobs.wait()
     mirror(client, database)
     settings = Settings(
         stash=StashSettings(url=stand_in.url, scan_paths=(str(stand_in.library),))

@@ -43,7 +43,7 @@ url, settings = sys.argv[1:]
 def run():
     given = Settings(**json.loads(settings))
     database = Database(url)
-    for _ in range(100):
+    while True:
         try:
             process_downloads(given, database, ProcessDownloadsParams(), Progress())
             return 0
@@ -52,7 +52,6 @@ def run():
             if "under way" not in str(error):
                 raise
             time.sleep(0.05)
-    return 1
 
 print("ready", flush=True)
 for line in sys.stdin:

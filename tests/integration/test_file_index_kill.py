@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from stashhog_core.db.session import Database
-from stashhog_core.errors import TransientError
 from stashhog_core.file_index import job as scan_job
 from tests.support.library import Library
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -63,9 +63,7 @@ def test_killed_scans_end_as_one_clean_run(
 
 def _wait_for_lock(library: Library) -> None:
     """Wait until the database has noticed that the killed scan is gone."""
-    for _ in range(100):
-        try:
-            with scan_job.job_lock(library.database, scan_job.JOB):
-                return
-        except TransientError:
-            scan_job.time.sleep(0.1)
+    with scan_job.job_lock(
+        library.database, scan_job.JOB, wait_seconds=PATIENCE_SECONDS
+    ):
+        pass

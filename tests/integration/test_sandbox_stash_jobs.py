@@ -1,25 +1,29 @@
 """The stand-in Stash's job queue: order, progress, stopping, forgetting."""
 
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.stand_in import GENERATE, SCAN, Stash
+from sandbox.stash.jobs import Job
+from tests.support.stand_in import GENERATE, SCAN, Stash, until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
 
 def test_jobs_run_one_at_a_time(stash: Stash, two_videos: tuple[Path, Path]) -> None:
     """A second job waits for the first; both are in the queue, in order."""
-    stash.server.faults.item_seconds = 0.3
+    looked = threading.Event()
+    stash.server.faults.on_item = until(looked)
     first = stash.start(GENERATE, phashes=True)
     second = stash.start(SCAN)
-    time.sleep(0.1)
+    wait_until(lambda: stash.job(first)["status"] == "RUNNING", "the first job")
 
     queue = stash.ask("{jobQueue{id status}}")["data"]["jobQueue"]
     waiting = stash.job(second)
+    looked.set()
     stash.server.jobs.wait()
 
     assert queue == [
@@ -33,12 +37,14 @@ def test_jobs_run_one_at_a_time(stash: Stash, two_videos: tuple[Path, Path]) -> 
 
 def test_progress_and_sub_tasks(stash: Stash, two_videos: tuple[Path, Path]) -> None:
     """A running job shows what it does; a finished one keeps only its progress."""
-    stash.server.faults.item_seconds = 0.2
-    job_id = stash.start(GENERATE, phashes=True)
     seen: dict[Any, Any] = {}
-    while not (job := stash.job(job_id))["endTime"]:
-        seen[job["progress"]] = job["subTasks"]
-        time.sleep(0.02)
+
+    def look(job: Job) -> None:
+        shown = stash.job(str(job.id))
+        seen[shown["progress"]] = shown["subTasks"]
+
+    stash.server.faults.on_item = look
+    job = stash.finished(GENERATE, phashes=True)
 
     assert seen[0] == [f"Generating phash for {two_videos[0]}"]
     assert seen[0.5] == [f"Generating phash for {two_videos[1]}"]
@@ -53,15 +59,17 @@ def test_stop_lets_the_running_item_and_one_more_end(
     """A stop is answered at once and takes effect later; a waiting job goes at once."""
     (two_videos[0].parent / "c.mp4").write_bytes(video.read_bytes() + b"third")
     stash.scan()
-    stash.server.faults.item_seconds = 0.3
+    looked = threading.Event()
+    stash.server.faults.on_item = until(looked)
     running = stash.start(GENERATE, phashes=True)
     waiting = stash.start(GENERATE, phashes=True)
-    time.sleep(0.1)
+    wait_until(lambda: stash.job(running)["status"] == "RUNNING", "the first job")
 
     for job_id in (running, waiting, "99"):
         answer = stash.ask("mutation($id:ID!){stopJob(job_id:$id)}", id=job_id)
         assert answer == {"data": {"stopJob": True}}
     status = stash.job(running)["status"]
+    looked.set()
     stash.server.jobs.wait()
 
     assert status == "STOPPING"
@@ -85,7 +93,7 @@ def test_restart_forgets_jobs_and_keeps_the_library(
     stash: Stash, two_videos: tuple[Path, Path]
 ) -> None:
     """A job dies with the server; ids start at 1 again, scenes stay as they were."""
-    stash.server.faults.item_seconds = 0.5
+    stash.server.faults.on_item = until(threading.Event())
     before = stash.scenes()
     old = stash.start(GENERATE, phashes=True)
     added = stash.job(old)["addTime"]

@@ -20,6 +20,7 @@ from stashhog_core.stash.payloads import Fingerprint
 from tests.support.fake_stash import FakeStash
 from tests.support.media import write_video
 from tests.support.server_jobs import check, marked
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_media_checks_under_way_are_limited(
 ) -> None:
     """Many at a time, never more than are allowed."""
     stash.configure(probes_at_a_time=3)
-    together = threading.Barrier(3, timeout=10)
+    together = threading.Barrier(3, timeout=PATIENCE_SECONDS)
     lock = threading.Lock()
     under_way = most = looks = 0
 

@@ -1,5 +1,6 @@
 """A job that a scan in Stash preempts."""
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,8 @@ from stashhog_core.server_jobs.preemption import preemptible, waiting_scan
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from tests.support.media import write_video
+from tests.support.stand_in import until
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +24,7 @@ pytestmark = pytest.mark.slow
 def stash(stand_in: StandIn) -> Iterator[StashClient]:
     """The client of a stand-in with a video, which takes its time."""
     write_video(stand_in.library / "a.mp4", seconds=4)
-    stand_in.faults.item_seconds = 2
+    stand_in.faults.on_item = until(threading.Event())
     with StashClient(StashSettings(url=stand_in.url), retry_delays_seconds=()) as stash:
         yield stash
 
@@ -51,7 +54,7 @@ def test_a_scan_stops_the_job(stash: StashClient, stand_in: StandIn) -> None:
     with preemptible(stash, Progress(), check_interval_seconds=0.05) as preemption:
         scan(stash, stand_in)
         with pytest.raises(JobCancelled):
-            work(preemption.progress, 30)
+            work(preemption.progress, PATIENCE_SECONDS)
 
     assert preemption.has_happened.is_set()
 

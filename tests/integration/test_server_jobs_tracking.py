@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +23,8 @@ from stashhog_core.server_jobs.scan import scan
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from tests.support.media import write_video
+from tests.support.stand_in import until, until_stopped
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -126,6 +127,18 @@ def interrupted_at(words: str) -> Progress:
     return Progress(sink)
 
 
+def held_until_seen(stand_in: StandIn) -> Progress:
+    """Hold the job of the server until a report tells of it."""
+    seen = threading.Event()
+    stand_in.faults.on_item = until(seen)
+
+    def sink(_fraction: float | None, message: str) -> None:
+        if "Generating " in message:
+            seen.set()
+
+    return Progress(sink)
+
+
 def test_generate_whole(
     stash: StashClient, database: Database, settings: StashSettings, scene_ids: Any
 ) -> None:
@@ -172,13 +185,15 @@ def test_restart_in_the_middle(
     scene_ids: list[int],
 ) -> None:
     """A server that restarts forgets its job: the run fails, and marks nothing."""
-    stand_in.faults.item_seconds = 0.3
-    restart = threading.Timer(0.5, stand_in.restart)
-    restart.start()
+    stand_in.faults.on_item = until(threading.Event())
+    restarts = []
+
+    def restart(fraction: float | None, message: str) -> None:
+        if "Generating " in message and not restarts:
+            restarts.append(stand_in.restart())
 
     with pytest.raises(JobError, match="forgot"):
-        run(stash, database, settings)
-    restart.join()
+        run(stash, database, settings, Progress(restart))
 
     assert marked(database) == []
     assert states(database) == ["lost"]
@@ -206,10 +221,10 @@ def test_lost_answer_to_the_start(
     scene_ids: list[int],
 ) -> None:
     """The connection breaks after Stash took the job: that job is followed."""
-    stand_in.faults.item_seconds = 0.2
+    progress = held_until_seen(stand_in)
     stand_in.faults.drop_connection(field="metadataGenerate", after=True)
 
-    result = run(stash, database, settings)
+    result = run(stash, database, settings, progress)
 
     # The scan was job 1.
     assert result.stash_job_id == "2"
@@ -225,10 +240,10 @@ def test_unreadable_answer_to_the_start(
     scene_ids: list[int],
 ) -> None:
     """A proxy answers in place of Stash, which took the job: that job is followed."""
-    stand_in.faults.item_seconds = 0.2
+    progress = held_until_seen(stand_in)
     stand_in.faults.answer_html(field="metadataGenerate", after=True)
 
-    result = run(stash, database, settings)
+    result = run(stash, database, settings, progress)
 
     assert result.stash_job_id == "2"
     assert result.scenes_updated_count == 2
@@ -243,12 +258,12 @@ def test_cancelled_generate_stops_the_server(
     scene_ids: list[int],
 ) -> None:
     """Ctrl-C in the middle: Stash's job ends as cancelled, nothing is marked."""
-    stand_in.faults.item_seconds = 0.3
+    stand_in.faults.on_item = until_stopped
 
     with pytest.raises(KeyboardInterrupt):
         run(stash, database, settings, interrupted_at("Generating "))
 
-    _wait_until(lambda: not stash.job_queue())
+    wait_until(lambda: not stash.job_queue(), "the end of the job")
     job = stash.find_job(2)
     assert job is not None
     assert job.status == "CANCELLED"
@@ -263,7 +278,8 @@ def test_cancelled_scan_leaves_the_server_at_it(
     settings: StashSettings,
 ) -> None:
     """Ctrl-C in the middle: Stash scans on to the end."""
-    stand_in.faults.item_seconds = 0.3
+    interrupted = threading.Event()
+    stand_in.faults.on_item = until(interrupted)
     for number in range(3):
         write_video(stand_in.library / f"{number}.mp4", seed=number)
 
@@ -277,7 +293,8 @@ def test_cancelled_scan_leaves_the_server_at_it(
             settings=settings,
         )
 
-    _wait_until(lambda: not stash.job_queue())
+    interrupted.set()
+    wait_until(lambda: not stash.job_queue(), "the end of the scan")
     job = stash.find_job(1)
     assert job is not None
     assert job.status == "FINISHED"
@@ -296,7 +313,8 @@ def test_killed_run_is_resumed(
     run_id: str,
 ) -> None:
     """After `kill -9` the same run, or the next, follows the server job to its end."""
-    stand_in.faults.item_seconds = 0.5
+    killed = threading.Event()
+    stand_in.faults.on_item = until(killed)
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, stand_in.url, database_url],
         stdout=subprocess.PIPE,
@@ -310,6 +328,7 @@ def test_killed_run_is_resumed(
                 break
         process.send_signal(signal.SIGKILL)
     process.wait()
+    killed.set()
 
     result = run(stash, database, settings, run_id=run_id)
 
@@ -317,10 +336,3 @@ def test_killed_run_is_resumed(
     assert sorted(marked(database)) == scene_ids
     assert states(database) == ["finished"]
     assert stash.find_job(3) is None
-
-
-def _wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -10,11 +10,12 @@ behind: give it a Stash of its own.
 import os
 import re
 import shutil
+import threading
 import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,8 @@ from stashhog_core.stash.payloads import Job, Ref, StashScene, StashTag
 from stashhog_core.stash.transport import Transport
 from stashhog_core.stash.watch import JobWatch
 from tests.support.media import write_video
+from tests.support.stand_in import until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -105,12 +108,12 @@ class Target:
 
     @contextmanager
     def slow_work(self) -> Iterator[None]:
-        """Give time to look at a running job; a real Stash is slow enough."""
+        """Hold jobs while the block looks at them; a real Stash is slow enough."""
+        looked = threading.Event()
         if self.faults:
-            self.faults.item_seconds = 0.5
+            self.faults.on_item = until(looked)
         yield
-        if self.faults:
-            self.faults.item_seconds = 0
+        looked.set()
 
     def scan(self, path: Path | None = None, **flags: bool) -> Job:
         """Scan a path, our folder by default, to the end."""
@@ -393,12 +396,17 @@ def test_one_job_at_a_time(target: Target, scene: StashScene) -> None:
     with target.slow_work():
         first = client.start_generate({**work, "sprites": True})
         second = client.start_generate({**work, "sprites": True})
-        queue = {job.id: job for job in client.job_queue()}
+
+        def queued() -> dict[int, Job]:
+            return {job.id: job for job in client.job_queue()}
+
+        wait_until(lambda: queued()[first].status == "RUNNING", "the first job")
+        queue = queued()
         client.stop_job(second)
         stopped = client.find_job(second)
         client.stop_job(first)
         stopping = client.find_job(first)
-        ended = target.wait(first)
+    ended = target.wait(first)
 
     assert list(queue) == [first, second]
     assert queue[second].status == "READY"
@@ -837,14 +845,16 @@ def test_media_of_all_scenes_in_pages(target: Target, scene: StashScene) -> None
 def test_end_of_a_job_is_reported(target: Target) -> None:
     """The websocket tells of the end of the very job, soon."""
     path = target.write("told.mp4", seconds=8)
-    with target.slow_work():
-        job_id = target.client.start_scan({"paths": [str(path)]})
-        with JobWatch(target.settings, job_id) as watch:
-            assert watch.listening.wait(10)
+    with ExitStack() as open_until_the_end:
+        with target.slow_work():
+            job_id = target.client.start_scan({"paths": [str(path)]})
+            watch = JobWatch(target.settings, job_id)
+            open_until_the_end.enter_context(watch)
+            assert watch.listening.wait(PATIENCE_SECONDS)
             # Told once for the start of listening.
-            assert watch.wait(10)
-            while not (job := target.client.find_job(job_id)) or not job.is_over:
-                assert watch.wait(30)
+            assert watch.wait(PATIENCE_SECONDS)
+        while not (job := target.client.find_job(job_id)) or not job.is_over:
+            assert watch.wait(PATIENCE_SECONDS)
 
     assert job.status == "FINISHED"
 

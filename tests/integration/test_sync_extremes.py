@@ -30,6 +30,7 @@ from stashhog_core.sync.loader import STABLE_SECONDS
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.fake_stash import FakeStash, refs
 from tests.support.sync import run
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -206,7 +207,7 @@ def crashed(database: Database, home: Path) -> None:
     server = psutil.Process(int(pid_file.read_text().splitlines()[0]))
     # As `pg_ctl stop -m immediate` does: what was not on the disk is lost.
     server.send_signal(signal.SIGQUIT)
-    server.wait(30)
+    server.wait(PATIENCE_SECONDS)
 
 
 def cut_off(database: Database, home: Path) -> None:

@@ -51,6 +51,7 @@ from stashhog_core.sync.loader import STABLE_SECONDS
 from stashhog_core.sync.mirror import scenes_that_differ
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.media import write_video
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -744,7 +745,7 @@ def test_outage_in_the_middle(big: tuple[StandIn, Site], fault: str) -> None:
     def break_off_after_the_first_page(low: int, high: int) -> Any:
         if high == 2200:
             # Pages are asked for at the same time.
-            assert first_is_here.wait(30)
+            assert first_is_here.wait(PATIENCE_SECONDS)
             if fault == "drop":
                 server.faults.drop_connection(times=50, field="findScenes")
             else:

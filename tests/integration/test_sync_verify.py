@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 from types import FrameType
 from typing import Any
 
@@ -227,12 +226,9 @@ def test_waiting_for_a_sync_can_be_stopped(
     """A stop does not wait until the sync that is under way has ended."""
     stop = threading.Event()
     stop.set()
-    began = time.monotonic()
 
     with job_lock(database, "sync"), pytest.raises(JobCancelled):
         verify_mirror(stash, database, VerifyMirrorParams(), Progress(stop=stop))
-
-    assert time.monotonic() - began < 5
 
 
 def test_change_not_yet_synced_is_distinguished(

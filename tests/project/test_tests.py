@@ -56,6 +56,71 @@ def private_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
                         yield node.lineno, found[1]
 
 
+CLOCKS = {"monotonic", "perf_counter", "process_time", "time", "now"}
+WAITS = {"wait", "join", "wait_for", "wait_procs", "communicate", "Barrier"}
+LEAST_PATIENCE_SECONDS = 60
+
+
+def clocks_in_asserts(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each comparison with a span of time that was measured."""
+    measured = {
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and reads_a_clock(node.value, set())
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assert):
+            for part in ast.walk(node.test):
+                if isinstance(part, ast.Compare) and reads_a_clock(part, measured):
+                    yield node.lineno, ast.unparse(part)
+
+
+def reads_a_clock(node: ast.AST, measured: set[str]) -> bool:
+    """Tell whether an expression has the difference of two times, or such a name."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name) and part.id in measured:
+            return True
+        if (
+            isinstance(part, ast.Call)
+            and isinstance(part.func, ast.Attribute)
+            and part.func.attr in CLOCKS - {"now"}
+            and isinstance(part.func.value, ast.Name)
+            and part.func.value.id == "time"
+        ):
+            return True
+    return False
+
+
+def short_waits(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each wait that a busy machine may not meet.
+
+    What waits for less than a second is a pause between two looks.
+    """
+    negated = {
+        id(node.operand)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or id(node) in negated:
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        given = [
+            *node.args[:1],
+            *(k.value for k in node.keywords if k.arg == "timeout"),
+        ]
+        for value in given if name in WAITS else []:
+            if (
+                isinstance(value, ast.Constant)
+                and isinstance(value.value, int | float)
+                and 1 <= value.value < LEAST_PATIENCE_SECONDS
+                and (name != "Barrier" or value is not node.args[0])
+            ):
+                yield node.lineno, ast.unparse(node)
+
+
 def found_in_tests(
     rule: Callable[[ast.AST], Iterator[tuple[int, str]]],
 ) -> list[tuple[str, str]]:
@@ -96,3 +161,45 @@ def test_no_private_name_is_used() -> None:
 
     assert [(place, name) for place, name in found if name not in OF_OTHERS] == []
     assert OF_OTHERS.keys() == {name for _, name in found}
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ("assert time.monotonic() - began < 5", 1),
+        ("seconds = time.perf_counter() - began\nassert seconds < 2", 1),
+        ("while time.monotonic() < end: pass", 0),
+        ("assert stamp.time < 5", 0),
+    ],
+)
+def test_clocks_in_asserts_are_found(lines: str, found: int) -> None:
+    """Also those by way of a variable."""
+    assert len(list(clocks_in_asserts(ast.parse(lines)))) == found
+
+
+def test_no_test_measures_time() -> None:
+    """Any limit fails somewhere: count, wait for an event, or look at the order."""
+    assert found_in_tests(clocks_in_asserts) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("assert event.wait(5)", 1),
+        ("process.wait(timeout=20)", 1),
+        ("psutil.wait_procs(children, timeout=10)", 1),
+        ("threading.Barrier(3, timeout=10)", 1),
+        ("threading.Barrier(3)", 0),
+        ("event.wait(PATIENCE_SECONDS)", 0),
+        ("process.wait()", 0),
+        ("assert not event.wait(1)", 0),
+    ],
+)
+def test_short_waits_are_found(line: str, found: int) -> None:
+    """Waiting for what must not come may be short: it fails no test."""
+    assert len(list(short_waits(ast.parse(line)))) == found
+
+
+def test_no_test_waits_for_too_short_a_time() -> None:
+    """A busy machine takes its time; see `tests.support.waiting`."""
+    assert found_in_tests(short_waits) == []

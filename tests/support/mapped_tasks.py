@@ -13,6 +13,7 @@ from stashhog_core.errors import ItemError, JobCancelled
 from tasks.run_progress import workflow_progress
 from tasks.runtime import open_job
 from tasks.task_runners import mapped
+from tests.support.waiting import wait_until
 
 
 @task(cache_policy=NO_CACHE)
@@ -55,21 +56,29 @@ def halve_and_die(
 
 
 @task(cache_policy=NO_CACHE)
-def count_together(folder: str, number: int) -> int:
-    """Return how many calls were under way at most while this one was."""
-    mine = Path(folder) / str(number)
+def count_together(folder: str, number: int, parallel: int) -> int:
+    """Return how many calls were under way at most while this one was.
+
+    The first ones wait until so many are.
+    """
+    mine = Path(folder) / f"{number}.begun"
     mine.touch()
+    if number < parallel:
+        wait_for(folder, "*", parallel)
     most = 0
     for _ in range(20):
-        most = max(most, len(list(Path(folder).iterdir())))
+        most = max(most, len(list(Path(folder).glob("*.begun"))))
         time.sleep(0.01)
-    mine.unlink()
+    mine.rename(mine.with_suffix(".ended"))
     return most
 
 
 @flow
 def count_all(folder: str, calls: int, parallel: int) -> list[int]:
-    each = [{"folder": folder, "number": number} for number in range(calls)]
+    each = [
+        {"folder": folder, "number": number, "parallel": parallel}
+        for number in range(calls)
+    ]
     with mapped(count_together, each, parallel) as outcomes:
         return list(outcomes)
 
@@ -104,11 +113,11 @@ def work_and_be_interrupted(folder: str, *, forever: bool = False) -> None:
             raise Interrupted
 
 
-def wait_for(folder: str, pattern: str, count: int, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while len(list(Path(folder).glob(pattern))) < count:
-        assert time.monotonic() < deadline, (pattern, list(Path(folder).iterdir()))
-        time.sleep(0.05)
+def wait_for(folder: str, pattern: str, count: int) -> None:
+    wait_until(
+        lambda: len(list(Path(folder).glob(pattern))) >= count,
+        lambda: f"{pattern} in {list(Path(folder).iterdir())}",
+    )
 
 
 if __name__ == "__main__":

@@ -50,8 +50,9 @@ def probe(request: ProbeRequest, wanted: Wanted) -> ProbeOutcome:
     if "crash" in request.path:
         ctypes.string_at(0)
     if "hang" in request.path:
+        Path(request.path).with_suffix(".begun").touch()
         # As a decoder does that holds the interpreter.
-        ctypes.PyDLL(None).sleep(60)
+        ctypes.PyDLL(None).sleep(3600)
     if "hog" in request.path:
         held = bytearray(64 * 2**30)
         held[0] = 1
@@ -69,5 +70,5 @@ def probe(request: ProbeRequest, wanted: Wanted) -> ProbeOutcome:
     if "raise" in request.path:
         raise RuntimeError("of all things")
     if "slow" in request.path:
-        time.sleep(60)
+        time.sleep(3600)
     return probe_file(request, wanted)

@@ -38,7 +38,7 @@ from stashhog_core.db.models import JobReport, StashJob
 from stashhog_core.db.session import Database
 from stashhog_core.settings import PREFIX
 from stashhog_core.stash.client import StashClient
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
 JOBS = (
@@ -98,7 +98,7 @@ class Runner:
         finally:
             self.process.terminate()
             try:
-                self.process.wait(30)
+                self.process.wait(PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

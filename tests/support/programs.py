@@ -17,6 +17,7 @@ from stashhog_core.params import DirectoryScanParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import LibrarySettings, Settings
 from tests.support import poisoned
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def probe_hanging(file: str) -> None:
@@ -63,21 +64,20 @@ EXHAUSTED = {
 
 
 def watch_folder(folder: str, *exhausted: str) -> None:
-    """Watch a folder for some seconds and print what changes.
+    """Watch a folder for some minutes and print what changes.
 
     With the name of a limit it behaves as if that were exhausted.
     """
     notices = EXHAUSTED[exhausted[0]] if exhausted else Notices
     stop = threading.Event()
-    timer = threading.Timer(10, stop.set)
+    timer = threading.Timer(PATIENCE_SECONDS, stop.set)
     timer.daemon = True
     timer.start()
-    print("watching", flush=True)
     try:
         for count in watch.changes(
             Path(folder), stop, quiet_seconds=0.3, poll_seconds=0.5, notices=notices
         ):
-            print(count, flush=True)
+            print(count or "watching", flush=True)
     except ConfigurationError as error:
         print(error)
 

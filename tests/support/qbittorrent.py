@@ -17,6 +17,7 @@ import qbittorrentapi
 import torf
 
 from tests.support.services import free_port
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 PROGRAM = os.environ.get("STASHHOG_TEST_QBITTORRENT", "qbittorrent-nox")
 USERNAME = "admin"
@@ -40,8 +41,6 @@ WebUI\Username={username}
 WebUI\Password_PBKDF2="{password}"
 WebUI\MaxAuthenticationFailCount=3
 """
-_START_SECONDS = 30.0
-_CHECK_SECONDS = 60.0
 
 
 class QBittorrentServer:
@@ -104,15 +103,15 @@ class QBittorrentServer:
 
     def wait_for(self, info_hash: str, *states: str) -> None:
         """Wait until a torrent is in one of these states."""
-        deadline = time.monotonic() + _CHECK_SECONDS
-        state = None
-        while time.monotonic() < deadline:
+
+        def state() -> str | None:
             found = self.client.torrents_info(torrent_hashes=info_hash)
-            state = found[0].state if found else None
-            if state in states:
-                return
-            time.sleep(0.1)
-        raise AssertionError(f"torrent {info_hash} is {state}, not one of {states}")
+            return found[0].state if found else None
+
+        wait_until(
+            lambda: state() in states,
+            lambda: f"torrent {info_hash} is {state()}; one of {states}",
+        )
 
     def tags(self, info_hash: str) -> set[str]:
         """Return the tags of a torrent."""
@@ -129,11 +128,7 @@ class QBittorrentServer:
 
     def wait_until_gone(self, path: Path) -> None:
         """Wait until files are deleted; the server does it after its answer."""
-        deadline = time.monotonic() + _CHECK_SECONDS
-        while path.exists():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{path} is still there")
-            time.sleep(0.05)
+        wait_until(lambda: not path.exists(), f"the end of {path}")
 
     def kill(self) -> None:
         """Let the server die without a word."""
@@ -171,13 +166,13 @@ def running_qbittorrent(profile: Path) -> Iterator[QBittorrentServer]:
     finally:
         process.terminate()
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             server.kill()
 
 
 def _wait_until_up(server: QBittorrentServer) -> None:
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             server.client.auth_log_in()

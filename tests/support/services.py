@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import httpx
 
 from sandbox.samples import Sample, seed_library
 from sandbox.stash.server import StandIn
+from tests.support.waiting import wait_until
 
 # Below those that the system gives to outgoing connections, which would take one
 # between its choice and the start of the server.
@@ -62,7 +62,6 @@ class Services:
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
-_WAIT_SECONDS = 120
 
 Done = subprocess.CompletedProcess[str]
 
@@ -144,10 +143,7 @@ class RunningServices:
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         """Return when something has come about."""
-        deadline = time.monotonic() + _WAIT_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, f"{what} did not come:{self.logs()}"
-            time.sleep(0.2)
+        wait_until(condition, lambda: f"{self.logs()}\n{what}")
 
     def wait_for_end(self, run: str) -> Any:
         """Return a run when it is over."""

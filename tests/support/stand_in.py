@@ -1,5 +1,6 @@
 """Requests to the stand-in Stash over HTTP, and scenes and plans for it."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -7,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from sandbox.stash.jobs import Job
 from sandbox.stash.server import StandIn
 from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.db.session import Database
@@ -55,6 +57,21 @@ def asking(url: str) -> Iterator[Ask]:
             return answer
 
         yield send
+
+
+def until_stopped(job: Job) -> None:
+    """Hold an item until somebody asks Stash to stop its job."""
+    until(job.stopped)(job)
+
+
+def until(event: threading.Event) -> Callable[[Job], None]:
+    """Hold each item until the event."""
+
+    def hold(job: Job) -> None:
+        while not event.is_set():
+            job.pause(0.02)
+
+    return hold
 
 
 class Stash:

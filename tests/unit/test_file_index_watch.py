@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,55 +40,27 @@ REMOTE = b"1 0 0:30 / / rw - nfs4 nas:/ rw\n"
 def watching(
     folder: Path,
     *,
-    quiet_seconds: float = 0.3,
-    poll_seconds: float = 0.05,
     table: Callable[[], bytes] = lambda: LOCAL,
     notices: Callable[[], Notices] = Notices,
 ) -> Iterator[Callable[[], int]]:
-    """Watch a folder; yield what waits for the next changes and counts them."""
+    """Watch a folder; yield what waits for the next changes and counts them.
+
+    What a test does before it waits is told together, however long that took: this
+    very thread looks for it.
+    """
     stop = threading.Event()
-    # So that a test that waits in vain ends.
-    timer = threading.Timer(20, stop.set)
-    timer.start()
-    ready = threading.Event()
-
-    def mounts() -> Mounts:
-        ready.set()
-        return Mounts(table())
-
     watched = changes(
         folder,
         stop,
-        quiet_seconds=quiet_seconds,
-        poll_seconds=poll_seconds,
-        mounts=mounts,
+        quiet_seconds=0.3,
+        poll_seconds=0.05,
+        mounts=lambda: Mounts(table()),
         notices=notices,
     )
-    lines: list[int] = []
-    came = threading.Condition()
-
-    def run() -> None:
-        for count in watched:
-            with came:
-                lines.append(count)
-                came.notify()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    ready.wait()
-    time.sleep(0.2)
-
-    def next_count() -> int:
-        with came:
-            came.wait_for(lambda: lines, timeout=20)
-            return lines.pop(0)
-
-    yield next_count
-    time.sleep(2 * quiet_seconds)
-    stop.set()
-    timer.cancel()
-    thread.join()
-    assert lines == []
+    assert next(watched) == 0
+    yield lambda: next(watched)
+    threading.Timer(0.6, stop.set).start()
+    assert list(watched) == []
 
 
 @pytest.mark.parametrize(
@@ -126,26 +97,46 @@ def test_new_changed_and_deleted_videos_are_noticed(
         assert next_count() == 1
 
 
+class Writing:
+    """A clock by which a file is written to every 20 milliseconds, for 0.6 seconds."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.parts = 30
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.02
+        if self.parts:
+            self.parts -= 1
+            with self._path.open("ab") as file:
+                file.write(b"part")
+        return self.now
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("table", [LOCAL, REMOTE], ids=["told", "polled"])
 def test_a_file_that_is_written_for_long_is_reported_once(
     tmp_path: Path, table: bytes
 ) -> None:
     """Changes are told after a quiet period, not while they go on."""
-    with watching(
-        tmp_path, quiet_seconds=1, poll_seconds=0.8, table=lambda: table
-    ) as next_count:
-        with (tmp_path / "a.mp4").open("wb") as file:
-            for _ in range(30):
-                file.write(b"part")
-                file.flush()
-                time.sleep(0.1)
-        written_until = time.monotonic()
-        count = next_count()
-        reported_at = time.monotonic()
+    stop, clock = threading.Event(), Writing(tmp_path / "a.mp4")
+    watched = changes(
+        tmp_path,
+        stop,
+        quiet_seconds=0.2,
+        poll_seconds=0.01,
+        mounts=lambda: Mounts(table),
+        clock=clock,
+    )
+    assert next(watched) == 0
 
-    assert count == 1
-    assert reported_at - written_until > 0.5
+    count = next(watched)
+
+    assert (count, clock.parts) == (1, 0)
+    assert clock.now >= 0.6 + 0.2
+    threading.Timer(1, stop.set).start()
+    assert list(watched) == []
 
 
 def test_changes_are_reported_together_when_it_is_quiet() -> None:
@@ -291,19 +282,34 @@ def test_real_mounts_are_noticed(tmp_path: Path) -> None:
 
     Where a test may not mount, folders are exchanged.
     """
-    (tmp_path / "films" / "below").mkdir(parents=True)
+    films, out = tmp_path / "films", tmp_path / "out"
+    (films / "below").mkdir(parents=True)
     own = ["unshare", "--mount", "sh", "-c", "mount -t tmpfs tmpfs $0", str(tmp_path)]
     may_mount = not subprocess.run(own, check=False, capture_output=True).returncode
-    mount = "mount -t tmpfs tmpfs" if may_mount else "rm -rf"
+    if may_mount:
+        exchange_below = "mount -t tmpfs tmpfs below && told && touch below/a.mp4"
+        exchange = f"cd / && mount -t tmpfs tmpfs {films}"
+    else:
+        exchange_below = "rm -rf below && mkdir below && touch below/a.mp4"
+        exchange = f"cd / && rm -rf {films} && mkdir {films}"
     steps = f"""
-        {sys.executable} -m tests.support.programs \
-            watch_folder {tmp_path}/films & sleep 2
-        {mount} films/below && mkdir -p films/below && touch films/below/a.mp4; sleep 2
-        {mount} films && mkdir -p films && sleep 2 && touch films/b.mp4; sleep 1
-        kill $!; wait
+        lines=0
+        told() {{
+            lines=$((lines + 1))
+            until [ $(wc -l < {out}) -ge $lines ] || ! kill -0 $watcher; do
+                sleep 0.1
+            done
+        }}
+        {sys.executable} -m tests.support.programs watch_folder {films} > {out} &
+        watcher=$!
+        told && cd {films}
+        {exchange_below} && told
+        {exchange} && told
+        touch {films}/b.mp4 && told
+        kill $watcher; wait
     """
     shell = ["unshare", "--mount", "sh", "-c"] if may_mount else ["sh", "-c"]
-    lines = subprocess.run(
+    ended = subprocess.run(
         [*shell, steps],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -311,10 +317,11 @@ def test_real_mounts_are_noticed(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    shutil.rmtree(tmp_path / "films")
+    told = out.read_text().split()
+    shutil.rmtree(films)
 
-    assert lines.stdout.splitlines()[0] == "watching"
-    assert len(lines.stdout.splitlines()) >= 4, lines.stderr
+    assert told[0] == "watching"
+    assert told[1:] == ["1"] * (4 if may_mount else 3), ended.stderr
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ from tests.support.prefect import (
     stash_jobs,
 )
 from tests.support.services import Services
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -306,9 +306,9 @@ def test_with_the_worker_gone_the_next_job_reconciles_it(
             for process in runs:
                 process.kill()
         doomed.process.send_signal(number)
-        doomed.process.wait(30)
+        doomed.process.wait(PATIENCE_SECONDS)
         doomed.cancel(run)
-        psutil.wait_procs(runs, timeout=20)
+        psutil.wait_procs(runs, timeout=PATIENCE_SECONDS)
         for process in runs:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -359,7 +359,7 @@ def test_ctrl_c(
     wait_until(lambda: (what, "RUNNING") in stash_jobs(stash)[before:], what)
     wait_until(lambda: locks(database), "the lock")
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE_SECONDS)
     services.stash.faults.item_seconds = 0
     services.stash.jobs.wait()
 

@@ -65,7 +65,7 @@ def test_hooks_run_where_a_worker_runs_them(
     anyio.run(_run_hooks, hooks, RUN, stash_generate, SIGNAL)
 
     assert state_of(database, row_id) == "cancelled"
-    services.stash.jobs.wait(10)
+    services.stash.jobs.wait()
 
 
 def test_generate_is_stopped(
@@ -77,7 +77,7 @@ def test_generate_is_stopped(
     for _ in range(2):
         reconcile_cancelled_run(flow=stash_generate, flow_run=RUN, state=Cancelled())
 
-    services.stash.jobs.wait(10)
+    services.stash.jobs.wait()
     job = stash.find_job(1)
     assert job is not None
     assert job.status == "CANCELLED"

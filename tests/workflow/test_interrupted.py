@@ -15,7 +15,7 @@ import pytest
 from sandbox.samples import Sample
 from stashhog_core.db.embedded import embedded_url, start_embedded, stop_embedded
 from tests.support.prefect import ROOT
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -107,7 +107,7 @@ def test_interrupted_run(started: Started, words: str) -> None:
     started.wait_to_say(words)
     started.interrupt()
 
-    assert started.process.wait(30) == 130
+    assert started.process.wait(PATIENCE_SECONDS) == 130
     assert "Traceback" not in started.said()
     assert started.said().count("Error:") == 1
     assert "process_new_scenes was cancelled" in started.said()

@@ -1,7 +1,6 @@
 """A secret in every setting that can hold one: nothing that is kept shows any."""
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from stashhog_core.db.models import JobReport, SyncIssue
 from stashhog_core.db.session import Database
 from stashhog_core.settings import get_settings
 from tests.support.services import Services, free_port
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -134,12 +134,11 @@ def of_prefect(run_ids: list[Any]) -> list[str]:
 def logs(client: SyncPrefectClient, run_ids: list[Any]) -> list[Any]:
     """Return the log lines of the runs, when the last of them has come."""
     which = LogFilter(flow_run_id=LogFilterFlowRunId(any_=run_ids))
-    deadline = time.monotonic() + 60
-    while True:
+
+    def all_lines() -> list[Any]:
         found: list[Any] = []
         while page := client.read_logs(which, limit=200, offset=len(found)):
             found += page
-        if {line.flow_run_id for line in found} == set(run_ids):
-            return found
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+        return found if {line.flow_run_id for line in found} == set(run_ids) else []
+
+    return wait_until(all_lines, "the last line")

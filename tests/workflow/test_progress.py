@@ -20,6 +20,7 @@ from tasks.run_progress import (
     workflow_progress,
 )
 from tests.support.services import Services
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +109,7 @@ def test_a_server_that_is_gone_breaks_no_bar(
         with workflow_progress("a-bar") as bar:
             bar.move(10, "start")
             bar.move(20, "more")
-            assert sent.wait(10)
+            assert sent.wait(PATIENCE_SECONDS)
             bar.move(30, "the end")
 
     run()

@@ -28,6 +28,7 @@ from tests.support.mapped_tasks import (
 )
 from tests.support.prefect import ended_tasks
 from tests.support.services import Services
+from tests.support.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("threads", "processes", "dask")
@@ -141,7 +142,11 @@ def dask_cluster() -> Iterator[str]:
     import distributed
 
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=8, dashboard_address=None, processes=True
+        n_workers=1,
+        threads_per_worker=8,
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
+        processes=True,
     ) as cluster:
         yield cluster.scheduler_address
 
@@ -165,9 +170,9 @@ def test_tasks_on_a_cluster_outlive_no_killed_run(
     run = start_run(tmp_path)
 
     run.send_signal(signal.SIGKILL)
-    run.wait(10)
+    run.wait(PATIENCE_SECONDS)
 
-    wait_for(str(tmp_path), "stopped-*", 2, seconds=20)
+    wait_for(str(tmp_path), "stopped-*", 2)
 
 
 @pytest.mark.parametrize("kind", ["processes", "dask"])
@@ -180,9 +185,9 @@ def test_signal_to_the_whole_group_lets_tasks_stop(
     children = psutil.Process(run.pid).children(recursive=True)
 
     os.killpg(run.pid, signal.SIGTERM)
-    run.wait(25)
+    run.wait(PATIENCE_SECONDS)
 
-    _, alive = psutil.wait_procs(children, timeout=10)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
     assert sorted(path.name for path in tmp_path.glob("stopped-*")) == [
         "stopped-0",
         "stopped-1",

@@ -15,6 +15,7 @@ import pytest
 from stashhog_core.db.session import Database
 from tests.support.media import write_video
 from tests.support.services import BIN, ROOT, RunningServices, prepared_services
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -176,4 +177,4 @@ def worker(services: RunningServices, pool: str, name: str) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE_SECONDS)
