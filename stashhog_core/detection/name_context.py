@@ -33,8 +33,8 @@ Border = Literal[
 _BORDERS = re.compile(
     r"(?P<folder>[/\\])|(?P<bracket>[()\[\]{}<>\u3008-\u3011\u3014-\u301b\uff08\uff09"
     r"\u201c\u201d\u00ab\u00bb])"
-    r"|(?P<line>\n)|(?P<list>[,;|&+\u00d7\u3001\uff0c\uff5c\uff06])"
-    r"|(?P<dash>\s[-\u2012-\u2015]+\s|_-_|\.-\.)"
+    r"|(?P<line>\n)|(?P<list>[,;&+\u00d7\u3001\uff0c\uff06]|\s[~\u00b7\u2022]\s)"
+    r"|(?P<dash>\s[-\u2012-\u2015]+\s|_-_|\.-\.|[|\uff5c])"
     # A date, as in `vixen.21.05.03.jade.kush`.
     r"|(?P<date>(?<![^\W_])(?:19|20)?\d\d[\s._-]\d\d[\s._-]\d\d(?!\d))"
     # Words between names, and words next to names on title cards.
@@ -51,6 +51,12 @@ _LETTERS = re.compile(r"[^\W\d_]")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 
 
+_UNCLEAR_TAGS = OTHER_SENSE | FILLER_WORDS
+_FRIENDS = re.compile(
+    r"[\s._-]*(?:&|\+|,|and)[\s._-]*(?:(?:her|his|their)[\s._-]+)?"
+    r"(?:friends?|others|guests?)(?![^\W_])",
+    re.IGNORECASE,
+)
 _PRODUCTION = re.compile(r"[\W_]*(?:production|presentation)", re.IGNORECASE)
 # So far a text is looked at on each side of a match: details can be very long.
 _NEAR = 200
@@ -198,6 +204,17 @@ class _Place:
     def _is_written_small(self, match: Match) -> bool:
         return self._is_mixed_case and self._text[match.start].islower()
 
+    def _is_written_as_name(self, match: Match) -> bool:
+        """Tell whether a match has the capitals that tell a name from a word.
+
+        Where nothing has capitals, an everyday word says nothing about its neighbours.
+        """
+        if self._is_mixed_case:
+            return not self._is_written_small(match)
+        return match.word_count > 1 or (
+            _words_of(match.known.alias).joined not in EVERYDAY_WORDS
+        )
+
     @cached_property
     def _sure_places(self) -> tuple[frozenset[int], ...]:
         """Where people's full names begin and end, then those of studios too."""
@@ -247,7 +264,7 @@ class _Place:
                 known.kind == "performers"
                 and (match.word_count > 1 or len(known.alias) > 1)
                 and (self._is_alone(match) or self._leads_into_sentence(match))
-                and not self._is_written_small(match)
+                and self._is_written_as_name(match)
             ):
                 found.setdefault(self._part_number(match), set()).add(known.id)
         return found
@@ -265,6 +282,8 @@ class _Place:
 
     def _is_among_people(self, match: Match) -> bool:
         """Tell whether a match is one of a list, beside another person."""
+        if _FRIENDS.match(self._text, match.end):
+            return True
         parts = self._parts
         for step in (-1, 1):
             at = self._part_number(match)
@@ -315,6 +334,13 @@ class _Place:
             found = self._alone(match, sure=0.9)
             if found is None and before == after == "edge":
                 return Verdict(0.75, "the whole text")
+            if (
+                found is None
+                and known.kind == "performers"
+                and name.words[0] in GIVEN_NAMES
+                and not self._is_written_small(match)
+            ):
+                return Verdict(0.8, "a first and a last name, a part of its own")
             return found
         words = fold_words(left), fold_words(right)
         if before == "date" and not words[0]:
@@ -459,6 +485,30 @@ class _Place:
             return None
         return Verdict(0.87, "a whole word")
 
+    @cached_property
+    def _tags(self) -> tuple[list[Match], list[int]]:
+        """The tags in their order, and where they begin."""
+        tags = sorted((m for m in self._hits if m.known.kind == "tags"), key=_start)
+        return tags, [tag.start for tag in tags]
+
+    def _is_among_tags(self, match: Match) -> bool:
+        """Tell whether a part has only tags, one of them without another sense."""
+        left, right, _, _ = self._around(match)
+        first, last = match.start - len(left), match.end + len(right)
+        if last - first > _NEAR:
+            return False
+        rest = list(self._text[first:last])
+        is_clear = False
+        tags, starts = self._tags
+        for tag in tags[bisect.bisect_left(starts, first) :]:
+            if tag.start >= last:
+                break
+            if tag.end <= last:
+                rest[tag.start - first : tag.end - first] = " " * (tag.end - tag.start)
+                word = _words_of(tag.known.alias).joined
+                is_clear = is_clear or word not in _UNCLEAR_TAGS
+        return is_clear and not any(character.isalnum() for character in rest)
+
     def _tag_with_other_sense(self, match: Match, alone: bool) -> Verdict | None:
         _, right, before, after = self._around(match)
         if alone:
@@ -469,11 +519,17 @@ class _Place:
             if {before, after} <= {"and", "edge"} and before != after:
                 return None
             return Verdict(0.85, "a part of its own")
+        if self._is_among_tags(match):
+            return Verdict(0.8, "among other tags")
         if self._is_beside_person(match, after=False):
             following = fold_words(right)
             if not following or any(c.isdigit() for c in following[0]):
                 return Verdict(0.8, "right after a person")
         return None
+
+
+def _start(match: Match) -> int:
+    return match.start
 
 
 def _has_letters(text: str, start: int, end: int) -> bool:

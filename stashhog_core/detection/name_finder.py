@@ -11,7 +11,7 @@ import threading
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import ahocorasick
@@ -40,6 +40,7 @@ LONGEST_NAME = 120
 
 _LEAST_MISREAD = 5
 _LEAST_GLUED = 7
+_AMPERSAND = re.compile(r"\s*&\s*")
 _FIRST_SPACELESS = "\u1100"
 _PLAIN_WORDS = re.compile(r"[A-Z]?[a-z]{2,}(?: [A-Z]?[a-z]{2,})*")
 # Signs that part one name from the next, unless the name itself has them there.
@@ -120,9 +121,10 @@ class NameFinder:
     def __init__(self, names: Iterable[KnownName]) -> None:
         self._exact: dict[str, list[KnownName]] = {}
         for name in names:
-            letters = Letters(name.alias).letters
-            if 0 < len(letters) <= LONGEST_NAME:
-                self._exact.setdefault(letters, []).append(name)
+            for spelled in _with_other_and(name):
+                letters = Letters(spelled.alias).letters
+                if 0 < len(letters) <= LONGEST_NAME:
+                    self._exact.setdefault(letters, []).append(spelled)
         self._automaton = _automaton(self._exact)
         self._spellings: dict[str, list[_Spelling]] = {}
         self._misread: _MisreadNames | None = None
@@ -508,6 +510,15 @@ def _spelled_without_spaces(
         return None
     # `山本 さくら` is one name, but the last and first letters of two words are none.
     return 1 if left >= Gap.SCRIPT and (right >= Gap.SCRIPT or count > 2) else None
+
+
+def _with_other_and(name: KnownName) -> Iterator[KnownName]:
+    """Yield a name, and the name with `&` for `and` or the other way round."""
+    yield name
+    if "&" in name.alias:
+        yield replace(name, alias=_AMPERSAND.sub(" and ", name.alias))
+    elif " and " in name.alias:
+        yield replace(name, alias=name.alias.replace(" and ", " & "))
 
 
 def _same(one: str, other: str) -> bool:

@@ -23,6 +23,7 @@ NAME = "release"
 VERSION = "2"
 
 FIRST_YEAR = 1960
+_FIRST_COMMON_YEAR = 2006
 
 Order = Literal["ymd", "dmy", "mdy"]
 Form = Literal["year first", "year last", "short"]
@@ -85,12 +86,15 @@ _ANY_CODE = re.compile(
     r"(?<![^\W_])(?P<prefix>[a-z]{2,6})(?P<sign>[-_ ]?)(?P<number>\d{2,7})(?![^\W_])",
     re.IGNORECASE,
 )
+# Parts, qualities, cameras, vehicles and standards that are written like codes.
 _NO_CODES = re.compile(
-    "AIRBUS|AREA|BD|BOEING|CATCH|CD|CH|CHANNEL|COVID|DVD|EP|FHD|FLIGHT|HD|HDTV|HIGHWAY"
-    "|IMG|MOV|MP|MVI|NO|NR|PART|ROOM|ROUTE|SARS|SD|TOP|TV|UHD|VID|VOL|VR|WEB|WEBDL"
-    "|WINDOWS"
+    "AIRBUS|AREA|AUDI|AVC|BD|BMW|BOEING|BOOK|CAM|CANON|CATCH|CD|CH|CHANNEL|CLASS|CLIP"
+    "|COVID|DAY|DJI|DSCN?|DVD|EP|FHD|FILE|FLIGHT|GOPR|GOPRO|GROUP|HD|HDTV|HEVC|HIGHWAY"
+    "|IMG|ISO|LEVEL|MIG|MOV|MP4?|MVI|NIKON|NO|NR|PAGE|PART|ROOM|ROUTE|SARS|SCENE|SD"
+    "|SONG|SONY|TAKE|TEST|TOP|TRACK|TV|UFC|UHD|UNIT|VID|VOL|VR|WEB|WEBDL|WEEK|WINDOWS"
+    "|WWE|XXX|YEAR"
 )
-_YEAR = re.compile(r"(?:19|20)\d\d")
+_YEAR_OR_LINES = re.compile(r"(?:19|20)\d\d|1080|1440|2160|4320")
 
 
 @dataclass(frozen=True)
@@ -165,9 +169,14 @@ def propose(
 
 
 def _dates(name: str, today: date, habits: StudioHabits) -> Iterator[_Date]:
-    for match in _NUMBERS.finditer(name):
-        if (found := _numeric_date(name, match, today, habits)) is not None:
-            yield found
+    numeric = [
+        (match, found)
+        for match in _NUMBERS.finditer(name)
+        if (found := _numeric_date(name, match, today, habits)) is not None
+    ]
+    # Beside a date with its whole year, numbers such as 10.11.12 are a time.
+    whole = [found for match, found in numeric if not match["s3"]]
+    yield from whole or [found for _, found in numeric]
     for pattern in (_COMPACT, *_NAMED_MONTHS):
         for match in pattern.finditer(name):
             yield from _written_date(match, int(match["y"]), today)
@@ -213,6 +222,12 @@ def _numeric_date(
         proof = {"reason": "the order of the studio's other dates"}
         return _Date(readings[order], *place, 0.9, proof)
     release = form == "short" and sign in ". " and after_word
+    if form == "short" and not release and usual.year < _FIRST_COMMON_YEAR:
+        # 03.05.21 is rather of 2021 than of 2003.
+        usual = next((d for d in readings.values() if d.year >= 2010), usual)
+        others = sorted(
+            {d.isoformat() for d in readings.values()} - {usual.isoformat()}
+        )
     confidence = 0.88 if release else 0.74
     facts = {"reason": "the usual order", "may also be": ", ".join(others)}
     return _Date(usual, *place, confidence, facts)
@@ -278,7 +293,7 @@ def _code(
     if (
         found is not None
         and not _NO_CODES.fullmatch(found["prefix"])
-        and not _YEAR.fullmatch(found["number"])
+        and not _YEAR_OR_LINES.fullmatch(found["number"])
     ):
         return found["code"], found.span("code"), 0.85, "first or a part of its own"
     return None

@@ -139,6 +139,8 @@ def calls_of(work: Callable[[], object]) -> int:
         "JADEKUSH",
         "深田えいみ ",
         "Inés Vidal & ",
+        "art beach - ",
+        "art ",
     ],
 )
 def test_time_grows_with_the_length_of_the_text_only(piece: str) -> None:
@@ -153,6 +155,7 @@ def test_time_grows_with_the_length_of_the_text_only(piece: str) -> None:
         ("performers", "Ines Vidal"),
         ("tags", "Outdoor"),
         ("tags", "Beach"),
+        ("tags", "Art"),
     )
     short, long = piece * 300, piece * 600
     names_in(short, names)
