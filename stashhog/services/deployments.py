@@ -120,9 +120,8 @@ def refused_parameters(job: str, deployment: DeploymentResponse) -> list[str]:
         for schedule in deployment.schedules
     ]
     return [
-        f"The runs of {what} will fail, because a parameter "
-        f"is not valid: {problem}. Correct the parameter in "
-        "Prefect's UI."
+        f"{what} has a parameter that is not valid, so its runs will fail: "
+        f"{problem}. Correct the parameter in Prefect's UI."
         for what, parameters, is_open in stored
         if (problem := _problem(model, parameters, is_open=is_open))
     ]

@@ -279,8 +279,8 @@ def test_a_wrong_default_is_named(written: dict[str, Any], message: str) -> None
             "sync",
             {},
             {"force": "perhaps"},
-            ["The schedule mine of sync/stored has parameters that its runs will "
-             "refuse: force = 'perhaps': Input should be a valid boolean"],
+            ["The schedule mine of sync/stored has a parameter that is not valid, so "
+             "its runs will fail: force = 'perhaps': Input should be a valid boolean"],
             id="wrong in the schedule",
         ),
         pytest.param(
@@ -294,8 +294,8 @@ def test_a_wrong_default_is_named(written: dict[str, Any], message: str) -> None
             "apply_plan",
             {},
             {},
-            ["The schedule mine of apply_plan/stored has parameters that its runs will "
-             "refuse: plan_id: Field required"],
+            ["The schedule mine of apply_plan/stored has a parameter that is "
+             "not valid, so its runs will fail: plan_id: Field required"],
             id="asked for by the form, given by no schedule",
         ),
         pytest.param(
