@@ -147,7 +147,7 @@ def _unchanged_files(place: _Place) -> Measurement:
         for name in range(UNCHANGED_FILES // FOLDERS):
             (part / f"scene-{name:05}.mp4").touch()
     find = ["find", str(folder), "-printf", "%s %T@ %i\n"]
-    _index_without_looking(place, folder)
+    _index_without_reading(place, folder)
     place.pretend_known()
     ours: list[float] = []
     theirs: list[float] = []
@@ -166,7 +166,7 @@ def _unchanged_files(place: _Place) -> Measurement:
     )
 
 
-def _index_without_looking(place: _Place, folder: Path) -> None:
+def _index_without_reading(place: _Place, folder: Path) -> None:
     settings = Settings(
         home=place.folder, library=LibrarySettings(allowed_scan_roots=(place.library,))
     )

@@ -85,7 +85,7 @@ class AiStandIn(StandInServer):
         asked = [c for c in self.categories if c not in before]
         if known and not asked:
             return {"result": {"json_result": None, "video_tag_info": _info({}, {})}}
-        spans = self._look(body["path"], asked)
+        spans = self._find_spans(body["path"], asked)
         # Null here fails only after all the work.
         interval, threshold = _floats(body)
         timespans: dict[str, Any] = dict(known["timespans"]) if known else {}
@@ -138,7 +138,7 @@ class AiStandIn(StandInServer):
     def _process_3(self, body: dict[str, Any]) -> dict[str, Any]:
         skipped = body.get("categories_to_skip") or []
         asked = [c for c in self.categories if c not in skipped]
-        spans = self._look(body["path"], asked)
+        spans = self._find_spans(body["path"], asked)
         interval, _ = _floats(body)
         return {
             "result": {
@@ -170,7 +170,7 @@ class AiStandIn(StandInServer):
             "metrics": {"total_runtime_seconds": self.seconds},
         }
 
-    def _look(self, path: str, categories: list[str]) -> Spans:
+    def _find_spans(self, path: str, categories: list[str]) -> Spans:
         with self._lock:
             self._videos_now += 1
             self.at_once.append(self._videos_now)

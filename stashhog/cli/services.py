@@ -73,9 +73,9 @@ def down() -> None:
 
 def status(as_json: AsJson = False) -> None:
     """Show the state of each service. The exit status is 0 only if all of them work."""
-    from stashhog.services.status import status as look
+    from stashhog.services.status import status as read_status
 
-    parts = look(get_settings())
+    parts = read_status(get_settings())
     if as_json:
         print_json({name: asdict(part) for name, part in parts.items()})
     else:

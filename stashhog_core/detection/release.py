@@ -2,7 +2,7 @@
 
 Numbers such as 03.05.2021 can be read in several orders. The other scenes of the studio
 prove the order, where their dates are known; without a proof the usual order is
-proposed with a lower confidence. The studio's other codes prove the look of its codes.
+proposed with a lower confidence. The studio's other codes show how its codes look.
 """
 
 import re
@@ -30,7 +30,7 @@ Form = Literal["year first", "year last", "short"]
 """2021-05-03; 03.05.2021; 21.05.03."""
 
 _SCENES_OF_A_STUDIO = 300
-_LEAST_PROOFS = 2
+_LEAST_DATES = 2
 _LEAST_SHARE = 0.9
 
 _ORDERS: Mapping[Form, tuple[Order, ...]] = {
@@ -219,8 +219,8 @@ def _numeric_date(
     if not others:
         return _Date(usual, *place, 0.9, {})
     if order in readings:
-        proof = {"reason": "the order of the studio's other dates"}
-        return _Date(readings[order], *place, 0.9, proof)
+        grounds = {"reason": "the order of the studio's other dates"}
+        return _Date(readings[order], *place, 0.9, grounds)
     release = form == "short" and sign in ". " and after_word
     if form == "short" and not release and usual.year < _FIRST_COMMON_YEAR:
         # 03.05.21 is rather of 2021 than of 2003.
@@ -272,13 +272,13 @@ def _code(
     name: str, habits: StudioHabits
 ) -> tuple[str, tuple[int, int], float, str] | None:
     """Return the code of a file's name, its place, the confidence and the reason."""
-    looks = {look: code for code in habits.codes if (look := _look(code))}
+    layouts = {layout: code for code in habits.codes if (layout := _layout_of(code))}
     for match in _ANY_CODE.finditer(name):
         prefix, number = match["prefix"].casefold(), match["number"]
         like = next(
             (
                 code
-                for (known, digits), code in looks.items()
+                for (known, digits), code in layouts.items()
                 if known == prefix and abs(digits - len(number)) <= 1
             ),
             None,
@@ -299,7 +299,7 @@ def _code(
     return None
 
 
-def _look(code: str) -> tuple[str, int] | None:
+def _layout_of(code: str) -> tuple[str, int] | None:
     match = _ANY_CODE.fullmatch(code)
     return (match["prefix"].casefold(), len(match["number"])) if match else None
 
@@ -319,11 +319,12 @@ def read_habits(session: Session, studio_id: int) -> StudioHabits:
     ).all()
     dated = [(path, day) for day, _, path in rows if day]
     return StudioHabits(
-        orders=proven_orders(dated), codes=tuple({code for _, code, _ in rows if code})
+        orders=verified_orders(dated),
+        codes=tuple({code for _, code, _ in rows if code}),
     )
 
 
-def proven_orders(dated: list[tuple[str, str]]) -> dict[Form, Order]:
+def verified_orders(dated: list[tuple[str, str]]) -> dict[Form, Order]:
     """Return the order that almost all files show whose dates are known.
 
     Args:
@@ -337,9 +338,9 @@ def proven_orders(dated: list[tuple[str, str]]) -> dict[Form, Order]:
             fitting = [o for o, found in readings.items() if found.isoformat() == day]
             if len(fitting) == 1:
                 votes[form][fitting[0]] += 1
-    proven: dict[Form, Order] = {}
+    verified: dict[Form, Order] = {}
     for form, counts in votes.items():
         order, count = counts.most_common(1)[0]
-        if count >= _LEAST_PROOFS and count >= _LEAST_SHARE * counts.total():
-            proven[form] = order
-    return proven
+        if count >= _LEAST_DATES and count >= _LEAST_SHARE * counts.total():
+            verified[form] = order
+    return verified

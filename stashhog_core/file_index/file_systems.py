@@ -42,7 +42,7 @@ class FileSystems(Protocol):
         """
 
 
-LookUp = Callable[[], FileSystems]
+Lookup = Callable[[], FileSystems]
 """Returns which file systems are there now."""
 
 

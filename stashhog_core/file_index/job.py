@@ -13,7 +13,7 @@ from stashhog_core.db.locks import job_lock
 from stashhog_core.db.session import Database
 from stashhog_core.file_index.artwork import FOLDER, stored_artwork
 from stashhog_core.file_index.file_systems import (
-    LookUp,
+    Lookup,
     MountedFileSystems,
     is_gone,
 )
@@ -61,7 +61,7 @@ def scan_directory(
     params: DirectoryScanParams,
     progress: Progress,
     fan_out: AbstractContextManager[FanOut] | None = None,
-    file_systems: LookUp = MountedFileSystems,
+    file_systems: Lookup = MountedFileSystems,
 ) -> DirectoryScanResult:
     """Bring the index of a folder up to date.
 
@@ -98,7 +98,7 @@ class _Scan:
         index: Index,
         folder: Path,
         fan_out: FanOut | None,
-        file_systems: LookUp,
+        file_systems: Lookup,
     ) -> None:
         self._file_systems = file_systems
         self._params = params

@@ -10,7 +10,7 @@ from pathlib import Path
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.file_index.file_systems import (
     FileSystems,
-    LookUp,
+    Lookup,
     MountedFileSystems,
 )
 from stashhog_core.paths import is_hidden, to_text
@@ -119,7 +119,7 @@ def list_videos(
     report: Report,
     checkpoint: Callable[[int], None],
     share: Share = ALL,
-    file_systems: LookUp = MountedFileSystems,
+    file_systems: Lookup = MountedFileSystems,
 ) -> Iterator[bytes]:
     """Yield lines for COPY: path, file system, inode, size, mtime_ns, ctime_ns.
 

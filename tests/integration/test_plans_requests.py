@@ -154,7 +154,7 @@ def test_undone_change_is_fetched_again(stash: FakeStash, database: Database) ->
 
 
 @pytest.mark.parametrize("what", ["unmirror_markers", "unmirror_tag"])
-def test_what_is_taken_away_too_early_comes_back(
+def test_what_is_removed_too_early_comes_back(
     stash: FakeStash, database: Database, what: str
 ) -> None:
     """A row that Stash has after all is there again after the next sync."""

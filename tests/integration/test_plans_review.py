@@ -252,7 +252,7 @@ def test_bulk_decision_takes_a_plan_of_any_size(
 ) -> None:
     """Also if the planner last looked at the tables when they held three rows."""
 
-    def look(table: str) -> None:
+    def show(table: str) -> None:
         with scenes.transaction() as other:
             other.execute(text(f"ANALYZE {table}"))
 
@@ -273,11 +273,11 @@ def test_bulk_decision_takes_a_plan_of_any_size(
             ),
             {"plan": plan_id},
         )
-        look("plan_change")
+        show("plan_change")
     with scenes.transaction() as session:
         ids = session.scalars(select(PlanChange.id)).all()
         rejected = reject(session, plan_id, Selection(value="x"))
-        look("review_memory")
+        show("review_memory")
         if not explicit:
             session.execute(text("UPDATE plan_change SET state = 'pending'"))
         which = Selection(change_ids=ids) if explicit else Selection()

@@ -15,15 +15,15 @@ pytestmark = pytest.mark.slow
 
 def test_jobs_run_one_at_a_time(stash: Stash, two_videos: tuple[Path, Path]) -> None:
     """A second job waits for the first; both are in the queue, in order."""
-    looked = threading.Event()
-    stash.server.faults.on_item = until(looked)
+    checked = threading.Event()
+    stash.server.faults.on_item = until(checked)
     first = stash.start(GENERATE, phashes=True)
     second = stash.start(SCAN)
     wait_until(lambda: stash.job(first)["status"] == "RUNNING", "the first job")
 
     queue = stash.ask("{jobQueue{id status}}")["data"]["jobQueue"]
     waiting = stash.job(second)
-    looked.set()
+    checked.set()
     stash.server.jobs.wait()
 
     assert queue == [
@@ -39,11 +39,11 @@ def test_progress_and_sub_tasks(stash: Stash, two_videos: tuple[Path, Path]) -> 
     """A running job shows what it does; a finished one keeps only its progress."""
     seen: dict[Any, Any] = {}
 
-    def look(job: Job) -> None:
+    def check(job: Job) -> None:
         shown = stash.job(str(job.id))
         seen[shown["progress"]] = shown["subTasks"]
 
-    stash.server.faults.on_item = look
+    stash.server.faults.on_item = check
     job = stash.finished(GENERATE, phashes=True)
 
     assert seen[0] == [f"Generating phash for {two_videos[0]}"]
@@ -59,8 +59,8 @@ def test_stop_lets_the_running_item_and_one_more_end(
     """A stop is answered at once and takes effect later; a waiting job goes at once."""
     (two_videos[0].parent / "c.mp4").write_bytes(video.read_bytes() + b"third")
     stash.scan()
-    looked = threading.Event()
-    stash.server.faults.on_item = until(looked)
+    checked = threading.Event()
+    stash.server.faults.on_item = until(checked)
     running = stash.start(GENERATE, phashes=True)
     waiting = stash.start(GENERATE, phashes=True)
     wait_until(lambda: stash.job(running)["status"] == "RUNNING", "the first job")
@@ -69,7 +69,7 @@ def test_stop_lets_the_running_item_and_one_more_end(
         answer = stash.ask("mutation($id:ID!){stopJob(job_id:$id)}", id=job_id)
         assert answer == {"data": {"stopJob": True}}
     status = stash.job(running)["status"]
-    looked.set()
+    checked.set()
     stash.server.jobs.wait()
 
     assert status == "STOPPING"

@@ -141,7 +141,7 @@ def test_only_what_is_missing(stash: FakeStash, database: Database) -> None:
 
 @pytest.mark.usefixtures("scenes")
 @pytest.mark.parametrize(
-    ("verify", "incremental", "looked_at", "expected"),
+    ("verify", "incremental", "checked", "expected"),
     [
         pytest.param("none", False, 0, 5, id="none"),
         pytest.param("sample", False, 2, 5, id="sample"),
@@ -155,7 +155,7 @@ def test_verify(
     monkeypatch: pytest.MonkeyPatch,
     verify: str,
     incremental: bool,
-    looked_at: int,
+    checked: int,
     expected: int,
 ) -> None:
     """The setting says whose media is checked. Scene 5 lacks its cover."""
@@ -166,7 +166,7 @@ def test_verify(
 
     run(stash, database, incremental=incremental, phashes=False, **only_covers)
 
-    assert len(stash.asked("Media")) == looked_at
+    assert len(stash.asked("Media")) == checked
     assert len(marked(database)) == expected
 
 
@@ -302,17 +302,17 @@ def test_waits_until_stash_is_idle(stash: FakeStash) -> None:
     """Nothing is started while Stash does something else; a stop is noticed."""
     stash.started = [("scan", {})]
     stash.job_states = [RUNNING]
-    told: list[str] = []
+    reported: list[str] = []
 
     def sink(_fraction: float | None, message: str) -> None:
-        told.append(message)
-        if len(told) == 3:
+        reported.append(message)
+        if len(reported) == 3:
             stash.job_states = [FINISHED]
 
     params = StashGenerateParams(when_idle=True)
     wait_for_turn(stash, params, Progress(sink), label="G", settings=stash.settings)
 
-    assert told == ["G: Waiting for Stash to be idle (1 jobs)..."] * 3
+    assert reported == ["G: Waiting for Stash to be idle (1 jobs)..."] * 3
 
 
 def test_waits_for_its_hours(stash: FakeStash) -> None:

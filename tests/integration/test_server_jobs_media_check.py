@@ -56,7 +56,7 @@ def test_flags_follow_what_is_verified(stash: FakeStash, database: Database) -> 
 
 
 @pytest.mark.parametrize(
-    ("change", "looked_at"),
+    ("change", "checked"),
     [
         pytest.param("nothing", 1, id="only-the-incomplete"),
         pytest.param("file", 2, id="new-content"),
@@ -66,7 +66,7 @@ def test_flags_follow_what_is_verified(stash: FakeStash, database: Database) -> 
     ],
 )
 def test_unchanged_scenes_are_not_asked_again(
-    stash: FakeStash, database: Database, change: str, looked_at: int
+    stash: FakeStash, database: Database, change: str, checked: int
 ) -> None:
     """What was complete is asked about again only when something of it changed."""
     stash.lacking = {4: {"preview"}}
@@ -83,8 +83,8 @@ def test_unchanged_scenes_are_not_asked_again(
 
     result = check(stash, database, **params)
 
-    assert result.scenes_checked == looked_at
-    assert result.scenes_unchanged == 4 - looked_at
+    assert result.scenes_checked == checked
+    assert result.scenes_unchanged == 4 - checked
     assert result.scene_ids == (4,)
     assert marked(database) == [1, 2, 3]
 
@@ -127,15 +127,15 @@ def test_media_checks_under_way_are_limited(
     stash.configure(probes_at_a_time=3)
     together = threading.Barrier(3, timeout=PATIENCE_SECONDS)
     lock = threading.Lock()
-    under_way = most = looks = 0
+    under_way = most = checks = 0
 
     def on_probe() -> None:
-        nonlocal under_way, most, looks
+        nonlocal under_way, most, checks
         with lock:
             under_way += 1
-            looks += 1
+            checks += 1
             most = max(most, under_way)
-            is_first = looks <= 3
+            is_first = checks <= 3
         if is_first:
             # Returns only if three looks are under way at a time.
             together.wait()
@@ -207,11 +207,11 @@ def test_check_feeds_a_targeted_generate(
     with database.transaction() as session:
         session.add_all(Scene(id=scene_id, generated=True) for scene_id in ids)
 
-    def look() -> CheckStashGenerateResult:
+    def check_again() -> CheckStashGenerateResult:
         params = CheckStashGenerateParams()
         return check_generate(client, database, params, Progress(), settings=settings)
 
-    before = look()
+    before = check_again()
     unmarked = marked(database)
     made = generate(
         client,
@@ -221,7 +221,7 @@ def test_check_feeds_a_targeted_generate(
         run_id="run-1",
         settings=settings,
     )
-    after = look()
+    after = check_again()
 
     assert before.missing == {"phash": 2, "preview": 2, "sprite": 2, "vtt": 2}
     assert unmarked == []

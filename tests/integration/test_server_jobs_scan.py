@@ -166,7 +166,7 @@ def test_paths_inside_the_library(path: str, root: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("looks", "words", "state"),
+    ("polls", "words", "state"),
     [
         pytest.param(
             [{"status": "FAILED", "error": "boom"}], "boom", "failed", id="failed"
@@ -177,10 +177,10 @@ def test_paths_inside_the_library(path: str, root: str) -> None:
     ],
 )
 def test_failures(
-    stash: FakeStash, database: Database, looks: list[Any], words: str, state: str
+    stash: FakeStash, database: Database, polls: list[Any], words: str, state: str
 ) -> None:
     """A scan whose end is bad or unknown fails, in words."""
-    stash.job_states = looks
+    stash.job_states = polls
 
     with pytest.raises(JobError, match=words):
         run(stash, database)
@@ -340,7 +340,7 @@ def test_deadline_leaves_the_scan_alone(stash: FakeStash, database: Database) ->
 
 
 @pytest.mark.parametrize(
-    ("looks", "cancelled", "state"),
+    ("polls", "cancelled", "state"),
     [
         pytest.param([RUNNING, FINISHED], False, "open", id="still-running"),
         pytest.param([FINISHED], False, "finished", id="over"),
@@ -351,7 +351,7 @@ def test_deadline_leaves_the_scan_alone(stash: FakeStash, database: Database) ->
 def test_scans_of_runs_that_are_gone(
     stash: FakeStash,
     database: Database,
-    looks: list[Any],
+    polls: list[Any],
     cancelled: bool,
     state: str,
 ) -> None:
@@ -359,7 +359,7 @@ def test_scans_of_runs_that_are_gone(
     stash.started = [("scan", {})]
     with database.transaction() as session:
         record_job(session, run_id="gone", kind="scan", stash_job_id=1)
-    stash.job_states = looks
+    stash.job_states = polls
 
     run(stash, database, was_cancelled=lambda run_id: cancelled and run_id == "gone")
 

@@ -79,7 +79,7 @@ def settings(
     return get_settings()
 
 
-def look(settings: Settings, **answers: tuple[int, object]) -> dict[str, Part]:
+def read_status(settings: Settings, **answers: tuple[int, object]) -> dict[str, Part]:
     """Look at services whose API answers well but for `answers`."""
     with answering({**WELL, **answers}) as url:
         pids = dict.fromkeys(("supervisor", "server", "worker"), os.getpid())
@@ -89,7 +89,7 @@ def look(settings: Settings, **answers: tuple[int, object]) -> dict[str, Part]:
 
 def test_all_is_well(settings: Settings) -> None:
     """Each part says what it does."""
-    parts = look(settings)
+    parts = read_status(settings)
 
     assert all(part.ok for part in parts.values()), parts
     assert "takes runs from the work pool stashhog" in parts["worker"].words
@@ -135,7 +135,7 @@ def test_a_part_that_is_not_well(
     settings: Settings, path: str, said: tuple[int, object], part: str, words: str
 ) -> None:
     """Each fault is said in words that tell how to mend it."""
-    parts = look(settings, **{path: said})
+    parts = read_status(settings, **{path: said})
 
     assert not parts[part].ok
     assert words in parts[part].words

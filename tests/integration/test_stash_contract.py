@@ -109,11 +109,11 @@ class Target:
     @contextmanager
     def slow_work(self) -> Iterator[None]:
         """Hold jobs while the block looks at them; a real Stash is slow enough."""
-        looked = threading.Event()
+        checked = threading.Event()
         if self.faults:
-            self.faults.on_item = until(looked)
+            self.faults.on_item = until(checked)
         yield
-        looked.set()
+        checked.set()
 
     def scan(self, path: Path | None = None, **flags: bool) -> Job:
         """Scan a path, our folder by default, to the end."""

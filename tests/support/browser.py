@@ -103,12 +103,12 @@ class Browser:
         assert self._driver.save_screenshot(SCREENSHOTS / f"{name}.png")
 
     def _soon(
-        self, look: Callable[[], T | None], what: str, *, reload: bool = False
+        self, condition: Callable[[], T | None], what: str, *, reload: bool = False
     ) -> T:
         started = reloaded = time.monotonic()
         while True:
             try:
-                if found := look():
+                if found := condition():
                     return found
             except _NOT_YET:
                 pass

@@ -48,7 +48,7 @@ def test_single_word_needs_a_part_of_its_own(text: str, meant: bool) -> None:
         ("Starring: Summer", "after a word for people"),
     ],
 )
-def test_reason_is_told(text: str, reason: str) -> None:
+def test_reason_is_reported(text: str, reason: str) -> None:
     """A reviewer sees why an everyday word was taken for a name."""
     names = names_in(
         text, finder(("performers", "Jade Kush"), ("performers", "Summer"))

@@ -8,7 +8,7 @@ from stashhog_core.detection.release import (
     Order,
     StudioHabits,
     propose,
-    proven_orders,
+    verified_orders,
 )
 from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.plans.proposals import Proposal
@@ -92,9 +92,7 @@ def test_code(name: str, expected: str | None) -> None:
         ("summer abc-1", None),
     ],
 )
-def test_code_that_looks_like_the_studios_other_codes(
-    name: str, expected: str | None
-) -> None:
+def test_code_like_the_studios_other_codes(name: str, expected: str | None) -> None:
     """Small letters, anywhere in the name; it is written as the studio writes codes."""
     habits = StudioHabits(codes=("ABC-0100", "ABC-101"))
 
@@ -128,7 +126,7 @@ def test_studio_proves_the_order_of_dates(
     assert proposal.confidence == 0.9
 
 
-def test_order_is_proven_by_scenes_whose_dates_are_known() -> None:
+def test_order_is_verified_by_scenes_whose_dates_are_known() -> None:
     """By two scenes at least that agree; a day that is its own month proves nothing."""
     american = [
         ("/data/a 03.05.2021.mp4", "2021-03-05"),
@@ -136,9 +134,9 @@ def test_order_is_proven_by_scenes_whose_dates_are_known() -> None:
         ("/data/c 05.05.2021.mp4", "2021-05-05"),
     ]
 
-    assert proven_orders(american) == {"year last": "mdy"}
-    assert proven_orders(american[:1]) == {}
-    assert proven_orders([*american, ("/data/d 03.05.2021.mp4", "2021-05-03")]) == {}
+    assert verified_orders(american) == {"year last": "mdy"}
+    assert verified_orders(american[:1]) == {}
+    assert verified_orders([*american, ("/data/d 03.05.2021.mp4", "2021-05-03")]) == {}
 
 
 def test_what_the_scene_has_is_left() -> None:

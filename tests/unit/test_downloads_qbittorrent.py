@@ -622,7 +622,9 @@ def test_older_servers_do_not_say_where_the_content_is(
 
 
 @pytest.mark.parametrize("name", ["../../etc", "/etc/passwd", "a\nb", ".."])
-def test_a_shown_name_that_is_no_file_name_gives_way(server: Server, name: str) -> None:
+def test_a_shown_name_that_is_no_file_name_is_replaced(
+    server: Server, name: str
+) -> None:
     """People type what they like there: the name on disk is used instead."""
     server.torrents(_torrent(name=name))
 

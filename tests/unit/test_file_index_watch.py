@@ -317,11 +317,11 @@ def test_real_mounts_are_noticed(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    told = out.read_text().split()
+    output = out.read_text().split()
     shutil.rmtree(films)
 
-    assert told[0] == "watching"
-    assert told[1:] == ["1"] * (4 if may_mount else 3), ended.stderr
+    assert output[0] == "watching"
+    assert output[1:] == ["1"] * (4 if may_mount else 3), ended.stderr
 
 
 @pytest.mark.slow

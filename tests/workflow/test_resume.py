@@ -54,7 +54,7 @@ def asked(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> "Counter[str]":
     return counts
 
 
-def looked_at(ai: AiStandIn) -> int:
+def checked(ai: AiStandIn) -> int:
     return len({path for path, _ in ai.inferred})
 
 
@@ -87,13 +87,13 @@ def test_killed_in_the_middle_of_each_step(
         runner.wait_for(run, "Crashed")
         # Stash scans on meanwhile, and has work left when the run comes back.
         assert stash_jobs(client) == [("Scanning", "RUNNING")]
-        looks = asked["findJob"]
+        polls = asked["findJob"]
         runner.retry(run)
-        wait_until(lambda: asked["findJob"] > looks, "the retry's look at the scan")
+        wait_until(lambda: asked["findJob"] > polls, "the retry to poll the scan")
         stash.faults.item_seconds = 0.0
-        wait_until(lambda: looked_at(ai) >= 1, "the first batch")
+        wait_until(lambda: checked(ai) >= 1, "the first batch")
         ai.seconds = 1.0
-        wait_until(lambda: looked_at(ai) == 5, "the second batch")
+        wait_until(lambda: checked(ai) == 5, "the second batch")
         runner.kill(run)
         runner.wait_for(run, "Crashed")
         analyzed = marked(database, "video_analyzed")
