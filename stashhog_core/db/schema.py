@@ -5,10 +5,6 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
@@ -80,11 +76,17 @@ def upgrade(connection: Connection, target: str = "head") -> list[str]:
     state = _state(connection)
     if state.kind == "newer":
         raise _newer(state)
-    steps = list(_scripts().iterate_revisions(target, state.revision or "base"))
-    config = _config()
+    # Slow to import, and seldom needed.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, target)
-    return [step.revision for step in reversed(steps)]
+    last = state.expected if target == "head" else target
+    return [r for r in _revisions() if (state.revision or "") < r <= last]
 
 
 def require_current(database: Database) -> None:
@@ -120,29 +122,27 @@ def _newer(state: SchemaState) -> ConfigurationError:
 
 
 def _state(connection: Connection) -> SchemaState:
-    context = MigrationContext.configure(
-        connection, opts={"version_table": VERSION_TABLE}
+    revisions = _revisions()
+    expected = revisions[-1]
+    has_table = connection.scalar(
+        text("SELECT to_regclass(:table) IS NOT NULL"), {"table": VERSION_TABLE}
     )
-    revision = context.get_current_revision()
-    scripts = _scripts()
-    expected = scripts.get_current_head()
-    if expected is None:
-        raise RuntimeError(f"no migrations in {_MIGRATIONS}")
+    query = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
+    revision = connection.scalar(query) if has_table else None
     if revision is None:
         return SchemaState("empty", None, expected)
     if revision == expected:
         return SchemaState("current", revision, expected)
-    known = {script.revision for script in scripts.walk_revisions()}
-    return SchemaState("older" if revision in known else "newer", revision, expected)
+    return SchemaState(
+        "older" if revision in revisions else "newer", revision, expected
+    )
 
 
 @cache
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
+def _revisions() -> tuple[str, ...]:
+    """Return the numbers that the files of the migrations begin with, in order."""
+    files = (_MIGRATIONS / "versions").glob("[0-9]*_*.py")
+    found = tuple(sorted(path.name.partition("_")[0] for path in files))
+    if not found:
+        raise RuntimeError(f"no migrations in {_MIGRATIONS}")
+    return found
