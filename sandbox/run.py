@@ -24,8 +24,8 @@ from sandbox.samples import make_samples
 from stashhog.cli.app import main as terminal
 from stashhog.cli.console import EXIT_CANCELLED
 from stashhog.cli.runs import end_undisturbed
+from stashhog_core.background import leave_process_group
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.file_index.pool import leave_process_group
 from stashhog_core.http import keep_loopback_direct
 from stashhog_core.settings import PREFIX, Settings, configured_variables, get_settings
 

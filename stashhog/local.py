@@ -164,7 +164,7 @@ def _detach_server() -> None:
     from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import get_current_settings
 
-    from stashhog_core.file_index.pool import leave_process_group
+    from stashhog_core.background import leave_process_group
 
     class DetachedServer(SubprocessASGIServer):
         def _run_uvicorn_command(self) -> subprocess.Popen[Any]:

@@ -1,5 +1,9 @@
-"""Calls that other threads carry out, and that a stopped job does not wait for."""
+"""Work of other threads, which a stopped job does not wait for, and of processes."""
 
+import ctypes
+import os
+import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -13,6 +17,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AHEAD = 2
+_PR_SET_PDEATHSIG = 1
 
 
 class Background:
@@ -98,3 +103,16 @@ def read_ahead(items: Iterable[T], name: str) -> Generator[T, None, None]:
         while (item := coming.popleft().result()) is not end:
             coming.append(background.submit(following))
             yield item
+
+
+def leave_process_group(parent: int) -> None:
+    """Make this process one that ends with its parent, not with its parent's group.
+
+    A run that is cancelled, or gets Ctrl-C, gets that as a group: its children would
+    be gone before it could tell them to finish what they are at.
+    """
+    os.setpgrp()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -21,8 +21,8 @@ from prefect.task_runners import (
     ThreadPoolTaskRunner,
 )
 
+from stashhog_core.background import leave_process_group
 from stashhog_core.errors import ConfigurationError, JobError, TransientError
-from stashhog_core.file_index.pool import leave_process_group
 from stashhog_core.settings import RunnerSettings, get_settings
 from tasks.cancellation import crash_task_runs, mapper_is_alive
 from tasks.prefect_api import display

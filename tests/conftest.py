@@ -1,11 +1,15 @@
 """Fixtures shared by all tests: clean settings, real PostgreSQL, a stand-in Stash."""
 
+import fcntl
 import itertools
 import os
+import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from sandbox.samples import Sample, make_samples
 from sandbox.stash.server import StandIn
 from stashhog_core import redaction
 from stashhog_core.db.embedded import start_embedded, stop_embedded
@@ -73,6 +78,76 @@ def postgres_home() -> Iterator[Path]:
     shutil.rmtree(home)
 
 
+def _made_once(
+    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]
+) -> Path:
+    """Return a folder that one of the processes that run the tests makes for all."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / name
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make(shared / f"{name}.part")
+            (shared / f"{name}.part").rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_videos(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, list[Sample]]:
+    """The sandbox's sample videos, and what they are."""
+    made = _made_once(tmp_path_factory, "samples", make_samples)
+    folder = tmp_path_factory.mktemp("samples")
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    return folder, make_samples(folder)
+
+
+@pytest.fixture(scope="session")
+def migrated_cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a PostgreSQL server with both databases: ours, and Prefect's.
+
+    Prefect's migrations take seconds: a home that is not about them gets a copy.
+    """
+
+    def make(folder: Path) -> None:
+        with postgres_home() as home:
+            _migrate_both(home)
+            copy_cluster(home / "postgres", folder)
+
+    return _made_once(tmp_path_factory, "clusters", make) / "postgres"
+
+
+def _migrate_both(home: Path) -> None:
+    database = Database(start_embedded(home))
+    migrate(database)
+    database.close()
+    url = start_embedded(home, "prefect")
+    _do_not_wait_for_disks(url)
+    upgrade = ("prefect", "server", "database", "upgrade", "--yes")
+    address = url.replace("postgresql://", "postgresql+asyncpg://")
+    subprocess.run(
+        [sys.executable, "-m", *upgrade],
+        env=os.environ
+        | {
+            "PREFECT_HOME": str(home / "prefect"),
+            "PREFECT_API_DATABASE_CONNECTION_URL": address,
+        },
+        check=True,
+        capture_output=True,
+    )
+    stop_embedded(home)
+
+
+def copy_cluster(cluster: Path, home: Path) -> None:
+    """Have an embedded server under `home` start with the databases of a cluster."""
+    home.mkdir(parents=True, exist_ok=True)
+    # Its files belong to the account that PostgreSQL runs under.
+    subprocess.run(["cp", "-a", cluster, home / "postgres"], check=True)
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real PostgreSQL server for the whole session, with a migrated template."""
@@ -81,17 +156,21 @@ def postgres_url() -> Iterator[str]:
         database = Database(url)
         migrate(database)
         database.close()
-        # Nothing in it outlives the session.
-        with _server(url) as connection:
-            connection.execute("ALTER SYSTEM SET fsync = off")
-            connection.execute("SELECT pg_reload_conf()")
+        _do_not_wait_for_disks(url)
         yield url
 
 
+def _do_not_wait_for_disks(postgres_url: str) -> None:
+    """Nothing on the server outlives the session."""
+    with _server(postgres_url) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+
+
 @pytest.fixture(scope="session")
-def used_database(postgres_url: str) -> "_UsedDatabase":
+def used_database(postgres_url: str) -> "UsedDatabase":
     """The database that the tests use one after another."""
-    return _UsedDatabase(postgres_url)
+    return UsedDatabase(postgres_url)
 
 
 @pytest.fixture
@@ -102,7 +181,7 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def database_url(used_database: "_UsedDatabase") -> Iterator[str]:
+def database_url(used_database: "UsedDatabase") -> Iterator[str]:
     """An own, migrated, empty database."""
     yield used_database.url
     used_database.empty()
@@ -136,7 +215,7 @@ def stand_in(tmp_path: Path) -> Iterator[StandIn]:
         yield server
 
 
-class _UsedDatabase:
+class UsedDatabase:
     """One database, emptied after each test: making one anew writes 20 MB to disk."""
 
     def __init__(self, postgres_url: str) -> None:
@@ -221,4 +300,4 @@ def _server(postgres_url: str) -> psycopg.Connection[Any]:
 
 
 def _url_of(postgres_url: str, name: str) -> str:
-    return postgres_url.replace("/template?", f"/{name}?")
+    return re.sub(r"/\w+\?", f"/{name}?", postgres_url, count=1)

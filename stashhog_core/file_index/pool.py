@@ -1,6 +1,5 @@
 """Worker processes that probe files: each can crash, hang or be killed alone."""
 
-import ctypes
 import logging
 import os
 import resource
@@ -19,6 +18,7 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
+from stashhog_core.background import leave_process_group
 from stashhog_core.errors import JobError
 from stashhog_core.file_index.probe import (
     OUT_OF_MEMORY,
@@ -44,7 +44,6 @@ _STALL_SECONDS = 30.0
 _ENDS_TO_BLAME = 2
 _MOST_BREAKS_PER_FILE = 3
 _MOST_BREAKS = 10
-_PR_SET_PDEATHSIG = 1
 # No reader sends itself these: SIGKILL comes from a person, or from the system when
 # memory is short, whoever has used it up.
 _END_SIGNALS = {-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGKILL}
@@ -337,16 +336,3 @@ def _confine(parent: int, memory_limit_bytes: int) -> None:
             memory_limit_bytes = min(memory_limit_bytes, hard)
         resource.setrlimit(resource.RLIMIT_AS, (memory_limit_bytes, memory_limit_bytes))
     leave_process_group(parent)
-
-
-def leave_process_group(parent: int) -> None:
-    """Make this process one that ends with its parent, not with its parent's group.
-
-    A run that is cancelled, or gets Ctrl-C, gets that as a group: its children would
-    be gone before it could tell them to finish what they are at.
-    """
-    os.setpgrp()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)

@@ -51,7 +51,7 @@ def halve_and_die(
         {"number": n, "deadly": deadly, "folder": folder, "always": always}
         for n in numbers
     ]
-    with mapped(halve_or_die, calls, 3) as outcomes:
+    with mapped(halve_or_die, calls, 2) as outcomes:
         return [repr(o) if isinstance(o, Exception) else o for o in outcomes]
 
 

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from stashhog_core.errors import ConfigurationError, ItemError, TransientError
 from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
 from tasks.task_runners import mapped, task_runner
+from tests.conftest import UsedDatabase
 from tests.support.mapped_tasks import (
     Interrupted,
     count_all,
@@ -33,7 +36,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 ROOT = Path(__file__).parents[2]
 KINDS = ("threads", "processes", "dask")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -136,18 +139,27 @@ def start_run(folder: Path) -> subprocess.Popen[bytes]:
     return run
 
 
-@pytest.fixture
-def dask_cluster() -> Iterator[str]:
+@pytest.fixture(scope="module")
+def dask_cluster(
+    used_database: UsedDatabase,
+    prefect_api: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
     """A Dask cluster with room for more than is asked for, outside of any run."""
     import distributed
 
-    with distributed.LocalCluster(
-        n_workers=1,
-        threads_per_worker=8,
-        dashboard_address="127.0.0.1:0",
-        scheduler_kwargs={"dashboard": False},
-        processes=True,
-    ) as cluster:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PREFECT_API_URL", prefect_api)
+        environment.setenv("STASHHOG_DATABASE__URL", used_database.url)
+        environment.setenv("STASHHOG_HOME", str(tmp_path_factory.mktemp("cluster")))
+        cluster = distributed.LocalCluster(
+            n_workers=1,
+            threads_per_worker=8,
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            processes=True,
+        )
+    with cluster:
         yield cluster.scheduler_address
 
 
@@ -232,11 +244,18 @@ def test_missing_package_is_named_with_how_to_install_it(
 def test_analysis_batches_give_the_same_on_dask(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches on Dask's processes find, apply and report what they do on threads."""
+    """Batches on Dask's processes find, apply and report what they do on threads.
+
+    Another program may have the port that Dask uses for its pages.
+    """
     monkeypatch.setenv("STASHHOG_RUNNER__KIND", "dask")
     get_settings.cache_clear()
 
-    state = process_new_scenes(batch_size=5, return_state=True)
+    with socket.socket() as other:
+        with suppress(OSError):
+            other.bind(("", 8787))
+            other.listen()
+        state = process_new_scenes(batch_size=5, return_state=True)
 
     report: WorkflowReport = state.result(raise_on_failure=False)
     first, second = report.steps.analysis_batches
