@@ -1,5 +1,6 @@
 """From scanned files to tagged scenes, over HTTP against the stand-in Stash."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,13 @@ def client(stand_in: StandIn) -> Iterator[StashClient]:
 
 
 @pytest.fixture
-def library(stand_in: StandIn, client: StashClient, database: Database) -> Library:
+def library(
+    stand_in: StandIn,
+    client: StashClient,
+    database: Database,
+    sample_videos: tuple[Path, list[Sample]],
+) -> Library:
+    shutil.copytree(sample_videos[0], stand_in.library, dirs_exist_ok=True)
     samples = make_samples(stand_in.library)
     seed_library(stand_in.store)
     client.start_scan({"paths": [str(stand_in.library)]})

@@ -20,28 +20,34 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from sandbox.samples import Sample, make_samples, seed_library
+from sandbox.samples import Sample, seed_library
 from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.settings import get_settings
-from tests.conftest import postgres_home
+from tests.conftest import copy_cluster, postgres_home
 from tests.support.prefect import Runner
 from tests.support.services import RunningServices, Services, prepared_services
 
 
 @pytest.fixture(scope="session")
+def prefect_database(migrated_cluster: Path) -> Iterator[str]:
+    """The address of a database for Prefect."""
+    with postgres_home() as home:
+        copy_cluster(migrated_cluster, home)
+        url = start_embedded(home, "prefect")
+        yield url.replace("postgresql://", "postgresql+asyncpg://")
+
+
+@pytest.fixture(scope="session")
 def prefect_api(
-    postgres_url: str, tmp_path_factory: pytest.TempPathFactory
+    prefect_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """A Prefect server for the whole session."""
     home = tmp_path_factory.mktemp("prefect")
-    url = start_embedded(_server_home(postgres_url), "prefect")
     with temporary_settings(
         {
             PREFECT_HOME: home,
-            PREFECT_API_DATABASE_CONNECTION_URL: url.replace(
-                "postgresql://", "postgresql+asyncpg://"
-            ),
+            PREFECT_API_DATABASE_CONNECTION_URL: prefect_database,
             PREFECT_SERVER_ANALYTICS_ENABLED: False,
             # Each flow would wait a second for its heartbeat to end.
             PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
@@ -57,20 +63,6 @@ def prefect_api(
             APILogWorker.instance().drain()
             EventsWorker.drain_all()
         server.stop()
-
-
-def _server_home(postgres_url: str) -> Path:
-    """Return the home of the embedded server, from the folder of its socket."""
-    return Path(postgres_url.partition("host=")[2]).parent
-
-
-@pytest.fixture(scope="session")
-def sample_videos(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Path, list[Sample]]:
-    """The sandbox's sample videos, made once."""
-    folder = tmp_path_factory.mktemp("samples")
-    return folder, make_samples(folder)
 
 
 @pytest.fixture
@@ -108,14 +100,16 @@ def services(
 
 @pytest.fixture(scope="session")
 def prepared_up(
-    tmp_path_factory: pytest.TempPathFactory,
+    migrated_cluster: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServices]:
-    """What `stashhog up` needs; shared, since its start takes a while."""
-    with (
-        postgres_home() as home,
-        prepared_services(home, tmp_path_factory.mktemp("up")) as services,
-    ):
-        yield services
+    """What `stashhog up` needs; shared, since its start takes a while.
+
+    tests/workflow/test_wheel.py starts with an empty home.
+    """
+    with postgres_home() as home:
+        copy_cluster(migrated_cluster, home)
+        with prepared_services(home, tmp_path_factory.mktemp("up")) as services:
+            yield services
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 
 from sandbox.samples import Sample
 from stashhog_core.db.embedded import embedded_url, start_embedded, stop_embedded
+from tests.conftest import copy_cluster
 from tests.support.prefect import ROOT
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -67,10 +68,14 @@ class Started:
 
 @pytest.fixture
 def started(
-    home: Path, tmp_path: Path, sample_videos: tuple[Path, list[Sample]]
+    home: Path,
+    migrated_cluster: Path,
+    tmp_path: Path,
+    sample_videos: tuple[Path, list[Sample]],
 ) -> Iterator[Started]:
-    """The sandbox's first run, with its samples made."""
+    """The sandbox's first run, with its samples and its databases made."""
     sandbox = home / "sandbox"
+    copy_cluster(migrated_cluster, sandbox)
     shutil.copytree(sample_videos[0], sandbox / "downloads")
     own = {
         name: value

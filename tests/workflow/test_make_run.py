@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.samples import make_samples
+from sandbox.samples import Sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -52,7 +52,9 @@ def stashhog(home: Path, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_sandbox_from_nothing_and_again(home: Path, tmp_path: Path) -> None:
+def test_sandbox_from_nothing_and_again(
+    home: Path, tmp_path: Path, sample_videos: tuple[Path, list[Sample]]
+) -> None:
     """The first run does everything, the second skips what has no work; both exit 0.
 
     Then the mirror is right, to the field. The home may have any name.
@@ -66,11 +68,11 @@ def test_sandbox_from_nothing_and_again(home: Path, tmp_path: Path) -> None:
     assert second.returncode == 0, second.stdout + second.stderr
     assert "Traceback" not in first.stdout + first.stderr + second.stderr
     sandbox = home / "sandbox"
-    expected = make_samples(tmp_path / "expected")
+    originals, expected = sample_videos
     scenes = {Path(scene["path"]).name: scene for scene in stashhog(sandbox, "scenes")}
     for sample in expected:
-        placed = sandbox / "library" / sample.path.relative_to(tmp_path / "expected")
-        source = sandbox / "downloads" / sample.path.relative_to(tmp_path / "expected")
+        placed = sandbox / "library" / sample.path.relative_to(originals)
+        source = sandbox / "downloads" / sample.path.relative_to(originals)
         assert placed.samefile(source)
         if sample.is_corrupt:
             assert sample.path.name in first.stdout

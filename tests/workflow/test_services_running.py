@@ -284,8 +284,9 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_database_of_a_newer_prefect_is_named(up: RunningServices) -> None:
+def test_a_database_of_a_newer_prefect_is_named(prepared_up: RunningServices) -> None:
     """`up` quotes what the server said last, and stops what it had started."""
+    up = prepared_up
     assert up.command("stashhog", "down").returncode == 0
     url = start_embedded(up.home, "prefect")
     change = "UPDATE alembic_version SET version_num = %s RETURNING old.version_num"
