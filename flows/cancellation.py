@@ -47,7 +47,7 @@ def reconcile_aborted_run(
 ) -> None:
     """Do the same for a run that Ctrl-C or a termination signal ended.
 
-    A run that merely died, by lack of memory for instance, was not told to stop: its
+    A run that merely died, by lack of memory for instance, was not asked to stop: its
     Stash job goes on, for the run to find it again when it is retried, or for the next
     run to resume it.
     """

@@ -104,7 +104,7 @@ def run_flow(
     Args:
         job: Name of the flow.
         values: Its parameters by wire name, already checked.
-        display: Told of each report of the run, and of each line of its log.
+        display: Receives each report of the run, and each line of its log.
 
     Raises:
         ConfigurationError: Prefect's API does not start, or does not answer.

@@ -93,7 +93,7 @@ class ItemError(StashHogError):
 
 
 class JobCancelled(StashHogError):  # noqa: N818 - it is no error
-    """The run was told to stop. Finished parts stay as they are."""
+    """The run was asked to stop. Finished parts stay as they are."""
 
 
 def unexpected(error: Exception) -> str:

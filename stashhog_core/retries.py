@@ -28,7 +28,7 @@ def with_retries(
         delays_seconds: The pause before each further call. When the pauses are used
             up, the error of the last call is raised.
         on: Tells whether another call may help.
-        on_retry: Told the error and the seconds before each pause.
+        on_retry: Receives the error and the seconds before each pause.
 
     Raises:
         Exception: What `call` raised last.

@@ -119,7 +119,7 @@ def mapper(parallel: int) -> Iterator["Mapper"]:
     """Open the task runner that the settings name, for calls of mapped tasks.
 
     When the run is cancelled inside, or fails, no further call starts; those under way
-    are told to stop and are waited for, but no longer than a few seconds. Calls in
+    are asked to stop and are waited for, but no longer than a few seconds. Calls in
     other processes notice it within about a second of their next report; so they do
     when this process was killed.
 

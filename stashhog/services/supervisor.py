@@ -1,7 +1,7 @@
 """The process behind `stashhog up`: keeps Prefect's server and a worker running.
 
 It holds the embedded PostgreSQL open and starts it again when it was killed, starts a
-child anew when it ends, and stops the children when it is told to stop. A supervisor
+child anew when it ends, and stops the children when it is asked to stop. A supervisor
 that follows one which was killed takes over the children, so that no run is disturbed.
 """
 
@@ -147,7 +147,7 @@ class Supervisor:
 
 
 def main() -> None:
-    """Run until told to stop."""
+    """Run until asked to stop."""
     keep_loopback_direct()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     Supervisor(get_settings()).run()

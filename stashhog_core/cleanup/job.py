@@ -50,11 +50,11 @@ def clean_up(
         settings: How long each kind is kept; where Stash and the downloads are.
         database: Where the history is.
         params: Whether to look only.
-        progress: Told each part.
+        progress: Receives each part.
         findings: Added to.
         now: What ages are counted from.
         run_id: This run.
-        was_cancelled: Whether a run that is gone was told to stop.
+        was_cancelled: Whether a run that is gone was asked to stop.
 
     Raises:
         TransientError: The database is away.

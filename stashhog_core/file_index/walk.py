@@ -131,7 +131,7 @@ def list_videos(
         folder: Where to begin, links resolved.
         allowed_roots: Resolved.
         walk: Filled on the way.
-        report: Told of what cannot be read.
+        report: Receives what cannot be read.
         checkpoint: Called with the number of files, at least once a folder and every
             few thousand files.
         share: Which folders to list.

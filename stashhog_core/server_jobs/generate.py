@@ -107,10 +107,10 @@ def generate(
         database: The mirror, where the server jobs are noted too.
         params: Which scenes and which media. No scenes named: all in the mirror that
             are not marked; if there are none, no job is started.
-        progress: Told how far Stash is.
+        progress: Receives how far Stash is.
         run_id: A run that is tried again under the same id follows its first job.
         settings: Of that server.
-        was_cancelled: Whether a run that is gone was told to stop: its job is then
+        was_cancelled: Whether a run that is gone was asked to stop: its job is then
             stopped, and otherwise followed to its end first.
 
     Raises:

@@ -55,7 +55,7 @@ def scan(
     Cancelling never stops Stash: a scan that is cut off may corrupt its data. A run
     that is tried again under the same id follows its first scan. `settings` are those
     of the server that `params.server` names; `was_cancelled` tells whether a run that
-    is gone was told to stop.
+    is gone was asked to stop.
 
     Raises:
         ConfigurationError: A path lies outside Stash's library.

@@ -70,7 +70,7 @@ _KINDS: dict[str, Kind] = {
 }
 
 WasCancelled = Callable[[str], bool]
-"""Tells whether the run of this id was told to stop."""
+"""Tells whether the run of this id was asked to stop."""
 
 STOP_WAIT_SECONDS = 5.0
 """How long a cancelled run waits for the server to have stopped."""
@@ -111,7 +111,7 @@ class ServerJob:
 
 
 def never_cancelled(_run_id: str) -> bool:
-    """Know of no run that was told to stop."""
+    """Know of no run that was asked to stop."""
     return False
 
 

@@ -74,7 +74,7 @@ def follow(
     Args:
         stash: The server.
         key: The job.
-        progress: Told what the job does; may raise to stop the waiting.
+        progress: Receives what the job does; may raise to stop the waiting.
         label: How messages start, such as "Generate metadata".
         poll_interval_seconds: Time between checks.
         outage_limit_seconds: How long the server may be away.

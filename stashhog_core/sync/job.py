@@ -93,7 +93,7 @@ def sync(
         stash: The Stash server.
         database: The mirror.
         params: What to sync, and how.
-        progress: Told of the scenes synced so far.
+        progress: Receives the scenes synced so far.
         trigger: Who wants it, for the history: manual, schedule, workflow, …
         run_id: The run of the flow, for the history.
         stabilize_seconds: How long a scene must have been left alone to be stable.

@@ -124,7 +124,7 @@ class SceneLoader:
         Args:
             pages: The ids of the scenes, so many at a time as are fetched at once.
             total: How many scenes there are, for the progress alone.
-            progress: Told of the scenes synced so far.
+            progress: Receives the scenes synced so far.
             without_gaps: Each page has all the scenes that Stash has between its first
                 and its last.
 

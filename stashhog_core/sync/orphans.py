@@ -40,7 +40,7 @@ def remove_orphans(
         stash: The Stash server.
         database: The mirror.
         params: Which kinds; whether only to report.
-        progress: Told what is being compared.
+        progress: Receives what is being compared.
 
     Raises:
         TransientError: Stash or the database is away, or a sync is under way.

@@ -51,7 +51,7 @@ def push_edits(
     Args:
         stash: The Stash server.
         database: The mirror.
-        progress: Told of the scenes done so far.
+        progress: Receives the scenes done so far.
         scene_ids: Only these scenes; None: all.
 
     Raises:
