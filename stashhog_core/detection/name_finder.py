@@ -136,11 +136,17 @@ class NameFinder:
                 yield fold_words(name.alias), name
 
     def lookup(self, name: str, kind: Kind) -> KnownName | None:
-        """Return the object with this name or alias; None: none, or several."""
-        known = self._exact.get(Letters(name).letters, ())
-        found = [k for k in _unambiguous(known) if k.kind == kind]
-        if len(found) > 1:
-            found = [k for k in found if _same(k.alias, name)]
+        """Return the object with this name or alias; None: none, or several.
+
+        A name of the same letters counts if no name is spelled exactly so.
+        """
+        of_kind = [
+            known
+            for known in self._exact.get(Letters(name).letters, ())
+            if known.kind == kind
+        ]
+        exact = [known for known in of_kind if _same(known.alias, name)]
+        found = _unambiguous(exact or of_kind)
         return found[0] if len(found) == 1 else None
 
     def find(self, text: str) -> list[Match]:
@@ -154,7 +160,7 @@ class NameFinder:
             text: Any text.
             misread: Also find names with letters that text recognition confuses.
         """
-        if not self._exact:
+        if not text or not self._exact:
             return []
         letters = Letters(text)
         found = self._automaton.iter(letters.letters)
@@ -533,21 +539,24 @@ def _key(name: str) -> str:
 def _unambiguous(names: Sequence[KnownName]) -> tuple[KnownName, ...]:
     """Return the names to report of the same letters, in the order of their kinds.
 
-    Of each kind: the main names, or the aliases if there are no main names; without
+    Of each kind: the main names, and the aliases that are spelled otherwise; without
     those that two objects spell alike; and one name of each object.
     """
     if len(names) == 1:
         return tuple(names)
     found: list[KnownName] = []
     for kind in sorted({name.kind for name in names}):
-        of_kind = [name for name in names if name.kind == kind]
-        best = [name for name in of_kind if not name.is_alias] or of_kind
+        main = [n for n in names if n.kind == kind and not n.is_alias]
+        taken = {_key(name.alias) for name in main}
+        aliases = [n for n in names if n.kind == kind and n.is_alias]
+        best = [*main, *(n for n in aliases if _key(n.alias) not in taken)]
         spelled: defaultdict[str, set[int]] = defaultdict(set)
         for name in best:
             spelled[_key(name.alias)].add(name.id)
-        one_each = {
-            name.id: name for name in best if len(spelled[_key(name.alias)]) == 1
-        }
+        one_each: dict[int, KnownName] = {}
+        for name in best:
+            if len(spelled[_key(name.alias)]) == 1:
+                one_each.setdefault(name.id, name)
         found += one_each.values()
     return tuple(found)
 

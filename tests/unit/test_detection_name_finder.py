@@ -107,6 +107,66 @@ def test_main_name_goes_before_an_alias() -> None:
     assert [m.known.id for m in finder.find("Anna Bell")] == [2]
 
 
+def test_alias_that_differs_by_accents_from_a_main_name_is_reported_too() -> None:
+    """Each is a rival of the other: neither is chosen silently."""
+    finder = NameFinder(
+        [performer(1, "Inés Vidal"), performer(2, "Lola", "Ines Vidal")]
+    )
+
+    matches = finder.find("Ines Vidal")
+
+    assert [(m.known.name, m.rivals) for m in matches] == [
+        ("Inés Vidal", ("Lola",)),
+        ("Lola", ("Inés Vidal",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        (
+            "Sean O'Neil",
+            ["sean oneil", "SeanONeil", "Sean O\u2019Neil", "Sean_O_Neil"],
+        ),
+        ("Sean ONeil", ["Sean O'Neil", "sean o neil", "SeanONeil"]),
+        ("J.K. Doe", ["JK Doe", "J. K. Doe", "j.k.doe", "JKDoe"]),
+        ("JK Doe", ["J.K. Doe", "J K Doe"]),
+        (
+            "BlueHarbor Films",
+            ["Blue Harbor Films", "BlueHarbor.Films", "blueharborfilms"],
+        ),
+        ("Blue Harbor Films", ["BlueHarbor Films", "BLUE HARBORFILMS"]),
+        ("Mia Cole", ["MiaCole", "miacole", "M I A C O L E"]),
+        ("MiaCole", ["Mia Cole", "mia.cole"]),
+        ("Tom & Baker", ["Tom and Baker", "tom.and.baker", "Tom&Baker"]),
+    ],
+)
+def test_names_meet_in_both_directions(name: str, texts: list[str]) -> None:
+    """However the name is spelled in Stash and in the text."""
+    finder = NameFinder([studio(1, name)])
+
+    assert [text for text in texts if not finder.find(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Jade Kush", "Jade, Kush"),
+        ("Jade Kush", "Jade - Kush"),
+        ("Jade Kush", "Jade/Kush"),
+        ("Tom & Baker", "Tom, Baker"),
+        ("Al Lie", "allie"),
+        ("Therapist", "the rapist"),
+        ("Muse", "Muse\u0301um"),
+        ("ガク", "カク"),
+        ("李娜", "桃李娜样"),
+    ],
+)
+def test_other_words_of_the_same_letters_are_no_names(name: str, text: str) -> None:
+    """Signs part names, and words that only happen to have the letters do not count."""
+    assert NameFinder([studio(1, name)]).find(text) == []
+
+
 def test_one_name_may_mean_things_of_several_kinds() -> None:
     """A studio and a tag of one name are both found."""
     finder = NameFinder([studio(1, "Blonde"), tag(2, "Blonde")])
@@ -119,7 +179,16 @@ def test_lookup_is_exact() -> None:
     finder = NameFinder([tag(1, "Big Tree"), studio(2, "Tree")])
 
     assert finder.lookup("big-tree", "tags") == tag(1, "Big Tree")
+    assert finder.lookup("BigTree", "tags") == tag(1, "Big Tree")
     assert finder.lookup("tree", "tags") is None
+
+
+def test_lookup_prefers_the_exact_spelling() -> None:
+    """An alias that is spelled so goes before a main name of the same letters."""
+    finder = NameFinder([tag(1, "Big Tree"), KnownName("tags", 2, "Oak", "BigTree")])
+
+    assert finder.lookup("BigTree", "tags") == KnownName("tags", 2, "Oak", "BigTree")
+    assert finder.lookup("Big Tree", "tags") == tag(1, "Big Tree")
 
 
 def test_no_names_find_nothing() -> None:
