@@ -161,9 +161,9 @@ def _conditions(which: SceneFilter) -> list[ColumnElement[bool]]:
     if not which.missing:
         conditions.append(Scene.missing_since.is_(None))
     if which.generated is not None:
-        conditions.append(Scene.generated.is_(which.generated))
+        conditions.append(Scene.generated == which.generated)
     if which.video_analyzed is not None:
-        conditions.append(Scene.video_analyzed.is_(which.video_analyzed))
+        conditions.append(Scene.video_analyzed == which.video_analyzed)
     if which.tag is not None:
         tagged = (
             select(SceneTag.scene_id)

@@ -185,7 +185,12 @@ class AiClient:
                 )
                 # Older servers have neither `/ready` nor `/health`.
                 if ready.status_code not in (200, 404):
-                    self._refuse(ready, "/ready")
+                    raise Deferred(
+                        f"The AI server answered /ready with {ready.status_code}",
+                        where=str(self._settings.url),
+                        remedy="check that STASHHOG_AI_SERVER__URL is the address of "
+                        "an AI server",
+                    )
                 health = self._send(
                     "GET", "/health", timeout_seconds=_SHORT_TIMEOUT_SECONDS
                 )
@@ -338,13 +343,6 @@ class AiClient:
             where=str(self._settings.url),
             remedy="start the AI server, or check STASHHOG_AI_SERVER__URL; the scenes "
             "stay unanalyzed",
-        )
-
-    def _refuse(self, response: httpx.Response, address: str) -> None:
-        raise Deferred(
-            f"The AI server answered {address} with {response.status_code}",
-            where=str(self._settings.url),
-            remedy="check that STASHHOG_AI_SERVER__URL is the address of an AI server",
         )
 
 

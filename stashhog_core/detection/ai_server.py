@@ -30,11 +30,7 @@ class AiServer(AiClient, SceneReader):
 
     Args:
         settings: Address of the server, how it examines videos, how tags and markers
-            are made from its answers.
-        transport: Carries the requests; None: the network.
-        gate: Limits the requests; None: the gate of this process.
-        retry_delays_seconds: Pauses before further tries of a request; None: the
-            default pauses.
+            are made from its answers. The other arguments are those of `AiClient`.
     """
 
     name = NAME

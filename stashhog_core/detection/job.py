@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stashhog_core.batches import batched
-from stashhog_core.db.models import JobReport, Scene
+from stashhog_core.db.models import JobReport
 from stashhog_core.db.scenes import SceneFilter, matching_scene_ids
 from stashhog_core.db.session import Database
 from stashhog_core.detection.name_finder import load_name_finder
@@ -40,13 +40,7 @@ _SCENE_PREFIX = "scene "
 
 def unanalyzed_scene_ids(session: Session) -> list[int]:
     """Return the scenes whose video has not been analyzed, newest first."""
-    return list(
-        session.scalars(
-            select(Scene.id)
-            .where(~Scene.video_analyzed, Scene.missing_since.is_(None))
-            .order_by(Scene.created_at.desc(), Scene.id.desc())
-        )
-    )
+    return matching_scene_ids(session, SceneFilter(video_analyzed=False))
 
 
 def next_scenes(session: Session, size: int, *, failed_since: datetime) -> list[int]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, Text, func, literal, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import Scene
+from stashhog_core.db.reading import any_of
 from stashhog_core.db.scenes import primary_oshash
 from stashhog_core.db.session import Database
 from stashhog_core.detection.readers import (
@@ -277,7 +278,7 @@ class AnalysisRun:
         if not examined:
             return
         session.execute(
-            update(Scene).where(Scene.id.in_(examined)).values(analyzed=True)
+            update(Scene).where(Scene.id == any_of(examined)).values(analyzed=True)
         )
         if self.reads_videos:
             _mark_videos(session, examined)
@@ -335,24 +336,14 @@ def _mark_videos(session: Session, examined: Mapping[int, str | None]) -> None:
 
     This transaction has locked the rows: no sync replaces a file at the same time.
     """
-    read = (
-        func.unnest(
-            literal(list(examined), ARRAY(BigInteger)),
-            literal(list(examined.values()), ARRAY(Text)),
-        )
-        .table_valued("id", "oshash")
-        .render_derived("examined")
+    now = session.execute(
+        select(Scene.id, primary_oshash()).where(Scene.id == any_of(examined))
     )
-    marked = session.scalars(
-        update(Scene)
-        .where(
-            Scene.id == read.c.id,
-            read.c.oshash.is_not_distinct_from(primary_oshash()),
-        )
-        .values(video_analyzed=True)
-        .returning(Scene.id)
-    ).all()
-    if replaced := len(examined) - len(marked):
+    same = [scene_id for scene_id, oshash in now if oshash == examined[scene_id]]
+    session.execute(
+        update(Scene).where(Scene.id == any_of(same)).values(video_analyzed=True)
+    )
+    if replaced := len(examined) - len(same):
         logger.info(
             "The file of %d scenes was replaced during the analysis: "
             "the next run analyzes these scenes again",

@@ -299,19 +299,9 @@ def _plain(text: str) -> str:
 
 def _row(change: ChangeDetails) -> dict[str, Any]:
     value = change.value.as_text
+    own = {"value": value, "proposed": value, "decision": ""}
     return {
-        "id": change.id,
-        "scene_id": change.scene_id,
-        "field": change.field,
-        "action": change.action,
-        "value": value,
-        "proposed": value,
-        "now": change.now,
-        "confidence": change.confidence,
-        "detector": change.detector,
-        "why": change.why,
-        "state": change.state,
-        "decision": "",
+        name: own[name] if name in own else getattr(change, name) for name in COLUMNS
     }
 
 

@@ -306,17 +306,10 @@ def _summaries(session: Session, plans: Sequence[AnalysisPlan]) -> list[PlanSumm
     )
     for plan_id, state, count in rows:
         counts[plan_id][state] = count
+    columns = PlanSummary.model_fields.keys() - {"counts"}
     return [
         PlanSummary(
-            id=plan.id,
-            name=plan.name,
-            state=plan.state,
-            run_id=plan.run_id,
-            created_at=plan.created_at,
-            applied_at=plan.applied_at,
-            detectors=plan.detectors,
-            facts=plan.facts,
-            counts=counts[plan.id],
+            counts=counts[plan.id], **{name: getattr(plan, name) for name in columns}
         )
         for plan in plans
     ]

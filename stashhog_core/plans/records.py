@@ -310,24 +310,23 @@ def begin_sending(
     return set(session.scalars(_BEGIN, {"rows": json.dumps(rows)}))
 
 
-def finish_applying(session: Session, plan_id: int) -> bool:
-    """Close the plan if none of its changes is open; return whether it is closed."""
-    left = session.scalar(
-        select(func.count()).where(
-            PlanChange.plan_id == plan_id, PlanChange.state.in_(OPEN_STATES)
-        )
+def finish_applying(session: Session, plan_id: int) -> None:
+    """Close the plan if none of its changes is open."""
+    is_open = select(PlanChange.id).where(
+        PlanChange.plan_id == plan_id, PlanChange.state.in_(OPEN_STATES)
     )
-    if left:
-        return False
     session.execute(
         update(AnalysisPlan)
-        .where(AnalysisPlan.id == plan_id, AnalysisPlan.state != "cancelled")
+        .where(
+            AnalysisPlan.id == plan_id,
+            AnalysisPlan.state != "cancelled",
+            ~is_open.exists(),
+        )
         .values(
             state="applied",
             applied_at=func.coalesce(AnalysisPlan.applied_at, func.now()),
         )
     )
-    return True
 
 
 _WAS_APPLIED = or_(

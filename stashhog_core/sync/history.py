@@ -67,10 +67,8 @@ class Tally:
         )
 
 
-def start_run(
-    session: Session, kind: Kind, trigger: str, run_id: str | None
-) -> tuple[int, datetime]:
-    """Note that a run starts; return its number and the database's time.
+def start_run(session: Session, kind: Kind, trigger: str, run_id: str | None) -> int:
+    """Note that a run starts; return its number.
 
     The caller holds the lock of sync.
     """
@@ -78,7 +76,7 @@ def start_run(
     run = SyncRun(kind=kind, trigger=trigger, run_id=run_id, status=_RUNNING)
     session.add(run)
     session.flush()
-    return run.id, run.started_at
+    return run.id
 
 
 def note_interrupted(session: Session) -> int:

@@ -111,7 +111,7 @@ def sync(
         kind = "full"
     with job_lock(database, JOB):
         with database.transaction() as session:
-            number, _ = start_run(session, kind, trigger, run_id)
+            number = start_run(session, kind, trigger, run_id)
         pipeline = SyncPipeline(
             stash,
             database,

@@ -41,9 +41,6 @@ _LINKS: Mapping[str, tuple[Any, str, Any]] = {
 }
 
 
-_ID_SETS = {"tag_ids", "performer_ids"}
-
-
 def _storable(text: str) -> str:
     if "\0" in text:
         raise ValueError("a text cannot hold the character 0")
@@ -87,7 +84,7 @@ class SceneEdit(BaseModel):
         """Return the fields that are set, as they are stored."""
         values = self.model_dump(mode="json", exclude_unset=True)
         return {
-            name: sorted(set(value)) if name in _ID_SETS else value
+            name: sorted(set(value)) if name in _LINKS else value
             for name, value in values.items()
         }
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from stashhog_core.background import Background
 from stashhog_core.batches import batched
@@ -28,41 +28,33 @@ _SURVEY_SHARE = 0.1
 _LOAD_SHARE = 0.95
 
 
+@dataclass
 class SyncPipeline:
     """One run of sync; its caller holds the lock and has noted its start."""
 
-    def __init__(
-        self,
-        stash: StashClient,
-        database: Database,
-        params: SyncParams,
-        progress: Progress,
-        kind: Kind,
-        number: int,
-        stabilize_seconds: float,
-        conflicts: Conflicts,
-    ) -> None:
-        self._stash = stash
-        self._database = database
-        self._params = params
-        self._progress = progress
-        self._kind = kind
-        self._number = number
-        self._stabilize_seconds = stabilize_seconds
-        self._conflicts: Conflicts = conflicts
-        self._loader = SceneLoader(stash, database, number, conflicts=conflicts)
+    stash: StashClient
+    database: Database
+    params: SyncParams
+    progress: Progress
+    kind: Kind
+    number: int
+    stabilize_seconds: float
+    conflicts: Conflicts
+
+    def __post_init__(self) -> None:
+        self._loader = self._new_loader()
 
     def sync_library(self) -> SyncResult:
         """Bring all that differs, or all there is, into the mirror."""
-        self._progress.update(0, "Comparing with Stash")
-        with self._database.transaction() as session:
+        self.progress.update(0, "Comparing with Stash")
+        with self.database.transaction() as session:
             is_first = is_empty(session)
             note_survey(session)
-        is_full, deep = is_first or self._kind == "full", self._params.deep
+        is_full, deep = is_first or self.kind == "full", self.params.deep
         begin = begin_full_survey if is_full else begin_survey
-        with begin(self._stash, self._database, deep=deep) as survey:
+        with begin(self.stash, self.database, deep=deep) as survey:
             to_fetch = [] if is_full else sorted(survey.compare_scenes())
-            self._progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
+            self.progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
             # What no time of change of the scene shows: the baseline moves even if
             # some of them fail.
             self._mark(survey.touched, survey.entities)
@@ -86,7 +78,7 @@ class SyncPipeline:
         is_mirrored = not is_full and survey.is_clean and not self._loader.has_written
         failed = self._loader.tally.issues
         if is_mirrored and not failed and not survey.hashes.are_known:
-            with self._database.transaction() as session:
+            with self.database.transaction() as session:
                 note_listing(session, survey.hashes.hashes)
         return self._finish_library(survey.total, removed, blocked)
 
@@ -130,10 +122,10 @@ class SyncPipeline:
         cancelled = isinstance(error, JobCancelled) or not isinstance(error, Exception)
         status: Status = "cancelled" if cancelled else "failed"
         try:
-            with self._database.transaction() as session:
+            with self.database.transaction() as session:
                 finish_run(
                     session,
-                    self._number,
+                    self.number,
                     status,
                     self._loader.tally,
                     str(error) or type(error).__name__,
@@ -141,17 +133,19 @@ class SyncPipeline:
         except StashHogError as problem:
             # The database may be what failed; the next run notes this one's end.
             log.warning(
-                "Could not record the end of sync run %d: %s", self._number, problem
+                "Could not record the end of sync run %d: %s", self.number, problem
             )
 
-    def _new_loader(self, newest_text: str, *, trusting: bool = False) -> SceneLoader:
+    def _new_loader(
+        self, newest_text: str = "", *, trusting: bool = False
+    ) -> SceneLoader:
         return SceneLoader(
-            self._stash,
-            self._database,
-            self._number,
+            self.stash,
+            self.database,
+            self.number,
             newest_text,
             trusting,
-            self._conflicts,
+            self.conflicts,
         )
 
     def _load(
@@ -161,11 +155,11 @@ class SyncPipeline:
         *,
         without_gaps: bool = False,
     ) -> None:
-        progress = self._progress.within(_SURVEY_SHARE, _LOAD_SHARE)
+        progress = self.progress.within(_SURVEY_SHARE, _LOAD_SHARE)
         self._loader.load(pages, total, progress, without_gaps=without_gaps)
 
     def _stabilize(self) -> None:
-        self._loader.stabilize(self._progress, self._stabilize_seconds)
+        self._loader.stabilize(self.progress, self.stabilize_seconds)
 
     def _mark(
         self,
@@ -177,7 +171,7 @@ class SyncPipeline:
         In one transaction: were the run killed in between, nothing would tell the
         next one about these scenes.
         """
-        with self._database.transaction() as session:
+        with self.database.transaction() as session:
             forget_hashes(session, touched)
             for kind, found in entities.items():
                 mark_missing(session, kind, found.vanished)
@@ -190,18 +184,18 @@ class SyncPipeline:
     def _forget(self, scene_ids: Collection[int]) -> None:
         if not scene_ids:
             return
-        with self._database.transaction() as session:
+        with self.database.transaction() as session:
             forget_hashes(session, scene_ids)
 
     def _remove_gone(self, survey: Survey) -> tuple[int, str | None]:
         """Mark and remove what is gone; return removed scenes, and what is blocked."""
-        self._progress.update(_LOAD_SHARE, "Checking what is gone from Stash")
+        self.progress.update(_LOAD_SHARE, "Checking what is gone from Stash")
         scenes, entities = survey.scenes, survey.entities
         gone: dict[str, tuple[Set[int], Set[int]]] = {
             SCENE: (scenes.vanished, scenes.missing)
         }
         gone |= {k: (found.vanished, found.missing) for k, found in entities.items()}
-        if any(gone[SCENE]) and self._stash.count_scenes() > survey.total:
+        if any(gone[SCENE]) and self.stash.count_scenes() > survey.total:
             # The listing was not complete, or has grown since: it does not show that
             # they are gone.
             log.info("The next sync handles scenes that are gone from Stash")
@@ -211,14 +205,14 @@ class SyncPipeline:
         for kind, (newly, again) in gone.items():
             if not newly and not again:
                 continue
-            with self._database.transaction() as session:
+            with self.database.transaction() as session:
                 mark_missing(session, kind, newly)
                 removed[kind], reason = remove_missing(
                     session,
                     kind,
                     newly,
                     again,
-                    confirmed=self._params.confirm_removals,
+                    confirmed=self.params.confirm_removals,
                 )
             if kind != SCENE and removed[kind]:
                 stored = self._loader.entities
@@ -232,14 +226,14 @@ class SyncPipeline:
         status: Status = (
             "completed_with_errors" if tally.issues or blocked else "completed"
         )
-        with self._database.transaction() as session:
-            finish_run(session, self._number, status, tally, blocked or "")
+        with self.database.transaction() as session:
+            finish_run(session, self.number, status, tally, blocked or "")
             conflicts = count_conflicts(session)
-        self._progress.update(1.0, f"{tally.created + tally.updated} scenes changed")
+        self.progress.update(1.0, f"{tally.created + tally.updated} scenes changed")
         log.info(
             "Sync (%s): %d scenes created, %d updated, %d unchanged, %d removed, "
             "%d failed",
-            self._kind,
+            self.kind,
             tally.created,
             tally.updated,
             tally.unchanged,
@@ -248,7 +242,7 @@ class SyncPipeline:
         )
         return SyncResult(
             status=status,
-            kind=self._kind,
+            kind=self.kind,
             created=tally.created,
             updated=tally.updated,
             unchanged=tally.unchanged,
