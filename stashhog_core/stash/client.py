@@ -250,10 +250,6 @@ class StashClient:
         """
         return self._rows(d.SCENES_BETWEEN, {"low": low, "high": high})
 
-    def scene_pages(self, page_size: int = 500) -> Iterator[Sequence[StashScene]]:
-        """Yield every scene with all it has, page by page, by rising id."""
-        return self._pages_by_id(d.SCENE_PAGE, page_size)
-
     def existing_scene_ids(self, ids: Sequence[int]) -> set[int]:
         """Return those of `ids` that Stash has."""
         wanted = sorted(set(ids))
@@ -381,22 +377,6 @@ class StashClient:
             JobError: The name, or an alias of this name, is taken.
         """
         return self._one(d.CREATE_TAG, {"input": {"name": name}})
-
-    def create_performer(self, name: str) -> StashPerformer:
-        """Create a performer.
-
-        Raises:
-            JobError: The name is taken.
-        """
-        return self._one(d.CREATE_PERFORMER, {"input": {"name": name}})
-
-    def create_studio(self, name: str) -> StashStudio:
-        """Create a studio.
-
-        Raises:
-            JobError: The name is taken.
-        """
-        return self._one(d.CREATE_STUDIO, {"input": {"name": name}})
 
     def create_marker(
         self,

@@ -177,8 +177,6 @@ class Operation(Generic[T]):
 
 
 TAG_FIELDS = selection(StashTag)
-PERFORMER_FIELDS = selection(StashPerformer)
-STUDIO_FIELDS = selection(StashStudio)
 SCENE_FIELDS = selection(StashScene)
 YOUNGER_FIELDS = younger_fields(StashScene, StashTag, StashPerformer, StashStudio)
 """What older servers do not know, as `Type.field` → the first version that does."""
@@ -286,8 +284,8 @@ _MARKERS = (
     "{rows:scene_markers{id updated_at scene{id}}}"
 )
 _ALL_TAGS = _all("tags", TAG_FIELDS)
-_ALL_PERFORMERS = _all("performers", PERFORMER_FIELDS)
-_ALL_STUDIOS = _all("studios", STUDIO_FIELDS)
+_ALL_PERFORMERS = _all("performers", selection(StashPerformer))
+_ALL_STUDIOS = _all("studios", selection(StashStudio))
 
 LIBRARY = Operation(
     "Library",
@@ -305,7 +303,6 @@ NEWEST_SCENE = _query(
     NewestScenes,
 )
 SCENE_STAMPS = _scene_page("SceneStamps", "id updated_at", SceneStamp)
-SCENE_PAGE = _scene_page("ScenePage", SCENE_FIELDS, StashScene)
 SCENES = _scenes_by_id("Scenes", SCENE_FIELDS, StashScene)
 SCENES_BETWEEN = _scenes_between("ScenesBetween", SCENE_FIELDS, StashScene)
 SCENE_IDS = _scenes_between("SceneIds", "id", Ref)
@@ -363,18 +360,6 @@ CREATE_TAG = _mutation(
     f"tagCreate(input:$input){{{TAG_FIELDS}}}",
     StashTag,
     "$input:TagCreateInput!",
-)
-CREATE_PERFORMER = _mutation(
-    "CreatePerformer",
-    f"performerCreate(input:$input){{{PERFORMER_FIELDS}}}",
-    StashPerformer,
-    "$input:PerformerCreateInput!",
-)
-CREATE_STUDIO = _mutation(
-    "CreateStudio",
-    f"studioCreate(input:$input){{{STUDIO_FIELDS}}}",
-    StashStudio,
-    "$input:StudioCreateInput!",
 )
 CREATE_MARKER = _mutation(
     "CreateMarker",

@@ -20,6 +20,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.settings import Settings, StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.job import sync
+from tests.support.creating import all_scenes
 from tests.support.stand_in import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
@@ -71,16 +72,13 @@ def names_in_stash(stash: StashClient, path: Path) -> dict[str, set[str]]:
         "performers": {p.id: p.name for p in stash.performers()},
         "tags": {t.id: t.name for t in stash.tags()},
     }
-    for page in stash.scene_pages():
-        for scene in page:
-            if scene.files and scene.files[0].path == str(path):
-                return {
-                    "studio": {known["studio"][scene.studio.id]}
-                    if scene.studio
-                    else set(),
-                    "performers": {known["performers"][p.id] for p in scene.performers},
-                    "tags": {known["tags"][t.id] for t in scene.tags},
-                }
+    for scene in all_scenes(stash):
+        if scene.files and scene.files[0].path == str(path):
+            return {
+                "studio": {known["studio"][scene.studio.id]} if scene.studio else set(),
+                "performers": {known["performers"][p.id] for p in scene.performers},
+                "tags": {known["tags"][t.id] for t in scene.tags},
+            }
     raise AssertionError(f"Stash has no scene of {path}")
 
 

@@ -39,9 +39,11 @@ from stashhog_core.plans.proposals import (
     set_text,
 )
 from stashhog_core.progress import Progress
+from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.job import sync
+from tests.support.creating import all_scenes, create_performer, create_studio
 from tests.support.faults import (
     FAULTS,
     FaultyTransport,
@@ -122,7 +124,7 @@ class Setting:
         """Return Stash's scenes, and its tags by id."""
         with self.client() as client:
             tags = {tag.id: tag.name for tag in client.tags()}
-            return [s for page in client.scene_pages() for s in page], tags
+            return all_scenes(client), tags
 
     def library(self) -> dict[str, Any]:
         """Return what Stash has; ids that differ from round to round are left out."""
@@ -219,11 +221,12 @@ def setting(
     """Two scenes; a plan of every kind of change, some of which share a request."""
     first, second = (new_scene(stand_in, f"Scene {number}") for number in (1, 2))
     made = Setting(stand_in, database, {}, {}, inner)
+    settings = StashSettings(url=stand_in.url)
     with made.client() as client:
         mine = client.create_tag("Mine").id
         old = client.create_tag("Old").id
-        jade = client.create_performer("Jade Kush").id
-        golden = client.create_studio("Golden Hour").id
+        jade = create_performer(settings, "Jade Kush").id
+        golden = create_studio(settings, "Golden Hour").id
         client.bulk_update_scenes([first, second], add_tag_ids=[old])
         sync(
             client,

@@ -34,6 +34,7 @@ from stashhog_core.results import UndoResult
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.job import sync
+from tests.support.creating import all_scenes, create_performer, create_studio
 from tests.support.stand_in import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
@@ -63,10 +64,11 @@ def client(stand_in: StandIn) -> Iterator[StashClient]:
 def scenes(stand_in: StandIn, client: StashClient, database: Database) -> list[int]:
     """Six mirrored scenes; the first has a studio, a tag and details of its own."""
     ids = [new_scene(stand_in, f"Scene {number}") for number in range(6)]
+    settings = StashSettings(url=stand_in.url)
     tag = client.create_tag("Mine")
-    studio = client.create_studio("My Studio")
-    client.create_studio("Golden Hour")
-    client.create_performer("Jade Kush")
+    studio = create_studio(settings, "My Studio")
+    create_studio(settings, "Golden Hour")
+    create_performer(settings, "Jade Kush")
     client.bulk_update_scenes(ids[:2], add_tag_ids=[tag.id], studio_id=studio.id)
     client.update_scene(ids[1], {"date": "2020-01-02", "details": "<p>Mine.</p>"})
     client.create_marker(
@@ -90,7 +92,7 @@ def library(client: StashClient) -> dict[str, Any]:
         return sorted(found, key=lambda row: row["id"])
 
     return {
-        "scenes": plain([s for page in client.scene_pages() for s in page]),
+        "scenes": plain(all_scenes(client)),
         "tags": plain(client.tags()),
         "performers": plain(client.performers()),
         "studios": plain(client.studios()),

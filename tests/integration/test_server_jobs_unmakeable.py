@@ -29,6 +29,7 @@ from stashhog_core.server_jobs.media_check import check_generate
 from stashhog_core.server_jobs.unmakeable import MANY, UNREADABLE
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
+from tests.support.creating import all_scenes
 from tests.support.fake_stash import FakeStash
 from tests.support.media import write_video
 from tests.support.server_jobs import check, marked, sent
@@ -429,8 +430,7 @@ def test_very_short_clip(stand_in: StandIn, database: Database) -> None:
         mirror(client, database)
         (blink,) = [
             scene.id
-            for page in client.scene_pages()
-            for scene in page
+            for scene in all_scenes(client)
             if scene.files[0].path.endswith("blink.mp4")
         ]
         first, second = (

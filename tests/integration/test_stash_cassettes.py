@@ -24,6 +24,7 @@ from stashhog_core.stash.follow import JobKey, follow
 from stashhog_core.stash.payloads import Job, Ref
 from stashhog_core.stash.transport import Transport
 from tests.support.cassettes import recorder
+from tests.support.creating import create_performer, create_studio, scene_pages
 from tests.support.media import write_video
 
 LIBRARY = "/data"
@@ -123,11 +124,11 @@ def test_scan(play: Play, settings: StashSettings) -> None:
         assert stash.job_queue() == []
 
 
-def test_scenes(play: Play) -> None:
+def test_scenes(play: Play, settings: StashSettings) -> None:
     """Manifest, pages and scenes by id agree; unknown ids are told apart."""
     with play("scenes") as stash:
         stamps = [stamp for page in stash.scene_stamps(page_size=2) for stamp in page]
-        pages = [scene for page in stash.scene_pages(page_size=2) for scene in page]
+        pages = [scene for page in scene_pages(settings, 2) for scene in page]
         scenes, missing = stash.scenes([3, 99999, 1])
 
         assert [stamp.id for stamp in stamps] == [1, 2, 3]
@@ -152,12 +153,12 @@ def test_scenes(play: Play) -> None:
         assert [print_.type for print_ in first.fingerprints] == ["oshash"]
 
 
-def test_entities(play: Play) -> None:
+def test_entities(play: Play, settings: StashSettings) -> None:
     """Tags, performers and studios are created once, found, listed and given."""
     with play("entities") as stash:
         tag = stash.create_tag(" Outdoor ")
-        performer = stash.create_performer("Alice Example")
-        studio = stash.create_studio("Northwind")
+        performer = create_performer(settings, "Alice Example")
+        studio = create_studio(settings, "Northwind")
 
         assert (tag.id, tag.name, tag.aliases) == (1, "Outdoor", ())
         assert stash.tags() == [tag]

@@ -38,6 +38,7 @@ from stashhog_core.stash.follow import JobKey, follow
 from stashhog_core.stash.payloads import Job, Ref, StashScene, StashTag
 from stashhog_core.stash.transport import Transport
 from stashhog_core.stash.watch import JobWatch
+from tests.support.creating import all_scenes, create_performer, create_studio
 from tests.support.media import write_video
 from tests.support.stand_in import until
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -135,8 +136,7 @@ class Target:
         """Return the scene with this file."""
         (scene,) = [
             scene
-            for page in self.client.scene_pages()
-            for scene in page
+            for scene in all_scenes(self.client)
             if any(file.path == str(path) for file in scene.files)
         ]
         return scene
@@ -435,7 +435,7 @@ def test_manifest_is_complete(target: Target, scene: StashScene) -> None:
     assert ids == sorted(set(ids))
     assert len(ids) == client.count_scenes()
     assert scene.id in ids
-    assert [s.id for page in client.scene_pages(page_size=3) for s in page] == ids
+    assert [s.id for page in client.scene_media_pages(3) for s in page] == ids
     assert client.scenes_between(ids[0], ids[-1]) == client.scenes(ids)[0]
 
 
@@ -599,8 +599,8 @@ def test_every_use_of_a_tag_is_seen(target: Target, scene: StashScene) -> None:
         client.create_marker(**marker, primary_tag_id=primary, tag_ids=others)
 
     other = client.create_tag(target.name("Other")).id
-    performer = str(client.create_performer(target.name("Ada")).id)
-    studio = str(client.create_studio(target.name("Studio")).id)
+    performer = str(create_performer(target.settings, target.name("Ada")).id)
+    studio = str(create_studio(target.settings, target.name("Studio")).id)
 
     assert {
         used("S", lambda i: client.bulk_update_scenes([scene.id], add_tag_ids=[i])),
@@ -639,28 +639,6 @@ def test_find_tag(target: Target) -> None:
     assert find(name[:-3]) is None
 
 
-def test_create_performer(target: Target) -> None:
-    """A performer is created once; the same name again is refused."""
-    name = target.name("Alice Example")
-
-    performer = target.client.create_performer(name)
-
-    assert performer in target.client.performers()
-    with pytest.raises(JobError, match="already exists"):
-        target.client.create_performer(name.lower())
-
-
-def test_create_studio(target: Target) -> None:
-    """A studio is created once; the same name again is refused."""
-    name = target.name("Northwind")
-
-    studio = target.client.create_studio(name)
-
-    assert studio in target.client.studios()
-    with pytest.raises(JobError, match="already exists"):
-        target.client.create_studio(name.lower())
-
-
 # --- changing scenes -----------------------------------------------------------------
 
 
@@ -669,8 +647,8 @@ def test_bulk_update_adds_and_removes(target: Target) -> None:
     client = target.client
     one, two = target.add("bulk-1.mp4"), target.add("bulk-2.mp4")
     old, new = (client.create_tag(target.name("bulk")).id for _ in range(2))
-    performer = client.create_performer(target.name("Bulk")).id
-    studio = client.create_studio(target.name("Bulk")).id
+    performer = create_performer(target.settings, target.name("Bulk")).id
+    studio = create_studio(target.settings, target.name("Bulk")).id
     client.bulk_update_scenes([one.id], add_tag_ids=[old])
 
     for _ in range(2):
@@ -707,7 +685,7 @@ def test_bulk_update_is_atomic(target: Target, scene: StashScene) -> None:
 def test_update_scene(target: Target) -> None:
     """Named fields are set, None clears, others stay; each update moves the time."""
     scene = target.add("update.mp4")
-    studio = target.client.create_studio(target.name("Update")).id
+    studio = create_studio(target.settings, target.name("Update")).id
     fields = {"title": "A title", "date": "2024-05-06", "studio_id": studio}
     target.client.update_scene(scene.id, {**fields, "details": "Words"})
 

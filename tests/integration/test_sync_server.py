@@ -50,6 +50,7 @@ from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.loader import STABLE_SECONDS
 from stashhog_core.sync.mirror import scenes_that_differ
 from stashhog_core.sync.verify import verify_mirror
+from tests.support.creating import create_performer, create_studio
 from tests.support.media import write_video
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -230,8 +231,8 @@ def _opened(
 def test_changes_of_all_kinds_reach_the_mirror(site: Site) -> None:
     """Edits, markers, renames and merges are seen, each in the next sync."""
     old, kept = (site.client.create_tag(site.name(n)).id for n in ("old", "kept"))
-    performer = site.client.create_performer(site.name("before")).id
-    studio = site.client.create_studio(site.name("studio")).id
+    performer = create_performer(site.settings, site.name("before")).id
+    studio = create_studio(site.settings, site.name("studio")).id
     scene, marked = site.add_scene("one"), site.add_scene("two")
     site.client.bulk_update_scenes(
         [scene], add_tag_ids=[old], add_performer_ids=[performer], studio_id=studio
@@ -619,8 +620,8 @@ def test_entities_unknown_here(site: Site) -> None:
     scene = site.add_scene("scene")
     site.sync()
     tag = site.client.create_tag(site.name("tag")).id
-    performer = site.client.create_performer(site.name("who")).id
-    studio = site.client.create_studio(site.name("studio")).id
+    performer = create_performer(site.settings, site.name("who")).id
+    studio = create_studio(site.settings, site.name("studio")).id
     site.client.bulk_update_scenes(
         [scene], add_tag_ids=[tag], add_performer_ids=[performer], studio_id=studio
     )
@@ -665,7 +666,7 @@ def test_tag_name_that_moves_to_another_id(site: Site) -> None:
 def test_names_with_zero_bytes(site: Site) -> None:
     """What PostgreSQL cannot hold is left out, once: nothing stays pending for it."""
     tag = site.client.create_tag(site.name("ze\0ro")).id
-    who = site.client.create_performer(site.name("\0")).id
+    who = create_performer(site.settings, site.name("\0")).id
     scene = site.add_scene("t\0itle")
     site.client.bulk_update_scenes([scene], add_tag_ids=[tag], add_performer_ids=[who])
     result = site.sync()

@@ -375,8 +375,6 @@ def test_refusals_are_not_tried_again(response: httpx.Response) -> None:
         pytest.param(lambda c: c.start_scan({"paths": ["/data"]}), id="scan"),
         pytest.param(lambda c: c.start_generate({"sceneIDs": ["1"]}), id="generate"),
         pytest.param(lambda c: c.create_tag("x"), id="tag"),
-        pytest.param(lambda c: c.create_performer("x"), id="performer"),
-        pytest.param(lambda c: c.create_studio("x"), id="studio"),
         pytest.param(
             lambda c: c.create_marker(
                 scene_id=1, title="x", seconds=1, primary_tag_id=1
