@@ -166,14 +166,10 @@ def store_entities(
     if not ids:
         return set()
     kind = KINDS[listing.kind]
-    rows = [listing.rows[id_] for id_ in sorted(ids)]
-    parents = {
-        row.parent_studio.id
-        for row in rows
-        if isinstance(row, payloads.StashStudio) and row.parent_studio
-    }
-    if stubs := parents.difference(ids):
-        store_stubs(session, "studio", stubs)
+    rows: list[Any] = [listing.rows[id_] for id_ in sorted(ids)]
+    if listing.kind == "studio":
+        parents = {row.parent_studio.id for row in rows if row.parent_studio}
+        store_stubs(session, "studio", parents.difference(ids))
     made = [kind.row_of(row) for row in rows]
     changed = set(merge_rows(session, kind.model, kind.columns, made))
     wanted = [link for row in rows for link in kind.links.rows_of(row)]
