@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 from sqlalchemy import make_url, text
@@ -26,8 +25,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.downloads.placing import LibraryFolder
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ConfigurationError, JobCancelled, TransientError
-from stashhog_core.settings import StashSettings
-from stashhog_core.stash.client import StashClient
+from tests.support.fake_stash import FakeStash
 from tests.support.waiting import PATIENCE_SECONDS
 
 HOLDER = """
@@ -167,19 +165,11 @@ def test_who_lost_a_lock_writes_nothing_more(
     Neither to the database, nor to Stash, nor to the library, whether the other run
     is still at work or done. Asking Stash to stop a job is no write.
     """
-    requests: list[bytes] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        requests.append(request.content)
-        return httpx.Response(200, json={"data": {"answer": True}})
-
     video = tmp_path / "video.mp4"
     video.write_bytes(b"video")
     library = LibraryFolder(tmp_path / "library", "hardlink_or_copy", 0, lambda: None)
     library.root.mkdir()
-    stash = StashClient(
-        StashSettings(url="http://stash"), transport=httpx.MockTransport(answer)
-    )
+    stash = FakeStash(scenes=[1])
     with ExitStack() as other, job_lock(database, "work"):
         store(database, 1)
         cut_lock(database, "work")
@@ -203,7 +193,7 @@ def test_who_lost_a_lock_writes_nothing_more(
         stash.stop_job(7)
 
     assert stored(database) == [1, 2]
-    assert [b"StopJob" in request for request in requests] == [True]
+    assert [name for name, _ in stash.requests] == ["StopJob"]
     assert not list(library.root.iterdir())
 
 

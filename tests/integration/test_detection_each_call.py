@@ -39,7 +39,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import Settings, StashSettings
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.payloads import StashTag
+from tests.support.fake_stash import FakeStash
 from tests.support.faults import (
     FAULTS,
     STATEMENT_ERRORS,
@@ -47,7 +47,7 @@ from tests.support.faults import (
     FaultyTransport,
     in_turn,
 )
-from tests.support.plans import LiveTags, Reader, add_scenes, until_killed
+from tests.support.plans import Reader, add_scenes, until_killed
 
 pytestmark = pytest.mark.slow
 
@@ -194,7 +194,7 @@ def test_fault_at_each_statement_and_commit(
     """Whatever statement or commit is the last one, marks and changes are one."""
     # Every finished scene is stored at once.
     monkeypatch.setattr(analysis_run, "SAVE_AFTER_SECONDS", 0)
-    known = LiveTags(StashTag(id=7, name="Newer"))
+    known = FakeStash(tags={7: "Newer"})
     clean = clean_run(known, mirror)
     counting = FaultyStatements(error)
     watched = counting.watch(Database(mirror.connection_string))
@@ -221,7 +221,7 @@ def test_kill_at_each_statement_and_commit(
     monkeypatch.setattr(analysis_run, "SAVE_AFTER_SECONDS", 0)
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tests.support.plans"])
-    known = LiveTags(StashTag(id=7, name="Newer"))
+    known = FakeStash(tags={7: "Newer"})
     clean = clean_run(known, mirror)
     counting = FaultyStatements(KeyboardInterrupt)
     watched = counting.watch(Database(database_url))
@@ -291,7 +291,7 @@ def test_fault_at_each_reading_and_each_proposing(
     mirror: Database, error: BaseException, where: str
 ) -> None:
     """What a detector raises, of whatever type, marks no scene without its changes."""
-    known = LiveTags(StashTag(id=7, name="Newer"))
+    known = FakeStash(tags={7: "Newer"})
     clean = clean_run(known, mirror)
 
     for number in in_turn(len(SCENES)):
@@ -307,7 +307,7 @@ def test_failed_reading_leaves_what_other_detectors_found(
     mirror: Database, error: Exception
 ) -> None:
     """The scene stays unmarked, and so does the reader; the next run ends it."""
-    known = LiveTags(StashTag(id=7, name="Newer"))
+    known = FakeStash(tags={7: "Newer"})
     clean = clean_run(known, mirror)
 
     for number in in_turn(len(SCENES)):
@@ -327,7 +327,7 @@ def test_unexpected_error_fails_only_its_scene(mirror: Database, where: str) -> 
     """The other scenes are analyzed and marked; the failed one is named."""
     failing = Failing(ValueError("odd"), where, 2)
 
-    result = run(LiveTags(), mirror, failing, "run")
+    result = run(FakeStash(), mirror, failing, "run")
 
     assert result.scenes_analyzed == len(SCENES) - 1
     assert [e.item for e in result.errors] == ["scene 4"]

@@ -34,12 +34,11 @@ from stashhog_core.params import AnalysisParams
 from stashhog_core.plans.plans import list_plans, plan_changes, plan_lock
 from stashhog_core.progress import Progress
 from stashhog_core.settings import AiServerSettings, Settings, StashSettings
-from stashhog_core.stash.payloads import StashTag
+from tests.support.fake_stash import FakeStash
 from tests.support.media import write_cards
 from tests.support.plans import (
     NOW,
     VIDEO_ONLY,
-    LiveTags,
     Reader,
     add_scenes,
     changes,
@@ -116,11 +115,9 @@ def test_embedded_detectors_work_together(scenes: Database) -> None:
             .where(SceneFile.scene_id == 1)
             .values(path="/data/Golden Hour/Jade Kush open air.mp4")
         )
-    live = LiveTags(StashTag(id=70, name="HD", aliases=()))
-
     run(
         scenes,
-        stash=live,
+        stash=FakeStash(tags={70: "HD"}),
         scene_ids=(1,),
         detect_video_tags=False,
         detect_performers=True,

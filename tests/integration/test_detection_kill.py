@@ -51,7 +51,8 @@ from stashhog_core.db.session import Database
 from stashhog_core.params import AnalysisParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import Settings
-from tests.support.plans import LiveTags, Reader
+from tests.support.fake_stash import FakeStash
+from tests.support.plans import Reader
 run.SAVE_AFTER_SECONDS = 0.1
 class Slow(Reader):
     def read(self, scene):
@@ -60,7 +61,7 @@ class Slow(Reader):
 print("ready", flush=True)
 job.analyze(
     Settings(),
-    LiveTags(),
+    FakeStash(),
     Database(sys.argv[1]),
     AnalysisParams(detect_tags=False),
     Progress(),

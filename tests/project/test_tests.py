@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from stashhog_core.stash.client import StashClient
+
 TESTS = Path(__file__).parents[1]
 
 OF_OTHERS = {
@@ -24,6 +26,12 @@ OF_OTHERS = {
     "_replace": "public, of named tuples",
 }
 """Private names that tests use on purpose, with the reason."""
+
+THE_FAKE = TESTS / "support/fake_stash.py"
+_ASKED_OF_STASH = {name for name in vars(StashClient) if not name.startswith("_")} - {
+    "address",
+    "close",
+}
 
 _PRIVATE = re.compile(r"_(?!_)\w+")
 _PRIVATE_AT_THE_END = re.compile(r"(?:[\w.]+\.)?(_(?!_)\w+)")
@@ -121,6 +129,19 @@ def short_waits(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, ast.unparse(node)
 
 
+def played_stashes(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield line and name of each class that takes the place of Stash's client."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+            defined = {f.name for f in node.body if isinstance(f, ast.FunctionDef)}
+            if (
+                bases & {"StashClient", "FakeStash"}
+                or len(defined & _ASKED_OF_STASH) > 1
+            ):
+                yield node.lineno, node.name
+
+
 def found_in_tests(
     rule: Callable[[ast.AST], Iterator[tuple[int, str]]],
 ) -> list[tuple[str, str]]:
@@ -203,3 +224,30 @@ def test_short_waits_are_found(line: str, found: int) -> None:
 def test_no_test_waits_for_too_short_a_time() -> None:
     """A busy machine takes its time; see `tests.support.waiting`."""
     assert found_in_tests(short_waits) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("class A(FakeStash): pass", ["A"]),
+        ("class B(client.StashClient): pass", ["B"]),
+        ("class C:\n def tags(self): pass\n def find_tag(self): pass", ["C"]),
+        ("class D:\n def tags(self): pass\n def close(self): pass", []),
+    ],
+)
+def test_classes_that_play_stash_are_found(text: str, names: list[str]) -> None:
+    """By what they derive from, or by two methods of the client."""
+    assert [name for _, name in played_stashes(ast.parse(text))] == names
+
+
+def test_one_class_of_the_tests_plays_stash() -> None:
+    """Beside the stand-in of `sandbox/stash` and the recordings, which go over HTTP.
+
+    What a test changes of the answers is a hook of the one fake, and no class.
+    """
+    found = found_in_tests(played_stashes)
+    fake = str(THE_FAKE.relative_to(TESTS))
+
+    assert [(place.partition(":")[0], name) for place, name in found] == [
+        (fake, "FakeStash")
+    ]

@@ -31,24 +31,11 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import AnalysisResult, ApplyResult, UndoResult
 from stashhog_core.settings import Settings, StashSettings
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.payloads import StashTag
+from tests.support.fake_stash import FakeStash
 from tests.support.faults import FaultyStatements, FaultyTransport
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VIDEO_ONLY = {"detect_tags": False}
-
-
-class LiveTags:
-    """Tags that Stash has and the mirror does not."""
-
-    def __init__(self, *tags: StashTag) -> None:
-        self.tags = tags
-        self.asked: list[str] = []
-
-    def find_tag(self, name: str) -> StashTag | None:
-        self.asked.append(name)
-        wanted = name.casefold()
-        return next((tag for tag in self.tags if tag.name.casefold() == wanted), None)
 
 
 class Reader(SceneReader):
@@ -130,12 +117,12 @@ def run(
     *,
     run_id: str = "run",
     settings: Settings | None = None,
-    stash: LiveTags | None = None,
+    stash: FakeStash | None = None,
     **params: Any,
 ) -> AnalysisResult:
     return analyze(
         settings or Settings(),
-        stash or LiveTags(),
+        stash or FakeStash(),
         database,
         AnalysisParams(**params),
         progress or Progress(),
@@ -181,7 +168,7 @@ def until_killed(database_url: str, statement: int, words: Mapping[int, Any]) ->
         database,
         Reader(words),
         run_id="killed",
-        stash=LiveTags(StashTag(id=7, name="Newer")),
+        stash=FakeStash(tags={7: "Newer"}),
         detect_performers=True,
     )
 

@@ -18,8 +18,8 @@ from stashhog_core.settings import (
     Settings,
     TextModelSettings,
 )
+from tests.support.fake_stash import FakeStash
 from tests.support.media import write_mean_colour_model
-from tests.support.plans import LiveTags
 
 NOTHING = {
     "detect_video_tags": False,
@@ -53,7 +53,7 @@ def test_option_means_its_detectors(options: list[str], expected: set[str]) -> N
     params = AnalysisParams(**{**NOTHING, **dict.fromkeys(options, True)})
 
     finder = NameFinder([])
-    detectors = Detectors(Settings(), params, [], finder, LiveTags())
+    detectors = Detectors(Settings(), params, [], finder, FakeStash())
 
     assert set(detectors.versions) == expected
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stashhog_core.errors import ItemError, RefusedError
+from stashhog_core.errors import ItemError
 from stashhog_core.plans.proposals import (
     StoredValue,
     read_value,
@@ -23,40 +23,8 @@ from stashhog_core.plans.three_way import (
     decide_change,
     read_effect,
 )
-from stashhog_core.stash.payloads import Ref, StashMarker, StashScene, StashTag
-
-
-def scene(**facts: Any) -> StashScene:
-    values: dict[str, Any] = {
-        "id": 1,
-        "title": "",
-        "code": "",
-        "details": "",
-        "director": "",
-        "urls": (),
-        "date": None,
-        "rating100": None,
-        "organized": False,
-        "play_count": 0,
-        "o_counter": 0,
-        "interactive": False,
-        "last_played_at": None,
-        "resume_time": 0,
-        "play_duration": 0,
-        "interactive_speed": None,
-        "created_at": "",
-        "updated_at": "",
-        "studio": None,
-        "performers": (),
-        "tags": (),
-        "groups": (),
-        "galleries": (),
-        "stash_ids": (),
-        "captions": None,
-        "files": (),
-        "scene_markers": (),
-    }
-    return StashScene(**{**values, **facts})
+from stashhog_core.stash.payloads import Ref, StashMarker
+from tests.support.fake_stash import FakeStash, bare_scene
 
 
 def change(
@@ -94,7 +62,7 @@ HAS_FIVE = (Ref(id=5),)
 )
 def test_members(field: str, action: str, present: bool, kind: str) -> None:
     """A member of a set is there or not; the rest of the set does not matter."""
-    live = scene(**{field: HAS_FIVE if present else (Ref(id=9),)})
+    live = bare_scene(**{field: HAS_FIVE if present else (Ref(id=9),)})
 
     decision = decide_apply(change(field, action, None, MEMBER), live, 5)
 
@@ -114,7 +82,7 @@ def test_members(field: str, action: str, present: bool, kind: str) -> None:
 )
 def test_studio(base: Any, live: int | None, kind: str) -> None:
     """A studio that somebody set meanwhile stays."""
-    now = scene(studio=Ref(id=live) if live else None)
+    now = bare_scene(studio=Ref(id=live) if live else None)
 
     assert decide_apply(change("studio", "set", base, MEMBER), now, 5).kind == kind
 
@@ -125,7 +93,7 @@ def test_studio(base: Any, live: int | None, kind: str) -> None:
 def test_text(live: str, kind: str) -> None:
     """A text that somebody wrote meanwhile stays, and the conflict shows it."""
     decision = decide_apply(
-        change("details", "set", "old", "new"), scene(details=live), None
+        change("details", "set", "old", "new"), bare_scene(details=live), None
     )
 
     assert decision.kind == kind
@@ -156,7 +124,9 @@ def test_marker(tag_id: int, seconds: float, kind: str) -> None:
     proposed = {"title": "x", "tag": MEMBER, "seconds": seconds, "end_seconds": None}
 
     decision = decide_apply(
-        change("markers", "add", None, proposed), scene(scene_markers=(marker,)), tag_id
+        change("markers", "add", None, proposed),
+        bare_scene(scene_markers=(marker,)),
+        tag_id,
     )
 
     assert decision.kind == kind
@@ -165,37 +135,14 @@ def test_marker(tag_id: int, seconds: float, kind: str) -> None:
 def test_change_that_nobody_proposes_is_refused() -> None:
     """A row of an unknown kind is an error, not a silent success."""
     with pytest.raises(ValueError, match="set tags"):
-        decide_apply(change("tags", "set", None, MEMBER), scene(), 5)
+        decide_apply(change("tags", "set", None, MEMBER), bare_scene(), 5)
 
 
-class Tags:
-    """Stash's tags, held in memory."""
-
-    def __init__(
-        self, *tags: StashTag, taken_meanwhile: StashTag | None = None
-    ) -> None:
-        self.all = list(tags)
-        self.created: list[str] = []
-        self._taken_meanwhile = taken_meanwhile
-
-    def tags(self) -> list[StashTag]:
-        return list(self.all)
-
-    def find_tag(self, name: str) -> StashTag | None:
-        wanted = name.casefold()
-        return next((tag for tag in self.all if tag.name.casefold() == wanted), None)
-
-    def create_tag(self, name: str) -> StashTag:
-        if self._taken_meanwhile:
-            self.all.append(self._taken_meanwhile)
-            raise RefusedError(f"tag with name '{name}' already exists")
-        tag = StashTag(id=100 + len(self.all), name=name)
-        self.all.append(tag)
-        self.created.append(name)
-        return tag
+def created(stash: FakeStash) -> list[str]:
+    return [wanted["input"]["name"] for wanted in stash.asked("CreateTag")]
 
 
-def live_tags(stash: Tags, create_missing: bool = True) -> LiveTags:
+def live_tags(stash: FakeStash, create_missing: bool = True) -> LiveTags:
     return LiveTags(stash, create_missing, *[lambda _: None] * 3)
 
 
@@ -205,25 +152,24 @@ def new_tag(name: str, id_: int | None = None, **more: Any) -> ApprovedChange:
 
 def test_missing_tag_is_created_once() -> None:
     """Two changes that need one tag share it, whatever their case."""
-    stash = Tags()
+    stash = FakeStash()
     tags = live_tags(stash)
 
     outcomes = [
-        decide_change(new_tag(name), scene(), tags) for name in ("Fresh", "fresh")
+        decide_change(new_tag(name), bare_scene(), tags) for name in ("Fresh", "fresh")
     ]
 
-    assert stash.created == ["Fresh"]
-    assert [o.member_id for o in outcomes if isinstance(o, OutgoingChange)] == [
-        100,
-        100,
-    ]
+    assert created(stash) == ["Fresh"]
+    members = [o.member_id for o in outcomes if isinstance(o, OutgoingChange)]
+    assert members == [*stash.tag_rows] * 2
 
 
 def test_alias_and_merged_tag_are_found() -> None:
     """A tag that was merged away lives on as another one's alias."""
-    tags = live_tags(Tags(StashTag(id=7, name="Outside", aliases=("Outdoor",))))
+    stash = FakeStash()
+    stash.add_tag("Outside", id=7, aliases=("Outdoor",))
 
-    outcome = decide_change(new_tag("outdoor", 5), scene(), tags)
+    outcome = decide_change(new_tag("outdoor", 5), bare_scene(), live_tags(stash))
 
     assert isinstance(outcome, OutgoingChange)
     assert outcome.member_id == 7
@@ -231,9 +177,10 @@ def test_alias_and_merged_tag_are_found() -> None:
 
 def test_tag_made_by_another_run_meanwhile_is_taken() -> None:
     """That a tag already exists is no failure."""
-    stash = Tags(taken_meanwhile=StashTag(id=8, name="Fresh"))
+    stash = FakeStash()
+    stash.on("CreateTag", before=lambda: stash.add_tag("Fresh", id=8))
 
-    outcome = decide_change(new_tag("Fresh"), scene(), live_tags(stash))
+    outcome = decide_change(new_tag("Fresh"), bare_scene(), live_tags(stash))
 
     assert isinstance(outcome, OutgoingChange)
     assert outcome.member_id == 8
@@ -241,32 +188,36 @@ def test_tag_made_by_another_run_meanwhile_is_taken() -> None:
 
 def test_tag_that_must_not_be_created_fails_its_change() -> None:
     """The error says what to do; no tag is made."""
-    stash = Tags()
+    stash = FakeStash()
 
     with pytest.raises(ItemError, match="STASHHOG_ANALYSIS__CREATE_MISSING_TAGS"):
-        decide_change(new_tag("Fresh"), scene(), live_tags(stash, create_missing=False))
+        decide_change(
+            new_tag("Fresh"), bare_scene(), live_tags(stash, create_missing=False)
+        )
 
-    assert stash.created == []
+    assert created(stash) == []
 
 
 def test_no_tag_is_created_for_a_scene_that_is_gone() -> None:
     """Nothing needs the tag then."""
-    stash = Tags()
+    stash = FakeStash()
 
     outcome = decide_change(new_tag("Fresh"), None, live_tags(stash))
 
     assert isinstance(outcome, ChangeResult)
     assert outcome.state == "skipped"
-    assert stash.created == []
+    assert created(stash) == []
 
 
 def test_own_work_is_known_again() -> None:
     """What a killed run did, but could not record, counts as applied by us."""
     intent = MemberEffect(5, present_before=False)
-    tags = live_tags(Tags(StashTag(id=5, name="Five")))
+    tags = live_tags(FakeStash(tags={5: "Five"}))
 
-    ours = decide_change(new_tag("Five", 5, intent=intent), scene(tags=HAS_FIVE), tags)
-    theirs = decide_change(new_tag("Five", 5), scene(tags=HAS_FIVE), tags)
+    ours = decide_change(
+        new_tag("Five", 5, intent=intent), bare_scene(tags=HAS_FIVE), tags
+    )
+    theirs = decide_change(new_tag("Five", 5), bare_scene(tags=HAS_FIVE), tags)
 
     assert isinstance(ours, FoundChange)
     assert ours.outgoing.applied() == ChangeResult(1, "applied", intent)

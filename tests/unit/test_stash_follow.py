@@ -3,57 +3,41 @@
 import threading
 from typing import Any
 
-import httpx
 import pytest
 
 from stashhog_core.errors import JobCancelled, TransientError
 from stashhog_core.progress import Progress
-from stashhog_core.settings import StashSettings
-from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.follow import JobKey, describe, follow
 from stashhog_core.stash.payloads import Job
-
-ADD_TIME = "2026-11-21T04:57:58.430480176Z"
-
-
-def state(status: str, **facts: Any) -> httpx.Response:
-    """Answer with the job as it is."""
-    job = {"id": "7", "status": status, "addTime": ADD_TIME, **facts}
-    return httpx.Response(200, json={"data": {"answer": job}})
+from tests.support.fake_stash import ADD_TIME, OUTAGE, FakeStash, JobState
 
 
-FORGOTTEN = httpx.Response(200, json={"data": {"answer": None}})
-AWAY = httpx.Response(503)
+def state(status: str, **facts: Any) -> dict[str, Any]:
+    """Return the job as it is."""
+    return {"status": status, **facts}
 
 
 class Watch:
     """Follows a scripted job and keeps what was reported."""
 
-    def __init__(self, *answers: httpx.Response) -> None:
-        self.answers = list(answers)
+    def __init__(self, *states: JobState) -> None:
+        self.stash = FakeStash()
+        self.stash.started = [("generate", {})]
+        self.stash.job_states = list(states)
         self.reports: list[tuple[float | None, str]] = []
         self.seen: list[str] = []
         self.stop = threading.Event()
 
     def follow(self, add_time: str = "", outage_limit_seconds: float = 60) -> Any:
-        def handler(_: httpx.Request) -> httpx.Response:
-            return self.answers.pop(0)
-
-        stash = StashClient(
-            StashSettings(url="http://stash:9999"),
-            httpx.MockTransport(handler),
-            retry_delays_seconds=(),
+        return follow(
+            self.stash,
+            JobKey(1, add_time),
+            Progress(lambda *report: self.reports.append(report), self.stop),
+            label="Generate metadata",
+            poll_interval_seconds=0.001,
+            outage_limit_seconds=outage_limit_seconds,
+            on_first_check=lambda job: self.seen.append(job.add_time),
         )
-        with stash:
-            return follow(
-                stash,
-                JobKey(7, add_time),
-                Progress(lambda *report: self.reports.append(report), self.stop),
-                label="Generate metadata",
-                poll_interval_seconds=0.001,
-                outage_limit_seconds=outage_limit_seconds,
-                on_first_check=lambda job: self.seen.append(job.add_time),
-            )
 
 
 def test_progress_is_reported_and_only_grows() -> None:
@@ -123,7 +107,7 @@ def test_every_end_is_an_end(status: str) -> None:
 
 def test_short_outage_is_ridden_out() -> None:
     """While Stash is away nothing is lost, and that is said."""
-    watch = Watch(state("RUNNING"), AWAY, AWAY, state("FINISHED"))
+    watch = Watch(state("RUNNING"), OUTAGE, OUTAGE, state("FINISHED"))
 
     assert watch.follow().status == "FINISHED"
     assert (
@@ -135,7 +119,7 @@ def test_short_outage_is_ridden_out() -> None:
 def test_each_outage_counts_for_itself() -> None:
     """Two short outages, however far apart, are not one long one."""
     between = [state("RUNNING")] * 60
-    watch = Watch(AWAY, *between, AWAY, state("FINISHED"))
+    watch = Watch(OUTAGE, *between, OUTAGE, state("FINISHED"))
 
     assert watch.follow(outage_limit_seconds=0.05).status == "FINISHED"
 
@@ -143,19 +127,19 @@ def test_each_outage_counts_for_itself() -> None:
 def test_long_outage_is_given_up() -> None:
     """After the limit the outage comes out as an error that may be retried."""
     with pytest.raises(TransientError):
-        Watch(state("RUNNING"), AWAY, AWAY).follow(outage_limit_seconds=0)
+        Watch(state("RUNNING"), OUTAGE, OUTAGE).follow(outage_limit_seconds=0)
 
 
 def test_forgotten_job_is_none() -> None:
     """A job that Stash does not know any more has no known end."""
-    assert Watch(state("RUNNING"), FORGOTTEN).follow() is None
+    assert Watch(state("RUNNING"), None).follow() is None
 
 
 def test_other_job_of_the_same_id() -> None:
     """After a restart another job has the id: it is not taken for ours."""
     other = state("FINISHED", addTime="2026-11-21T05:00:00Z")
 
-    assert Watch(state("RUNNING"), AWAY, other).follow() is None
+    assert Watch(state("RUNNING"), OUTAGE, other).follow() is None
     assert Watch(other).follow(ADD_TIME) is None
 
 
