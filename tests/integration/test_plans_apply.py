@@ -1,7 +1,7 @@
 """The job `apply_plan` on real PostgreSQL, against a Stash held in memory."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -29,7 +29,6 @@ from stashhog_core.plans.plans import (
     read_plan,
 )
 from stashhog_core.plans.proposals import (
-    Proposal,
     add_marker,
     add_member,
     set_studio,
@@ -48,6 +47,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult
 from stashhog_core.stash.payloads import Ref
 from tests.support.fake_stash import BUSY, OUTAGE, FakeStash
+from tests.support.plans import plan_of
 
 OUTDOOR = add_member("tags", 1, "Outdoor", 0.9, "test", {"rule": "seen"})
 FRESH = add_member("tags", None, "Fresh", 0.9, "test", {"rule": "seen"})
@@ -94,30 +94,6 @@ def mirror(database: Database) -> Database:
             ]
         )
     return database
-
-
-def plan_of(
-    database: Database,
-    proposals: Mapping[int, Sequence[Proposal]],
-    state: str = "approved",
-) -> int:
-    """Store a draft plan with these changes."""
-    with database.transaction() as session:
-        plan = AnalysisPlan(name="Plan", state="draft", run_id="run")
-        session.add(plan)
-        session.flush()
-        session.add_all(
-            PlanChange(
-                plan_id=plan.id,
-                scene_id=scene_id,
-                state=state,
-                approved_by="auto" if state == "approved" else None,
-                **p.row,
-            )
-            for scene_id, of_scene in proposals.items()
-            for p in of_scene
-        )
-    return plan.id
 
 
 def apply(

@@ -51,7 +51,7 @@ from tests.support.faults import (
     in_turn,
     plain_transport,
 )
-from tests.support.plans import apply, job_until_killed, opened, take_back
+from tests.support.plans import apply, job_until_killed, opened, plan_of, take_back
 from tests.support.stand_in import new_scene
 
 pytestmark = pytest.mark.slow
@@ -110,15 +110,7 @@ class Setting:
         with self.database.transaction() as session:
             for model in (PlanChange, AnalysisPlan):
                 session.execute(delete(model))
-            plan = AnalysisPlan(name="Plan", state="draft", run_id="run")
-            session.add(plan)
-            session.flush()
-            session.add_all(
-                PlanChange(plan_id=plan.id, scene_id=i, state="approved", **p.row)
-                for i, of_scene in self.proposals.items()
-                for p in of_scene
-            )
-            return plan.id
+        return plan_of(self.database, self.proposals)
 
     def live(self) -> tuple[list[StashScene], dict[int, str]]:
         """Return Stash's scenes, and its tags by id."""

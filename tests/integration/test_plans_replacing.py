@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from stashhog_core.db.models import AnalysisPlan, PlanChange, ReviewMemory
+from stashhog_core.db.models import PlanChange, ReviewMemory
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.params import ReviewPlanParams
@@ -23,7 +23,6 @@ from stashhog_core.plans.export import (
 )
 from stashhog_core.plans.plans import change_rows, plan_changes, read_plan, value_rows
 from stashhog_core.plans.proposals import (
-    Proposal,
     add_marker,
     add_member,
     set_text,
@@ -40,7 +39,7 @@ from stashhog_core.plans.review import (
     replace_value,
 )
 from stashhog_core.results import ImportedDecisions
-from tests.support.plans import add_scenes
+from tests.support.plans import add_scenes, plan_of
 
 OUTSIDE = add_member("tags", None, "Outside", 0.8, "ai", {"rule": "seen", "second": 5})
 BEACH = add_member("tags", 2, "Beach", 0.9, "ai", {"rule": "seen"})
@@ -54,20 +53,9 @@ TITLE = set_text("title", "", "A day|out", 0.6, "details", {"rule": "html"})
 def plan(database: Database) -> int:
     """Two scenes outside, one of them also on the beach."""
     add_scenes(database)
-    return store(database, {1: [OUTSIDE, BEACH, MARKER, TITLE], 2: [OUTSIDE]})
-
-
-def store(database: Database, proposals: dict[int, list[Proposal]]) -> int:
-    with database.transaction() as session:
-        plan = AnalysisPlan(name="Plan", state="draft")
-        session.add(plan)
-        session.flush()
-        session.add_all(
-            PlanChange(plan_id=plan.id, scene_id=scene_id, **p.row)
-            for scene_id, of_scene in proposals.items()
-            for p in of_scene
-        )
-        return plan.id
+    return plan_of(
+        database, {1: [OUTSIDE, BEACH, MARKER, TITLE], 2: [OUTSIDE]}, state="pending"
+    )
 
 
 def words(database: Database, plan_id: int) -> list[tuple[int, str, str]]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from stashhog_core.db.models import AnalysisPlan, Marker, PlanChange, Scene, Tag
+from stashhog_core.db.models import Marker, Scene, Tag
 from stashhog_core.db.session import Database
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.params import (
@@ -24,7 +24,7 @@ from stashhog_core.stash.payloads import Fingerprint
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.fake_stash import FakeStash, refs
-from tests.support.plans import VIDEO_ONLY, Reader
+from tests.support.plans import VIDEO_ONLY, Reader, plan_of
 from tests.support.plans import run as analyze
 from tests.support.sync import run as mirror
 
@@ -45,23 +45,6 @@ def stash() -> FakeStash:
 def run(stash: FakeStash, database: Database, **params: Any) -> int:
     """Sync; return how many scenes were updated."""
     return mirror(stash, database, **params).updated
-
-
-def plan(database: Database, scene_id: int, proposal: Proposal) -> int:
-    """Store a plan with one approved change."""
-    with database.transaction() as session:
-        row = AnalysisPlan(name="Plan", state="draft", run_id="run")
-        session.add(row)
-        session.flush()
-        session.add(
-            PlanChange(
-                plan_id=row.id,
-                scene_id=scene_id,
-                state="approved",
-                **proposal.row,
-            )
-        )
-    return row.id
 
 
 def apply(stash: FakeStash, database: Database, plan_id: int) -> ApplyResult:
@@ -91,7 +74,7 @@ def test_marker_deleted_before_the_next_sync(
     run(stash, database)
     run(stash, database)
     scene = min(stash.scene_rows)
-    result = apply(stash, database, plan(database, scene, marker_for(stash)))
+    result = apply(stash, database, plan_of(database, {scene: [marker_for(stash)]}))
     stash.remove_markers(scene)
 
     assert result.applied == 1
@@ -104,7 +87,7 @@ def test_text_edited_after_it_was_applied(stash: FakeStash, database: Database) 
     """What a sync has stored before the plan's text was repeated here comes back."""
     run(stash, database)
     scene = min(stash.scene_rows)
-    plan_id = plan(database, scene, DETAILS)
+    plan_id = plan_of(database, {scene: [DETAILS]})
 
     def edit_at_once() -> None:
         stash.edit(scene, details="newest")
@@ -123,7 +106,7 @@ def test_tag_changed_behind_a_plan(stash: FakeStash, database: Database) -> None
     run(stash, database)
     run(stash, database)
     scene = min(stash.scene_rows)
-    plan_id = plan(database, scene, FRESH)
+    plan_id = plan_of(database, {scene: [FRESH]})
     apply(stash, database, plan_id)
     fresh = max(stash.tag_rows)
     stash.edit(scene, tags=())
@@ -141,7 +124,7 @@ def test_undone_change_is_fetched_again(stash: FakeStash, database: Database) ->
     """Undoing repeats in the mirror as well, and so has the next sync look again."""
     run(stash, database)
     scene = min(stash.scene_rows)
-    plan_id = plan(database, scene, FRESH)
+    plan_id = plan_of(database, {scene: [FRESH]})
     apply(stash, database, plan_id)
     for _ in range(2):
         run(stash, database)
@@ -179,7 +162,7 @@ def test_scene_fetched_after_applying_keeps_its_flags(
     """That the next sync fetches it is no reason to make its media or plan anew."""
     run(stash, database)
     scene = min(stash.scene_rows)
-    apply(stash, database, plan(database, scene, marker_for(stash)))
+    apply(stash, database, plan_of(database, {scene: [marker_for(stash)]}))
     with database.transaction() as session:
         row = session.get_one(Scene, scene)
         assert not row.generated

@@ -35,6 +35,7 @@ from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.job import sync
 from tests.support.creating import all_scenes, create_performer, create_studio
+from tests.support.plans import plan_of
 from tests.support.stand_in import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
@@ -321,18 +322,10 @@ def test_one_value_of_two_changes_stays_until_both_are_undone(
     """Two names of one tag are one tag in the scene."""
     mine = client.find_tag("Mine")
     assert mine is not None
-    with database.transaction() as session:
-        plan = AnalysisPlan(name="Plan", state="draft")
-        session.add(plan)
-        session.flush()
-        plan_id = plan.id
-        for name in ("Mine", "Alias"):
-            p = add_member("tags", mine.id, name, 0.9, "test", {})
-            session.add(
-                PlanChange(
-                    plan_id=plan_id, scene_id=scenes[3], state="approved", **p.row
-                )
-            )
+    names = [
+        add_member("tags", mine.id, name, 0.9, "test", {}) for name in ("Mine", "Alias")
+    ]
+    plan_id = plan_of(database, {scenes[3]: names})
     apply(client, database, plan_id)
     with database.transaction() as session:
         first, second = [c.id for c in plan_changes(session, plan_id)]

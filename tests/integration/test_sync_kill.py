@@ -11,9 +11,7 @@ from sqlalchemy import select
 
 from stashhog_core.db.models import Scene, SyncRun
 from stashhog_core.db.session import Database
-from stashhog_core.params import SyncParams
-from stashhog_core.progress import Progress
-from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.sync.job import pending_scenes
 from tests.integration.test_sync_mirror import EDITS, expected, mirrored
 from tests.support.fake_stash import FakeStash
 from tests.support.sync import run
@@ -90,14 +88,7 @@ def test_killed_sync_is_finished_by_the_next(
     stash = make_library()
 
     assert pending_scenes(stash, database).reasons == {"new": 200}
-    result = sync(
-        stash,
-        database,
-        SyncParams(),
-        Progress(),
-        trigger="manual",
-        stabilize_seconds=0,
-    )
+    result = run(stash, database)
     assert (result.created, result.updated, result.unchanged) == (200, 0, 2000)
     with database.transaction() as session:
         runs = session.execute(

@@ -24,10 +24,8 @@ from stashhog_core.db.models import (
     TagParent,
 )
 from stashhog_core.db.session import Database
-from stashhog_core.params import SyncParams
-from stashhog_core.progress import Progress
 from stashhog_core.stash.payloads import Fingerprint, Ref, StashScene
-from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.rows import parse_stash_time
 from tests.support.fake_stash import LIBRARY_PARTS, FakeStash, refs
 from tests.support.sync import run
@@ -285,14 +283,7 @@ def test_mirror_equals_stash_after_each_sync(
 
             assert mirrored(database) == expected(stash)
             assert pending_scenes(stash, database).count == 0
-        result = sync(
-            stash,
-            database,
-            SyncParams(force=True),
-            Progress(),
-            trigger="manual",
-            stabilize_seconds=0,
-        )
+        result = run(stash, database, force=True)
         assert (result.created, result.updated, result.failed) == (0, 0, 0)
 
 

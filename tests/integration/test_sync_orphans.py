@@ -9,12 +9,12 @@ from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import Manifest, Scene, Studio, Tag
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
-from stashhog_core.params import RemoveOrphansParams, SyncParams
+from stashhog_core.params import RemoveOrphansParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import RemoveOrphansResult
-from stashhog_core.sync.job import sync
 from stashhog_core.sync.orphans import remove_orphans
 from tests.support.fake_stash import FakeStash, refs
+from tests.support.sync import run as mirror
 
 
 @pytest.fixture
@@ -26,17 +26,6 @@ def stash(database: Database) -> FakeStash:
         stash.add_scene(tags=refs(tag))
     mirror(stash, database)
     return stash
-
-
-def mirror(stash: FakeStash, database: Database) -> None:
-    sync(
-        stash,
-        database,
-        SyncParams(),
-        Progress(),
-        trigger="manual",
-        stabilize_seconds=0,
-    )
 
 
 def run(stash: FakeStash, database: Database, **params: Any) -> RemoveOrphansResult:

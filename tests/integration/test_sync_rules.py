@@ -618,14 +618,7 @@ def test_stopped_run_keeps_its_pages(stash: FakeStash, database: Database) -> No
             stop.set()
 
     with pytest.raises(JobCancelled):
-        sync(
-            stash,
-            database,
-            SyncParams(),
-            Progress(sink, stop),
-            trigger="manual",
-            stabilize_seconds=0,
-        )
+        run(stash, database, Progress(sink, stop))
 
     assert values(database, select(SyncRun.status, SyncRun.created)) == [
         ("cancelled", 1000)
@@ -662,7 +655,7 @@ def test_progress_says_how_far(stash: FakeStash, database: Database) -> None:
         stash.add_scene()
     reports: list[tuple[float | None, str]] = []
     progress = Progress(lambda fraction, message: reports.append((fraction, message)))
-    sync(stash, database, SyncParams(), progress, trigger="manual", stabilize_seconds=0)
+    run(stash, database, progress)
     fractions = [fraction for fraction, _ in reports if fraction is not None]
 
     assert fractions == sorted(fractions)
@@ -691,14 +684,7 @@ def test_change_in_the_second_of_the_fetch(database: Database) -> None:
     stash.on("scenes", after=lambda: stash.change_silently(scene, title="after"))
     stash.now = msgspec.convert("2099-01-01T00:00:00Z", type(stash.now))
     scene = stash.add_scene("before")
-    sync(
-        stash,
-        database,
-        SyncParams(),
-        Progress(),
-        trigger="manual",
-        stabilize_seconds=0.01,
-    )
+    run(stash, database, stabilize_seconds=0.01)
 
     assert values(database, select(Scene.title)) == [("after",)]
 
@@ -717,17 +703,13 @@ def test_zone_of_the_server_does_not_matter(database: Database, zone: Any) -> No
     # An hour before New York's clocks go back.
     stash.now = msgspec.convert("2099-11-01T05:00:00Z", type(stash.now))
     scene, moved = stash.add_scene(), stash.add_scene()
-    sync(
-        stash, database, SyncParams(), Progress(), trigger="manual", stabilize_seconds=0
-    )
+    run(stash, database)
     stash.tick(3600)
     stash.edit(scene, title="later")
     stash.move_file(moved, "/data/moved.mp4")
 
     assert pending_scenes(stash, database).reasons == {"changed": 1, "file": 1}
-    sync(
-        stash, database, SyncParams(), Progress(), trigger="manual", stabilize_seconds=0
-    )
+    run(stash, database)
     assert pending_scenes(stash, database).count == 0
     text, moment = values(
         database,

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from stashhog_core.db.models import (
+    AnalysisPlan,
     Performer,
     PlanChange,
     Scene,
@@ -108,6 +109,30 @@ def add_scenes(database: Database) -> None:
                     ),
                 ]
             )
+
+
+def plan_of(
+    database: Database,
+    proposals: Mapping[int, Sequence[Proposal]],
+    state: str = "approved",
+) -> int:
+    """Store a draft plan with these changes, by scene; return its id."""
+    with database.transaction() as session:
+        plan = AnalysisPlan(name="Plan", state="draft", run_id="run")
+        session.add(plan)
+        session.flush()
+        session.add_all(
+            PlanChange(
+                plan_id=plan.id,
+                scene_id=scene_id,
+                state=state,
+                approved_by="auto" if state == "approved" else None,
+                **p.row,
+            )
+            for scene_id, of_scene in proposals.items()
+            for p in of_scene
+        )
+    return plan.id
 
 
 def run(

@@ -10,9 +10,9 @@ import httpx
 
 from sandbox.stash.jobs import Job
 from sandbox.stash.server import StandIn
-from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.db.session import Database
 from stashhog_core.plans.proposals import add_marker, add_member, set_text
+from tests.support.plans import plan_of
 
 Ask = Callable[..., dict[str, Any]]
 """Sends a document with variables; returns the whole decoded answer."""
@@ -150,24 +150,16 @@ def new_scene(stand_in: StandIn, title: str) -> int:
 
 
 def a_plan(database: Database, scene_ids: list[int]) -> int:
-    with database.transaction() as session:
-        plan = AnalysisPlan(name="Plan", state="draft", run_id="run")
-        session.add(plan)
-        session.flush()
-        for number, scene_id in enumerate(scene_ids):
-            parity = "Odd" if number % 2 else "Even"
-            for p in (
-                add_member("tags", None, "Fresh", 0.9, "test", {}),
-                add_member("tags", None, parity, 0.9, "test", {}),
-                set_text("details", "", "Clean.", 0.9, "test", {}),
-                add_marker(None, "Fresh", 1.0, None, 0.9, "test", {}),
-            ):
-                session.add(
-                    PlanChange(
-                        plan_id=plan.id,
-                        scene_id=scene_id,
-                        state="approved",
-                        **p.row,
-                    )
-                )
-    return plan.id
+    common = (
+        add_member("tags", None, "Fresh", 0.9, "test", {}),
+        set_text("details", "", "Clean.", 0.9, "test", {}),
+        add_marker(None, "Fresh", 1.0, None, 0.9, "test", {}),
+    )
+    parities = [
+        add_member("tags", None, name, 0.9, "test", {}) for name in ("Even", "Odd")
+    ]
+    proposals = {
+        scene_id: [*common, parities[number % 2]]
+        for number, scene_id in enumerate(scene_ids)
+    }
+    return plan_of(database, proposals)

@@ -13,11 +13,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from sandbox.stash.server import StandIn
-from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene
+from stashhog_core.db.models import Scene
 from stashhog_core.db.session import Database
 from stashhog_core.plans.proposals import add_member
 from stashhog_core.settings import StashSettings, get_settings
 from stashhog_core.stash.client import StashClient
+from tests.support.plans import plan_of
 from tests.support.stand_in import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
@@ -51,11 +52,7 @@ def test_plan_is_reviewed_applied_and_undone(
     tag = add_member("tags", None, "Fresh", 0.9, "test", {"rule": "seen", "second": 7})
     with database.transaction() as session:
         session.add(Scene(id=scene_id))
-        plan = AnalysisPlan(name="Plan", state="draft")
-        session.add(plan)
-        session.flush()
-        plan_id = plan.id
-        session.add(PlanChange(plan_id=plan_id, scene_id=scene_id, **tag.row))
+    plan_id = plan_of(database, {scene_id: [tag]}, state="pending")
 
     shown = review_plan(plan_id=plan_id)
     accepted = review_plan(
