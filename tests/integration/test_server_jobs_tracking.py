@@ -190,7 +190,7 @@ def test_restart_in_the_middle(jobs: Jobs) -> None:
         if "Generating " in message and not restarts:
             restarts.append(jobs.server.restart())
 
-    with pytest.raises(JobError, match="forgot"):
+    with pytest.raises(JobError, match="no longer knows job 2"):
         jobs.generate(Progress(restart))
 
     assert jobs.marked() == []
