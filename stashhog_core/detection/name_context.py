@@ -217,7 +217,11 @@ class _Place:
 
     @cached_property
     def _sure_places(self) -> tuple[frozenset[int], ...]:
-        """Where people's full names begin and end, then those of studios too."""
+        """Where names are sure enough to support a name beside them.
+
+        Begin and end of people's full names; begin and end of studios too; begin of
+        people, also of those whose single name is no everyday word.
+        """
         sure = [
             m
             for m in self._hits
@@ -226,21 +230,29 @@ class _Place:
             and (not _words_of(m.known.alias).are_everyday or self._is_joined(m))
         ]
         people = [m for m in sure if m.known.kind == "performers"]
+        rare = [m for m in self._hits if m.known.kind == "performers" and _is_rare(m)]
+        short = [m for m in self._hits if self._is_short_studio(m)]
         return (
             frozenset(m.start for m in people),
             frozenset(m.end for m in people),
             frozenset(m.start for m in sure),
-            frozenset(m.end for m in sure),
+            frozenset(m.end for m in [*sure, *short]),
+            frozenset(m.start for m in [*people, *rare]),
         )
+
+    def _is_short_studio(self, match: Match) -> bool:
+        """Tell whether a studio's short name stands first, in capitals."""
+        written = self._text[match.start : match.end]
+        return match.known.kind == "studio" and not match.start and written.isupper()
 
     def _is_beside_person(self, match: Match, *, after: bool) -> bool:
         """Tell whether a person's full name stands right beside a match."""
-        starts, ends, _, _ = self._sure_places
+        starts, ends, *_ = self._sure_places
         return self._is_beside(match, starts if after else ends, after)
 
     def _is_beside_name(self, match: Match, *, after: bool) -> bool:
         """Tell whether a person or studio stands right beside a match."""
-        _, _, starts, ends = self._sure_places
+        _, _, starts, ends, _ = self._sure_places
         return self._is_beside(match, starts if after else ends, after)
 
     def _is_beside(self, match: Match, places: frozenset[int], after: bool) -> bool:
@@ -403,7 +415,7 @@ class _Place:
             return None
         left, _, before, _ = self._around(match)
         if not self._is_alone(match):
-            return self._single_among_others(match, word, left, before)
+            return self._single_among_others(match, left, before)
         if self._on_card:
             least = LEAST_LETTERS_OF_TAG if word.isascii() else 1
             return Verdict(0.9, "alone in its line") if letters >= least else None
@@ -427,7 +439,7 @@ class _Place:
         return Verdict(0.85, "a part of its own")
 
     def _single_among_others(
-        self, match: Match, word: str, left: str, before: Border
+        self, match: Match, left: str, before: Border
     ) -> Verdict | None:
         first = not _WORD.search(left)
         if self._is_production(match):
@@ -436,16 +448,12 @@ class _Place:
             return None
         if first and before == "date" and match.known.kind == "performers":
             return Verdict(0.78, "right after the date of a release")
-        if match.known.kind == "performers" and word not in EVERYDAY_WORDS:
-            beside = any(
-                self._is_beside_name(match, after=after) for after in (False, True)
-            )
-            if (
-                beside
-                and len(word) >= LEAST_LETTERS_OF_PERSON
-                and not self._is_written_small(match)
-            ):
+        rare = match.known.kind == "performers" and _is_rare(match)
+        if rare and not self._is_written_small(match):
+            if any(self._is_beside_name(match, after=after) for after in (False, True)):
                 return Verdict(0.78, "beside a person or studio")
+            if self._is_among_tags(match):
+                return Verdict(0.78, "beside nothing but tags")
         if not first:
             return None
         if (
@@ -457,6 +465,10 @@ class _Place:
         is_first = match.known.kind == "studio" and before in ("edge", "folder")
         if is_first and self._is_beside_person(match, after=True):
             return Verdict(0.8, "first, followed by a person")
+        if self._is_short_studio(match) and self._is_beside(
+            match, self._sure_places[4], True
+        ):
+            return Verdict(0.78, "a short name in capitals, followed by a person")
         return None
 
     def _tag(self, match: Match, word: str) -> Verdict | None:
@@ -492,13 +504,17 @@ class _Place:
         return tags, [tag.start for tag in tags]
 
     def _is_among_tags(self, match: Match) -> bool:
-        """Tell whether a part has only tags, one of them without another sense."""
+        """Tell whether a part has only tags beside a match.
+
+        If the match is a tag, one of the tags must have no other sense.
+        """
         left, right, _, _ = self._around(match)
         first, last = match.start - len(left), match.end + len(right)
         if last - first > _NEAR:
             return False
         rest = list(self._text[first:last])
-        is_clear = False
+        rest[match.start - first : match.end - first] = " " * (match.end - match.start)
+        is_clear = match.known.kind != "tags" and match.end - match.start < len(rest)
         tags, starts = self._tags
         for tag in tags[bisect.bisect_left(starts, first) :]:
             if tag.start >= last:
@@ -526,6 +542,16 @@ class _Place:
             if not following or any(c.isdigit() for c in following[0]):
                 return Verdict(0.8, "right after a person")
         return None
+
+
+def _is_rare(match: Match) -> bool:
+    """Tell whether a name is one word, but none of everyday life."""
+    word = _words_of(match.known.alias).joined
+    return (
+        match.word_count == 1
+        and len(word) >= LEAST_LETTERS_OF_PERSON
+        and word not in EVERYDAY_WORDS
+    )
 
 
 def _start(match: Match) -> int:
