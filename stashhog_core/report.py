@@ -103,6 +103,16 @@ _NOTES = (
     ),
 )
 _SHOWN_NOTES = 20
+_LABELS = {
+    # The names of these fields are older than the words of the documentation.
+    "gave_way": "preempted",
+    "last_proved": "last verified",
+    "left_alone": "earlier decisions kept",
+    "looks": "examined scenes",
+    "overruled": "earlier decisions replaced",
+    "settled": "closed after dead runs",
+    "unseen": "not in Stash yet",
+}
 
 
 def state_name(status: str) -> str:
@@ -419,7 +429,7 @@ def job_markdown(job: str, result: Result) -> str:
     values = result.model_dump(mode="json")
     status = state_name(status_of(result))
     rows = (
-        f"| {name.replace('_', ' ')} | {text(_short(value))} |"
+        f"| {_label(name)} | {text(_short(value))} |"
         for name, value in values.items()
         if value not in (None, [], {}, "")
         and name not in {"status", "errors", "held", "deferred"}
@@ -469,9 +479,9 @@ def _short(value: object) -> str:
     if isinstance(value, dict) and value.keys() == {"item", "reason"}:
         return f"{value['item']}: {value['reason']}"
     if isinstance(value, dict):
-        return ", ".join(f"{_spaced(name)} {_short(of)}" for name, of in value.items())
+        return ", ".join(f"{_label(name)} {_short(of)}" for name, of in value.items())
     return str(value)
 
 
-def _spaced(name: object) -> str:
-    return str(name).replace("_", " ")
+def _label(name: object) -> str:
+    return _LABELS.get(str(name)) or str(name).replace("_", " ")

@@ -584,4 +584,4 @@ def test_costs_are_words_in_the_report() -> None:
 
     report = job_markdown("analysis", AnalysisResult(status="completed", costs=costs))
 
-    assert "| costs | text model looks 3, tokens in 1200 |" in report
+    assert "| costs | text model examined scenes 3, tokens in 1200 |" in report
