@@ -89,7 +89,7 @@ def test_no_failed_run_leaves_a_traceback(
     refused = session_worker.start("directory_scan", path=str(tmp_path))
     for run, state, why in (
         (failed, "Failed", "correct STASHHOG_DOWNLOADS__FOLDER"),
-        (timed_out, "TimedOut", "TimedOut - after 0 s: the folder was not listed"),
+        (timed_out, "TimedOut", "TimedOut - after 0 s: the folder is only partly"),
         (refused, "Failed", "is not inside an allowed scan root"),
     ):
         session_worker.wait_for(run, state)
