@@ -98,6 +98,20 @@ def services(
     return Services(stand_in, downloads, library, samples)
 
 
+_FEW = {"harbor-morning.mp4", "quiet-lake.mp4", "fast-steps.mp4", "broken-download.mp4"}
+
+
+@pytest.fixture
+def few_services(services: Services) -> Services:
+    """These services with three videos and a corrupt file to download."""
+    for path in services.downloads.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in _FEW:
+            path.unlink()
+    return replace(services, samples=[s for s in services.samples if s.path.exists()])
+
+
 @pytest.fixture(scope="session")
 def prepared_up(
     migrated_cluster: Path, tmp_path_factory: pytest.TempPathFactory

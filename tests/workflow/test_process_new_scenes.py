@@ -94,10 +94,10 @@ def test_downloads_become_tagged_scenes_with_media(
 
 
 def test_each_step_and_batch_names_its_own_run(
-    services: Services, database: Database
+    few_services: Services, database: Database
 ) -> None:
     """The report leads to the task run of each; the UI's report links there."""
-    _, report = run(batch_size=5)
+    _, report = run(batch_size=2)
 
     tasks = ended_tasks(report.job_id, "confirm_downloads", "analysis batch 2")
     names = {str(task.id): task.name for task in tasks}
@@ -155,7 +155,7 @@ def test_messages_of_sub_jobs_show_and_do_not_move_the_bar(
 
 
 def test_a_second_run_skips_what_has_no_work(
-    services: Services, database: Database, caplog: pytest.LogCaptureFixture
+    few_services: Services, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing new: the seed's words in report and log, once; states named Skipped."""
     run()
@@ -213,47 +213,47 @@ def test_a_failed_download_step_ends_the_run(
 
 
 def test_any_other_failed_step_is_recorded_and_the_rest_goes_on(
-    services: Services, database: Database
+    few_services: Services, database: Database
 ) -> None:
     """Stash refuses the scan: the run goes on and ends CompletedWithErrors."""
-    services.stash.faults.answer_html(field="metadataScan", times=99)
+    few_services.stash.faults.answer_html(field="metadataScan", times=99)
 
     state, report = run()
 
     assert state.name == "CompletedWithErrors"
     assert report.steps.stash_scan is not None
     assert report.steps.stash_scan.status == "failed"
-    assert services.stash.url in (report.steps.stash_scan.error or "")
+    assert few_services.stash.url in (report.steps.stash_scan.error or "")
     assert report.steps.stash_generate is not None
     assert report.steps.stash_generate.status == "completed"
-    assert len(report.unseen) == len(services.samples)
+    assert len(report.unseen) == len(few_services.samples)
 
 
 def test_files_of_a_run_that_died_before_its_scan_are_scanned_by_the_next(
-    services: Services, database: Database
+    few_services: Services, database: Database
 ) -> None:
     """Placed but never scanned: no new item, yet the scan is not skipped."""
-    services.stash.faults.answer_html(field="metadataScan", times=99)
+    few_services.stash.faults.answer_html(field="metadataScan", times=99)
     run()
-    services.stash.faults.clear()
+    few_services.stash.faults.clear()
 
     _, report = run()
 
     assert report.summary.total_synced_items == 0
     assert statuses(report)["stash_scan"] == "completed"
-    assert len(mirrored(database)) == len(services.readable)
+    assert len(mirrored(database)) == len(few_services.readable)
 
 
 def test_a_failed_batch_stops_nothing(
-    services: Services, database: Database, monkeypatch: pytest.MonkeyPatch
+    few_services: Services, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two batches one gets no readable answer: the report says so, the other ran."""
     monkeypatch.setenv("STASHHOG_ANALYSIS__PARALLEL_BATCHES", "1")
     get_settings.cache_clear()
     run(steps=["process_downloads", "stash_scan", "incremental_sync"])
-    services.stash.faults.answer_html(field="findTags", times=1)
+    few_services.stash.faults.answer_html(field="findTags", times=1)
 
-    state, report = run(batch_size=5, steps=["analysis", "stash_generate"])
+    state, report = run(batch_size=2, steps=["analysis", "stash_generate"])
 
     assert state.name == "CompletedWithErrors"
     first, second = report.steps.analysis_batches
@@ -264,15 +264,15 @@ def test_a_failed_batch_stops_nothing(
 
 
 def test_refused_changes_are_tried_by_the_next_runs(
-    services: Services, database: Database
+    few_services: Services, database: Database
 ) -> None:
     """They are applied as batch 0 once Stash takes them; nothing is analyzed again."""
-    services.stash.faults.refuse("no luck", field="bulkSceneUpdate", times=99)
+    few_services.stash.faults.refuse("no luck", field="bulkSceneUpdate", times=99)
     state, report = run()
     assert state.name == "CompletedWithErrors"
     (batch,) = report.steps.analysis_batches
     assert any("no luck" in error for error in batch.errors)
-    services.stash.faults.clear()
+    few_services.stash.faults.clear()
 
     state, report = run()
 
@@ -285,10 +285,10 @@ def test_refused_changes_are_tried_by_the_next_runs(
 
 
 def test_changes_refused_too_often_wait_for_a_person(
-    services: Services, database: Database
+    few_services: Services, database: Database
 ) -> None:
     """The runs that follow leave these alone, and list their plan all the same."""
-    services.stash.faults.refuse("no luck", field="bulkSceneUpdate", times=99)
+    few_services.stash.faults.refuse("no luck", field="bulkSceneUpdate", times=99)
     run()
     with database.transaction() as session:
         approved = PlanChange.state == "approved"
@@ -296,7 +296,7 @@ def test_changes_refused_too_often_wait_for_a_person(
             update(PlanChange).where(approved).values(attempts=MAX_ATTEMPTS - 1)
         )
     _, report = run()
-    services.stash.faults.clear()
+    few_services.stash.faults.clear()
 
     state, later = run()
 
@@ -309,7 +309,7 @@ def test_changes_refused_too_often_wait_for_a_person(
         assert set(session.scalars(select(AnalysisPlan.state))) == {"reviewing"}
 
 
-def test_only_the_chosen_steps_run(services: Services, database: Database) -> None:
+def test_only_the_chosen_steps_run(few_services: Services, database: Database) -> None:
     """A step that was not asked for is skipped and says so; the others do work."""
     state, report = run(steps=["process_downloads", "stash_scan"])
 
@@ -329,9 +329,9 @@ def test_only_the_chosen_steps_run(services: Services, database: Database) -> No
     assert mirrored(database) == {}
 
 
-def test_a_failed_step_is_tried_again_when_asked(services: Services) -> None:
+def test_a_failed_step_is_tried_again_when_asked(few_services: Services) -> None:
     """With one further try, a step that fails once completes."""
-    services.stash.faults.answer_html(field="metadataScan", times=1)
+    few_services.stash.faults.answer_html(field="metadataScan", times=1)
 
     _, report = run(step_retries=1)
 
@@ -339,7 +339,7 @@ def test_a_failed_step_is_tried_again_when_asked(services: Services) -> None:
 
 
 def test_a_cancelled_run_keeps_what_is_finished(
-    services: Services, database: Database, reported: Reported
+    few_services: Services, database: Database, reported: Reported
 ) -> None:
     """Ctrl-C during the sync: placed files stay, the report says cancelled."""
 
@@ -363,7 +363,7 @@ def test_a_cancelled_run_keeps_what_is_finished(
         "process_downloads": "completed_with_errors",
         "stash_scan": "completed",
     }
-    assert services.placed(services.readable[0]).exists()
+    assert few_services.placed(few_services.readable[0]).exists()
     assert reported[-1][0] < 100
 
 
@@ -400,7 +400,7 @@ def test_a_wrong_service_ends_the_run_before_anything_is_changed(
     assert list(services.library.iterdir()) == []
 
 
-def test_flags_are_local_knowledge(services: Services, database: Database) -> None:
+def test_flags_are_local_knowledge(few_services: Services, database: Database) -> None:
     """The end state of the mirror has every scene marked, also after another sync."""
     run()
     run()
