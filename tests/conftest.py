@@ -5,7 +5,6 @@ import itertools
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from stashhog_core.db.embedded import start_embedded, stop_embedded
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.settings import PREFIX, TEST_PREFIX, get_settings
+from tests.support.process import process_state, restore
 
 # No test depends on how fast the machine is.
 hypothesis.settings.register_profile(
@@ -48,18 +48,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def unchanged_process() -> Iterator[None]:
+    """Fail the test that leaves this process other than it was, and put it right."""
+    before = process_state()
+    yield
+    after = process_state()
+    restore(before)
+    changed = [
+        f"{name}: {before.get(name)!r} became {after.get(name)!r}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+    if changed:
+        pytest.fail(f"The next tests would find another process: {changed}")
+
+
+@pytest.fixture(autouse=True)
+def clean_settings(
+    unchanged_process: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[None]:
     """No setting of the machine reaches a test, and none of a test the next."""
+    del unchanged_process
     for name in list(os.environ):
         if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("stashhog_core.settings.PROJECT", tmp_path / "project")
     get_settings.cache_clear()
-    interrupted = signal.getsignal(signal.SIGINT)
     yield
-    # A run ends with Ctrl-C ignored, and would hand that to all that starts later.
-    signal.signal(signal.SIGINT, interrupted)
     get_settings.cache_clear()
     # Else a word that was one test's password is `***` in the texts of the next.
     redaction.forget()

@@ -1,7 +1,9 @@
 """`stashhog library`: the index of the directory scan."""
 
+import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import typer
@@ -30,16 +32,24 @@ Folder = Annotated[
 ]
 
 
-def _use_prefect(settings: Settings) -> None:
+@contextmanager
+def _prefect(settings: Settings) -> Iterator[None]:
     """Point to the server that `stashhog up` started, if it runs.
 
     It must come before the first import of Prefect, which reads the environment then.
+    The environment is as it was in the end: a program may call more than one command.
     """
     from stashhog.local import prepare_prefect
     from stashhog.services.prefect_server import use_running_server
 
-    use_running_server(settings)
-    prepare_prefect(settings)
+    before = dict(os.environ)
+    try:
+        use_running_server(settings)
+        prepare_prefect(settings)
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
 
 
 @library_app.command("scan")
@@ -60,18 +70,15 @@ def scan(
 
     settings = get_settings()
     folder = resolve_scan_folder(path, settings.library.allowed_scan_roots)
-    _use_prefect(settings)
-    from stashhog.scans import submit
+    wanted = {
+        "path": str(folder),
+        "timeout_seconds": timeout_seconds,
+        "shards": shards,
+    }
+    with _prefect(settings):
+        from stashhog.scans import submit
 
-    print(  # noqa: T201 - the asked-for output
-        submit(
-            {
-                "path": str(folder),
-                "timeout_seconds": timeout_seconds,
-                "shards": shards,
-            }
-        )
-    )
+        print(submit(wanted))  # noqa: T201 - the asked-for output
 
 
 @library_app.command("status")
@@ -86,10 +93,10 @@ def status(
     The status is pending, running, complete, failed, timeout or cancelled.
     """
     settings = get_settings()
-    _use_prefect(settings)
-    from stashhog.scans import scan_status
+    with _prefect(settings):
+        from stashhog.scans import scan_status
 
-    scan = scan_status(settings, run)
+        scan = scan_status(settings, run)
     if as_json:
         print_json(scan)
         return
@@ -107,18 +114,18 @@ def watch(path: Folder) -> None:
 
     settings = get_settings()
     folder = resolve_scan_folder(path, settings.library.allowed_scan_roots)
-    _use_prefect(settings)
-    from stashhog.scans import submit
+    with _prefect(settings):
+        from stashhog.scans import submit
 
-    changed = changes(folder, threading.Event())
-    next(changed)
-    console.print(f"Watching {plain(folder)} (press Ctrl-C to stop)")
-    for count in changed:
-        run = submit({"path": str(folder)})
-        console.print(
-            f"{counted(count, 'change', 'changes')}: started scan {run}",
-            highlight=False,
-        )
+        changed = changes(folder, threading.Event())
+        next(changed)
+        console.print(f"Watching {plain(folder)} (press Ctrl-C to stop)")
+        for count in changed:
+            run = submit({"path": str(folder)})
+            console.print(
+                f"{counted(count, 'change', 'changes')}: started scan {run}",
+                highlight=False,
+            )
 
 
 @library_app.command("list")

@@ -7,13 +7,17 @@ condition.
 """
 
 import ast
+import logging
+import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from stashhog_core.stash.client import StashClient
+from tests.support.process import process_state, restore
 
 TESTS = Path(__file__).parents[1]
 
@@ -251,3 +255,25 @@ def test_one_class_of_the_tests_plays_stash() -> None:
     assert [(place.partition(":")[0], name) for place, name in found] == [
         (fake, "FakeStash")
     ]
+
+
+def test_what_a_test_changes_in_the_process_is_found_and_put_right() -> None:
+    """The environment, the folder, signals, the umask, limits, logging."""
+    before = process_state()
+    os.environ["PREFECT_LEFT_BEHIND"] = "x"
+    os.chdir("/")
+    os.umask(0o077)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger().addHandler(logging.NullHandler())
+    found = process_state()
+
+    restore(before)
+
+    assert {n for n in found if found[n] != before.get(n)} == {
+        "env PREFECT_LEFT_BEHIND",
+        "folder",
+        "umask",
+        "signal SIGINT",
+        "log handlers",
+    }
+    assert process_state() == before
