@@ -35,6 +35,7 @@ _MISREAD = str.maketrans("015829ij", "olsbzgll") | str.maketrans(
     "abekmhopctyx",
 )
 """Letters that text recognition confuses, each pair as one of the two."""
+_LONGEST_WORD = 20
 _MISREAD_PAIRS = {"rn": "m", "vv": "w"}
 
 
@@ -116,8 +117,13 @@ class Letters:
         return Gap.NONE
 
     def border(self, index: int, step: int) -> int:
-        """Return the nearest border from letter `index` on, in the direction `step`."""
-        while self.gap(index) <= Gap.NONE:
+        """Return the nearest border from letter `index` on, in the direction `step`.
+
+        After a word's length the search ends, so that its time is bounded.
+        """
+        for _ in range(_LONGEST_WORD):
+            if self.gap(index) > Gap.NONE:
+                break
             index += step
         return index
 

@@ -619,9 +619,9 @@ def _ends_at_words(text: str, match: Match) -> bool:
     if not joined_before and not joined_after:
         return True
     first, last = start, end
-    while first > 0 and text[first - 1].isalnum():
+    while first > max(0, start - _NEAR) and text[first - 1].isalnum():
         first -= 1
-    while last < len(text) and text[last].isalnum():
+    while last < min(len(text), end + _NEAR) and text[last].isalnum():
         last += 1
     return len(_split_words(text[first:last])) >= 3
 

@@ -40,6 +40,8 @@ LONGEST_NAME = 120
 
 _LEAST_MISREAD = 5
 _LEAST_GLUED = 7
+# Names that end with each other, such as Rose and Lily Rose: the longest ones count.
+_MOST_NESTED = 12
 _AMPERSAND = re.compile(r"\s*&\s*")
 _FIRST_SPACELESS = "\u1100"
 _PLAIN_WORDS = re.compile(r"[A-Z]?[a-z]{2,}(?: [A-Z]?[a-z]{2,})*")
@@ -311,7 +313,12 @@ def _hits(
     found: Iterable[tuple[int, str]],
     spellings: Callable[[str], list[_Spelling]],
 ) -> Iterator[Hit]:
+    previous, nested = -1, 0
     for end, key in found:
+        nested = nested + 1 if end == previous else 0
+        previous = end
+        if nested > _MOST_NESTED:
+            continue
         last = end + 1
         first = last - len(key)
         right = letters.gap(last)

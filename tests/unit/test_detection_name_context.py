@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import pytest
@@ -141,6 +142,8 @@ def calls_of(work: Callable[[], object]) -> int:
         "Inés Vidal & ",
         "art beach - ",
         "art ",
+        "OutdoorBeach",
+        "jadekushx",
     ],
 )
 def test_time_grows_with_the_length_of_the_text_only(piece: str) -> None:
@@ -158,12 +161,13 @@ def test_time_grows_with_the_length_of_the_text_only(piece: str) -> None:
         ("tags", "Art"),
     )
     short, long = piece * 300, piece * 600
-    names_in(short, names)
+    names_in(short, names, on_card=True)
 
-    once = calls_of(lambda: names_in(short, names))
-    twice = calls_of(lambda: names_in(long, names))
+    for on_card in (False, True):
+        once = calls_of(partial(names_in, short, names, on_card=on_card))
+        twice = calls_of(partial(names_in, long, names, on_card=on_card))
 
-    assert twice <= 2.3 * once
+        assert twice <= 2.3 * once
 
 
 def test_text_of_a_megabyte() -> None:
@@ -188,6 +192,22 @@ def test_fifty_thousand_names_cost_no_more_than_one() -> None:
         names_in(text, names)
 
     assert calls_of(lambda: names_in(text, many)) == calls_of(
+        lambda: names_in(text, few)
+    )
+
+
+def test_names_that_end_with_each_other_cost_no_more_than_a_dozen() -> None:
+    """A library of a, aa, aaa, … takes no more time for each letter of a text."""
+    few, many = (
+        finder(*(("tags", "a" * number) for number in range(1, most)))
+        for most in (14, 100)
+    )
+    text = "a " * 200
+    for names in (few, many):
+        names_in(text, names)
+
+    # The longest names count: each is judged letter by letter.
+    assert calls_of(lambda: names_in(text, many)) <= 12 * calls_of(
         lambda: names_in(text, few)
     )
 
