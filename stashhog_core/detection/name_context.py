@@ -476,14 +476,15 @@ class _Place:
         if match.word_count > 1 and len(word) > 3 and match.spelling < 3:
             return Verdict(0.97, "a name of several words")
         written = self._text[match.start : match.end]
-        if word in FILLER_WORDS or word.isdigit():
+        alone = self._is_alone(match)
+        # A list of tags on a card may hold any word, such as Night.
+        if word.isdigit() or (word in FILLER_WORDS and not (alone and self._on_card)):
             return None
         if not word.isascii() and script_of(word[0]) in SPACELESS:
             return Verdict(0.87, "a whole word")
         exact = written.isupper() or any(c.isdigit() for c in word)
         if len(word) < LEAST_LETTERS_OF_TAG and not (exact and len(word) > 1):
             return None
-        alone = self._is_alone(match)
         hashed = self._text[max(0, match.start - 1) : match.start] == "#"
         if hashed:
             return Verdict(0.95, "after a number sign")

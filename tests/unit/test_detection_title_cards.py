@@ -27,6 +27,7 @@ FINDER = NameFinder(
         KnownName("studio", 1, "Golden Hour Films", "Golden Hour Films"),
         KnownName("tags", 1, "Outdoor", "Outdoor"),
         KnownName("tags", 2, "Beach", "Beach"),
+        KnownName("tags", 3, "Night", "Night"),
     ]
 )
 STASH_NAMES = StashNames(FINDER, lambda name: None, create_missing_tags=True)
@@ -98,6 +99,8 @@ def test_lines_of_different_cards_are_not_joined() -> None:
         ("A Summer to remember", []),
         ("GoldenHourFilms", ["Golden Hour Films"]),
         ("stormy mia", ["Mia Storm"]),
+        pytest.param("Tags: Kitchen, Night", ["Night"], id="list-of-tags"),
+        pytest.param("Late in the Night", [], id="filler-word"),
     ],
 )
 def test_single_words_need_room_on_a_card(text: str, names: list[str]) -> None:
