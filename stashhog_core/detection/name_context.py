@@ -60,6 +60,7 @@ _FRIENDS = re.compile(
 _PRODUCTION = re.compile(r"[\W_]*(?:production|presentation)", re.IGNORECASE)
 # So far a text is looked at on each side of a match: details can be very long.
 _NEAR = 200
+_WORDS_NEAR = 40
 _PEOPLE_IN_A_LIST = 50
 
 
@@ -620,9 +621,9 @@ def _ends_at_words(text: str, match: Match) -> bool:
     if not joined_before and not joined_after:
         return True
     first, last = start, end
-    while first > max(0, start - _NEAR) and text[first - 1].isalnum():
+    while first > max(0, start - _WORDS_NEAR) and text[first - 1].isalnum():
         first -= 1
-    while last < min(len(text), end + _NEAR) and text[last].isalnum():
+    while last < min(len(text), end + _WORDS_NEAR) and text[last].isalnum():
         last += 1
     return len(_split_words(text[first:last])) >= 3
 
