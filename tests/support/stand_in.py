@@ -64,6 +64,12 @@ def until_stopped(job: Job) -> None:
     until(job.stopped)(job)
 
 
+def generating_until_stopped(job: Job) -> None:
+    """Hold a generate job alone until somebody asks Stash to stop it."""
+    if job.description == "Generating...":
+        until_stopped(job)
+
+
 def until(event: threading.Event) -> Callable[[Job], None]:
     """Hold each item until the event."""
 

@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from flows.jobs import stash_generate
 from sandbox.ai_server import AiStandIn, Spans
+from sandbox.stash.jobs import Job
 from stashhog_core.db.models import AnalysisPlan, Scene
 from stashhog_core.db.session import Database
 from stashhog_core.results import WorkflowReport
@@ -34,6 +35,7 @@ from tests.support.prefect import (
     stash_jobs,
 )
 from tests.support.services import Services
+from tests.support.stand_in import generating_until_stopped, until, until_stopped
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -86,7 +88,8 @@ def chosen(database: Database, flag: str) -> set[int]:
 def assert_nothing_left(database: Database, *runs: FlowRun) -> None:
     for run in runs:
         wait_until(lambda run=run: not processes_of(run), f"the end of {run.name}")
-    assert locks(database) == []
+    # The database takes a moment to see that a process is gone.
+    wait_until(lambda: locks(database) == [], "the end of all locks")
 
 
 def test_jobs_alone(
@@ -97,7 +100,7 @@ def test_jobs_alone(
     A scheduled run and one that is over change nothing in Stash.
     """
     scan_library(services, database, stash)
-    services.stash.faults.item_seconds = 0.5
+    services.stash.faults.on_item = until_stopped
 
     # Scheduled: it was not taken up yet.
     scheduled = runner.start("stash_generate")
@@ -118,7 +121,8 @@ def test_jobs_alone(
     assert (kept.status, kept.report["status"]) == ("cancelled", "cancelled")
     assert kept.report["scenes_updated"] == []
 
-    services.stash.faults.item_seconds = 3
+    cancelled = threading.Event()
+    services.stash.faults.on_item = until(cancelled)
     for number in range(4):
         write_video(services.library / f"new-{number}.mp4", seed=10 + number)
     before = stash.count_scenes()
@@ -128,7 +132,7 @@ def test_jobs_alone(
     number = stash.job_queue()[0].id
     runner.cancel(scan)
     runner.wait_for(scan, "Cancelled")
-    services.stash.faults.item_seconds = 0
+    cancelled.set()
     warning = (
         f"Cancellation requested for metadata scan job {number}, but NOT cancelling "
         "Stash server job to prevent data corruption"
@@ -169,19 +173,21 @@ def test_within_the_main_job(
     runner: Runner, services: Services, database: Database, stash: StashClient
 ) -> None:
     """Cancelling the parent stops the generate job it is in, or leaves its scan."""
-    services.stash.faults.item_seconds = 0.5
+    cancelled = threading.Event()
     in_scan = runner.kind == "serve"
     if not in_scan:
         scan_library(services, database, stash)
         for sample in services.samples:
             sample.path.unlink()
+    hold = until(cancelled) if in_scan else generating_until_stopped
+    services.stash.faults.on_item = hold
     what = "Scanning" if in_scan else "Generating"
     parent = runner.start("process_new_scenes")
     kind = "scan" if in_scan else "generate"
     wait_until(lambda: (kind, "open") in job_rows(database, parent), what)
     runner.cancel(parent)
     runner.wait_for(parent, "Cancelled")
-    services.stash.faults.item_seconds = 0
+    cancelled.set()
     services.stash.jobs.wait()
 
     assert stash_jobs(stash)[-1] == (what, "FINISHED" if in_scan else "CANCELLED")
@@ -216,13 +222,18 @@ def test_within_mapped_batches(
     ai: AiStandIn, worker: Runner, services: Services, database: Database
 ) -> None:
     """Finished batches stay, applied; the open plan is a draft; none begins anew."""
+    cancelled = threading.Event()
+
+    def hold_the_second_batch(path: str) -> None:
+        if len(ai.requests) >= 5:
+            cancelled.wait(PATIENCE_SECONDS)
+
+    ai.on_video = hold_the_second_batch
     run = worker.start("process_new_scenes", batch_size=3)
-    wait_until(lambda: len(ai.requests) >= 1, "the first batch")
-    ai.seconds = 1.0
-    wait_until(lambda: len(ai.requests) == 5, "the second batch")
+    wait_until(lambda: len(ai.requests) >= 5, "the second batch")
     worker.cancel(run)
     worker.wait_for(run, "Cancelled")
-    ai.seconds = 0
+    cancelled.set()
 
     assert len(ai.requests) <= 6
     assert 3 <= len(chosen(database, "video_analyzed")) <= 5
@@ -293,7 +304,13 @@ def test_with_the_worker_gone_the_next_job_reconciles_it(
     Its own generate job comes after that, and the run that was killed marked nothing.
     """
     scan_library(services, database, stash)
-    services.stash.faults.item_seconds = 2.0
+    first_ended = threading.Event()
+
+    def hold(job: Job) -> None:
+        while not (job.stopped.is_set() or first_ended.is_set()):
+            job.pause(0.02)
+
+    services.stash.faults.on_item = hold
     name = f"doomed-{number.name.lower()}"
     doomed = Runner(name, "worker", session_worker.client, tmp_path / "doomed")
     with doomed.running():
@@ -315,7 +332,7 @@ def test_with_the_worker_gone_the_next_job_reconciles_it(
 
     def hurry_afterwards() -> None:
         wait_until(has(stash, "Generating", "CANCELLED"), "the stop")
-        services.stash.faults.item_seconds = 0
+        first_ended.set()
 
     hurry = threading.Thread(target=hurry_afterwards)
     hurry.start()
@@ -342,10 +359,11 @@ def test_ctrl_c(
 ) -> None:
     """A run in the terminal ends by the same rules, in one line, with status 130."""
     scan_library(services, database, stash)
-    services.stash.faults.item_seconds = 1.0
     if job == "stash_scan":
         write_video(services.library / "new.mp4", seed=10)
     is_scan = job != "stash_generate"
+    ended = threading.Event()
+    services.stash.faults.on_item = until(ended) if is_scan else until_stopped
     process = subprocess.Popen(
         [sys.executable, "-c", TERMINAL, "run", job],
         env=os.environ | {"PREFECT_API_URL": prefect_api, "PYTHONPATH": str(ROOT)},
@@ -360,7 +378,7 @@ def test_ctrl_c(
     wait_until(lambda: locks(database), "the lock")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=PATIENCE_SECONDS)
-    services.stash.faults.item_seconds = 0
+    ended.set()
     services.stash.jobs.wait()
 
     assert process.returncode == 130
@@ -368,4 +386,4 @@ def test_ctrl_c(
     assert chosen(database, "generated") == set()
     assert "Traceback" not in said
     assert said.count("Error:") == 1
-    assert locks(database) == []
+    wait_until(lambda: locks(database) == [], "the end of all locks")

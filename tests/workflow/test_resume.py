@@ -1,5 +1,6 @@
 """A run that died is retried under its own name and repeats nothing it had finished."""
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 
@@ -22,7 +23,8 @@ from tests.support.prefect import (
     stash_jobs,
 )
 from tests.support.services import Services
-from tests.support.waiting import wait_until
+from tests.support.stand_in import until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -78,7 +80,14 @@ def test_killed_in_the_middle_of_each_step(
     Each retry goes on where it was: one scan, one generate job, and no batch twice.
     """
     stash = services.stash
-    stash.faults.item_seconds = 1.0
+    polled, killed = threading.Event(), threading.Event()
+    stash.faults.on_item = until(polled)
+
+    def hold_the_second_batch(path: str) -> None:
+        if checked(ai) >= 5:
+            killed.wait(PATIENCE_SECONDS)
+
+    ai.on_video = hold_the_second_batch
 
     run = runner.start("process_new_scenes", batch_size=4)
     with StashClient(get_settings().stash) as client, runner.explaining(run):
@@ -90,22 +99,21 @@ def test_killed_in_the_middle_of_each_step(
         polls = asked["findJob"]
         runner.retry(run)
         wait_until(lambda: asked["findJob"] > polls, "the retry to poll the scan")
-        stash.faults.item_seconds = 0.0
-        wait_until(lambda: checked(ai) >= 1, "the first batch")
-        ai.seconds = 1.0
-        wait_until(lambda: checked(ai) == 5, "the second batch")
+        polled.set()
+        wait_until(lambda: checked(ai) >= 5, "the second batch")
         runner.kill(run)
+        killed.set()
         runner.wait_for(run, "Crashed")
         analyzed = marked(database, "video_analyzed")
-        ai.seconds = 0.0
-        stash.faults.item_seconds = 1.0
+        let_go = threading.Event()
+        stash.faults.on_item = until(let_go)
         runner.retry(run)
         wait_until(
             lambda: job_rows(database, run)[-1] == ("generate", "open"), "generate"
         )
         runner.kill(run)
         runner.wait_for(run, "Crashed")
-        stash.faults.item_seconds = 0.0
+        let_go.set()
         runner.retry(run)
         runner.wait_for(run, "CompletedWithErrors")
 

@@ -5,6 +5,7 @@ Prefect's server runs on the given PostgreSQL too; nothing embedded is started.
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from stashhog_core.db.session import Database
 from tests.support.media import write_video
 from tests.support.services import BIN, ROOT, RunningServices, prepared_services
+from tests.support.stand_in import until
 from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -68,7 +70,8 @@ def test_workers_and_pools_share_the_work(
     scan = copy_deployment(prepared, "stash_scan/stash-scan")
     for number in range(3):
         write_video(prepared.downloads / f"{number}.mp4", seed=60 + number)
-    prepared.stash.faults.item_seconds = 3
+    checked = threading.Event()
+    prepared.stash.faults.on_item = until(checked)
     with ExitStack() as workers:
         for name in ADDITIONAL_WORKERS:
             workers.enter_context(worker(prepared, "second", name))
@@ -83,7 +86,7 @@ def test_workers_and_pools_share_the_work(
         check = prepared.run_job("process_downloads/process-downloads")
         assert check.returncode == 0, check.stdout + prepared.logs()
         again = start(prepared, scan)
-        prepared.stash.faults.item_seconds = 0
+        checked.set()
         states = [prepared.wait_for_end(run)["state"] for run in (first, again)]
 
     assert [state["type"] for state in states] == ["COMPLETED", "COMPLETED"], states
