@@ -78,9 +78,13 @@ def cut_short(path: Path) -> None:
         pytest.param(cut_short, "cannot be read", id="cut-short"),
         pytest.param(lambda p: p.mkdir(), "has no file", id="folder"),
         pytest.param(lambda p: None, "STASH__PATH_MAP", id="missing"),
-        pytest.param(lambda p: write_song(p, cover=False), "no video", id="sound"),
-        pytest.param(lambda p: write_song(p, cover=True), "no video", id="cover-art"),
-        pytest.param(lambda p: write_colours(p, []), "no video", id="no-picture"),
+        pytest.param(
+            lambda p: write_song(p, cover=False), "has no picture", id="sound"
+        ),
+        pytest.param(
+            lambda p: write_song(p, cover=True), "has no picture", id="cover-art"
+        ),
+        pytest.param(lambda p: write_colours(p, []), "has no picture", id="no-picture"),
     ],
 )
 def test_bad_video_is_its_scenes_error(
