@@ -302,9 +302,9 @@ def test_too_many_results_are_blocked(database: Database) -> None:
     confirmed = run(database, confirm_removals=True)
 
     assert blocked.removed == {}
-    assert "confirm_removals=true" in (blocked.blocked or "")
+    assert "confirm_removals=true" in (blocked.held or "")
     assert confirmed.removed == {"tagger result": 30}
-    assert confirmed.blocked is None
+    assert confirmed.held is None
 
 
 def test_what_dead_runs_left_is_reconciled(

@@ -129,10 +129,10 @@ def test_a_database_that_cannot_hold_all_names_is_refused(database: Database) ->
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("postgresql://h/db?foo=bar", 'does not take.*"foo"'),
-        ("postgresql://h/db?connect_timeout=abc", "does not take.*'abc'"),
-        ("postgresql://127.0.0.1:99999/db", 'does not take.*"99999"'),
-        ("postgresql://127.0.0.1:1/db?sslmode=what", 'does not take.*"what"'),
+        ("postgresql://h/db?foo=bar", 'does not accept.*"foo"'),
+        ("postgresql://h/db?connect_timeout=abc", "does not accept.*'abc'"),
+        ("postgresql://127.0.0.1:99999/db", 'does not accept.*"99999"'),
+        ("postgresql://127.0.0.1:1/db?sslmode=what", 'does not accept.*"what"'),
     ],
 )
 def test_an_address_that_can_never_work_is_no_outage(address: str, words: str) -> None:
