@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,11 @@ from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.settings import PREFIX, TEST_PREFIX, get_settings
 from tests.support.process import process_state, restore
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would
+# the programs that they start, which are then never ended by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test depends on how fast the machine is.
 hypothesis.settings.register_profile(
