@@ -224,6 +224,8 @@ from stashhog_core.progress import Progress
 from stashhog_core.sync.job import sync
 from tests.support.fake_stash import FakeStash
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def interrupt():
     # Python loses the signal where it is in the middle of cleaning up an object.
     for _ in range(100):

@@ -33,7 +33,12 @@ from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from tests.support.media import write_video
 from tests.support.services import Services
-from tests.support.stand_in import a_plan, new_scene
+from tests.support.stand_in import (
+    a_plan,
+    generating_until_stopped,
+    new_scene,
+    until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -243,9 +248,11 @@ def test_it_does_not_begin_while_something_goes_first(
     with going(stash_scan, "my scan"):
         behind = auto_stash_generate(return_state=True)
     write_video(services.library / "new.mp4", seconds=2)
-    services.stash.faults.item_seconds = 3
+    checked = threading.Event()
+    services.stash.faults.on_item = until(checked)
     number = stash.start_scan({"paths": [str(services.library)]})
     scanning = auto_stash_generate(return_state=True)
+    checked.set()
 
     assert behind.message == "Skipped - my scan has priority"
     assert scanning.message == f"Skipped - Stash is scanning (Stash job {number})"
@@ -261,7 +268,7 @@ def test_it_is_preempted_by_a_scan_that_comes(
     """Its job is stopped so that the scan begins; no scene is marked."""
     soon = partial(preemptible, check_interval_seconds=0.1)
     monkeypatch.setattr("tasks.stash_jobs.preemptible", soon)
-    services.stash.faults.item_seconds = 1
+    services.stash.faults.on_item = generating_until_stopped
     numbers: list[int] = []
 
     def scan_comes() -> None:

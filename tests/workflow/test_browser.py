@@ -3,6 +3,7 @@
 Pictures of the pages are kept in tests/output/browser.
 """
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.support.browser import Browser, open_browser
 from tests.support.media import write_video
 from tests.support.services import RunningServices
+from tests.support.stand_in import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -38,7 +40,8 @@ def test_from_the_form_to_the_report(browser: Browser, up: RunningServices) -> N
     for number in range(2):
         write_video(up.downloads / f"seen-in-browser-{number}.mp4", seed=80 + number)
     (up.downloads / "no-video.mp4").write_bytes(b"no video")
-    up.stash.faults.item_seconds = 3
+    watched = threading.Event()
+    up.stash.faults.on_item = until(watched)
     open_deployment(browser, up, MAIN_JOB)
     browser.press("Run")
     browser.choose("Custom run")
@@ -59,7 +62,7 @@ def test_from_the_form_to_the_report(browser: Browser, up: RunningServices) -> N
     open_artifact(browser, run, "process-new-scenes-progress")
     browser.read("Progress: 20%")
     browser.screenshot("progress")
-    up.stash.faults.item_seconds = 0
+    watched.set()
     browser.open(f"{run}?tab=TaskRuns")
     browser.see("CompletedWithErrors")
     browser.see("process_new_scenes · 3 items")
@@ -97,7 +100,8 @@ def test_cancel(browser: Browser, up: RunningServices) -> None:
     late.mkdir()
     for number in range(4):
         write_video(late / f"{number}.mp4", seed=40 + number)
-    up.stash.faults.item_seconds = 3
+    cancelled = threading.Event()
+    up.stash.faults.on_item = until(cancelled)
     open_deployment(browser, up, "stash_scan/stash-scan")
     browser.press("Run")
     browser.choose("Quick run")
@@ -111,7 +115,7 @@ def test_cancel(browser: Browser, up: RunningServices) -> None:
     browser.read("NOT cancelling Stash server job to prevent data corruption")
     browser.screenshot("cancelled")
 
-    up.stash.faults.item_seconds = 0
+    cancelled.set()
     up.stash.jobs.wait()
     assert len(up.stash.store.ids("SELECT id FROM scenes")) == before + 4
 
@@ -126,7 +130,9 @@ def view_run(browser: Browser) -> str:
 def open_artifact(browser: Browser, run: str, key: str) -> None:
     """Go from a run's page to its artifact of this key."""
     browser.open(f"{run}?tab=Artifacts")
-    browser.click(f"//a[contains(@href, '/artifacts/key/{key}')]")
+    link = browser.find(f"//a[contains(@href, '/artifacts/key/{key}')]")
+    # The page is loaded anew: the run's own list has links to artifacts, too.
+    browser.open(str(link.get_attribute("href")))
     browser.click("//a[contains(@href, '/artifacts/artifact/')]")
 
 

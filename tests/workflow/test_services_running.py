@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import itemgetter
@@ -17,6 +18,7 @@ from stashhog.services.schedules import VARIABLE
 from stashhog_core.db.embedded import start_embedded, stop_embedded
 from tests.support.media import write_video
 from tests.support.services import RunningServices
+from tests.support.stand_in import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -245,12 +247,13 @@ def test_a_run_and_those_after_it_outlive_a_killed_server(up: RunningServices) -
     What the run did is in our own tables, whatever Prefect knows of it.
     """
     write_video(up.stash.library / "late.mp4", seed=91)
-    up.stash.faults.item_seconds = 4
+    killed = threading.Event()
+    up.stash.faults.on_item = until(killed)
     run = up.start(SCAN, {})
     up.wait_until(lambda: bool(up.stash.jobs.queue()), "the scan in Stash")
     os.kill(up.pids()["server"], signal.SIGKILL)
     up.wait_until_well()
-    up.stash.faults.item_seconds = 0
+    killed.set()
 
     state = up.wait_for_end(run)["state"]
     assert state["type"] == "COMPLETED", state
