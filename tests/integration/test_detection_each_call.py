@@ -47,6 +47,7 @@ from tests.support.faults import (
     FaultyTransport,
     in_turn,
 )
+from tests.support.locks import wait_until_unlocked
 from tests.support.plans import Reader, add_scenes, until_killed
 
 pytestmark = pytest.mark.slow
@@ -235,6 +236,7 @@ def test_kill_at_each_statement_and_commit(
         child.start()
         child.join()
         assert child.exitcode == -signal.SIGKILL
+        wait_until_unlocked(mirror)
         check_marks(mirror, clean)
         run(known, mirror, Reader(SEES), "again")
         assert outcome(mirror) == clean

@@ -20,6 +20,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.job import sync
+from tests.support.locks import wait_until_unlocked
 from tests.support.stand_in import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
@@ -98,6 +99,7 @@ def test_killed_analysis_proposes_everything_once(
     command = [sys.executable, "-c", ANALYZE, database_url]
 
     kills = sum(kill_after(0.6, [*command, f"run {n}"]) for n in range(3))
+    wait_until_unlocked(database)
     subprocess.run(
         [*command, "last"], check=True, stdout=subprocess.DEVNULL, cwd=REPOSITORY
     )
@@ -124,6 +126,7 @@ def test_killed_apply_ends_as_one_clean_run(
     arguments = [sys.executable, "-c", APPLY, stand_in.url, database_url, str(plan_id)]
 
     kills = sum(kill_after(n * 0.05, arguments) for n in range(1, 6))
+    wait_until_unlocked(database)
     subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL, cwd=REPOSITORY)
 
     assert kills

@@ -51,6 +51,7 @@ from tests.support.faults import (
     in_turn,
     plain_transport,
 )
+from tests.support.locks import wait_until_unlocked
 from tests.support.plans import apply, job_until_killed, opened, plan_of, take_back
 from tests.support.stand_in import new_scene
 
@@ -319,6 +320,7 @@ def test_kill_at_each_request(
         child.start()
         child.join()
         assert child.exitcode == -signal.SIGKILL
+        wait_until_unlocked(setting.database)
 
     for at_apply, at_undo in itertools.zip_longest(in_turn(applying), in_turn(undoing)):
         plan_id = setting.plan()

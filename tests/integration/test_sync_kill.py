@@ -14,6 +14,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.sync.job import pending_scenes
 from tests.integration.test_sync_mirror import EDITS, expected, mirrored
 from tests.support.fake_stash import FakeStash
+from tests.support.locks import wait_until_unlocked
 from tests.support.sync import run
 
 pytestmark = pytest.mark.slow
@@ -85,6 +86,7 @@ def test_killed_sync_is_finished_by_the_next(
         assert victim.stdout.readline() == "two pages\n"
         victim.kill()
         victim.wait()
+    wait_until_unlocked(database)
     stash = make_library()
 
     assert pending_scenes(stash, database).reasons == {"new": 200}

@@ -31,7 +31,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, Log, TaskRun
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import AwaitingRetry, Cancelling
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from flows import flow_of
 from stashhog_core.db.models import JobReport, StashJob
@@ -239,17 +239,6 @@ def processes_of(run: FlowRun) -> list[psutil.Process]:
 
 
 # --- what there is to see ------------------------------------------------------------
-
-
-def locks(database: Database) -> list[str]:
-    """Return who holds advisory locks in the database."""
-    query = text(
-        "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
-        "WHERE l.locktype = 'advisory' AND l.database = "
-        "(SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
-    with database.transaction() as session:
-        return list(session.scalars(query))
 
 
 def stash_jobs(stash: StashClient) -> list[tuple[str, str]]:

@@ -23,12 +23,12 @@ from stashhog_core.results import WorkflowReport
 from stashhog_core.server_jobs.tracking import CANCELLED_MESSAGE
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
+from tests.support.locks import locks
 from tests.support.media import write_video
 from tests.support.prefect import (
     ROOT,
     Runner,
     job_rows,
-    locks,
     processes_of,
     report_of,
     stash_job_of,

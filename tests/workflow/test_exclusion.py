@@ -15,7 +15,8 @@ from flows.process_new_scenes import process_new_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
 from tasks import sync as sync_task
-from tests.support.prefect import ROOT, locks
+from tests.support.locks import locks
+from tests.support.prefect import ROOT
 from tests.support.services import Services
 from tests.support.waiting import wait_until
 

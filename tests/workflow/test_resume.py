@@ -14,14 +14,8 @@ from stashhog_core.db.session import Database
 from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
-from tests.support.prefect import (
-    Runner,
-    job_rows,
-    locks,
-    processes_of,
-    report_of,
-    stash_jobs,
-)
+from tests.support.locks import locks
+from tests.support.prefect import Runner, job_rows, processes_of, report_of, stash_jobs
 from tests.support.services import Services
 from tests.support.stand_in import until
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
