@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from abc import ABC, abstractmethod
-from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
@@ -91,12 +90,7 @@ class StandInServer(ABC):
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 

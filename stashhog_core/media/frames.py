@@ -38,7 +38,7 @@ class Still:
     """One picture, upright: rows of pixels of (blue, green, red)."""
 
     second: float
-    picture: "Picture"
+    picture: Picture
 
 
 def end_stills(path: Path) -> list[Still]:

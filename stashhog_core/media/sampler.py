@@ -11,11 +11,11 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import av
 from av.error import FFmpegError
+from av.format import Flags
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
@@ -44,7 +44,6 @@ _LEAD_SECONDS = 10.0
 _MOST_LEAD_PACKETS = 600
 _EARLIER_SECONDS = (0.0, 5.0, 30.0)
 _USUAL_RATE = 25.0
-_SEEKS_BY_TIME_OF_SHOWING = 0x4000000
 
 
 class Sampler:
@@ -73,12 +72,7 @@ class Sampler:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._opened.close()
 
     def _open(self) -> None:
@@ -213,7 +207,7 @@ class Sampler:
 
         The seconds of some formats are those of decoding, before those of showing.
         """
-        shown = self.container.format.flags & _SEEKS_BY_TIME_OF_SHOWING
+        shown = Flags(self.container.format.flags) & Flags.seek_to_pts
         return 0.0 if shown or not self._codec.has_b_frames else 3 / 23
 
     def _running(self, second: float) -> Iterator[VideoFrame]:
