@@ -9,7 +9,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 from sqlalchemy import make_url
@@ -25,7 +24,8 @@ from stashhog_core.db.schema import schema_state
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
-from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.processes import crash, is_alive, postmaster
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -66,16 +66,6 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.wait()
     assert process.stdout is not None
     process.stdout.close()
-
-
-def postmaster(home: Path) -> psutil.Process:
-    pid = int((home / "postgres/postmaster.pid").read_text().splitlines()[0])
-    return psutil.Process(pid)
-
-
-def is_alive(server: psutil.Process) -> bool:
-    """Tell whether it runs; an ended one that nobody waited for does not."""
-    return server.is_running() and server.status() != psutil.STATUS_ZOMBIE
 
 
 def stored_scenes(home: Path) -> set[int]:
@@ -122,8 +112,7 @@ def test_server_recovers_from_a_crash(home: Path) -> None:
     user = start_user(home, 1, "stay")
     wait_ready(user)
     server = postmaster(home)
-    for process in [server, *server.children()]:
-        process.send_signal(signal.SIGKILL)
+    crash(server)
     kill(user)
     assert (home / "postgres/postmaster.pid").exists()
 
@@ -188,8 +177,7 @@ def test_a_server_that_is_killed_in_a_run_is_started_again(home: Path) -> None:
     database = Database(start_embedded(home))
     with kept_running(home):
         server = postmaster(home)
-        for process in [server, *server.children()]:
-            process.send_signal(signal.SIGKILL)
+        crash(server)
 
         def answers() -> bool:
             with suppress(ConfigurationError):
@@ -220,9 +208,7 @@ def test_server_that_dies_under_a_user_is_started_again(home: Path) -> None:
     settings = Settings(home=home)
     with open_database(settings):
         server = postmaster(home)
-    for process in [server, *server.children()]:
-        process.send_signal(signal.SIGKILL)
-    psutil.wait_procs([server], timeout=PATIENCE_SECONDS)
+    crash(server)
 
     with open_database(settings) as database:
         assert schema_state(database).kind == "current"

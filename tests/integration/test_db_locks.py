@@ -3,7 +3,6 @@
 import getpass
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 from sqlalchemy import make_url, text
 
@@ -26,6 +24,7 @@ from stashhog_core.downloads.placing import LibraryFolder
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ConfigurationError, JobCancelled, TransientError
 from tests.support.fake_stash import FakeStash
+from tests.support.processes import crash, postmaster
 from tests.support.waiting import PATIENCE_SECONDS
 
 HOLDER = """
@@ -75,7 +74,7 @@ def test_killed_holder_frees_the_lock(database: Database, database_url: str) -> 
             job_lock(database, "sync"),
         ):
             pytest.fail("two hold it")
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
 
     # The database takes a moment to see that it is gone.
@@ -261,11 +260,7 @@ def test_a_job_outlives_a_restart_of_the_server(home: Path) -> None:
     database = Database(start_embedded(home))
     migrate(database)
     with job_lock(database, "work"):
-        pid = int((home / "postgres/postmaster.pid").read_text().splitlines()[0])
-        server = psutil.Process(pid)
-        for process in [server, *server.children()]:
-            process.send_signal(signal.SIGKILL)
-        psutil.wait_procs([server], timeout=PATIENCE_SECONDS)
+        crash(postmaster(home))
         start_embedded(home)
 
         store(database, 1)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from stashhog_core.progress import Progress
 from tests.support import poisoned
 from tests.support.library import Library
 from tests.support.media import write_film, write_video
+from tests.support.processes import kill_all, workers_of_pools
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
@@ -40,17 +40,6 @@ def library(tmp_path: Path, database: Database) -> Library:
     folder = tmp_path / "library"
     folder.mkdir()
     return Library(folder, tmp_path / "home", database, tmp_path / "clips")
-
-
-def workers() -> list[psutil.Process]:
-    """Return the processes of pools that are alive."""
-    alive = []
-    for child in psutil.Process().children(recursive=True):
-        # One that has just ended has no command line.
-        with suppress(psutil.NoSuchProcess):
-            if "spawn_main" in " ".join(child.cmdline()):
-                alive.append(child)
-    return alive
 
 
 def request(path: Path, number: int = 1) -> ProbeRequest:
@@ -212,7 +201,7 @@ def test_file_that_kills_its_reader_is_remembered(
     assert first.new == 2
     assert (second.skipped, second.error_count, second.pending) == (5, 1, 1)
     assert (third.unreadable, third.skipped, third.pending) == (1, 4, 1)
-    assert workers() == []
+    assert workers_of_pools() == []
 
 
 @pytest.mark.parametrize("name", ["told.mp4", "told-hard.mp4"])
@@ -263,13 +252,13 @@ def test_what_happens_to_the_pool_says_nothing_of_a_file(
     ending = poisoned.EndsReaders(art, how=how, most=2)
     with ProbePool(Wanted(art) if when == "idle" else ending, 2) as pool:
         outcomes = list(pool.probe(requests[:1], lambda: None))
-        for reader in workers() if when == "idle" else ():
-            reader.send_signal(how)
+        if when == "idle":
+            kill_all(workers_of_pools(), how)
         outcomes += pool.probe(requests[1:], lambda: None)
 
     assert len(list(art.glob("*.ended"))) == (0 if when == "idle" else 2)
     assert [(o.id, o.verdict) for o in outcomes] == [(n, "video") for n in range(6)]
-    assert workers() == []
+    assert workers_of_pools() == []
 
 
 def test_error_that_cannot_travel_is_one_files(tmp_path: Path) -> None:
@@ -297,7 +286,7 @@ def test_pools_that_always_break_end_the_scan(tmp_path: Path) -> None:
         outcomes.extend(pool.probe(requests, lambda: None))
 
     assert {outcome.verdict for outcome in outcomes} <= {"interrupted"}
-    assert workers() == []
+    assert workers_of_pools() == []
 
 
 def test_what_the_system_refuses_is_not_remembered(library: Library) -> None:
@@ -357,7 +346,7 @@ def test_readers_are_no_part_of_the_scans_group(tmp_path: Path) -> None:
     """Ctrl-C and a cancellation reach a whole group: the readers are ended by us."""
     with ProbePool(Wanted(tmp_path), 1) as pool:
         list(pool.probe([request(write_video(tmp_path / "a.mp4"))], lambda: None))
-        groups = {os.getpgid(worker.pid) for worker in workers()}
+        groups = {os.getpgid(worker.pid) for worker in workers_of_pools()}
 
     assert groups
     assert os.getpgid(0) not in groups
@@ -388,7 +377,7 @@ def test_limit_of_a_file_includes_the_kill(
     assert limits
     assert max(limits) + pebble.CONSTS.term_timeout < 6
     assert outcome.verdict == "unreadable"
-    assert workers() == []
+    assert workers_of_pools() == []
 
 
 def test_readers_die_with_their_parent(tmp_path: Path) -> None:
@@ -406,11 +395,7 @@ def test_readers_die_with_their_parent(tmp_path: Path) -> None:
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"probing\n"
     wait_until(hanging.with_suffix(".begun").exists, "the reader at its file")
-    children = [
-        child
-        for child in psutil.Process(parent.pid).children(recursive=True)
-        if "spawn_main" in " ".join(child.cmdline())
-    ]
+    children = workers_of_pools(parent.pid)
 
     parent.send_signal(signal.SIGKILL)
     parent.wait()
@@ -503,7 +488,7 @@ def test_fuzzed_videos_stop_nothing(tmp_path: Path) -> None:
     readable = sum(outcome.verdict == "video" for outcome in outcomes)
     # Mutants that no reader takes would prove nothing.
     assert MUTANTS / 4 < readable < MUTANTS
-    assert workers() == []
+    assert workers_of_pools() == []
 
 
 def _mutant(dice: random.Random, content: bytes) -> bytes:

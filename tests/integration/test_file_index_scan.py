@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import psutil
 import pytest
 from sqlalchemy import text
 
@@ -23,6 +22,7 @@ from stashhog_core.params import DirectoryScanParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import LibrarySettings, Settings
 from tests.support.library import Library
+from tests.support.processes import workers_of_pools
 
 pytestmark = pytest.mark.slow
 
@@ -468,11 +468,7 @@ def test_cancelled_scan_keeps_what_is_done(library: Library) -> None:
 
     assert rest.new in {1, 2}
     assert rest.new + rest.skipped == 4
-    assert not [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "spawn_main" in " ".join(child.cmdline())
-    ]
+    assert workers_of_pools() == []
 
 
 def test_progress_moves_forward_to_the_end(library: Library) -> None:

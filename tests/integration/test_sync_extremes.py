@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 import pytest
 from sqlalchemy import func, select, text
 
@@ -29,6 +28,7 @@ from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.loader import STABLE_SECONDS
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.fake_stash import FakeStash, refs
+from tests.support.processes import postmaster
 from tests.support.sync import run
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -203,8 +203,7 @@ def stopped(database: Database, home: Path) -> None:
 
 
 def crashed(database: Database, home: Path) -> None:
-    pid_file = home / "postgres" / "postmaster.pid"
-    server = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+    server = postmaster(home)
     # As `pg_ctl stop -m immediate` does: what was not on the disk is lost.
     server.send_signal(signal.SIGQUIT)
     server.wait(PATIENCE_SECONDS)

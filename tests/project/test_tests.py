@@ -133,6 +133,20 @@ def short_waits(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, ast.unparse(node)
 
 
+def kills_by_number(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each signal by number to another process.
+
+    That process may have ended, and the number may be another's.
+    """
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) == "os.kill"
+            and ast.unparse(node.args[0]) != "os.getpid()"
+        ):
+            yield node.lineno, ast.unparse(node)
+
+
 def played_stashes(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield line and name of each class that takes the place of Stash's client."""
     for node in ast.walk(tree):
@@ -228,6 +242,20 @@ def test_short_waits_are_found(line: str, found: int) -> None:
 def test_no_test_waits_for_too_short_a_time() -> None:
     """A busy machine takes its time; see `tests.support.waiting`."""
     assert found_in_tests(short_waits) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [("os.kill(pid, 9)", 1), ("os.kill(os.getpid(), 9)", 0), ("process.kill()", 0)],
+)
+def test_kills_by_number_are_found(line: str, found: int) -> None:
+    """What a process does to itself is meant."""
+    assert len(list(kills_by_number(ast.parse(line)))) == found
+
+
+def test_no_test_kills_by_number() -> None:
+    """`tests.support.processes` takes care of those that end by themselves before."""
+    assert found_in_tests(kills_by_number) == []
 
 
 @pytest.mark.parametrize(

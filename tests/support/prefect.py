@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -38,6 +37,7 @@ from stashhog_core.db.models import JobReport, StashJob
 from stashhog_core.db.session import Database
 from stashhog_core.settings import PREFIX
 from stashhog_core.stash.client import StashClient
+from tests.support.processes import kill_all
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -221,9 +221,7 @@ class Runner:
 
     def kill(self, run: FlowRun) -> None:
         """Kill the run's process without a word."""
-        for process in processes_of(run):
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGKILL)
+        kill_all(processes_of(run))
 
 
 def processes_of(run: FlowRun) -> list[psutil.Process]:

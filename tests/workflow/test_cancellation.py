@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -34,6 +33,7 @@ from tests.support.prefect import (
     stash_job_of,
     stash_jobs,
 )
+from tests.support.processes import kill_all
 from tests.support.services import Services
 from tests.support.stand_in import generating_until_stopped, until, until_stopped
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -320,15 +320,12 @@ def test_with_the_worker_gone_the_next_job_reconciles_it(
         wait_until(lambda: job_rows(database, run), "the row")
         runs = processes_of(run)
         if number == signal.SIGKILL:
-            for process in runs:
-                process.kill()
+            kill_all(runs)
         doomed.process.send_signal(number)
         doomed.process.wait(PATIENCE_SECONDS)
         doomed.cancel(run)
         psutil.wait_procs(runs, timeout=PATIENCE_SECONDS)
-        for process in runs:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill_all(runs)
 
     def hurry_afterwards() -> None:
         wait_until(has(stash, "Generating", "CANCELLED"), "the stop")

@@ -1,8 +1,6 @@
 """`stashhog up` and `down`: what they start, mend and stop."""
 
-import os
 import shutil
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +8,13 @@ from operator import itemgetter
 from pathlib import Path
 
 import httpx
-import psutil
 import psycopg
 import pytest
 
 from stashhog.services.schedules import VARIABLE
 from stashhog_core.db.embedded import start_embedded, stop_embedded
 from tests.support.media import write_video
+from tests.support.processes import is_alive, kill_all, postmaster, processes
 from tests.support.services import RunningServices
 from tests.support.stand_in import until
 
@@ -132,7 +130,7 @@ def test_only_its_own_pages_may_use_the_api(up: RunningServices) -> None:
 def test_a_killed_supervisor_is_followed_by_another(up: RunningServices) -> None:
     """The next `up` takes server and worker over: what they run goes on."""
     before = up.pids()
-    os.kill(before["supervisor"], signal.SIGKILL)
+    kill_all(processes([before["supervisor"]]))
     broken = up.command("stashhog", "status")
     assert broken.returncode == 1
     assert "start it with `stashhog up`" in broken.stdout
@@ -148,16 +146,15 @@ def test_a_killed_supervisor_is_followed_by_another(up: RunningServices) -> None
 def test_everything_killed_at_once(up: RunningServices) -> None:
     """After a `kill -9` of all parts, the database's too, `up` mends them."""
     before = up.pids()
-    database = postgres_pid(up)
-    for pid in (*before.values(), database):
-        os.kill(pid, signal.SIGKILL)
+    database = postmaster(up.home).pid
+    kill_all(processes([*before.values(), database]))
     assert not any(part["ok"] for part in up.status().values())
 
     again = up.command("stashhog", "up")
 
     assert again.returncode == 0, again.stderr + up.logs()
     assert not set(up.pids().values()) & set(before.values())
-    assert postgres_pid(up) != database
+    assert postmaster(up.home).pid != database
     run = up.run_job("process_downloads/process-downloads")
     assert run.returncode == 0, run.stdout + run.stderr + up.logs()
 
@@ -165,9 +162,7 @@ def test_everything_killed_at_once(up: RunningServices) -> None:
 def test_the_supervisor_mends_the_rest(up: RunningServices) -> None:
     """A killed database, server or worker is started again without any command."""
     before = up.pids()
-    os.kill(postgres_pid(up), signal.SIGKILL)
-    for name in ("server", "worker"):
-        os.kill(before[name], signal.SIGKILL)
+    kill_all([postmaster(up.home), *processes([before["server"], before["worker"]])])
 
     up.wait_until_well()
 
@@ -202,7 +197,7 @@ def test_up_names_a_worker_that_ends_again_and_again(up: RunningServices) -> Non
     """
     with broken_worker(up):
         before = up.pids()
-        os.kill(before["worker"], signal.SIGKILL)
+        kill_all(processes([before["worker"]]))
         failed = up.command("stashhog", "up")
 
     assert failed.returncode == 2, failed.stdout
@@ -251,7 +246,7 @@ def test_a_run_and_those_after_it_outlive_a_killed_server(up: RunningServices) -
     up.stash.faults.on_item = until(killed)
     run = up.start(SCAN, {})
     up.wait_until(lambda: bool(up.stash.jobs.queue()), "the scan in Stash")
-    os.kill(up.pids()["server"], signal.SIGKILL)
+    kill_all(processes([up.pids()["server"]]))
     up.wait_until_well()
     killed.set()
 
@@ -263,28 +258,14 @@ def test_a_run_and_those_after_it_outlive_a_killed_server(up: RunningServices) -
 
 def test_down(up: RunningServices) -> None:
     """`down` stops what `up` started, the database with it, and nothing else."""
-    processes = [psutil.Process(pid) for pid in (*up.pids().values(), postgres_pid(up))]
+    running = [*processes(up.pids().values()), postmaster(up.home)]
 
     down = up.command("stashhog", "down")
 
     assert down.returncode == 0, down.stderr
     assert all(name in down.stdout for name in PROCESSES)
-    assert not any(alive(process) for process in processes)
+    assert not any(is_alive(process) for process in running)
     assert "Nothing was running" in up.command("stashhog", "down").stdout
-
-
-def postgres_pid(up: RunningServices) -> int:
-    """Return the process number of the embedded database."""
-    listed = Path(up.home / "postgres" / "postmaster.pid").read_text()
-    return int(listed.splitlines()[0])
-
-
-def alive(process: psutil.Process) -> bool:
-    """Tell whether a process runs; one that ended may stay listed for a while."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_a_database_of_a_newer_prefect_is_named(prepared_up: RunningServices) -> None:
