@@ -101,6 +101,52 @@ def labelled_cases() -> list[Case]:
     return cases
 
 
+@dataclass(frozen=True)
+class Card:
+    """A drawn card, what a person would tag, and why.
+
+    Attributes:
+        style: How the card is drawn; see `tests/labelled/draw_cards.py`.
+        held: Whether the card was kept back while the rules were tuned.
+    """
+
+    group: str
+    name: str
+    style: str
+    text: str
+    labels: frozenset[Label]
+    why: str
+    held: bool
+
+    @property
+    def video(self) -> Path:
+        """The video that shows the card."""
+        return FOLDER / "cards" / f"{self.name}.mp4"
+
+    @property
+    def scene(self) -> SceneFacts:
+        """The scene of the video, whose name says nothing."""
+        file = PrimaryFile(str(self.video), 3, 960, 540, 1, "h264", "", None)
+        return SceneFacts(id=1, file=file)
+
+
+def labelled_cards() -> list[Card]:
+    """Return all drawn cards, in the order of the file."""
+    cards = []
+    group = ""
+    for line in (FOLDER / "cards.txt").read_text(encoding="utf8").splitlines():
+        if line.startswith("# ") or not line:
+            continue
+        if line.startswith("[") and " ⇒ " not in line:
+            group = line[1:-1]
+            continue
+        held = line.startswith("* ")
+        name, style, text, labels, why = line.removeprefix("* ").split(" ⇒ ")
+        text = text.replace("⏎", "\n")
+        cards.append(Card(group, name, style, text, _labels(labels), why, held))
+    return cards
+
+
 def _labels(text: str) -> frozenset[Label]:
     if text == "-":
         return frozenset()
