@@ -60,13 +60,10 @@ clean: ## remove the environment and caches; never touches STASHHOG_HOME
 	@deployments/make-venv.sh $(PYTHON)
 	@touch $@
 
-.venv/run.stamp: .venv/pip.stamp requirements/run.txt requirements/ocr.txt pyproject.toml
+.venv/run.stamp: .venv/pip.stamp requirements/run.txt pyproject.toml
 	@echo "Installing what is needed to run (once) …"
 	@# The files name every package there is, so nothing is left to resolve.
 	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt
-	@# Apart: its metadata asks for a desktop's OpenCV, and for a Python no newer than
-	@# 3.12, though it runs on later ones.
-	@$(PIP) install --require-hashes --no-deps --ignore-requires-python -r requirements/ocr.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -11,4 +11,3 @@ compile=(uv pip compile --universal --python-version 3.11 --generate-hashes
   --constraint requirements/run.txt pyproject.toml -o requirements/extras.txt
 "${compile[@]}" --extra ocr --extra sandbox --extra build --extra dask --extra text --extra dev \
   --constraint requirements/extras.txt pyproject.toml -o requirements/test.txt
-"${compile[@]}" --no-deps requirements/ocr.in -o requirements/ocr.txt

@@ -6,15 +6,11 @@ from typing import Any
 import pytest
 
 from stashhog_core.detection.name_finder import KnownName, NameFinder
-from stashhog_core.detection.ocr import (
-    TextLine,
-    in_reading_order,
-    load_ocr,
-)
+from stashhog_core.detection.ocr import TextLine, load_ocr
 from stashhog_core.detection.readers import StashNames
 from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.detection.title_cards import TitleCards
-from stashhog_core.errors import ConfigurationError, ItemError
+from stashhog_core.errors import ItemError
 from stashhog_core.paths import PathMap
 from stashhog_core.plans.proposals import Proposal, best_of
 from tests.support.media import write_cards
@@ -145,29 +141,6 @@ def test_scene_without_file_is_an_item_error() -> None:
     """Stash can hold scenes without files."""
     with pytest.raises(ItemError, match="no file"):
         TitleCards(unread, PathMap({})).read(SceneFacts(id=1))
-
-
-def test_reader_that_is_not_installed_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Reading cards is an extra; without it the job says so before it starts."""
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-
-    with pytest.raises(ConfigurationError, match=r"requirements/ocr\.txt"):
-        load_ocr()
-
-
-def test_text_is_read_row_by_row() -> None:
-    """Two pieces of one row are read left to right, though one is a little higher."""
-
-    def piece(left: int, top: int, text: str) -> tuple[Any, str, float]:
-        right, bottom = left + 50, top + 20
-        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-        return corners, text, 0.9
-
-    found = [piece(0, 60, "below"), piece(100, 8, "Kush"), piece(0, 10, "Jade")]
-
-    assert [text for _, text, _ in in_reading_order(found)] == ["Jade", "Kush", "below"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,207 @@
+"""Text recognition: what it reads, which models it uses, and what it never does."""
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from stashhog_core.detection import ocr
+from stashhog_core.detection.ocr import in_reading_order, load_ocr
+from stashhog_core.errors import ConfigurationError
+
+MODELS = ("PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx")
+
+
+def package_folder() -> Path:
+    spec = importlib.util.find_spec("rapidocr")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A folder with links to the models, which no other test has loaded from there."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in MODELS:
+        (folder / name).symlink_to(package_folder() / "models" / name)
+    return folder
+
+
+def card(*lines: str, size: int = 28) -> np.ndarray:
+    image = Image.new("RGB", (640, 360), (20, 20, 60))
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.truetype("DejaVuSans.ttf", size)
+    for number, line in enumerate(lines):
+        draw.text((40, 40 + number * size * 2), line, (240, 240, 240), font)
+    return np.asarray(image)[:, :, ::-1].copy()
+
+
+def read(picture: np.ndarray) -> list[str]:
+    (lines,) = load_ocr()([picture])
+    return [line.text for line in lines]
+
+
+def test_text_is_read_row_by_row() -> None:
+    """Two pieces of one row are read left to right, though one is a little higher."""
+
+    def piece(left: int, top: int, text: str) -> tuple[Any, str, float]:
+        right, bottom = left + 50, top + 20
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        return corners, text, 0.9
+
+    found = [piece(0, 60, "below"), piece(100, 8, "Kush"), piece(0, 10, "Jade")]
+
+    assert [text for _, text, _ in in_reading_order(found)] == ["Jade", "Kush", "below"]
+
+
+def test_version_in_the_cache_key_is_the_installed_one() -> None:
+    """Outputs of other models are not taken for those of these models."""
+    assert importlib.metadata.version("rapidocr") in ocr.ENGINE
+
+
+def test_opencv_is_installed_once() -> None:
+    """Two packages with the module `cv2` would overwrite each other's files."""
+    providers = importlib.metadata.packages_distributions()["cv2"]
+
+    assert set(providers) == {"opencv-python-headless"}
+
+
+def test_missing_package_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading cards is an extra; without it the job says so before it starts."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    with pytest.raises(ConfigurationError, match=r"install requirements/run\.txt"):
+        load_ocr()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_missing_model_is_one_sentence_before_the_job_starts(
+    models: Path, name: str
+) -> None:
+    """The sentence names the file and the package to install; nothing is fetched."""
+    (models / name).unlink()
+
+    with pytest.raises(
+        ConfigurationError,
+        match=rf"the file is missing.*{name}.*install the package rapidocr 3\.",
+    ):
+        load_ocr(models)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda content: b"", id="empty"),
+        pytest.param(lambda content: content[: len(content) // 2], id="cut-short"),
+        pytest.param(lambda content: b"<html>" * 99, id="other"),
+    ],
+)
+def test_damaged_model_is_one_sentence(models: Path, name: str, damage: Any) -> None:
+    """A damaged file ends the job at the first picture: all others would fail too."""
+    whole = (models / name).read_bytes()
+    (models / name).unlink()
+    (models / name).write_bytes(damage(whole))
+
+    with pytest.raises(
+        ConfigurationError,
+        match=rf"the file is damaged.*{name}.*install the package rapidocr 3\.",
+    ) as caught:
+        load_ocr(models)([card("Jade Kush")])
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Zoë Müller & José Peña",
+        "Łukasz Dvořák",
+        "Straße 9, Bjørn Åsen",
+        "Renée Đurić, Müşerref",
+    ],
+)
+def test_accents_and_letters_of_europe_are_read(name: str) -> None:
+    """The letters of the earlier models had hardly any accents."""
+    assert read(card("Starring", name)) == ["Starring", name]
+
+
+@pytest.mark.slow
+def test_picture_without_text_has_no_lines() -> None:
+    """Plain and noisy pictures, and the smallest ones."""
+    noise = np.random.default_rng(3).integers(0, 255, (90, 160, 3), np.uint8)
+
+    assert read(np.zeros((360, 640, 3), np.uint8)) == []
+    assert read(noise) == []
+    assert read(noise[:1, :1]) == []
+
+
+@pytest.mark.slow
+def test_models_are_loaded_once_for_all_threads(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches that begin at the same time share the models."""
+    loaded = []
+
+    class Session(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, path: str, *args: Any, **options: Any) -> None:
+            loaded.append(Path(path).name)
+            super().__init__(path, *args, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    with ThreadPoolExecutor(4) as batches:
+        first = batches.map(
+            lambda _: load_ocr(models)([card("Jade Kush")] * 2), range(4)
+        )
+
+        assert {lines[0].text for both in first for lines in both} == {"Jade Kush"}
+    assert sorted(loaded) == list(MODELS)
+
+
+@pytest.mark.slow
+def test_reading_is_silent_and_local(tmp_path: Path) -> None:
+    """No connection, no output, no file in the package, no log handler."""
+    picture = tmp_path / "card.npy"
+    np.save(picture, card("Jade Kush"))
+    package = tmp_path / "lib" / "rapidocr"
+    shutil.copytree(package_folder(), package)
+    before = sorted(package.rglob("*"))
+    script = """
+import logging, socket, sys
+import numpy as np
+
+def refuse(*_, **__):
+    raise AssertionError("a connection")
+
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+from stashhog_core.detection.ocr import load_ocr
+(lines,) = load_ocr()([np.load(sys.argv[1])])
+assert [line.text for line in lines] == ["Jade Kush"], lines
+assert not logging.root.handlers
+assert not {"rapidocr", "requests", "urllib3"} & set(sys.modules)
+"""
+    search_path = f"{package.parent}:{Path(__file__).parents[2]}"
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(picture)],
+        env=os.environ | {"PYTHONPATH": search_path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert sorted(package.rglob("*")) == before
