@@ -149,7 +149,7 @@ def _frames(home: Path) -> Measurement:
             for _ in container.decode(stream):
                 pass
 
-    assert len(frames.end_stills(path)) == frames.PICTURES_PER_WINDOW
+    assert len(frames.end_stills(path).stills) == frames.PICTURES_PER_WINDOW
     # Processor time: a second core, and whoever else uses it, makes the clock's a
     # matter of luck. In turn, so that what disturbs one disturbs the other.
     pairs = [

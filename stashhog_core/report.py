@@ -110,6 +110,7 @@ _LABELS = {
     "left_alone": "earlier decisions kept",
     "looks": "examined scenes",
     "overruled": "earlier decisions replaced",
+    "pictures_asked": "pictures asked for",
     "settled": "closed after dead runs",
     "unseen": "not in Stash yet",
 }

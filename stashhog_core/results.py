@@ -216,7 +216,7 @@ class AnalysisResult(Result):
     changes_approved: int = 0
     costs: dict[str, dict[str, int | float | str]] = Field(
         default_factory=dict,
-        description="Cost of each detector: examined scenes, seconds, tokens "
+        description="Cost of each detector: examined scenes, seconds, pictures, tokens "
         "and money.",
     )
     errors: tuple[ItemFailure, ...] = ()

@@ -10,6 +10,8 @@ belong to the detector `names`.
 """
 
 import itertools
+import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,11 +24,17 @@ from stashhog_core.media import frames
 from stashhog_core.paths import PathMap
 from stashhog_core.plans.proposals import Proposal
 
+logger = logging.getLogger(__name__)
+
 NAME = "title_cards"
 VERSION = "1"
 
 # A single word among others on a card may be part of a sentence.
 _AMONG_OTHERS = 0.8
+
+# The sampler decodes a picture every 20 seconds at least, unless the file is damaged.
+_LEAST_SHARE_SEEN = 1 / 20
+_PICTURES = ("pictures_seen", "pictures_asked")
 
 
 class TitleCards(SceneReader):
@@ -47,21 +55,42 @@ class TitleCards(SceneReader):
     def __init__(self, ocr: Ocr, path_map: PathMap) -> None:
         self._ocr = ocr
         self._path_map = path_map
+        self._pictures: Counter[str] = Counter()
+
+    def costs(self) -> Mapping[str, float | str]:
+        """Return how many pictures were seen so far, and how many were asked for."""
+        return dict(self._pictures)
 
     def read(self, scene: SceneFacts) -> Mapping[str, Any]:
-        """Return the second, the text and the score of every line of text."""
+        """Return the number of pictures, and the lines of text in the pictures.
+
+        `pictures` differ and were read, `pictures_seen` were decoded, `pictures_asked`
+        were asked for. Each line has its second, its text and its score.
+        """
         path = scene.local_file(self._path_map)
-        stills = frames.end_stills(path)
-        read = self._ocr([still.picture for still in stills])
+        found = frames.end_stills(path)
+        if found.seen < found.asked * _LEAST_SHARE_SEEN:
+            logger.warning(
+                "Scene %d: only %d of %d pictures could be decoded (one a second of "
+                "the first and last minute), so title cards may be missed: %s",
+                scene.id,
+                found.seen,
+                found.asked,
+                path,
+            )
+        pictures = dict(zip(_PICTURES, (found.seen, found.asked), strict=True))
+        self._pictures.update(pictures)
+        read = self._ocr([still.picture for still in found.stills])
         return {
-            "pictures": len(stills),
+            "pictures": len(found.stills),
+            **pictures,
             "lines": [
                 {
                     "second": round(still.second, 2),
                     "text": line.text,
                     "score": line.score,
                 }
-                for still, lines in zip(stills, read, strict=True)
+                for still, lines in zip(found.stills, read, strict=True)
                 for line in lines
             ],
         }
@@ -78,6 +107,7 @@ class TitleCards(SceneReader):
     def _on_cards(
         self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> Iterator[Proposal]:
+        pictures = {name: output[name] for name in _PICTURES if name in output}
         by_second = itertools.groupby(output["lines"], key=lambda line: line["second"])
         for second, group in by_second:
             lines = list(group)
@@ -97,6 +127,7 @@ class TitleCards(SceneReader):
                     "second": second,
                     "text": " / ".join(line["text"] for line in matched),
                     "score": score,
+                    **pictures,
                 }
                 yield from known_names.lacking(
                     scene,

@@ -1,5 +1,6 @@
 """Still pictures of a video: keyframes of its ends, or of the whole at a distance."""
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -41,8 +42,24 @@ class Still:
     picture: Picture
 
 
-def end_stills(path: Path) -> list[Still]:
-    """Return the keyframes of the first and last minute that differ, in order.
+@dataclass(frozen=True)
+class EndStills:
+    """What the first and last minute of a video show.
+
+    Attributes:
+        stills: The pictures that differ, in order.
+        seen: Number of pictures that were decoded, with those that do not differ.
+        asked: Number of pictures that were asked for: one each second. Most videos have
+            fewer keyframes, one in two to ten seconds.
+    """
+
+    stills: list[Still]
+    seen: int
+    asked: int
+
+
+def end_stills(path: Path) -> EndStills:
+    """Return the keyframes of the first and last minute that differ.
 
     Flat pictures (black leaders) and repeats of the picture before are left out. Only
     keyframes are decoded, so a two-hour file costs hardly more than a short one. A file
@@ -53,7 +70,7 @@ def end_stills(path: Path) -> list[Still]:
             stream, only cover art, or every keyframe is broken.
     """
     with _sampler(path) as sampler:
-        return list(_stills(sampler, path))
+        return _end_stills(sampler, path)
 
 
 def spaced_stills(
@@ -111,22 +128,30 @@ def _no_picture(path: Path) -> ItemError:
     return ItemError("The video has no readable picture", where=str(path))
 
 
-def _stills(sampler: Sampler, path: Path) -> Iterator[Still]:
+def _end_stills(sampler: Sampler, path: Path) -> EndStills:
     thumbnail_of, picture_of = _Thumbnail(), Upright(_legible)
+    stills: list[Still] = []
     last: Any = None
-    for start, end in _windows(header_duration(sampler.container, sampler.stream)):
+    seen = asked = 0
+    duration = header_duration(sampler.container, sampler.stream)
+    for start, end in _windows(duration):
         taken = 0
+        until = min(end, duration or end)
         for second, frame in sampler.frames(start, end, SPACING_SECONDS):
+            seen += 1
             thumbnail = thumbnail_of(frame)
             if _is_flat(thumbnail) or _is_same(thumbnail, last):
                 continue
             last = thumbnail
-            yield Still(second, picture_of(frame))
+            stills.append(Still(second, picture_of(frame)))
             taken += 1
             if taken == PICTURES_PER_WINDOW:
+                until = second + SPACING_SECONDS
                 break
+        asked += max(1, math.ceil((until - start) / SPACING_SECONDS))
     if not sampler.decoded:
         raise _no_picture(path)
+    return EndStills(stills, seen, max(asked, seen))
 
 
 def _windows(duration_seconds: float | None) -> list[tuple[float, float]]:

@@ -26,7 +26,8 @@ STORED_NAMES = ("name", "title")
 
 _SHOWN_CHARACTERS = 60
 _ONE = {"tags": "tag", "performers": "performer", "markers": "marker"}
-_WORDED = frozenset({"rule", "text", "span", "also", "second", "alias"})
+_PICTURES = frozenset({"pictures_seen", "pictures_asked"})
+_WORDED = _PICTURES | {"rule", "text", "span", "also", "second", "alias"}
 
 
 @dataclass(frozen=True)
@@ -292,6 +293,9 @@ def evidence_in_words(evidence: Mapping[str, Any]) -> str:
     if "alias" in evidence:
         words += f" (alias {evidence['alias']})"
     facts = [f"{k} {v}" for k, v in evidence.items() if k not in _WORDED]
+    if "pictures_seen" in evidence:
+        seen, asked = evidence["pictures_seen"], evidence["pictures_asked"]
+        facts.append(f"{seen} of {asked} pictures seen")
     return f"{words}, {', '.join(facts)}" if facts else words
 
 

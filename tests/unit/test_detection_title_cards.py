@@ -12,7 +12,7 @@ from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
 from stashhog_core.detection.title_cards import TitleCards
 from stashhog_core.errors import ItemError
 from stashhog_core.paths import PathMap
-from stashhog_core.plans.proposals import Proposal, best_of
+from stashhog_core.plans.proposals import Proposal, best_of, evidence_in_words
 from tests.support.media import write_cards
 
 FINDER = NameFinder(
@@ -73,6 +73,50 @@ def test_card_names_studio_performer_and_tags() -> None:
         "text": "Starring Jade Kush",
         "score": 0.97,
     }
+
+
+def test_evidence_says_how_many_pictures_were_seen() -> None:
+    """A reviewer reads from it how much of the video a proposal rests on."""
+    line = {"second": 4.0, "text": "Jade Kush", "score": 0.97}
+    output = {"pictures_seen": 13, "pictures_asked": 120, "lines": [line]}
+
+    (proposal,) = TitleCards(unread, PathMap({})).propose(
+        scene("/data/1.mp4"), output, STASH_NAMES
+    )
+
+    assert evidence_in_words(proposal.evidence) == (
+        'name on a title card at 4 s: "Jade Kush", reason a full name, score 0.97, '
+        "13 of 120 pictures seen"
+    )
+
+
+@pytest.mark.slow
+def test_pictures_are_counted_for_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sums are among the costs; a video that shows hardly anything is warned of."""
+    write_cards(tmp_path / "1.mp4", [(2.0, ["One"]), (1.0, ["Two"])])
+    cards = [(1.0, [f"Card {number}"]) for number in range(100)]
+    whole = write_cards(tmp_path / "whole.mkv", cards, frames_per_second=1)
+    content = whole.read_bytes()
+    (tmp_path / "2.mkv").write_bytes(content[: len(content) // 40])
+    reader = TitleCards(
+        lambda pictures: [[] for _ in pictures], PathMap({"/data": str(tmp_path)})
+    )
+
+    first = reader.read(scene("/data/1.mp4"))
+    assert not caplog.records
+    second = reader.read(scene("/data/2.mkv"))
+
+    assert (first["pictures_seen"], first["pictures_asked"]) == (2, 3)
+    assert second["pictures_seen"] < 5
+    assert second["pictures_asked"] == 100
+    assert reader.costs() == {
+        "pictures_seen": 2 + second["pictures_seen"],
+        "pictures_asked": 103,
+    }
+    (warning,) = caplog.records
+    assert f"only {second['pictures_seen']} of 100 pictures" in warning.getMessage()
 
 
 def test_name_may_run_over_two_lines() -> None:

@@ -14,7 +14,7 @@ from tests.support.media import write_cards, write_colours, write_song
 pytestmark = pytest.mark.slow
 
 READERS = [
-    pytest.param(end_stills, id="ends"),
+    pytest.param(lambda path: end_stills(path).stills, id="ends"),
     pytest.param(lambda path: list(spaced_stills(path, 2, (32, 18))), id="whole"),
 ]
 
@@ -24,10 +24,40 @@ def test_each_card_is_one_still(tmp_path: Path) -> None:
     cards = [(2.0, []), (2.0, ["One"]), (3.0, ["Two"]), (2.0, [])]
     path = write_cards(tmp_path / "a.mp4", cards, keyframe_seconds=1)
 
-    stills = end_stills(path)
+    stills = end_stills(path).stills
 
     assert [still.second for still in stills] == pytest.approx([2.0, 4.0])
     assert stills[0].picture.shape == (360, 640, 3)
+
+
+def test_pictures_are_counted(tmp_path: Path) -> None:
+    """One picture a second is asked for; those that repeat others are seen too."""
+    cards = [(2.0, []), (2.0, ["One"]), (3.0, ["Two"])]
+    dense = write_cards(tmp_path / "dense.mp4", cards, keyframe_seconds=1)
+    sparse = write_cards(tmp_path / "sparse.mp4", cards)
+    long = write_cards(
+        tmp_path / "long.mp4", [(200.0, ["One"])], frames_per_second=1, width=160
+    )
+
+    counts = [(s.seen, s.asked) for s in map(end_stills, (dense, sparse, long))]
+
+    assert counts[:2] == [(7, 7), (3, 7)]
+    assert counts[2][1] == 120
+    # A picture at least every 20 seconds, although only the first one is a keyframe.
+    assert 6 <= counts[2][0] < 60
+
+
+def test_pictures_after_the_last_one_taken_are_not_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where enough pictures differ, the rest of the minute is not looked at."""
+    monkeypatch.setattr(frames, "PICTURES_PER_WINDOW", 3)
+    cards = [(1.0, [f"Card {number}"]) for number in range(9)]
+    path = write_cards(tmp_path / "a.mp4", cards)
+
+    found = end_stills(path)
+
+    assert (len(found.stills), found.seen, found.asked) == (3, 3, 3)
 
 
 def test_only_the_ends_of_a_long_video_are_read(tmp_path: Path) -> None:
@@ -37,7 +67,7 @@ def test_only_the_ends_of_a_long_video_are_read(tmp_path: Path) -> None:
         tmp_path / "a.mkv", cards, width=160, height=90, frames_per_second=2
     )
 
-    seconds = [still.second for still in end_stills(path)]
+    seconds = [still.second for still in end_stills(path).stills]
 
     assert seconds[0] == 0.0
     assert seconds[-1] == pytest.approx(152.0)
@@ -52,7 +82,7 @@ def test_all_intra_file_is_sampled(
     cards = [(0.5, [f"Card {number}"]) for number in range(12)]
     path = write_cards(tmp_path / "a.mp4", cards, frames_per_second=10)
 
-    seconds = [still.second for still in end_stills(path)]
+    seconds = [still.second for still in end_stills(path).stills]
 
     assert seconds == pytest.approx([0.0, 1.0, 2.0])
 
@@ -61,7 +91,7 @@ def test_large_frames_are_scaled_down(tmp_path: Path) -> None:
     """Reading a 4K card costs no more than reading a small one."""
     path = write_cards(tmp_path / "a.mp4", [(1.0, ["One"])], width=1920, height=1080)
 
-    assert end_stills(path)[0].picture.shape == (540, 960, 3)
+    assert end_stills(path).stills[0].picture.shape == (540, 960, 3)
 
 
 def test_portrait_video_stored_lying_stands_up(tmp_path: Path) -> None:
@@ -73,7 +103,7 @@ def test_portrait_video_stored_lying_stands_up(tmp_path: Path) -> None:
     turned = _matrix(0, 1, -1, 0)
     path.write_bytes(content[:upright] + turned + content[upright + len(turned) :])
 
-    (still,) = end_stills(path)
+    (still,) = end_stills(path).stills
     (fitted,) = spaced_stills(path, 1, (32, 32), keep_shape=True)
 
     assert still.picture.shape == (64, 36, 3)
@@ -96,7 +126,7 @@ def test_file_that_breaks_off_yields_its_beginning(tmp_path: Path) -> None:
     content = whole.read_bytes()
     broken.write_bytes(content[: len(content) // 2])
 
-    assert end_stills(broken)[0].second == pytest.approx(0.0, abs=0.5)
+    assert end_stills(broken).stills[0].second == pytest.approx(0.0, abs=0.5)
 
 
 @pytest.mark.parametrize(

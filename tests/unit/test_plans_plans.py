@@ -21,7 +21,12 @@ def test_two_tries_cost_both() -> None:
 def test_costs_are_said_in_words() -> None:
     """Whoever has no tokens has no price; what was free is not said to cost nothing."""
     costs = {
-        "title_cards": {"looks": 1200, "seconds": 61.25},
+        "title_cards": {
+            "looks": 1200,
+            "seconds": 61.25,
+            "pictures_seen": 15_000,
+            "pictures_asked": 144_000,
+        },
         "text_model": {
             "looks": 9,
             "requests": 3,
@@ -35,6 +40,6 @@ def test_costs_are_said_in_words() -> None:
 
     assert costs_in_words(costs) == (
         "text_model 3 requests, 2.0 s, 3,400 + 20 tokens; "
-        "title_cards 1,200 scenes, 61.2 s"
+        "title_cards 1,200 scenes, 61.2 s, 15,000 of 144,000 pictures seen"
     )
     assert costs_in_words({}) == ""
