@@ -580,6 +580,14 @@ class DirectoryScanParams(JobParams):
         "300. The finished part stays in the index, and the next scan continues from "
         "there.",
     )
+    file_timeout_seconds: float = Field(
+        default=30,
+        ge=6,
+        le=3600,
+        description="Maximum time for one file in seconds, 6 to 3600; default 30. If "
+        "the time is too short for an option, the scan stores the facts of the file "
+        "and a warning. A scan with a higher value tries the option again.",
+    )
     thumbnails: bool = _switch(True, "Make a thumbnail of each video.")
     sprites: bool = _switch(
         False, "Make a sprite sheet with its VTT file of each video."

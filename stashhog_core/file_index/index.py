@@ -35,10 +35,23 @@ _PENDING = (
 )
 _IN_RANGE = "path >= %(low)s AND path < %(high)s"
 
+# An option that failed is tried again only if time was too short, and is not now.
+# Rows of earlier versions do not say which option failed.
+_LACKING = " OR ".join(
+    f"""(%({option})s AND {column} IS NULL AND CASE
+            WHEN facts ? 'not_made' THEN NOT facts->'not_made' ? '{option}'
+                OR (facts->'not_made'->>'{option}')::float8 < %(file_limit_seconds)s
+            ELSE problem IS NULL END)"""
+    for option, column in (
+        ("thumbnails", "thumbnail_path"),
+        ("sprites", "sprite_path"),
+        ("phashes", "phash"),
+    )
+)
 # One pass over both sides. A file is the same by path, size and both times: inode
 # numbers change by themselves on pools and on FAT. One whose size and mtime are the
 # same was only touched.
-_COMPARE = """
+_COMPARE = f"""
 CREATE TEMP TABLE difference ON COMMIT DROP AS
 SELECT f.id, l.path, l.file_system, l.inode, l.size_bytes, l.mtime_ns, l.ctime_ns,
     CASE
@@ -55,11 +68,7 @@ FROM listed l
 FULL JOIN (
     SELECT id, path, file_system, size_bytes, mtime_ns, ctime_ns, state,
         missing_since, unreachable_since,
-        state = 'ok' AND problem IS NULL AND (
-            %(thumbnails)s AND thumbnail_path IS NULL
-            OR %(sprites)s AND sprite_path IS NULL
-            OR %(phashes)s AND phash IS NULL
-        ) AS lacking
+        state = 'ok' AND coalesce({_LACKING}, false) AS lacking
     FROM library_file WHERE path >= %(low)s AND path < %(high)s
 ) f ON f.path = l.path
 WHERE f.id IS NULL OR l.path IS NULL OR f.missing_since IS NOT NULL OR f.lacking
@@ -561,6 +570,7 @@ def _found_row(outcome: ProbeOutcome) -> tuple[Any, ...]:
             {
                 "streams": values.get("streams", ()),
                 "chapters": values.get("chapters", ()),
+                "not_made": outcome.not_made,
             }
             if values
             else {}

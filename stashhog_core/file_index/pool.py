@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import current_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
@@ -21,20 +21,18 @@ from pebble import ProcessExpired, ProcessPool
 from stashhog_core.background import leave_process_group
 from stashhog_core.errors import JobError
 from stashhog_core.file_index.probe import (
+    KILL_SECONDS,
     OUT_OF_MEMORY,
     ProbeOutcome,
     ProbeRequest,
     Verdict,
     Wanted,
     probe_file,
+    without_pictures,
 )
-
-FILE_LIMIT_SECONDS = 30.0
-"""Longest time for one file, killing its worker included."""
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
 
-_KILL_SECONDS = 4.0
 _FILES_PER_WORKER = 5000
 """Then it makes way for a fresh one, whatever its decoders have leaked."""
 
@@ -42,6 +40,8 @@ _AHEAD = 16
 _CHECK_SECONDS = 0.2
 _STALL_SECONDS = 30.0
 _ENDS_TO_BLAME = 2
+"""After so many a file is read once more without its pictures."""
+
 _MOST_BREAKS_PER_FILE = 3
 _MOST_BREAKS = 10
 # No reader sends itself these: SIGKILL comes from a person, or from the system when
@@ -90,12 +90,11 @@ class ProbePool:
 
     What happens to the pool says nothing about a file: a pool that broke is replaced,
     and the files that waited are submitted again. A file is to blame only when it has
-    ended its reader twice.
+    ended its reader twice; what its headers say is then read alone.
 
     Args:
         wanted: What is made of each file.
         workers: How many processes; None: one per core.
-        file_limit_seconds: Longest time for one file, killing its worker included.
         memory_limit_bytes: Most address space of a worker.
         probe: Probes one file; a function of a module.
     """
@@ -105,14 +104,13 @@ class ProbePool:
         wanted: Wanted,
         workers: int | None = None,
         *,
-        file_limit_seconds: float = FILE_LIMIT_SECONDS,
         memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
         probe: Callable[[ProbeRequest, Wanted], ProbeOutcome] = probe_file,
     ) -> None:
         self._wanted = wanted
         self._probe = probe
         self._workers = workers or os.cpu_count() or 1
-        self._limit = file_limit_seconds
+        self._limit = wanted.file_limit_seconds
         self._memory_limit_bytes = memory_limit_bytes
         self._pool = self._new_pool()
         self._breaks = 0
@@ -158,12 +156,17 @@ class ProbePool:
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
-    def _start(self, request: ProbeRequest) -> Any:
-        """Submit a file; None: the pool is broken."""
-        limit = max(0.1, self._limit - _KILL_SECONDS)
+    def _start(self, request: ProbeRequest, ends: int = 0) -> Any:
+        """Submit a file that has ended so many readers; None: the pool is broken."""
+        limit = max(0.1, self._limit - KILL_SECONDS)
+        wanted = self._wanted
+        if ends >= _ENDS_TO_BLAME:
+            wanted = replace(
+                wanted, thumbnails=False, sprites=False, phashes=False, pictures=False
+            )
         try:
             return self._pool.schedule(
-                _probe_safely, args=(self._probe, request, self._wanted), timeout=limit
+                _probe_safely, args=(self._probe, request, wanted), timeout=limit
             )
         except RuntimeError:
             return None
@@ -179,7 +182,7 @@ class ProbePool:
                 outcome = self._renew(waiting)
                 continue
             try:
-                outcome = first.future.result()
+                outcome = first.with_problem(first.future.result(), self._wanted)
                 self._breaks = 0
             except BrokenProcessPool:
                 outcome = self._renew(waiting)
@@ -188,7 +191,7 @@ class ProbePool:
                     f"Reading the file took longer than {self._limit:.0f} "
                     "s and was stopped"
                 )
-                outcome = self._ended(first, "unreadable", problem)
+                outcome = self._ended(first, "unreadable", problem, is_late=True)
             except ProcessExpired as error:
                 # Pebble's own readers exit with a status when they lose the pool.
                 is_its_own = (error.exitcode or 0) < 0
@@ -255,15 +258,29 @@ class ProbePool:
         return None
 
     def _ended(
-        self, ended: "_Waiting", verdict: Verdict, problem: str
+        self,
+        ended: "_Waiting",
+        verdict: Verdict,
+        problem: str,
+        *,
+        is_late: bool = False,
     ) -> ProbeOutcome | None:
-        """Submit a file once more; at the second end of its reader, give it up."""
+        """Submit a file once more, and then without its pictures; then give it up.
+
+        A file whose reader somebody ended is given up earlier: it is not to blame.
+        """
         ended.ends += 1
-        if ended.ends < _ENDS_TO_BLAME:
+        ended.problem, ended.is_late = problem, is_late
+        if ended.ends < _ENDS_TO_BLAME or (
+            ended.ends == _ENDS_TO_BLAME and verdict == "unreadable"
+        ):
             logger.warning(
-                "%s: %s; trying the file once more", ended.request.path, problem
+                "%s: %s; trying the file once more%s",
+                ended.request.path,
+                problem,
+                "" if ended.ends < _ENDS_TO_BLAME else ", without its pictures",
             )
-            ended.future = self._start(ended.request)
+            ended.future = self._start(ended.request, ended.ends)
             return None
         return ProbeOutcome(
             ended.request.id, ended.request.path, verdict, problem=problem
@@ -275,17 +292,28 @@ class _Waiting:
     """A file that was submitted; no future: the pool was broken by then.
 
     `ends` counts the readers it ended, `breaks` the pools that broke while it was next.
+    `problem` says how the last reader ended, `is_late` whether for lack of time.
     """
 
     request: ProbeRequest
     future: Any
     ends: int = 0
     breaks: int = 0
+    problem: str = ""
+    is_late: bool = False
 
     def is_done(self) -> bool:
         return self.future is None or self.future.done()
 
-    def restart(self, start: Callable[[ProbeRequest], Any]) -> None:
+    def with_problem(self, outcome: ProbeOutcome, wanted: Wanted) -> ProbeOutcome:
+        """Return the outcome; if pictures were given up for it, with a warning."""
+        if self.ends < _ENDS_TO_BLAME:
+            return outcome
+        return without_pictures(
+            outcome, wanted, problem=self.problem, in_time=not self.is_late
+        )
+
+    def restart(self, start: Callable[[ProbeRequest, int], Any]) -> None:
         """Submit it again, unless the pool had settled it before it broke."""
         future = self.future
         if (
@@ -293,7 +321,7 @@ class _Waiting:
             or not future.done()
             or isinstance(future.exception(), BrokenProcessPool)
         ):
-            self.future = start(self.request)
+            self.future = start(self.request, self.ends)
 
 
 def _probe_safely(

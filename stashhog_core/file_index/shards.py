@@ -161,6 +161,7 @@ def wanted_of(settings: Settings, params: DirectoryScanParams) -> Wanted:
         thumbnails=params.thumbnails,
         sprites=params.sprites,
         phashes=params.phashes,
+        file_limit_seconds=params.file_timeout_seconds,
     )
 
 

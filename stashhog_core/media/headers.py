@@ -343,25 +343,30 @@ def _measured_duration(container: InputContainer, stream: VideoStream) -> float 
     """Return the length in seconds by reading packets to the end, without decoding.
 
     A file that takes too long to read through yields None: a length that is too short
-    would be taken for the truth. The container is left at its end.
+    would be taken for the truth. The container is left at its end. Bare streams have no
+    clock, only pictures of a known length.
     """
     deadline = time.monotonic() + _MEASURE_LIMIT_SECONDS
     base = stream.time_base
     if not base:
         return None
     first: int | None = None
-    last = 0
+    last = timeless = 0
     try:
         for packet in container.demux(stream):
             if packet.pts is None:
+                timeless += packet.duration or 0
                 continue
             first = packet.pts if first is None else min(first, packet.pts)
             last = max(last, packet.pts + (packet.duration or 0))
             if time.monotonic() > deadline:
                 return None
-    except FFmpegError:
-        # The file breaks off: what there is of it has this length.
+    except (FFmpegError, IndexError):
+        # The file breaks off: what there is of it has this length. `IndexError` is
+        # explained in the sampler.
         pass
-    if first is None or last <= first:
+    if first is None:
+        return float(timeless * base) or None
+    if last <= first:
         return None
     return float((last - first) * base)

@@ -21,6 +21,7 @@ _LONGEST_READ_SECONDS = 3.0
 """Up to such a step, reading on is cheaper than going back to a keyframe."""
 
 _LEFT_OUT_AT_EITHER_END = 0.05
+_HIGHEST_PICTURE = 25 * _PICTURE_WIDTH
 _SIDE = 64
 _KEPT = 8
 
@@ -29,7 +30,8 @@ def phash(sampler: Sampler, duration_seconds: float | None) -> int:
     """Return the hash as Stash computes it; 64 bits, never negative.
 
     Raises:
-        ItemError: The length is not known, or a picture cannot be decoded.
+        ItemError: The length is not known, a picture cannot be decoded, or pictures are
+            so narrow that they would fill the memory at Stash's width.
     """
     if not duration_seconds:
         raise ItemError("a video of unknown length has no perceptual hash")
@@ -83,6 +85,8 @@ def _pictures(sampler: Sampler, duration_seconds: float) -> Iterator[Picture]:
 
 def _reduced_size(width: int, height: int) -> tuple[int, int]:
     reduced = 2 * math.floor(_PICTURE_WIDTH * height / (width * 2) + 0.5)
+    if reduced > _HIGHEST_PICTURE:
+        raise ItemError("pictures this narrow have no perceptual hash")
     return _PICTURE_WIDTH, max(2, reduced)
 
 

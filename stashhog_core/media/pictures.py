@@ -16,13 +16,7 @@ from av.video.reformatter import VideoReformatter
 
 from stashhog_core.errors import ItemError
 from stashhog_core.media.sampler import Sampler
-from stashhog_core.media.upright import (
-    Picture,
-    Upright,
-    is_upright,
-    lies_on_its_side,
-    turned,
-)
+from stashhog_core.media.upright import Orientation, Picture, Upright
 
 _THUMBNAIL_WIDTH = 320
 _SPRITE_WIDTH = 160
@@ -80,7 +74,7 @@ def thumbnail(sampler: Sampler, duration_seconds: float | None) -> Thumbnail:
     """
     best: tuple[float, VideoFrame, VideoFrame] | None = None
     reformatter = VideoReformatter()
-    aspect = float(sampler.stream.sample_aspect_ratio or 1)
+    aspect = _pixel_aspect(sampler)
     for second in _choices(duration_seconds):
         found = sampler.near(second)
         if found is None:
@@ -95,9 +89,9 @@ def thumbnail(sampler: Sampler, duration_seconds: float | None) -> Thumbnail:
     if best is None:
         raise ItemError("no picture can be decoded")
     _, small, frame = best
-    if not is_upright(frame):
-        picture = turned(frame, small.to_ndarray(format="rgb24"))
-        small = _from_array(picture)
+    orientation = Orientation.of(frame)
+    if any(orientation):
+        small = _from_array(orientation.turned(small.to_ndarray(format="rgb24")))
     return Thumbnail(_to_jpeg(small), round(frame.rotation) % 360)
 
 
@@ -123,7 +117,12 @@ def sprite_sheet(sampler: Sampler, duration_seconds: float | None) -> SpriteShee
         raise ItemError("a video of unknown length has no sprites")
     count = max(1, min(_MOST_SPRITES, int(duration_seconds / _LEAST_STEP_SECONDS)))
     step = duration_seconds / count
-    upright = Upright(_sprite_size, "rgb24", interpolation=None)
+    upright = Upright(
+        _sprite_size,
+        "rgb24",
+        interpolation=None,
+        pixel_aspect=_pixel_aspect(sampler),
+    )
     sheet: Picture | None = None
     height = 0
     seconds = [index * step for index in range(count)]
@@ -147,8 +146,12 @@ def sprite_sheet(sampler: Sampler, duration_seconds: float | None) -> SpriteShee
 
 
 def _sprite_size(width: int, height: int) -> tuple[int, int]:
-    even = round(_SPRITE_WIDTH * height / width / 2) * 2
+    even = round(_SPRITE_WIDTH * height / max(1, width) / 2) * 2
     return _SPRITE_WIDTH, max(2, min(640, even))
+
+
+def _pixel_aspect(sampler: Sampler) -> float:
+    return float(sampler.stream.sample_aspect_ratio or 1)
 
 
 def _moment(seconds: float) -> str:
@@ -171,7 +174,7 @@ def _scaled(
     reformatter: VideoReformatter, frame: VideoFrame, aspect: float
 ) -> VideoFrame:
     width, height = frame.width * aspect, frame.height
-    if lies_on_its_side(frame):
+    if Orientation.of(frame).swaps_sides:
         scale = min(1.0, _THUMBNAIL_WIDTH / height)
     else:
         scale = min(1.0, _THUMBNAIL_WIDTH / width)

@@ -8,17 +8,21 @@ Where a video has none for long, the sampler decodes on.
 """
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
-from typing import TYPE_CHECKING, Self
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self
 
 import av
-from av.error import FFmpegError
+from av.error import ExitError, FFmpegError
 from av.format import Flags
+from av.sidedata.sidedata import Type as SideData
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from stashhog_core.errors import ItemError
 from stashhog_core.media.headers import (
     MOST_PIXELS,
     open_video,
@@ -46,27 +50,37 @@ _EARLIER_SECONDS = (0.0, 5.0, 30.0)
 _USUAL_RATE = 25.0
 
 
+class OutOfTimeError(ItemError):
+    """The time that a sampler may take is used up."""
+
+
 class Sampler:
     """Decodes pictures of one video, which is open until the end of the `with` block.
 
     Args:
         address: As for `open_video`.
+        deadline: Second of the monotonic clock from which no more packet is read; None:
+            there is no limit.
 
     Attributes:
         container: The open file.
         stream: Its pictures.
         decoded: Number of pictures decoded so far.
+        shows_dolby_vision: Whether a picture decoded so far carries its data.
 
     Raises:
         ItemError: There is no picture in the file, or no decoder for the pictures here.
+        OutOfTimeError: The deadline has passed; raised by all that reads pictures.
         FFmpegError, OSError, ValueError: The file cannot be opened.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, deadline: float | None = None) -> None:
         self._address = address
+        self._deadline = math.inf if deadline is None else deadline
         self._opened = ExitStack()
         self._can_seek = True
         self.decoded = 0
+        self.shows_dolby_vision = False
         self._open()
 
     def __enter__(self) -> Self:
@@ -100,7 +114,23 @@ class Sampler:
         """
         packets = self._packets(start)
         due, shown, key, on_from = start, None, None, None
-        while (item := next(packets, None)) is not None:
+        is_last_resort = False
+        while True:
+            item = next(packets, None)
+            if item is None:
+                if on_from is not None:
+                    for at, frame in self._decode(None, due):
+                        if due <= at < end:
+                            due = at + max(spacing, EVEN_SECONDS)
+                            yield at, frame
+                    return
+                if shown is not None or is_last_resort:
+                    return
+                # A short video may have no keyframe, or only broken ones.
+                is_last_resort, on_from = True, start
+                packets = self._packets(on_from, drop_before=on_from - _LEAD_SECONDS)
+                self._restart()
+                continue
             second, packet = item
             if packet.is_keyframe and (on_from is None or second > on_from):
                 if second >= end:
@@ -109,7 +139,7 @@ class Sampler:
                 found = (
                     self._picture(second, packet, packets) if second >= due else None
                 )
-                if found is not None:
+                if found is not None and (is_last_resort or not found[1].is_corrupt):
                     shown = found[0]
                     due = shown + spacing
                     yield found
@@ -137,8 +167,12 @@ class Sampler:
         """
         best: tuple[float, VideoFrame] | None = None
         for earlier in _EARLIER_SECONDS:
-            best = self._keyframe(max(0.0, second - earlier), second)
-            if best is not None or earlier >= second:
+            since = max(0.0, second - earlier)
+            # Before a broken keyframe there may be a whole one.
+            found = self._keyframe(since, second if best is None else since)
+            if best is None or (found is not None and not found[1].is_corrupt):
+                best = found
+            if (best is not None and not best[1].is_corrupt) or earlier >= second:
                 break
         if best is None:
             # Some files can be read from their start only when they are opened anew.
@@ -163,7 +197,8 @@ class Sampler:
             yield found and found[1]
 
     def _in_one_pass(self, seconds: Sequence[float]) -> Iterator[VideoFrame | None]:
-        frames = self.frames()
+        steps = [after - before for before, after in pairwise(seconds)]
+        frames = self.frames(spacing=min(steps, default=0.0) / 2)
         following = next(frames, None)
         frame = following and following[1]
         for second in seconds:
@@ -184,6 +219,9 @@ class Sampler:
         Args:
             seconds: Seconds from the start of the video.
             read_on: Read the video once, instead of from a keyframe before each second.
+
+        Raises:
+            ItemError: The pictures of the video have no times.
         """
         base = self.stream.time_base or Fraction(1, av.time_base)
         start = self.container.start_time or 0
@@ -280,6 +318,9 @@ class Sampler:
             frames = self._codec.decode(packet)
         except (FFmpegError, ValueError):
             return []
+        if frames and not self.decoded:
+            data: Any = frames[0].side_data
+            self.shows_dolby_vision = SideData.DOVI_METADATA in data
         self.decoded += len(frames)
         return [
             (second if frame.pts is None else self._seconds(frame.pts), frame)
@@ -297,10 +338,15 @@ class Sampler:
         packets = self.container.demux(self.stream)
         at = -length
         while True:
+            if time.monotonic() > self._deadline:
+                raise OutOfTimeError("the time for reading the pictures is used up")
             try:
                 packet = next(packets, None)
-            except FFmpegError:
-                # The file breaks off here.
+            except ExitError as error:
+                raise OutOfTimeError("the disk or network does not answer") from error
+            except (FFmpegError, IndexError):
+                # The file breaks off here; or PyAV knows nothing of a stream that began
+                # on the way, and stumbles over it at the end.
                 return
             if packet is None:
                 return
@@ -345,4 +391,6 @@ class Sampler:
 
 def _ticks(frame: VideoFrame) -> int:
     ticks = frame.dts if frame.pts is None else frame.pts
-    return -1 if ticks is None else ticks
+    if ticks is None:
+        raise ItemError("the pictures of the video have no times")
+    return ticks

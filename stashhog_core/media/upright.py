@@ -1,7 +1,7 @@
 """Pictures of frames, turned and mirrored as they are to be seen."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from av.sidedata.sidedata import Type as SideData
@@ -16,6 +16,39 @@ Sizing = Callable[[int, int], tuple[int, int]]
 """Width and height of an upright frame to those of its picture."""
 
 
+class Orientation(NamedTuple):
+    """What makes a stored picture upright: swap its sides, then flip it."""
+
+    swaps_sides: bool
+    flips_rows: bool
+    flips_columns: bool
+
+    @classmethod
+    def of(cls, frame: VideoFrame) -> Self:
+        """Return the orientation that the video asks for.
+
+        A display matrix maps the column x and the row y of the stored picture to the
+        column ax + cy and the row bx + dy. Angles between quarter turns are rounded.
+        """
+        matrix: Any = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]
+        if matrix is None:
+            return cls(False, False, False)
+        a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].tolist()
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            return cls(True, b < 0, c < 0)
+        return cls(False, d < 0, a < 0)
+
+    def turned(self, picture: Any) -> Picture:
+        """Return rows of pixels of colours, turned and mirrored."""
+        if self.swaps_sides:
+            picture = picture.swapaxes(0, 1)
+        if self.flips_rows:
+            picture = picture[::-1]
+        if self.flips_columns:
+            picture = picture[:, ::-1]
+        return np.ascontiguousarray(picture)
+
+
 class Upright:
     """Makes pictures of frames, turned as they are to be seen.
 
@@ -23,69 +56,32 @@ class Upright:
         sizing: Tells how large each picture is.
         pixels: Order of the colours, as FFmpeg names it.
         interpolation: How a frame is scaled; None: as FFmpeg does it by default.
+        pixel_aspect: Width of a stored pixel for a height of 1.
     """
 
     def __init__(
-        self, sizing: Sizing, pixels: str = "bgr24", interpolation: str | None = "AREA"
+        self,
+        sizing: Sizing,
+        pixels: str = "bgr24",
+        interpolation: str | None = "AREA",
+        pixel_aspect: float = 1.0,
     ) -> None:
         self._sizing = sizing
         self._pixels = pixels
         self._interpolation = interpolation
+        self._pixel_aspect = pixel_aspect
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: Any) -> Picture:
         """Return the picture of a frame."""
         # Phones store portrait video lying down, with the angle beside it.
-        lying = lies_on_its_side(frame)
-        shape = (frame.height, frame.width) if lying else (frame.width, frame.height)
-        width, height = self._sizing(*shape)
+        orientation = Orientation.of(frame)
+        width, height = round(frame.width * self._pixel_aspect), frame.height
+        if orientation.swaps_sides:
+            height, width = self._sizing(height, width)
+        else:
+            width, height = self._sizing(width, height)
         small = self._reformatter.reformat(
-            frame,
-            height if lying else width,
-            width if lying else height,
-            self._pixels,
-            interpolation=self._interpolation,
+            frame, width, height, self._pixels, interpolation=self._interpolation
         )
-        return turned(frame, small.to_ndarray())
-
-
-def turned(frame: VideoFrame, picture: Any) -> Picture:
-    """Return the pixels of a frame turned and mirrored as the video asks for.
-
-    Args:
-        frame: Says how.
-        picture: Its pixels: an array of rows of columns of colours.
-    """
-    transposed, flip_rows, flip_columns = _orientation(frame)
-    if transposed:
-        picture = picture.swapaxes(0, 1)
-    if flip_rows:
-        picture = picture[::-1]
-    if flip_columns:
-        picture = picture[:, ::-1]
-    return np.ascontiguousarray(picture)
-
-
-def is_upright(frame: VideoFrame) -> bool:
-    """Tell whether the pixels of a frame are to be shown as they are stored."""
-    return not any(_orientation(frame))
-
-
-def lies_on_its_side(frame: VideoFrame) -> bool:
-    """Tell whether width and height of a frame change places when it is upright."""
-    return _orientation(frame)[0]
-
-
-def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
-    """Return whether to swap the sides, then to flip rows, and to flip columns.
-
-    A display matrix maps the column x and the row y of the stored picture to the
-    column ax + cy and the row bx + dy. Angles between quarter turns are rounded.
-    """
-    matrix: Any = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]
-    if matrix is None:
-        return False, False, False
-    a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].tolist()
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        return True, b < 0, c < 0
-    return False, d < 0, a < 0
+        return orientation.turned(small.to_ndarray())

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from stashhog_core.paths import from_text, to_text
 from stashhog_core.progress import Progress
 from tests.support import poisoned
 from tests.support.library import Library
-from tests.support.media import write_film, write_video
+from tests.support.media import write_colours, write_film, write_video
 from tests.support.processes import kill_all, workers_of_pools
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -182,15 +183,13 @@ def test_file_that_kills_its_reader_is_remembered(
     for number, name in enumerate([*names, "a.mp4", "z.mp4"]):
         library.video(name, number)
     monkeypatch.setattr(
-        shards,
-        "ProbePool",
-        functools.partial(ProbePool, probe=poisoned.probe, file_limit_seconds=6),
+        shards, "ProbePool", functools.partial(ProbePool, probe=poisoned.probe)
     )
 
-    first = library.scan(workers=2)
-    second = library.scan(workers=2)
+    first = library.scan(workers=2, file_timeout_seconds=6)
+    second = library.scan(workers=2, file_timeout_seconds=6)
     library.video("crash.mp4", 9)
-    third = library.scan(workers=2)
+    third = library.scan(workers=2, file_timeout_seconds=6)
 
     reasons = {Path(error.item).name: error.reason for error in first.errors}
     assert set(reasons) == set(names)
@@ -202,6 +201,69 @@ def test_file_that_kills_its_reader_is_remembered(
     assert (second.skipped, second.error_count, second.pending) == (5, 1, 1)
     assert (third.unreadable, third.skipped, third.pending) == (1, 4, 1)
     assert workers_of_pools() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "is_mended_by_time"),
+    [
+        pytest.param("late-picture.mp4", "longer than", True, id="out of time"),
+        pytest.param("hang-picture.mp4", "longer than 6 s", True, id="hangs"),
+        pytest.param("crash-picture.mp4", "SIGSEGV", False, id="crashes"),
+    ],
+)
+def test_facts_are_kept_without_the_pictures(
+    library: Library,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    problem: str,
+    is_mended_by_time: bool,
+) -> None:
+    """What the headers say is stored, with one warning that names all that is lacking.
+
+    A scan that allows a file no more time does not try again; one that does, tries.
+    """
+    library.video(name, 1)
+    wanted = {"phashes": True, "sprites": True}
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            shards, "ProbePool", functools.partial(ProbePool, probe=poisoned.probe)
+        )
+        first = library.scan(file_timeout_seconds=6, **wanted)
+        row = library.rows()[name]
+    second = library.scan(file_timeout_seconds=6, **wanted)
+    third = library.scan(file_timeout_seconds=60, **wanted)
+
+    assert (first.new, first.error_count, first.pending) == (1, 0, 0)
+    assert (row.state, row.width, row.video_codec) == ("ok", 160, "h264")
+    assert (row.thumbnail_path, row.sprite_path, row.phash) == (None, None, None)
+    (warning,) = first.warnings
+    assert "No thumbnail, sprites or perceptual hash: " in warning.reason
+    assert problem in warning.reason
+    assert ("file_timeout_seconds" in warning.reason) == is_mended_by_time
+    assert (second.skipped, second.updated, second.warnings) == (1, 0, ())
+    assert third.updated == is_mended_by_time
+    assert (library.rows()[name].phash is not None) == is_mended_by_time
+    assert workers_of_pools() == []
+
+
+def test_an_option_that_failed_leaves_the_others_to_be_tried(library: Library) -> None:
+    """A video without a usable picture gets what is asked for later, once."""
+    write_colours(library.folder / "narrow.mp4", [(1, (0, 0, 200))], height=2048)
+
+    scans = [
+        library.scan(phashes=True, thumbnails=False),
+        library.scan(phashes=True, sprites=True),
+        library.scan(phashes=True, sprites=True),
+    ]
+
+    row = library.rows()["narrow.mp4"]
+    assert [scan.updated for scan in scans] == [0, 1, 0]
+    assert "narrow" in scans[0].warnings[0].reason
+    assert (row.phash, row.thumbnail_path is None, row.sprite_path is None) == (
+        None,
+        False,
+        False,
+    )
 
 
 @pytest.mark.parametrize("name", ["told.mp4", "told-hard.mp4"])
@@ -369,9 +431,8 @@ def test_limit_of_a_file_includes_the_kill(
     monkeypatch.setattr(pebble.ProcessPool, "schedule", noting)
     hanging = tmp_path / "hang.mp4"
     hanging.write_bytes(b"x")
-    with ProbePool(
-        Wanted(tmp_path), 1, file_limit_seconds=6, probe=poisoned.probe
-    ) as pool:
+    wanted = Wanted(tmp_path, file_limit_seconds=6)
+    with ProbePool(wanted, 1, probe=poisoned.probe) as pool:
         (outcome,) = pool.probe([request(hanging)], lambda: None)
 
     assert limits
@@ -473,15 +534,15 @@ def test_fuzzed_videos_stop_nothing(tmp_path: Path) -> None:
         path = folder / f"{number}.mp4"
         path.write_bytes(_mutant(dice, dice.choice(seeds)))
         requests.append(request(path, number))
-    thumbnails = Wanted(tmp_path / "art")
-    everything = Wanted(tmp_path / "art", sprites=True, phashes=True)
+    thumbnails = Wanted(tmp_path / "art", file_limit_seconds=8)
+    everything = replace(thumbnails, sprites=True, phashes=True)
     outcomes = []
     # A file costs tens of times as much with all that can be made of it.
     for wanted, part in (
         (thumbnails, requests[: -MUTANTS // 8]),
         (everything, requests[-MUTANTS // 8 :]),
     ):
-        with ProbePool(wanted, 2, file_limit_seconds=8) as pool:
+        with ProbePool(wanted, 2) as pool:
             outcomes += pool.probe(part, lambda: None)
 
     assert [outcome.id for outcome in outcomes] == list(range(MUTANTS))

@@ -22,6 +22,7 @@ from stashhog_core.params import DirectoryScanParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import LibrarySettings, Settings
 from tests.support.library import Library
+from tests.support.media import write_dolby_vision
 from tests.support.processes import workers_of_pools
 
 pytestmark = pytest.mark.slow
@@ -513,3 +514,13 @@ def test_refused_at_the_door(
             DirectoryScanParams(path=str(library.folder / path)),
             Progress(),
         )
+
+
+def test_dolby_vision_is_found_in_the_pictures(library: Library) -> None:
+    """The headers of most such files do not tell it; the first picture does."""
+    write_dolby_vision(library.folder / "a.mkv")
+    write_dolby_vision(library.folder / "b.mp4")
+
+    library.scan()
+
+    assert {row.hdr for row in library.rows().values()} == {"Dolby Vision"}

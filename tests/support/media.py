@@ -133,6 +133,117 @@ def write_film(path: Path, *, silent_seconds: int = 0, codec: str = "libx264") -
     return path
 
 
+def write_dolby_vision(path: Path) -> Path:
+    """Write a second of H.265 whose pictures carry Dolby Vision data, and no headers.
+
+    No encoder here makes the data, so each picture gets the shortest valid one: a
+    mapping of each colour to itself.
+    """
+    bits = _Bits()
+    # Kind, format, profile, level; then the sequence: number types and depths.
+    bits.add((8, 25), (6, 2), (11, 18), (4, 1), (4, 0), (1, 1))
+    bits.add((1, 0), (2, 0)).add_counts(23).add((2, 1), (1, 0))
+    bits.add_counts(2, 2, 4).add((1, 0), (3, 0), (1, 0), (1, 1))
+    # No further data, no mapping of an earlier picture; a line for each colour.
+    bits.add((1, 0), (1, 0)).add_counts(0, 0, 0)
+    for _ in range(3):
+        bits.add_counts(0).add((10, 0), (10, 1023))
+    bits.add_counts(0, 0)
+    for _ in range(3):
+        bits.add_counts(0, 0).add((1, 0))
+        bits.add_counts(0).add((23, 0)).add_counts(1).add((23, 0))
+    content = bits.to_bytes()
+    content += _crc(content[1:]).to_bytes(4, "big") + b"\x80"
+    unit = b"\0\0\0\1" + bytes([62 << 1, 1]) + _escaped(content)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx265", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p10le"
+        stream.options = {"preset": "ultrafast", "x265-params": "log-level=none"}
+        packets = []
+        for _ in range(10):
+            packets += stream.encode(av.VideoFrame(160, 120, "yuv420p10le"))
+        for packet in [*packets, *stream.encode(None)]:
+            longer = av.Packet(bytes(packet) + unit)
+            longer.stream, longer.time_base = stream, packet.time_base
+            longer.pts, longer.dts = packet.pts, packet.dts
+            longer.duration, longer.is_keyframe = packet.duration, packet.is_keyframe
+            container.mux(longer)
+    return path
+
+
+class _Bits:
+    """A text of bits, with numbers as H.265 writes them."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def add(self, *fields: tuple[int, int]) -> "_Bits":
+        """Add values, each with its number of bits."""
+        self._text += "".join(f"{value:0{bits}b}" for bits, value in fields)
+        return self
+
+    def add_counts(self, *values: int) -> "_Bits":
+        """Add values of no fixed number of bits."""
+        for value in values:
+            digits = f"{value + 1:b}"
+            self._text += "0" * (len(digits) - 1) + digits
+        return self
+
+    def to_bytes(self) -> bytes:
+        """Return whole bytes, the last one filled up with zeros."""
+        length = -(-len(self._text) // 8)
+        return int(self._text.ljust(8 * length, "0"), 2).to_bytes(length, "big")
+
+
+def _crc(content: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x04C11DB7 * (crc >> 31)) & 0xFFFFFFFF
+    return crc
+
+
+def _escaped(content: bytes) -> bytes:
+    """Return the content with a 3 where it would look like the start of a unit."""
+    escaped = bytearray()
+    for byte in content:
+        if byte <= 3 and escaped[-2:] == b"\0\0":
+            escaped.append(3)
+        escaped.append(byte)
+    return bytes(escaped)
+
+
+def write_with_late_sound(path: Path) -> Path:
+    """Write MPEG-PS with three seconds of sound in the middle of a minute of noise.
+
+    Neither the beginning nor the end of the file shows that there is sound.
+    """
+    random = np.random.default_rng(0)
+    with av.open(str(path), "w", format="mpeg") as container:
+        film = container.add_stream("mpeg2video", rate=25)
+        film.width, film.height, film.pix_fmt = 160, 120, "yuv420p"
+        sound = container.add_stream("mp2", rate=44100, layout="mono")
+        packets = []
+        for number in range(60 * 25):
+            noise = random.integers(0, 255, (180, 160), np.uint8)
+            frame = av.VideoFrame.from_ndarray(noise, format="yuv420p")
+            frame.pts = number
+            packets += film.encode(frame)
+        packets += film.encode(None)
+        for number in range(30 * 44100 // 1152, 33 * 44100 // 1152):
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1152), np.int16), format="s16", layout="mono"
+            )
+            silence.sample_rate, silence.pts = 44100, number * 1152
+            packets += sound.encode(silence)
+        packets += sound.encode(None)
+        packets.sort(key=lambda packet: float((packet.dts or 0) * packet.time_base))
+        for packet in packets:
+            container.mux(packet)
+    return path
+
+
 Card = tuple[float, Sequence[str]]
 """Seconds it stands, and its lines; no lines: a black picture."""
 

@@ -4,7 +4,7 @@ import ctypes
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,17 @@ def _end_reader(folder: Path, how: int, most: int) -> Wanted:
 
 
 def probe(request: ProbeRequest, wanted: Wanted) -> ProbeOutcome:
-    """Probe a file as the product does, unless its name asks for trouble."""
+    """Probe a file as the product does, unless its name asks for trouble.
+
+    With "picture" in it, the trouble begins with the pictures only.
+    """
+    if "picture" in request.path and not wanted.pictures:
+        return probe_file(request, wanted)
+    if "late-picture" in request.path:
+        # As if all its time were used up when it comes to the first picture.
+        outcome = probe_file(request, replace(wanted, file_limit_seconds=0))
+        allowed = dict.fromkeys(outcome.not_made, wanted.file_limit_seconds)
+        return replace(outcome, not_made=allowed)
     if "crash" in request.path:
         ctypes.string_at(0)
     if "hang" in request.path:

@@ -11,8 +11,14 @@ import pytest
 
 from stashhog_core.media.frames import spaced_stills
 from stashhog_core.media.pictures import sprite_sheet, thumbnail
-from stashhog_core.media.sampler import EVEN_SECONDS, FARTHEST_SECONDS, Sampler
+from stashhog_core.media.sampler import (
+    EVEN_SECONDS,
+    FARTHEST_SECONDS,
+    OutOfTimeError,
+    Sampler,
+)
 from stashhog_core.media.upright import Upright
+from tests.support.media import write_dolby_vision, write_with_late_sound
 
 pytestmark = pytest.mark.slow
 
@@ -51,8 +57,10 @@ def write(
     return path
 
 
-def copy(source: Path, target: Path, since: float) -> Path:
-    """Copy packets that are decoded at a second or later, as they are."""
+def copy(
+    source: Path, target: Path, since: float = -1.0, *, flagged: bool = True
+) -> Path:
+    """Copy packets that are decoded at a second or later, with their flags or not."""
     with av.open(str(source)) as given, av.open(str(target), "w") as made:
         stream = given.streams.video[0]
         copied = made.add_stream_from_template(stream)
@@ -60,6 +68,7 @@ def copy(source: Path, target: Path, since: float) -> Path:
             if packet.dts is None or float(packet.dts * packet.time_base) < since:
                 continue
             packet.stream = copied
+            packet.is_keyframe = packet.is_keyframe and flagged
             made.mux(packet)
     return target
 
@@ -290,3 +299,106 @@ def written(*values: int) -> bytes:
     """Return a display matrix as MP4 writes it."""
     a, b, c, d = (struct.pack(">i", value << 16) for value in values)
     return a + b + bytes(4) + c + d + bytes(4) + bytes(8) + struct.pack(">i", 1 << 30)
+
+
+def test_a_short_video_without_a_keyframe_has_pictures(tmp_path: Path) -> None:
+    """Where no packet is flagged as a keyframe, the video is decoded from its start."""
+    whole = write(tmp_path / "a.flv", 12, "flv")
+    path = copy(whole, tmp_path / "b.flv", flagged=False)
+
+    with Sampler(str(path)) as sampler:
+        seconds = [second for second, _ in sampler.frames()]
+        sheet = sprite_sheet(sampler, 10.0)
+
+    assert seconds[0] < EVEN_SECONDS
+    assert np.diff(seconds).min() >= EVEN_SECONDS
+    assert sheet.count == 20
+    assert list(spaced_stills(path, 2, (32, 18)))
+
+
+def with_a_broken_keyframe(path: Path, second: float, seconds: float = 20) -> Path:
+    """Write a video whose keyframe at a second is partly missing."""
+    whole = write(path, seconds, options={"x264-params": "scenecut=0"})
+    content = bytearray(whole.read_bytes())
+    with av.open(str(whole)) as container:
+        (place, size) = next(
+            (packet.pos, packet.size)
+            for packet in container.demux(video=0)
+            if packet.is_keyframe and packet.pts * packet.time_base > second - 0.5
+        )
+    content[place + size * 3 // 4 : place + size] = bytes(size - size * 3 // 4)
+    whole.write_bytes(content)
+    return whole
+
+
+def test_a_broken_keyframe_is_not_shown(tmp_path: Path) -> None:
+    """Rather than a half gray picture, a whole one before it is shown."""
+    path = with_a_broken_keyframe(tmp_path / "a.mp4", 10)
+
+    with Sampler(str(path)) as sampler:
+        found = list(sampler.frames())
+        near = sampler.near(10.5)
+        sprites = list(sampler.at_each([9.0, 10.5, 12.5]))
+
+    assert [round(second) for second, _ in found] == [0, 2, 4, 6, 8, 12, 14, 16, 18]
+    assert near is not None
+    assert round(near[0]) == 4
+    whole = {round(second): luma(frame) for second, frame in found}
+    lights = [luma(frame) for frame in sprites if frame]
+    assert lights == [whole[8], whole[4], whole[12]]
+
+
+def test_only_broken_pictures_are_better_than_none(tmp_path: Path) -> None:
+    """Where no picture is whole, the broken one is shown."""
+    path = with_a_broken_keyframe(tmp_path / "a.mp4", 0, seconds=1)
+
+    with Sampler(str(path)) as sampler:
+        assert sampler.near(0.5) is not None
+        assert [second for second, _ in sampler.frames()]
+
+
+def test_a_stream_that_begins_on_the_way_ends_nothing(tmp_path: Path) -> None:
+    """PyAV stumbles over such streams at the end of the file; all pictures came."""
+    path = write_with_late_sound(tmp_path / "a.mpg")
+
+    with Sampler(str(path)) as sampler:
+        seconds = [second for second, _ in sampler.frames()]
+
+    assert seconds[-1] > 59
+
+
+def test_a_file_that_is_read_once_is_decoded_as_asked(tmp_path: Path) -> None:
+    """Of a file that cannot be searched, most other keyframes are left out."""
+    path = write(tmp_path / "a.h264", 60, gop=5)
+
+    with Sampler(str(path)) as sampler:
+        frames = list(sampler.at_each([0.0, 20.0, 40.0]))
+
+        assert sampler.decoded < 20
+    assert len({round(luma(frame)) for frame in frames if frame}) == 3
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.hevc"])
+def test_dolby_vision_shows_in_the_pictures(tmp_path: Path, name: str) -> None:
+    """Whatever the headers say, the first picture tells of its data."""
+    with Sampler(str(write_dolby_vision(tmp_path / name))) as sampler:
+        list(sampler.frames())
+
+        assert sampler.shows_dolby_vision
+
+
+def test_no_picture_is_decoded_after_the_deadline(tmp_path: Path) -> None:
+    """All that reads pictures says that time is up."""
+    path = write(tmp_path / "a.mp4", 2)
+
+    with Sampler(str(path), deadline=0.0) as sampler:
+        for read in (
+            lambda: list(sampler.frames()),
+            lambda: sampler.near(1.0),
+            lambda: list(sampler.at_each([0.0, 1.0])),
+            lambda: list(sampler.exact([0.0, 1.0], read_on=True)),
+        ):
+            with pytest.raises(OutOfTimeError):
+                read()
+
+        assert sampler.decoded == 0
