@@ -29,12 +29,23 @@ _ASCII = {
     code: chr(code).lower() if chr(code).isalnum() else None for code in range(128)
 }
 
-_MISREAD = str.maketrans("015829ij", "olsbzgll") | str.maketrans(
-    # Cyrillic letters that look like Latin ones.
-    "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445",
-    "abekmhopctyx",
+_MISREAD = (
+    str.maketrans("015829ij", "olsbzgll")
+    # Cyrillic and Greek letters that look like Latin ones.
+    | str.maketrans("авекмнорстух", "abekmhopctyx")
+    | str.maketrans("αβεζηικμνορτυχ", "abezhlkmnoptyx")
+    # Chinese characters and hiragana that look like katakana.
+    | str.maketrans("力口二工夕卜八千へべぺり", "カロニエタトハチヘベペリ")
 )
 """Letters that text recognition confuses, each pair as one of the two."""
+
+READ_INSTEAD = (
+    str.maketrans("œæßþŒÆẞÞ", "eabpEABP"),
+    str.maketrans({"œ": "ce", "Œ": "CE"}),
+    # Text recognition has no letters for most of Vietnamese, and leaves them out.
+    dict.fromkeys(range(0x1EA0, 0x1EFA)),
+)
+"""What may be read instead of letters that are two when folded, or not known at all."""
 _LONGEST_WORD = 20
 _MISREAD_PAIRS = {"rn": "m", "vv": "w"}
 

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.detection.common_words import EVERYDAY_WORDS, WORDS_BESIDE_NAMES
 from stashhog_core.detection.letters import (
+    READ_INSTEAD,
     SPACELESS,
     Gap,
     Letters,
@@ -38,7 +39,7 @@ SPLIT_LENGTH = 8
 LONGEST_NAME = 120
 """A longer name is not looked for: no person writes it whole."""
 
-_LEAST_MISREAD = 5
+_LEAST_MISREAD, _LEAST_MISREAD_SPACELESS = 5, 3
 _LEAST_GLUED = 7
 # Names that end with each other, such as Rose and Lily Rose: the longest ones count.
 _MOST_NESTED = 12
@@ -181,12 +182,13 @@ class NameFinder:
         """Yield full names whose border text recognition has lost.
 
         That is the border to another name, as in `JADE KUSHMIA COLE`, or to a word that
-        stands beside names, as in `STARRINGJADE KUSH`.
+        stands beside names, as in `STARRINGJADE KUSH`. In scripts without spaces these
+        are names of any kind.
         """
         found = [
             (end + 1 - len(key), end + 1, key)
             for end, key in self._automaton.iter(letters.letters)
-            if len(key) >= _LEAST_GLUED
+            if len(key) >= _LEAST_GLUED or (len(key) > 1 and _is_spaceless(key))
         ]
         firsts = {first for first, _, _ in found}
         lasts = {last for _, last, _ in found}
@@ -202,7 +204,11 @@ class NameFinder:
                 word = letters.letters[last : letters.border(last, 1)]
                 if word not in WORDS_BESIDE_NAMES:
                     continue
-            spellings = [s for s in self._spellings_of(key) if s.word_count > 1]
+            spellings = [
+                spelling
+                for spelling in self._spellings_of(key)
+                if spelling.word_count > 1 or _is_spaceless(key)
+            ]
             yield from _judged(letters, first, last, spellings, gaps)
 
     def _plain_hits(
@@ -276,11 +282,14 @@ class _MisreadNames:
         self._names: dict[str, list[_Spelling]] = {}
         for known in names.values():
             for name in known:
-                letters = Letters(name.alias).misread()
-                if len(letters.letters) >= _LEAST_MISREAD:
-                    self._names.setdefault(letters.letters, []).append(
-                        _spelling(name, letters)
-                    )
+                for spelled in _readings(name.alias):
+                    letters = Letters(spelled).misread()
+                    key = letters.letters
+                    least = _LEAST_MISREAD
+                    if _is_spaceless(key):
+                        least = _LEAST_MISREAD_SPACELESS
+                    if len(key) >= least:
+                        self._names.setdefault(key, []).append(_spelling(name, letters))
         self._automaton = _automaton(self._names)
 
     def hits(self, text: str) -> list[Hit]:
@@ -297,6 +306,18 @@ class _MisreadNames:
             )
             for hit in _hits(letters, found, self._names.__getitem__)
         ]
+
+
+def _is_spaceless(key: str) -> bool:
+    return bool(key) and script_of(key[0]) in SPACELESS
+
+
+def _readings(alias: str) -> set[str]:
+    """Return what may be read where a picture shows a name."""
+    if alias.isascii():
+        return {alias}
+    composed = unicodedata.normalize("NFC", alias)
+    return {composed, *(composed.translate(instead) for instead in READ_INSTEAD)}
 
 
 def _automaton(keys: Iterable[str]) -> ahocorasick.Automaton:
@@ -484,7 +505,10 @@ def _spelled(
                 ):
                     return None
                 plain = plain and signs == strong[number]
-            elif "\n" in between or _parting(between):
+            elif _parting(between) or (
+                # A line may end where a capital begins a word: `NorthLight`.
+                "\n" in between and (number not in soft or count < JOINED_LENGTH)
+            ):
                 return None
             elif number in soft or any(c in _APOSTROPHES for c in between):
                 plain = False

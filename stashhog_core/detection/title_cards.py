@@ -11,6 +11,7 @@ belong to the detector `names`.
 
 import itertools
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -112,7 +113,7 @@ class TitleCards(SceneReader):
         for second, group in by_second:
             lines = list(group)
             # A name may run over two lines of a card.
-            text = "\n".join(line["text"] for line in lines)
+            text = _as_written("\n".join(line["text"] for line in lines))
             for named in names_in(text, names.finder, on_card=True):
                 if known_names.is_technical(named.match.known):
                     continue
@@ -149,6 +150,23 @@ class TitleCards(SceneReader):
                     NAME,
                     known_names.evidence_of("full name in the file name", text, named),
                 )
+
+
+_SYMBOLS = str.maketrans("\u220f\u2211\u2206", "ΠΣΔ")
+_LEADERS = re.compile(
+    r"[ ]?(?:[._\u00b7](?:[ ]?[._\u00b7])+|\u2026)[ ]?|(?<=\s)[.\u00b7]+(?=\w)"
+)
+_HYPHEN_AT_THE_END = re.compile(r"(?<=\w)[-\u2010]\n(?=\w)")
+
+
+def _as_written(text: str) -> str:
+    """Return the lines of a card without what only the layout has put into them.
+
+    These are dots that lead from a role to a name, and hyphens at the end of a line.
+    Some Greek letters are read as the symbols that look like them.
+    """
+    text = _HYPHEN_AT_THE_END.sub("\n", text.translate(_SYMBOLS))
+    return _LEADERS.sub(" - ", text)
 
 
 def _confidence_on_card(named: Named) -> float:

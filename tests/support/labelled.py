@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,7 @@ class Card:
     Attributes:
         style: How the card is drawn; see `tests/labelled/draw_cards.py`.
         held: Whether the card was kept back while the rules were tuned.
+        incomplete: Whether text recognition cannot read what the card says.
     """
 
     group: str
@@ -117,6 +118,7 @@ class Card:
     labels: frozenset[Label]
     why: str
     held: bool
+    incomplete: bool
 
     @property
     def video(self) -> Path:
@@ -140,10 +142,13 @@ def labelled_cards() -> list[Card]:
         if line.startswith("[") and " ⇒ " not in line:
             group = line[1:-1]
             continue
-        held = line.startswith("* ")
-        name, style, text, labels, why = line.removeprefix("* ").split(" ⇒ ")
+        name, style, text, labels, why = line.split(" ⇒ ")
+        *marks, name = name.split(" ")
         text = text.replace("⏎", "\n")
-        cards.append(Card(group, name, style, text, _labels(labels), why, held))
+        held, incomplete = "*" in marks, "!" in marks
+        cards.append(
+            Card(group, name, style, text, _labels(labels), why, held, incomplete)
+        )
     return cards
 
 
@@ -181,6 +186,25 @@ def proposed(case: Case, finder: NameFinder) -> list[Proposal]:
         found = known_names.propose(case.scene, finder, kinds, ["/data"])
         found += release.propose(case.scene)
     return best_of(p for p in found if p.confidence >= THRESHOLD)
+
+
+def proposed_for_cards(
+    finder: NameFinder, lines: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Callable[[Card], frozenset[Label]]:
+    """Return a function that gives what this build proposes for a card.
+
+    Args:
+        finder: Finds the names of the library.
+        lines: The lines that text recognition has read, by the name of the card.
+    """
+    reader = TitleCards(_unused, PathMap({}))
+    names = StashNames(finder, lambda name: None, create_missing_tags=False)
+
+    def labels(card: Card) -> frozenset[Label]:
+        found = reader.propose(card.scene, {"lines": lines[card.name]}, names)
+        return labels_of(best_of(p for p in found if p.confidence >= THRESHOLD))
+
+    return labels
 
 
 def labels_of(proposals: Iterable[Proposal]) -> frozenset[Label]:
