@@ -79,7 +79,10 @@ def _pictures(sampler: Sampler, duration_seconds: float) -> Iterator[Picture]:
         seconds, sampler.exact(seconds, read_on=read_on), strict=True
     ):
         if frame is None:
-            raise ItemError(f"no picture at second {second:.1f}")
+            raise ItemError(
+                f"no picture can be read at second {second:.1f} of "
+                f"{duration_seconds:.1f}"
+            )
         yield upright(frame)[..., ::-1]
 
 

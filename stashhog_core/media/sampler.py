@@ -213,8 +213,7 @@ class Sampler:
         """Yield the picture that `ffmpeg -ss` shows for each of the seconds, in order.
 
         This is the first picture at or after the second, which is rounded to the
-        nearest tick of the stream's clock; after the end the last picture. None:
-        nothing can be decoded.
+        nearest tick of the stream's clock. None: there is none, as after the end.
 
         Args:
             seconds: Seconds from the start of the video.
@@ -237,7 +236,7 @@ class Sampler:
                 if frame is None:
                     break
                 last = frame
-            yield last
+            yield last if last is not None and _ticks(last) >= tick else None
 
     @property
     def _early(self) -> float:

@@ -71,3 +71,14 @@ def test_unknown_length_has_no_hash(tmp_path: Path) -> None:
         pytest.raises(ItemError, match="unknown length"),
     ):
         phash(sampler, None)
+
+
+def test_a_video_that_ends_early_has_no_hash(tmp_path: Path) -> None:
+    """As in Stash; a last picture in place of the missing ones would look like many."""
+    clip = write_video(tmp_path / "clip.mp4", seconds=3)
+
+    with Sampler(str(clip)) as sampler:
+        with pytest.raises(ItemError, match="no picture can be read at second"):
+            phash(sampler, 5.0)
+
+        assert phash(sampler, 3.0)
