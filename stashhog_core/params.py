@@ -285,8 +285,8 @@ class AnalysisParams(JobParams):
     )
     auto_approve: bool = _switch(
         False,
-        "Approve every proposed change without a review; the plan records these "
-        "approvals as automatic.",
+        "Approve every proposed change without a review, except for names that other "
+        "names are spelled almost like; the plan records these approvals as automatic.",
     )
 
 
@@ -372,7 +372,9 @@ class ApplyPlanParams(JobParams):
         "changes of the plan are applied.",
     )
     auto_approve: bool = _switch(
-        False, "Approve every open change of the plan before applying."
+        False,
+        "Approve every open change of the plan before applying, except for names that "
+        "other names are spelled almost like.",
     )
     retry: bool = _switch(
         False,
@@ -391,8 +393,9 @@ class AutoPlanApplyParams(JobParams):
     )
     auto_approve_all_changes: bool = _switch(
         False,
-        "Approve every open change of these plans before applying; the plans record "
-        "these approvals as automatic.",
+        "Approve every open change of these plans before applying, except for names "
+        "that other names are spelled almost like; the plans record these approvals as "
+        "automatic.",
     )
 
 

@@ -1,5 +1,6 @@
 """The job `analysis`: examine scenes, propose changes, and mark examined scenes."""
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
@@ -30,6 +31,8 @@ from stashhog_core.progress import Progress, deadline_after
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import Settings
 from stashhog_core.stash.client import StashClient
+
+logger = logging.getLogger(__name__)
 
 SCENES_PER_READ = 200
 """Scenes read from the mirror at a time, so that memory stays flat."""
@@ -159,6 +162,14 @@ def analyze(
             raise AnalysisDeferred(
                 error.what, error.where, error.remedy, run.result(plan)
             ) from error
+        if params.auto_approve and plan.changes > plan.approved:
+            logger.warning(
+                "Plan %d keeps %d of %d changes open for a person to decide on, "
+                "because other names are spelled almost like theirs",
+                plan.plan_id,
+                plan.changes - plan.approved,
+                plan.changes,
+            )
         return run.result(plan)
 
 

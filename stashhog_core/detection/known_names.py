@@ -11,7 +11,7 @@ from stashhog_core.detection import technical
 from stashhog_core.detection.name_context import Named, names_in
 from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder
 from stashhog_core.detection.scene_facts import SceneFacts
-from stashhog_core.plans.proposals import Proposal, add_member, set_studio
+from stashhog_core.plans.proposals import RIVALS, Proposal, add_member, set_studio
 
 NAME = "names"
 VERSION = "2"
@@ -20,6 +20,9 @@ VERSION = "2"
 _TECHNICAL = frozenset(
     name.casefold() for names in technical.TAG_NAMES.values() for name in names
 )
+
+_SURROUNDINGS = 500
+"""Number of characters before and after a name that its evidence keeps."""
 
 _DEDUCTIONS = {"file name": 0.0, "title": 0.0, "folder": 0.03, "details": 0.08}
 
@@ -44,6 +47,7 @@ def propose(
     return [
         proposal
         for place, text in texts.items()
+        if text
         for proposal in _in_text(scene, place, text, finder)
         if proposal.field in kinds
     ]
@@ -71,14 +75,18 @@ def is_technical(known: KnownName) -> bool:
 def evidence_of(rule: str, text: str, named: Named) -> dict[str, Any]:
     """Return the evidence that a reviewer needs for a name."""
     match = named.match
+    # Of details as long as a book, each name keeps its surroundings only.
+    first = max(0, match.start - _SURROUNDINGS)
     evidence: dict[str, Any] = {
         "rule": rule,
         "reason": named.verdict.reason,
-        "text": text,
-        "span": [match.start, match.end],
+        "text": text[first : match.end + _SURROUNDINGS],
+        "span": [match.start - first, match.end - first],
     }
     if match.known.is_alias:
         evidence["alias"] = match.known.alias
+    if match.rivals:
+        evidence[RIVALS] = list(match.rivals)
     return evidence
 
 

@@ -6,6 +6,7 @@ afterwards by the gaps between the letters: separators, capitals, digits, script
 
 import itertools
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from enum import IntEnum
 from functools import lru_cache
@@ -47,6 +48,8 @@ READ_INSTEAD = (
 )
 """What may be read instead of letters that are two when folded, or not known at all."""
 _LONGEST_WORD = 20
+# No script puts more marks on a letter; to order marks takes their number squared.
+_LONGEST_CLUSTER = 32
 _MISREAD_PAIRS = {"rn": "m", "vv": "w"}
 
 
@@ -68,10 +71,12 @@ class Gap(IntEnum):
 class Letters:
     """The letters of `text`; letter `i` stands at `text[starts[i]:end(i)]`."""
 
-    __slots__ = ("_ends", "_starts", "letters", "text")
+    __slots__ = ("_ends", "_gaps", "_separators", "_starts", "letters", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._gaps: dict[int, Gap] = {}
+        self._separators: list[int] | None = None
         self._starts: Sequence[int] | None = None
         self._ends: Sequence[int] | None = None
         if text.isascii():
@@ -81,7 +86,7 @@ class Letters:
         starts: list[int] = []
         ends: list[int] = []
         for start, end in _clusters(text):
-            plain = _folded(text[start:end])
+            plain = _folded(text[start : min(end, start + _LONGEST_CLUSTER)])
             letters.append(plain)
             starts.extend([start] * len(plain))
             ends.extend([end] * len(plain))
@@ -106,6 +111,12 @@ class Letters:
 
     def gap(self, index: int) -> Gap:
         """Return what lies before letter `index`; at both ends a separator."""
+        found = self._gaps.get(index)
+        if found is None:
+            found = self._gaps[index] = self._gap(index)
+        return found
+
+    def _gap(self, index: int) -> Gap:
         letters, starts = self.letters, self.starts
         if index <= 0 or index >= len(letters):
             return Gap.SEPARATOR
@@ -127,6 +138,17 @@ class Letters:
                 return Gap.CAPITAL
         return Gap.NONE
 
+    def separators_in(self, first: int, last: int) -> Sequence[int]:
+        """Return the letters with a separator before them, between two letters."""
+        if self._separators is None:
+            starts = self.starts
+            ends = self._ends or [start + 1 for start in starts]
+            self._separators = [
+                i for i in range(1, len(starts)) if starts[i] > ends[i - 1]
+            ]
+        found = self._separators
+        return found[bisect_right(found, first) : bisect_left(found, last)]
+
     def border(self, index: int, step: int) -> int:
         """Return the nearest border from letter `index` on, in the direction `step`.
 
@@ -138,11 +160,21 @@ class Letters:
             index += step
         return index
 
+    def first(self, count: int) -> "Letters":
+        """Return the first letters alone, as if the text ended after them."""
+        other = Letters.__new__(Letters)
+        other.letters, other._gaps = self.letters[:count], {}
+        other._separators = None
+        other._starts = self.starts[:count]
+        other._ends = None if self._ends is None else self._ends[:count]
+        other.text = self.text[: self.end(count - 1)]
+        return other
+
     def misread(self) -> "Letters":
         """Return the same letters, without differences that a misreading may make."""
         plain = self.letters.translate(_MISREAD)
         other = Letters.__new__(Letters)
-        other.text = self.text
+        other.text, other._gaps, other._separators = self.text, {}, None
         letters: list[str] = []
         starts: list[int] = []
         ends: list[int] = []

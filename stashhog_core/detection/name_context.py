@@ -20,7 +20,7 @@ from stashhog_core.detection.common_words import (
     OTHER_SENSE,
 )
 from stashhog_core.detection.letters import SPACELESS, Letters, fold_words, script_of
-from stashhog_core.detection.name_finder import Match, NameFinder, chosen
+from stashhog_core.detection.name_finder import PLAIN_WORDS, Match, NameFinder, chosen
 
 LEAST_LETTERS_OF_PERSON = 4
 LEAST_LETTERS_OF_TAG = 3
@@ -49,13 +49,18 @@ _WEAK_IN_SPACED = re.compile(r"(?P<weak>_|(?<=[^\W_]{3})\.(?=[^\W_]{2}))")
 _WEAK_UNSPACED = re.compile(r"(?P<weak>[_-])")
 _LETTERS = re.compile(r"[^\W\d_]")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
+_SIGNS = re.compile(r"[\W_]")
 
 
+_EVERYDAY_AND_FUNCTION_WORDS = EVERYDAY_WORDS | FUNCTION_WORDS
 _UNCLEAR_TAGS = OTHER_SENSE | FILLER_WORDS
 _FRIENDS = re.compile(
     r"[\s._-]*(?:&|\+|,|and)[\s._-]*(?:(?:her|his|their)[\s._-]+)?"
     r"(?:friends?|others|guests?)(?![^\W_])",
     re.IGNORECASE,
+)
+_HEADING = re.compile(
+    r"(?:starring|stars|performers?|models?|cast)[\W_]*$", re.IGNORECASE
 )
 _PRODUCTION = re.compile(r"[\W_]*(?:production|presentation)", re.IGNORECASE)
 # So far a text is looked at on each side of a match: details can be very long.
@@ -403,8 +408,8 @@ class _Place:
         if match.known.kind == "studio" and (after == "word" or before == "word"):
             return Verdict(sure, "alone next to a word for studios")
         if match.known.kind == "performers" and before in ("word", "colon"):
-            heading = self._text[: match.start].casefold()
-            if re.search(r"(starring|stars|performers?|models?|cast)[\W_]*$", heading):
+            heading = self._text[max(0, match.start - _WORDS_NEAR) : match.start]
+            if _HEADING.search(heading):
                 return Verdict(sure, "after a word for people")
         return None
 
@@ -477,9 +482,9 @@ class _Place:
         if match.word_count > 1 and len(word) > 3 and match.spelling < 3:
             return Verdict(0.97, "a name of several words")
         written = self._text[match.start : match.end]
-        alone = self._is_alone(match)
         # A list of tags on a card may hold any word, such as Night.
-        if word.isdigit() or (word in FILLER_WORDS and not (alone and self._on_card)):
+        alone_on_card = self._on_card and self._is_alone(match)
+        if word.isdigit() or (word in FILLER_WORDS and not alone_on_card):
             return None
         if not word.isascii() and script_of(word[0]) in SPACELESS:
             return Verdict(0.87, "a whole word")
@@ -489,12 +494,12 @@ class _Place:
         hashed = self._text[max(0, match.start - 1) : match.start] == "#"
         if hashed:
             return Verdict(0.95, "after a number sign")
-        if alone and self._on_card:
+        if alone_on_card:
             return Verdict(0.97, "alone in its line")
         if self._on_card and match.spelling == 3:
             return None
         if word in OTHER_SENSE:
-            return self._tag_with_other_sense(match, alone)
+            return self._tag_with_other_sense(match)
         if not _ends_at_words(self._text, match):
             return None
         return Verdict(0.87, "a whole word")
@@ -514,22 +519,26 @@ class _Place:
         first, last = match.start - len(left), match.end + len(right)
         if last - first > _NEAR:
             return False
-        rest = list(self._text[first:last])
-        rest[match.start - first : match.end - first] = " " * (match.end - match.start)
-        is_clear = match.known.kind != "tags" and match.end - match.start < len(rest)
+        is_clear = match.known.kind != "tags" and match.end - match.start < last - first
         tags, starts = self._tags
-        for tag in tags[bisect.bisect_left(starts, first) :]:
-            if tag.start >= last:
-                break
-            if tag.end <= last:
-                rest[tag.start - first : tag.end - first] = " " * (tag.end - tag.start)
-                word = _words_of(tag.known.alias).joined
+        among = tags[
+            bisect.bisect_left(starts, first) : bisect.bisect_left(starts, last)
+        ]
+        at = first
+        for each in sorted([match, *among], key=_start):
+            if each.end > last:
+                continue
+            if _WORD.search(self._text, at, max(at, each.start)):
+                return False
+            at = max(at, each.end)
+            if each is not match:
+                word = _words_of(each.known.alias).joined
                 is_clear = is_clear or word not in _UNCLEAR_TAGS
-        return is_clear and not any(character.isalnum() for character in rest)
+        return is_clear and not _WORD.search(self._text, at, last)
 
-    def _tag_with_other_sense(self, match: Match, alone: bool) -> Verdict | None:
+    def _tag_with_other_sense(self, match: Match) -> Verdict | None:
         _, right, before, after = self._around(match)
-        if alone:
+        if self._is_alone(match):
             if before == "stop" or after == "stop":
                 return None
             if "word" in (before, after) and "colon" not in (before, after):
@@ -564,8 +573,7 @@ def _has_letters(text: str, start: int, end: int) -> bool:
     return any(c.isalnum() for c in text[start:end])
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
+class _Words(NamedTuple):
     """What the words of a name are, apart from any text."""
 
     words: tuple[str, ...]
@@ -579,14 +587,14 @@ def _words_of(name: str) -> _Words:
     words = _split_words(name)
     joined = "".join(words)
     # Three everyday words in one order are rarely there by chance.
-    everyday = len(words) < 3 and all(
-        word in EVERYDAY_WORDS or word in FUNCTION_WORDS for word in words
-    )
+    everyday = len(words) < 3 and _EVERYDAY_AND_FUNCTION_WORDS.issuperset(words)
     return _Words(tuple(words), joined, _is_full_name(joined), everyday)
 
 
 def _split_words(name: str) -> list[str]:
     """Return the folded words of a name, also those that only capitals part."""
+    if PLAIN_WORDS.fullmatch(name):
+        return name.lower().split(" ")
     letters = Letters(name)
     starts = [i for i in range(len(letters.letters)) if letters.gap(i) > 2]
     return [
@@ -597,6 +605,8 @@ def _split_words(name: str) -> list[str]:
 
 def _is_full_name(name: str) -> bool:
     """Tell whether a name without spaces has a family name and a given name."""
+    if name.isascii():
+        return False
     scripts = {script_of(letter) for letter in name}
     if not scripts <= SPACELESS:
         return False
@@ -612,20 +622,20 @@ def _ends_at_words(text: str, match: Match) -> bool:
     joined, such as `BlueHarbor`, are rather one name.
     """
     start, end = match.start, match.end
-    joined_before = start > 0 and text[start - 1].isalpha() and text[start].isascii()
-    joined_after = end < len(text) and text[end].isalpha() and text[end].isascii()
-    if joined_before and not text[start - 1].isascii():
-        joined_before = False
-    if joined_after and not text[end - 1].isascii():
-        joined_after = False
-    if not joined_before and not joined_after:
+    joined_before = _are_joined(text[start - 1 : start], text[start])
+    joined_after = _are_joined(text[end - 1], text[end : end + 1])
+    if joined_before == joined_after:
         return True
-    first, last = start, end
-    while first > max(0, start - _WORDS_NEAR) and text[first - 1].isalnum():
-        first -= 1
-    while last < min(len(text), end + _WORDS_NEAR) and text[last].isalnum():
-        last += 1
-    return len(_split_words(text[first:last])) >= 3
+    if joined_before:
+        rest = _SIGNS.split(text[max(0, start - _WORDS_NEAR) : start])[-1]
+    else:
+        rest = _SIGNS.split(text[end : end + _WORDS_NEAR], maxsplit=1)[0]
+    return len(_split_words(rest)) >= 2
+
+
+def _are_joined(one: str, other: str) -> bool:
+    """Tell whether two neighbours in a text are letters of one script."""
+    return (one + other).isascii() and one.isalpha() and other.isalpha()
 
 
 def _weighed(verdict: Verdict, match: Match) -> Verdict:

@@ -6,6 +6,8 @@ all names in the letters of a text (see `letters`); then the gaps around and ins
 hit decide whether the hit is a whole name.
 """
 
+import itertools
+import logging
 import re
 import threading
 import unicodedata
@@ -28,6 +30,8 @@ from stashhog_core.detection.letters import (
     script_of,
 )
 
+logger = logging.getLogger(__name__)
+
 Kind = Literal["performers", "studio", "tags"]
 
 JOINED_LENGTH = 7
@@ -39,15 +43,29 @@ SPLIT_LENGTH = 8
 LONGEST_NAME = 120
 """A longer name is not looked for: no person writes it whole."""
 
+MOST_STEPS = 2_000_000
+"""Maximum number of steps that the search of a text takes: one for each letter of each
+name that the text contains, and `STEPS_OF_A_NAME` for each name. The rest of the text
+is not searched. A list of names of a million characters takes fewer steps."""
+
+STEPS_OF_A_NAME = 8
+
+ALWAYS_SEARCHED = 500
+"""Number of letters that are searched, whatever the steps."""
+
 _LEAST_MISREAD, _LEAST_MISREAD_SPACELESS = 5, 3
 _LEAST_GLUED = 7
 # Names that end with each other, such as Rose and Lily Rose: the longest ones count.
-_MOST_NESTED = 12
+_MOST_NESTED = 6
 _AMPERSAND = re.compile(r"\s*&\s*")
+_AS_SPACES = str.maketrans("._-", "   ")
 _FIRST_SPACELESS = "\u1100"
-_PLAIN_WORDS = re.compile(r"[A-Z]?[a-z]{2,}(?: [A-Z]?[a-z]{2,})*")
+PLAIN_WORDS = re.compile(r"[A-Z]?[a-z]{2,}(?: [A-Z]?[a-z]{2,})*")
+"""Words that spaces part, as most names are written."""
 # Signs that part one name from the next, unless the name itself has them there.
 _PARTING = frozenset(",;|/\\&+()[]{}<>:=\u00d7\u3001\uff0c\u3010\u3011\u300a\u300b")
+_JOINING = frozenset(" ._-")
+_NO_SIGNS: frozenset[str] = frozenset()
 _OPENING, _CLOSING = frozenset("(["), (")", "]")
 _DASHES = frozenset("-\u2010\u2011\u2012\u2013\u2014\u2212")
 _APOSTROPHES = frozenset("'\u2019\u2018`\u00b4\u02bc\uff07")
@@ -107,6 +125,14 @@ class _Spelling:
     """For very short names: the name itself, letter for letter."""
 
 
+class _PlainName(NamedTuple):
+    """A name of plain words that only one object has, as it is written small."""
+
+    known: KnownName
+    written: str
+    word_count: int
+
+
 Judge = Callable[[Match], bool]
 """Tells whether a match is meant as a name."""
 
@@ -119,9 +145,16 @@ class NameFinder:
     inside it. If two names differ only by accents or the like, both are reported, each
     with the other among its `rivals`. A main name takes precedence over an alias of
     another object.
+
+    Args:
+        names: The names to find.
+        most_steps: Maximum number of steps for a text, see `MOST_STEPS`.
     """
 
-    def __init__(self, names: Iterable[KnownName]) -> None:
+    def __init__(
+        self, names: Iterable[KnownName], *, most_steps: int = MOST_STEPS
+    ) -> None:
+        self._most_steps = most_steps
         self._exact: dict[str, list[KnownName]] = {}
         for name in names:
             for spelled in _with_other_and(name):
@@ -130,6 +163,7 @@ class NameFinder:
                     self._exact.setdefault(letters, []).append(spelled)
         self._automaton = _automaton(self._exact)
         self._spellings: dict[str, list[_Spelling]] = {}
+        self._plain: dict[str, _PlainName | None] = {}
         self._misread: _MisreadNames | None = None
 
     def names(self) -> Iterator[tuple[list[str], KnownName]]:
@@ -165,7 +199,8 @@ class NameFinder:
         """
         if not text or not self._exact:
             return []
-        letters = Letters(text)
+        letters = _searchable(Letters(text), self._automaton, self._most_steps)
+        text = letters.text
         found = self._automaton.iter(letters.letters)
         hits: list[Hit] = []
         if text.isascii():
@@ -174,7 +209,7 @@ class NameFinder:
         if misread:
             if self._misread is None:
                 self._misread = _MisreadNames(self._exact)
-            hits += self._misread.hits(text)
+            hits += self._misread.hits(text, self._most_steps)
             hits += self._glued_hits(letters)
         return hits
 
@@ -214,29 +249,34 @@ class NameFinder:
     def _plain_hits(
         self, letters: Letters, found: Iterable[tuple[int, str]], hits: list[Hit]
     ) -> list[tuple[int, str]]:
-        """Add what most texts have, and return the rest of what was found.
+        """Add what most texts have, and return the rest that may be names.
 
-        That is a name of plain words, written as it is, that only one object has.
+        Most texts have names of plain words, written as in Stash, that only one object
+        has. A name that begins or ends inside a word of small letters is none.
         """
-        text, exact = letters.text, self._exact
+        text, plain_names = letters.text, self._plain
+        written = text.translate(_AS_SPACES).lower()
         starts: Sequence[int] = ()
         rest = []
         for end, key in found:
             starts = starts or letters.starts
             start, stop = starts[end + 1 - len(key)], starts[end] + 1
-            known = exact[key]
-            alias = known[0].alias
+            if key not in plain_names:
+                plain_names[key] = _plain(self._exact[key])
+            plain = plain_names[key]
+            before, after = text[start - 1 : start], text[stop : stop + 1]
             if (
-                len(known) == 1
-                and len(alias) == stop - start
-                and (not start or not text[start - 1].isalnum())
-                and not text[stop : stop + 1].isalnum()
-                and alias.lower() == text[start:stop].lower()
-                and _PLAIN_WORDS.fullmatch(alias)
+                plain is not None
+                and written[start:stop] == plain.written
+                and not before.isalnum()
+                and not after.isalnum()
             ):
-                match = Match(known[0], start, stop, alias.count(" ") + 1)
+                match = Match(plain.known, start, stop, plain.word_count)
                 hits.append(Hit(start, stop, len(key), (match,)))
-            else:
+            elif not (
+                (before.islower() and text[start].islower())
+                or (after.islower() and text[stop - 1].islower())
+            ):
                 rest.append((end, key))
         return rest
 
@@ -259,8 +299,8 @@ def chosen(
         judge: Rejects matches that are not meant as names. A rejected name does not
             hide shorter names inside it.
     """
-    if len(hits) == 1 and judge is None:
-        return list(hits[0].matches)
+    if len(hits) == 1:
+        return [m for m in hits[0].matches if judge is None or judge(m)]
     taken = bytearray(text_length)
     matches: list[Match] = []
     # The longest first; of equally long names the first in the text.
@@ -292,11 +332,12 @@ class _MisreadNames:
                         self._names.setdefault(key, []).append(_spelling(name, letters))
         self._automaton = _automaton(self._names)
 
-    def hits(self, text: str) -> list[Hit]:
+    def hits(self, text: str, most_steps: int) -> list[Hit]:
         """Return the names in a text; each match says that letters were confused."""
         if not self._names:
             return []
         letters = Letters(text).misread()
+        letters = _searchable(letters, self._automaton, most_steps)
         found = self._automaton.iter(letters.letters)
         return [
             # A name with its own letters goes first, unless it is much shorter.
@@ -327,6 +368,31 @@ def _automaton(keys: Iterable[str]) -> ahocorasick.Automaton:
     if len(automaton):
         automaton.make_automaton()
     return automaton
+
+
+def _searchable(
+    letters: Letters, automaton: ahocorasick.Automaton, most_steps: int
+) -> Letters:
+    """Return as many of the letters as can be searched in `most_steps`."""
+    if len(letters.letters) <= ALWAYS_SEARCHED:
+        return letters
+    steps = 0
+    previous, nested = -1, 0
+    for end, key in automaton.iter(letters.letters):
+        nested = nested + 1 if end == previous else 0
+        previous = end
+        steps += STEPS_OF_A_NAME + len(key) if nested <= _MOST_NESTED else 1
+        if steps > most_steps:
+            count = max(end, ALWAYS_SEARCHED)
+            logger.warning(
+                "Searched only the first %d of %d characters of a text for names, "
+                "because the text contains too many names: %.40s",
+                letters.end(count - 1),
+                len(letters.text),
+                letters.text,
+            )
+            return letters.first(count)
+    return letters
 
 
 def _hits(
@@ -420,10 +486,22 @@ def _edges(letters: Letters, first: int, last: int) -> bool:
     )
 
 
+def _plain(known: Sequence[KnownName]) -> _PlainName | None:
+    alias = known[0].alias
+    if len(known) > 1 or not PLAIN_WORDS.fullmatch(alias):
+        return None
+    return _PlainName(known[0], alias.lower(), alias.count(" ") + 1)
+
+
 def _spelling(known: KnownName, folded: Letters | None = None) -> _Spelling:
     """Return where the words of a name meet."""
-    letters = folded or Letters(known.alias)
     strong: dict[int, frozenset[str]] = {}
+    if folded is None and PLAIN_WORDS.fullmatch(known.alias):
+        words = known.alias.split(" ")
+        for number in itertools.accumulate(map(len, words[:-1])):
+            strong[number] = _NO_SIGNS
+        return _Spelling(known, strong, frozenset(), len(words), None)
+    letters = folded or Letters(known.alias)
     soft: set[int] = set()
     count = 1
     for index in range(1, len(letters.letters)):
@@ -466,6 +544,8 @@ def _in_initials(letters: Letters, index: int) -> bool:
 
 def _parting(between: str) -> frozenset[str]:
     """Return the signs between two letters that part names."""
+    if between in _JOINING:
+        return _NO_SIGNS
     found = _PARTING.intersection(between)
     if any(c in _DASHES for c in between) and not all(c in _DASHES for c in between):
         # A dash with spaces, underscores or dots on both sides; a hyphen joins.
@@ -488,41 +568,39 @@ def _spelled(
         return 0 if written.casefold() == spelling.exact else None
     strong, soft = spelling.strong, spelling.soft
     extra: list[str] = []
-    missing = separated = 0
     plain = True
-    for index in range(first + 1, last):
+    separators = letters.separators_in(first, last)
+    for index in separators:
         number = index - first
-        gap = letters.gap(index)
-        if gap == Gap.SEPARATOR:
-            separated += 1
-            between = letters.between(index)
-            if number in strong:
-                signs = _parting(between)
-                if signs - strong[number] and not (
-                    # `Jade Kush (II)`: the bracket closes right after the name.
-                    signs - strong[number] <= _OPENING
-                    and letters.text.startswith(_CLOSING, letters.end(last - 1))
-                ):
-                    return None
-                plain = plain and signs == strong[number]
-            elif _parting(between) or (
-                # A line may end where a capital begins a word: `NorthLight`.
-                "\n" in between and (number not in soft or count < JOINED_LENGTH)
+        between = letters.between(index)
+        if number in strong:
+            signs = _parting(between)
+            if signs - strong[number] and not (
+                # `Jade Kush (II)`: the bracket closes right after the name.
+                signs - strong[number] <= _OPENING
+                and letters.text.startswith(_CLOSING, letters.end(last - 1))
             ):
                 return None
-            elif number in soft or any(c in _APOSTROPHES for c in between):
-                plain = False
-            else:
-                extra.append(between)
-        elif number in strong:
+            plain = plain and signs == strong[number]
+        elif _parting(between) or (
+            # A line may end where a capital begins a word: `NorthLight`.
+            "\n" in between and (number not in soft or count < JOINED_LENGTH)
+        ):
+            return None
+        elif number in soft or not _APOSTROPHES.isdisjoint(between):
             plain = False
-            if number not in soft and gap != Gap.CAPITAL:
-                missing += 1
+        else:
+            extra.append(between)
+    lacking = [n for n in strong if first + n not in separators]
+    plain = plain and not lacking
+    missing = any(
+        n not in soft and letters.gap(first + n) != Gap.CAPITAL for n in lacking
+    )
     if not extra and not missing:
         return 0 if plain else 1
     if script_of(letters.letters[first]) in SPACELESS:
         return _spelled_without_spaces(count, extra, left, right)
-    if extra and separated >= 0.75 * (count - 1) and count >= 4:
+    if extra and len(separators) >= 0.75 * (count - 1) and count >= 4:
         return 2 if letters.gap(first) == letters.gap(last) == Gap.SEPARATOR else None
     joined = letters.letters[first:last]
     if joined in EVERYDAY_WORDS or (missing and count < JOINED_LENGTH):

@@ -38,6 +38,8 @@ _ORDERS: Mapping[Form, tuple[Order, ...]] = {
     "year last": ("dmy", "mdy"),
     "short": ("ymd", "dmy", "mdy"),
 }
+_DIGIT = re.compile(r"\d")
+_YEAR = re.compile(r"(?:19|20)\d\d")
 _NUMBERS = re.compile(
     r"(?<!\d)(?:(?P<y1>(?:19|20)\d\d)(?P<s1>[-._ ])(?P<a1>\d\d?)(?P=s1)(?P<b1>\d\d?)"
     r"|(?P<a2>\d\d?)(?P<s2>[-._ ])(?P<b2>\d\d?)(?P=s2)(?P<y2>(?:19|20)\d\d)"
@@ -133,7 +135,7 @@ def propose(
             has numbers that may be a date or a code.
     """
     name = scene.file_name
-    if not any(character.isdigit() for character in name):
+    if not _DIGIT.search(name):
         return []
     known = StudioHabits()
     if habits and (_NUMBERS.search(name) or _ANY_CODE.search(name)):
@@ -177,9 +179,10 @@ def _dates(name: str, today: date, habits: StudioHabits) -> Iterator[_Date]:
     # Beside a date with its whole year, numbers such as 10.11.12 are a time.
     whole = [found for match, found in numeric if not match["s3"]]
     yield from whole or [found for _, found in numeric]
-    for pattern in (_COMPACT, *_NAMED_MONTHS):
-        for match in pattern.finditer(name):
-            yield from _written_date(match, int(match["y"]), today)
+    if _YEAR.search(name):
+        for pattern in (_COMPACT, *_NAMED_MONTHS):
+            for match in pattern.finditer(name):
+                yield from _written_date(match, int(match["y"]), today)
     if _ASIAN.search(name):
         for match in _SIX_DIGITS.finditer(name):
             yield from _written_date(match, 2000 + int(match["y"]), today)
@@ -273,7 +276,7 @@ def _code(
 ) -> tuple[str, tuple[int, int], float, str] | None:
     """Return the code of a file's name, its place, the confidence and the reason."""
     layouts = {layout: code for code in habits.codes if (layout := _layout_of(code))}
-    for match in _ANY_CODE.finditer(name):
+    for match in _ANY_CODE.finditer(name) if layouts else ():
         prefix, number = match["prefix"].casefold(), match["number"]
         like = next(
             (

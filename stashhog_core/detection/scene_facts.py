@@ -4,7 +4,8 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -64,7 +65,7 @@ class SceneFacts:
     date: str = ""
     code: str = ""
 
-    @property
+    @cached_property
     def file_name(self) -> str:
         """The file's name without its extension; empty without a file."""
         return file_stem(self.file.path) if self.file else ""
@@ -73,12 +74,9 @@ class SceneFacts:
         """Return the folders of the file below the root that contains the file."""
         if self.file is None:
             return ""
-        folder = PurePosixPath(_posix(self.file.path)).parent
-        for root in sorted(map(_posix, roots), key=len, reverse=True):
-            if folder.is_relative_to(root):
-                folder = folder.relative_to(root)
-                break
-        return "/".join(part for part in folder.parts if part != "/")
+        folders = _folders(_posix(self.file.path).rpartition("/")[0])
+        below = [r for r in map(_folders, map(_posix, roots)) if _begins(folders, r)]
+        return "/".join(folders[max(map(len, below), default=0) :])
 
     def local_file(self, path_map: PathMap) -> Path:
         """Return the path of the scene's file on this machine.
@@ -200,7 +198,18 @@ def _markers(session: Session, ids: list[int]) -> dict[int, list[MarkerFacts]]:
 
 def file_stem(path: str) -> str:
     """Return a file's name without its extension, also for a path of Windows."""
-    return PurePosixPath(_posix(path)).stem
+    name = _posix(path).rpartition("/")[2]
+    dot = name.rfind(".")
+    # `.hidden` and `name.` have no extension.
+    return name[:dot] if 0 < dot < len(name) - 1 else name
+
+
+def _folders(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]
+
+
+def _begins(folders: list[str], root: list[str]) -> bool:
+    return folders[: len(root)] == root
 
 
 def _posix(path: str) -> str:

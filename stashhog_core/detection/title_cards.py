@@ -23,7 +23,7 @@ from stashhog_core.detection.readers import SceneReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.media import frames
 from stashhog_core.paths import PathMap
-from stashhog_core.plans.proposals import Proposal
+from stashhog_core.plans.proposals import RIVALS, Proposal
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +130,8 @@ class TitleCards(SceneReader):
                     "score": score,
                     **pictures,
                 }
+                if match.rivals:
+                    evidence[RIVALS] = list(match.rivals)
                 yield from known_names.lacking(
                     scene,
                     match.known,

@@ -24,10 +24,14 @@ StoredValue = str | dict[str, Any]
 STORED_NAMES = ("name", "title")
 """Keys of a stored value, one of which has its name; a text has neither."""
 
+RIVALS = "rivals"
+"""Key of the evidence with the names that may be meant instead. No automatic approval
+decides between names: a person does."""
+
 _SHOWN_CHARACTERS = 60
 _ONE = {"tags": "tag", "performers": "performer", "markers": "marker"}
 _PICTURES = frozenset({"pictures_seen", "pictures_asked"})
-_WORDED = _PICTURES | {"rule", "text", "span", "also", "second", "alias"}
+_WORDED = _PICTURES | {"rule", "text", "span", "also", "second", "alias", RIVALS}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from stashhog_core.db.reading import any_of, plan_for_many
 from stashhog_core.errors import JobError
 from stashhog_core.params import UndoParams
 from stashhog_core.plans.plans import AUTOMATIC, TRUSTED, being_applied, lacks_plan
-from stashhog_core.plans.proposals import read_value
+from stashhog_core.plans.proposals import RIVALS, read_value
 from stashhog_core.plans.rejections import remember_rejected, was_rejected
 from stashhog_core.plans.review import decidable, decision_so_far
 from stashhog_core.plans.three_way import (
@@ -71,7 +71,7 @@ def applicable_plans(
     to_apply = PlanChange.state == "approved"
     if with_pending:
         # A rejected change waits for a person: it is never approved in bulk.
-        to_apply |= decidable("approved", again=False)
+        to_apply |= _approved_automatically()
     query = (
         select(AnalysisPlan.id, AnalysisPlan.run_id)
         .where(
@@ -128,7 +128,8 @@ def begin_applying(
 
     A change that was approved automatically and whose value people have rejected since
     becomes pending again. Failed changes are tried again if `change_ids` has them, or
-    with `retry`. With `auto_approve`, pending changes are approved.
+    with `retry`. With `auto_approve`, pending changes are approved, except for names
+    that have rivals.
 
     Returns:
         Number of changes that `auto_approve` left alone because people rejected them.
@@ -174,11 +175,17 @@ def begin_applying(
         return 0
     session.execute(
         update(PlanChange)
-        .where(chosen, decidable("approved", again=False))
+        .where(chosen, _approved_automatically())
         .values(state="approved", approved_by=AUTOMATIC)
     )
     rejected = select(func.count()).where(chosen, decision_so_far() == "rejected")
     return session.scalar(rejected) or 0
+
+
+def _approved_automatically() -> ColumnElement[bool]:
+    """Return the condition of changes that an automatic approval approves."""
+    has_rivals: ColumnElement[bool] = PlanChange.evidence.has_key(RIVALS)
+    return decidable("approved", again=False) & ~has_rivals
 
 
 def _refuse_unknown(

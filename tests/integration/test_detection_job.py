@@ -10,6 +10,7 @@ from sqlalchemy import delete, event, select, update
 from stashhog_core.db.models import (
     AnalysisPlan,
     DetectorMark,
+    Performer,
     PlanChange,
     ReviewMemory,
     Scene,
@@ -30,8 +31,10 @@ from stashhog_core.errors import (
     JobCancelled,
     TransientError,
 )
-from stashhog_core.params import AnalysisParams
+from stashhog_core.params import AnalysisParams, ApplyPlanParams
+from stashhog_core.plans.apply import apply_plan
 from stashhog_core.plans.plans import list_plans, plan_changes, plan_lock
+from stashhog_core.plans.records import applicable_plans
 from stashhog_core.progress import Progress
 from stashhog_core.settings import AiServerSettings, Settings, StashSettings
 from tests.support.fake_stash import FakeStash
@@ -105,6 +108,60 @@ def test_automatic_approval_is_recorded_as_such(scenes: Database) -> None:
     with scenes.transaction() as session:
         (change,) = session.scalars(select(PlanChange))
     assert (change.state, change.approved_by) == ("approved", "auto")
+
+
+def test_names_that_differ_only_by_folding_wait_for_a_person(
+    scenes: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Automatic approval chooses neither, before applying too, and the log says so."""
+    with scenes.transaction() as session:
+        session.add_all(
+            [Performer(id=2, name="Inés Vidal"), Performer(id=3, name="Ines Vidal")]
+        )
+        session.execute(
+            update(SceneFile)
+            .where(SceneFile.scene_id == 1)
+            .values(path="/data/Ines Vidal & Jade Kush.mp4")
+        )
+    stash = FakeStash(scenes=(1,))
+    stash.add_performer("Jade Kush", id=1)
+    result = run(
+        scenes,
+        stash=stash,
+        scene_ids=(1,),
+        detect_video_tags=False,
+        detect_performers=True,
+        detect_tags=False,
+        auto_approve=True,
+    )
+    assert result.plan_id is not None
+    applied = apply_plan(
+        stash,
+        scenes,
+        ApplyPlanParams(plan_id=result.plan_id, auto_approve=True),
+        Progress(),
+        create_missing_tags=False,
+    )
+
+    assert (result.changes_proposed, result.changes_approved) == (3, 1)
+    assert applied.applied == 1
+    assert changes(scenes) == [
+        (1, "ines vidal", "pending"),
+        (1, "inés vidal", "pending"),
+        (1, "jade kush", "applied"),
+    ]
+    with scenes.transaction() as session:
+        assert applicable_plans(session, [], with_pending=True) == []
+        evidence = {
+            row.proposed["name"]: row.evidence.get("rivals")
+            for row in session.scalars(select(PlanChange))
+        }
+    assert evidence == {
+        "Inés Vidal": ["Ines Vidal"],
+        "Ines Vidal": ["Inés Vidal"],
+        "Jade Kush": None,
+    }
+    assert "keeps 2 of 3 changes open for a person to decide on" in caplog.text
 
 
 def test_embedded_detectors_work_together(scenes: Database) -> None:

@@ -6,9 +6,16 @@ from functools import partial
 from types import FrameType
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from stashhog_core.detection.name_context import names_in
-from stashhog_core.detection.name_finder import Kind, KnownName, NameFinder
+from stashhog_core.detection.name_finder import (
+    ALWAYS_SEARCHED,
+    Kind,
+    KnownName,
+    NameFinder,
+)
 
 
 def finder(*names: tuple[Kind, str]) -> NameFinder:
@@ -144,6 +151,10 @@ def calls_of(work: Callable[[], object]) -> int:
         "art ",
         "OutdoorBeach",
         "jadekushx",
+        "starring Summer - ",
+        "Outdoor Beach Art ",
+        "a\u0301\u0323",
+        "Summer       ",
     ],
 )
 def test_time_grows_with_the_length_of_the_text_only(piece: str) -> None:
@@ -210,6 +221,62 @@ def test_names_that_end_with_each_other_cost_no_more_than_a_dozen() -> None:
     assert calls_of(lambda: names_in(text, many)) <= 12 * calls_of(
         lambda: names_in(text, few)
     )
+
+
+SMALL_WORDS = st.text("aAb ,", min_size=1, max_size=30)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    known=st.lists(SMALL_WORDS, min_size=1, max_size=30),
+    piece=SMALL_WORDS.filter(str.strip),
+    kind=st.sampled_from(["performers", "studio", "tags"]),
+    on_card=st.booleans(),
+)
+@example(["a" * n for n in range(1, 31)], "a", "tags", True)
+@example(["a" * n for n in range(1, 31)], "a ", "tags", False)
+@example(["a " * n for n in range(1, 31)], "a ", "performers", False)
+@example(["a", "A", "b"], "a, b ", "performers", True)
+def test_work_for_any_names_and_texts_is_bounded(
+    known: list[str], piece: str, kind: Kind, on_card: bool
+) -> None:
+    """However the names lie over each other, the rest of a text is left out in time."""
+    names = NameFinder(
+        [KnownName(kind, number, name, name) for number, name in enumerate(known)],
+        most_steps=20_000,
+    )
+    text = piece * (60_000 // len(piece))
+
+    calls = calls_of(partial(names_in, text, names, on_card=on_card))
+
+    assert calls <= 2_000_000
+
+
+def test_text_with_too_many_names_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    """What is left out is said; names before that place are found as always."""
+    names = NameFinder([KnownName("tags", 1, "Beach", "Beach")], most_steps=20_000)
+    text = "Beach, " * 10_000
+
+    found = names_in(text, names)
+
+    assert 1000 < len(found) < 2500
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"Searched only the first {found[-1].match.end + 6} of 70000 characters of a "
+        "text for names, because the text contains too many names: "
+        "Beach, Beach, Beach, Beach, Beach, Beach"
+    )
+
+
+def test_short_text_is_never_cut() -> None:
+    """A path or a title is read to its end, whatever the names."""
+    nested = [KnownName("tags", n, "a" * n, "a" * n) for n in range(1, 100)]
+    beach = KnownName("tags", 100, "Beach", "Beach")
+    names = NameFinder([*nested, beach], most_steps=1)
+
+    found = names_in("a" * (ALWAYS_SEARCHED - 5) + " Beach", names)
+
+    assert [named.match.known for named in found] == [beach]
 
 
 def test_names_that_no_person_writes() -> None:
