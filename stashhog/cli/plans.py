@@ -422,7 +422,7 @@ def unknown(
     as_json: AsJson = False,
 ) -> None:
     """List names of people in titles and paths that Stash does not have."""
-    from stashhog_core.detection.name_finder import load_name_finder
+    from stashhog_core.detection.known_names import load_name_finder
     from stashhog_core.detection.unknown_names import unknown_names
 
     with open_session() as session:

@@ -13,7 +13,7 @@ from stashhog_core.batches import batched
 from stashhog_core.db.models import JobReport
 from stashhog_core.db.scenes import SceneFilter, matching_scene_ids
 from stashhog_core.db.session import Database
-from stashhog_core.detection.name_finder import load_name_finder
+from stashhog_core.detection.known_names import load_name_finder
 from stashhog_core.detection.readers import SceneReader
 from stashhog_core.detection.registry import (
     Detectors,

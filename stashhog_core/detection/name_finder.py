@@ -9,7 +9,6 @@ hit decide whether the hit is a whole name.
 import itertools
 import logging
 import re
-import threading
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,8 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import ahocorasick
-from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from stashhog_core.detection.common_words import EVERYDAY_WORDS, WORDS_BESIDE_NAMES
 from stashhog_core.detection.letters import (
@@ -668,54 +665,3 @@ def _unambiguous(names: Sequence[KnownName]) -> tuple[KnownName, ...]:
                 one_each.setdefault(name.id, name)
         found += one_each.values()
     return tuple(found)
-
-
-_TABLES: tuple[tuple[str, Kind, str], ...] = (
-    ("performer", "performers", "disambiguation"),
-    ("studio", "studio", "''"),
-    ("tag", "tags", "''"),
-)
-# A checksum of all names of each table: far cheaper than reading the names.
-_STAMP = " UNION ALL ".join(
-    f"SELECT count(*), coalesce(sum(hashtextextended(id || ':' || name || ':' || "  # noqa: S608 - names from the constant above
-    f"aliases::text || ':' || {disambiguation}, 0)::numeric), 0)::text FROM {table} "
-    "WHERE missing_since IS NULL AND NOT ignore_auto_tag"
-    for table, _, disambiguation in _TABLES
-)
-
-_lock = threading.Lock()
-_kept: dict[str, tuple[object, NameFinder]] = {}
-
-
-def load_name_finder(session: Session) -> NameFinder:
-    """Return a finder of all names and aliases in the mirror.
-
-    Objects that are missing in Stash, or that the user excludes from automatic tagging
-    (`ignore_auto_tag` in Stash), are left out. The finder of a database is built once
-    and shared by all threads until a name changes.
-    """
-    database = str(session.get_bind().engine.url)
-    stamp = [tuple(row) for row in session.execute(text(_STAMP))]
-    with _lock:
-        kept = _kept.get(database)
-        if kept is None or kept[0] != stamp:
-            kept = (stamp, NameFinder(_names(session)))
-            _kept[database] = kept
-        return kept[1]
-
-
-def _names(session: Session) -> Iterator[KnownName]:
-    for table, kind, disambiguation in _TABLES:
-        rows = session.execute(
-            text(
-                f"SELECT id, name, aliases, {disambiguation} FROM {table} "  # noqa: S608 - a constant
-                "WHERE missing_since IS NULL AND NOT ignore_auto_tag ORDER BY id"
-            )
-        )
-        for identity, name, aliases, more in rows:
-            yield KnownName(kind, identity, name, name)
-            if more:
-                # The disambiguation distinguishes people of one name: `Jade Kush (II)`.
-                yield KnownName(kind, identity, name, f"{name} {more}")
-            for alias in aliases:
-                yield KnownName(kind, identity, name, alias)

@@ -4,7 +4,8 @@ import pytest
 
 from stashhog_core.db.models import Performer, Scene, SceneFile
 from stashhog_core.db.session import Database
-from stashhog_core.detection.name_finder import NameFinder, load_name_finder
+from stashhog_core.detection.known_names import load_name_finder
+from stashhog_core.detection.name_finder import NameFinder
 from stashhog_core.detection.unknown_names import names_in, unknown_names
 from tests.support.plans import add_scenes
 
