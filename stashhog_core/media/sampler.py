@@ -229,14 +229,15 @@ class Sampler:
         for second in seconds:
             micros = round(second * av.time_base) + start
             tick = math.floor(Fraction(micros, av.time_base) / base + Fraction(1, 2))
-            if frames is None or not read_on:
-                frames, last = self._running(max(0.0, second - self._early)), None
-            while last is None or _ticks(last) < tick:
-                frame = next(frames, None)
-                if frame is None:
-                    break
-                last = frame
-            yield last if last is not None and _ticks(last) >= tick else None
+            found = None
+            if frames is not None and read_on:
+                found = last if last and _ticks(last) >= tick else _at(tick, frames)
+            if found is None:
+                # In a damaged file, reading on may end earlier than seeking.
+                frames = self._running(max(0.0, second - self._early))
+                found = _at(tick, frames)
+            last = found
+            yield found
 
     @property
     def _early(self) -> float:
@@ -386,6 +387,10 @@ class Sampler:
             codec.thread_count = 1
             codec.options = {"max_pixels": str(MOST_PIXELS)}
         return codec
+
+
+def _at(tick: int, frames: Iterator[VideoFrame]) -> VideoFrame | None:
+    return next((frame for frame in frames if _ticks(frame) >= tick), None)
 
 
 def _ticks(frame: VideoFrame) -> int:

@@ -348,6 +348,20 @@ def test_a_broken_keyframe_is_not_shown(tmp_path: Path) -> None:
     assert lights == [whole[8], whole[4], whole[12]]
 
 
+def test_where_reading_on_ends_early_the_sampler_seeks(tmp_path: Path) -> None:
+    """A hole in an AVI file shifts the times of what is read after it."""
+    path = write(tmp_path / "a.avi", 20, gop=10)
+    content = bytearray(path.read_bytes())
+    hole = slice(len(content) // 2, len(content) * 6 // 10)
+    content[hole] = bytes(hole.stop - hole.start)
+    path.write_bytes(content)
+
+    with Sampler(str(path)) as sampler:
+        found = list(sampler.exact([1.0, 18.4, 19.0], read_on=True))
+
+    assert None not in found
+
+
 def test_only_broken_pictures_are_better_than_none(tmp_path: Path) -> None:
     """Where no picture is whole, the broken one is shown."""
     path = with_a_broken_keyframe(tmp_path / "a.mp4", 0, seconds=1)
