@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,10 +53,15 @@ _UPRIGHT_BY = 1.5
 
 @dataclass(frozen=True)
 class TextLine:
-    """A line of text in a picture, and the engine's score for the line (0-1)."""
+    """A line of text in a picture, and the engine's score for the line (0-1).
+
+    Attributes:
+        box: Left, top, right and bottom in pixels.
+    """
 
     text: str
     score: float
+    box: tuple[int, int, int, int] | None = None
 
 
 Ocr = Callable[[Sequence["Picture"]], list[list[TextLine]]]
@@ -102,7 +107,15 @@ def _read_one(folder: Path, picture: "Picture") -> list[TextLine]:
         text, score = models.line(_cut_out(picture, corners))
         if text.strip() and score >= LEAST_SCORE:
             found.append((corners, TextLine(text.strip(), round(score, 3))))
-    return [line for _, line in in_reading_order(found)]
+    return [
+        replace(line, box=_box(corners)) for corners, line in in_reading_order(found)
+    ]
+
+
+def _box(corners: Any) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of a frame around a region."""
+    across, down = zip(*corners, strict=True)
+    return int(min(across)), int(min(down)), int(max(across)), int(max(down))
 
 
 def in_reading_order(found: Sequence[Any]) -> list[Any]:

@@ -9,11 +9,13 @@ names of performers and studios there. Aliases, folders, titles and tags in file
 belong to the detector `names`.
 """
 
+import bisect
 import itertools
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from stashhog_core.detection import known_names
@@ -66,7 +68,8 @@ class TitleCards(SceneReader):
         """Return the number of pictures, and the lines of text in the pictures.
 
         `pictures` differ and were read, `pictures_seen` were decoded, `pictures_asked`
-        were asked for. Each line has its second, its text and its score.
+        were asked for. Each line has its second, its text, its score and its place:
+        left, top, right and bottom in pixels.
         """
         path = scene.local_file(self._path_map)
         found = frames.end_stills(path)
@@ -90,6 +93,7 @@ class TitleCards(SceneReader):
                     "second": round(still.second, 2),
                     "text": line.text,
                     "score": line.score,
+                    "box": line.box,
                 }
                 for still, lines in zip(found.stills, read, strict=True)
                 for line in lines
@@ -111,34 +115,59 @@ class TitleCards(SceneReader):
         pictures = {name: output[name] for name in _PICTURES if name in output}
         by_second = itertools.groupby(output["lines"], key=lambda line: line["second"])
         for second, group in by_second:
-            lines = list(group)
-            # A name may run over two lines of a card.
-            text = _as_written("\n".join(line["text"] for line in lines))
-            for named in names_in(text, names.finder, on_card=True):
-                if known_names.is_technical(named.match.known):
+            taken: set[int] = set()
+            for card in _texts(list(group)):
+                yield from self._on_card(scene, card, second, pictures, names, taken)
+
+    def _on_card(
+        self,
+        scene: SceneFacts,
+        card: "_CardText",
+        second: float,
+        pictures: Mapping[str, int],
+        names: StashNames,
+        taken: set[int],
+    ) -> Iterator[Proposal]:
+        """Yield the names in one text of a card.
+
+        Args:
+            scene: The scene.
+            card: The text.
+            second: When the card is shown.
+            pictures: How many pictures were seen.
+            names: The names that Stash has.
+            taken: The lines of names that run down a column; those of `card` are added.
+        """
+        for named in names_in(card.text, names.finder, on_card=True):
+            match = named.match
+            numbers = card.numbers_of(match.start, match.end)
+            if known_names.is_technical(match.known):
+                continue
+            if card.is_column:
+                if len(numbers) == 1:
                     continue
-                match = named.match
-                first = text.count("\n", 0, match.start)
-                last = text.count("\n", 0, match.end)
-                matched = lines[first : last + 1]
-                score = min(float(line["score"]) for line in matched)
-                evidence = {
-                    "rule": "name on a title card",
-                    "reason": named.verdict.reason,
-                    "second": second,
-                    "text": " / ".join(line["text"] for line in matched),
-                    "score": score,
-                    **pictures,
-                }
-                if match.rivals:
-                    evidence[RIVALS] = list(match.rivals)
-                yield from known_names.lacking(
-                    scene,
-                    match.known,
-                    score * _confidence_on_card(named),
-                    NAME,
-                    evidence,
-                )
+                taken.update(numbers)
+            elif taken.issuperset(numbers):
+                continue
+            matched = [card.lines[number] for number in numbers]
+            score = min(float(line["score"]) for line in matched)
+            evidence = {
+                "rule": "name on a title card",
+                "reason": named.verdict.reason,
+                "second": second,
+                "text": " / ".join(line["text"] for line in matched),
+                "score": score,
+                **pictures,
+            }
+            if match.rivals:
+                evidence[RIVALS] = list(match.rivals)
+            yield from known_names.lacking(
+                scene,
+                match.known,
+                score * _confidence_on_card(named),
+                NAME,
+                evidence,
+            )
 
     def _in_file_name(self, scene: SceneFacts, names: StashNames) -> Iterator[Proposal]:
         text = scene.file_name
@@ -158,17 +187,106 @@ _SYMBOLS = str.maketrans("\u220f\u2211\u2206", "ΠΣΔ")
 _LEADERS = re.compile(
     r"[ ]?(?:[._\u00b7](?:[ ]?[._\u00b7])+|\u2026)[ ]?|(?<=\s)[.\u00b7]+(?=\w)"
 )
-_HYPHEN_AT_THE_END = re.compile(r"(?<=\w)[-\u2010]\n(?=\w)")
+_HYPHEN_AT_THE_END = re.compile(r"(?<=\w)[-\u2010]$")
+_LEAST_SPACED_OUT = 4
+"""So many letters in a row, each read as a line, are a line of letters far apart."""
 
 
-def _as_written(text: str) -> str:
-    """Return the lines of a card without what only the layout has put into them.
+@dataclass(frozen=True)
+class _CardText:
+    """Lines of one card as one text.
 
-    These are dots that lead from a role to a name, and hyphens at the end of a line.
-    Some Greek letters are read as the symbols that look like them.
+    Attributes:
+        lines: All lines of the card.
+        numbers: The lines of this text.
+        starts: Where each of these begins in the text.
+        is_column: Whether the lines stand below one another.
     """
-    text = _HYPHEN_AT_THE_END.sub("\n", text.translate(_SYMBOLS))
-    return _LEADERS.sub(" - ", text)
+
+    lines: Sequence[Mapping[str, Any]]
+    numbers: Sequence[int]
+    text: str
+    starts: Sequence[int]
+    is_column: bool
+
+    def numbers_of(self, start: int, end: int) -> Sequence[int]:
+        """Return the lines of a part of the text."""
+        first = bisect.bisect_right(self.starts, start) - 1
+        return self.numbers[first : bisect.bisect_left(self.starts, end)]
+
+
+def _texts(lines: Sequence[Mapping[str, Any]]) -> Iterator[_CardText]:
+    """Yield the texts of a card: each of its columns, then all of it row by row.
+
+    A name may run over two lines, and the two lines do not follow one another if two
+    names stand beside each other.
+    """
+    boxes = [line["box"] for line in lines if line.get("box")]
+    if len(boxes) == len(lines):
+        for column in _columns(boxes):
+            # Lines that follow one another are read together row by row, too.
+            if column != list(range(column[0], column[-1] + 1)):
+                yield _joined(lines, column, is_column=True)
+    yield _joined(lines, range(len(lines)), is_column=False)
+
+
+def _joined(
+    lines: Sequence[Mapping[str, Any]], numbers: Sequence[int], *, is_column: bool
+) -> _CardText:
+    written = [_as_written(lines[number]["text"]) for number in numbers]
+    text, starts = "", []
+    for place, line in enumerate(written):
+        if place:
+            text += " " if _is_spaced_out(written, place) else "\n"
+        starts.append(len(text))
+        text += line
+    return _CardText(lines, numbers, text, starts, is_column)
+
+
+def _is_spaced_out(lines: Sequence[str], number: int) -> bool:
+    """Tell whether a line and the line before it are letters of one line."""
+    first = last = number
+    while first > 0 and len(lines[first - 1]) == 1:
+        first -= 1
+    while last < len(lines) and len(lines[last]) == 1:
+        last += 1
+    return first < number < last and last - first >= _LEAST_SPACED_OUT
+
+
+def _columns(boxes: Sequence[Sequence[float]]) -> list[list[int]]:
+    """Return the columns of a card: numbers of lines that stand below one another.
+
+    Args:
+        boxes: Left, top, right and bottom of each line, row by row.
+    """
+    following: dict[int, int] = {}
+    for number, (left, top, right, bottom) in enumerate(boxes):
+        for other, (left_, top_, right_, bottom_) in enumerate(boxes):
+            is_below = (
+                (top + bottom) / 2 < top_ < bottom + max(bottom - top, bottom_ - top_)
+            )
+            shared = min(right, right_) - max(left, left_)
+            if is_below and shared > min(right - left, right_ - left_) / 2:
+                following.setdefault(number, other)
+                break
+    columns = []
+    for number in range(len(boxes)):
+        if number not in following.values():
+            column = [number]
+            while column[-1] in following:
+                column.append(following[column[-1]])
+            columns.append(column)
+    return columns
+
+
+def _as_written(line: str) -> str:
+    """Return a line of a card without what only the layout has put into it.
+
+    These are dots that lead from a role to a name, and a hyphen at the end. Some Greek
+    letters are read as the symbols that look like them.
+    """
+    line = _HYPHEN_AT_THE_END.sub("", line.translate(_SYMBOLS))
+    return _LEADERS.sub(" - ", line)
 
 
 def _confidence_on_card(named: Named) -> float:

@@ -151,7 +151,8 @@ class _Drawing:
         text = line.removeprefix("++").removeprefix("--")
         parts = [text]
         if self.words & {"columns", "pairs", "narrow"}:
-            parts = text.split(" | ") if " | " in text else ["", text.lstrip(" |")]
+            left, _, right = text.partition(" |")
+            parts = [left, right.strip()]
         lengths = [self._length(part, size) for part in parts]
         gap = 22 * self.scale
         if len(parts) == 1:

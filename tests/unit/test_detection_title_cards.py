@@ -127,6 +127,56 @@ def test_name_may_run_over_two_lines() -> None:
     assert proposal.evidence["text"] == "JADE / KUSH"
 
 
+def card_proposals(*lines: tuple[str, tuple[int, int, int, int]]) -> list[Proposal]:
+    """Return the proposals for one card with lines of (text, place)."""
+    output = {
+        "lines": [
+            {"second": 1.0, "text": text, "score": 0.97, "box": box}
+            for text, box in lines
+        ]
+    }
+    reader = TitleCards(unread, PathMap({}))
+    return best_of(reader.propose(scene("/data/1.mp4"), output, STASH_NAMES))
+
+
+def test_names_that_stand_beside_each_other_are_read_down() -> None:
+    """Each over two lines; a word of one and a word of the other are no name."""
+    proposals = card_proposals(
+        ("Jade", (100, 100, 160, 120)),
+        ("Golden", (300, 100, 380, 120)),
+        ("Kush", (100, 125, 160, 145)),
+        ("Hour", (310, 125, 370, 145)),
+        ("Films", (310, 150, 370, 170)),
+    )
+
+    assert [(p.proposed.as_text, p.evidence["text"]) for p in proposals] == [
+        ("Jade Kush", "Jade / Kush"),
+        ("Golden Hour Films", "Golden / Hour / Films"),
+    ]
+
+
+def test_lines_far_below_one_another_are_no_column() -> None:
+    """More than a line's height between two lines parts what they say."""
+    assert (
+        card_proposals(
+            ("Jade", (100, 100, 160, 120)),
+            ("Nurse", (300, 100, 380, 120)),
+            ("Kush", (100, 150, 160, 170)),
+        )
+        == []
+    )
+
+
+def test_letters_far_apart_are_one_line() -> None:
+    """Text recognition may take each letter for a line."""
+    proposals = proposals_for(*((1.0, letter, 0.9) for letter in "JADEKUSH"))
+
+    assert [p.proposed.as_text for p in proposals] == ["Jade Kush"]
+    assert (
+        proposals_for(*((1.0, letter, 0.9) for letter in "JAD"), (1.0, "EK", 0.9)) == []
+    )
+
+
 def test_lines_of_different_cards_are_not_joined() -> None:
     """A word of one card and a word of the next are no name."""
     assert proposals_for((1.0, "JADE", 0.99), (2.0, "KUSH", 0.99)) == []
@@ -203,6 +253,10 @@ def test_real_cards_are_read(tmp_path: Path) -> None:
     proposals = best_of(reader.propose(one, output, STASH_NAMES))
 
     assert output["pictures"] == 2
+    for line in output["lines"]:
+        left, top, right, bottom = line["box"]
+        assert 0 <= left < right <= 640
+        assert 0 <= top < bottom <= 360
     assert {(p.proposed.as_text, p.evidence["second"]) for p in proposals} == {
         ("Golden Hour Films", 1.0),
         ("Jade Kush", 4.0),
