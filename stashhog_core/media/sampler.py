@@ -98,6 +98,7 @@ class Sampler:
             self._opened.close()
             raise
         self._untouched = True
+        self._has_decoded = False
 
     def frames(
         self, start: float = 0.0, end: float = float("inf"), spacing: float = 0.0
@@ -314,6 +315,7 @@ class Sampler:
         self, packet: "_Packet | None", second: float
     ) -> list[tuple[float, VideoFrame]]:
         """Decode on; a broken packet yields nothing."""
+        self._has_decoded = True
         try:
             frames = self._codec.decode(packet)
         except (FFmpegError, ValueError):
@@ -376,7 +378,10 @@ class Sampler:
         return max(0.0, ticks * float(base or 0) - offset)
 
     def _restart(self) -> None:
-        self._codec.flush_buffers()
+        """Have the decoder forget all packets; a fresh decoder knows none."""
+        if self._has_decoded:
+            self._codec.flush_buffers()
+            self._has_decoded = False
 
     @property
     def _codec(self) -> VideoCodecContext:
