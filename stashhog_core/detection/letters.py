@@ -43,10 +43,11 @@ _MISREAD = (
 READ_INSTEAD = (
     str.maketrans("œæßþŒÆẞÞ", "eabpEABP"),
     str.maketrans({"œ": "ce", "Œ": "CE"}),
-    # Text recognition has no letters for most of Vietnamese, and leaves them out.
-    dict.fromkeys(range(0x1EA0, 0x1EFA)),
 )
-"""What may be read instead of letters that are two when folded, or not known at all."""
+"""What may be read instead of letters that are two when folded."""
+
+MAY_BE_LEFT_OUT = frozenset(map(chr, range(0x1EA0, 0x1EFA)))
+"""Letters of Vietnamese: text recognition leaves them out, or reads a plain letter."""
 _LONGEST_WORD = 20
 # No script puts more marks on a letter; to order marks takes their number squared.
 _LONGEST_CLUSTER = 32

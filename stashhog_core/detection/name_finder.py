@@ -19,6 +19,7 @@ import ahocorasick
 
 from stashhog_core.detection.common_words import EVERYDAY_WORDS, WORDS_BESIDE_NAMES
 from stashhog_core.detection.letters import (
+    MAY_BE_LEFT_OUT,
     READ_INSTEAD,
     SPACELESS,
     Gap,
@@ -52,6 +53,7 @@ ALWAYS_SEARCHED = 500
 
 _LEAST_MISREAD, _LEAST_MISREAD_SPACELESS = 5, 3
 _LEAST_GLUED = 7
+_MOST_LEFT_OUT = 4
 # Names that end with each other, such as Rose and Lily Rose: the longest ones count.
 _MOST_NESTED = 6
 _AMPERSAND = re.compile(r"\s*&\s*")
@@ -355,7 +357,12 @@ def _readings(alias: str) -> set[str]:
     if alias.isascii():
         return {alias}
     composed = unicodedata.normalize("NFC", alias)
-    return {composed, *(composed.translate(instead) for instead in READ_INSTEAD)}
+    found = {composed, *(composed.translate(instead) for instead in READ_INSTEAD)}
+    unsure = [n for n, letter in enumerate(composed) if letter in MAY_BE_LEFT_OUT]
+    for count in range(1, len(unsure[:_MOST_LEFT_OUT]) + 1):
+        for left_out in itertools.combinations(unsure[:_MOST_LEFT_OUT], count):
+            found.add("".join(c for n, c in enumerate(composed) if n not in left_out))
+    return found
 
 
 def _automaton(keys: Iterable[str]) -> ahocorasick.Automaton:

@@ -183,9 +183,16 @@ class TitleCards(SceneReader):
                 )
 
 
-_SYMBOLS = str.maketrans("\u220f\u2211\u2206", "ΠΣΔ")
+_SYMBOLS = str.maketrans("\u220f\u2211\u2206\u2205\u2300", "ΠΣΔØØ")
+_SPACED_WORD = re.compile(r"[^\W\d_](?: [^\W\d_]){2,5}")
 _LEADERS = re.compile(
     r"[ ]?(?:[._\u00b7](?:[ ]?[._\u00b7])+|\u2026)[ ]?|(?<=\s)[.\u00b7]+(?=\w)"
+)
+# `Mia Cole as Kate, Dana Reed as Lena`: to the end of a line or to the next person.
+_ROLE = re.compile(
+    r"(?<=\w)(?<!as well) as (?!well as )[^,;&+/|\u2022\u00b7]*?"
+    r"(?=\s+and\s|\s*[,;&+/|\u2022\u00b7]|$)",
+    re.IGNORECASE,
 )
 _HYPHEN_AT_THE_END = re.compile(r"(?<=\w)[-\u2010]$")
 _LEAST_SPACED_OUT = 4
@@ -280,12 +287,16 @@ def _columns(boxes: Sequence[Sequence[float]]) -> list[list[int]]:
 
 
 def _as_written(line: str) -> str:
-    """Return a line of a card without what only the layout has put into it.
+    """Return a line of a card without what does not belong to the names.
 
-    These are dots that lead from a role to a name, and a hyphen at the end. Some Greek
-    letters are read as the symbols that look like them.
+    These are dots that lead from a role to a name, a hyphen at the end, spaces between
+    the letters of a short word, and what a person plays. Some letters are read as the
+    symbols that look like them.
     """
     line = _HYPHEN_AT_THE_END.sub("", line.translate(_SYMBOLS))
+    if _SPACED_WORD.fullmatch(line):
+        line = line.replace(" ", "")
+    line = _ROLE.sub("", line)
     return _LEADERS.sub(" - ", line)
 
 
