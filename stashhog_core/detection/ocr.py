@@ -10,9 +10,11 @@ import importlib.util
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +27,15 @@ if TYPE_CHECKING:
 RAPIDOCR = "3.10.0"
 """Version of the wheel that has the models; pyproject.toml pins this version."""
 
-ENGINE = f"rapidocr-{RAPIDOCR}-pp-ocrv6-small"
-"""Name and version of the models, part of the key in the result cache."""
+SMALL_SIDE_PIXELS = 256
+"""Short side of the copy of each picture that is searched for text at first. Letters
+that are 14 pixels high in a picture of 960 x 540 are found, in a sixth of the time."""
 
-DETECTION_SIDE_PIXELS = 544
-"""Short side of the picture in which lines of text are looked for."""
+FULL_SIDE_PIXELS = 544
+"""Short side of the copy that is searched again if a picture shows new text."""
+
+ENGINE = f"rapidocr-{RAPIDOCR}-pp-ocrv6-small-{SMALL_SIDE_PIXELS}/{FULL_SIDE_PIXELS}px"
+"""Models and sizes of the pictures, part of the key in the result cache."""
 
 LEAST_SCORE = 0.6
 """Minimum score of a line of text; lines with a lower score are noise."""
@@ -37,16 +43,26 @@ LEAST_SCORE = 0.6
 MOST_THREADS = 4
 """Each thread needs up to 200 MB while it reads a picture."""
 
-MOST_LINES = 100
-"""Maximum number of lines that are read in a picture; no title card has as many."""
+MOST_LINES = 60
+"""Maximum number of lines that a search of a picture returns, the clearest ones."""
+
+MOST_LINES_OF_VIDEO = 1000
+"""Maximum number of lines that are read in a video: 15 seconds of processor time."""
 
 _LINES_MODEL, _LETTERS_MODEL = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
 # Sizes that the models can be given are multiples of it.
 _CELL_PIXELS = 32
-_LINE_HEIGHT, _LEAST_LINE_WIDTH, _MOST_LINE_WIDTH = 48, 320, 2048
+_LINE_HEIGHT, _LEAST_LINE_WIDTH, _MOST_LINE_WIDTH = 48, 96, 2048
 # Of PaddleOCR's configuration of these models.
-_TEXT_PIXEL, _TEXT_REGION, _GROWTH = 0.3, 0.5, 1.6
-_LEAST_SIDE = 3
+_GROWTH = 1.6
+_MOST_SIDES = 2.5
+# One letter is no name, and patterns are often taken for an O or an I.
+_LEAST_LETTERS = 2
+# What makes two regions of two pictures the same line of text.
+_SAME_PLACE, _SAME_TEXT, _SAME_GRAYS = 0.6, 0.75, 0.15
+_PART = 0.6
+_GRAY_HEIGHT, _NEAR, _LEAST_CONTRAST = 24, 12, 40.0
+_EARLIER_REGIONS = 200
 # A region that is so much higher than wide is a line that was turned.
 _UPRIGHT_BY = 1.5
 
@@ -64,8 +80,28 @@ class TextLine:
     box: tuple[int, int, int, int] | None = None
 
 
-Ocr = Callable[[Sequence["Picture"]], list[list[TextLine]]]
-"""Returns the lines of each picture, from top to bottom."""
+@dataclass(frozen=True)
+class Sensitivity:
+    """Where text is taken to be.
+
+    Attributes:
+        pixel: Minimum likelihood of a pixel that belongs to text.
+        region: Minimum mean likelihood in a region of such pixels.
+        side: Minimum height in pixels of such a region, before it is grown.
+    """
+
+    pixel: float
+    region: float
+    side: float
+
+
+# What is found in the small copy is read before the picture counts as one with text.
+_IN_SMALL_COPY = Sensitivity(0.2, 0.3, 2)
+# Of PaddleOCR's configuration of these models.
+_IN_FULL_SIZE = Sensitivity(0.3, 0.5, 3)
+
+Ocr = Callable[[Iterable["Picture"]], list[list[TextLine]]]
+"""Returns the lines of each picture of a video, from top to bottom."""
 
 # All batches of this process share these threads: one thread per processor. The
 # engine's own threads wait for each other by spinning, which takes nearly three times
@@ -96,26 +132,177 @@ def load_ocr(folder: Path | None = None) -> Ocr:
     return partial(_read, models)
 
 
-def _read(folder: Path, pictures: Sequence["Picture"]) -> list[list[TextLine]]:
-    return list(_pool.map(partial(_read_one, folder), pictures))
-
-
-def _read_one(folder: Path, picture: "Picture") -> list[TextLine]:
-    models = _models(folder)
-    found = []
-    for corners in models.regions(picture, DETECTION_SIDE_PIXELS)[:MOST_LINES]:
-        text, score = models.line(_cut_out(picture, corners))
-        if text.strip() and score >= LEAST_SCORE:
-            found.append((corners, TextLine(text.strip(), round(score, 3))))
-    return [
-        replace(line, box=_box(corners)) for corners, line in in_reading_order(found)
-    ]
+def _read(folder: Path, pictures: Iterable["Picture"]) -> list[list[TextLine]]:
+    return _Video(_models(folder)).read(pictures)
 
 
 def _box(corners: Any) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom of a frame around a region."""
     across, down = zip(*corners, strict=True)
     return int(min(across)), int(min(down)), int(max(across)), int(max(down))
+
+
+@dataclass(frozen=True)
+class _Region:
+    """A line of text in a picture: its place, its copy in gray, and what it says."""
+
+    corners: Any
+    gray: Any
+    line: TextLine
+
+    @property
+    def is_text(self) -> bool:
+        """Whether this is text, and not a pattern that looks like a letter."""
+        return (
+            self.line.score >= LEAST_SCORE
+            and sum(letter.isalnum() for letter in self.line.text) >= _LEAST_LETTERS
+        )
+
+
+class _Video:
+    """The pictures of one video.
+
+    A search of a small copy of each picture finds where text may be. If a picture has
+    text that no earlier picture had at this place, it is searched again in full size.
+    Lines are always read in full size, but a line that stands still is read only once.
+    """
+
+    def __init__(self, models: "TextModels") -> None:
+        self._models = models
+        self._earlier: deque[_Region] = deque(maxlen=_EARLIER_REGIONS)
+        self._readings = 0
+
+    def read(self, pictures: Iterable["Picture"]) -> list[list[TextLine]]:
+        """Return the lines of each picture."""
+        pending: deque[tuple[Picture, Future[list[Any]]]] = deque()
+        lines = []
+        for picture in pictures:
+            pending.append((picture, _pool.submit(self._search, picture)))
+            if len(pending) > 2 * MOST_THREADS:
+                lines.append(self._lines_of(*pending.popleft()))
+        while pending:
+            lines.append(self._lines_of(*pending.popleft()))
+        return lines
+
+    def _search(self, picture: "Picture") -> list[Any]:
+        return self._models.regions(picture, SMALL_SIDE_PIXELS, _IN_SMALL_COPY)
+
+    def _lines_of(
+        self, picture: "Picture", searched: "Future[list[Any]]"
+    ) -> list[TextLine]:
+        found = searched.result()
+        return _pool.submit(self._read_picture, picture, found).result()
+
+    def _read_picture(self, picture: "Picture", found: list[Any]) -> list[TextLine]:
+        earlier = list(self._earlier)
+        regions = self._regions(picture, found)
+        if any(new.is_text and not _said_before(new, earlier) for new in regions):
+            again = self._models.regions(picture, FULL_SIDE_PIXELS, _IN_FULL_SIZE)
+            regions = _without_parts([*self._regions(picture, again), *regions])
+        lines = [(r.corners, r.line) for r in regions if r.line.score >= LEAST_SCORE]
+        return [
+            replace(line, box=_box(corners))
+            for corners, line in in_reading_order(lines)
+        ]
+
+    def _regions(self, picture: "Picture", found: list[Any]) -> list[_Region]:
+        regions = []
+        for corners in found:
+            strip = _cut_out(picture, corners)
+            region = _Region(corners, _gray(strip), TextLine("", 0.0))
+            same = next((r for r in self._earlier if _is_same(region, r)), None)
+            if same is not None:
+                region = replace(region, line=same.line)
+            elif self._readings < MOST_LINES_OF_VIDEO:
+                self._readings += 1
+                text, score = self._models.line(strip)
+                line = TextLine(text.strip(), round(score, 3) if text.strip() else 0.0)
+                region = replace(region, line=line)
+                self._earlier.appendleft(region)
+            regions.append(region)
+        return regions
+
+
+def _without_parts(regions: list[_Region]) -> list[_Region]:
+    """Return regions without those that lie in a region with as much text or more.
+
+    In the small copy, lines that lie close together become one region; in full size, a
+    line may become several.
+    """
+    kept: list[_Region] = []
+    for region in sorted(regions, key=lambda r: -len(r.line.text) * r.line.score):
+        if not any(_covered(region, other) > _PART for other in kept):
+            kept.append(region)
+    return kept
+
+
+def _said_before(region: _Region, earlier: Sequence[_Region]) -> bool:
+    """Tell whether an earlier picture says the same at this place."""
+    return any(
+        _overlap(region, other) > _SAME_PLACE
+        and SequenceMatcher(None, region.line.text, other.line.text).ratio()
+        > _SAME_TEXT
+        for other in earlier
+    )
+
+
+def _overlap(region: _Region, other: _Region) -> float:
+    """Return the share of the area of both upright frames that both cover (0-1)."""
+    shared = _shared_area(region, other)
+    return shared / (_area(region) + _area(other) - shared)
+
+
+def _covered(region: _Region, other: _Region) -> float:
+    """Return the share of the area of an upright frame that the other one covers."""
+    return _shared_area(region, other) / _area(region)
+
+
+def _shared_area(region: _Region, other: _Region) -> float:
+    import numpy as np
+
+    one, two = region.corners, other.corners
+    low = np.maximum(one.min(axis=0), two.min(axis=0))
+    high = np.minimum(one.max(axis=0), two.max(axis=0))
+    return float((high - low).clip(0).prod())
+
+
+def _area(region: _Region) -> float:
+    sides = region.corners.max(axis=0) - region.corners.min(axis=0)
+    return max(1.0, float(sides.prod()))
+
+
+def _gray(strip: "Picture") -> Any:
+    import cv2
+
+    height, width = strip.shape[:2]
+    width = max(_GRAY_HEIGHT, round(_GRAY_HEIGHT * width / height))
+    gray = cv2.cvtColor(strip, cv2.COLOR_BGR2GRAY)
+    return cv2.resize(gray, (width, _GRAY_HEIGHT), interpolation=cv2.INTER_AREA).astype(
+        "float32"
+    )
+
+
+def _is_same(region: _Region, other: _Region) -> bool:
+    """Tell whether two regions of two pictures show the same letters.
+
+    Half a letter makes a difference; a shift by a pixel makes none.
+    """
+    import cv2
+
+    if _overlap(region, other) < _SAME_PLACE:
+        return False
+    one, two = region.gray, other.gray
+    two = cv2.resize(two, (one.shape[1], one.shape[0]))
+    limit = max(_LEAST_CONTRAST, float(one.max() - one.min())) * _SAME_GRAYS
+    inner = one[1:-1, 1:-1]
+    for top in range(3):
+        for left in range(3):
+            rows, columns = inner.shape
+            shifted = two[top : top + rows, left : left + columns]
+            near = cv2.blur(abs(inner - shifted), (_NEAR, _NEAR))
+            if float(near.max()) < limit:
+                return True
+    return False
 
 
 def in_reading_order(found: Sequence[Any]) -> list[Any]:
@@ -157,32 +344,36 @@ class TextModels:
         # The model answers with the number of a letter; 0 is the gap between two.
         self._alphabet = ["", *known.splitlines(), " "]
 
-    def regions(self, picture: "Picture", side: int) -> list[Any]:
+    def regions(
+        self, picture: "Picture", side: int, sensitivity: Sensitivity
+    ) -> list[Any]:
         """Return the corners of each line of text: x and y, clockwise from top left.
 
         Args:
             picture: Rows of pixels of (blue, green, red).
-            side: Short side in pixels of the picture that the model looks at; a smaller
-                picture stays as it is.
+            side: Short side in pixels of the copy that the model searches. The
+                long side is at most 2.5 times as long. A small picture stays as it is.
+            sensitivity: Where text is taken to be.
         """
         import cv2
         import numpy as np
 
         height, width = picture.shape[:2]
-        scale = min(1.0, side / min(height, width))
+        long_side = side * _MOST_SIDES
+        scale = min(1.0, side / min(height, width), long_side / max(height, width))
         size = (_in_cells(width * scale), _in_cells(height * scale))
         likely = _run(self._lines, _input(picture, size))[0, 0]
-        marked = (likely > _TEXT_PIXEL).astype(np.uint8)
+        marked = (likely > sensitivity.pixel).astype(np.uint8)
         marked = cv2.dilate(marked, np.ones((2, 2), np.uint8))
         outlines, _ = cv2.findContours(marked, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
         to_picture = np.array([width / size[0], height / size[1]])
         found = []
         for outline in outlines:
             centre, sides, angle = cv2.minAreaRect(outline)
-            if min(sides) < _LEAST_SIDE:
+            if min(sides) < sensitivity.side:
                 continue
             score = _mean_inside(likely, cv2.boxPoints((centre, sides, angle)))
-            if score < _TEXT_REGION:
+            if score < sensitivity.region:
                 continue
             # The model marks the middle of a line only.
             growth = sides[0] * sides[1] * _GROWTH / (sides[0] + sides[1])
@@ -190,7 +381,7 @@ class TextModels:
             corners = cv2.boxPoints((centre, grown, angle)) * to_picture
             found.append((score, _clockwise(corners, width, height)))
         found.sort(key=lambda region: -region[0])
-        return [corners for _, corners in found]
+        return [corners for _, corners in found[:MOST_LINES]]
 
     def line(self, picture: "Picture") -> tuple[str, float]:
         """Return the text of a line, and the mean score of its letters.

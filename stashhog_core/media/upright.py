@@ -50,7 +50,7 @@ class Orientation(NamedTuple):
 
 
 class Upright:
-    """Makes pictures of frames, turned as they are to be seen.
+    """Makes pictures of the frames of a video, turned as they are to be seen.
 
     Args:
         sizing: Tells how large each picture is.
@@ -71,11 +71,17 @@ class Upright:
         self._interpolation = interpolation
         self._pixel_aspect = pixel_aspect
         self._reformatter = VideoReformatter()
+        self._rotation: int | None = None
+        self._orientation = Orientation(False, False, False)
 
     def __call__(self, frame: Any) -> Picture:
-        """Return the picture of a frame."""
+        """Return the picture of a frame of the video."""
+        if frame.rotation != self._rotation:
+            # A frame and its side data hold each other, so the memory of the frame is
+            # kept until Python looks for such circles: read them once for a video.
+            self._rotation, self._orientation = frame.rotation, Orientation.of(frame)
         # Phones store portrait video lying down, with the angle beside it.
-        orientation = Orientation.of(frame)
+        orientation = self._orientation
         width, height = round(frame.width * self._pixel_aspect), frame.height
         if orientation.swaps_sides:
             height, width = self._sizing(height, width)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -150,26 +151,133 @@ def test_picture_without_text_has_no_lines() -> None:
     assert read(noise[:1, :1]) == []
 
 
-@pytest.mark.slow
-def test_models_are_loaded_once_for_all_threads(
-    models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Batches that begin at the same time share the models."""
-    loaded = []
+@dataclass
+class Uses:
+    """What the models were used for: files loaded, and the shapes of their inputs."""
+
+    loaded: list[str] = field(default_factory=list)
+    shapes: dict[str, list[tuple[int, ...]]] = field(
+        default_factory=lambda: {name: [] for name in MODELS}
+    )
+
+
+@pytest.fixture
+def uses(monkeypatch: pytest.MonkeyPatch) -> Uses:
+    """Notes how ONNX Runtime is used."""
+    noted = Uses()
 
     class Session(onnxruntime.InferenceSession):  # type: ignore[misc]
         def __init__(self, path: str, *args: Any, **options: Any) -> None:
-            loaded.append(Path(path).name)
+            self.file = Path(path).name
+            noted.loaded.append(self.file)
             super().__init__(path, *args, **options)
 
+        def run(self, outputs: Any, inputs: dict[str, Any], *args: Any) -> Any:
+            noted.shapes[self.file] += [given.shape for given in inputs.values()]
+            return super().run(outputs, inputs, *args)
+
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    return noted
+
+
+@pytest.mark.slow
+def test_models_are_loaded_once_for_all_threads(models: Path, uses: Uses) -> None:
+    """Batches that begin at the same time share the models."""
     with ThreadPoolExecutor(4) as batches:
-        first = batches.map(
+        read = batches.map(
             lambda _: load_ocr(models)([card("Jade Kush")] * 2), range(4)
         )
 
-        assert {lines[0].text for both in first for lines in both} == {"Jade Kush"}
-    assert sorted(loaded) == list(MODELS)
+        assert {lines[0].text for both in read for lines in both} == {"Jade Kush"}
+    assert sorted(uses.loaded) == list(MODELS)
+
+
+@pytest.mark.slow
+def test_models_are_not_loaded_before_the_first_picture(
+    models: Path, uses: Uses
+) -> None:
+    """A batch whose videos are all in the result cache needs no models."""
+    load_ocr(models)
+
+    assert uses.loaded == []
+
+
+@pytest.mark.slow
+def test_picture_without_text_is_searched_once_and_small(
+    models: Path, uses: Uses
+) -> None:
+    """The search in full size takes six times as long: only text is worth it."""
+    noise = np.random.default_rng(3).integers(0, 255, (540, 960, 3), np.uint8)
+
+    assert load_ocr(models)([noise]) == [[]]
+
+    assert uses.shapes[MODELS[0]] == [(1, 3, 256, 448)]
+
+
+@pytest.mark.slow
+def test_text_that_stands_still_is_read_once(models: Path, uses: Uses) -> None:
+    """A name of a site in all pictures costs as much as in one picture."""
+    grain = np.random.default_rng(3)
+    one = card("Blue Harbor Films", "Jade Kush").astype(int)
+    pictures = [
+        (one + grain.integers(-4, 5, one.shape)).clip(0, 255).astype(np.uint8)
+        for _ in range(6)
+    ]
+
+    found = load_ocr(models)(pictures)
+
+    texts = [[line.text for line in lines] for lines in found]
+    assert texts == [["Blue Harbor Films", "Jade Kush"]] * 6
+    # The first picture is searched twice; grain moves the border of a line a little.
+    assert len(uses.shapes[MODELS[0]]) == 7
+    assert len(uses.shapes[MODELS[1]]) <= 6
+
+
+@pytest.mark.slow
+def test_each_of_several_texts_at_one_place_is_read() -> None:
+    """Names in a row of cards differ by a letter only."""
+    names = ["Mia Cole 1", "Mia Cole 7", "Mia Cole 4", "Mio Cole 4"]
+
+    found = load_ocr()([card(name, size=40) for name in names])
+
+    assert [[line.text for line in lines] for lines in found] == [[n] for n in names]
+
+
+@pytest.mark.slow
+def test_small_letters_beside_large_ones_are_read() -> None:
+    """They are too small for the first search, which finds the large ones."""
+    image = Image.fromarray(np.full((540, 960, 3), 20, np.uint8))
+    draw = ImageDraw.Draw(image)
+    for top, size, text in ((80, 60, "Golden Hour"), (400, 10, "with Jade Kush")):
+        font = ImageFont.truetype("DejaVuSans.ttf", size)
+        draw.text((100, top), text, (240, 240, 240), font)
+
+    assert read(np.asarray(image)) == ["Golden Hour", "with Jade Kush"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param((64, 16384), id="wide"),
+        pytest.param((16384, 64), id="high"),
+        pytest.param((4096, 16384), id="large"),
+    ],
+)
+def test_time_for_a_picture_is_bounded(
+    models: Path, uses: Uses, shape: tuple[int, int]
+) -> None:
+    """The models get pictures of a bounded size, and a bounded number of lines."""
+    picture = np.zeros((*shape, 3), np.uint8)
+    picture[::8, ::3] = 255
+
+    load_ocr(models)([picture])
+
+    assert uses.shapes[MODELS[0]]
+    for _, _, height, width in uses.shapes[MODELS[0]]:
+        assert height * width <= 544 * 1376
+    assert len(uses.shapes[MODELS[1]]) <= 2 * ocr.MOST_LINES
+    assert all(width <= 2048 for _, _, _, width in uses.shapes[MODELS[1]])
 
 
 @pytest.mark.slow
