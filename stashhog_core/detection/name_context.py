@@ -35,8 +35,9 @@ _BORDERS = re.compile(
     r"\u201c\u201d\u00ab\u00bb])"
     r"|(?P<line>\n)|(?P<list>[,;&+\u00d7\u3001\uff0c\uff06]|\s[~\u00b7\u2022]\s)"
     r"|(?P<dash>\s[-\u2012-\u2015]+\s|_-_|\.-\.|[|\uff5c])"
-    # A date, as in `vixen.21.05.03.jade.kush`.
-    r"|(?P<date>(?<![^\W_])(?:19|20)?\d\d[\s._-]\d\d[\s._-]\d\d(?!\d))"
+    # A date or an episode, as in `vixen.21.05.03.jade.kush` and `vixen.e12.jade.kush`.
+    r"|(?P<date>(?<![^\W_])(?:(?:19|20)?\d\d[\s._-]\d\d[\s._-]\d\d(?!\d)"
+    r"|e\d{2,4}(?![^\W_])))"
     # Words between names, and words next to names on title cards.
     r"|(?<![^\W_])(?:(?P<and>(?:feat|ft|vs)\.?|and|featuring|x|und|et|y)"
     r"|(?P<word>with|starring|stars|performers?|models?|cast|studios?|presents|presented"
@@ -53,6 +54,7 @@ _SIGNS = re.compile(r"[\W_]")
 
 
 _EVERYDAY_AND_FUNCTION_WORDS = EVERYDAY_WORDS | FUNCTION_WORDS
+_RECORDINGS = frozenset(["clip", "scene", "session", "set", "shoot", "video"])
 _UNCLEAR_TAGS = OTHER_SENSE | FILLER_WORDS
 _FRIENDS = re.compile(
     r"[\s._-]*(?:&|\+|,|and)[\s._-]*(?:(?:her|his|their)[\s._-]+)?"
@@ -137,7 +139,9 @@ class _Place:
     def verdict(self, match: Match) -> Verdict | None:
         """Return how sure it is that a match is meant as a name; None: it is not."""
         words = _words_of(match.known.alias)
-        if match.known.kind == "tags":
+        if match.known.is_turned:
+            found = self._turned(match, words)
+        elif match.known.kind == "tags":
             found = self._tag(match, words.joined)
         elif match.word_count > 1 or words.is_full_name:
             found = self._full(match, words)
@@ -232,6 +236,7 @@ class _Place:
             m
             for m in self._hits
             if m.known.kind != "tags"
+            and not m.known.is_turned
             and (m.word_count > 1 or _words_of(m.known.alias).is_full_name)
             and (not _words_of(m.known.alias).are_everyday or self._is_joined(m))
         ]
@@ -380,6 +385,18 @@ class _Place:
         if is_person and not words[0] and not in_sentence:
             return Verdict(0.8, "a first and a last name, first in its part")
         return None
+
+    def _turned(self, match: Match, name: "_Words") -> Verdict | None:
+        """Judge a last name before a first name: a part of its own, with one comma."""
+        _, _, before, after = self._around(match)
+        in_list = "list" in (before, after) or "and" in (before, after)
+        if (
+            name.are_everyday
+            or not self._is_alone(match)
+            or ("," in self._text[match.start : match.end] and in_list)
+        ):
+            return None
+        return Verdict(0.85, "last name first, a part of its own")
 
     def _alone(self, match: Match, *, sure: float) -> Verdict | None:
         """Judge an everyday word or words that are a part of their own."""
@@ -550,7 +567,11 @@ class _Place:
             return Verdict(0.8, "among other tags")
         if self._is_beside_person(match, after=False):
             following = fold_words(right)
-            if not following or any(c.isdigit() for c in following[0]):
+            if (
+                not following
+                or any(c.isdigit() for c in following[0])
+                or following[0] in _RECORDINGS
+            ):
                 return Verdict(0.8, "right after a person")
         return None
 

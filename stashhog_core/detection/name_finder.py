@@ -56,6 +56,10 @@ _LEAST_GLUED = 7
 _MOST_LEFT_OUT = 4
 # Names that end with each other, such as Rose and Lily Rose: the longest ones count.
 _MOST_NESTED = 6
+# `Eva "Evie" Lang` is also Eva Lang.
+_NICKNAME = re.compile(
+    r"(?<=\S)\s+[\"\u201c'\u2018(][^\s\W]+[\"\u201d'\u2019)]\s+(?=\S)"
+)
 _AMPERSAND = re.compile(r"\s*&\s*")
 _AS_SPACES = str.maketrans("._-", "   ")
 _FIRST_SPACELESS = "\u1100"
@@ -81,6 +85,8 @@ class KnownName:
     name: str
     alias: str
     """The text to find: `name` itself or another name of the same object."""
+    is_turned: bool = False
+    """Whether `alias` has the last name first, as catalogues write it."""
 
     @property
     def is_alias(self) -> bool:
@@ -156,7 +162,7 @@ class NameFinder:
         self._most_steps = most_steps
         self._exact: dict[str, list[KnownName]] = {}
         for name in names:
-            for spelled in _with_other_and(name):
+            for spelled in _as_written(name):
                 letters = Letters(spelled.alias).letters
                 if 0 < len(letters) <= LONGEST_NAME:
                     self._exact.setdefault(letters, []).append(spelled)
@@ -169,7 +175,8 @@ class NameFinder:
         """Yield every unambiguous name with its folded words."""
         for known in self._exact.values():
             for name in _unambiguous(known):
-                yield fold_words(name.alias), name
+                if not name.is_turned:
+                    yield fold_words(name.alias), name
 
     def lookup(self, name: str, kind: Kind) -> KnownName | None:
         """Return the object with this name or alias; None: none, or several.
@@ -179,7 +186,7 @@ class NameFinder:
         of_kind = [
             known
             for known in self._exact.get(Letters(name).letters, ())
-            if known.kind == kind
+            if known.kind == kind and not known.is_turned
         ]
         exact = [known for known in of_kind if _same(known.alias, name)]
         found = _unambiguous(exact or of_kind)
@@ -321,7 +328,7 @@ class _MisreadNames:
         self._names: dict[str, list[_Spelling]] = {}
         for known in names.values():
             for name in known:
-                for spelled in _readings(name.alias):
+                for spelled in () if name.is_turned else _readings(name.alias):
                     letters = Letters(spelled).misread()
                     key = letters.letters
                     least = _LEAST_MISREAD
@@ -631,13 +638,20 @@ def _spelled_without_spaces(
     return 1 if left >= Gap.SCRIPT and (right >= Gap.SCRIPT or count > 2) else None
 
 
-def _with_other_and(name: KnownName) -> Iterator[KnownName]:
-    """Yield a name, and the name with `&` for `and` or the other way round."""
+def _as_written(name: KnownName) -> Iterator[KnownName]:
+    """Yield a name, and the other ways in which people write the name."""
     yield name
     if "&" in name.alias:
         yield replace(name, alias=_AMPERSAND.sub(" and ", name.alias))
     elif " and " in name.alias:
         yield replace(name, alias=name.alias.replace(" and ", " & "))
+    if name.kind != "performers":
+        return
+    if (short := _NICKNAME.sub(" ", name.alias)) != name.alias:
+        yield replace(name, alias=short)
+    words = name.alias.split(" ")
+    if len(words) == 2 and all(map(str.isalpha, words)):
+        yield replace(name, alias=f"{words[1]}, {words[0]}", is_turned=True)
 
 
 def _same(one: str, other: str) -> bool:
@@ -657,6 +671,7 @@ def _unambiguous(names: Sequence[KnownName]) -> tuple[KnownName, ...]:
     """
     if len(names) == 1:
         return tuple(names)
+    names = [n for n in names if not n.is_turned] or names
     found: list[KnownName] = []
     for kind in sorted({name.kind for name in names}):
         main = [n for n in names if n.kind == kind and not n.is_alias]

@@ -43,7 +43,7 @@ _YEAR = re.compile(r"(?:19|20)\d\d")
 _NUMBERS = re.compile(
     r"(?<!\d)(?:(?P<y1>(?:19|20)\d\d)(?P<s1>[-._ ])(?P<a1>\d\d?)(?P=s1)(?P<b1>\d\d?)"
     r"|(?P<a2>\d\d?)(?P<s2>[-._ ])(?P<b2>\d\d?)(?P=s2)(?P<y2>(?:19|20)\d\d)"
-    r"|(?P<a3>\d\d)(?P<s3>[-._ ])(?P<b3>\d\d)(?P=s3)(?P<c3>\d\d))(?!\d)"
+    r"|(?<![^\W_])(?P<a3>\d\d)(?P<s3>[-._ ])(?P<b3>\d\d)(?P=s3)(?P<c3>\d\d))(?!\d)"
 )
 _COMPACT = re.compile(
     r"(?<![^\W_])(?P<y>(?:19|20)\d\d)(?P<m>\d\d)(?P<d>\d\d)(?![^\W_])"
@@ -68,6 +68,10 @@ _NAMED_MONTHS = (
         r"(?P<y>(?:19|20)\d\d)(?![^\W_])",
         re.IGNORECASE,
     ),
+    re.compile(
+        r"(?<!\d)(?P<y>(?:19|20)\d\d)[\u5e74\ub144]\s?(?P<m>\d\d?)[\u6708\uc6d4]\s?"
+        r"(?P<d>\d\d?)[\u65e5\u53f7\uc77c]"
+    ),
 )
 # Numbers after these words count something.
 _COUNTED = re.compile(
@@ -79,10 +83,16 @@ _COUNTED = re.compile(
 )
 
 _CODE = re.compile(
-    # At the start, in brackets, or a part of its own.
-    r"(?:^|[\[({\u3010]|[\])}\u3011]\s*|\s[-\u2013]\s)"
-    r"(?P<code>(?P<prefix>[A-Z]{2,6}\d?(?:-[A-Z]{2,5})?)-(?P<number>\d{3,7}))"
+    # At the start, after a site's address, in brackets, or a part of its own.
+    r"(?:^|@|[\[({\u3010]|[\])}\u3011]\s*|\s[-\u2013]\s)"
+    r"(?P<code>(?P<prefix>[A-Z]{2,6}(?:\d[A-Z]{2,5}|\d?(?:-[A-Z]{2,5})?))"
+    r"-(?P<number>\d{3,7}))"
     r"(?=$|[\])}\u3011]|[ ._-](?!\d)|[\u3041-\u9fff\uac00-\ud7a3])"
+)
+# In small letters before a name in an Asian script.
+_SMALL_CODE = re.compile(
+    r"^(?P<code>(?P<prefix>[a-z]{2,6})-(?P<number>\d{3,5}))"
+    r"(?=[ _]?[\u3041-\u9fff\uac00-\ud7a3])"
 )
 _ANY_CODE = re.compile(
     r"(?<![^\W_])(?P<prefix>[a-z]{2,6})(?P<sign>[-_ ]?)(?P<number>\d{2,7})(?![^\W_])",
@@ -203,12 +213,16 @@ def _numeric_date(
     form, readings = _readings(match, today)
     sign = match["s1"] or match["s2"] or match["s3"]
     before, after = name[: match.start()], name[match.end() :]
-    longer = re.search(rf"\d{re.escape(sign)}$", before) or re.match(
+    word = re.search(rf"([^\W\d_]{{2,}})?(\d*){re.escape(sign)}$", before)
+    # A site's name may end in a number: `Site18.21.05.03`, but not `Vol2.21.05.03`.
+    after_word = word is not None and (
+        word[1] is not None and not (word[2] and _COUNTED.search(word[1]))
+    )
+    longer = (word is not None and word[2] and not after_word) or re.match(
         rf"{re.escape(sign)}\d{{1,3}}(?![^\W_])", after
     )
     if not readings or longer:
         return None
-    after_word = re.search(rf"[^\W\d_]{re.escape(sign)}$", before) is not None
     if form == "short" and (
         _COUNTED.search(before[-30:]) or (sign == " " and not after_word)
     ):
@@ -292,13 +306,14 @@ def _code(
             sign = shape["sign"] if shape else "-"
             text = f"{match['prefix'].upper() if upper else prefix}{sign}{number}"
             return text, match.span(), 0.9, f"like the studio's code {like}"
-    found = _CODE.search(name)
+    found = _CODE.search(name) or _SMALL_CODE.search(name)
     if (
         found is not None
-        and not _NO_CODES.fullmatch(found["prefix"])
+        and not _NO_CODES.fullmatch(found["prefix"].upper())
         and not _YEAR_OR_LINES.fullmatch(found["number"])
     ):
-        return found["code"], found.span("code"), 0.85, "first or a part of its own"
+        code = found["code"].upper()
+        return code, found.span("code"), 0.85, "first or a part of its own"
     return None
 
 

@@ -43,6 +43,7 @@ class Case:
     Attributes:
         place: `file`, `path`, `title`, `details` or `card`.
         held: Whether the case was kept back while the rules were tuned.
+        missed: Whether this build is known to tag the case otherwise.
     """
 
     group: str
@@ -51,6 +52,7 @@ class Case:
     labels: frozenset[Label]
     why: str
     held: bool
+    missed: bool
 
     @property
     def scene(self) -> SceneFacts:
@@ -88,6 +90,8 @@ def labelled_cases() -> list[Case]:
         if line.startswith("[") and line.endswith("]") and " ⇒ " not in line:
             group = line[1:-1]
             continue
+        missed = line.startswith("! ")
+        line = line.removeprefix("! ")
         held = line.startswith("* ")
         text, labels, why = line.removeprefix("* ").split(" ⇒ ")
         text = re.sub(r"\\u([0-9a-f]{4})", lambda m: chr(int(m[1], 16)), text)
@@ -96,7 +100,15 @@ def labelled_cases() -> list[Case]:
             if text.startswith(f"{prefix}: "):
                 place, text = prefix, text.removeprefix(f"{prefix}: ")
         cases.append(
-            Case(group, place, text.replace("⏎", "\n"), _labels(labels), why, held)
+            Case(
+                group,
+                place,
+                text.replace("⏎", "\n"),
+                _labels(labels),
+                why,
+                held,
+                missed,
+            )
         )
     return cases
 

@@ -67,6 +67,22 @@ def test_reason_is_reported(text: str, reason: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("Lane, Dakota (2019)", True),
+        ("Lane Dakota - Hotel", True),
+        ("Hotel - Lane, Dakota", True),
+        ("Anna Lane, Dakota Fox", False),
+        ("Anna, Lane, Dakota and Kim", False),
+        ("in the Lane Dakota walked", False),
+    ],
+)
+def test_last_name_first_needs_a_part_of_its_own(text: str, meant: bool) -> None:
+    """Two neighbours in a list of people are not one person."""
+    assert bool(names_in(text, finder(("performers", "Dakota Lane")))) is meant
+
+
 def test_rejected_name_hides_nothing() -> None:
     """`A Summer Day` is not the performer, but the tag inside it still counts."""
     names = finder(("performers", "Summer Day"), ("tags", "Summer"))

@@ -183,6 +183,29 @@ def test_lookup_is_exact() -> None:
     assert finder.lookup("tree", "tags") is None
 
 
+def test_last_name_first_is_found_but_is_no_name_to_look_up() -> None:
+    """Catalogues turn names; a person whose name is spelled so goes first."""
+    turned = NameFinder([performer(1, "Dakota Lane")])
+    both = NameFinder([performer(1, "Dakota Lane"), performer(2, "Lane Dakota")])
+
+    assert [m.known.id for m in turned.find("Lane, Dakota")] == [1]
+    assert [m.known.id for m in turned.find("Lane Dakota")] == [1]
+    assert turned.lookup("Lane Dakota", "performers") is None
+    assert [words for words, _ in turned.names()] == [["dakota", "lane"]]
+    assert [m.known.id for m in both.find("Lane Dakota")] == [2]
+
+
+@pytest.mark.parametrize("name", ['Eva "Evie" Lang', "Eva (Evie) Lang"])
+def test_nickname_in_quotes_may_be_left_out(name: str) -> None:
+    """Both names are hers; a name that somebody else has without it is theirs."""
+    alone = NameFinder([performer(1, name)])
+    both = NameFinder([performer(1, name), performer(2, "Eva Lang")])
+
+    assert [m.known.id for m in alone.find("Eva Lang")] == [1]
+    assert [m.known.id for m in alone.find("Eva 'Evie' Lang")] == [1]
+    assert [m.known.id for m in both.find("Eva Lang")] == [2]
+
+
 def test_lookup_prefers_the_exact_spelling() -> None:
     """An alias that is spelled so goes before a main name of the same letters."""
     finder = NameFinder([tag(1, "Big Tree"), KnownName("tags", 2, "Oak", "BigTree")])
