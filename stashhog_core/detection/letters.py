@@ -150,6 +150,21 @@ class Letters:
         found = self._separators
         return found[bisect_right(found, first) : bisect_left(found, last)]
 
+    def is_initial(self, index: int) -> bool:
+        """Tell whether a letter stands alone."""
+        return self.gap(index) == Gap.SEPARATOR and self.gap(index + 1) == Gap.SEPARATOR
+
+    def is_in_initials(self, index: int) -> bool:
+        """Tell whether a letter belongs to initials written as one: `JK Doe`."""
+        first, last = index - 1, index
+        while self.gap(first) == Gap.NONE:
+            first -= 1
+        while self.gap(last + 1) == Gap.NONE:
+            last += 1
+        word = self.text[self.starts[first] : self.end(last)]
+        whole = len(self.letters) > last - first + 1
+        return whole and last - first <= 2 and word.isupper() and word.isascii()
+
     def border(self, index: int, step: int) -> int:
         """Return the nearest border from letter `index` on, in the direction `step`.
 

@@ -24,6 +24,7 @@ from stashhog_core.detection.letters import (
     SPACELESS,
     Gap,
     Letters,
+    fold,
     fold_words,
     script_of,
 )
@@ -56,6 +57,11 @@ _LEAST_GLUED = 7
 _MOST_LEFT_OUT = 4
 # Names that end with each other, such as Rose and Lily Rose: the longest ones count.
 _MOST_NESTED = 6
+# Two words between signs, with or without a comma.
+_TURNED = re.compile(
+    r"(?:^|[^\w\s,])\s*(?P<last>[^\W\d_]{2,})(?:,\s?|\s)"
+    r"(?P<first>[^\W\d_]{2,})(?=\s*(?:$|[^\w\s,]))"
+)
 # `Eva "Evie" Lang` is also Eva Lang.
 _NICKNAME = re.compile(
     r"(?<=\S)\s+[\"\u201c'\u2018(][^\s\W]+[\"\u201d'\u2019)]\s+(?=\S)"
@@ -168,15 +174,18 @@ class NameFinder:
                     self._exact.setdefault(letters, []).append(spelled)
         self._automaton = _automaton(self._exact)
         self._spellings: dict[str, list[_Spelling]] = {}
-        self._plain: dict[str, _PlainName | None] = {}
+        self._plain = {
+            key: plain
+            for key, known in self._exact.items()
+            if (plain := _plain(known)) is not None
+        }
         self._misread: _MisreadNames | None = None
 
     def names(self) -> Iterator[tuple[list[str], KnownName]]:
         """Yield every unambiguous name with its folded words."""
         for known in self._exact.values():
             for name in _unambiguous(known):
-                if not name.is_turned:
-                    yield fold_words(name.alias), name
+                yield fold_words(name.alias), name
 
     def lookup(self, name: str, kind: Kind) -> KnownName | None:
         """Return the object with this name or alias; None: none, or several.
@@ -186,9 +195,9 @@ class NameFinder:
         of_kind = [
             known
             for known in self._exact.get(Letters(name).letters, ())
-            if known.kind == kind and not known.is_turned
+            if known.kind == kind
         ]
-        exact = [known for known in of_kind if _same(known.alias, name)]
+        exact = [known for known in of_kind if _key(known.alias) == _key(name)]
         found = _unambiguous(exact or of_kind)
         return found[0] if len(found) == 1 else None
 
@@ -217,7 +226,35 @@ class NameFinder:
                 self._misread = _MisreadNames(self._exact)
             hits += self._misread.hits(text, self._most_steps)
             hits += self._glued_hits(letters)
+        else:
+            hits += self._turned_hits(text)
         return hits
+
+    def _turned_hits(self, text: str) -> Iterator[Hit]:
+        """Yield performers whose last name stands first, as in `Kush, Jade`.
+
+        Such a name is a part of its own: two neighbours in a list are not one person.
+        """
+        # Without a comma only at the start of a text, where catalogues have the name.
+        found = _TURNED.finditer(text) if "," in text else [_TURNED.match(text)]
+        for turned in found:
+            if turned is None:
+                continue
+            first, last = turned["first"], turned["last"]
+            letters = first + last
+            key = letters.lower() if letters.isascii() else fold(letters)
+            if key not in self._exact:
+                continue
+            people = [
+                known
+                for known in self._exact[key]
+                if known.kind == "performers"
+                and fold_words(known.alias) == [fold(first), fold(last)]
+            ]
+            if len({known.id for known in people}) == 1:
+                start, end = turned.start("last"), turned.end("first")
+                known = replace(people[0], alias=text[start:end], is_turned=True)
+                yield Hit(start, end, len(key), (Match(known, start, end, 2),))
 
     def _glued_hits(self, letters: Letters) -> Iterator[Hit]:
         """Yield full names whose border text recognition has lost.
@@ -267,9 +304,7 @@ class NameFinder:
         for end, key in found:
             starts = starts or letters.starts
             start, stop = starts[end + 1 - len(key)], starts[end] + 1
-            if key not in plain_names:
-                plain_names[key] = _plain(self._exact[key])
-            plain = plain_names[key]
+            plain = plain_names.get(key)
             before, after = text[start - 1 : start], text[stop : stop + 1]
             if (
                 plain is not None
@@ -328,7 +363,7 @@ class _MisreadNames:
         self._names: dict[str, list[_Spelling]] = {}
         for known in names.values():
             for name in known:
-                for spelled in () if name.is_turned else _readings(name.alias):
+                for spelled in _readings(name.alias):
                     letters = Letters(spelled).misread()
                     key = letters.letters
                     least = _LEAST_MISREAD
@@ -520,37 +555,19 @@ def _spelling(known: KnownName, folded: Letters | None = None) -> _Spelling:
         if gap == Gap.SEPARATOR:
             count += 1
             between = letters.between(index)
-            initials = _is_initial(letters, index - 1) and _is_initial(letters, index)
+            initials = letters.is_initial(index - 1) and letters.is_initial(index)
             if initials or not any(c.isspace() or c in "_" for c in between):
                 soft.add(index)
             strong[index] = _parting(between)
         elif gap > Gap.NONE:
             count += gap == Gap.CAPITAL
             soft.add(index)
-        elif gap == Gap.NONE and _in_initials(letters, index):
+        elif gap == Gap.NONE and letters.is_in_initials(index):
             soft.add(index)
     short = len(letters.letters) <= 3 and any(strong.values())
     return _Spelling(
         known, strong, frozenset(soft), count, known.alias.casefold() if short else None
     )
-
-
-def _is_initial(letters: Letters, index: int) -> bool:
-    return (
-        letters.gap(index) == Gap.SEPARATOR and letters.gap(index + 1) == Gap.SEPARATOR
-    )
-
-
-def _in_initials(letters: Letters, index: int) -> bool:
-    """Tell whether a letter belongs to initials that are written as one: `JK Doe`."""
-    first, last = index - 1, index
-    while letters.gap(first) == Gap.NONE:
-        first -= 1
-    while letters.gap(last + 1) == Gap.NONE:
-        last += 1
-    word = letters.text[letters.starts[first] : letters.end(last)]
-    whole = len(letters.letters) > last - first + 1
-    return whole and last - first <= 2 and word.isupper() and word.isascii()
 
 
 def _parting(between: str) -> frozenset[str]:
@@ -649,17 +666,10 @@ def _as_written(name: KnownName) -> Iterator[KnownName]:
         return
     if (short := _NICKNAME.sub(" ", name.alias)) != name.alias:
         yield replace(name, alias=short)
-    words = name.alias.split(" ")
-    if len(words) == 2 and all(map(str.isalpha, words)):
-        yield replace(name, alias=f"{words[1]}, {words[0]}", is_turned=True)
-
-
-def _same(one: str, other: str) -> bool:
-    """Tell whether two spellings differ by nothing but case."""
-    return _key(one) == _key(other)
 
 
 def _key(name: str) -> str:
+    """Return what two spellings share that differ by nothing but case."""
     return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
@@ -671,7 +681,6 @@ def _unambiguous(names: Sequence[KnownName]) -> tuple[KnownName, ...]:
     """
     if len(names) == 1:
         return tuple(names)
-    names = [n for n in names if not n.is_turned] or names
     found: list[KnownName] = []
     for kind in sorted({name.kind for name in names}):
         main = [n for n in names if n.kind == kind and not n.is_alias]

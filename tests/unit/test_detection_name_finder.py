@@ -183,7 +183,7 @@ def test_lookup_is_exact() -> None:
     assert finder.lookup("tree", "tags") is None
 
 
-def test_last_name_first_is_found_but_is_no_name_to_look_up() -> None:
+def test_last_name_first_is_found_but_lookup_ignores_it() -> None:
     """Catalogues turn names; a person whose name is spelled so goes first."""
     turned = NameFinder([performer(1, "Dakota Lane")])
     both = NameFinder([performer(1, "Dakota Lane"), performer(2, "Lane Dakota")])
