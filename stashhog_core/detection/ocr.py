@@ -29,10 +29,11 @@ RAPIDOCR = "3.10.0"
 
 SMALL_SIDE_PIXELS = 256
 """Short side of the copy of each picture that is searched for text at first. Letters
-that are 14 pixels high in a picture of 960 x 540 are found, in a sixth of the time."""
+that are 14 pixels high in a picture of 960 x 540 are found, in a ninth of the time."""
 
-FULL_SIDE_PIXELS = 544
-"""Short side of the copy that is searched again if a picture shows new text."""
+FULL_SIDE_PIXELS = 640
+"""Short side of the copy that is searched again if a picture shows new text. At 544 the
+model misses letters that stand on the border of two colours."""
 
 ENGINE = f"rapidocr-{RAPIDOCR}-pp-ocrv6-small-{SMALL_SIDE_PIXELS}/{FULL_SIDE_PIXELS}px"
 """Models and sizes of the pictures, part of the key in the result cache."""
@@ -351,8 +352,8 @@ class TextModels:
 
         Args:
             picture: Rows of pixels of (blue, green, red).
-            side: Short side in pixels of the copy that the model searches. The
-                long side is at most 2.5 times as long. A small picture stays as it is.
+            side: Short side in pixels of the copy that the model searches. The long
+                side is at most 2.5 times as long. A smaller picture is enlarged.
             sensitivity: Where text is taken to be.
         """
         import cv2
@@ -360,7 +361,7 @@ class TextModels:
 
         height, width = picture.shape[:2]
         long_side = side * _MOST_SIDES
-        scale = min(1.0, side / min(height, width), long_side / max(height, width))
+        scale = min(side / min(height, width), long_side / max(height, width))
         size = (_in_cells(width * scale), _in_cells(height * scale))
         likely = _run(self._lines, _input(picture, size))[0, 0]
         marked = (likely > sensitivity.pixel).astype(np.uint8)

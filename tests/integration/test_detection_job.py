@@ -24,6 +24,8 @@ from stashhog_core.db.models import (
 from stashhog_core.db.session import Database
 from stashhog_core.detection import ai_client
 from stashhog_core.detection.job import chosen_scene_ids
+from stashhog_core.detection.ocr import load_ocr
+from stashhog_core.detection.title_cards import TitleCards
 from stashhog_core.errors import (
     ConfigurationError,
     Deferred,
@@ -32,6 +34,7 @@ from stashhog_core.errors import (
     TransientError,
 )
 from stashhog_core.params import AnalysisParams, ApplyPlanParams
+from stashhog_core.paths import PathMap
 from stashhog_core.plans.apply import apply_plan
 from stashhog_core.plans.plans import list_plans, plan_changes, plan_lock
 from stashhog_core.plans.records import applicable_plans
@@ -453,6 +456,24 @@ def test_workflow_options_take_all_that_cards_say(
     assert "cannot be read" in result.errors[0].reason
     assert "STASHHOG_STASH__PATH_MAP" in result.errors[1].reason
     assert unanalyzed(scenes) == [5, 4, 3, 2]
+
+
+@pytest.mark.slow
+def test_videos_in_the_cache_need_no_models(
+    scenes: Database, card_library: Settings, tmp_path: Path
+) -> None:
+    """The models are loaded with the first picture: here damaged ones do no harm."""
+    path_map = PathMap(card_library.stash.path_map)
+    damaged = tmp_path / "models"
+    damaged.mkdir()
+    for name in ("PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"):
+        (damaged / name).touch()
+    run(scenes, TitleCards(load_ocr(), path_map), scene_ids=(1,), **VIDEO_ONLY)
+
+    reader = TitleCards(load_ocr(damaged), path_map)
+    again = run(scenes, reader, run_id="2", scene_ids=(1,), **VIDEO_ONLY)
+
+    assert (again.scenes_analyzed, again.errors) == (1, ())
 
 
 def test_scenes_are_chosen_by_filter(scenes: Database) -> None:

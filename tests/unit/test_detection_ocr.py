@@ -206,7 +206,7 @@ def test_models_are_not_loaded_before_the_first_picture(
 def test_picture_without_text_is_searched_once_and_small(
     models: Path, uses: Uses
 ) -> None:
-    """The search in full size takes six times as long: only text is worth it."""
+    """The search in full size takes nine times as long: only text is worth it."""
     noise = np.random.default_rng(3).integers(0, 255, (540, 960, 3), np.uint8)
 
     assert load_ocr(models)([noise]) == [[]]
@@ -275,7 +275,7 @@ def test_time_for_a_picture_is_bounded(
 
     assert uses.shapes[MODELS[0]]
     for _, _, height, width in uses.shapes[MODELS[0]]:
-        assert height * width <= 544 * 1376
+        assert height * width <= 640 * 1600
     assert len(uses.shapes[MODELS[1]]) <= 2 * ocr.MOST_LINES
     assert all(width <= 2048 for _, _, _, width in uses.shapes[MODELS[1]])
 
