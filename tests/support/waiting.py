@@ -17,15 +17,21 @@ def wait_until(
 ) -> T:
     """Return what the condition gives, as soon as that is true.
 
+    Looks that take long are rare, so that they leave the processors to what is waited
+    for.
+
     Args:
         condition: Asked again and again.
         what: What is waited for, for the error; or a call that says so in the end.
         seconds: When to give up.
     """
     deadline = time.monotonic() + seconds
+    looked = time.monotonic()
     while not (found := condition()):
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             message = what if isinstance(what, str) else what()
             raise AssertionError(f"{message} did not come about")
-        time.sleep(0.05)
+        time.sleep(min(max(0.05, 8 * (now - looked)), 0.5))
+        looked = time.monotonic()
     return found
