@@ -248,7 +248,7 @@ def test_facts_are_kept_without_the_pictures(
 
 def test_an_option_that_failed_leaves_the_others_to_be_tried(library: Library) -> None:
     """A video without a usable picture gets what is asked for later, once."""
-    write_colours(library.folder / "narrow.mp4", [(1, (0, 0, 200))], height=2048)
+    write_colours(library.folder / "narrow.mp4", [(2, (0, 0, 200))], height=2048)
 
     scans = [
         library.scan(phashes=True, thumbnails=False),

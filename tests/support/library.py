@@ -60,7 +60,15 @@ class Library:
         """Put a clip there; each seed is another content."""
         clip = self.clips / f"{seed}.mp4"
         if not clip.exists():
-            write_video(clip, seconds=1, width=160, height=120, seed=seed)
+            # A perceptual hash needs a picture after nine tenths of the length.
+            write_video(
+                clip,
+                seconds=1,
+                width=160,
+                height=120,
+                seed=seed,
+                frames_per_second=15,
+            )
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(clip, path)
