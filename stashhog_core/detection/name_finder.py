@@ -59,8 +59,8 @@ _MOST_LEFT_OUT = 4
 _MOST_NESTED = 6
 # Two words between signs, with or without a comma.
 _TURNED = re.compile(
-    r"(?:^|[^\w\s,])\s*(?P<last>[^\W\d_]{2,})(?:,\s?|\s)"
-    r"(?P<first>[^\W\d_]{2,})(?=\s*(?:$|[^\w\s,]))"
+    r"(?:^|[^\w\s,])\s*(?P<last>[^\W\d_]{2,}+)(?:,\s?|\s)"
+    r"(?P<first>[^\W\d_]{2,}+)(?=\s*(?:$|[^\w\s,]))"
 )
 # `Eva "Evie" Lang` is also Eva Lang.
 _NICKNAME = re.compile(
@@ -220,13 +220,14 @@ class NameFinder:
         hits: list[Hit] = []
         if text.isascii():
             found = self._plain_hits(letters, found, hits)
-        hits += _hits(letters, found, self._spellings_of)
+        if found:
+            hits += _hits(letters, found, self._spellings_of)
         if misread:
             if self._misread is None:
                 self._misread = _MisreadNames(self._exact)
             hits += self._misread.hits(text, self._most_steps)
             hits += self._glued_hits(letters)
-        else:
+        elif "," in text or _TURNED.match(text):
             hits += self._turned_hits(text)
         return hits
 
@@ -235,11 +236,10 @@ class NameFinder:
 
         Such a name is a part of its own: two neighbours in a list are not one person.
         """
-        # Without a comma only at the start of a text, where catalogues have the name.
-        found = _TURNED.finditer(text) if "," in text else [_TURNED.match(text)]
-        for turned in found:
-            if turned is None:
-                continue
+        for turned in _TURNED.finditer(text):
+            # Without a comma only at the start, where catalogues have the name.
+            if turned.start() > 0 and "," not in text:
+                return
             first, last = turned["first"], turned["last"]
             letters = first + last
             key = letters.lower() if letters.isascii() else fold(letters)
@@ -340,8 +340,8 @@ def chosen(
         judge: Rejects matches that are not meant as names. A rejected name does not
             hide shorter names inside it.
     """
-    if len(hits) == 1:
-        return [m for m in hits[0].matches if judge is None or judge(m)]
+    if len(hits) < 2:
+        return [m for hit in hits for m in hit.matches if judge is None or judge(m)]
     taken = bytearray(text_length)
     matches: list[Match] = []
     # The longest first; of equally long names the first in the text.

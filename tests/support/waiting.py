@@ -26,12 +26,12 @@ def wait_until(
         seconds: When to give up.
     """
     deadline = time.monotonic() + seconds
-    looked = time.monotonic()
+    asked_at = time.monotonic()
     while not (found := condition()):
         now = time.monotonic()
         if now > deadline:
             message = what if isinstance(what, str) else what()
             raise AssertionError(f"{message} did not come about")
-        time.sleep(min(max(0.05, 8 * (now - looked)), 0.5))
-        looked = time.monotonic()
+        time.sleep(min(max(0.05, 8 * (now - asked_at)), 0.5))
+        asked_at = time.monotonic()
     return found
