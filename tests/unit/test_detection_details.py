@@ -38,6 +38,35 @@ def test_cleaning_twice_changes_nothing_more(text: str) -> None:
     assert clean(clean(text)) == clean(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("<script>" * 100_000, id="scripts without an end"),
+        pytest.param("<!--" * 200_000, id="comments without an end"),
+        pytest.param("&" + "amp;" * 200_000, id="escaped again and again"),
+        pytest.param("<b" * 200_000 + ">" * 200_000, id="tags inside tags"),
+    ],
+)
+def test_large_texts_take_no_time_by_their_square(text: str) -> None:
+    """What was built to be long is read a few times, and stays as it is."""
+    assert clean(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("<style>a<script>b</style>c", "c"),
+        ("<script>a<!-- b</script>c", "c"),
+        ("<!-- a<script>b", "<!-- a<script>b"),
+        ("<script>a<style>b</style>c", "<script>ac"),
+        ("<SCRIPT src='x'>a</script >b<script>c</SCRIPT>d", "bd"),
+    ],
+)
+def test_what_is_hidden_ends_where_it_began(text: str, cleaned: str) -> None:
+    """Each kind has its own end; without an end nothing is hidden."""
+    assert clean(text) == cleaned
+
+
 def test_proposal_holds_both_texts() -> None:
     """The base is the text as it is, for the three-way comparison."""
     (proposal,) = propose(SceneFacts(id=1, details="a &amp; b"))
