@@ -7,6 +7,7 @@ condition.
 """
 
 import ast
+import functools
 import logging
 import os
 import re
@@ -166,9 +167,15 @@ def found_in_tests(
     """Return the places that a rule finds, each with what is there."""
     return [
         (f"{path.relative_to(TESTS)}:{line}", name)
-        for path in sorted(TESTS.rglob("*.py"))
-        for line, name in rule(ast.parse(path.read_text()))
+        for path, tree in trees_of_tests()
+        for line, name in rule(tree)
     ]
+
+
+@functools.cache
+def trees_of_tests() -> list[tuple[Path, ast.AST]]:
+    """Return each file of the tests, parsed."""
+    return [(path, ast.parse(path.read_text())) for path in sorted(TESTS.rglob("*.py"))]
 
 
 @pytest.mark.parametrize(

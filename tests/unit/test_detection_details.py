@@ -44,7 +44,7 @@ def test_cleaning_twice_changes_nothing_more(text: str) -> None:
         pytest.param("<script>" * 100_000, id="scripts without an end"),
         pytest.param("<!--" * 200_000, id="comments without an end"),
         pytest.param("&" + "amp;" * 200_000, id="escaped again and again"),
-        pytest.param("<b" * 200_000 + ">" * 200_000, id="tags inside tags"),
+        pytest.param("<b" * 50_000 + ">" * 50_000, id="tags inside tags"),
     ],
 )
 def test_large_texts_take_no_time_by_their_square(text: str) -> None:

@@ -242,7 +242,7 @@ def test_names_that_end_with_each_other_cost_no_more_than_a_dozen() -> None:
 SMALL_WORDS = st.text("aAb ,", min_size=1, max_size=30)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     known=st.lists(SMALL_WORDS, min_size=1, max_size=30),
     piece=SMALL_WORDS.filter(str.strip),
