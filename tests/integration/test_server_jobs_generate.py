@@ -42,6 +42,8 @@ from tests.support.fake_stash import (
 from tests.support.server_jobs import marked, run, server_jobs
 from tests.support.sync import run as sync
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WRONG_KEY = httpx.Response(401)
 SAMPLE_SIZE = 200
@@ -551,7 +553,6 @@ def test_resumed_job_that_fails_does_not_fail_this_run(
     assert (result.status, result.scenes_updated) == ("completed", ("1",))
 
 
-@pytest.mark.slow
 def test_one_at_a_time(stash: FakeStash, database: Database) -> None:
     """While another run generates on this server nothing is touched."""
     add_scenes(database, 1)
@@ -826,7 +827,6 @@ def test_phash_arrives_with_the_next_sync(
 # --- cost ----------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_cost_of_100_000_scenes(stash: FakeStash, database: Database) -> None:
     """A run over 100,000 scenes takes 11 statements, and less than 200 MB."""
     ids = range(1, 100_001)

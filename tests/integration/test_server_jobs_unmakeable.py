@@ -36,6 +36,8 @@ from tests.support.server_jobs import check, marked, sent
 from tests.support.server_jobs import run as generate_media
 from tests.support.sync import run as mirror
 
+pytestmark = pytest.mark.slow
+
 BLINK_SECONDS = 0.04
 
 
@@ -417,7 +419,6 @@ def test_check_marks_no_scene_that_got_a_marker_meanwhile(
 # --- over the network ----------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_very_short_clip(stand_in: StandIn, database: Database) -> None:
     """A clip of one frame among real ones, with a Stash that works as the real one."""
     write_video(stand_in.library / "long.mp4", seconds=4)
