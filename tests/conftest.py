@@ -26,7 +26,7 @@ from stashhog_core.db.embedded import start_embedded, stop_embedded
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.settings import PREFIX, TEST_PREFIX, get_settings
-from tests.support.process import process_state, restore
+from tests.support.process_state import process_state, restore
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would
 # the programs that they start, which are then never ended by it.

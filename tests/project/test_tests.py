@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from stashhog_core.stash.client import StashClient
-from tests.support.process import process_state, restore
+from tests.support.process_state import process_state, restore
 
 TESTS = Path(__file__).parents[1]
 
