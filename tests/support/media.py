@@ -3,9 +3,13 @@
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.packet import Packet
 from PIL import Image, ImageDraw, ImageFont
 
 
@@ -119,18 +123,38 @@ def write_film(path: Path, *, silent_seconds: int = 0, codec: str = "libx264") -
             frame.pts = number + silent_seconds * 10
             packets += film.encode(frame)
         packets += film.encode(None)
-        for number in range((silent_seconds + 2) * 44100 // 1024):
-            silence = av.AudioFrame.from_ndarray(
-                np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
-            )
-            silence.sample_rate, silence.pts = 44100, number * 1024
-            packets += sound.encode(silence)
-        packets += sound.encode(None)
-        # Muxers of streams take packets in the order of time.
-        packets.sort(key=lambda packet: float((packet.dts or 0) * packet.time_base))
-        for packet in packets:
-            container.mux(packet)
+        silence = np.zeros((1, 1024), np.float32)
+        packets += _sound(sound, silence, "fltp", 0, silent_seconds + 2)
+        _mux_by_time(container, packets)
     return path
+
+
+def _sound(
+    stream: AudioStream, piece: Any, kind: str, begin: int, end: int
+) -> list[Packet]:
+    """Return packets that repeat one piece of sound.
+
+    Args:
+        stream: Where they go.
+        piece: The piece: samples of one channel.
+        kind: FFmpeg's name of the format of the samples.
+        begin: First second.
+        end: The second after the last one.
+    """
+    samples = piece.shape[1]
+    packets = []
+    for number in range(begin * 44100 // samples, end * 44100 // samples):
+        frame = av.AudioFrame.from_ndarray(piece, format=kind, layout="mono")
+        frame.sample_rate, frame.pts = 44100, number * samples
+        packets += stream.encode(frame)
+    return packets + stream.encode(None)
+
+
+def _mux_by_time(container: OutputContainer, packets: list[Packet]) -> None:
+    """Write packets in the order of time, as muxers of streams want them."""
+    packets.sort(key=lambda packet: float((packet.dts or 0) * packet.time_base))
+    for packet in packets:
+        container.mux(packet)
 
 
 def write_dolby_vision(path: Path) -> Path:
@@ -231,16 +255,8 @@ def write_with_late_sound(path: Path) -> Path:
             frame.pts = number
             packets += film.encode(frame)
         packets += film.encode(None)
-        for number in range(30 * 44100 // 1152, 33 * 44100 // 1152):
-            silence = av.AudioFrame.from_ndarray(
-                np.zeros((1, 1152), np.int16), format="s16", layout="mono"
-            )
-            silence.sample_rate, silence.pts = 44100, number * 1152
-            packets += sound.encode(silence)
-        packets += sound.encode(None)
-        packets.sort(key=lambda packet: float((packet.dts or 0) * packet.time_base))
-        for packet in packets:
-            container.mux(packet)
+        packets += _sound(sound, np.zeros((1, 1152), np.int16), "s16", 30, 33)
+        _mux_by_time(container, packets)
     return path
 
 

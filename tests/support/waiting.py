@@ -26,12 +26,12 @@ def wait_until(
         seconds: When to give up.
     """
     deadline = time.monotonic() + seconds
-    asked_at = time.monotonic()
-    while not (found := condition()):
-        now = time.monotonic()
-        if now > deadline:
+    while True:
+        began = time.monotonic()
+        if found := condition():
+            return found
+        ended = time.monotonic()
+        if ended > deadline:
             message = what if isinstance(what, str) else what()
             raise AssertionError(f"{message} did not come about")
-        time.sleep(min(max(0.05, 8 * (now - asked_at)), 0.5))
-        asked_at = time.monotonic()
-    return found
+        time.sleep(min(max(0.05, 8 * (ended - began)), 0.5))
