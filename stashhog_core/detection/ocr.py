@@ -54,7 +54,8 @@ _LINES_MODEL, _LETTERS_MODEL = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.on
 # Sizes that the models can be given are multiples of it.
 _CELL_PIXELS = 32
 _LINE_HEIGHT, _LEAST_LINE_WIDTH, _MOST_LINE_WIDTH = 48, 96, 2048
-# Of PaddleOCR's configuration of these models.
+# The model marks only the middle of a line, so each region is enlarged by this factor,
+# as in PaddleOCR's configuration.
 _GROWTH = 1.6
 _MOST_SIDES = 2.5
 # One letter is no name, and patterns are often taken for an O or an I.
@@ -376,7 +377,6 @@ class TextModels:
             score = _mean_inside(likely, cv2.boxPoints((centre, sides, angle)))
             if score < sensitivity.region:
                 continue
-            # The model marks the middle of a line only.
             growth = sides[0] * sides[1] * _GROWTH / (sides[0] + sides[1])
             grown = (sides[0] + growth, sides[1] + growth)
             corners = cv2.boxPoints((centre, grown, angle)) * to_picture

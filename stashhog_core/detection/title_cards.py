@@ -25,7 +25,7 @@ from stashhog_core.detection.readers import SceneReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.media import frames
 from stashhog_core.paths import PathMap
-from stashhog_core.plans.proposals import RIVALS, Proposal
+from stashhog_core.plans.proposals import PICTURES, RIVALS, Proposal
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,6 @@ _AMONG_OTHERS = 0.8
 
 # The sampler decodes a picture every 20 seconds at least, unless the file is damaged.
 _LEAST_SHARE_SEEN = 1 / 20
-_PICTURES = ("pictures_seen", "pictures_asked")
 
 
 class TitleCards(SceneReader):
@@ -82,7 +81,7 @@ class TitleCards(SceneReader):
                 found.asked,
                 path,
             )
-        pictures = dict(zip(_PICTURES, (found.seen, found.asked), strict=True))
+        pictures = dict(zip(PICTURES, (found.seen, found.asked), strict=True))
         self._pictures.update(pictures)
         read = self._ocr([still.picture for still in found.stills])
         return {
@@ -112,7 +111,7 @@ class TitleCards(SceneReader):
     def _on_cards(
         self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> Iterator[Proposal]:
-        pictures = {name: output[name] for name in _PICTURES if name in output}
+        pictures = {name: output[name] for name in PICTURES if name in output}
         by_second = itertools.groupby(output["lines"], key=lambda line: line["second"])
         for second, group in by_second:
             taken: set[int] = set()

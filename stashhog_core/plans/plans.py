@@ -22,6 +22,7 @@ from stashhog_core.plans.proposals import (
     Value,
     change_in_words,
     evidence_in_words,
+    pictures_in_words,
     read_value,
 )
 from stashhog_core.results import ItemFailure, Result, SceneChanges
@@ -446,9 +447,7 @@ def _cost_in_words(costs: Mapping[str, Any]) -> list[str]:
     # A scene without a likely name costs no request, so scenes are not requests.
     kind, unit = ("requests",) * 2 if "requests" in costs else ("looks", "scenes")
     words = [f"{costs.get(kind, 0):,} {unit}", f"{costs.get('seconds', 0):,.1f} s"]
-    if "pictures_seen" in costs:
-        seen, asked = costs["pictures_seen"], costs["pictures_asked"]
-        words.append(f"{seen:,} of {asked:,} pictures seen")
+    words += pictures_in_words(costs)
     if "tokens_in" in costs:
         words.append(f"{costs['tokens_in']:,} + {costs['tokens_out']:,} tokens")
     if costs.get("money"):

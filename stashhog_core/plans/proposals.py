@@ -28,10 +28,14 @@ RIVALS = "rivals"
 """Key of the evidence with the names that may be meant instead. No automatic approval
 decides between names: a person does."""
 
+PICTURES = ("pictures_seen", "pictures_asked")
+"""Keys of how many pictures of a video were decoded, and of how many were asked for."""
+
 _SHOWN_CHARACTERS = 60
 _ONE = {"tags": "tag", "performers": "performer", "markers": "marker"}
-_PICTURES = frozenset({"pictures_seen", "pictures_asked"})
-_WORDED = _PICTURES | {"rule", "text", "span", "also", "second", "alias", RIVALS}
+_WORDED = frozenset(
+    {*PICTURES, "rule", "text", "span", "also", "second", "alias", RIVALS}
+)
 
 
 @dataclass(frozen=True)
@@ -287,6 +291,12 @@ def change_in_words(field: str, action: str, value: Value) -> str:
     return f"{action} {_ONE.get(field, field)} {words}"
 
 
+def pictures_in_words(facts: Mapping[str, Any]) -> list[str]:
+    """Return how many pictures were seen; nothing if the facts do not say so."""
+    seen, asked = (facts.get(key) for key in PICTURES)
+    return [] if seen is None else [f"{seen:,} of {asked:,} pictures seen"]
+
+
 def evidence_in_words(evidence: Mapping[str, Any]) -> str:
     """Return why a change was proposed, such as `name on a title card at 2 s: "…"`."""
     words = str(evidence.get("rule", ""))
@@ -297,9 +307,7 @@ def evidence_in_words(evidence: Mapping[str, Any]) -> str:
     if "alias" in evidence:
         words += f" (alias {evidence['alias']})"
     facts = [f"{k} {v}" for k, v in evidence.items() if k not in _WORDED]
-    if "pictures_seen" in evidence:
-        seen, asked = evidence["pictures_seen"], evidence["pictures_asked"]
-        facts.append(f"{seen} of {asked} pictures seen")
+    facts += pictures_in_words(evidence)
     return f"{words}, {', '.join(facts)}" if facts else words
 
 
