@@ -233,7 +233,7 @@ class _Run:
         """Keep the report and return the state that the run ends in."""
         unseen = [] if status else confirm_downloads()
         report = self.recorder.report(
-            status, unseen, changed_scenes(run_id()), undecided_plans()
+            status, unseen, changed_scenes(run_id()), undecided_plans(run_id())
         )
         name_run(run_name(JOB, report))
         keep_report(run_id(), JOB, report.status, self._started, report)

@@ -295,6 +295,10 @@ class UndoResult(Result):
     errors: tuple[ItemFailure, ...] = ()
 
 
+SPELLED_ALIKE = "spelled almost like another name"
+"""Why a bulk approval leaves a change open, beside the states of changes."""
+
+
 class ReviewResult(Result):
     """The decisions of a `review_plan` run. Counts are changes."""
 
@@ -312,7 +316,8 @@ class ReviewResult(Result):
     left_alone: dict[str, int] = Field(
         default_factory=dict,
         description="Selected changes that had another decision before and keep it, "
-        "counted by that decision.",
+        "counted by that decision; and changes of names that have to be accepted one "
+        "by one, because they are spelled almost like another name.",
     )
     pending: int = Field(default=0, description="Changes that are still open.")
     applied: int = 0
@@ -634,8 +639,8 @@ class WorkflowReport(Result):
     )
     undecided: tuple[ItemFailure, ...] = Field(
         default=(),
-        description="Plans with changes that Stash refused in several runs "
-        "and that wait for your decision.",
+        description="Plans that wait for your decision: on changes that Stash refused "
+        "in several runs, or on names that are spelled almost alike.",
     )
 
 

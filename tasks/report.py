@@ -39,10 +39,10 @@ def changed_scenes(run_id: str) -> list[SceneChanges]:
         return changes_of_run(session, run_id, limit=500)
 
 
-def undecided_plans() -> list[ItemFailure]:
-    """Return the plans with changes that Stash refused in several runs."""
+def undecided_plans(run_id: str) -> list[ItemFailure]:
+    """Return the plans that need a decision: see `attention_needed`."""
     with run_services() as services, services.database.transaction() as session:
-        return attention_needed(session)
+        return attention_needed(session, run_id)
 
 
 def keep_report(

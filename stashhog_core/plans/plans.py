@@ -17,6 +17,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.markdown import scene_link
 from stashhog_core.plans.proposals import (
+    RIVALS,
     STORED_NAMES,
     StoredValue,
     Value,
@@ -275,19 +276,42 @@ def changes_of_run(
     ]
 
 
-def attention_needed(session: Session, limit: int = 100) -> list[ItemFailure]:
-    """Return the open plans with failed changes, oldest first, and what to do."""
+def attention_needed(
+    session: Session, run_id: str, limit: int = 100
+) -> list[ItemFailure]:
+    """Return the plans that need a decision, oldest first, and what to do.
+
+    These are open plans with failed changes, and the plans of the run with names of
+    which a person has to choose one.
+    """
+    failed = PlanChange.state == "failed"
     rows = session.execute(
-        select(AnalysisPlan.id, func.count())
+        select(
+            AnalysisPlan.id,
+            func.count().filter(failed),
+            func.count().filter(~failed),
+        )
         .join(PlanChange, PlanChange.plan_id == AnalysisPlan.id)
-        .where(PlanChange.state == "failed", AnalysisPlan.state != "cancelled")
+        .where(
+            AnalysisPlan.state != "cancelled",
+            failed
+            | (
+                (AnalysisPlan.run_id == run_id)
+                & (PlanChange.state == "pending")
+                & has_rivals()
+            ),
+        )
         .group_by(AnalysisPlan.id)
         .order_by(AnalysisPlan.id)
         .limit(limit)
     )
     return [
-        ItemFailure(item=f"plan {row[0]}", reason=attention_in_words(row[0], row[1]))
-        for row in rows
+        ItemFailure(item=f"plan {plan_id}", reason=reason)
+        for plan_id, failures, choices in rows
+        for reason in (
+            *([attention_in_words(plan_id, failures)] if failures else []),
+            *([choice_in_words(plan_id, choices)] if choices else []),
+        )
     ]
 
 
@@ -321,6 +345,15 @@ def being_applied() -> ColumnElement[bool]:
     return (PlanChange.state == "approved") & func.coalesce(
         PlanChange.effect.has_key("intended"), false()
     )
+
+
+def has_rivals() -> ColumnElement[bool]:
+    """Return the condition of changes whose name is spelled almost like another one.
+
+    The other name is proposed as well, and only a person can tell which one is meant.
+    """
+    found: ColumnElement[bool] = PlanChange.evidence.has_key(RIVALS)
+    return found
 
 
 def stored_name() -> ColumnElement[str | None]:
@@ -414,6 +447,16 @@ def attention_in_words(plan_id: int, failed: int) -> str:
         f"`stashhog plans show {plan_id} --state failed`; to try again, run "
         f"`stashhog plans apply {plan_id} --retry`; to reject a change, run "
         f"`stashhog plans reject {plan_id} --change ID`"
+    )
+
+
+def choice_in_words(plan_id: int, count: int) -> str:
+    """Say that names are spelled almost alike, and how a person chooses one."""
+    changes = "1 change proposes" if count == 1 else f"{count} changes propose"
+    return (
+        f"{changes} names that are spelled almost alike. To list them, run "
+        f"`stashhog plans show {plan_id} --state pending`; to accept the right name, "
+        f"run `stashhog plans accept {plan_id} --value NAME`"
     )
 
 

@@ -11,8 +11,14 @@ from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.db.reading import any_of, plan_for_many
 from stashhog_core.errors import JobError
 from stashhog_core.params import UndoParams
-from stashhog_core.plans.plans import AUTOMATIC, TRUSTED, being_applied, lacks_plan
-from stashhog_core.plans.proposals import RIVALS, read_value
+from stashhog_core.plans.plans import (
+    AUTOMATIC,
+    TRUSTED,
+    being_applied,
+    has_rivals,
+    lacks_plan,
+)
+from stashhog_core.plans.proposals import read_value
 from stashhog_core.plans.rejections import remember_rejected, was_rejected
 from stashhog_core.plans.review import decidable, decision_so_far
 from stashhog_core.plans.three_way import (
@@ -184,8 +190,7 @@ def begin_applying(
 
 def _approved_automatically() -> ColumnElement[bool]:
     """Return the condition of changes that an automatic approval approves."""
-    has_rivals: ColumnElement[bool] = PlanChange.evidence.has_key(RIVALS)
-    return decidable("approved", again=False) & ~has_rivals
+    return decidable("approved", again=False) & ~has_rivals()
 
 
 def _refuse_unknown(

@@ -34,6 +34,7 @@ from stashhog_core.params import ReviewPlanParams
 from stashhog_core.plans.plans import (
     BY_USER,
     being_applied,
+    has_rivals,
     lacks_plan,
     read_plan,
     stored_name,
@@ -54,7 +55,7 @@ from stashhog_core.plans.rejections import (
     remember_rejected,
     was_rejected,
 )
-from stashhog_core.results import ReviewResult
+from stashhog_core.results import SPELLED_ALIKE, ReviewResult
 
 BEING_APPLIED = "being applied"
 """The word for an approved change that a run has begun to send to Stash."""
@@ -100,6 +101,11 @@ class Selection:
         return self.change_ids is not None
 
     @property
+    def names_values(self) -> bool:
+        """Whether the value that is decided on is named, by itself or by its change."""
+        return self.names_changes or self.value is not None
+
+    @property
     def condition(self) -> ColumnElement[bool]:
         """The condition that the selected changes meet.
 
@@ -134,7 +140,9 @@ class ReviewOutcome:
         overruled: Changes among them that had another decision before.
         already: Selected changes that had this decision before.
         left_alone: Selected changes that keep another decision, counted by state; the
-            state of a change that a run is sending to Stash is `being applied`.
+            state of a change that a run is sending to Stash is `being applied`, and
+            that of a name that a person has to choose by itself is `spelled almost
+            like another name`.
     """
 
     changed: int = 0
@@ -304,7 +312,8 @@ def approve(
     A change stays rejected if it was rejected in this plan, or if its value was
     rejected for the same scene and detector in another plan. If the selection names
     changes by id, or with `again`, rejected and failed changes are approved as well,
-    and the rejection is forgotten.
+    and the rejection is forgotten. Of names that are spelled almost alike, only one is
+    right: a change of such a name stays open unless the selection names the value.
 
     Raises:
         JobError: There is no such plan, or it is closed or still being built.
@@ -345,6 +354,8 @@ def _set_state(
     session.execute(select(func.count()).select_from(locked))
     explicit = again or selection.names_changes
     open_now = decidable(state, again=explicit)
+    if state == "approved" and not selection.names_values:
+        open_now &= ~has_rivals()
     counts = _count_decisions(session, selected, open_now)
     chosen = selected & open_now
     if state == "approved":
@@ -371,7 +382,9 @@ def _count_decisions(
     session: Session, selected: ColumnElement[bool], changing: ColumnElement[bool]
 ) -> dict[tuple[bool, str], int]:
     """Return (whether changes are changed, decision before) → number of changes."""
-    change, was = changing.label("change"), decision_so_far().label("was")
+    waits_for_choice = (decision_so_far() == "pending") & has_rivals() & ~changing
+    change = changing.label("change")
+    was = case((waits_for_choice, SPELLED_ALIKE), else_=decision_so_far()).label("was")
     rows = session.execute(
         select(change, was, func.count()).where(selected).group_by(change, was)
     )

@@ -113,7 +113,7 @@ def test_plans_that_earlier_versions_closed_over_failures_are_open_again(
         waiting = [plan.id for plan in list_plans(session, attention=True)]
         assert plans == {1: "applied", 2: "reviewing", 3: "cancelled"}
         assert waiting == [2]
-        assert [plan.item for plan in attention_needed(session)] == ["plan 2"]
+        assert [plan.item for plan in attention_needed(session, "")] == ["plan 2"]
         assert unapplied_plan_ids(session) == []
 
 

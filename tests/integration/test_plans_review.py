@@ -1,6 +1,9 @@
 """Deciding on proposals, on real PostgreSQL."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
@@ -11,11 +14,13 @@ from stashhog_core.db.models import (
     ReviewMemory,
 )
 from stashhog_core.db.session import Database
+from stashhog_core.detection.readers import StashNames
+from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.errors import (
     JobError,
 )
-from stashhog_core.plans.plans import list_plans, plan_changes
-from stashhog_core.plans.proposals import Proposal, add_member
+from stashhog_core.plans.plans import attention_needed, list_plans, plan_changes
+from stashhog_core.plans.proposals import RIVALS, Proposal, add_member
 from stashhog_core.plans.records import applicable_plans
 from stashhog_core.plans.rejections import remember_rejected
 from stashhog_core.plans.review import (
@@ -25,6 +30,7 @@ from stashhog_core.plans.review import (
     reject,
 )
 from stashhog_core.plans.writer import PlanOptions, PlanWriter
+from stashhog_core.results import SPELLED_ALIKE
 from tests.support.plans import (
     VIDEO_ONLY,
     Reader,
@@ -136,6 +142,48 @@ def test_bulk_acceptance_leaves_rejected_changes_alone(
     assert after_name == (["approved", "rejected", "approved"], 1)
     assert again == ReviewOutcome(changed=1, overruled=1, already=2)
     assert (states(scenes), count(scenes, ReviewMemory)) == (["approved"] * 3, 0)
+
+
+class AlmostAlike(Reader):
+    """Takes every word for one that is spelled almost like another."""
+
+    def propose(
+        self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
+    ) -> list[Proposal]:
+        proposals = super().propose(scene, output, names)
+        return [
+            replace(each, evidence={**each.evidence, RIVALS: ["another"]})
+            for each in proposals
+        ]
+
+
+def test_bulk_acceptance_does_not_choose_between_almost_alike_names(
+    scenes: Database,
+) -> None:
+    """Only one of them is right: a name, or a change of it, has to be named.
+
+    Until then the report of the run that proposed them says so.
+    """
+    made = run(scenes, AlmostAlike({1: ["Ines", "Inés"]}), run_id="1", **VIDEO_ONLY)
+    assert made.plan_id is not None
+    with scenes.transaction() as session:
+        in_bulk = [
+            approve(session, made.plan_id, Selection(**some), again=again)
+            for some in ({}, {"field": "tags"}, {"scene_ids": [1]})
+            for again in (False, True)
+        ]
+        (waiting,) = attention_needed(session, "1")
+        of_other_run = attention_needed(session, "2")
+        named = approve(session, made.plan_id, Selection(value="Inés"))
+        refused = reject(session, made.plan_id, Selection())
+        decided = attention_needed(session, "1")
+
+    assert in_bulk == [ReviewOutcome(left_alone={SPELLED_ALIKE: 2})] * 6
+    assert waiting.item == f"plan {made.plan_id}"
+    assert waiting.reason.startswith("2 changes propose names that are spelled almost")
+    assert (of_other_run, decided) == ([], [])
+    assert named == ReviewOutcome(changed=1)
+    assert refused == ReviewOutcome(changed=1, left_alone={"approved": 1})
 
 
 @pytest.mark.parametrize("by", ["user", "auto", "trust"])
