@@ -1,7 +1,8 @@
 """Trusted values: what people have accepted often enough, by detector.
 
 Votes are the decisions of people in all plans: a value was accepted, rejected, or
-removed in Stash after it was applied. Each run counts the votes anew, so that later
+removed in Stash after it was applied. A value has one vote for each scene, the newest,
+in however many plans it was proposed. Each run counts the votes anew, so that later
 rejections end the trust without further action.
 """
 
@@ -81,13 +82,30 @@ def acceptances(session: Session, settings: AnalysisSettings) -> list[Acceptance
             "value"
         ),
     )
-    age = func.row_number().over(partition_by=by, order_by=PlanChange.id.desc())
-    votes = (
-        select(*by, rejected.label("rejected"), age.label("age"))
+    decisions = (
+        select(*by, rejected.label("rejected"), PlanChange.id)
         .outerjoin(ReviewMemory, SAME_VALUE)
         .where(or_(rejected, PlanChange.approved_by.not_in([AUTOMATIC, TRUSTED])))
+        .distinct(
+            PlanChange.detector,
+            PlanChange.field,
+            PlanChange.action,
+            PlanChange.scene_id,
+            PlanChange.value_key,
+        )
+        .order_by(
+            PlanChange.detector,
+            PlanChange.field,
+            PlanChange.action,
+            PlanChange.scene_id,
+            PlanChange.value_key,
+            PlanChange.id.desc(),
+        )
         .subquery()
     )
+    columns = [decisions.c[name] for name in ("detector", "field", "action", "value")]
+    age = func.row_number().over(partition_by=columns, order_by=decisions.c.id.desc())
+    votes = select(*columns, decisions.c.rejected, age.label("age")).subquery()
     value = (votes.c.detector, votes.c.field, votes.c.action, votes.c.value)
     rows = session.execute(
         select(

@@ -45,6 +45,19 @@ def vote(
         )
 
 
+def test_a_scene_has_one_vote_on_a_value(database: Database) -> None:
+    """Later plans with the same value for the scene add none; the newest one counts."""
+    for state, by in [("applied", "user"), ("rejected", None), ("pending", None)]:
+        vote(database, BEACH, 3, state, by)
+    vote(database, OUTDOOR, 3, "rejected", None)
+    vote(database, OUTDOOR, 3, "applied", "user")
+
+    assert trusted(database) == {
+        "tags beach": (0, 3, False),
+        "tags outdoor": (3, 0, False),
+    }
+
+
 def trusted(database: Database) -> dict[str, tuple[int, int, bool]]:
     with database.transaction() as session:
         return {
@@ -91,7 +104,7 @@ def test_values_removed_in_stash_end_the_trust(database: Database) -> None:
 
     accepted, rejected, is_trusted = trusted(database)["tags outdoor"]
 
-    assert (accepted, rejected, is_trusted) == (97, 6, False)
+    assert (accepted, rejected, is_trusted) == (97, 3, False)
 
 
 def test_trusted_changes_need_no_person(database: Database) -> None:
