@@ -133,7 +133,7 @@ def list_plans(
         table.add_row(
             str(plan.id),
             plain(plan.name),
-            plan.state,
+            plan.outcome,
             str(plan.changes),
             str(plan.applied),
             str(plan.needs_attention or ""),
@@ -151,21 +151,39 @@ def show_plan(
             "--by-value", help="Show one row per value instead of one row per change."
         ),
     ] = False,
+    change: Changes = None,
+    scene: Scenes = None,
     field: FieldName = None,
+    value: Value = None,
+    detector: Detector = None,
+    confidence_from: From = None,
+    confidence_below: Below = None,
     state: Annotated[
         State | None, typer.Option("--state", help="Show only changes in this state.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the changes of a plan, with their evidence, and what it has cost."""
+    from stashhog_core.db.scenes import scene_titles
     from stashhog_core.plans.plans import each_change, read_plan, value_rows
+    from stashhog_core.plans.selection import Selection
 
+    selection = Selection(
+        change_ids=change,
+        field=field,
+        value=value,
+        scene_ids=scene,
+        detector=detector,
+        confidence_from=confidence_from,
+        confidence_below=confidence_below,
+        states=[state] if state else None,
+    )
     if not as_json:
         with open_session() as session:
             _print_summary(read_plan(session, plan_id))
     if by_value:
         with open_session() as session:
-            rows = value_rows(session, plan_id)
+            rows = value_rows(session, plan_id, selection)
         if as_json:
             print_json(rows)
             return
@@ -175,22 +193,21 @@ def show_plan(
         console.print(table)
         return
     with open_session() as session:
-        coming = each_change(
-            session, plan_id, field=field, states=[state] if state else None
-        )
+        coming = each_change(session, plan_id, selection)
         if as_json:
             print_json_rows(change.model_dump(mode="json") for change in coming)
             return
         changes = list(coming)
+        titles = scene_titles(session, list({each.scene_id for each in changes}))
     table = Table("Id", "Scene", "Change", "Confidence", "Why", "State")
-    for change in changes:
+    for each in changes:
         table.add_row(
-            str(change.id),
-            str(change.scene_id),
-            plain(change.in_words),
-            f"{change.confidence:.2f}",
-            plain(change.why),
-            change.state,
+            str(each.id),
+            plain(f"{each.scene_id} {titles.get(each.scene_id, '')}".strip()),
+            plain(each.in_words),
+            f"{each.confidence:.2f}",
+            plain(each.why),
+            each.state,
         )
     console.print(table)
 
@@ -199,7 +216,7 @@ def _print_summary(plan: "PlanSummary") -> None:
     from stashhog_core.plans.plans import attention_in_words, costs_in_words
 
     facts = plan.facts
-    words = f"Plan {plan.id}: {plan.name}, {plan.state}"
+    words = f"Plan {plan.id}: {plan.name}, {plan.outcome}"
     if "scenes" in facts:
         scenes = counted(facts["scenes"], "scene", "scenes")
         words += f", {scenes} in {facts['seconds']:g} s"

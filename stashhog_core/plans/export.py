@@ -18,7 +18,6 @@ from stashhog_core.plans.plans import ChangeDetails, each_change, plan_changes
 from stashhog_core.plans.proposals import TEXT_FIELDS
 from stashhog_core.plans.review import (
     ReviewOutcome,
-    Selection,
     approve,
     decision_so_far,
     edit_text,
@@ -27,6 +26,7 @@ from stashhog_core.plans.review import (
     reject,
     replace_value,
 )
+from stashhog_core.plans.selection import Selection
 from stashhog_core.results import ImportedDecisions, json_list
 
 Format = Literal["csv", "json"]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import computed_field
-from sqlalchemy import ColumnElement, case, false, func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.locks import is_held, job_lock
@@ -17,14 +17,18 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.markdown import scene_link
 from stashhog_core.plans.proposals import (
-    RIVALS,
-    STORED_NAMES,
     StoredValue,
     Value,
     change_in_words,
     evidence_in_words,
     pictures_in_words,
     read_value,
+)
+from stashhog_core.plans.selection import (
+    ALL_CHANGES,
+    Selection,
+    has_rivals,
+    stored_name,
 )
 from stashhog_core.results import ItemFailure, Result, SceneChanges
 
@@ -101,6 +105,17 @@ class PlanSummary(Result):
     def needs_attention(self) -> int:
         """Changes that Stash refused in several runs: a person has to decide."""
         return self.counts.get("failed", 0)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def outcome(self) -> str:
+        """The state, in words that tell an applied plan from one that was undone."""
+        undone = self.counts.get("undone", 0)
+        if not undone:
+            return self.state
+        if self.state == "applied" and not self.applied:
+            return "undone"
+        return f"{self.state}, {undone} undone"
 
 
 class ChangeDetails(Result):
@@ -185,22 +200,19 @@ def read_plan(session: Session, plan_id: int) -> PlanSummary:
 def plan_changes(
     session: Session,
     plan_id: int,
+    selection: Selection = ALL_CHANGES,
     *,
-    states: Sequence[str] | None = None,
-    field: str | None = None,
     limit: int | None = None,
 ) -> list[ChangeDetails]:
     """Return the changes that `each_change` yields as a list."""
-    found = each_change(session, plan_id, states=states, field=field, limit=limit)
-    return list(found)
+    return list(each_change(session, plan_id, selection, limit=limit))
 
 
 def each_change(
     session: Session,
     plan_id: int,
+    selection: Selection = ALL_CHANGES,
     *,
-    states: Sequence[str] | None = None,
-    field: str | None = None,
     limit: int | None = None,
 ) -> Iterator[ChangeDetails]:
     """Yield changes of a plan by scene, then by id, read as they are consumed.
@@ -210,8 +222,7 @@ def each_change(
     Args:
         session: Open session; nothing is written.
         plan_id: The plan.
-        states: Only changes in these states; None: all.
-        field: Only changes of this field; None: all.
+        selection: Which of its changes.
         limit: Maximum number of changes; None: all.
 
     Raises:
@@ -220,14 +231,10 @@ def each_change(
     read_plan(session, plan_id)
     query = (
         select(*_COLUMNS.values())
-        .where(PlanChange.plan_id == plan_id)
+        .where(PlanChange.plan_id == plan_id, selection.condition)
         .order_by(PlanChange.scene_id, PlanChange.id)
         .limit(limit)
     )
-    if states is not None:
-        query = query.where(PlanChange.state.in_(states))
-    if field is not None:
-        query = query.where(PlanChange.field == field)
     for row in session.execute(query.execution_options(yield_per=_CHANGES_PER_FETCH)):
         yield ChangeDetails(**dict(zip(_COLUMNS, row, strict=True)))
 
@@ -340,42 +347,13 @@ def _summaries(session: Session, plans: Sequence[AnalysisPlan]) -> list[PlanSumm
     ]
 
 
-def being_applied() -> ColumnElement[bool]:
-    """Return the condition of changes that Stash may have without a record of it."""
-    return (PlanChange.state == "approved") & func.coalesce(
-        PlanChange.effect.has_key("intended"), false()
-    )
-
-
-def has_rivals() -> ColumnElement[bool]:
-    """Return the condition of changes whose name is spelled almost like another one.
-
-    The other name is proposed as well, and only a person can tell which one is meant.
-    """
-    found: ColumnElement[bool] = PlanChange.evidence.has_key(RIVALS)
-    return found
-
-
-def stored_name() -> ColumnElement[str | None]:
-    """Return the name in a proposed value, in SQL; null for a text."""
-    return func.coalesce(*(PlanChange.proposed[key].astext for key in STORED_NAMES))
-
-
-def value_name_key() -> ColumnElement[str]:
-    """Return what spellings of a proposed name share, in SQL.
-
-    All markers with one tag have the same key here.
-    """
-    return case(
-        (PlanChange.field == "markers", func.lower(stored_name())),
-        else_=PlanChange.value_key,
-    )
-
-
-def value_rows(session: Session, plan_id: int) -> list[dict[str, Any]]:
+def value_rows(
+    session: Session, plan_id: int, selection: Selection = ALL_CHANGES
+) -> list[dict[str, Any]]:
     """Return one row per value: its state and the number of scenes it is proposed for.
 
-    All texts of a field share a row, because they differ from scene to scene.
+    All texts of a field share a row, because they differ from scene to scene. Only the
+    selected changes of the plan count.
     """
     name = func.coalesce(stored_name(), "").label("name")
     rows = session.execute(
@@ -388,7 +366,7 @@ def value_rows(session: Session, plan_id: int) -> list[dict[str, Any]]:
             func.count(PlanChange.scene_id.distinct()).label("scenes"),
             func.min(PlanChange.confidence),
         )
-        .where(PlanChange.plan_id == plan_id)
+        .where(PlanChange.plan_id == plan_id, selection.condition)
         .group_by(
             PlanChange.field,
             PlanChange.action,

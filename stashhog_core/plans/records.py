@@ -14,13 +14,12 @@ from stashhog_core.params import UndoParams
 from stashhog_core.plans.plans import (
     AUTOMATIC,
     TRUSTED,
-    being_applied,
-    has_rivals,
     lacks_plan,
 )
 from stashhog_core.plans.proposals import read_value
 from stashhog_core.plans.rejections import remember_rejected, was_rejected
 from stashhog_core.plans.review import decidable, decision_so_far
+from stashhog_core.plans.selection import being_applied, has_rivals
 from stashhog_core.plans.three_way import (
     AppliedChange,
     ApprovedChange,

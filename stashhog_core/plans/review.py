@@ -8,12 +8,10 @@ from typing import Literal
 
 from sqlalchemy import (
     ColumnElement,
-    and_,
     case,
     delete,
     func,
     select,
-    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -33,12 +31,8 @@ from stashhog_core.errors import JobError
 from stashhog_core.params import ReviewPlanParams
 from stashhog_core.plans.plans import (
     BY_USER,
-    being_applied,
-    has_rivals,
     lacks_plan,
     read_plan,
-    stored_name,
-    value_name_key,
 )
 from stashhog_core.plans.proposals import (
     TEXT_FIELDS,
@@ -55,6 +49,13 @@ from stashhog_core.plans.rejections import (
     remember_rejected,
     was_rejected,
 )
+from stashhog_core.plans.selection import (
+    ALL_CHANGES,
+    Selection,
+    being_applied,
+    has_rivals,
+    stored_name,
+)
 from stashhog_core.results import SPELLED_ALIKE, ReviewResult
 
 BEING_APPLIED = "being applied"
@@ -70,65 +71,6 @@ _NAMED: dict[str, tuple[type[Tag] | type[Performer] | type[Studio], str]] = {
     "studio": (Studio, "studio"),
 }
 _OPEN = ("pending", "approved")
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Changes of a plan that meet all given conditions; without one, all changes.
-
-    Attributes:
-        change_ids: Only the changes with these ids.
-        field: Only changes of this field.
-        value: Only changes of this tag, performer or studio, and markers with this
-            tag. Case does not matter.
-        scene_ids: Only changes of these scenes.
-        detector: Only changes that this detector proposed.
-        confidence_from: Minimum confidence, 0 to 1.
-        confidence_below: Only changes with a lower confidence than this, 0 to 1.
-    """
-
-    change_ids: Sequence[int] | None = None
-    field: str | None = None
-    value: str | None = None
-    scene_ids: Sequence[int] | None = None
-    detector: str | None = None
-    confidence_from: float | None = None
-    confidence_below: float | None = None
-
-    @property
-    def names_changes(self) -> bool:
-        """Whether each change is named by its id, and not selected in bulk."""
-        return self.change_ids is not None
-
-    @property
-    def names_values(self) -> bool:
-        """Whether the value that is decided on is named, by itself or by its change."""
-        return self.names_changes or self.value is not None
-
-    @property
-    def condition(self) -> ColumnElement[bool]:
-        """The condition that the selected changes meet.
-
-        Put the condition into the statement itself, never into a subquery for the same
-        table: the planner does not know the number of ids and would search the whole
-        selection once for each change.
-        """
-        conditions: list[ColumnElement[bool]] = []
-        if self.change_ids is not None:
-            conditions.append(PlanChange.id == any_of(self.change_ids))
-        if self.field is not None:
-            conditions.append(PlanChange.field == self.field)
-        if self.value is not None:
-            conditions.append(value_name_key() == name_key(self.value))
-        if self.scene_ids is not None:
-            conditions.append(PlanChange.scene_id == any_of(self.scene_ids))
-        if self.detector is not None:
-            conditions.append(PlanChange.detector == self.detector)
-        if self.confidence_from is not None:
-            conditions.append(PlanChange.confidence >= self.confidence_from)
-        if self.confidence_below is not None:
-            conditions.append(PlanChange.confidence < self.confidence_below)
-        return and_(true(), *conditions)
 
 
 @dataclass(frozen=True)
@@ -233,13 +175,13 @@ def _check_selected(
         JobError: There is no such plan, it is closed, or no change of it matches.
     """
     open_plan(session, plan_id)
-    if selection == Selection():
+    if selection == ALL_CHANGES:
         return
     condition = _or_replaced(selection) if replacing else selection.condition
     matching = select(PlanChange.id).where(PlanChange.plan_id == plan_id, condition)
     if session.scalar(matching.limit(1)) is None:
         raise JobError(
-            f"No change of plan {plan_id} matches {_selection_in_words(selection)}",
+            f"No change of plan {plan_id} matches {selection.in_words}",
             remedy=_remedy(session, plan_id, selection),
         )
 
@@ -260,32 +202,6 @@ def _main_names(
     query = select(PlanChange.field).where(PlanChange.plan_id == plan_id).distinct()
     fields = session.scalars(query.where(_or_replaced(selection))).all()
     return {find_named(session, field, name).name for field in fields}
-
-
-def _selection_in_words(selection: Selection) -> str:
-    words = []
-    for one, many, ids in (
-        ("change", "changes", selection.change_ids),
-        ("scene", "scenes", selection.scene_ids),
-    ):
-        if ids is not None:
-            words.append(f"{one if len(ids) == 1 else many} {_listed(ids)}")
-    if selection.field is not None:
-        words.append(f"field {selection.field}")
-    if selection.value is not None:
-        words.append(f"value {selection.value!r}")
-    if selection.detector is not None:
-        words.append(f"detector {selection.detector!r}")
-    if selection.confidence_from is not None:
-        words.append(f"confidence from {selection.confidence_from:g}")
-    if selection.confidence_below is not None:
-        words.append(f"confidence below {selection.confidence_below:g}")
-    return ", ".join(words)
-
-
-def _listed(ids: Sequence[int], most: int = 5) -> str:
-    shown = ", ".join(map(str, ids[:most]))
-    return f"{shown} …" if len(ids) > most else shown
 
 
 def _remedy(session: Session, plan_id: int, selection: Selection) -> str:

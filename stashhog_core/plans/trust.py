@@ -15,7 +15,7 @@ from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import PlanChange, ReviewMemory
-from stashhog_core.plans.plans import AUTOMATIC, TRUSTED, value_name_key
+from stashhog_core.plans.plans import AUTOMATIC, TRUSTED
 from stashhog_core.plans.proposals import (
     TEXT_FIELDS,
     MarkerValue,
@@ -23,6 +23,7 @@ from stashhog_core.plans.proposals import (
     Proposal,
 )
 from stashhog_core.plans.rejections import SAME_VALUE
+from stashhog_core.plans.selection import value_name_key
 from stashhog_core.settings import AnalysisSettings
 
 VOTES_THAT_COUNT = 500

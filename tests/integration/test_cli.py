@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from sqlalchemy import select, update
@@ -444,6 +444,81 @@ def test_plan_shows_what_it_cost(
     out = " ".join(capsys.readouterr().out.split())
     assert f"Plan {plan_id}: [bold]Plan, draft, 12 scenes in 75.4 s" in out
     assert "text_model 11 requests, 3.1 s, 3,400 + 220 tokens, 0.0041 EUR" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "scenes"),
+    [
+        ((), [1, 2]),
+        (("--field", "studio"), []),
+        (("--field", "tags", "--value", "outside"), [1, 2]),
+        (("--scene", "2"), [2]),
+        (("--detector", "reader"), []),
+        (("--confidence-from", "0.85"), []),
+        (("--confidence-below", "0.85"), [1, 2]),
+        (("--state", "applied"), []),
+    ],
+)
+def test_show_takes_the_options_that_select_what_is_decided(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    plan_id: int,
+    options: tuple[str, ...],
+    scenes: list[int],
+) -> None:
+    """By change and by value alike: one looks at what one is about to decide."""
+
+    def shown(*more: str) -> list[dict[str, Any]]:
+        arguments = ("plans", "show", str(plan_id), *options, *more, "--json")
+        assert stashhog(monkeypatch, *arguments) == 0
+        rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+        return rows
+
+    assert [change["scene_id"] for change in shown()] == scenes
+    counts = [len(scenes)] if scenes else []
+    assert [row["scenes"] for row in shown("--by-value")] == counts
+
+
+def test_show_names_the_scenes(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    database: Database,
+    plan_id: int,
+) -> None:
+    """By their titles, else by their files; a scene that is gone has its number."""
+    with database.transaction() as session:
+        session.add(Scene(id=2, title="Dawn [x]"))
+
+    assert stashhog(monkeypatch, "plans", "show", str(plan_id)) == 0
+
+    assert "2 Dawn [x]" in capsys.readouterr().out
+
+
+def test_list_tells_an_undone_plan_from_an_applied_one(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    database: Database,
+    plan_id: int,
+) -> None:
+    """A plan keeps its state when its changes are undone; the list says that too."""
+
+    def listed(*states: str) -> str:
+        with database.transaction() as session:
+            session.get_one(AnalysisPlan, plan_id).state = "applied"
+            for number, state in enumerate(states, 1):
+                session.execute(
+                    update(PlanChange)
+                    .where(PlanChange.scene_id == number)
+                    .values(state=state)
+                )
+        assert stashhog(monkeypatch, "plans", "list", "--json") == 0
+        (plan,) = json.loads(capsys.readouterr().out)
+        outcome: str = plan["outcome"]
+        return outcome
+
+    assert listed("applied", "applied") == "applied"
+    assert listed("applied", "undone") == "applied, 1 undone"
+    assert listed("undone", "undone") == "undone"
 
 
 def test_failed_changes_are_listed_for_a_person(

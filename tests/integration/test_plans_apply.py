@@ -37,12 +37,12 @@ from stashhog_core.plans.proposals import (
 from stashhog_core.plans.records import MAX_ATTEMPTS, unapplied_plan_ids
 from stashhog_core.plans.rejections import remember_rejected
 from stashhog_core.plans.review import (
-    Selection,
     approve,
     cancel,
     reject,
     replace_value,
 )
+from stashhog_core.plans.selection import Selection
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult
 from stashhog_core.stash.payloads import Ref
@@ -224,7 +224,7 @@ def test_live_state_decides(mirror: Database) -> None:
     assert stash.scene_rows[1].details == "Mine."
     assert plan_state(mirror, plan_id) == "applied"
     with mirror.transaction() as session:
-        conflicts = plan_changes(session, plan_id, states=["conflict"])
+        conflicts = plan_changes(session, plan_id, Selection(states=["conflict"]))
     assert [c.why for c in conflicts] == [
         "Stash now has studio 8",
         "The field details in Stash now is 'Mine.'",
@@ -427,7 +427,7 @@ def test_refused_change_needs_a_person_after_some_runs(mirror: Database) -> None
     assert (result.to_retry, result.failed) == (0, 1)
     assert f"plans apply {plan_id} --retry" in result.errors[0].reason
     with mirror.transaction() as session:
-        (change,) = plan_changes(session, plan_id, states=["failed"])
+        (change,) = plan_changes(session, plan_id, Selection(states=["failed"]))
         assert unapplied_plan_ids(session) == []
         assert read_plan(session, plan_id).needs_attention == 1
     assert "FOREIGN KEY" in change.why

@@ -30,7 +30,6 @@ from stashhog_core.plans.proposals import (
 from stashhog_core.plans.rejections import remember_rejected
 from stashhog_core.plans.review import (
     ReviewOutcome,
-    Selection,
     approve,
     cancel,
     decide,
@@ -38,6 +37,7 @@ from stashhog_core.plans.review import (
     reject,
     replace_value,
 )
+from stashhog_core.plans.selection import Selection
 from stashhog_core.results import ImportedDecisions
 from tests.support.plans import add_scenes, plan_of
 
@@ -358,9 +358,8 @@ def test_file_can_be_imported_twice(database: Database, plan: int) -> None:
 def test_no_cell_of_csv_is_a_formula(database: Database, plan: int, title: str) -> None:
     """A spreadsheet computes none of them, and importing the file changes nothing."""
     with database.transaction() as session:
-        edit_text(
-            session, plan, plan_changes(session, plan, field="title")[0].id, title
-        )
+        (change,) = plan_changes(session, plan, Selection(field="title"))
+        edit_text(session, plan, change.id, title)
     with database.transaction() as session:
         content = "".join(export_plan(session, plan, "csv"))
     cells = [

@@ -25,10 +25,10 @@ from stashhog_core.plans.records import applicable_plans
 from stashhog_core.plans.rejections import remember_rejected
 from stashhog_core.plans.review import (
     ReviewOutcome,
-    Selection,
     approve,
     reject,
 )
+from stashhog_core.plans.selection import Selection
 from stashhog_core.plans.writer import PlanOptions, PlanWriter
 from stashhog_core.results import SPELLED_ALIKE
 from tests.support.plans import (

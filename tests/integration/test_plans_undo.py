@@ -28,6 +28,7 @@ from stashhog_core.params import ApplyPlanParams, SyncParams, UndoParams
 from stashhog_core.plans.apply import apply_plan
 from stashhog_core.plans.plans import plan_changes
 from stashhog_core.plans.proposals import add_member, set_studio, set_text
+from stashhog_core.plans.selection import Selection
 from stashhog_core.plans.undo import undo
 from stashhog_core.progress import Progress
 from stashhog_core.results import UndoResult
@@ -299,7 +300,7 @@ def test_part_of_a_plan(
         session.get_one(AnalysisPlan, plan_id).detectors = {"test": "3"}
     apply(client, database, plan_id)
     with database.transaction() as session:
-        change = plan_changes(session, plan_id, field="tags")[-1]
+        change = plan_changes(session, plan_id, Selection(field="tags"))[-1]
 
     of_scene = take_back(client, database, scene_id=scenes[0])
     of_change = take_back(client, database, change_ids=(change.id,), remember=True)
