@@ -14,6 +14,7 @@ from stashhog_core.results import (
     Step,
     StepResult,
     SyncResult,
+    TakenBack,
     VerifyMirrorResult,
     WorkflowReport,
 )
@@ -210,6 +211,18 @@ def review_in_words(params: ReviewPlanParams, result: ReviewResult) -> Iterator[
     yield from left_alone_in_words(
         result, "to decide on these changes again, use --change or --again"
     )
+
+
+def taken_back_in_words(result: TakenBack) -> Iterator[str]:
+    """Yield what was taken back, and what could not be, one line per fact."""
+    changes = counted(result.restored, "change is", "changes are")
+    yield (
+        f"Took back decision {result.decision_id} on plan {result.plan_id} "
+        f"({result.what}): {changes} as before"
+    )
+    if result.left_alone:
+        left = ", ".join(f"{n} {state}" for state, n in result.left_alone.items())
+        yield f"Not changed, because of a later decision: {left}"
 
 
 def left_alone_in_words(

@@ -305,6 +305,10 @@ class ReviewResult(Result):
     status: JobStatus
     plan_id: int
     plan_state: str
+    decision_id: int | None = Field(
+        default=None,
+        description="Id of the decision, to take it back. Empty if nothing changed.",
+    )
     decided: int = Field(default=0, description="Changes accepted or rejected.")
     replaced: int = Field(default=0, description="Changes that got another value.")
     overruled: int = Field(
@@ -324,9 +328,28 @@ class ReviewResult(Result):
     errors: tuple[ItemFailure, ...] = ()
 
 
+class TakenBack(Result):
+    """A decision that was taken back. Counts are changes."""
+
+    status: JobStatus
+    plan_id: int
+    plan_state: str
+    decision_id: int
+    what: str = Field(description="The decision, in words.")
+    restored: int = Field(description="Changes that are as before the decision.")
+    left_alone: dict[str, int] = Field(
+        description="Changes that somebody has changed since, and that stay as they "
+        "are, counted by their decision.",
+    )
+
+
 class ImportedDecisions(Result):
     """The outcome of the decisions in an exported plan. Counts are changes."""
 
+    decision_id: int | None = Field(
+        default=None,
+        description="Id of the import, to take it back. Empty if nothing changed.",
+    )
     accepted: int = 0
     rejected: int = 0
     replaced: int = Field(default=0, description="Changes that got another value.")

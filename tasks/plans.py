@@ -16,9 +16,9 @@ from stashhog_core.params import (
     UndoParams,
 )
 from stashhog_core.plans.apply import apply_plan as apply_to_stash
+from stashhog_core.plans.decisions import decide
 from stashhog_core.plans.plans import change_rows, is_worked_on, value_rows
 from stashhog_core.plans.records import OpenPlan, applicable_plans
-from stashhog_core.plans.review import decide
 from stashhog_core.plans.undo import undo
 from stashhog_core.results import (
     AppliedChanges,

@@ -26,6 +26,7 @@ from stashhog_core.report import (
     counted,
     left_alone_in_words,
     review_in_words,
+    taken_back_in_words,
 )
 from stashhog_core.settings import get_settings
 
@@ -264,7 +265,7 @@ def _decide(word: Literal["accept", "reject"]) -> Callable[..., None]:
 def _review(plan_id: int, as_json: bool, **values: Any) -> None:
     """Decide like the form of `review-plan`, and print the outcome."""
     from stashhog_core.params import ReviewPlanParams
-    from stashhog_core.plans.review import decide
+    from stashhog_core.plans.decisions import decide
 
     try:
         params = ReviewPlanParams(plan_id=plan_id, **values)
@@ -322,7 +323,7 @@ def edit(
     text: Annotated[str, typer.Argument(help="Text to propose instead.")],
 ) -> None:
     """Edit a proposed title, details, date or code."""
-    from stashhog_core.plans.review import edit_text
+    from stashhog_core.plans.decisions import edit as edit_text
 
     with open_session() as session:
         edit_text(session, plan_id, change_id, text)
@@ -332,11 +333,33 @@ def edit(
 @app.command("cancel")
 def cancel(plan_id: PlanId) -> None:
     """Cancel a plan. Later plans may propose its values again."""
-    from stashhog_core.plans.review import cancel as close
+    _review(plan_id, as_json=False, decision="cancel")
+
+
+@app.command("take-back")
+def take_back(
+    plan_id: PlanId,
+    decision: Annotated[
+        int | None,
+        typer.Option(
+            "--decision",
+            min=1,
+            max=MAX_ID,
+            help="Id of the decision. If not given, the newest decision is taken back.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take back a decision on a plan, except for changes that were decided on since."""
+    from stashhog_core.plans.decisions import take_back as restore
 
     with open_session() as session:
-        close(session, plan_id)
-    console.print(f"Cancelled plan {plan_id}")
+        result = restore(session, plan_id, decision)
+    if as_json:
+        print(result.model_dump_json(indent=2))  # noqa: T201 - the asked-for output
+        return
+    for line in taken_back_in_words(result):
+        console.print(plain(line), highlight=False, soft_wrap=True)
 
 
 @app.command("apply")

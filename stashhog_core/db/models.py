@@ -635,6 +635,34 @@ class PlanChange(Base):
     )
 
 
+class ReviewDecision(Base):
+    """What a reviewer decided in one act, in words; kept so that it can be taken back.
+
+    The states are those of the plan before and after the decision.
+    """
+
+    __tablename__ = "review_decision"
+
+    id: Mapped[RowId]
+    plan_id: Mapped[int] = reference("analysis_plan", index=True)
+    what: Mapped[str] = mapped_column(Text)
+    plan_before: Mapped[str] = mapped_column(Text)
+    plan_after: Mapped[str] = mapped_column(Text)
+    decided_at: Mapped[Now]
+    taken_back_at: Mapped[Moment | None]
+
+
+class ReviewedChange(Base):
+    """A change that a decision changed: what the decision found, and what it left."""
+
+    __tablename__ = "reviewed_change"
+
+    decision_id: Mapped[int] = reference("review_decision", primary_key=True)
+    change_id: Mapped[int] = reference("plan_change", primary_key=True, index=True)
+    before: Mapped[Any] = mapped_column(JSONB)
+    after: Mapped[Any] = mapped_column(JSONB)
+
+
 class ReviewMemory(Base):
     """A value that a person rejected for a scene; it is not proposed again."""
 

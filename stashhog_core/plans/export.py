@@ -12,8 +12,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import PlanChange
+from stashhog_core.db.reading import any_of
 from stashhog_core.errors import JobError
 from stashhog_core.params import MAX_ID
+from stashhog_core.plans.decisions import recorded
 from stashhog_core.plans.plans import ChangeDetails, each_change, plan_changes
 from stashhog_core.plans.proposals import TEXT_FIELDS
 from stashhog_core.plans.review import (
@@ -132,10 +134,20 @@ def import_plan(
     """
     # Locked first: nobody else decides between the comparison and the decision.
     open_plan(session, plan_id)
+    lines = list(_lines(session, plan_id, _rows(content, as_format)))
+    touched = PlanChange.id == any_of(line.change.id for line in lines)
+    with recorded(session, plan_id, "import a file", touched, values=True) as record:
+        done = _import(session, plan_id, lines, again=again)
+    return done.model_copy(update={"decision_id": record.decision_id})
+
+
+def _import(
+    session: Session, plan_id: int, lines: Sequence["_Line"], *, again: bool
+) -> ImportedDecisions:
     decided: dict[str, list[int]] = {"accept": [], "reject": []}
     accepted = replaced = total = ReviewOutcome()
     overruled = 0
-    for line in list(_lines(session, plan_id, _rows(content, as_format))):
+    for line in lines:
         change = line.change
         if line.left_alone_for is not None and not (again and line.is_reviewable):
             total += ReviewOutcome(left_alone={line.left_alone_for: 1})

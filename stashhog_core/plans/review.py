@@ -3,7 +3,7 @@
 import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sqlalchemy import (
@@ -28,11 +28,9 @@ from stashhog_core.db.models import (
 from stashhog_core.db.reading import any_of, plan_for_many
 from stashhog_core.db.scenes import is_called
 from stashhog_core.errors import JobError
-from stashhog_core.params import ReviewPlanParams
 from stashhog_core.plans.plans import (
     BY_USER,
     lacks_plan,
-    read_plan,
 )
 from stashhog_core.plans.proposals import (
     TEXT_FIELDS,
@@ -50,13 +48,11 @@ from stashhog_core.plans.rejections import (
     was_rejected,
 )
 from stashhog_core.plans.selection import (
-    ALL_CHANGES,
     Selection,
     being_applied,
     has_rivals,
-    stored_name,
 )
-from stashhog_core.results import SPELLED_ALIKE, ReviewResult
+from stashhog_core.results import SPELLED_ALIKE
 
 BEING_APPLIED = "being applied"
 """The word for an approved change that a run has begun to send to Stash."""
@@ -99,121 +95,6 @@ class ReviewOutcome:
             self.already + other.already,
             dict(Counter(self.left_alone) + Counter(other.left_alone)),
         )
-
-
-def decide(session: Session, params: ReviewPlanParams) -> ReviewResult:
-    """Replace the selected values, then accept or reject the selected changes.
-
-    Changes that were decided before stay as they are and are counted, unless they are
-    named by id or `params.again` is set.
-
-    Raises:
-        JobError: There is no such plan, or it is closed; no change of the plan matches;
-            the new name is unknown, or the value to be replaced is missing.
-    """
-    plan_id = params.plan_id
-    selection = Selection(
-        change_ids=params.change_ids,
-        field=params.field,
-        value=params.value,
-        scene_ids=params.scene_ids,
-        detector=params.detector,
-        confidence_from=params.confidence_from,
-        confidence_below=params.confidence_below,
-    )
-    selections = [selection]
-    again = params.again
-    replaced = decided = ReviewOutcome()
-    if params.replace_by is not None:
-        if params.value is None and params.change_ids is None:
-            raise JobError(
-                "The value to be replaced is missing",
-                remedy="give `value` or `change_ids`",
-            )
-        _check_selected(session, plan_id, selection, replacing=True)
-        if params.value is not None:
-            names = _main_names(session, plan_id, selection, params.replace_by)
-            selections = [replace(selection, value=name) for name in names]
-        replaced = replace_value(
-            session, plan_id, selection, params.replace_by, again=again
-        )
-    elif params.decision in ("accept", "reject"):
-        _check_selected(session, plan_id, selection)
-    if params.decision == "accept":
-        for each in selections:
-            decided += approve(session, plan_id, each, again=again)
-    elif params.decision == "reject":
-        for each in selections:
-            decided += reject(session, plan_id, each, again=again)
-    elif params.decision == "cancel":
-        cancel(session, plan_id)
-    session.flush()
-    plan = read_plan(session, plan_id)
-    both = replaced + decided
-    return ReviewResult(
-        status="completed",
-        plan_id=plan.id,
-        plan_state=plan.state,
-        decided=decided.changed,
-        replaced=replaced.changed,
-        overruled=both.overruled,
-        already=both.already,
-        left_alone=dict(both.left_alone),
-        pending=plan.counts.get("pending", 0),
-    )
-
-
-def _check_selected(
-    session: Session, plan_id: int, selection: Selection, *, replacing: bool = False
-) -> None:
-    """Check that a selection matches a change; that of a whole plan may match none.
-
-    With `replacing`, a change whose selected value was replaced before matches too,
-    because the task that replaces values may be tried again.
-
-    Raises:
-        JobError: There is no such plan, it is closed, or no change of it matches.
-    """
-    open_plan(session, plan_id)
-    if selection == ALL_CHANGES:
-        return
-    condition = _or_replaced(selection) if replacing else selection.condition
-    matching = select(PlanChange.id).where(PlanChange.plan_id == plan_id, condition)
-    if session.scalar(matching.limit(1)) is None:
-        raise JobError(
-            f"No change of plan {plan_id} matches {selection.in_words}",
-            remedy=_remedy(session, plan_id, selection),
-        )
-
-
-def _or_replaced(selection: Selection) -> ColumnElement[bool]:
-    if selection.value is None:
-        return selection.condition
-    before = func.lower(PlanChange.evidence[INSTEAD_OF].astext)
-    return replace(selection, value=None).condition & (
-        selection.condition | (before == name_key(selection.value))
-    )
-
-
-def _main_names(
-    session: Session, plan_id: int, selection: Selection, name: str
-) -> set[str]:
-    """Return the main names that `name`, perhaps an alias, has in the fields."""
-    query = select(PlanChange.field).where(PlanChange.plan_id == plan_id).distinct()
-    fields = session.scalars(query.where(_or_replaced(selection))).all()
-    return {find_named(session, field, name).name for field in fields}
-
-
-def _remedy(session: Session, plan_id: int, selection: Selection) -> str:
-    """Return a similar name that the plan has, or where to look."""
-    if selection.value is not None:
-        names = select(stored_name()).where(PlanChange.plan_id == plan_id).distinct()
-        keys = {name_key(name): name for name in session.scalars(names) if name}
-        wanted = name_key(selection.value)
-        near = difflib.get_close_matches(wanted, keys, n=1)
-        if near and near[0] != wanted:
-            return f"did you mean {keys[near[0]]!r}?"
-    return f"`stashhog plans show {plan_id}` lists its changes"
 
 
 def approve(
@@ -290,7 +171,7 @@ def _set_state(
     session.execute(
         update(PlanChange).where(chosen).values(state=state, approved_by=by, attempts=0)
     )
-    _note_review(session, plan)
+    note_review(session, plan)
     return _outcome_of(counts, wanted=state)
 
 
@@ -440,7 +321,7 @@ def replace_value(
         change.proposed, change.value_key = new.stored, new.key
     remember_rejected(session, rejected)
     session.flush()
-    _note_review(session, plan)
+    note_review(session, plan)
     return _outcome_of(counts)
 
 
@@ -470,7 +351,7 @@ def edit_text(session: Session, plan_id: int, change_id: int, value: str) -> Non
     text = TextValue(value)
     change.proposed, change.value_key = text.stored, text.key
     session.flush()
-    _note_review(session, plan)
+    note_review(session, plan)
 
 
 def find_named(
@@ -529,7 +410,7 @@ def open_plan(session: Session, plan_id: int) -> AnalysisPlan:
     return plan
 
 
-def _note_review(session: Session, plan: AnalysisPlan) -> None:
+def note_review(session: Session, plan: AnalysisPlan) -> None:
     """Set the state of the plan: reviewing, or cancelled if everything is rejected."""
     left = session.scalar(
         select(func.count()).where(

@@ -719,6 +719,33 @@ def test_what_was_decided_before_is_left_alone_and_said(
     )
 
 
+def test_decisions_are_taken_back_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    plan_id: int,
+) -> None:
+    """The newest first, or the one that is named; what is left alone is said."""
+    plan = str(plan_id)
+
+    def said(*arguments: str, status: int = 0) -> list[str]:
+        assert stashhog(monkeypatch, "plans", *arguments) == status
+        captured = capsys.readouterr()
+        return (captured.out or captured.err).splitlines()
+
+    first = json.loads("\n".join(said("accept", plan, "--json")))["decision_id"]
+    said("reject", plan, "--scene", "2", "--again")
+    assert said("take-back", plan, "--decision", str(first)) == [
+        f"Took back decision {first} on plan {plan} (accept all changes): "
+        "1 change is as before",
+        "Not changed, because of a later decision: 1 rejected",
+    ]
+    back = json.loads("\n".join(said("take-back", plan, "--json")))
+    assert (back["what"], back["restored"]) == ("reject scene 2", 1)
+    assert said("take-back", plan, status=1) == [
+        f"Error: Plan {plan} has no decision that can be taken back"
+    ]
+
+
 def test_import_says_what_it_left_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
