@@ -18,6 +18,7 @@ import httpx
 
 from sandbox.samples import Sample, seed_library
 from sandbox.stash.server import StandIn
+from tests.support.processes import is_alive, processes
 from tests.support.waiting import wait_until
 
 # Below those that the system gives to outgoing connections, which would take one
@@ -61,6 +62,8 @@ class Services:
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+PARTS = ("supervisor", "server", "worker")
+"""What `up` starts, in the order in which it says that these have stopped."""
 
 
 Done = subprocess.CompletedProcess[str]
@@ -159,9 +162,23 @@ class RunningServices:
         """Return when all parts are well."""
 
         def is_well() -> bool:
+            # A command takes a second of the processors that the parts need to start.
+            if not self.is_running():
+                return False
             return all(part["ok"] for part in self.status().values())
 
         self.wait_until(is_well, "the services")
+
+    def is_running(self) -> bool:
+        """Tell whether each part has a process, and the server its database."""
+        alive = processes(self.pids().values())
+        if len(alive) < len(PARTS) or not all(map(is_alive, alive)):
+            return False
+        auth = self.variables.get("PREFECT_API_AUTH_STRING")
+        try:
+            return self.request("GET", "/ready", auth=auth).is_success
+        except httpx.TransportError:
+            return False
 
     def status(self, **variables: str) -> dict[str, dict[str, object]]:
         """Return what `stashhog status` says, by part."""
@@ -172,7 +189,10 @@ class RunningServices:
 
     def pids(self) -> dict[str, int]:
         """Return the process numbers of what `up` started, by part."""
-        recorded = json.loads((self.home / "services.json").read_text())
+        file = self.home / "services.json"
+        if not file.exists():
+            return {}
+        recorded = json.loads(file.read_text())
         return {name: pid for name, (pid, _) in recorded["processes"].items()}
 
     def logs(self) -> str:

@@ -19,10 +19,15 @@ from prefect.settings import (
     PREFECT_SERVER_ANALYTICS_ENABLED,
     temporary_settings,
 )
+from sqlalchemy import select
 
 from sandbox.samples import Sample, seed_library
 from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded
+from stashhog_core.db.models import TaggerResult
+from stashhog_core.db.session import Database
+from stashhog_core.detection import title_cards
+from stashhog_core.detection.result_cache import RawOutput, store_outputs
 from stashhog_core.settings import get_settings
 from tests.conftest import copy_cluster, postgres_home
 from tests.support.prefect import Runner
@@ -65,17 +70,45 @@ def prefect_api(
         server.stop()
 
 
+_Readings = dict[tuple[str, str], RawOutput]
+
+
+@pytest.fixture(scope="session")
+def title_card_readings() -> _Readings:
+    """What stands on the title cards of the videos that were read so far."""
+    return {}
+
+
+@pytest.fixture
+def read_once(database: Database, title_card_readings: _Readings) -> Iterator[None]:
+    """The result cache has what earlier tests read: to read a video takes a second."""
+    with database.transaction() as session:
+        store_outputs(session, title_card_readings.values())
+    yield
+    query = select(
+        TaggerResult.content_hash,
+        TaggerResult.tagger,
+        TaggerResult.configuration,
+        TaggerResult.output,
+    ).where(TaggerResult.tagger == title_cards.NAME)
+    with database.transaction() as session:
+        for row in session.execute(query).mappings():
+            reading = RawOutput(**row)
+            title_card_readings[reading.content_hash, reading.configuration] = reading
+
+
 @pytest.fixture
 def services(
     stand_in: StandIn,
     database_url: str,
+    read_once: None,
     prefect_api: str,
     sample_videos: tuple[Path, list[Sample]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Services:
     """Sample downloads, a stand-in Stash and an empty database, set as services."""
-    del prefect_api
+    del prefect_api, read_once
     folder, samples = sample_videos
     seed_library(stand_in.store)
     downloads = tmp_path / "downloads"
@@ -112,11 +145,11 @@ def few_services(services: Services) -> Services:
     return replace(services, samples=[s for s in services.samples if s.path.exists()])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def prepared_up(
     migrated_cluster: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServices]:
-    """What `stashhog up` needs; shared, since its start takes a while.
+    """What `stashhog up` needs; shared by the tests of a file, as a start takes long.
 
     tests/workflow/test_wheel.py starts with an empty home.
     """
@@ -129,8 +162,7 @@ def prepared_up(
 @pytest.fixture
 def up(prepared_up: RunningServices) -> RunningServices:
     """The running services; a test may leave them broken or stopped."""
-    parts = prepared_up.status()
-    if not all(part["ok"] for part in parts.values()):
+    if not prepared_up.is_running():
         started = prepared_up.command("stashhog", "up")
         assert started.returncode == 0, started.stderr + prepared_up.logs()
     return prepared_up

@@ -6,12 +6,18 @@ from typing import Any
 
 import pytest
 from prefect.client.schemas.objects import State
-from sqlalchemy import select, text, update
+from sqlalchemy import delete, select, text, update
 
 from flows.outcome import result_of
 from flows.process_new_scenes import process_new_scenes
 from sandbox.samples import Sample
-from stashhog_core.db.models import AnalysisPlan, JobReport, PlanChange, Scene
+from stashhog_core.db.models import (
+    AnalysisPlan,
+    JobReport,
+    PlanChange,
+    Scene,
+    TaggerResult,
+)
 from stashhog_core.db.scenes import SceneSummary, list_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
@@ -67,7 +73,13 @@ def statuses(report: WorkflowReport) -> dict[str, str]:
 def test_downloads_become_tagged_scenes_with_media(
     services: Services, database: Database, reported: Reported
 ) -> None:
-    """Every readable sample is placed, known, tagged as it says, and has its media."""
+    """Every readable sample is placed, known, tagged as it says, and has its media.
+
+    Its title card is read, whatever earlier tests have read.
+    """
+    with database.transaction() as session:
+        session.execute(delete(TaggerResult))
+
     state, report = run(batch_size=5)
 
     assert state.name == "CompletedWithErrors"

@@ -15,12 +15,11 @@ from stashhog.services.schedules import VARIABLE
 from stashhog_core.db.embedded import start_embedded, stop_embedded
 from tests.support.media import write_video
 from tests.support.processes import is_alive, kill_all, postmaster, processes
-from tests.support.services import RunningServices
+from tests.support.services import PARTS, RunningServices
 from tests.support.stand_in import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-PROCESSES = ("supervisor", "server", "worker")
 SCHEDULED = "process_new_scenes/process-new-scenes"
 EVERY_5_MINUTES = "auto_stash_sync/auto-stash-sync"
 SCAN = "stash_scan/stash-scan"
@@ -172,24 +171,6 @@ def test_the_supervisor_mends_the_rest(up: RunningServices) -> None:
     assert after["worker"] != before["worker"]
 
 
-def test_another_account_may_own_the_shared_temporary_folder(
-    up: RunningServices, tmp_path: Path
-) -> None:
-    """The worker takes runs although Prefect's own folder there cannot be used.
-
-    A file of that name is in the way here, as the folder of another account would be.
-    """
-    (tmp_path / "runner_storage").touch()
-    assert up.command("stashhog", "down").returncode == 0
-
-    again = up.command("stashhog", "up", TMPDIR=str(tmp_path))
-
-    assert again.returncode == 0, again.stderr + up.logs()
-    # What the server says of a worker of that name may still be about the one before.
-    state = up.wait_for_end(up.start(SCAN, {}))["state"]
-    assert state["type"] == "COMPLETED", state
-
-
 def test_up_names_a_worker_that_ends_again_and_again(up: RunningServices) -> None:
     """`up` quotes the worker's log, leaves what ran, and the mended worker comes.
 
@@ -207,21 +188,6 @@ def test_up_names_a_worker_that_ends_again_and_again(up: RunningServices) -> Non
     assert "FileExistsError" in failed.stderr
     up.wait_until_well()
     assert up.pids()["server"] == before["server"]
-
-
-def test_up_without_a_worker_leaves_nothing_behind(up: RunningServices) -> None:
-    """If the worker ends from the start on, `up` stops what it had started."""
-    assert up.command("stashhog", "down").returncode == 0
-
-    with broken_worker(up):
-        failed = up.command("stashhog", "up")
-
-    assert failed.returncode == 2, failed.stdout
-    assert "; `up` has stopped all parts that it started (" in failed.stderr
-    assert not (up.home / "services.json").exists()
-    assert not any(
-        part["ok"] for name, part in up.status().items() if name != "database"
-    )
 
 
 @contextmanager
@@ -263,15 +229,39 @@ def test_down(up: RunningServices) -> None:
     down = up.command("stashhog", "down")
 
     assert down.returncode == 0, down.stderr
-    assert all(name in down.stdout for name in PROCESSES)
+    assert all(name in down.stdout for name in PARTS)
     assert not any(is_alive(process) for process in running)
     assert "Nothing was running" in up.command("stashhog", "down").stdout
 
 
-def test_a_database_of_a_newer_prefect_is_named(prepared_up: RunningServices) -> None:
+@pytest.fixture
+def stopped(prepared_up: RunningServices) -> RunningServices:
+    """The same services, of which none runs; the tests that stop them come last."""
+    if prepared_up.pids():
+        assert prepared_up.command("stashhog", "down").returncode == 0
+    return prepared_up
+
+
+def test_up_without_a_worker_leaves_nothing_behind(
+    stopped: RunningServices,
+) -> None:
+    """If the worker ends from the start on, `up` stops what it had started."""
+    up = stopped
+
+    with broken_worker(up):
+        failed = up.command("stashhog", "up")
+
+    assert failed.returncode == 2, failed.stdout
+    assert "; `up` has stopped all parts that it started (" in failed.stderr
+    assert not (up.home / "services.json").exists()
+    assert not any(
+        part["ok"] for name, part in up.status().items() if name != "database"
+    )
+
+
+def test_a_database_of_a_newer_prefect_is_named(stopped: RunningServices) -> None:
     """`up` quotes what the server said last, and stops what it had started."""
-    up = prepared_up
-    assert up.command("stashhog", "down").returncode == 0
+    up = stopped
     url = start_embedded(up.home, "prefect")
     change = "UPDATE alembic_version SET version_num = %s RETURNING old.version_num"
     with psycopg.connect(url, autocommit=True) as connection:
@@ -285,3 +275,21 @@ def test_a_database_of_a_newer_prefect_is_named(prepared_up: RunningServices) ->
     assert failed.returncode == 2
     assert "Can't locate revision identified by 'ffffffffffff'" in failed.stderr
     assert not (up.home / "services.json").exists()
+
+
+def test_another_account_may_own_the_shared_temporary_folder(
+    stopped: RunningServices, tmp_path: Path
+) -> None:
+    """The worker takes runs although Prefect's own folder there cannot be used.
+
+    A file of that name is in the way here, as the folder of another account would be.
+    """
+    up = stopped
+    (tmp_path / "runner_storage").touch()
+
+    again = up.command("stashhog", "up", TMPDIR=str(tmp_path))
+
+    assert again.returncode == 0, again.stderr + up.logs()
+    # What the server says of a worker of that name may still be about the one before.
+    state = up.wait_for_end(up.start(SCAN, {}))["state"]
+    assert state["type"] == "COMPLETED", state
