@@ -7,6 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # A file stays together, and the files keep the order of tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
+# Each program would compile the modules of this checkout again, and each session of
+# pytest all tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run verify test test-fast lint bench up down status wheel extras lock clean
 
 help: ## list these commands

@@ -1,5 +1,6 @@
 """The project keeps its own rules."""
 
+import os
 import re
 import subprocess
 import sys
@@ -51,6 +52,21 @@ def test_ci_runs_the_readmes_command() -> None:
 
     assert commands == ["make test"]
     assert "make test" in (ROOT / "README.md").read_text()
+
+
+def test_make_keeps_compiled_modules() -> None:
+    """Whatever the environment says: else each of many programs compiles them anew."""
+    shown = subprocess.run(
+        ["make", "-s", "--eval", "shown: ; @printenv | grep ^PYTHON || true", "shown"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "PYTHONHASHSEED=7" in shown.stdout
+    assert "PYTHONDONTWRITEBYTECODE" not in shown.stdout
 
 
 def test_modules_stay_readable() -> None:

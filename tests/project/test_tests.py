@@ -60,8 +60,8 @@ def private_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 if _PRIVATE.fullmatch(name):
                     yield node.lineno, name
         elif isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            if called.endswith((".setattr", ".delattr", "getattr", "setattr", "patch")):
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if called.endswith(("setattr", "delattr", "getattr", "patch")):
                 for value in node.args[:2]:
                     if isinstance(value, ast.Constant) and (
                         found := _PRIVATE_AT_THE_END.fullmatch(str(value.value))
