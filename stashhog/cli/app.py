@@ -32,6 +32,7 @@ for command in (
     services.status,
     services.down,
     services.deploy,
+    services.web,
     services.migrate,
     services.settings,
     scenes,

@@ -21,7 +21,7 @@ from stashhog.cli.console import (
 from stashhog.cli.runs import run_here
 from stashhog_core.errors import ConfigurationError, first_problem
 from stashhog_core.params import MAX_ID
-from stashhog_core.plans.proposals import Field
+from stashhog_core.plans.proposals import ChangeState, Field
 from stashhog_core.report import (
     counted,
     left_alone_in_words,
@@ -36,18 +36,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Review, apply and undo plans of proposed changes.", no_args_is_help=True
 )
-
-State = Literal[
-    "pending",
-    "approved",
-    "rejected",
-    "applied",
-    "already",
-    "conflict",
-    "skipped",
-    "failed",
-    "undone",
-]
 
 PlanId = Annotated[int, typer.Argument(min=1, max=MAX_ID, help="Id of the plan.")]
 Changes = Annotated[
@@ -160,7 +148,8 @@ def show_plan(
     confidence_from: From = None,
     confidence_below: Below = None,
     state: Annotated[
-        State | None, typer.Option("--state", help="Show only changes in this state.")
+        ChangeState | None,
+        typer.Option("--state", help="Show only changes in this state."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -108,3 +108,10 @@ def migrate() -> None:
         console.print(f"Applied the migrations {', '.join(applied)} to {where}")
     else:
         console.print(f"{where} is up to date")
+
+
+def web() -> None:
+    """Serve the pages for review in the browser, until Ctrl-C."""
+    from stashhog.web.server import serve
+
+    serve(get_settings())

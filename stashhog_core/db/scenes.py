@@ -104,22 +104,45 @@ def list_scenes(
     )
     for page in session.execute(query).partitions():
         ids = [id_ for id_, *_ in page]
-        performers = dict(read_these(session, _PERFORMERS, ids))
-        tags = dict(read_these(session, _TAGS, ids))
-        paths = dict(read_these(session, _PRIMARY_PATHS, ids))
+        names = scene_names(session, ids)
         for id_, title, studio, generated, video_analyzed, analyzed, created in page:
             yield SceneSummary(
                 id_,
                 title,
-                paths.get(id_),
+                names[id_].path,
                 studio,
-                performers.get(id_, []),
-                tags.get(id_, []),
+                list(names[id_].performers),
+                list(names[id_].tags),
                 generated,
                 video_analyzed,
                 analyzed,
                 created,
             )
+
+
+@dataclass(frozen=True)
+class SceneNames:
+    """What belongs to a scene by name. `path` is Stash's; None: there is no file."""
+
+    path: str | None
+    performers: Sequence[str] = ()
+    tags: Sequence[str] = ()
+
+    @property
+    def file_name(self) -> str:
+        """The name of the primary file; empty: there is none."""
+        return PurePath(self.path or "").name
+
+
+def scene_names(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneNames]:
+    """Return path, performers and tags of each of these scenes."""
+    performers = dict(read_these(session, _PERFORMERS, scene_ids))
+    tags = dict(read_these(session, _TAGS, scene_ids))
+    paths = dict(read_these(session, _PRIMARY_PATHS, scene_ids))
+    return {
+        id_: SceneNames(paths.get(id_), performers.get(id_, ()), tags.get(id_, ()))
+        for id_ in scene_ids
+    }
 
 
 def scene_titles(session: Session, scene_ids: Sequence[int]) -> dict[int, str]:

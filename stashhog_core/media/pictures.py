@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, cast
 
 import av
@@ -89,10 +90,24 @@ def thumbnail(sampler: Sampler, duration_seconds: float | None) -> Thumbnail:
     if best is None:
         raise ItemError("no picture can be decoded")
     _, small, frame = best
-    orientation = Orientation.of(frame)
-    if any(orientation):
-        small = _from_array(orientation.turned(small.to_ndarray(format="rgb24")))
-    return Thumbnail(_to_jpeg(small), round(frame.rotation) % 360)
+    return Thumbnail(_upright_jpeg(small, frame), round(frame.rotation) % 360)
+
+
+def still(path: Path, second: float) -> bytes | None:
+    """Return the picture nearest to a second, as a JPEG of the size of a thumbnail.
+
+    None: no picture can be decoded there.
+
+    Raises:
+        ItemError: There is no picture in the file, or no decoder for the pictures here.
+        FFmpegError, OSError, ValueError: The file cannot be opened.
+    """
+    with Sampler(str(path)) as sampler:
+        found = sampler.near(second)
+        if found is None:
+            return None
+        aspect = _pixel_aspect(sampler)
+        return _upright_jpeg(_scaled(VideoReformatter(), found[1], aspect), found[1])
 
 
 def rotation_of(sampler: Sampler) -> int | None:
@@ -185,6 +200,14 @@ def _scaled(
         format=_JPEG,
         dst_color_range=_FULL_RANGE,
     )
+
+
+def _upright_jpeg(small: VideoFrame, frame: VideoFrame) -> bytes:
+    """Encode a scaled frame, turned as the frame says that it was made from."""
+    orientation = Orientation.of(frame)
+    if any(orientation):
+        small = _from_array(orientation.turned(small.to_ndarray(format="rgb24")))
+    return _to_jpeg(small)
 
 
 def _even(length: float) -> int:

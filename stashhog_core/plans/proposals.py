@@ -13,6 +13,17 @@ from typing import Any, Literal
 Field = Literal[
     "tags", "performers", "studio", "title", "details", "date", "code", "markers"
 ]
+ChangeState = Literal[
+    "pending",
+    "approved",
+    "rejected",
+    "applied",
+    "already",
+    "conflict",
+    "skipped",
+    "failed",
+    "undone",
+]
 Action = Literal["add", "remove", "set"]
 TextField = Literal["title", "details", "date", "code"]
 

@@ -11,6 +11,7 @@ from sqlalchemy import (
     case,
     delete,
     func,
+    null,
     select,
     update,
 )
@@ -390,6 +391,37 @@ def find_named(
         f"Stash has no {word} {name!r}",
         remedy=f"did you mean {near[0]}?" if near else remedy,
     )
+
+
+def names_like(
+    session: Session, field: str, text: str, limit: int = 8
+) -> list[dict[str, str]]:
+    """Return existing names that contain a text, or have an alias that does.
+
+    Names that begin with the text come first. A field without names has none.
+
+    Returns:
+        Rows with `name`, and with the matching `alias` where the name does not match.
+    """
+    wanted = text.strip()
+    if field not in _NAMED or not wanted:
+        return []
+    model, _ = _NAMED[field]
+    alias = func.unnest(model.aliases).column_valued("alias")
+    matching_alias = (
+        select(func.min(alias))
+        .where(alias.icontains(wanted, autoescape=True))
+        .scalar_subquery()
+    )
+    matches = model.name.icontains(wanted, autoescape=True)
+    begins = model.name.istartswith(wanted, autoescape=True)
+    rows = session.execute(
+        select(model.name, case((matches, null()), else_=matching_alias))
+        .where(model.missing_since.is_(None), matches | matching_alias.is_not(None))
+        .order_by(begins.desc(), matches.desc(), func.lower(model.name))
+        .limit(limit)
+    )
+    return [{"name": row[0], "alias": row[1] or ""} for row in rows]
 
 
 def open_plan(session: Session, plan_id: int) -> AnalysisPlan:

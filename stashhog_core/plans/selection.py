@@ -2,10 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, false, func, true
+from sqlalchemy import (
+    ColumnElement,
+    SQLColumnExpression,
+    Text,
+    and_,
+    case,
+    cast,
+    false,
+    func,
+    select,
+    true,
+)
 
-from stashhog_core.db.models import PlanChange
+from stashhog_core.db.models import PlanChange, Scene, SceneFile, Studio
 from stashhog_core.db.reading import any_of
 from stashhog_core.plans.proposals import RIVALS, STORED_NAMES, name_key
 
@@ -24,6 +36,10 @@ class Selection:
         confidence_from: Minimum confidence, 0 to 1.
         confidence_below: Only changes with a lower confidence than this, 0 to 1.
         states: Only changes in these states.
+        studio: Only changes of scenes that belong to this studio now. Case does not
+            matter.
+        text: Only changes whose value, or the title or a path of whose scene, contains
+            this text. Case does not matter.
     """
 
     change_ids: Sequence[int] | None = None
@@ -34,6 +50,8 @@ class Selection:
     confidence_from: float | None = None
     confidence_below: float | None = None
     states: Sequence[str] | None = None
+    studio: str | None = None
+    text: str | None = None
 
     @property
     def names_changes(self) -> bool:
@@ -70,6 +88,10 @@ class Selection:
             conditions.append(PlanChange.confidence < self.confidence_below)
         if self.states is not None:
             conditions.append(PlanChange.state.in_(self.states))
+        if self.studio is not None:
+            conditions.append(_of_studio(self.studio))
+        if self.text is not None:
+            conditions.append(_contains(self.text))
         return and_(true(), *conditions)
 
     @property
@@ -94,6 +116,10 @@ class Selection:
             words.append(f"confidence below {self.confidence_below:g}")
         if self.states is not None:
             words.append(f"state {' or '.join(self.states)}")
+        if self.studio is not None:
+            words.append(f"studio {self.studio!r}")
+        if self.text is not None:
+            words.append(f"text {self.text!r}")
         return ", ".join(words)
 
 
@@ -103,6 +129,28 @@ ALL_CHANGES = Selection()
 def _listed(ids: Sequence[int], most: int = 5) -> str:
     shown = ", ".join(map(str, ids[:most]))
     return f"{shown} …" if len(ids) > most else shown
+
+
+def _of_studio(name: str) -> ColumnElement[bool]:
+    return PlanChange.scene_id.in_(
+        select(Scene.id)
+        .join(Studio, Studio.id == Scene.studio_id)
+        .where(func.lower(Studio.name) == name.strip().lower())
+    )
+
+
+def _contains(words: str) -> ColumnElement[bool]:
+    def within(column: SQLColumnExpression[Any]) -> ColumnElement[bool]:
+        return column.icontains(words, autoescape=True)
+
+    in_value = func.coalesce(stored_name(), cast(PlanChange.proposed, Text))
+    scenes = select(Scene.id).where(
+        within(Scene.title)
+        | select(SceneFile.scene_id)
+        .where(SceneFile.scene_id == Scene.id, within(SceneFile.path))
+        .exists()
+    )
+    return within(in_value) | PlanChange.scene_id.in_(scenes)
 
 
 def being_applied() -> ColumnElement[bool]:

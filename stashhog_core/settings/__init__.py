@@ -35,7 +35,11 @@ from stashhog_core.settings.downloads import DownloadSettings as DownloadSetting
 from stashhog_core.settings.downloads import PlacePolicy as PlacePolicy
 from stashhog_core.settings.downloads import QBittorrentSettings as QBittorrentSettings
 from stashhog_core.settings.operation import CleanupSettings as CleanupSettings
-from stashhog_core.settings.operation import NotificationSettings, ScheduleSettings
+from stashhog_core.settings.operation import (
+    NotificationSettings,
+    ScheduleSettings,
+    WebSettings,
+)
 from stashhog_core.settings.stash import Section as Section
 from stashhog_core.settings.stash import StashServer as StashServer
 from stashhog_core.settings.stash import StashSettings as StashSettings
@@ -189,6 +193,7 @@ class Settings(BaseSettings):
     schedules: ScheduleSettings = ScheduleSettings()
     notifications: NotificationSettings = NotificationSettings()
     cleanup: CleanupSettings = CleanupSettings()
+    web: WebSettings = WebSettings()
 
     @property
     def home_folder(self) -> Path:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from stashhog_core.settings.stash import Section
 
@@ -66,6 +66,28 @@ class NotificationSettings(Section):
     blocks: tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")], ...] = ()
     """Prefect blocks that notify you of failed runs, written as type/name (JSON list),
     such as ["webhook/alerts", "sendgrid-email/me"]. If empty, nobody is notified."""
+
+
+class WebSettings(Section):
+    """The pages for review in the browser: `stashhog web`."""
+
+    host: str = "127.0.0.1"
+    """Address that the pages are served at. With an address that other machines can
+    reach, such as 0.0.0.0, a password is required."""
+
+    port: int = Field(default=4201, ge=1, le=65535)
+    """Port that the pages are served at."""
+
+    password: SecretStr | None = None
+    """Password of the pages. If empty, only the address that StashHog prints at the
+    start lets you in."""
+
+    host_names: tuple[str, ...] = ()
+    """More names that browsers reach the pages by, such as the name of this machine or
+    of a proxy (JSON list). Requests for other names are refused."""
+
+    picture_megabytes: int = Field(default=500, ge=10)
+    """Maximum size of the cached pictures of scenes, in megabytes (at least 10)."""
 
 
 class CleanupSettings(Section):

@@ -331,6 +331,13 @@ class StashClient:
         """Tell whether Stash has made the media at this path or address of it."""
         return self._transport.media_exists(url_path)
 
+    def picture(self, url_path: str) -> bytes | None:
+        """Return the picture at this path or address; None: Stash has none.
+
+        A placeholder for a picture that Stash has not made counts as none.
+        """
+        return self._transport.picture(url_path)
+
     # --- writing ---------------------------------------------------------------------
 
     def bulk_update_scenes(

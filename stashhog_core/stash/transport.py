@@ -52,6 +52,7 @@ _PLACEHOLDERS = (("image/svg+xml", None), ("image/png", 1199))
 # No picture, video or list of thumbnails is smaller. Of a clip with a single frame,
 # ffmpeg leaves 8 bytes of an animated WebP; of a broken one, an empty file.
 _LEAST_MEDIA_BYTES = 16
+_MOST_PICTURE_BYTES = 20_000_000
 
 
 class Transport:
@@ -158,6 +159,30 @@ class Transport:
         path = httpx.URL(url_path).raw_path.decode("ascii")
         path = path.removeprefix(self._prefix)
         return self._again(f"media {path}", lambda: self._probe(path))
+
+    def picture(self, url_path: str) -> bytes | None:
+        """Return the picture that Stash serves there; None: there is none.
+
+        Raises:
+            JobError: A web page is served there, so it is not Stash that answers.
+        """
+        path = httpx.URL(url_path).raw_path.decode("ascii")
+        path = path.removeprefix(self._prefix)
+        try:
+            with self._client.stream(
+                "GET", f"{self._url}{path}", headers={"Accept": "image/*"}
+            ) as response:
+                if response.status_code == httpx.codes.NOT_FOUND:
+                    return None
+                self._check_status(response, path)
+                kind = _type_of(response)
+                if kind == "text/html":
+                    raise self._no_stash(response)
+                if not kind.startswith("image/") or kind == "image/svg+xml":
+                    return None
+                return _read_up_to(response, _MOST_PICTURE_BYTES)
+        except httpx.HTTPError as error:
+            self._fail(path, error, self.timeout_seconds)
 
     def _post(
         self, operation: Operation[T], body: bytes, timeout_seconds: float | None
@@ -320,6 +345,16 @@ def _holds_media(response: httpx.Response) -> bool:
         if received >= needed:
             return True
     return False
+
+
+def _read_up_to(response: httpx.Response, most: int) -> bytes | None:
+    """Return the body; None: it is longer."""
+    body = b""
+    for piece in response.iter_bytes():
+        body += piece
+        if len(body) > most:
+            return None
+    return body
 
 
 def _whole_size(response: httpx.Response) -> int | None:

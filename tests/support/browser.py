@@ -1,4 +1,4 @@
-"""Prefect's UI in a real browser: headless Chromium, which reaches loopback only."""
+"""Pages in a real browser: headless Chromium, which reaches loopback only."""
 
 import os
 import shutil
@@ -17,6 +17,7 @@ from selenium.common.exceptions import (
     StaleElementReferenceException,
 )
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.remote.webelement import WebElement
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ _NOT_YET = (
 
 
 class Browser:
-    """A browser window on Prefect's UI."""
+    """A browser window."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self._driver = driver
@@ -96,6 +97,27 @@ class Browser:
     def read(self, words: str) -> None:
         """Wait until the words are anywhere on the page."""
         self._soon(lambda: words in self.text, words, reload=True)
+
+    def keys(self, text: str) -> None:
+        """Press keys one after the other, wherever the focus is."""
+        ActionChains(self._driver, duration=0).send_keys(text).perform()
+
+    def narrow(self) -> None:
+        """Show pages as on a phone of 380 pixels."""
+        self._resize(width=380, height=800)
+
+    def wide(self) -> None:
+        """Show pages as in the window again."""
+        self._resize(width=0, height=0)
+
+    def width_of_page(self) -> int:
+        """Return how wide the page is, with what must be scrolled to."""
+        return int(self._driver.execute_script("return document.body.scrollWidth"))
+
+    def _resize(self, *, width: int, height: int) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": 0}
+        command = "Emulation.setDeviceMetricsOverride"
+        self._driver.execute_cdp_cmd(command, {**size, "mobile": False})
 
     def screenshot(self, name: str) -> None:
         """Keep a picture of the window in the output of the tests."""

@@ -1,0 +1,1 @@
+"""Review in the browser: plans, their pictures, and decisions by keyboard."""

@@ -1,0 +1,211 @@
+"""Who may use the pages: a token in the address or a password, then a cookie.
+
+The pages change what is sent to Stash, and any page of the web can make a browser send
+requests to this machine. So each request needs the cookie, must be for a name of ours
+(else another name could be pointed at this address), and one that changes something
+must come from a page of ours.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import URL
+from starlette.exceptions import HTTPException
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.settings import Settings
+
+COOKIE = "stashhog"
+TOKEN = "token"  # noqa: S105 - the name of the parameter
+LOGIN = "/login"
+STATIC = "/static/"
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_COOKIE_SECONDS = 90 * 24 * 3600
+_PAUSE_SECONDS = 1.0
+"""How long a wrong password is answered: guessing takes too long."""
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; "
+    "style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    # The address may hold the token.
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Access:
+    """What lets somebody in.
+
+    Args:
+        token: The token of this start, or of the supervisor.
+        password: The password; None: only the token lets in.
+        hosts: The names and addresses that the pages may be asked for by.
+    """
+
+    def __init__(self, token: str, password: str | None, hosts: Sequence[str]) -> None:
+        self._token = token
+        self._password = password
+        self._hosts = frozenset(host.lower().strip("[]") for host in hosts)
+        # A later start with another token or password ends what was let in before.
+        key = f"{token}\0{password or ''}".encode()
+        self.cookie = hmac.new(key, b"cookie", hashlib.sha256).hexdigest()
+
+    @property
+    def asks_for_password(self) -> bool:
+        """Whether there is a password."""
+        return self._password is not None
+
+    def knows_token(self, token: str) -> bool:
+        """Tell whether this is the token."""
+        return hmac.compare_digest(token.encode(), self._token.encode())
+
+    def knows_password(self, password: str) -> bool:
+        """Tell whether this is the password."""
+        if self._password is None:
+            return False
+        return hmac.compare_digest(password.encode(), self._password.encode())
+
+    def knows_cookie(self, request: Request) -> bool:
+        """Tell whether this request was let in before."""
+        sent = request.cookies.get(COOKIE, "")
+        return hmac.compare_digest(sent.encode(), self.cookie.encode())
+
+    def is_for_us(self, request: Request) -> bool:
+        """Tell whether the request names a host that the pages are served by."""
+        name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        return name.lower() in self._hosts
+
+    def let_in(self, response: Response, *, is_secure: bool) -> Response:
+        """Give the browser the cookie; return the response."""
+        response.set_cookie(
+            COOKIE,
+            self.cookie,
+            max_age=_COOKIE_SECONDS,
+            httponly=True,
+            samesite="strict",
+            secure=is_secure,
+        )
+        return response
+
+
+def access_of(settings: Settings, token: str) -> Access:
+    """Return what lets people in.
+
+    Raises:
+        ConfigurationError: Other machines reach the pages, and there is no password.
+    """
+    web = settings.web
+    password = web.password.get_secret_value() if web.password else None
+    if web.host not in _LOOPBACK and not password:
+        raise ConfigurationError(
+            f"The pages would be open to everybody who reaches {web.host}",
+            remedy="set STASHHOG_WEB__PASSWORD, or leave STASHHOG_WEB__HOST empty",
+        )
+    return Access(token, password, [*_LOOPBACK, web.host, *web.host_names])
+
+
+def new_token() -> str:
+    """Return a token that nobody guesses."""
+    return secrets.token_urlsafe(24)
+
+
+class Guard(BaseHTTPMiddleware):
+    """Lets requests through, or answers them itself. See the module."""
+
+    async def dispatch(
+        self, request: Request, call_next: RequestResponseEndpoint
+    ) -> Response:
+        """Answer a request."""
+        response = await self._answer(request, call_next)
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    async def _answer(
+        self, request: Request, call_next: RequestResponseEndpoint
+    ) -> Response:
+        access: Access = request.app.state.access
+        if not access.is_for_us(request):
+            return _refused(
+                f"These pages are not served as {request.headers.get('host')!r}: add "
+                "the name to STASHHOG_WEB__HOST_NAMES",
+                421,
+            )
+        if request.method not in {"GET", "HEAD"} and not _is_from_here(request):
+            return _refused("This request does not come from a page of StashHog", 403)
+        if token := request.query_params.get(TOKEN):
+            return _with_token(access, request, token)
+        path = request.url.path
+        if path == LOGIN and access.asks_for_password:
+            return await call_next(request)
+        if path.startswith(STATIC) or access.knows_cookie(request):
+            return await call_next(request)
+        if access.asks_for_password and request.method == "GET":
+            return RedirectResponse(LOGIN, 303)
+        return _refused(
+            "Open the address that `stashhog web` or `stashhog up` has printed: the "
+            "token in the address lets this browser in",
+            401,
+        )
+
+
+def _with_token(access: Access, request: Request, token: str) -> Response:
+    """Let the browser in, and take the token out of its address bar and history."""
+    if not access.knows_token(token):
+        return _refused(
+            "The token in this address is of an earlier start: open the address that "
+            "`stashhog web` or `stashhog up` has printed last",
+            401,
+        )
+    target = URL(str(request.url.path)).include_query_params(
+        **{k: v for k, v in request.query_params.items() if k != TOKEN}
+    )
+    # A path that begins with two slashes would name another server.
+    answer = RedirectResponse(f"/{str(target).lstrip('/')}", 303)
+    return access.let_in(answer, is_secure=request.url.scheme == "https")
+
+
+async def body_of(request: Request, most: int = 1_000_000) -> bytes:
+    """Return what the browser has sent, without reading more than `most` bytes.
+
+    Raises:
+        HTTPException: There is more.
+    """
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most:
+            raise HTTPException(413, "The request is too long")
+    return body
+
+
+async def log_in(request: Request) -> Response:
+    """Answer the form with the password."""
+    access: Access = request.app.state.access
+    form = parse_qs((await body_of(request)).decode(errors="replace"))
+    password = form.get("password", [""])[0]
+    if access.knows_password(password):
+        answer = RedirectResponse("/", 303)
+        return access.let_in(answer, is_secure=request.url.scheme == "https")
+    await asyncio.sleep(_PAUSE_SECONDS)
+    return RedirectResponse(f"{LOGIN}?wrong=1", 303)
+
+
+def _is_from_here(request: Request) -> bool:
+    """Tell whether a page of ours sends this. Browsers name the sender themselves."""
+    origin = urlsplit(request.headers.get("origin", ""))
+    return origin.netloc != "" and origin.netloc == request.headers.get("host")
+
+
+def _refused(why: str, status: int) -> Response:
+    return PlainTextResponse(f"{why}.\n", status)

@@ -1,0 +1,74 @@
+"""The pages as an application: routes, errors, and who may use them."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from stashhog.web import plans
+from stashhog.web.access import LOGIN, Access, Guard, log_in
+from stashhog.web.site import STATIC_FOLDER, Site, page
+from stashhog_core.errors import StashHogError, TransientError
+
+_PLAN = "/plans/{plan_id:int}"
+
+
+def make_app(site: Site, access: Access) -> Starlette:
+    """Return the application."""
+    app = Starlette(
+        routes=[
+            Route("/", _home),
+            Route(LOGIN, _log_in_form, methods=["GET"]),
+            Route(LOGIN, log_in, methods=["POST"]),
+            Route("/plans", plans.plans),
+            Route(_PLAN, plans.plan),
+            Route(f"{_PLAN}/decide", plans.decide_page, methods=["POST"]),
+            Route(f"{_PLAN}/decide-all", plans.decide_all_page, methods=["POST"]),
+            Route(f"{_PLAN}/replace", plans.replace_page, methods=["POST"]),
+            Route(f"{_PLAN}/edit", plans.edit_page, methods=["POST"]),
+            Route(f"{_PLAN}/take-back", plans.take_back_page, methods=["POST"]),
+            Route(f"{_PLAN}/states", plans.states_page, methods=["POST"]),
+            Route(f"{_PLAN}/apply", plans.preview, methods=["GET"]),
+            Route(f"{_PLAN}/apply", plans.start_applying, methods=["POST"]),
+            Route(f"{_PLAN}/undo", plans.start_undoing, methods=["POST"]),
+            Route("/jobs/{number:int}", plans.job_state),
+            Route("/names", plans.names),
+            Route("/scenes/{scene_id:int}/cover", plans.cover),
+            Route("/scenes/{scene_id:int}/frame/{second:float}", plans.frame),
+            Mount("/static", StaticFiles(directory=STATIC_FOLDER)),
+        ],
+        middleware=[Middleware(Guard)],
+        exception_handlers={StashHogError: _failed, HTTPException: _unknown},
+    )
+    app.state.site = site
+    app.state.access = access
+    return app
+
+
+def _home(_request: Request) -> Response:
+    return RedirectResponse("/plans", 303)
+
+
+def _log_in_form(request: Request) -> Response:
+    return page(request, "login.html", wrong="wrong" in request.query_params)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    """Answer with the one sentence that the error is."""
+    status = 503 if isinstance(error, TransientError) else 409
+    if request.method == "POST":
+        return JSONResponse({"error": str(error)}, status)
+    return page(request, "error.html", status, sentence=str(error))
+
+
+def _unknown(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    sentence = "There is no such page"
+    if isinstance(error, HTTPException) and status != 404:
+        sentence = error.detail
+    if request.method == "POST":
+        return JSONResponse({"error": sentence}, status)
+    return page(request, "error.html", status, sentence=sentence)

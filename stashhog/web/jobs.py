@@ -1,0 +1,139 @@
+"""Applying and undoing from a page: a Prefect run where a server is up, else here."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stashhog.push import push
+from stashhog.services.prefect_server import Answer, answer, api_url, ask
+from stashhog.services.state import recorded_url
+from stashhog_core.db.session import Database
+from stashhog_core.errors import ConfigurationError, JobCancelled, StashHogError
+from stashhog_core.params import ApplyPlanParams, UndoParams
+from stashhog_core.plans.apply import apply_plan
+from stashhog_core.plans.undo import undo
+from stashhog_core.progress import Progress
+from stashhog_core.report import ending
+from stashhog_core.results import Result
+from stashhog_core.settings import Settings
+from stashhog_core.stash.client import StashClient
+
+Job = Literal["apply_plan", "undo"]
+
+_DEPLOYMENTS: Mapping[Job, str] = {
+    "apply_plan": "apply_plan/apply-plan",
+    "undo": "undo_plan/undo-plan",
+}
+_OVER = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
+
+
+@dataclass
+class Started:
+    """A job that a page has started, and how far it is.
+
+    Attributes:
+        run_id: Its run in Prefect; None: it runs in this process.
+        fraction: 0 to 1; None: unknown.
+        message: What it does now, or how it ended.
+        is_over: Whether it has ended.
+        failed: Whether it has ended without doing all of its work.
+        link: The page of the run in Prefect's UI.
+    """
+
+    run_id: str | None = None
+    fraction: float | None = None
+    message: str = "waits for a worker"
+    is_over: bool = False
+    failed: bool = False
+    link: str | None = None
+
+
+class Jobs:
+    """The jobs that pages have started since this process began."""
+
+    def __init__(
+        self, settings: Settings, database: Database, stash: StashClient | None
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._stash = stash
+        self._started: dict[int, Started] = {}
+        self._lock = threading.Lock()
+
+    def start(self, job: Job, parameters: Mapping[str, Any]) -> int:
+        """Start a job; return its number.
+
+        Raises:
+            StashHogError: Prefect refuses the run; says why.
+        """
+        url = recorded_url(self._settings) or api_url()
+        if answer(url) is Answer.PREFECT:
+            pushed = push(_DEPLOYMENTS[job], parameters, delay_seconds=0)
+            page = f"{url.removesuffix('/api')}/runs/flow-run/{pushed.run_id}"
+            return self._add(Started(run_id=pushed.run_id, link=page))
+        started = Started(message="begins")
+        number = self._add(started)
+        threading.Thread(
+            target=self._run, args=(job, parameters, started), name=f"web-{job}"
+        ).start()
+        return number
+
+    def state_of(self, number: int) -> Started | None:
+        """Return how far a job is; None: this process has not started it."""
+        started = self._started.get(number)
+        if started is not None and started.run_id and not started.is_over:
+            self._follow(started)
+        return started
+
+    def _add(self, started: Started) -> int:
+        with self._lock:
+            number = len(self._started) + 1
+            self._started[number] = started
+        return number
+
+    def _follow(self, started: Started) -> None:
+        url = recorded_url(self._settings) or api_url()
+        try:
+            run = ask(url, f"/flow_runs/{started.run_id}").json()
+        except (OSError, ValueError) as error:
+            started.message = f"Prefect does not answer: {error}"
+            return
+        state = run.get("state") or {}
+        name, said = str(state.get("name") or "Scheduled"), state.get("message")
+        started.message = f"{name}: {said}" if said else name
+        started.is_over = state.get("type") in _OVER
+        started.failed = started.is_over and name != "Completed"
+
+    def _run(self, job: Job, parameters: Mapping[str, Any], started: Started) -> None:
+        def tell(fraction: float | None, message: str) -> None:
+            started.fraction, started.message = fraction, message
+
+        try:
+            result = self._work(job, parameters, Progress(tell))
+        except (StashHogError, JobCancelled) as error:
+            started.message, started.failed = str(error), True
+        else:
+            started.message = ending(result) or "Completed"
+            started.failed = started.message != "Completed"
+        finally:
+            started.is_over = True
+
+    def _work(
+        self, job: Job, parameters: Mapping[str, Any], progress: Progress
+    ) -> Result:
+        stash = self._stash
+        if stash is None:
+            raise ConfigurationError(
+                "No Stash server is configured",
+                remedy="set STASHHOG_STASH__URL, such as http://localhost:9999",
+            )
+        if job == "undo":
+            return undo(stash, self._database, UndoParams(**parameters), progress)
+        return apply_plan(
+            stash,
+            self._database,
+            ApplyPlanParams(**parameters),
+            progress,
+            create_missing_tags=self._settings.analysis.create_missing_tags,
+        )

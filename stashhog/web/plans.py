@@ -1,0 +1,383 @@
+"""The pages of plans, and the decisions that are made on them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from stashhog.web.access import body_of
+from stashhog.web.jobs import Job
+from stashhog.web.pictures import type_of
+from stashhog.web.site import STATIC_FOLDER, page, site_of
+from stashhog_core.errors import JobError, first_problem
+from stashhog_core.params import MAX_ID, ReviewPlanParams
+from stashhog_core.plans.decisions import (
+    as_seen,
+    decide,
+    decide_on,
+    decide_seen,
+    edit,
+    take_back,
+)
+from stashhog_core.plans.pages import (
+    changes_page,
+    decisions_of,
+    scene_cards,
+    scenes_page,
+    values_page,
+)
+from stashhog_core.plans.plans import list_plans, read_plan, value_rows
+from stashhog_core.plans.proposals import ChangeState
+from stashhog_core.plans.proposals import Field as ChangeField
+from stashhog_core.plans.review import names_like
+from stashhog_core.plans.selection import Selection
+from stashhog_core.report import counted, review_in_words, taken_back_in_words
+from stashhog_core.results import ReviewResult
+
+VIEWS = ("scene", "value", "confidence")
+_FIELDS = get_args(ChangeField)
+_STATES = get_args(ChangeState)
+_LISTED_PLANS = 200
+
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+Words = Annotated[str, Field(max_length=1000)]
+
+
+class _Sent(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Filter(_Sent):
+    """What the form above a plan asks for. Empty values ask for nothing."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    field: ChangeField | Literal[""] = ""
+    value: Words = ""
+    detector: Words = ""
+    least: Annotated[float, Field(ge=0, le=1)] | Literal[""] = ""
+    below: Annotated[float, Field(ge=0, le=1)] | Literal[""] = ""
+    state: ChangeState | Literal[""] = ""
+    studio: Words = ""
+    text: Words = ""
+
+    @property
+    def selection(self) -> Selection:
+        """The changes that are asked for."""
+        return Selection(
+            field=self.field or None,
+            value=self.value or None,
+            detector=self.detector or None,
+            confidence_from=None if self.least == "" else self.least,
+            confidence_below=None if self.below == "" else self.below,
+            states=[self.state] if self.state else None,
+            studio=self.studio or None,
+            text=self.text or None,
+        )
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anything is asked for."""
+        return any(value != "" for value in self.model_dump().values())
+
+
+class _Shown(_Sent):
+    shown: list[Id] = []
+
+
+class _Decide(_Sent):
+    decision: Literal["accept", "reject"]
+    seen: dict[Id, Words] = Field(min_length=1, max_length=20_000)
+
+
+class _DecideAll(_Sent):
+    decision: Literal["accept", "reject"]
+    filter: Filter
+    scene_id: Id | None = None
+    shown: list[Id] = []
+
+
+class _TakeBack(_Sent):
+    decision_id: Id
+    shown: list[Id] = []
+
+
+class _Replace(_Sent):
+    seen: dict[Id, Words] = Field(min_length=1, max_length=20_000)
+    by: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class _Edit(_Sent):
+    seen: dict[Id, Words] = Field(min_length=1, max_length=1)
+    text: Annotated[str, Field(max_length=100_000)]
+
+
+def plans(request: Request) -> Response:
+    """Show the plans, newest first."""
+    with site_of(request).database.transaction() as session:
+        found = list_plans(session, limit=_LISTED_PLANS)
+    return page(request, "plans.html", plans=found, most=_LISTED_PLANS)
+
+
+def plan(request: Request) -> Response:
+    """Show a plan, or the part of its list that follows what is shown."""
+    site, plan_id = site_of(request), _plan_id(request)
+    query = dict(request.query_params)
+    view = query.get("view", VIEWS[0])
+    asked = _read(Filter, query)
+    after = query.get("after")
+    with site.database.transaction() as session:
+        summary = read_plan(session, plan_id)
+        values = {
+            "plan": summary,
+            "view": view if view in VIEWS else VIEWS[0],
+            "views": VIEWS,
+            "filter": asked,
+            "fields": _FIELDS,
+            "states": _STATES,
+            "link_base": site.settings.stash.link_base,
+            **_rows(session, plan_id, view, asked.selection, after),
+        }
+    name = "plan.html" if after is None and "part" not in query else "rows.html"
+    return page(request, name, **values)
+
+
+def _rows(
+    session: Session, plan_id: int, view: str, selection: Selection, after: str | None
+) -> dict[str, Any]:
+    if view == "value":
+        return {"page": values_page(session, plan_id, selection, after)}
+    if view == "confidence":
+        found = changes_page(session, plan_id, selection, after)
+        ids = list({row.details.scene_id for row in found.rows})
+        return {"page": found, "scenes": scene_cards(session, ids)}
+    return {"page": scenes_page(session, plan_id, selection, after)}
+
+
+async def decide_page(request: Request) -> Response:
+    """Accept or reject single changes, as they were seen."""
+    sent = await _sent(request, _Decide)
+
+    def act(session: Session, plan_id: int) -> ReviewResult:
+        return decide_seen(session, plan_id, sent.decision, sent.seen)
+
+    return await _reviewed(request, act, list(sent.seen), sent.decision)
+
+
+async def decide_all_page(request: Request) -> Response:
+    """Accept or reject all open changes of a scene, of a value or of a filter."""
+    sent = await _sent(request, _DecideAll)
+
+    def act(session: Session, plan_id: int) -> ReviewResult:
+        selection = sent.filter.selection
+        if sent.scene_id is not None:
+            selection = replace(selection, scene_ids=[sent.scene_id])
+        return decide_on(session, plan_id, sent.decision, selection)
+
+    return await _reviewed(request, act, sent.shown, sent.decision)
+
+
+async def replace_page(request: Request) -> Response:
+    """Put another existing name in place of the proposed one, as it was seen."""
+    sent = await _sent(request, _Replace)
+
+    def act(session: Session, plan_id: int) -> ReviewResult:
+        kept, left = as_seen(session, plan_id, sent.seen)
+        if not kept:
+            raise _MEANWHILE
+        params = ReviewPlanParams(
+            plan_id=plan_id, change_ids=tuple(kept), replace_by=sent.by
+        )
+        result = decide(session, params)
+        return result.model_copy(update={"left_alone": {**result.left_alone, **left}})
+
+    return await _reviewed(request, act, list(sent.seen), "show")
+
+
+async def edit_page(request: Request) -> Response:
+    """Put another text in place of the proposed one, as it was seen."""
+    sent = await _sent(request, _Edit)
+
+    def act(session: Session, plan_id: int) -> ReviewResult:
+        kept, _ = as_seen(session, plan_id, sent.seen)
+        if not kept:
+            raise _MEANWHILE
+        return edit(session, plan_id, kept[0], sent.text)
+
+    return await _reviewed(request, act, list(sent.seen), "show")
+
+
+async def take_back_page(request: Request) -> Response:
+    """Take back a decision of this page."""
+    sent = await _sent(request, _TakeBack)
+    database = site_of(request).database
+
+    def work() -> dict[str, Any]:
+        plan_id = _plan_id(request)
+        with database.transaction() as session:
+            result = take_back(session, plan_id, sent.decision_id)
+            return {
+                "lines": list(taken_back_in_words(result)),
+                **_now(session, plan_id, sent.shown),
+            }
+
+    return JSONResponse(await run_in_threadpool(work))
+
+
+async def states_page(request: Request) -> Response:
+    """Return the decisions so far on what a page shows."""
+    sent = await _sent(request, _Shown)
+    database = site_of(request).database
+
+    def work() -> dict[str, Any]:
+        with database.transaction() as session:
+            return _now(session, _plan_id(request), sent.shown)
+
+    return JSONResponse(await run_in_threadpool(work))
+
+
+def names(request: Request) -> Response:
+    """Return existing names that contain a text, for the box that replaces a value."""
+    query = request.query_params
+    with site_of(request).database.transaction() as session:
+        found = names_like(session, query.get("field", ""), query.get("text", ""))
+    return JSONResponse(found)
+
+
+def cover(request: Request) -> Response:
+    """Return the cover of a scene."""
+    picture = site_of(request).pictures.cover(
+        _number(request, "scene_id"), request.query_params.get("v", "")
+    )
+    return _picture(picture)
+
+
+def frame(request: Request) -> Response:
+    """Return the picture at a second of a scene; its cover if there is none."""
+    site, scene_id = site_of(request), _number(request, "scene_id")
+    second = float(request.path_params["second"])
+    with site.database.transaction() as session:
+        path = scene_cards(session, [scene_id])[scene_id].path
+    picture = site.pictures.frame(path, second) if path else None
+    return _picture(picture or site.pictures.cover(scene_id, ""))
+
+
+def _picture(picture: bytes | None) -> Response:
+    kind = type_of(picture) if picture else None
+    if picture is None or kind is None:
+        return FileResponse(STATIC_FOLDER / "no-picture.svg")
+    return Response(
+        picture, media_type=kind, headers={"Cache-Control": "private, max-age=3600"}
+    )
+
+
+def preview(request: Request) -> Response:
+    """Show what applying the plan sends to Stash, by value."""
+    plan_id = _plan_id(request)
+    with site_of(request).database.transaction() as session:
+        summary = read_plan(session, plan_id)
+        rows = value_rows(session, plan_id, Selection(states=["approved"]))
+    return page(request, "apply.html", plan=summary, rows=rows)
+
+
+async def start_applying(request: Request) -> Response:
+    """Start to apply the plan."""
+    return await _start(request, "apply_plan")
+
+
+async def start_undoing(request: Request) -> Response:
+    """Start to undo the plan."""
+    return await _start(request, "undo")
+
+
+async def _start(request: Request, job: Job) -> Response:
+    await body_of(request)
+    values = {"plan_id": _plan_id(request)}
+    number = await run_in_threadpool(site_of(request).jobs.start, job, values)
+    return JSONResponse({"job": number})
+
+
+def job_state(request: Request) -> Response:
+    """Return how far a job is."""
+    started = site_of(request).jobs.state_of(_number(request, "number"))
+    if started is None:
+        raise JobError(
+            "The pages were started again since this job began",
+            remedy="look at the state of the plan",
+        )
+    return JSONResponse(vars(started))
+
+
+async def _reviewed(
+    request: Request,
+    act: Callable[[Session, int], ReviewResult],
+    shown: list[int],
+    decision: Literal["accept", "reject", "show"],
+) -> Response:
+    database = site_of(request).database
+
+    def work() -> dict[str, Any]:
+        plan_id = _plan_id(request)
+        with database.transaction() as session:
+            result: ReviewResult = act(session, plan_id)
+            params = ReviewPlanParams(plan_id=plan_id, decision=decision)
+            return {
+                "decision_id": result.decision_id,
+                "lines": list(review_in_words(params, result)),
+                **_now(session, plan_id, shown),
+            }
+
+    return JSONResponse(await run_in_threadpool(work))
+
+
+def _now(session: Session, plan_id: int, shown: list[int]) -> dict[str, Any]:
+    """Return how the plan and the shown changes stand."""
+    summary = read_plan(session, plan_id)
+    return {
+        "changes": decisions_of(session, plan_id, shown),
+        "counts": summary.counts,
+        "state": summary.outcome,
+        "open": counted(summary.counts.get("pending", 0), "open change"),
+    }
+
+
+_MEANWHILE = JobError(
+    "Somebody has decided on this change meanwhile",
+    remedy="look at the change again, and decide again if needed",
+)
+
+
+async def _sent(request: Request, kind: type[Any]) -> Any:
+    try:
+        return kind.model_validate_json(await body_of(request))
+    except ValidationError as error:
+        raise JobError(
+            "The page sent something unknown", first_problem(error)
+        ) from error
+
+
+def _read(kind: type[Filter], values: Mapping[str, str]) -> Filter:
+    """Read a filter; what cannot be read asks for nothing."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        wrong = {str(problem["loc"][0]) for problem in error.errors()}
+        return kind.model_validate(
+            {name: value for name, value in values.items() if name not in wrong}
+        )
+
+
+def _plan_id(request: Request) -> int:
+    return _number(request, "plan_id")
+
+
+def _number(request: Request, name: str) -> int:
+    number = int(request.path_params[name])
+    if number > MAX_ID:
+        raise JobError(f"There is no {name.replace('_id', '')} {number}")
+    return number

@@ -1,0 +1,95 @@
+"""What all pages share: the database, pictures, jobs, and the templates."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from stashhog.services.prefect_server import api_url
+from stashhog.services.state import recorded_url
+from stashhog.web.jobs import Jobs
+from stashhog.web.pictures import Pictures
+from stashhog_core.db.open import open_database
+from stashhog_core.db.session import Database
+from stashhog_core.redaction import visible_lines
+from stashhog_core.report import counted
+from stashhog_core.settings import Settings
+from stashhog_core.stash.client import StashClient
+
+STATIC_FOLDER = Path(__file__).parent / "static"
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the pages are made from."""
+
+    settings: Settings
+    database: Database
+    pictures: Pictures
+    jobs: Jobs
+
+
+@contextmanager
+def open_site(settings: Settings) -> Iterator[Site]:
+    """Yield what the pages are made from; a Stash that is away may come back later.
+
+    Raises:
+        ConfigurationError: The database cannot be used, or a setting is wrong.
+    """
+    with open_database(settings) as database:
+        stash = StashClient(settings.stash) if settings.stash.url else None
+        pictures = Pictures(settings, stash)
+        try:
+            yield Site(settings, database, pictures, Jobs(settings, database, stash))
+        finally:
+            pictures.close()
+            if stash is not None:
+                stash.close()
+
+
+def site_of(request: Request) -> Site:
+    """Return what the pages are made from."""
+    site: Site = request.app.state.site
+    return site
+
+
+def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a page. All texts are escaped, and show what would turn or hide them."""
+    template = _TEMPLATES.get_template(name)
+    html = template.render(
+        request=request,
+        version=metadata.version("stashhog"),
+        prefect=_prefect_page(request),
+        **values,
+    )
+    return HTMLResponse(html, status)
+
+
+def _prefect_page(request: Request) -> str:
+    site: Site | None = getattr(request.app.state, "site", None)
+    url = (recorded_url(site.settings) if site else None) or api_url()
+    return url.removesuffix("/api")
+
+
+def _visible(value: object) -> object:
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return visible_lines(str(value)) if is_text else value
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("stashhog.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    # Names come from files and from other people: nothing turns or hides a line.
+    finalize=_visible,
+)
+_TEMPLATES.globals["counted"] = counted

@@ -1,0 +1,382 @@
+// Decisions on a plan: one key each, shown at once, taken back if the server refuses.
+"use strict";
+
+const rows = document.getElementById("rows");
+const plan = `/plans/${rows.dataset.plan}`;
+const status = document.getElementById("status");
+const view = rows.dataset.view;
+const WORDS = { accept: "approved", reject: "rejected" };
+// The decisions of this window, so that each can be taken back, also after a reload.
+const stackName = `decisions of plan ${rows.dataset.plan}`;
+const stack = JSON.parse(sessionStorage.getItem(stackName) || "[]");
+let current = null;
+let anchor = null;
+// Requests go one after the other: the server sees decisions in the order of the keys.
+let queue = Promise.resolve();
+
+const allRows = () => [...rows.querySelectorAll(".row")];
+const isChange = (row) => row.classList.contains("change");
+const idOf = (row) => Number(row.dataset.id);
+const shownIds = () => [...rows.querySelectorAll(".change")].map(idOf);
+const selected = () => [...rows.querySelectorAll(".change.selected")];
+
+function say(words) {
+  status.textContent = words;
+}
+
+function focusRow(row) {
+  if (!row) return;
+  if (current) current.tabIndex = -1;
+  current = row;
+  row.tabIndex = 0;
+  row.focus({ preventScroll: true });
+  row.scrollIntoView({ block: "nearest" });
+}
+
+function select(row, yes) {
+  if (!isChange(row)) return;
+  row.classList.toggle("selected", yes);
+  row.querySelector(".select").checked = yes;
+}
+
+function move(step, extend) {
+  const all = allRows();
+  const at = current ? all.indexOf(current) : step > 0 ? -1 : all.length;
+  const next = all[at + step];
+  if (!next) {
+    const more = rows.querySelector(".more");
+    if (step > 0 && (loading || more)) {
+      return (loading || loadMore(more)).then(() => move(step, extend));
+    }
+    return undefined;
+  }
+  if (extend && current) select(current, true);
+  focusRow(next);
+  if (extend) select(next, true);
+  return undefined;
+}
+
+function show(row, decision) {
+  row.dataset.decision = decision;
+  row.querySelector(".decision").textContent = decision;
+}
+
+function showNow(answer) {
+  for (const [id, decision] of Object.entries(answer.changes)) {
+    const row = document.getElementById(`change-${id}`);
+    if (row) show(row, decision);
+  }
+  document.getElementById("open-changes").textContent = answer.open;
+  document.getElementById("plan-state").textContent = answer.state;
+}
+
+function remember(id) {
+  if (id !== null) stack.push(id);
+  sessionStorage.setItem(stackName, JSON.stringify(stack));
+}
+
+async function send(path, content) {
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(content),
+    });
+  } catch {
+    throw new Error("StashHog does not answer: nothing was stored. Is it running?");
+  }
+  const text = await answer.text();
+  let said;
+  try {
+    said = JSON.parse(text);
+  } catch {
+    throw new Error(text.trim() || `StashHog answered with status ${answer.status}`);
+  }
+  if (!answer.ok) throw new Error(said.error);
+  return said;
+}
+
+// Do the next thing when all earlier ones are done; say what went wrong.
+function inTurn(work, rollBack = () => {}) {
+  queue = queue.then(work).catch((error) => {
+    rollBack();
+    say(error.message);
+  });
+  return queue;
+}
+
+function decide(targets, decision) {
+  const wanted = WORDS[decision];
+  const changes = targets.filter((row) => row.dataset.decision !== wanted);
+  if (!changes.length) {
+    say(`Already ${wanted}`);
+    return;
+  }
+  const seen = Object.fromEntries(changes.map((r) => [idOf(r), r.dataset.decision]));
+  for (const row of changes) show(row, wanted);
+  inTurn(
+    async () => {
+      const answer = await send(`${plan}/decide`, { decision, seen });
+      remember(answer.decision_id);
+      showNow(answer);
+      say(answer.lines.join(". "));
+    },
+    () => {
+      for (const row of changes) show(row, seen[idOf(row)]);
+    },
+  );
+}
+
+function pageFilter() {
+  const filter = {};
+  for (const [name, value] of new URLSearchParams(location.search)) {
+    if (name !== "view" && name !== "after" && value !== "") filter[name] = value;
+  }
+  for (const name of ["least", "below"]) {
+    if (name in filter) filter[name] = Number(filter[name]);
+  }
+  return filter;
+}
+
+function decideGroup(row, decision) {
+  const group = row && row.closest(".group");
+  const filter = pageFilter();
+  const sent = { decision, filter, shown: shownIds() };
+  if (group && group.dataset.scene) sent.scene_id = Number(group.dataset.scene);
+  else if (group) Object.assign(filter, Object.fromEntries(new URLSearchParams(group.dataset.filter)));
+  else if (!confirm(`${decision === "accept" ? "Accept" : "Reject"} all open changes that the filter shows?`)) return;
+  inTurn(async () => {
+    const answer = await send(`${plan}/decide-all`, sent);
+    remember(answer.decision_id);
+    showNow(answer);
+    say(answer.lines.join(". "));
+    if (view === "value") await reload();
+  });
+}
+
+function takeBack() {
+  inTurn(async () => {
+    const id = stack.at(-1);
+    if (id === undefined) {
+      say("This window has no decision left to take back");
+      return;
+    }
+    try {
+      const answer = await send(`${plan}/take-back`, { decision_id: id, shown: shownIds() });
+      showNow(answer);
+      say(answer.lines.join(". "));
+    } finally {
+      stack.pop();
+      remember(null);
+    }
+    await reload();
+  });
+}
+
+// Draw what is shown anew: values may have changed, not only decisions.
+async function reload() {
+  if (view !== "value" && !rows.querySelector(".edited")) return;
+  const at = current && current.id;
+  const address = new URL(location.href);
+  address.searchParams.set("part", "1");
+  const answer = await fetch(address);
+  if (!answer.ok) return;
+  rows.innerHTML = await answer.text();
+  current = null;
+  if (at) focusRow(document.getElementById(at));
+}
+
+let loading = null;
+
+// Whoever asks while rows are loaded waits for the same rows.
+function loadMore(link) {
+  loading ??= fetchMore(link).finally(() => { loading = null; });
+  return loading;
+}
+
+async function fetchMore(link) {
+  link.remove();
+  const answer = await fetch(link.href);
+  if (!answer.ok) {
+    throw new Error("The next rows could not be loaded: reload the page");
+  }
+  rows.insertAdjacentHTML("beforeend", await answer.text());
+  watchMore();
+}
+
+const watcher = new IntersectionObserver((seen) => {
+  for (const one of seen) {
+    if (one.isIntersecting) {
+      watcher.unobserve(one.target);
+      loadMore(one.target).catch((error) => say(error.message));
+    }
+  }
+}, { rootMargin: "600px" });
+
+function watchMore() {
+  const more = rows.querySelector(".more");
+  if (more) watcher.observe(more);
+}
+
+// --- editing ---------------------------------------------------------------------------
+
+const dialog = document.getElementById("edit");
+const nameBox = document.getElementById("edit-name");
+const textBox = document.getElementById("edit-text");
+const TEXTS = new Set(["title", "details", "date", "code"]);
+
+function openEdit(row) {
+  if (!row || !isChange(row)) return;
+  const isText = TEXTS.has(row.dataset.field);
+  dialog.row = row;
+  document.getElementById("edit-name-label").hidden = isText;
+  document.getElementById("edit-text-label").hidden = !isText;
+  document.getElementById("edit-error").textContent = "";
+  const text = row.querySelector(".text");
+  textBox.value = text ? text.textContent : "";
+  nameBox.value = "";
+  dialog.showModal();
+  (isText ? textBox : nameBox).focus();
+}
+
+nameBox.addEventListener("input", async () => {
+  const query = new URLSearchParams({ field: dialog.row.dataset.field, text: nameBox.value });
+  const answer = await fetch(`/names?${query}`);
+  if (!answer.ok) return;
+  const list = document.getElementById("edit-names");
+  list.replaceChildren(
+    ...(await answer.json()).map(({ name, alias }) => {
+      const option = document.createElement("option");
+      option.value = name;
+      if (alias) option.label = `${name} (${alias})`;
+      return option;
+    }),
+  );
+});
+
+document.getElementById("edit-form").addEventListener("submit", (event) => {
+  if (event.submitter && event.submitter.value !== "save") return;
+  event.preventDefault();
+  const row = dialog.row;
+  const seen = { [idOf(row)]: row.dataset.decision };
+  const isText = TEXTS.has(row.dataset.field);
+  const sent = isText ? { seen, text: textBox.value } : { seen, by: nameBox.value };
+  inTurn(async () => {
+    let answer;
+    try {
+      answer = await send(`${plan}/${isText ? "edit" : "replace"}`, sent);
+    } catch (error) {
+      document.getElementById("edit-error").textContent = error.message;
+      return;
+    }
+    remember(answer.decision_id);
+    dialog.close();
+    row.classList.add("edited");
+    showNow(answer);
+    say(answer.lines.join(". "));
+    await reload();
+  });
+});
+
+// --- keys, mouse and touch -------------------------------------------------------------
+
+function targets(row) {
+  const chosen = selected();
+  return chosen.length ? chosen : row && isChange(row) ? [row] : [];
+}
+
+const KEYS = new Set("jkJKarARuex/?".split("").concat("ArrowDown", "ArrowUp", "Enter"));
+
+// Returns a promise where the next key has to wait, as for the next rows.
+function act(key) {
+  const row = current;
+  if (row && !isChange(row) && (key === "a" || key === "r") && !selected().length) {
+    return decideGroup(row, key === "a" ? "accept" : "reject");
+  }
+  switch (key) {
+    case "j": case "ArrowDown": return move(1, false);
+    case "k": case "ArrowUp": return move(-1, false);
+    case "J": return move(1, true);
+    case "K": return move(-1, true);
+    case "A": return decideGroup(row, "accept");
+    case "R": return decideGroup(row, "reject");
+    case "u": return takeBack();
+    case "e": return openEdit(row);
+    case "x": return row && select(row, !row.classList.contains("selected"));
+    case "/":
+      document.querySelector(".filter").open = true;
+      return document.getElementById("filter-text").focus();
+    case "?": return document.getElementById("help").showModal();
+    case "Enter":
+      return (row?.querySelector("a.open") || row?.closest(".group")?.querySelector("a.open"))?.click();
+    default:
+  }
+  decide(targets(row), key === "a" ? "accept" : "reject");
+  // After a decision: the next row, unless several were decided on.
+  const several = selected();
+  for (const one of several) select(one, false);
+  return several.length ? undefined : move(1, false);
+}
+
+// Keys that come while the next rows are loaded are not lost, and not for another row.
+let keys = null;
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || !KEYS.has(event.key)) return;
+  if (event.target.closest("input:not(.select), select, textarea, dialog")) return;
+  if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
+  event.preventDefault();
+  if (keys) {
+    const next = keys.then(() => act(event.key)).then(() => {
+      if (keys === next) keys = null;
+    });
+    keys = next;
+    return;
+  }
+  const waiting = act(event.key);
+  if (!(waiting instanceof Promise)) return;
+  const turn = waiting.catch((error) => say(error.message)).then(() => {
+    if (keys === turn) keys = null;
+  });
+  keys = turn;
+});
+
+rows.addEventListener("click", (event) => {
+  const row = event.target.closest(".row");
+  if (row && !event.target.closest("a")) {
+    if (event.shiftKey && anchor) {
+      const all = allRows();
+      const [from, to] = [all.indexOf(anchor), all.indexOf(row)].sort((a, b) => a - b);
+      for (const one of all.slice(from, to + 1)) select(one, true);
+    } else if (event.target.matches(".select")) {
+      select(row, event.target.checked);
+    }
+    anchor = row;
+    focusRow(row);
+  }
+  const button = event.target.closest("button");
+  if (event.target.matches(".more")) {
+    event.preventDefault();
+    loadMore(event.target).catch((error) => say(error.message));
+  } else if (button?.matches(".accept")) decide([row], "accept");
+  else if (button?.matches(".reject")) decide([row], "reject");
+  else if (button?.matches(".edit")) openEdit(row);
+  else if (button?.matches(".accept-all")) decideGroup(button, "accept");
+  else if (button?.matches(".reject-all")) decideGroup(button, "reject");
+});
+
+rows.addEventListener("focusin", (event) => {
+  const row = event.target.closest(".row");
+  if (row && row !== current) {
+    if (current) current.tabIndex = -1;
+    current = row;
+    row.tabIndex = 0;
+  }
+});
+
+document.getElementById("help-button").addEventListener("click", () => document.getElementById("help").showModal());
+document.getElementById("undo-button").addEventListener("click", takeBack);
+
+const first = allRows()[0];
+if (first) first.tabIndex = 0;
+watchMore();

@@ -1,0 +1,341 @@
+"""A plan page by page, as a reviewer reads it: by scene, by value, by confidence.
+
+A page of scenes or changes begins after the last row of the page before (keyset
+paging), so that the pages of a long plan cost no more than those of a short one. A
+place is text that only this module reads.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, Float, Integer, Row, cast, func, select, tuple_
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.models import PlanChange, Scene, Studio
+from stashhog_core.db.reading import any_of
+from stashhog_core.db.scenes import SceneNames, scene_names
+from stashhog_core.errors import JobError
+from stashhog_core.plans.plans import ChangeDetails, plan_changes
+from stashhog_core.plans.proposals import MarkerValue
+from stashhog_core.plans.review import decision_so_far
+from stashhog_core.plans.selection import ALL_CHANGES, Selection, stored_name
+
+T = TypeVar("T")
+
+SCENES_A_PAGE = 20
+CHANGES_A_PAGE = 60
+VALUES_A_PAGE = 60
+_MOST_PICTURES = 6
+"""Pictures in the strip of a value."""
+
+
+@dataclass(frozen=True)
+class SceneCard:
+    """A scene as it is now, and what is proposed for it.
+
+    Attributes:
+        id: Its id in Stash.
+        title: Its title; the name of its file where there is none.
+        path: The primary file, as Stash names it; None: there is none.
+        now: Field → the current values, as text.
+        is_gone: Whether Stash no longer has the scene.
+        changes: The proposed changes, by id.
+    """
+
+    id: int
+    title: str
+    path: str | None
+    now: Mapping[str, Sequence[str]]
+    is_gone: bool
+    changes: Sequence["ReviewRow"] = ()
+
+
+@dataclass(frozen=True)
+class ReviewRow:
+    """A change, and what a reviewer has to know of it.
+
+    Attributes:
+        details: The change.
+        decision: The decision so far: the state, or what stands for it.
+        seconds: The seconds of the video that the evidence points to, in order.
+    """
+
+    details: ChangeDetails
+    decision: str
+    seconds: Sequence[float]
+
+
+@dataclass(frozen=True)
+class ValueGroup:
+    """All changes of a plan with one value.
+
+    Attributes:
+        field: The field.
+        action: add, remove or set.
+        name: The value; empty for texts, which differ from scene to scene.
+        detectors: Who proposed it.
+        decisions: Decision so far → number of changes.
+        scenes: Number of scenes.
+        confidence: The lowest and the highest.
+        pictures: Scene and second of some of the changes, the most certain first; no
+            second: the evidence points to none.
+    """
+
+    field: str
+    action: str
+    name: str
+    detectors: Sequence[str]
+    decisions: Mapping[str, int]
+    scenes: int
+    confidence: tuple[float, float]
+    pictures: Sequence[tuple[int, float | None]]
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """Some rows, and the place that the next page begins after; None: the last page."""
+
+    rows: Sequence[T]
+    after: str | None
+
+
+def scenes_page(
+    session: Session,
+    plan_id: int,
+    selection: Selection = ALL_CHANGES,
+    after: str | None = None,
+    size: int = SCENES_A_PAGE,
+) -> Page[SceneCard]:
+    """Return scenes by id, each with the selected changes of the plan."""
+    query = (
+        select(PlanChange.scene_id)
+        .where(PlanChange.plan_id == plan_id, selection.condition)
+        .group_by(PlanChange.scene_id)
+        .order_by(PlanChange.scene_id)
+        .limit(size + 1)
+    )
+    if after is not None:
+        (last,) = _place(after, int)
+        query = query.where(PlanChange.scene_id > last)
+    ids = list(session.scalars(query))
+    shown = ids[:size]
+    of_scenes = Selection(scene_ids=shown).condition & selection.condition
+    rows: dict[int, list[ReviewRow]] = defaultdict(list)
+    for row in review_rows(session, plan_id, of_scenes):
+        rows[row.details.scene_id].append(row)
+    cards = scene_cards(session, shown)
+    return Page(
+        [replace(cards[id_], changes=rows[id_]) for id_ in shown],
+        str(shown[-1]) if len(ids) > size else None,
+    )
+
+
+def changes_page(
+    session: Session,
+    plan_id: int,
+    selection: Selection = ALL_CHANGES,
+    after: str | None = None,
+    size: int = CHANGES_A_PAGE,
+) -> Page[ReviewRow]:
+    """Return the selected changes, those with the highest confidence first."""
+    query = (
+        select(PlanChange.id, PlanChange.confidence)
+        .where(PlanChange.plan_id == plan_id, selection.condition)
+        .order_by(PlanChange.confidence.desc(), PlanChange.id.desc())
+        .limit(size + 1)
+    )
+    if after is not None:
+        place = tuple_(*_place(after, float, int), types=(Float(), Integer()))
+        query = query.where(tuple_(PlanChange.confidence, PlanChange.id) < place)
+    found = session.execute(query).all()
+    shown = [row[0] for row in found[:size]]
+    rows = {
+        row.details.id: row
+        for row in review_rows(session, plan_id, Selection(change_ids=shown).condition)
+    }
+    last = found[size - 1] if len(found) > size else None
+    return Page(
+        [rows[id_] for id_ in shown],
+        None if last is None else f"{last[1]!r} {last[0]}",
+    )
+
+
+def values_page(
+    session: Session,
+    plan_id: int,
+    selection: Selection = ALL_CHANGES,
+    after: str | None = None,
+    size: int = VALUES_A_PAGE,
+) -> Page[ValueGroup]:
+    """Return the values of the selected changes, those for most scenes first."""
+    (skipped,) = _place(after, int) if after is not None else (0,)
+    name = func.coalesce(stored_name(), "").label("name")
+    scenes = func.count(PlanChange.scene_id.distinct())
+    by: tuple[Any, ...] = (PlanChange.field, PlanChange.action, name)
+    groups = session.execute(
+        select(
+            *by,
+            scenes,
+            func.min(PlanChange.confidence),
+            func.max(PlanChange.confidence),
+            func.array_agg(PlanChange.detector.distinct()),
+        )
+        .where(PlanChange.plan_id == plan_id, selection.condition)
+        .group_by(*by)
+        .order_by(scenes.desc(), *by)
+        .offset(skipped)
+        .limit(size + 1)
+    ).all()
+    shown = groups[:size]
+    where = (PlanChange.plan_id == plan_id) & selection.condition
+    where &= tuple_(*by).in_([tuple(row[:3]) for row in shown])
+    decisions = _decisions_by_value(session, by, where)
+    pictures = _pictures_by_value(session, by, where)
+    return Page(
+        [
+            ValueGroup(
+                field=row[0],
+                action=row[1],
+                name=row[2],
+                scenes=row[3],
+                confidence=(row[4], row[5]),
+                detectors=sorted(row[6]),
+                decisions=decisions[tuple(row[:3])],
+                pictures=pictures[tuple(row[:3])],
+            )
+            for row in shown
+        ],
+        str(skipped + size) if len(groups) > size else None,
+    )
+
+
+def review_rows(
+    session: Session, plan_id: int, condition: ColumnElement[bool]
+) -> Iterator[ReviewRow]:
+    """Yield changes of a plan by scene, then by id, with their decisions so far."""
+    ids = select(PlanChange.id, decision_so_far()).where(
+        PlanChange.plan_id == plan_id, condition
+    )
+    decisions: dict[int, str] = {row[0]: row[1] for row in session.execute(ids)}
+    chosen = Selection(change_ids=list(decisions))
+    for change in plan_changes(session, plan_id, chosen):
+        yield ReviewRow(change, decisions[change.id], list(seconds_of(change)))
+
+
+def decisions_of(
+    session: Session, plan_id: int, change_ids: Sequence[int]
+) -> dict[int, str]:
+    """Return the decisions so far; of changes that are gone, nothing."""
+    rows = session.execute(
+        select(PlanChange.id, decision_so_far()).where(
+            PlanChange.plan_id == plan_id, PlanChange.id == any_of(change_ids)
+        )
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def scene_cards(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneCard]:
+    """Return the scenes as the mirror has them, without changes, by id."""
+    rows = session.execute(
+        select(
+            Scene.id,
+            Scene.title,
+            Scene.date,
+            Scene.code,
+            Scene.details,
+            Scene.missing_since.is_not(None),
+            Studio.name,
+        )
+        .outerjoin(Studio, Studio.id == Scene.studio_id)
+        .where(Scene.id == any_of(scene_ids))
+    ).all()
+    known = scene_names(session, [row[0] for row in rows])
+    cards = {row[0]: _card(row, known[row[0]]) for row in rows}
+    for id_ in scene_ids:
+        cards.setdefault(id_, SceneCard(id_, f"Scene {id_}", None, {}, is_gone=True))
+    return cards
+
+
+def _card(row: Row[Any], names: SceneNames) -> SceneCard:
+    id_, title, date, code, details, is_gone, studio = row
+    now = {
+        "studio": [studio] if studio else [],
+        "performers": names.performers,
+        "tags": names.tags,
+        "title": [title] if title else [],
+        "date": [date] if date else [],
+        "code": [code] if code else [],
+        "details": [details] if details else [],
+    }
+    return SceneCard(
+        id=id_,
+        title=title or names.file_name or f"Scene {id_}",
+        path=names.path,
+        now={name: values for name, values in now.items() if values},
+        is_gone=is_gone,
+    )
+
+
+def seconds_of(change: ChangeDetails) -> Iterator[float]:
+    """Yield the seconds of the video that a change points to, each once, in order."""
+    pieces = [change.evidence, *change.evidence.get("also", ())]
+    found = {
+        float(second)
+        for piece in pieces
+        if isinstance(piece, Mapping)
+        and isinstance(second := piece.get("second"), int | float)
+    }
+    if isinstance(change.value, MarkerValue):
+        found.add(change.value.seconds)
+    yield from sorted(found)
+
+
+def _decisions_by_value(
+    session: Session, by: Sequence[Any], where: ColumnElement[bool]
+) -> dict[tuple[str, ...], dict[str, int]]:
+    decisions: dict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
+    decision = decision_so_far().label("decision")
+    rows = session.execute(
+        select(*by, decision, func.count()).where(where).group_by(*by, decision)
+    )
+    for *value, is_now, count in rows:
+        decisions[tuple(value)][is_now] = count
+    return decisions
+
+
+def _pictures_by_value(
+    session: Session, by: Sequence[Any], where: ColumnElement[bool]
+) -> dict[tuple[str, ...], list[tuple[int, float | None]]]:
+    place = func.row_number().over(
+        partition_by=by, order_by=(PlanChange.confidence.desc(), PlanChange.id)
+    )
+    second = func.coalesce(
+        PlanChange.proposed["seconds"].astext, PlanChange.evidence["second"].astext
+    )
+    ranked = (
+        select(*by, PlanChange.scene_id, cast(second, Float), place.label("place"))
+        .where(where)
+        .subquery()
+    )
+    pictures: dict[tuple[str, ...], list[tuple[int, float | None]]] = defaultdict(list)
+    for *value, scene_id, at, _ in session.execute(
+        select(ranked).where(ranked.c.place <= _MOST_PICTURES)
+    ):
+        pictures[tuple(value)].append((scene_id, at))
+    return pictures
+
+
+def _place(after: str, *kinds: type[Any]) -> list[Any]:
+    """Read a place.
+
+    Raises:
+        JobError: It is none of this list.
+    """
+    try:
+        return [kind(part) for kind, part in zip(kinds, after.split(), strict=True)]
+    except ValueError as error:
+        raise JobError(
+            "The page of the plan is unknown", remedy="open the plan again"
+        ) from error

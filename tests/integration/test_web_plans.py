@@ -1,0 +1,368 @@
+"""The pages of plans, over HTTP: who may use them, what they show and store."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from stashhog.web.access import COOKIE, access_of
+from stashhog.web.app import make_app
+from stashhog.web.jobs import Jobs
+from stashhog.web.pictures import Pictures, type_of
+from stashhog.web.server import address, token_of
+from stashhog.web.site import Site
+from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SceneFile
+from stashhog_core.db.session import Database
+from stashhog_core.errors import ConfigurationError
+from stashhog_core.plans.proposals import add_marker, add_member, set_text
+from stashhog_core.plans.review import reject
+from stashhog_core.plans.selection import Selection
+from stashhog_core.settings import Settings, StashSettings, WebSettings
+from tests.support.media import write_video
+from tests.support.plans import add_scenes
+
+HERE = "http://127.0.0.1:4201"
+EVIL = "<img src=x onerror=alert(1)> [x] \u202egpj.exe *bold*"
+
+
+@pytest.fixture
+def plan_id(database: Database) -> int:
+    """A plan for three scenes: a tag, a title and a marker each."""
+    add_scenes(database)
+    return add_plan(database, scenes=3)
+
+
+def add_plan(database: Database, scenes: int) -> int:
+    with database.transaction() as session:
+        plan = AnalysisPlan(name=EVIL, state="draft")
+        session.add(plan)
+        session.flush()
+        for number in range(1, scenes + 1):
+            confidence = 0.7 + number % 30 / 100
+            for proposal in (
+                add_member("tags", None, EVIL, confidence, "reader", {"second": 1.0}),
+                set_text("title", "", f"Title {number}", 0.8, "reader", {"rule": "r"}),
+                add_marker(None, "Dawn", 2.0, None, 0.9, "reader", {"rule": "r"}),
+            ):
+                session.add(
+                    PlanChange(plan_id=plan.id, scene_id=number, **proposal.row)
+                )
+        return plan.id
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", stash=StashSettings(url="http://stash"))
+
+
+@pytest.fixture
+def client(database: Database, settings: Settings) -> Iterator[TestClient]:
+    """A browser that was let in."""
+    with browser(database, settings) as client:
+        assert client.get("/", params={"token": token_of(settings)}).status_code == 200
+        yield client
+
+
+def browser(database: Database, settings: Settings) -> TestClient:
+    pictures = Pictures(settings, None)
+    site = Site(settings, database, pictures, Jobs(settings, database, None))
+    app = make_app(site, access_of(settings, token_of(settings)))
+    return TestClient(app, base_url=HERE, headers={"Origin": HERE})
+
+
+def states(database: Database) -> list[str]:
+    with database.transaction() as session:
+        query = select(PlanChange.state).order_by(PlanChange.id)
+        return list(session.scalars(query))
+
+
+def ids(database: Database) -> list[int]:
+    with database.transaction() as session:
+        return list(session.scalars(select(PlanChange.id).order_by(PlanChange.id)))
+
+
+def test_only_the_address_with_the_token_lets_in(
+    database: Database, settings: Settings, plan_id: int
+) -> None:
+    """The token leaves the address bar at once; the cookie is for this site only."""
+    with browser(database, settings) as client:
+        refused = client.get(f"/plans/{plan_id}")
+        wrong = client.get("/", params={"token": "guessed"})
+        asked = client.get(
+            "/plans", params={"token": token_of(settings)}, follow_redirects=False
+        )
+        opened = client.get(f"/plans/{plan_id}")
+
+    assert (refused.status_code, wrong.status_code) == (401, 401)
+    assert "stashhog web" in refused.text
+    assert asked.headers["location"] == "/plans"
+    cookie = asked.headers["set-cookie"].lower()
+    assert "samesite=strict" in cookie
+    assert "httponly" in cookie
+    assert opened.status_code == 200
+
+
+def test_the_token_stays_over_restarts_and_is_for_the_owner(
+    settings: Settings,
+) -> None:
+    """Pages that are left open go on after a restart; others cannot read the file."""
+    first = token_of(settings)
+    file = settings.home_folder / "web" / "token"
+
+    assert token_of(settings) == first
+    assert file.stat().st_mode & 0o077 == 0
+    assert address(settings) == f"http://127.0.0.1:4201/?token={first}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+        ({}, 200),
+    ],
+)
+def test_other_sites_change_nothing(
+    client: TestClient,
+    database: Database,
+    plan_id: int,
+    headers: dict[str, str],
+    status: int,
+) -> None:
+    """A request must be for a name of ours and come from a page of ours."""
+    seen = {str(ids(database)[0]): "pending"}
+
+    answer = client.post(
+        f"/plans/{plan_id}/decide",
+        json={"decision": "accept", "seen": seen},
+        headers=headers,
+    )
+
+    assert answer.status_code == status
+    assert ("approved" in states(database)) == (status == 200)
+
+
+def test_other_machines_need_a_password(
+    database: Database, settings: Settings, plan_id: int
+) -> None:
+    """Without one the pages do not start; with one a form asks for it."""
+    web = WebSettings(host="0.0.0.0")  # noqa: S104 - what is tested
+    with pytest.raises(ConfigurationError, match="STASHHOG_WEB__PASSWORD"):
+        access_of(settings.model_copy(update={"web": web}), "token")
+    web = web.model_copy(update={"password": SecretStr("right")})
+    opened = settings.model_copy(update={"web": web})
+
+    with browser(database, opened) as client:
+        form = client.get(f"/plans/{plan_id}")
+        wrong = client.post("/login", data={"password": "wrong"})
+        inside = client.post("/login", data={"password": "right"})
+
+    assert 'name="password"' in form.text
+    assert "not the password" in wrong.text
+    assert "<h1>Plans</h1>" in inside.text
+    assert COOKIE in inside.history[0].headers["set-cookie"]
+    assert "token" not in address(opened)
+
+
+@pytest.mark.parametrize("view", ["scene", "value", "confidence"])
+def test_names_are_shown_as_text(
+    client: TestClient, database: Database, plan_id: int, view: str
+) -> None:
+    """No name is markup, and none turns or hides the rest of its line."""
+    with database.transaction() as session:
+        session.get_one(Scene, 1).title = EVIL
+
+    shown = client.get(f"/plans/{plan_id}", params={"view": view}).text
+
+    assert "&lt;img src=x onerror=alert(1)&gt; [x]" in shown
+    assert "<img src=x" not in shown
+    assert "\u202e" not in shown
+
+
+def test_pages_load_nothing_from_elsewhere(client: TestClient, plan_id: int) -> None:
+    """Scripts, styles and pictures are ours, and there are none in the page itself."""
+    answer = client.get(f"/plans/{plan_id}")
+
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for link in re.findall(r'(?:src|stylesheet" href)="([^"]+)"', answer.text):
+        assert link.startswith("/")
+        if link.startswith("/static/"):
+            assert client.get(link).status_code == 200
+    tags = re.sub(r'"[^"]*"', "", answer.text)
+    assert not re.search(r"<script(?! src=)|<[^>]*\s(style|on[a-z]+)=", tags)
+
+
+def test_a_change_that_was_decided_meanwhile_is_not_overwritten(
+    client: TestClient, database: Database, plan_id: int
+) -> None:
+    """Two windows, or a window and the terminal: the second one hears of the first."""
+    first, second, *_ = ids(database)
+    with database.transaction() as session:
+        reject(session, plan_id, Selection(change_ids=[first]))
+
+    answer = client.post(
+        f"/plans/{plan_id}/decide",
+        json={"decision": "accept", "seen": {first: "pending", second: "pending"}},
+    ).json()
+
+    assert answer["changes"] == {str(first): "rejected", str(second): "approved"}
+    assert "1 rejected" in " ".join(answer["lines"])
+    assert states(database)[:2] == ["rejected", "approved"]
+
+
+def test_a_group_decision_leaves_earlier_decisions_alone(
+    client: TestClient, database: Database, plan_id: int
+) -> None:
+    """By value, by scene and by the filter of the page; each can be taken back."""
+    before = states(database)
+    url = f"/plans/{plan_id}"
+    first = ids(database)[0]
+    client.post(
+        f"{url}/decide", json={"decision": "reject", "seen": {first: "pending"}}
+    )
+
+    for sent, expected in (
+        ({"filter": {"field": "tags", "value": EVIL}}, 2),
+        ({"filter": {}, "scene_id": 2}, 3),
+        ({"filter": {"field": "title"}}, 3),
+        ({"filter": {"least": 0.85}}, 3),
+        ({"filter": {"text": "Title 3"}}, 1),
+    ):
+        answer = client.post(
+            f"{url}/decide-all", json={"decision": "accept", "shown": [first], **sent}
+        ).json()
+        assert answer["changes"] == {str(first): "rejected"}
+        assert states(database).count("approved") == expected
+        back = {"decision_id": answer["decision_id"], "shown": [first]}
+        assert client.post(f"{url}/take-back", json=back).status_code == 200
+        assert states(database) == ["rejected", *before[1:]]
+
+
+def test_values_are_replaced_and_texts_edited(
+    client: TestClient, database: Database, plan_id: int
+) -> None:
+    """By an existing name, which the box finds by its name or alias."""
+    tag, title, _ = ids(database)[:3]
+    names = client.get("/names", params={"field": "tags", "text": "open"}).json()
+    url = f"/plans/{plan_id}"
+    replaced = client.post(
+        f"{url}/replace", json={"seen": {tag: "pending"}, "by": "Outdoor"}
+    )
+    edited = client.post(
+        f"{url}/edit", json={"seen": {title: "pending"}, "text": "Another"}
+    )
+    unknown = client.post(
+        f"{url}/replace", json={"seen": {tag: "pending"}, "by": "Nothing like this"}
+    )
+    late = client.post(f"{url}/edit", json={"seen": {title: "approved"}, "text": "No"})
+
+    assert names == [{"name": "Outdoor", "alias": "Open Air"}]
+    assert (replaced.status_code, edited.status_code) == (200, 200)
+    with database.transaction() as session:
+        assert session.get_one(PlanChange, tag).proposed["name"] == "Outdoor"
+        assert session.get_one(PlanChange, title).proposed == "Another"
+    assert (unknown.status_code, late.status_code) == (409, 409)
+    assert "Stash has no tag 'Nothing like this'" in unknown.json()["error"]
+    assert "meanwhile" in late.json()["error"]
+
+
+@pytest.mark.parametrize("view", ["scene", "confidence"])
+def test_a_long_plan_comes_page_by_page(
+    client: TestClient, database: Database, view: str
+) -> None:
+    """Each change once, in order, however many there are."""
+    with database.transaction() as session:
+        session.add_all(Scene(id=number) for number in range(1, 46))
+    url: str | None = f"/plans/{add_plan(database, scenes=45)}?view={view}"
+    shown: list[int] = []
+    pages = 0
+    while url:
+        text = client.get(url).text
+        pages += 1
+        shown += [int(found) for found in re.findall(r'data-id="(\d+)"', text)]
+        more = re.search(r'class="more button" href="([^"]+)"', text)
+        url = more[1].replace("&amp;", "&") if more else None
+
+    assert pages == 3
+    assert sorted(shown) == ids(database)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "sentence"),
+    [
+        ("/plans/999", 409, "There is no plan 999"),
+        ("/plans/9999999999999999999999", 409, "There is no plan"),
+        ("/plans/1?view=confidence&after=nonsense", 409, "open the plan again"),
+        ("/plans/1?least=much&field=nothing", 200, "Plan 1"),
+        ("/plans/1?text=matches+nothing", 200, "No change of the plan matches"),
+        ("/nothing", 404, "There is no such page"),
+        ("/jobs/7", 409, "started again since"),
+    ],
+)
+def test_what_is_not_there_is_said(
+    client: TestClient, plan_id: int, path: str, status: int, sentence: str
+) -> None:
+    """In one sentence, and without a traceback."""
+    assert plan_id == 1
+    answer = client.get(path)
+
+    assert (answer.status_code, sentence in answer.text) == (status, True)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["", "[]", '{"decision": "burn", "seen": {"1": "pending"}}', '{"seen": {}}', "{"],
+)
+def test_what_a_page_cannot_send_changes_nothing(
+    client: TestClient, database: Database, plan_id: int, sent: str
+) -> None:
+    """It is refused in a sentence."""
+    answer = client.post(f"/plans/{plan_id}/decide", content=sent)
+
+    assert answer.status_code == 409
+    assert "The page sent something unknown" in answer.json()["error"]
+    assert set(states(database)) == {"pending"}
+
+
+def test_pictures_come_from_the_second_of_the_evidence(
+    client: TestClient, database: Database, plan_id: int, tmp_path: Path
+) -> None:
+    """Decoded from the local file; a place where there is neither file nor cover."""
+    video = write_video(tmp_path / "a.mp4", seconds=3)
+    with database.transaction() as session:
+        for file in session.scalars(select(SceneFile)):
+            file.path = str(video if file.scene_id == 1 else tmp_path / "gone.mp4")
+
+    frame = client.get("/scenes/1/frame/1.00")
+    again = client.get("/scenes/1/frame/1.00")
+    none = client.get("/scenes/2/frame/1.00")
+    gone = client.get("/scenes/999/cover")
+
+    assert type_of(frame.content) == "image/jpeg"
+    assert again.content == frame.content
+    for place in (none, gone):
+        assert (place.status_code, place.headers["content-type"]) == (
+            200,
+            "image/svg+xml",
+        )
+
+
+def test_what_is_sent_is_shown_before_a_plan_is_applied(
+    client: TestClient, database: Database, plan_id: int
+) -> None:
+    """Each accepted value, and nothing else."""
+    seen = {ids(database)[0]: "pending"}
+    client.post(f"/plans/{plan_id}/decide", json={"decision": "accept", "seen": seen})
+
+    shown = client.get(f"/plans/{plan_id}/apply").text
+
+    assert "Apply 1 change<" in shown
+    assert "add tags &lt;img" in shown

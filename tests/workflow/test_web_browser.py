@@ -1,0 +1,164 @@
+"""Review in a real browser: by keyboard alone, in two windows, narrow and wide.
+
+Pictures of the pages are kept in tests/output/browser.
+"""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from sqlalchemy import func, select
+
+from stashhog.web.access import access_of
+from stashhog.web.app import make_app
+from stashhog.web.jobs import Jobs
+from stashhog.web.pictures import Pictures
+from stashhog.web.server import token_of
+from stashhog.web.site import Site
+from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene
+from stashhog_core.db.session import Database
+from stashhog_core.plans.decisions import decide_on
+from stashhog_core.plans.proposals import add_member
+from stashhog_core.plans.selection import Selection
+from stashhog_core.settings import Settings
+from tests.support.browser import Browser, open_browser
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SCENES, TAGS = 100, ("Dawn", "Dusk", "Night")
+
+
+@pytest.fixture
+def plan_id(database: Database) -> int:
+    """A plan with 300 changes."""
+    with database.transaction() as session:
+        session.add_all(
+            Scene(id=number, title=f"Scene {number}") for number in range(1, SCENES + 1)
+        )
+        plan = AnalysisPlan(name="A long plan", state="draft")
+        session.add(plan)
+        session.flush()
+        session.add_all(
+            PlanChange(
+                plan_id=plan.id,
+                scene_id=number,
+                **add_member("tags", None, name, 0.8, "reader", {"rule": "seen"}).row,
+            )
+            for number in range(1, SCENES + 1)
+            for name in TAGS
+        )
+        return plan.id
+
+
+@pytest.fixture
+def site(database: Database, tmp_path: Path) -> Iterator[str]:
+    """The address of the pages, with the token."""
+    settings = Settings(home=tmp_path / "home")
+    pictures = Pictures(settings, None)
+    made = Site(settings, database, pictures, Jobs(settings, database, None))
+    app = make_app(made, access_of(settings, token_of(settings)))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_level="warning", lifespan="off")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started, "the pages are served")
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}/?token={token_of(settings)}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One window for all tests of this module."""
+    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+def states(database: Database) -> dict[str, int]:
+    with database.transaction() as session:
+        query = select(PlanChange.state, func.count()).group_by(PlanChange.state)
+        return {row[0]: row[1] for row in session.execute(query)}
+
+
+def open_plan(browser: Browser, site: str, plan_id: int, query: str = "") -> None:
+    browser.open(site)
+    browser.open(f"{site.partition('?')[0]}plans/{plan_id}{query}")
+    # The script has run as soon as a row can be reached by Tab.
+    browser.find("//*[contains(@class, 'row')][@tabindex='0']")
+
+
+def test_a_plan_is_reviewed_by_keyboard_alone(
+    browser: Browser, site: str, database: Database, plan_id: int
+) -> None:
+    """Three hundred decisions, one key each; the list goes on by itself."""
+    open_plan(browser, site, plan_id)
+    browser.keys("j")
+
+    for _ in range(SCENES):
+        browser.keys("aar")
+
+    wait_until(
+        lambda: states(database) == {"approved": 200, "rejected": 100},
+        "all decisions are stored",
+    )
+    browser.read(", 0 open changes")
+    browser.screenshot("review-wide")
+
+
+def test_decisions_are_taken_back_step_by_step(
+    browser: Browser, site: str, database: Database, plan_id: int
+) -> None:
+    """Also a decision on a whole scene, and after a reload of the page."""
+    open_plan(browser, site, plan_id)
+    browser.keys("jarA")
+    wait_until(
+        lambda: states(database).get("approved") == 2, "the decisions are stored"
+    )
+    open_plan(browser, site, plan_id)
+
+    for left in (298, 299, 300):
+        browser.keys("u")
+        browser.read(f", {left} open changes")
+
+    assert states(database) == {"pending": 300}
+    browser.keys("u")
+    browser.read("no decision left to take back")
+
+
+def test_what_another_window_decided_is_shown_and_kept(
+    browser: Browser, site: str, database: Database, plan_id: int
+) -> None:
+    """The row shows the other decision, and a sentence says so."""
+    open_plan(browser, site, plan_id)
+    with database.transaction() as session:
+        first = session.scalars(select(func.min(PlanChange.id))).one()
+        decide_on(session, plan_id, "reject", Selection(change_ids=[first]))
+
+    browser.keys("ja")
+
+    browser.find(f"//li[@id='change-{first}'][@data-decision='rejected']")
+    browser.read("because of an earlier decision: 1 rejected")
+    assert states(database) == {"pending": 299, "rejected": 1}
+
+
+def test_a_value_is_decided_with_one_key(
+    browser: Browser, site: str, database: Database, plan_id: int
+) -> None:
+    """What was decided earlier stays, and the row counts it."""
+    with database.transaction() as session:
+        decide_on(session, plan_id, "reject", Selection(scene_ids=[1]))
+    browser.narrow()
+    open_plan(browser, site, plan_id, "?view=value")
+    browser.screenshot("review-narrow")
+    assert browser.width_of_page() <= 380
+
+    browser.keys("ja")
+
+    browser.read("99 approved, 1 rejected")
+    browser.wide()
+    assert states(database) == {"approved": 99, "pending": 198, "rejected": 3}
