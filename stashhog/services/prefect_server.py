@@ -64,6 +64,11 @@ def api_url() -> str:
     return f"http://{f'[{here}]' if ':' in here else here}:{port}/api"
 
 
+def server_url(settings: Settings) -> str:
+    """Return the address of the API of the server that `up` has started, or would."""
+    return recorded_url(settings) or api_url()
+
+
 def auth_string() -> str | None:
     """Return the `user:password` that the server asks for."""
     return read_prefect_variables().get(_AUTH) or None
@@ -134,7 +139,7 @@ def use_running_server(settings: Settings) -> None:
     It must come before the first import of Prefect, which reads the environment then.
     """
     if not os.environ.get("PREFECT_API_URL") and "server" in running(settings):
-        os.environ["PREFECT_API_URL"] = recorded_url(settings) or api_url()
+        os.environ["PREFECT_API_URL"] = server_url(settings)
         os.environ |= client_auth()
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import psutil
 
 from stashhog.services.logs import log_folder
-from stashhog.services.prefect_server import POOL, Answer, answer, api_url, ask
-from stashhog.services.state import recorded_url, running
+from stashhog.services.prefect_server import POOL, Answer, answer, ask, server_url
+from stashhog.services.state import running
 from stashhog_core.db.embedded import embedded_url
 from stashhog_core.db.schema import require_current
 from stashhog_core.db.session import Database
@@ -32,7 +32,7 @@ class Part:
 def status(settings: Settings) -> dict[str, Part]:
     """Look at each part; nothing is started."""
     alive = running(settings)
-    url = recorded_url(settings) or api_url()
+    url = server_url(settings)
     supervisor = alive.get("supervisor")
     server = _server(settings, url, alive.get("server"))
     return {

@@ -30,7 +30,6 @@ def make_app(site: Site, access: Access) -> Starlette:
             Route(f"{_PLAN}/replace", plans.replace_page, methods=["POST"]),
             Route(f"{_PLAN}/edit", plans.edit_page, methods=["POST"]),
             Route(f"{_PLAN}/take-back", plans.take_back_page, methods=["POST"]),
-            Route(f"{_PLAN}/states", plans.states_page, methods=["POST"]),
             Route(f"{_PLAN}/apply", plans.preview, methods=["GET"]),
             Route(f"{_PLAN}/apply", plans.start_applying, methods=["POST"]),
             Route(f"{_PLAN}/undo", plans.start_undoing, methods=["POST"]),

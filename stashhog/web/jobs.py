@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stashhog.push import push
-from stashhog.services.prefect_server import Answer, answer, api_url, ask
-from stashhog.services.state import recorded_url
+from stashhog.services.prefect_server import Answer, answer, ask, server_url
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, JobCancelled, StashHogError
 from stashhog_core.params import ApplyPlanParams, UndoParams
@@ -67,7 +66,7 @@ class Jobs:
         Raises:
             StashHogError: Prefect refuses the run; says why.
         """
-        url = recorded_url(self._settings) or api_url()
+        url = server_url(self._settings)
         if answer(url) is Answer.PREFECT:
             pushed = push(_DEPLOYMENTS[job], parameters, delay_seconds=0)
             page = f"{url.removesuffix('/api')}/runs/flow-run/{pushed.run_id}"
@@ -93,7 +92,7 @@ class Jobs:
         return number
 
     def _follow(self, started: Started) -> None:
-        url = recorded_url(self._settings) or api_url()
+        url = server_url(self._settings)
         try:
             run = ask(url, f"/flow_runs/{started.run_id}").json()
         except (OSError, ValueError) as error:

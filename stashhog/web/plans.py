@@ -1,5 +1,6 @@
 """The pages of plans, and the decisions that are made on them."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal, get_args
@@ -84,10 +85,6 @@ class Filter(_Sent):
     def is_set(self) -> bool:
         """Whether anything is asked for."""
         return any(value != "" for value in self.model_dump().values())
-
-
-class _Shown(_Sent):
-    shown: list[Id] = []
 
 
 class _Decide(_Sent):
@@ -194,7 +191,8 @@ async def replace_page(request: Request) -> Response:
             plan_id=plan_id, change_ids=tuple(kept), replace_by=sent.by
         )
         result = decide(session, params)
-        return result.model_copy(update={"left_alone": {**result.left_alone, **left}})
+        both = Counter(result.left_alone) + Counter(left)
+        return result.model_copy(update={"left_alone": dict(both)})
 
     return await _reviewed(request, act, list(sent.seen), "show")
 
@@ -225,18 +223,6 @@ async def take_back_page(request: Request) -> Response:
                 "lines": list(taken_back_in_words(result)),
                 **_now(session, plan_id, sent.shown),
             }
-
-    return JSONResponse(await run_in_threadpool(work))
-
-
-async def states_page(request: Request) -> Response:
-    """Return the decisions so far on what a page shows."""
-    sent = await _sent(request, _Shown)
-    database = site_of(request).database
-
-    def work() -> dict[str, Any]:
-        with database.transaction() as session:
-            return _now(session, _plan_id(request), sent.shown)
 
     return JSONResponse(await run_in_threadpool(work))
 
@@ -357,7 +343,7 @@ async def _sent(request: Request, kind: type[Any]) -> Any:
         return kind.model_validate_json(await body_of(request))
     except ValidationError as error:
         raise JobError(
-            "The page sent something unknown", first_problem(error)
+            "The page sent something unknown", remedy=first_problem(error)
         ) from error
 
 

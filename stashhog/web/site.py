@@ -12,8 +12,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from stashhog.services.prefect_server import api_url
-from stashhog.services.state import recorded_url
+from stashhog.services.prefect_server import server_url
 from stashhog.web.jobs import Jobs
 from stashhog.web.pictures import Pictures
 from stashhog_core.db.open import open_database
@@ -66,16 +65,10 @@ def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLR
     html = template.render(
         request=request,
         version=metadata.version("stashhog"),
-        prefect=_prefect_page(request),
+        prefect=server_url(site_of(request).settings).removesuffix("/api"),
         **values,
     )
     return HTMLResponse(html, status)
-
-
-def _prefect_page(request: Request) -> str:
-    site: Site | None = getattr(request.app.state, "site", None)
-    url = (recorded_url(site.settings) if site else None) or api_url()
-    return url.removesuffix("/api")
 
 
 def _visible(value: object) -> object:
