@@ -14,8 +14,9 @@ from starlette.requests import HTTPConnection
 from starlette.requests import Request as HttpRequest
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sandbox.stash.clock import Clock
 from sandbox.stash.documents import Request
 from sandbox.stash.errors import RequestError
 from sandbox.stash.execution import Answers, run
@@ -56,7 +57,7 @@ def make_app(site: Site) -> ASGIApp:
         Route("/graphql/", graphql.answer, methods=_ANY),
         Route("/{path:path}", _media(site), methods=_ANY),
     ]
-    return _WithTransport(Starlette(routes=routes))
+    return _WithTransport(_Dated(Starlette(routes=routes), site.library.clock))
 
 
 _NOTHING_ASKED = RequestError(
@@ -93,6 +94,23 @@ class _WithTransport:
             holder = getattr(send, "__self__")  # noqa: B009
             scope["stand_in.transport"] = holder.transport
         await self._app(scope, receive, send)
+
+
+class _Dated:
+    """Gives answers the date of the server's own clock, as Go's HTTP server does."""
+
+    def __init__(self, app: ASGIApp, clock: Clock) -> None:
+        self._app = app
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = (b"date", self._clock.http_date().encode("ascii"))
+                message["headers"] = [date, *message.get("headers", [])]
+            await send(message)
+
+        await self._app(scope, receive, dated if scope["type"] == "http" else send)
 
 
 class _Graphql:

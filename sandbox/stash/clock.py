@@ -1,6 +1,7 @@
 """The server's clock: its time zone, and the text it stores times as."""
 
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from time import time_ns
 from zoneinfo import ZoneInfo
 
@@ -40,6 +41,10 @@ class Clock:
         text = self.text(moment)
         digits = f"{fraction:09d}".rstrip("0")
         return f"{text[:19]}.{digits}{text[19:]}" if digits else text
+
+    def http_date(self) -> str:
+        """Return the time as HTTP's `Date` header has it: GMT, to the second."""
+        return format_datetime(datetime.now(UTC) + self.offset, usegmt=True)
 
     def utc_now(self) -> str:
         """Return the time as play and o histories store it: always UTC."""

@@ -111,10 +111,10 @@ def _fingerprint(kind: str, where: Where, criterion: Input) -> None:
         where.add(f"{has} AND {inner.sql})", *inner.values)
 
 
-def _files(where: Where, given: Input) -> None:
-    inner = Where()
+def add_file_criteria(where: Where, given: Input | None) -> None:
+    """Add the criteria of a FileFilterType."""
     each(
-        inner,
+        where,
         given,
         {
             "path": partial(_text, "path"),
@@ -124,6 +124,11 @@ def _files(where: Where, given: Input) -> None:
             "updated_at": partial(_time, "files.updated_at"),
         },
     )
+
+
+def _files(where: Where, given: Input) -> None:
+    inner = Where()
+    add_file_criteria(inner, given)
     where.add(f"id IN ({_FILES} WHERE {inner.sql})", *inner.values)
 
 

@@ -16,6 +16,7 @@ from graphql import (
     GraphQLIncludeDirective,
     GraphQLInputObjectType,
     GraphQLInputType,
+    GraphQLInterfaceType,
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
@@ -110,6 +111,9 @@ class Request:
     def selection(self, parent: GraphQLObjectType, nodes: list[FieldNode]) -> Selection:
         """Return what is asked of the object that `nodes` (one key) stand for."""
         field_type = get_named_type(parent.fields[nodes[0].name.value].type)
+        if isinstance(field_type, GraphQLInterfaceType):
+            # One type implements it: what is asked of it is asked of that type.
+            (field_type,) = SCHEMA.get_possible_types(field_type)
         if not isinstance(field_type, GraphQLObjectType):
             return Selection(field_type.name, ())
         collected: Collected = {}
@@ -148,7 +152,7 @@ class Request:
             else:
                 continue
             condition = fragment.type_condition
-            # There are no interfaces or unions: a condition names the type itself.
+            # No type is one of several: a condition names the type itself.
             if condition is None or condition.name.value == type_name:
                 self._collect(type_name, fragment.selection_set, collected)
 

@@ -7,6 +7,7 @@ from typing import Any
 from sandbox.stash.criteria import (
     KINDS,
     SCENE_PATH,
+    add_file_criteria,
     add_marker_criteria,
     add_named_criteria,
     add_scene_criteria,
@@ -145,6 +146,23 @@ def find_markers(
     return _found(
         library, "SceneMarker", "scene_markers", where, filter, sorts, unsorted
     )
+
+
+def find_files(
+    library: Library,
+    file_filter: Input | None = None,
+    filter: Input | None = None,
+    ids: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Answer `findFiles`: all files of the library are videos."""
+    if ids:
+        chosen = _chosen(library, "files", "file", ids)
+        return {"count": len(chosen), "files": Rows("VideoFile", chosen)}
+    where = Where()
+    search(where, ["path"], (filter or {}).get("q"))
+    add_file_criteria(where, file_filter)
+    sorts = {name: name for name in ("id", "path", "created_at", "updated_at")}
+    return _found(library, "VideoFile", "files", where, filter, sorts, "id")
 
 
 def find_named(

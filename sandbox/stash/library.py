@@ -96,9 +96,9 @@ class Library:
             connection.execute("COMMIT")
 
     def log(self, level: str, message: str) -> None:
-        """Remember a line; the last 30 are kept."""
+        """Remember a line; the last 30 are kept, as long as the server runs."""
         self._log.appendleft(
-            {"time": self.clock.now(), "level": level, "message": message}
+            {"time": self.clock.now_exactly(), "level": level, "message": message}
         )
 
     def logs(self) -> list[dict[str, str]]:

@@ -67,6 +67,7 @@ class Resolvers:
             "configuration": self._configuration,
             "stats": self._stats,
             "logs": library.logs,
+            "findFiles": lambda **given: finding.find_files(library, **given),
             "findScene": lambda id=None: OneRow("Scene", number(id or "0")),
             "findScenes": lambda **given: finding.find_scenes(library, **given),
             "findSceneMarkers": lambda **given: finding.find_markers(library, **given),

@@ -8,7 +8,7 @@ from sandbox.stash.clock import Clock
 from sandbox.stash.faults import Faults
 from sandbox.stash.jobs import JobQueue
 from sandbox.stash.library import Library
-from sandbox.stash.resolvers import Resolvers
+from sandbox.stash.resolvers import VERSION, Resolvers
 from sandbox.stash.synthetic import fill
 
 
@@ -48,7 +48,12 @@ class StandIn(StandInServer):
         self.faults = Faults()
         self._api_key = api_key
         self._served = Served(
-            "stand-in", port, proxy_headers=False, ws="websockets-sansio"
+            "stand-in",
+            port,
+            proxy_headers=False,
+            ws="websockets-sansio",
+            # Answers carry the date of the stand-in's own clock.
+            date_header=False,
         )
         self._scenes = scenes
 
@@ -69,7 +74,9 @@ class StandIn(StandInServer):
         app = make_app(
             Site(self.store, resolvers.answers, self.faults, self._api_key, self.jobs)
         )
+        self.store.log("Info", f"stash version: {VERSION}")
         self._served.start(app)
+        self.store.log("Info", f"stash is running at {self.url}/")
 
     def stop(self) -> None:
         """Stop, as if killed: a running job gets no further and is forgotten."""

@@ -1,6 +1,7 @@
 """What the stand-in Stash answers: pages, filters, times, made-up libraries."""
 
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ from tests.support.stand_in import (
     FIND_IDS,
     UPDATE_SCENES,
     Ask,
+    Stash,
     add_scenes,
     found,
     message,
@@ -247,3 +249,49 @@ def test_made_up_library_is_served_in_pages(tmp_path: Path) -> None:
     assert pages[0] == pages[1] == pages[2]
     assert any(scene["scene_markers"] for scene in pages[0]["scenes"])
     assert any(scene["tags"] for scene in pages[0]["scenes"])
+
+
+def test_files_are_found_by_their_own_time(
+    stand_in: StandIn, stash: Stash, video: Path
+) -> None:
+    """Files have a listing of their own: counted, sorted and filtered by their time."""
+    for name in ("a.mp4", "b.mp4"):
+        content = video.read_bytes() + name.encode()
+        (stand_in.library / name).write_bytes(content)
+        stash.scan()
+    query = (
+        'query($since:String!){all:findFiles(filter:{per_page:1,sort:"updated_at",'
+        "direction:DESC}){count files{__typename id path updated_at}}"
+        "late:findFiles(file_filter:{updated_at:{value:$since,modifier:EQUALS}})"
+        "{count}}"
+    )
+    newest = stash.ask(query, since="")["data"]["all"]
+
+    (file,) = newest["files"]
+    assert newest["count"] == 2
+    assert (Path(file["path"]).name, file["__typename"]) == ("b.mp4", "VideoFile")
+    assert stash.ask(query, since=file["updated_at"])["data"]["late"]["count"] == 1
+
+
+def test_log_and_date_tell_the_clock_and_the_process(
+    stand_in: StandIn, ask: Ask
+) -> None:
+    """The log has the zone and parts of a second, the `Date` header is the clock's.
+
+    The log of a process begins anew: none of its lines is in that of the one before.
+    """
+    stand_in.clock.timezone = ZoneInfo("Asia/Kolkata")
+    stand_in.clock.offset = timedelta(days=3)
+    stand_in.restart()
+    before = ask("{logs{time message}}")["data"]["logs"]
+    date = httpx.get(f"{stand_in.url}/healthz").headers["date"]
+    stand_in.restart()
+    after = ask("{logs{time message}}")["data"]["logs"]
+
+    latest = datetime.fromisoformat(before[0]["time"][:19] + before[0]["time"][-6:])
+    assert latest.utcoffset() == timedelta(hours=5.5)
+    assert "." in before[0]["time"]
+    in_two_days = datetime.now(UTC) + timedelta(days=2)
+    assert min(parsedate_to_datetime(date), latest) > in_two_days
+    assert "stash version" in after[-1]["message"]
+    assert not {line["time"] for line in before} & {line["time"] for line in after}
