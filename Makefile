@@ -39,7 +39,7 @@ lint: .venv/test.stamp ## check style, types and the direction of imports
 bench: .venv/test.stamp ## measure the speed; writes benchmarks/results/latest.json
 	$(BIN)/python -m benchmarks
 
-up: .venv/run.stamp ## start Prefect's server with its UI and a worker; register the deployments
+up: .venv/run.stamp ## start Prefect's server with its UI, a worker and the pages
 	@$(BIN)/stashhog up
 
 down: .venv/run.stamp ## stop what `make up` started

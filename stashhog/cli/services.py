@@ -12,24 +12,33 @@ from stashhog_core.settings import get_settings
 
 
 def up() -> None:
-    """Start Prefect's server with its UI and a worker, and register the deployments."""
+    """Start Prefect's server, a worker and the pages, and register the deployments."""
     from stashhog.services.lifecycle import open_to_the_network
     from stashhog.services.lifecycle import up as start
 
-    console.print("Starting Prefect's server and a worker …")
+    console.print("Starting Prefect's server, a worker and the pages …")
     if open_to_the_network():
         console.print(
             "[yellow]Other machines can reach Prefect's server "
             "without a password:[/] set PREFECT_SERVER_API_AUTH_STRING"
         )
-    address, refused = start(get_settings())
-    _warn(refused)
+    services = start(get_settings())
+    _warn(services.faults)
     if get_settings().stash.url is None:
         console.print(
             "[yellow]No Stash server is set, so runs will fail:[/] "
             "set STASHHOG_STASH__URL in .env"
         )
-    console.print(f"Prefect's UI: [bold]{address}[/]   (to stop: stashhog down)")
+    console.print(
+        f"Prefect's UI: [bold]{services.prefect}[/]   (to stop: stashhog down)"
+    )
+    if services.pages:
+        _say_address(services.pages)
+
+
+def _say_address(address: str) -> None:
+    # The whole address can be copied: it stays on one line.
+    console.print(f"Review plans: [bold]{plain(address)}[/]", soft_wrap=True)
 
 
 def deploy(
@@ -112,6 +121,13 @@ def migrate() -> None:
 
 def web() -> None:
     """Serve the pages for review in the browser, until Ctrl-C."""
+    from stashhog.services.state import running
+    from stashhog.web.address import address, pages_answer
     from stashhog.web.server import serve
 
-    serve(get_settings())
+    settings = get_settings()
+    if "pages" in running(settings) and pages_answer(settings):
+        console.print("`stashhog up` serves the pages already.")
+        _say_address(address(settings))
+        return
+    serve(settings, announce=lambda: _say_address(address(settings)))

@@ -1,1 +1,1 @@
-"""What `stashhog up` runs: Prefect's server, a worker, and the deployments."""
+"""What `stashhog up` runs: Prefect's server, a worker, the pages, the deployments."""

@@ -1,4 +1,4 @@
-"""`stashhog up` and `down`: Prefect's server, a worker, the deployments."""
+"""`stashhog up` and `down`: server, worker, pages, and the deployments."""
 
 import os
 import re
@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -29,6 +31,7 @@ from stashhog.services.state import (
     state_file,
     taking_turns,
 )
+from stashhog.web.address import address, pages_answer
 from stashhog_core.db.open import open_database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
@@ -36,17 +39,36 @@ from stashhog_core.settings import Settings
 _START_LIMIT_SECONDS = 120
 _STOP_LIMIT_SECONDS = 60
 _CHECK_INTERVAL_SECONDS = 0.5
+_FIRST_SIGN_SECONDS = 15
+"""The supervisor of an earlier version serves no pages."""
 # A part that was started more often does not come; once, its database may be away.
 _MOST_STARTS = 2
 _QUOTED_LINES = 8
 _ERROR = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception): ")
+_FAULT = "Error: "
+"""Begins the sentence that the pages end with."""
 
 
-def up(settings: Settings) -> tuple[str, list[str]]:
+@dataclass(frozen=True)
+class Services:
+    """What runs after `up`.
+
+    Attributes:
+        prefect: The address of Prefect's UI.
+        pages: The address that opens the pages; None: they are not served.
+        faults: A sentence for each part that does less than it should: the pages, a
+            deployment or a schedule that will fail.
+    """
+
+    prefect: str
+    pages: str | None
+    faults: list[str]
+
+
+def up(settings: Settings) -> Services:
     """Start what does not run yet, and register the deployments.
 
-    Returns:
-        The UI's address, and a sentence for each deployment or schedule that will fail.
+    Pages that do not come are a fault, and stop nothing else.
 
     Raises:
         ConfigurationError: A part does not start; says why, and where its log is. What
@@ -59,7 +81,9 @@ def up(settings: Settings) -> tuple[str, list[str]]:
             server_database(settings)
             before = running(settings)
             supervisor = before.get("supervisor")
-            read_from = {name: _size(settings, name) for name in ("server", "worker")}
+            read_from = {
+                name: _size(settings, name) for name in ("server", "worker", "pages")
+            }
             if supervisor is None:
                 _free_port(settings, url)
                 supervisor = _start_supervisor(settings)
@@ -84,7 +108,15 @@ def up(settings: Settings) -> tuple[str, list[str]]:
             refused = register(settings, url)
         except ConfigurationError as error:
             raise _with(error, "Prefect's server and the worker run") from error
-    return url.removesuffix("/api"), refused
+        # Last: the pages have come meanwhile. What a supervisor that ran before has
+        # logged of them still holds.
+        since = 0 if before else read_from["pages"]
+        fault = _pages_fault(settings, supervisor, since)
+    return Services(
+        url.removesuffix("/api"),
+        None if fault else address(settings),
+        [*refused, *([fault] if fault else [])],
+    )
 
 
 def register(
@@ -278,6 +310,37 @@ def _wait_for_worker(
     )
 
 
+def _pages_fault(
+    settings: Settings, supervisor: psutil.Process, read_from: int
+) -> str | None:
+    """Wait for the pages; return why they do not come, None: they are served."""
+    log = log_folder(settings) / "pages.log"
+    begun = time.monotonic()
+    starts: set[int] = set()
+    while lives(supervisor):
+        pages = running(settings).get("pages")
+        if pages is not None:
+            starts.add(pages.pid)
+            if pages_answer(settings) and lives(pages):
+                return None
+        last = (_lines(log, read_from) or [""])[-1]
+        if pages is None and last.startswith(_FAULT):
+            return (
+                f"The pages are not served: {last.removeprefix(_FAULT)}; they start by "
+                "themselves within a minute after the cause is gone"
+            )
+        waited = time.monotonic() - begun
+        if len(starts) > _MOST_STARTS or waited > _START_LIMIT_SECONDS:
+            break
+        if not starts and waited > _FIRST_SIGN_SECONDS:
+            break
+        time.sleep(_CHECK_INTERVAL_SECONDS)
+    return (
+        f"The pages do not answer at {settings.web.local_base}: see {log}, or run "
+        "`stashhog down` and then `stashhog up`"
+    )
+
+
 def _with(error: ConfigurationError, state: str) -> ConfigurationError:
     """Return the error that also says which state it leaves behind."""
     return ConfigurationError(f"{error.what}; {state}", error.where, error.remedy)
@@ -298,14 +361,7 @@ def _see_log(settings: Settings, name: str, read_from: int) -> str:
         read_from: How long the log was before: older lines are about older starts.
     """
     log = log_folder(settings) / f"{name}.log"
-    try:
-        with log.open("rb") as file:
-            # After it was put aside it begins anew.
-            file.seek(read_from if read_from <= log.stat().st_size else 0)
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    lines = [line.rstrip() for line in lines if line.strip()]
+    lines = _lines(log, read_from)
     quoted = lines[-_QUOTED_LINES:]
     errors = [line for line in lines if _ERROR.match(line.strip())]
     if errors and errors[-1] not in quoted:
@@ -313,3 +369,15 @@ def _see_log(settings: Settings, name: str, read_from: int) -> str:
     if not quoted:
         return f"see the logs in {log_folder(settings)}"
     return "\n    ".join((f"see {log}, which ends with", *quoted))
+
+
+def _lines(log: Path, read_from: int) -> list[str]:
+    """Return the lines of a log from a place on, without empty ones."""
+    try:
+        with log.open("rb") as file:
+            # After it was put aside it begins anew.
+            file.seek(read_from if read_from <= log.stat().st_size else 0)
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line.rstrip() for line in lines if line.strip()]

@@ -7,6 +7,7 @@ import psutil
 from stashhog.services.logs import log_folder
 from stashhog.services.prefect_server import POOL, Answer, answer, ask, server_url
 from stashhog.services.state import running
+from stashhog.web.address import pages_answer
 from stashhog_core.db.embedded import embedded_url
 from stashhog_core.db.schema import require_current
 from stashhog_core.db.session import Database
@@ -43,6 +44,7 @@ def status(settings: Settings) -> dict[str, Part]:
         "server": server,
         "worker": _worker(settings, url, alive.get("worker"), server),
         "deployments": _deployments(url, server),
+        "pages": _pages(settings, alive.get("pages")),
     }
 
 
@@ -120,3 +122,13 @@ def _deployments(url: str, server: Part) -> Part:
     if not number:
         return Part(False, "no deployment is registered: run `stashhog up` again")
     return Part(True, f"{number} deployments are registered")
+
+
+def _pages(settings: Settings, process: psutil.Process | None) -> Part:
+    log = log_folder(settings) / "pages.log"
+    if process is None:
+        return Part(False, f"do not run: {_START}, or see {log}")
+    where = settings.web.local_base
+    if not pages_answer(settings):
+        return Part(False, f"run, but do not answer at {where}: see {log}", process.pid)
+    return Part(True, f"answer at {where}", process.pid)

@@ -1,4 +1,4 @@
-"""The process behind `stashhog up`: keeps Prefect's server and a worker running.
+"""The process behind `stashhog up`: keeps server, worker and pages running.
 
 It holds the embedded PostgreSQL open and starts it again when it was killed, starts a
 child anew when it ends, and stops the children when it is asked to stop. A supervisor
@@ -57,6 +57,7 @@ class Supervisor:
             # The same name after each start: the server then knows of one worker.
             "worker": f"{python} -m stashhog.services.worker worker start {pool}"
             f" --name {socket.gethostname()}",
+            "pages": f"{python} -m stashhog.web.server",
         }
         self._children = {
             name: process

@@ -9,7 +9,6 @@ must come from a page of ours.
 import asyncio
 import hashlib
 import hmac
-import secrets
 from collections.abc import Sequence
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,11 +18,11 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from stashhog.web.address import TOKEN
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
 
 COOKIE = "stashhog"
-TOKEN = "token"  # noqa: S105 - the name of the parameter
 LOGIN = "/login"
 STATIC = "/static/"
 
@@ -111,11 +110,6 @@ def access_of(settings: Settings, token: str) -> Access:
             remedy="set STASHHOG_WEB__PASSWORD, or leave STASHHOG_WEB__HOST empty",
         )
     return Access(token, password, [*_LOOPBACK, web.host, *web.host_names])
-
-
-def new_token() -> str:
-    """Return a token that nobody guesses."""
-    return secrets.token_urlsafe(24)
 
 
 class Guard(BaseHTTPMiddleware):

@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr
 from stashhog_core.settings.stash import Section
 
 _CRON = r"([\d*,/\-A-Za-z]+ ){4}[\d*,/\-A-Za-z#]+"
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared only
 Timing = Annotated[str, Field(pattern=rf"^(on|off|[1-9]\d*|{_CRON})$")]
 """on, off, seconds between runs, or five fields of cron."""
 
@@ -85,6 +86,12 @@ class WebSettings(Section):
     host_names: tuple[str, ...] = ()
     """More names that browsers reach the pages by, such as the name of this machine or
     of a proxy (JSON list). Requests for other names are refused."""
+
+    @property
+    def local_base(self) -> str:
+        """Where this machine reaches the pages, without a slash at the end."""
+        host = _ANYWHERE.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     picture_megabytes: int = Field(default=500, ge=10)
     """Maximum size of the cached pictures of scenes, in megabytes (at least 10)."""

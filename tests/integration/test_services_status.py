@@ -15,9 +15,11 @@ from stashhog.services.lifecycle import up
 from stashhog.services.prefect_server import POOL
 from stashhog.services.state import record, running
 from stashhog.services.status import Part, status
+from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings, get_settings
-from tests.support.services import free_port
+from tests.support.pages import serving
+from tests.support.services import PARTS, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -82,19 +84,33 @@ def settings(
 def read_status(settings: Settings, **answers: tuple[int, object]) -> dict[str, Part]:
     """Look at services whose API answers well but for `answers`."""
     with answering({**WELL, **answers}) as url:
-        pids = dict.fromkeys(("supervisor", "server", "worker"), os.getpid())
-        record(settings, url, pids)
+        record(settings, url, dict.fromkeys(PARTS, os.getpid()))
         return status(settings)
 
 
-def test_all_is_well(settings: Settings) -> None:
+def test_all_is_well(settings: Settings, database: Database) -> None:
     """Each part says what it does."""
-    parts = read_status(settings)
+    with serving(settings, database) as served:
+        parts = read_status(served)
 
     assert all(part.ok for part in parts.values()), parts
     assert "takes runs from the work pool stashhog" in parts["worker"].words
     assert parts["deployments"].words == "14 deployments are registered"
     assert parts["server"].pid == os.getpid()
+    assert parts["pages"].words == f"answer at {served.web.local_base}"
+
+
+def test_pages_of_another_home(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    """Other pages at our port are not ours, though they are of the same program."""
+    other = settings.model_copy(update={"home": tmp_path / "other"})
+    with serving(other, database) as served:
+        mine = settings.model_copy(update={"web": served.web})
+        pages = read_status(mine)["pages"]
+
+    assert not pages.ok
+    assert f"do not answer at {served.web.local_base}: see" in pages.words
 
 
 @pytest.mark.parametrize(

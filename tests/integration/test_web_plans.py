@@ -10,10 +10,10 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from stashhog.web.access import COOKIE, access_of
+from stashhog.web.address import address, token_of
 from stashhog.web.app import make_app
 from stashhog.web.jobs import Jobs
 from stashhog.web.pictures import Pictures, type_of
-from stashhog.web.server import address, token_of
 from stashhog.web.site import Site
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SceneFile
 from stashhog_core.db.session import Database

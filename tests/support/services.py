@@ -62,7 +62,7 @@ class Services:
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-PARTS = ("supervisor", "server", "worker")
+PARTS = ("supervisor", "server", "worker", "pages")
 """What `up` starts, in the order in which it says that these have stopped."""
 
 
@@ -242,6 +242,7 @@ def prepared_services(
                 "PREFECT_SERVER_API_PORT": url.rpartition(":")[2],
                 "PREFECT_API_URL": f"{url}/api",
                 "PREFECT_HOME": str(home / "prefect"),
+                "STASHHOG_WEB__PORT": str(free_port()),
                 # Runs start soon, and their logs come soon.
                 "PREFECT_WORKER_QUERY_SECONDS": "1",
                 "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.2",

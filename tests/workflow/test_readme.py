@@ -77,4 +77,4 @@ def test_the_commands_of_the_readme(
 
     assert "CompletedWithErrors" in said
     assert len(up.stash.store.ids("SELECT id FROM scenes")) >= 9
-    assert "Stopped: supervisor, server, worker" in said
+    assert "Stopped: supervisor, server" in said

@@ -1,6 +1,8 @@
 """`stashhog up` and `down`: what they start, mend and stop."""
 
+import re
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +50,13 @@ def test_up_again(up: RunningServices) -> None:
 
     assert again.returncode == 0, again.stderr
     assert f"{up.url} " in again.stdout
+    pages = f"http://127.0.0.1:{up.variables['STASHHOG_WEB__PORT']}/"
+    (opens,) = re.findall(rf"{re.escape(pages)}\?token=\S+", again.stdout)
+    assert "<h1>Plans</h1>" in httpx.get(opens, follow_redirects=True).text
+    # The token is for the terminal: the log may be sent to somebody.
+    assert opens.rpartition("=")[2] not in up.logs()
+    twice = up.command("stashhog", "web")
+    assert (twice.returncode, opens in twice.stdout) == (0, True), twice.stderr
     assert all(part["ok"] for part in up.status(**PROXIES).values())
     assert up.pids() == before
     # Prefect's server runs on PostgreSQL, and left no file of SQLite.
@@ -159,9 +168,10 @@ def test_everything_killed_at_once(up: RunningServices) -> None:
 
 
 def test_the_supervisor_mends_the_rest(up: RunningServices) -> None:
-    """A killed database, server or worker is started again without any command."""
+    """Whatever is killed, but for the supervisor, comes again without any command."""
     before = up.pids()
-    kill_all([postmaster(up.home), *processes([before["server"], before["worker"]])])
+    children = [before[name] for name in ("server", "worker", "pages")]
+    kill_all([postmaster(up.home), *processes(children)])
 
     up.wait_until_well()
 
@@ -169,6 +179,7 @@ def test_the_supervisor_mends_the_rest(up: RunningServices) -> None:
     assert after["supervisor"] == before["supervisor"]
     assert after["server"] != before["server"]
     assert after["worker"] != before["worker"]
+    assert after["pages"] != before["pages"]
 
 
 def test_up_names_a_worker_that_ends_again_and_again(up: RunningServices) -> None:
@@ -186,6 +197,24 @@ def test_up_names_a_worker_that_ends_again_and_again(up: RunningServices) -> Non
     assert "; what ran before keeps running (" in failed.stderr
     assert f"see {up.home / 'logs' / 'worker.log'}, which ends with" in failed.stderr
     assert "FileExistsError" in failed.stderr
+    up.wait_until_well()
+    assert up.pids()["server"] == before["server"]
+
+
+def test_a_taken_port_of_the_pages_stops_nothing_else(up: RunningServices) -> None:
+    """`up` says who must go, `status` names the part, and the pages come afterwards."""
+    before = up.pids()
+    port = int(up.variables["STASHHOG_WEB__PORT"])
+    kill_all(processes([before["pages"]]))
+    with socket.create_server(("127.0.0.1", port)):
+        again = up.command("stashhog", "up")
+        parts = up.status()
+
+    assert again.returncode == 0, again.stderr
+    assert f"The pages are not served: Port {port} cannot be used" in again.stdout
+    assert "STASHHOG_WEB__PORT" in again.stdout
+    assert "token" not in again.stdout
+    assert [name for name, part in parts.items() if not part["ok"]] == ["pages"]
     up.wait_until_well()
     assert up.pids()["server"] == before["server"]
 

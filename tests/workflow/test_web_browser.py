@@ -3,20 +3,13 @@
 Pictures of the pages are kept in tests/output/browser.
 """
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from sqlalchemy import func, select
 
-from stashhog.web.access import access_of
-from stashhog.web.app import make_app
-from stashhog.web.jobs import Jobs
-from stashhog.web.pictures import Pictures
-from stashhog.web.server import token_of
-from stashhog.web.site import Site
+from stashhog.web.address import address
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene
 from stashhog_core.db.session import Database
 from stashhog_core.plans.decisions import decide_on
@@ -24,6 +17,7 @@ from stashhog_core.plans.proposals import add_member
 from stashhog_core.plans.selection import Selection
 from stashhog_core.settings import Settings
 from tests.support.browser import Browser, open_browser
+from tests.support.pages import serving
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -56,20 +50,8 @@ def plan_id(database: Database) -> int:
 @pytest.fixture
 def site(database: Database, tmp_path: Path) -> Iterator[str]:
     """The address of the pages, with the token."""
-    settings = Settings(home=tmp_path / "home")
-    pictures = Pictures(settings, None)
-    made = Site(settings, database, pictures, Jobs(settings, database, None))
-    app = make_app(made, access_of(settings, token_of(settings)))
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_level="warning", lifespan="off")
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    wait_until(lambda: server.started, "the pages are served")
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}/?token={token_of(settings)}"
-    server.should_exit = True
-    thread.join()
+    with serving(Settings(home=tmp_path / "home"), database) as settings:
+        yield address(settings)
 
 
 @pytest.fixture(scope="module")
