@@ -26,7 +26,7 @@ from stashhog.cli.console import EXIT_CANCELLED
 from stashhog.cli.runs import end_undisturbed
 from stashhog_core.background import leave_process_group
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.http import keep_loopback_direct
+from stashhog_core.loopback import keep_loopback_direct
 from stashhog_core.settings import PREFIX, Settings, configured_variables, get_settings
 
 SERVICES = ("STASH", "DATABASE", "DOWNLOADS", "QBITTORRENT", "AI_SERVER", "LIBRARY")

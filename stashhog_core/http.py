@@ -1,6 +1,5 @@
-"""What clients over HTTP share: proxies, reading addresses, wording faults."""
+"""What clients over HTTP share: certificates, wording faults."""
 
-import ipaddress
 import os
 import ssl
 from functools import lru_cache
@@ -10,33 +9,8 @@ import httpx
 
 from stashhog_core.errors import ConfigurationError
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_EXCEPTIONS = ("no_proxy", "NO_PROXY")
 # httpx reads them.
 _USUAL_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-
-
-def keep_loopback_direct() -> None:
-    """Have no proxy of the environment asked for what is on this machine.
-
-    It could not know it, and would get passwords. The variables hold for every client
-    of this process, Prefect's among them, and for the processes that it starts.
-    """
-    # Where both are set, most programs read the first.
-    given = next((os.environ[name] for name in _EXCEPTIONS if name in os.environ), "")
-    hosts = [host.strip() for host in given.split(",") if host.strip()]
-    if "*" in hosts:
-        return
-    hosts += [host for host in _LOOPBACK if host not in hosts]
-    os.environ.update(dict.fromkeys(_EXCEPTIONS, ",".join(hosts)))
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine itself."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def fault(error: httpx.HTTPError, request: str, limit_seconds: float) -> str:

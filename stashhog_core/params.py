@@ -15,10 +15,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from stashhog_core.ids import MAX_ID
 from stashhog_core.results import Step
-
-MAX_ID = 2**63 - 1
-"""The largest integer of the database. All ids of Stash are smaller."""
 
 Id = Annotated[int, Field(gt=0, le=MAX_ID)]
 _IdOrText = Annotated[

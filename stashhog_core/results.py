@@ -1,7 +1,5 @@
 """The results of jobs: frozen models that are stored as JSON."""
 
-import json
-from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -665,17 +663,3 @@ class WorkflowReport(Result):
         description="Plans that wait for your decision: on changes that Stash refused "
         "in several runs, or on names that are spelled almost alike.",
     )
-
-
-def json_list(rows: Iterable[Any]) -> Iterator[str]:
-    """Yield a list as JSON for programs, row by row: there may be very many."""
-    before = "[\n  "
-    for row in rows:
-        yield before + as_json(row).replace("\n", "\n  ")
-        before = ",\n  "
-    yield "[]\n" if before.startswith("[") else "\n]\n"
-
-
-def as_json(value: Any) -> str:
-    """Return a value as JSON for programs."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)

@@ -24,7 +24,7 @@ from stashhog_core.errors import (
     is_transient,
     unexpected,
 )
-from stashhog_core.http import keep_loopback_direct
+from stashhog_core.loopback import keep_loopback_direct
 from stashhog_core.progress import Progress
 from stashhog_core.redaction import without_secrets
 from stashhog_core.report import ending, state_name

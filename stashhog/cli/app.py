@@ -4,47 +4,73 @@ Exit status: 0 done (also with errors in parts, which the report names), 1 faile
 2 wrong usage or configuration, 130 cancelled.
 """
 
-from importlib import metadata
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
 
-from stashhog.cli import runs, services
 from stashhog.cli.console import EXIT_CANCELLED, EXIT_FAILED, console, say_and_exit
-from stashhog.cli.edits import edits_app
-from stashhog.cli.library import library_app
-from stashhog.cli.plans import app as plans_app
-from stashhog.cli.scenes import scenes
 from stashhog_core.errors import ConfigurationError, StashHogError
-from stashhog_core.http import keep_loopback_direct
+from stashhog_core.loopback import keep_loopback_direct
 
 EXIT_USAGE = 2
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-for command in (
-    runs.run,
-    runs.verify,
-    runs.push,
-    services.up,
-    services.status,
-    services.down,
-    services.deploy,
-    services.web,
-    services.migrate,
-    services.settings,
-    scenes,
-):
-    app.command()(command)
-app.add_typer(plans_app, name="plans")
-app.add_typer(library_app, name="library")
-app.add_typer(edits_app, name="edits")
+_MODULES = {
+    # The module in this folder that has the command; a group is the whole module.
+    "run": "runs",
+    "verify": "runs",
+    "push": "runs",
+    "up": "services",
+    "status": "services",
+    "down": "services",
+    "deploy": "services",
+    "web": "services",
+    "migrate": "services",
+    "settings": "services",
+    "scenes": "scenes",
+    "plans": "plans",
+    "library": "library",
+    "edits": "edits",
+}
+
+
+class _Commands(Mapping[str, TyperCommand | TyperGroup]):
+    """The commands by name. A command's module is imported when the command is read."""
+
+    def __getitem__(self, name: str) -> TyperCommand | TyperGroup:
+        module = import_module(f"stashhog.cli.{_MODULES[name]}")
+        group = get_group(module.app)
+        if name in group.commands:
+            command: TyperCommand = group.commands[name]  # type: ignore[assignment]
+            return command
+        group.name = name
+        return group
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+class _Terminal(TyperGroup):
+    """All commands; only the module of the command that is called is imported."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands()  # type: ignore[assignment]
+
+
+app = typer.Typer(cls=_Terminal, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _print_version(*, wanted: bool) -> None:
     if wanted:
+        from importlib import metadata
+
         console.print(f"stashhog {metadata.version('stashhog')}", highlight=False)
         raise typer.Exit
 

@@ -4,21 +4,21 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from rich.table import Table
 
 from stashhog.cli.console import AsJson, console, plain
-from stashhog.cli.parameters import shown, typed_value
-from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, StashHogError, first_problem
-from stashhog_core.params import MAX_ID
-from stashhog_core.report import counted
+from stashhog_core.ids import MAX_ID
 from stashhog_core.settings import get_settings
 
-edits_app = typer.Typer(
+if TYPE_CHECKING:
+    from stashhog_core.db.session import Database
+
+app = typer.Typer(
     help="List, make, push and discard local edits of scenes.", no_args_is_help=True
 )
 
@@ -26,14 +26,14 @@ SceneId = Annotated[int, typer.Argument(min=1, max=MAX_ID, help="Id of the scene
 
 
 @contextmanager
-def _database() -> Iterator[Database]:
+def _database() -> "Iterator[Database]":
     from stashhog_core.db.open import open_database
 
     with open_database(get_settings()) as database:
         yield database
 
 
-@edits_app.command("list")
+@app.command("list")
 def list_all(
     conflicts: Annotated[
         bool,
@@ -63,7 +63,7 @@ def list_all(
     console.print(table)
 
 
-@edits_app.command("set")
+@app.command("set")
 def set_fields(
     scene_id: SceneId,
     fields: Annotated[
@@ -74,6 +74,7 @@ def set_fields(
     ],
 ) -> None:
     """Edit fields of a scene here; `stashhog edits push` sends the edits to Stash."""
+    from stashhog.cli.parameters import shown, typed_value
     from stashhog_core.sync.local_edits import SceneEdit, edit_scene
 
     values: dict[str, Any] = {}
@@ -103,7 +104,7 @@ def set_fields(
     console.print(f"Edited scene {scene_id}: {', '.join(values)}")
 
 
-@edits_app.command("discard")
+@app.command("discard")
 def discard(
     scene_id: SceneId,
     fields: Annotated[
@@ -123,7 +124,7 @@ def discard(
     )
 
 
-@edits_app.command("keep")
+@app.command("keep")
 def keep(
     scene_id: SceneId, field: Annotated[str, typer.Argument(help="Name of the field.")]
 ) -> None:
@@ -134,7 +135,7 @@ def keep(
         keep_local(session, scene_id, field)
 
 
-@edits_app.command("push")
+@app.command("push")
 def push(
     scene_ids: Annotated[
         list[int] | None,
@@ -143,6 +144,7 @@ def push(
 ) -> None:
     """Send the local edits to Stash, except edits that are in conflict."""
     from stashhog_core.progress import Progress
+    from stashhog_core.report import counted
     from stashhog_core.stash.client import StashClient
     from stashhog_core.sync.push import push_edits
 

@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -17,11 +17,13 @@ from stashhog.cli.console import (
     print_json,
     print_json_rows,
 )
-from stashhog_core.db.models import LibraryFile
-from stashhog_core.report import counted
-from stashhog_core.settings import Settings, get_settings
+from stashhog_core.settings import get_settings
 
-library_app = typer.Typer(
+if TYPE_CHECKING:
+    from stashhog_core.db.models import LibraryFile
+    from stashhog_core.settings import Settings
+
+app = typer.Typer(
     help="Scan local folders, and search the index of their video files.",
     no_args_is_help=True,
 )
@@ -33,7 +35,7 @@ Folder = Annotated[
 
 
 @contextmanager
-def _prefect(settings: Settings) -> Iterator[None]:
+def _prefect(settings: "Settings") -> Iterator[None]:
     """Point to the server that `stashhog up` started, if it runs.
 
     It must come before the first import of Prefect, which reads the environment then.
@@ -52,7 +54,7 @@ def _prefect(settings: Settings) -> Iterator[None]:
             del os.environ[name]
 
 
-@library_app.command("scan")
+@app.command("scan")
 def scan(
     path: Folder,
     timeout_seconds: Annotated[
@@ -81,7 +83,7 @@ def scan(
         print(submit(wanted))  # noqa: T201 - the asked-for output
 
 
-@library_app.command("status")
+@app.command("status")
 def status(
     run: Annotated[
         str, typer.Argument(help="Id of the run, as `stashhog library scan` prints it.")
@@ -106,11 +108,12 @@ def status(
         console.print(plain(scan["error"]), highlight=False, soft_wrap=True)
 
 
-@library_app.command("watch")
+@app.command("watch")
 def watch(path: Folder) -> None:
     """Scan a folder whenever its videos change, until you press Ctrl-C."""
     from stashhog_core.file_index.walk import resolve_scan_folder
     from stashhog_core.file_index.watch import changes
+    from stashhog_core.report import counted
 
     settings = get_settings()
     folder = resolve_scan_folder(path, settings.library.allowed_scan_roots)
@@ -128,7 +131,7 @@ def watch(path: Folder) -> None:
             )
 
 
-@library_app.command("list")
+@app.command("list")
 def list_library(
     query: Annotated[
         str, typer.Argument(help="Words that the path must contain.")
@@ -187,7 +190,7 @@ def list_library(
         _print_files(list_files(session, which, limit), as_json=as_json)
 
 
-@library_app.command("show")
+@app.command("show")
 def show(
     file: Annotated[str, typer.Argument(help="Id or path of the file.")],
     as_json: AsJson = False,
@@ -207,7 +210,7 @@ def show(
     console.print(table)
 
 
-@library_app.command("duplicates")
+@app.command("duplicates")
 def duplicates(
     distance: Annotated[
         int | None,
@@ -243,7 +246,7 @@ def duplicates(
     console.print(table)
 
 
-@library_app.command("missing")
+@app.command("missing")
 def missing(
     in_stash_only: Annotated[
         bool,
@@ -273,7 +276,9 @@ def missing(
     console.print(table)
 
 
-def _print_files(coming: Iterable[LibraryFile], *, as_json: bool) -> None:
+def _print_files(coming: "Iterable[LibraryFile]", *, as_json: bool) -> None:
+    from stashhog_core.report import counted
+
     if as_json:
         print_json_rows(map(_facts, coming))
         return
@@ -294,7 +299,7 @@ def _print_files(coming: Iterable[LibraryFile], *, as_json: bool) -> None:
     console.print(counted(len(files), "file", "files"))
 
 
-def _facts(file: LibraryFile) -> dict[str, Any]:
+def _facts(file: "LibraryFile") -> dict[str, Any]:
     facts = {
         column.name: getattr(file, column.name) for column in file.__table__.columns
     }
@@ -304,7 +309,7 @@ def _facts(file: LibraryFile) -> dict[str, Any]:
     return facts
 
 
-def _state(file: LibraryFile) -> str:
+def _state(file: "LibraryFile") -> str:
     if file.missing_since:
         return "missing"
     return "out of reach" if file.unreachable_since else file.state

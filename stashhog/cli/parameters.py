@@ -12,7 +12,8 @@ from rich.table import Table
 
 from stashhog.cli.console import plain
 from stashhog_core.errors import ConfigurationError, first_problem
-from stashhog_core.params import JOB_PARAMS, MAX_ID, JobParams
+from stashhog_core.ids import MAX_ID
+from stashhog_core.params import JOB_PARAMS, JobParams
 
 _SHOWN_CHARACTERS = 60
 _TYPES = {

@@ -13,25 +13,19 @@ from rich.table import Table
 from stashhog.cli.console import (
     AsJson,
     console,
+    open_connection,
     open_session,
     plain,
     print_json,
     print_json_rows,
 )
-from stashhog.cli.runs import run_here
 from stashhog_core.errors import ConfigurationError, first_problem
-from stashhog_core.params import MAX_ID
+from stashhog_core.ids import MAX_ID
 from stashhog_core.plans.proposals import ChangeState, Field
-from stashhog_core.report import (
-    counted,
-    left_alone_in_words,
-    review_in_words,
-    taken_back_in_words,
-)
 from stashhog_core.settings import get_settings
 
 if TYPE_CHECKING:
-    from stashhog_core.plans.plans import PlanSummary
+    from stashhog_core.plans.summaries import PlanSummary
 
 app = typer.Typer(
     help="Review, apply and undo plans of proposed changes.", no_args_is_help=True
@@ -110,10 +104,10 @@ def list_plans(
     as_json: AsJson = False,
 ) -> None:
     """List the plans, newest first."""
-    from stashhog_core.plans.plans import list_plans as read_plans
+    from stashhog_core.plans.summaries import list_plans as read_plans
 
-    with open_session() as session:
-        plans = read_plans(session, limit=limit, attention=attention)
+    with open_connection() as connection:
+        plans = read_plans(connection, limit=limit, attention=attention)
     if as_json:
         print_json([plan.model_dump(mode="json") for plan in plans])
         return
@@ -204,6 +198,7 @@ def show_plan(
 
 def _print_summary(plan: "PlanSummary") -> None:
     from stashhog_core.plans.plans import attention_in_words, costs_in_words
+    from stashhog_core.report import counted
 
     facts = plan.facts
     words = f"Plan {plan.id}: {plan.name}, {plan.outcome}"
@@ -255,6 +250,7 @@ def _review(plan_id: int, as_json: bool, **values: Any) -> None:
     """Decide like the form of `review-plan`, and print the outcome."""
     from stashhog_core.params import ReviewPlanParams
     from stashhog_core.plans.decisions import decide
+    from stashhog_core.report import review_in_words
 
     try:
         params = ReviewPlanParams(plan_id=plan_id, **values)
@@ -341,6 +337,7 @@ def take_back(
 ) -> None:
     """Take back a decision on a plan, except for changes that were decided on since."""
     from stashhog_core.plans.decisions import take_back as restore
+    from stashhog_core.report import taken_back_in_words
 
     with open_session() as session:
         result = restore(session, plan_id, decision)
@@ -364,6 +361,8 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Apply the approved changes of a plan to Stash."""
+    from stashhog.cli.runs import run_here
+
     values = {
         "plan_id": plan_id,
         "change_ids": tuple(change) if change else None,
@@ -394,6 +393,8 @@ def undo(
     as_json: AsJson = False,
 ) -> None:
     """Undo applied changes, except values that were changed in Stash since."""
+    from stashhog.cli.runs import run_here
+
     values = {
         "plan_id": plan_id,
         "scene_id": scene,
@@ -509,6 +510,7 @@ def import_(
 ) -> None:
     """Carry out the decisions of an exported file, all of them or none."""
     from stashhog_core.plans.export import import_plan
+    from stashhog_core.report import left_alone_in_words
 
     as_format = _format(file)
     try:

@@ -35,6 +35,10 @@ Parameters = Annotated[
 ]
 
 
+app = typer.Typer()
+
+
+@app.command()
 def run(
     job: Annotated[
         str, typer.Argument(help="Name of the job, one of: " + ", ".join(JOB_PARAMS))
@@ -65,6 +69,7 @@ def run(
     run_here(job, values, as_json=as_json)
 
 
+@app.command()
 def verify(
     scenes: Annotated[
         int, typer.Option(min=1, help="Number of randomly chosen scenes.")
@@ -79,6 +84,7 @@ def verify(
     )
 
 
+@app.command()
 def push(
     deployment: Annotated[
         str,

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from stashhog.cli.console import AsJson, console, plain, print_json_rows
+from stashhog.cli.console import AsJson, console, open_session, plain, print_json_rows
 from stashhog_core.errors import JobError
-from stashhog_core.report import counted
-from stashhog_core.settings import get_settings
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from stashhog_core.db.scenes import SceneFilter
 
+app = typer.Typer()
 
+
+@app.command()
 def scenes(
     query: Annotated[
         str, typer.Argument(help="Words that the title or the path must contain.")
@@ -56,8 +57,8 @@ def scenes(
     as_json: AsJson = False,
 ) -> None:
     """List the mirrored scenes, newest first."""
-    from stashhog_core.db.open import open_database
     from stashhog_core.db.scenes import SceneFilter, list_scenes
+    from stashhog_core.report import counted
 
     which = SceneFilter(
         generated=generated,
@@ -68,7 +69,7 @@ def scenes(
         text=query or None,
         impacted_by=impacted_by,
     )
-    with open_database(get_settings()) as database, database.transaction() as session:
+    with open_session() as session:
         coming = list_scenes(session, which, limit=limit)
         first = next(coming, None)
         if first is None:

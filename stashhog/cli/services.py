@@ -10,7 +10,10 @@ from stashhog.cli.console import EXIT_FAILED, AsJson, console, plain, print_json
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import get_settings
 
+app = typer.Typer()
 
+
+@app.command()
 def up() -> None:
     """Start Prefect's server, a worker and the pages, and register the deployments."""
     from stashhog.services.lifecycle import open_to_the_network
@@ -41,6 +44,7 @@ def _say_address(address: str) -> None:
     console.print(f"Review plans: [bold]{plain(address)}[/]", soft_wrap=True)
 
 
+@app.command()
 def deploy(
     reset_schedules: Annotated[
         bool,
@@ -70,6 +74,7 @@ def _warn(sentences: list[str]) -> None:
         console.print(f"[yellow]{plain(sentence)}[/]", soft_wrap=True)
 
 
+@app.command()
 def down() -> None:
     """Stop what `up` started."""
     from stashhog.services.lifecycle import down as stop
@@ -80,6 +85,7 @@ def down() -> None:
     )
 
 
+@app.command()
 def status(as_json: AsJson = False) -> None:
     """Show the state of each service. The exit status is 0 only if all of them work."""
     from stashhog.services.status import status as read_status
@@ -100,11 +106,13 @@ def status(as_json: AsJson = False) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
+@app.command()
 def settings() -> None:
     """Print all settings with their meanings and defaults, as a .env file."""
     print(project_file("deployments/env.example").read_text(), end="")  # noqa: T201
 
 
+@app.command()
 def migrate() -> None:
     """Migrate the database to the tables of this version."""
     from stashhog_core.db.open import connect_database
@@ -119,6 +127,7 @@ def migrate() -> None:
         console.print(f"{where} is up to date")
 
 
+@app.command()
 def web() -> None:
     """Serve the pages for review in the browser, until Ctrl-C."""
     from stashhog.services.state import running

@@ -9,7 +9,7 @@ from stashhog.services.prefect_server import POOL, Answer, answer, ask, server_u
 from stashhog.services.state import running
 from stashhog.web.address import pages_answer
 from stashhog_core.db.embedded import embedded_url
-from stashhog_core.db.schema import require_current
+from stashhog_core.db.schema import require_current, schema_state
 from stashhog_core.db.session import Database
 from stashhog_core.errors import StashHogError
 from stashhog_core.settings import Settings
@@ -60,10 +60,10 @@ def _database(settings: Settings) -> Part:
         return Part(False, f"the embedded server does not run: {_START}")
     database = Database(url)
     try:
-        database.check()
-        if configured:
-            # The embedded one is migrated by whoever opens it next.
-            require_current(database)
+        with database.connect() as connection:
+            if configured:
+                # The embedded one is migrated by whoever opens it next.
+                require_current(schema_state(connection), database.address)
         return Part(True, f"answers at {database.address}")
     except StashHogError as error:
         return Part(False, str(error))

@@ -30,7 +30,7 @@ from stashhog.services.prefect_server import (
 from stashhog.services.state import lives, record, running, state_file
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.errors import StashHogError
-from stashhog_core.http import keep_loopback_direct
+from stashhog_core.loopback import keep_loopback_direct
 from stashhog_core.settings import Settings, get_settings
 
 _STOP_LIMIT_SECONDS = 20

@@ -15,8 +15,10 @@ from stashhog.web.access import body_of
 from stashhog.web.jobs import Job
 from stashhog.web.pictures import type_of
 from stashhog.web.site import STATIC_FOLDER, page, site_of
+from stashhog_core.db.session import driver_connection
 from stashhog_core.errors import JobError, first_problem
-from stashhog_core.params import MAX_ID, ReviewPlanParams
+from stashhog_core.ids import MAX_ID
+from stashhog_core.params import ReviewPlanParams
 from stashhog_core.plans.decisions import (
     as_seen,
     decide,
@@ -32,11 +34,12 @@ from stashhog_core.plans.pages import (
     scenes_page,
     values_page,
 )
-from stashhog_core.plans.plans import list_plans, read_plan, value_rows
+from stashhog_core.plans.plans import read_plan, value_rows
 from stashhog_core.plans.proposals import ChangeState
 from stashhog_core.plans.proposals import Field as ChangeField
 from stashhog_core.plans.review import names_like
 from stashhog_core.plans.selection import Selection
+from stashhog_core.plans.summaries import list_plans
 from stashhog_core.report import counted, review_in_words, taken_back_in_words
 from stashhog_core.results import ReviewResult
 
@@ -117,7 +120,7 @@ class _Edit(_Sent):
 def plans(request: Request) -> Response:
     """Show the plans, newest first."""
     with site_of(request).database.transaction() as session:
-        found = list_plans(session, limit=_LISTED_PLANS)
+        found = list_plans(driver_connection(session), limit=_LISTED_PLANS)
     return page(request, "plans.html", plans=found, most=_LISTED_PLANS)
 
 

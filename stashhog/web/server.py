@@ -13,7 +13,7 @@ from stashhog.web.address import token_of
 from stashhog.web.app import make_app
 from stashhog.web.site import open_site
 from stashhog_core.errors import ConfigurationError, StashHogError
-from stashhog_core.http import keep_loopback_direct
+from stashhog_core.loopback import keep_loopback_direct
 from stashhog_core.settings import Settings, get_settings
 
 

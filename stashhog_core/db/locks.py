@@ -20,7 +20,8 @@ from typing import Any
 
 import psycopg
 
-from stashhog_core.db.session import APPLICATION, Claim, Database, claiming
+from stashhog_core.db.address import APPLICATION
+from stashhog_core.db.session import Claim, Database, claiming
 from stashhog_core.errors import ConfigurationError, TransientError
 from stashhog_core.progress import asking_before_writes
 

@@ -24,6 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 
 from stashhog_core.batches import batched
 from stashhog_core.db.embedded import EMBEDDED_SETTING
+from stashhog_core.db.session import driver_connection
 
 Row = Sequence[Any]
 
@@ -50,12 +51,9 @@ def copy_rows(
         columns: Names of what each row holds, in order.
         rows: The rows.
     """
-    connection = session.connection().connection.driver_connection
-    if connection is None:
-        raise RuntimeError("the session has no connection")
     names = ", ".join(f'"{column}"' for column in columns)
     with (
-        connection.cursor() as cursor,
+        driver_connection(session).cursor() as cursor,
         cursor.copy(f'COPY "{name}" ({names}) FROM STDIN') as copy,
     ):
         if rows:

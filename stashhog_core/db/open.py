@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import make_url
 
-from stashhog_core.db.embedded import start_embedded
-from stashhog_core.db.schema import migrate, require_current
+from stashhog_core.db.address import read_address
+from stashhog_core.db.schema import migrate, require_current, schema_state
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, TransientError
 from stashhog_core.settings import Settings
@@ -39,24 +39,59 @@ def open_database(settings: Settings) -> Iterator[Database]:
             older or newer than this code; says what to do.
     """
     with _named_database(settings) as database:
-        try:
-            if settings.database.url is None:
-                migrate(database)
-            else:
-                require_current(database)
-        except TransientError as error:
-            raise ConfigurationError(*error.args) from error
+        _ready_connection(settings, database).close()
         yield database
 
 
 @contextmanager
+def open_connection(settings: Settings) -> "Iterator[psycopg.Connection[Any]]":
+    """Yield one connection, in autocommit mode, to the database, ready for use.
+
+    For programs that read little and start often: SQLAlchemy, which takes longer to
+    import than such a program runs, is imported only if the schema is to be migrated.
+
+    Raises:
+        ConfigurationError: As in `open_database`.
+        TransientError: The server went away.
+    """
+    with (
+        _named_database(settings) as database,
+        _ready_connection(settings, database) as connection,
+        database.translated(),
+    ):
+        yield connection
+
+
+def _ready_connection(
+    settings: Settings, database: Database
+) -> "psycopg.Connection[Any]":
+    """Return a connection to the database, migrated if it is the embedded one."""
+    try:
+        connection = database.connect()
+        try:
+            with database.translated():
+                state = schema_state(connection)
+            if state.kind != "current" and settings.database.url is None:
+                migrate(database)
+            else:
+                require_current(state, database.address)
+        except BaseException:
+            connection.close()
+            raise
+    except TransientError as error:
+        raise ConfigurationError(*error.args) from error
+    return connection
+
+
+@contextmanager
 def _named_database(settings: Settings) -> Iterator[Database]:
-    configured = settings.database.url
-    database = Database(
-        configured.get_secret_value()
-        if configured
-        else start_embedded(settings.home_folder)
-    )
+    if settings.database.url is not None:
+        url = settings.database.url.get_secret_value()
+    else:
+        from stashhog_core.db.embedded import start_embedded
+
+        url = start_embedded(settings.home_folder)
+    database = Database(url)
     try:
         yield database
     finally:
@@ -71,8 +106,9 @@ def sidecar_database(database: Database, suffix: str) -> str:
     Raises:
         ConfigurationError: The server does not answer, or the user may not make it.
     """
-    url = make_url(database.connection_string)
-    name = f"{url.database}_{suffix}"
+    here = read_address(database.connection_string)
+    there = here.named(f"{here.name}_{suffix}")
+    name = there.name
     try:
         with database.connect() as connection:
             found = connection.execute(
@@ -90,6 +126,6 @@ def sidecar_database(database: Database, suffix: str) -> str:
             f"The database {name} cannot be made",
             where=database.address,
             remedy=f"create the database: CREATE DATABASE {name} OWNER "
-            f"{url.username} ({str(error).strip().splitlines()[0]})",
+            f"{here.user} ({str(error).strip().splitlines()[0]})",
         ) from error
-    return url.set(database=name).render_as_string(hide_password=False)
+    return there.text

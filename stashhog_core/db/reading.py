@@ -10,6 +10,8 @@ from sqlalchemy import URL, SelectBase, bindparam, func, text
 from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType
 
+from stashhog_core.db.session import driver_connection
+
 _DIALECT = URL.create("postgresql+psycopg").get_dialect()()
 
 THESE = func.any(bindparam("these", type_=NullType()))
@@ -66,12 +68,8 @@ def _array(ids: Iterable[int]) -> str:
 def _fetch(
     session: Session, words: str, params: Mapping[str, Any]
 ) -> list[tuple[Any, ...]]:
-    driver = session.connection().connection.driver_connection
-    if driver is None:
-        raise RuntimeError("the session has no connection")
-    with driver.cursor(binary=True) as cursor:
+    with driver_connection(session).cursor(binary=True) as cursor:
         set_json_loads(msgspec.json.decode, cursor)
         # Not prepared: a plan for any list of ids may search each row for each id.
         cursor.execute(words, params, prepare=False)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+        return cursor.fetchall()

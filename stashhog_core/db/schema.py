@@ -3,17 +3,21 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
+import psycopg
+from psycopg import sql
 
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, TransientError
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 VERSION_TABLE = "stashhog_schema"
 """Alembic's default name would collide with Prefect's table in a shared database."""
 
+_VERSION = sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(VERSION_TABLE))
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any constant will do; it only has to differ from those of the job locks.
 _MIGRATION_LOCK = 0x57A5_4806
@@ -31,14 +35,23 @@ class SchemaState:
     expected: str
 
 
-def schema_state(database: Database) -> SchemaState:
-    """Return the state of the database's schema.
-
-    Raises:
-        TransientError: The server does not answer.
-    """
-    with database.transaction() as session:
-        return _state(session.connection())
+def schema_state(connection: "psycopg.Connection[Any]") -> SchemaState:
+    """Return the state of the schema of the database that `connection` is to."""
+    revisions = _revisions()
+    expected = revisions[-1]
+    # Two statements: the table must exist when the second one is read.
+    has_table = connection.execute(
+        "SELECT to_regclass(%s) IS NOT NULL", [VERSION_TABLE]
+    ).fetchone()
+    found = has_table == (True,) and connection.execute(_VERSION).fetchone()
+    if not found:
+        return SchemaState("empty", None, expected)
+    revision: str = found[0]
+    if revision == expected:
+        return SchemaState("current", revision, expected)
+    return SchemaState(
+        "older" if revision in revisions else "newer", revision, expected
+    )
 
 
 def migrate(database: Database) -> list[str]:
@@ -51,8 +64,12 @@ def migrate(database: Database) -> list[str]:
         ConfigurationError: The schema is newer than this code.
         TransientError: The server does not answer.
     """
-    if schema_state(database).kind == "current":
-        return []
+    from sqlalchemy import text
+    from sqlalchemy.exc import OperationalError
+
+    with database.connect() as found:
+        if schema_state(found).kind == "current":
+            return []
     try:
         with database.engine.begin() as connection:
             connection.execute(
@@ -67,13 +84,16 @@ def migrate(database: Database) -> list[str]:
         ) from error
 
 
-def upgrade(connection: Connection, target: str = "head") -> list[str]:
+def upgrade(connection: "Connection", target: str = "head") -> list[str]:
     """Migrate within the connection's transaction, up to the revision `target`.
 
     Returns:
         The revisions that were applied, in order.
     """
-    state = _state(connection)
+    driver = connection.connection.driver_connection
+    if driver is None:
+        raise RuntimeError("the connection to the database is closed")
+    state = schema_state(driver)
     if state.kind == "newer":
         raise _newer(state)
     # Slow to import, and seldom needed.
@@ -89,26 +109,25 @@ def upgrade(connection: Connection, target: str = "head") -> list[str]:
     return [r for r in _revisions() if (state.revision or "") < r <= last]
 
 
-def require_current(database: Database) -> None:
-    """Make sure that this code can work with the database's schema.
+def require_current(state: SchemaState, where: str) -> None:
+    """Make sure that this code can work with a schema; `where` names the database.
 
     Raises:
         ConfigurationError: It cannot; says what to do.
     """
-    state = schema_state(database)
     if state.kind == "newer":
         raise _newer(state)
     if state.kind == "empty":
         raise ConfigurationError(
             "The database has no StashHog tables yet",
-            where=database.address,
+            where=where,
             remedy="run `stashhog migrate` once",
         )
     if state.kind == "older":
         raise ConfigurationError(
             f"The database's schema {state.revision} is older than this StashHog's "
             f"{state.expected}",
-            where=database.address,
+            where=where,
             remedy="stop other StashHog processes, then run `stashhog migrate`",
         )
 
@@ -118,23 +137,6 @@ def _newer(state: SchemaState) -> ConfigurationError:
         f"The database's schema {state.revision} is newer than this StashHog, "
         f"which knows up to {state.expected}",
         remedy="update StashHog; a newer version has migrated this database",
-    )
-
-
-def _state(connection: Connection) -> SchemaState:
-    revisions = _revisions()
-    expected = revisions[-1]
-    has_table = connection.scalar(
-        text("SELECT to_regclass(:table) IS NOT NULL"), {"table": VERSION_TABLE}
-    )
-    query = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
-    revision = connection.scalar(query) if has_table else None
-    if revision is None:
-        return SchemaState("empty", None, expected)
-    if revision == expected:
-        return SchemaState("current", revision, expected)
-    return SchemaState(
-        "older" if revision in revisions else "newer", revision, expected
     )
 
 

@@ -1,33 +1,24 @@
 """Connections and transactions."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, timeout_from_conninfo
-from sqlalchemy import URL, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.orm import Session
 
+from stashhog_core.db.address import first_line, read_address
 from stashhog_core.errors import ConfigurationError, TransientError
 
-APPLICATION = "stashhog"
-"""How our connections are named in pg_stat_activity."""
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.orm import Session
 
 # deadlock_detected and serialization_failure: the same transaction may succeed next.
 _CONFLICTS = {"40001", "40P01"}
-_CONNECT_OPTIONS = {
-    "connect_timeout": "10",
-    # A server that vanished without a word is noticed within a minute.
-    "keepalives_idle": "30",
-    "keepalives_interval": "10",
-    "keepalives_count": "3",
-    "application_name": APPLICATION,
-}
 # Roles, databases and the environment may ask for others. A zone west of UTC would move
 # the first moment there is, which file systems and Stash use for "unknown", into a year
 # that Python has not; and psycopg reads moments in the ISO style alone.
@@ -74,23 +65,44 @@ def claiming(claim: Claim) -> Iterator[None]:
 class Database:
     """A PostgreSQL database; hands out one session per operation.
 
+    SQLAlchemy is imported with the first session: a program that only uses `connect`
+    starts in half the time.
+
     Args:
         url: `postgresql://user:password@host/name`.
+
+    Raises:
+        ConfigurationError: The address cannot be used.
     """
 
     def __init__(self, url: str) -> None:
-        parsed = _parsed(url)
-        self.engine: Engine = create_engine(
-            parsed,
+        self._where = read_address(url)
+        self._engine: Engine | None = None
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def engine(self) -> "Engine":
+        """SQLAlchemy's pool of connections."""
+        with self._one_at_a_time:
+            if self._engine is None:
+                self._engine = self._make_engine()
+            return self._engine
+
+    def _make_engine(self) -> "Engine":
+        from sqlalchemy import create_engine, event, make_url
+
+        engine = create_engine(
+            make_url(self.connection_string).set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
             pool_size=5,
             # Whatever the role's default is: what waits for a lock must then see what
             # was stored meanwhile.
             isolation_level="READ COMMITTED",
             # Not in the address: that is handed on to other programs.
-            connect_args=self._connect_args(parsed),
+            connect_args=self._connect_args(),
         )
-        event.listen(self.engine, "connect", lambda found, _: self._set_session(found))
+        event.listen(engine, "connect", lambda found, _: self._set_session(found))
+        return engine
 
     def connect(self, *, application_name: str | None = None) -> psycopg.Connection:
         """Open a connection beside the pool, in autocommit mode; the caller closes it.
@@ -99,7 +111,7 @@ class Database:
             TransientError: The server is away.
             ConfigurationError: The database cannot be used.
         """
-        options: dict[str, Any] = self._connect_args(self.engine.url)
+        options: dict[str, Any] = self._connect_args()
         if application_name is not None:
             options["application_name"] = application_name
         with self.translated():
@@ -114,13 +126,12 @@ class Database:
                 raise
         return connection
 
-    @staticmethod
-    def _connect_args(url: URL) -> dict[str, str]:
+    def _connect_args(self) -> dict[str, str]:
         """Return what is asked for with each connection."""
         ours = [
             f"-c{name}={value.replace(' ', '')}" for name, value in _SESSION.items()
         ]
-        options = [*url.normalized_query.get("options", ()), *ours, _NEVER_IDLE]
+        options = [*self._where.values("options"), *ours, _NEVER_IDLE]
         return {"options": " ".join(options), "client_encoding": _CLIENT_ENCODING}
 
     def _set_session(self, connection: "psycopg.Connection[Any]") -> None:
@@ -154,21 +165,22 @@ class Database:
         connection.autocommit = before
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(self) -> "Iterator[Session]":
         """Yield a session; commit at the end, roll back on any error.
 
         Raises:
             TransientError: The server is away, gave way to another transaction, or a
                 lock that this job needs is lost.
         """
+        from sqlalchemy.orm import Session
+
         with (
             self.translated(),
             Session(self.engine, expire_on_commit=False) as session,
             session.begin(),
         ):
             if _claims.get():
-                driver: Any = session.connection().connection.driver_connection
-                self.make_sure(driver)
+                self.make_sure(driver_connection(session))
             yield session
 
     def make_sure(self, connection: "psycopg.Connection[Any]") -> None:
@@ -195,9 +207,12 @@ class Database:
         """
         try:
             yield
-        except (DBAPIError, psycopg.Error) as error:
-            # COPY goes by the driver's own cursor, so its errors come as they are.
-            cause = error.orig if isinstance(error, DBAPIError) else error
+        except Exception as error:
+            # SQLAlchemy wraps the driver's errors. COPY goes by the driver's cursor,
+            # so its errors come as they are.
+            cause = getattr(error, "orig", error)
+            if not isinstance(cause, psycopg.Error):
+                raise
             if getattr(cause, "sqlstate", None) in _CONFLICTS:
                 raise TransientError(
                     "The database ended a transaction because of a conflict "
@@ -212,35 +227,32 @@ class Database:
                         where=self.address,
                         remedy="add options to PgBouncer's ignore_startup_parameters, "
                         "or let STASHHOG_DATABASE__URL name PostgreSQL itself "
-                        f"({_first_line(cause)})",
+                        f"({first_line(cause)})",
                     ) from error
                 if _INVALID in str(cause):
                     raise ConfigurationError(
                         "STASHHOG_DATABASE__URL has a value that PostgreSQL "
                         "does not accept",
                         where=self.address,
-                        remedy=f"correct the value ({_first_line(cause)})",
+                        remedy=f"correct the value ({first_line(cause)})",
                     ) from error
                 raise TransientError(
                     "The database did not answer",
                     where=self.address,
                     remedy="start PostgreSQL, or check STASHHOG_DATABASE__URL "
-                    f"({_first_line(cause)})",
+                    f"({first_line(cause)})",
                 ) from error
             raise
 
     @property
     def address(self) -> str:
         """Host and name, without credentials."""
-        url = self.engine.url
-        return f"{url.host or url.query.get('host', 'local socket')}/{url.database}"
+        return self._where.in_words
 
     @property
     def connection_string(self) -> str:
         """What libpq needs to connect, credentials included: not for messages."""
-        return self.engine.url.set(drivername="postgresql").render_as_string(
-            hide_password=False
-        )
+        return self._where.text
 
     def check(self) -> None:
         """Make sure that the server answers.
@@ -249,50 +261,21 @@ class Database:
             ConfigurationError: It does not; says where and what to check.
         """
         try:
-            with self.transaction() as session:
-                session.execute(text("SELECT 1"))
+            with self.connect() as connection:
+                connection.execute("SELECT 1")
         except TransientError as error:
             raise ConfigurationError(*error.args) from error
 
     def close(self) -> None:
-        """Give back all connections."""
-        self.engine.dispose()
+        """Give back all connections of the pool."""
+        if self._engine is not None:
+            self._engine.dispose()
 
 
-def _parsed(address: str) -> URL:
-    """Read the address in any usual form; name psycopg 3 as the driver."""
-    problem = ConfigurationError(
-        "STASHHOG_DATABASE__URL is not a PostgreSQL address",
-        remedy="write the address as postgresql://user:password@host/name",
-    )
-    try:
-        url = make_url(address)
-    except (ArgumentError, ValueError):
-        # Not chained: the parser's words hold the password.
-        raise problem from None
-    if url.drivername not in {"postgresql+psycopg", "postgresql", "postgres"}:
-        raise problem
-    if not url.database:
-        raise problem
-    if "@" in (url.host or ""):
-        # What was read as the host begins with the rest of the password.
-        raise ConfigurationError(
-            "The password in STASHHOG_DATABASE__URL holds an @",
-            remedy="write each @ of the password as %40",
-        ) from None
-    options = {k: v for k, v in _CONNECT_OPTIONS.items() if k not in url.query}
-    url = url.set(drivername="postgresql").update_query_dict(options)
-    try:
-        known = conninfo_to_dict(url.render_as_string(hide_password=False))
-        timeout_from_conninfo(known)
-    except psycopg.ProgrammingError as error:
-        raise ConfigurationError(
-            "STASHHOG_DATABASE__URL has an option that PostgreSQL does not accept",
-            remedy=f"correct or remove the option ({_first_line(error)})",
-        ) from None
-    return url.set(drivername="postgresql+psycopg")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def driver_connection(session: "Session") -> "psycopg.Connection[Any]":
+    """Return the driver's connection that a session works on, in its transaction."""
+    driver = session.connection().connection.driver_connection
+    if driver is None:
+        raise RuntimeError("the session has no connection")
+    connection: psycopg.Connection[Any] = driver
+    return connection

@@ -20,10 +20,10 @@ from stashhog_core.errors import Deferred, ItemError, TransientError
 from stashhog_core.http import (
     certificate_fault,
     fault,
-    is_loopback,
     tls_context,
     untrusted,
 )
+from stashhog_core.loopback import is_loopback
 from stashhog_core.retries import with_retries
 from stashhog_core.settings import AiServerSettings
 

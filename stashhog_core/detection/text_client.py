@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 from stashhog_core.errors import ConfigurationError, Deferred, ItemError, StashHogError
 from stashhog_core.http import (
     certificate_fault,
-    is_loopback,
     tls_context,
     untrusted,
 )
+from stashhog_core.loopback import is_loopback
 from stashhog_core.settings.taggers import TextModelSettings
 
 if TYPE_CHECKING:

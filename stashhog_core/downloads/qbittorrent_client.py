@@ -21,10 +21,10 @@ from stashhog_core.batches import batched
 from stashhog_core.errors import ConfigurationError, ItemError, TransientError
 from stashhog_core.http import (
     certificate_fault,
-    is_loopback,
     tls_context,
     untrusted,
 )
+from stashhog_core.loopback import is_loopback
 from stashhog_core.progress import before_write
 from stashhog_core.settings import QBittorrentSettings
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
@@ -142,6 +141,8 @@ def similar_files(session: Session, distance: int, limit: int = 50) -> list[Dupl
 
 
 def _pairs(rows: Sequence[Any], distance: int) -> Iterator[Duplicates]:
+    import numpy as np
+
     hashes = np.array([row.phash % _WORD for row in rows], dtype=np.uint64)
     for start in range(0, len(rows), _BLOCK):
         block = hashes[start : start + _BLOCK, None]

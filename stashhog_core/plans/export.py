@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.models import PlanChange
 from stashhog_core.db.reading import any_of
 from stashhog_core.errors import JobError
-from stashhog_core.params import MAX_ID
+from stashhog_core.ids import MAX_ID
+from stashhog_core.json_text import json_list
 from stashhog_core.plans.decisions import recorded
 from stashhog_core.plans.plans import ChangeDetails, each_change, plan_changes
 from stashhog_core.plans.proposals import TEXT_FIELDS
@@ -29,7 +30,7 @@ from stashhog_core.plans.review import (
     replace_value,
 )
 from stashhog_core.plans.selection import Selection
-from stashhog_core.results import ImportedDecisions, json_list
+from stashhog_core.results import ImportedDecisions
 
 Format = Literal["csv", "json"]
 COLUMNS = (

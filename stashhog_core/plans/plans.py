@@ -1,19 +1,18 @@
 """Plans in the database: what was proposed and why, and what became of the changes."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from datetime import datetime
 from typing import Any
 
 from pydantic import computed_field
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.locks import is_held, job_lock
 from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.db.scenes import scene_titles
-from stashhog_core.db.session import Database
+from stashhog_core.db.session import Database, driver_connection
 from stashhog_core.errors import JobError
 from stashhog_core.markdown import scene_link
 from stashhog_core.plans.proposals import (
@@ -30,6 +29,7 @@ from stashhog_core.plans.selection import (
     has_rivals,
     stored_name,
 )
+from stashhog_core.plans.summaries import PlanSummary, find_plan
 from stashhog_core.results import ItemFailure, Result, SceneChanges
 
 BY_USER = "user"
@@ -73,49 +73,6 @@ def is_worked_on(database: Database, plan_id: int) -> bool:
 
 def _lock_name(plan_id: int) -> str:
     return f"plan {plan_id}"
-
-
-class PlanSummary(Result):
-    """A plan. `counts` has the number of its changes per state, zero ones left out."""
-
-    id: int
-    name: str
-    state: str
-    run_id: str | None
-    created_at: datetime
-    applied_at: datetime | None
-    detectors: dict[str, str]
-    facts: dict[str, Any]
-    counts: dict[str, int]
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def changes(self) -> int:
-        """Changes of all states."""
-        return sum(self.counts.values())
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def applied(self) -> int:
-        """Changes that were brought to Stash."""
-        return self.counts.get("applied", 0)
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def needs_attention(self) -> int:
-        """Changes that Stash refused in several runs: a person has to decide."""
-        return self.counts.get("failed", 0)
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def outcome(self) -> str:
-        """The state, in words that tell an applied plan from one that was undone."""
-        undone = self.counts.get("undone", 0)
-        if not undone:
-            return self.state
-        if self.state == "applied" and not self.applied:
-            return "undone"
-        return f"{self.state}, {undone} undone"
 
 
 class ChangeDetails(Result):
@@ -162,39 +119,16 @@ class ChangeDetails(Result):
 _COLUMNS = {name: getattr(PlanChange, name) for name in ChangeDetails.model_fields}
 
 
-def list_plans(
-    session: Session,
-    states: Sequence[str] | None = None,
-    limit: int = 50,
-    *,
-    attention: bool = False,
-) -> list[PlanSummary]:
-    """Return plans, newest first.
-
-    Args:
-        session: Open session; nothing is written.
-        states: Only plans in these states; None: all.
-        limit: Maximum number of plans.
-        attention: Only open plans with failed changes: a person has to decide.
-    """
-    query = select(AnalysisPlan).order_by(AnalysisPlan.id.desc()).limit(limit)
-    if attention:
-        query = query.where(_needs_attention())
-    if states is not None:
-        query = query.where(AnalysisPlan.state.in_(states))
-    return _summaries(session, session.scalars(query).all())
-
-
 def read_plan(session: Session, plan_id: int) -> PlanSummary:
     """Return one plan.
 
     Raises:
         JobError: There is no such plan.
     """
-    plan = session.get(AnalysisPlan, plan_id)
+    plan = find_plan(driver_connection(session), plan_id)
     if plan is None:
         raise lacks_plan(plan_id)
-    return _summaries(session, [plan])[0]
+    return plan
 
 
 def plan_changes(
@@ -319,31 +253,6 @@ def attention_needed(
             *([attention_in_words(plan_id, failures)] if failures else []),
             *([choice_in_words(plan_id, choices)] if choices else []),
         )
-    ]
-
-
-def _needs_attention() -> ColumnElement[bool]:
-    failed = select(PlanChange.id).where(
-        PlanChange.plan_id == AnalysisPlan.id, PlanChange.state == "failed"
-    )
-    return failed.exists() & (AnalysisPlan.state != "cancelled")
-
-
-def _summaries(session: Session, plans: Sequence[AnalysisPlan]) -> list[PlanSummary]:
-    counts: dict[int, dict[str, int]] = defaultdict(dict)
-    rows = session.execute(
-        select(PlanChange.plan_id, PlanChange.state, func.count())
-        .where(PlanChange.plan_id.in_([plan.id for plan in plans]))
-        .group_by(PlanChange.plan_id, PlanChange.state)
-    )
-    for plan_id, state, count in rows:
-        counts[plan_id][state] = count
-    columns = PlanSummary.model_fields.keys() - {"counts"}
-    return [
-        PlanSummary(
-            counts=counts[plan.id], **{name: getattr(plan, name) for name in columns}
-        )
-        for plan in plans
     ]
 
 

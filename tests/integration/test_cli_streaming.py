@@ -20,7 +20,7 @@ from stashhog_core.db.models import (
     Tag,
 )
 from stashhog_core.db.session import Database
-from stashhog_core.results import json_list
+from stashhog_core.json_text import json_list
 from stashhog_core.settings import get_settings
 
 pytestmark = pytest.mark.slow

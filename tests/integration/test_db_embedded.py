@@ -211,7 +211,8 @@ def test_server_that_dies_under_a_user_is_started_again(home: Path) -> None:
     crash(server)
 
     with open_database(settings) as database:
-        assert schema_state(database).kind == "current"
+        with database.connect() as connection:
+            assert schema_state(connection).kind == "current"
         assert postmaster(home).pid != server.pid
 
 

@@ -14,14 +14,16 @@ from stashhog_core.db.columns import Base
 from stashhog_core.db.open import open_database
 from stashhog_core.db.schema import (
     VERSION_TABLE,
+    SchemaState,
     migrate,
     schema_state,
     upgrade,
 )
-from stashhog_core.db.session import Database
+from stashhog_core.db.session import Database, driver_connection
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.plans.plans import attention_needed, list_plans
+from stashhog_core.plans.plans import attention_needed
 from stashhog_core.plans.records import unapplied_plan_ids
+from stashhog_core.plans.summaries import list_plans
 from stashhog_core.settings import DatabaseSettings, Settings
 
 REVISIONS = sorted(
@@ -49,11 +51,16 @@ def test_models_and_migrated_schema_agree(database: Database) -> None:
         assert compare_metadata(context, Base.metadata) == []
 
 
+def state_of(database: Database) -> SchemaState:
+    with database.connect() as connection:
+        return schema_state(connection)
+
+
 def test_fresh_database_asks_for_migrate(empty_database: Database) -> None:
     """A database without tables is not used; the error names the command."""
     url = empty_database.connection_string
 
-    assert schema_state(empty_database).kind == "empty"
+    assert state_of(empty_database).kind == "empty"
     with (
         pytest.raises(ConfigurationError, match="run `stashhog migrate` once"),
         open_database(server_settings(url)),
@@ -62,7 +69,7 @@ def test_fresh_database_asks_for_migrate(empty_database: Database) -> None:
 
     assert migrate(empty_database) == REVISIONS
     with open_database(server_settings(url)) as database:
-        assert schema_state(database).kind == "current"
+        assert state_of(database).kind == "current"
     assert migrate(empty_database) == []
 
 
@@ -109,8 +116,10 @@ def test_plans_that_earlier_versions_closed_over_failures_are_open_again(
     migrate(empty_database)
 
     with empty_database.transaction() as session:
-        plans = {plan.id: plan.state for plan in list_plans(session)}
-        waiting = [plan.id for plan in list_plans(session, attention=True)]
+        plans = {plan.id: plan.state for plan in list_plans(driver_connection(session))}
+        waiting = [
+            plan.id for plan in list_plans(driver_connection(session), attention=True)
+        ]
         assert plans == {1: "applied", 2: "reviewing", 3: "cancelled"}
         assert waiting == [2]
         assert [plan.item for plan in attention_needed(session, "")] == ["plan 2"]
@@ -129,7 +138,7 @@ def test_newer_database_is_refused(database: Database) -> None:
         pytest.fail("a newer schema was opened")
     with pytest.raises(ConfigurationError, match="newer"):
         migrate(database)
-    assert schema_state(database).revision == "9999"
+    assert state_of(database).revision == "9999"
 
 
 def test_processes_that_migrate_at_once_take_turns(empty_database: Database) -> None:

@@ -21,7 +21,7 @@ from stashhog_core.db.models import (
     Tag,
     TaggerResult,
 )
-from stashhog_core.db.session import Database
+from stashhog_core.db.session import Database, driver_connection
 from stashhog_core.detection import ai_client
 from stashhog_core.detection.job import chosen_scene_ids
 from stashhog_core.detection.ocr import load_ocr
@@ -36,8 +36,9 @@ from stashhog_core.errors import (
 from stashhog_core.params import AnalysisParams, ApplyPlanParams
 from stashhog_core.paths import PathMap
 from stashhog_core.plans.apply import apply_plan
-from stashhog_core.plans.plans import list_plans, plan_changes, plan_lock
+from stashhog_core.plans.plans import plan_changes, plan_lock
 from stashhog_core.plans.records import applicable_plans
+from stashhog_core.plans.summaries import list_plans
 from stashhog_core.progress import Progress
 from stashhog_core.settings import AiServerSettings, Settings, StashSettings
 from tests.support.fake_stash import FakeStash
@@ -83,7 +84,7 @@ def test_plan_holds_what_was_read(scenes: Database) -> None:
         (5, "outdoor", "pending"),
     ]
     with scenes.transaction() as session:
-        (plan,) = list_plans(session)
+        (plan,) = list_plans(driver_connection(session))
         row = plan_changes(session, plan.id)[0]
     assert (plan.name, plan.state, plan.changes) == ("My plan", "draft", 3)
     assert plan.detectors == {"reader": "1"}
@@ -242,7 +243,9 @@ def test_unavailable_server_stops_the_run_and_marks_nothing(scenes: Database) ->
     assert unanalyzed(scenes) == [4, 3, 2, 1]
     assert changes(scenes) == [(5, "outdoor", "pending")]
     with scenes.transaction() as session:
-        assert [plan.state for plan in list_plans(session)] == ["draft"]
+        assert [plan.state for plan in list_plans(driver_connection(session))] == [
+            "draft"
+        ]
 
 
 def test_stop_keeps_finished_scenes_and_closes_the_plan(scenes: Database) -> None:
@@ -265,7 +268,9 @@ def test_stop_keeps_finished_scenes_and_closes_the_plan(scenes: Database) -> Non
     assert [scene for scene, _, _ in changes(scenes)] == [4, 5]
     assert unanalyzed(scenes) == [3, 2, 1]
     with scenes.transaction() as session:
-        assert [plan.state for plan in list_plans(session)] == ["draft"]
+        assert [plan.state for plan in list_plans(driver_connection(session))] == [
+            "draft"
+        ]
 
 
 def test_same_content_is_read_once(scenes: Database) -> None:
@@ -354,7 +359,7 @@ def test_run_that_comes_again_goes_on_with_its_plan(scenes: Database) -> None:
     assert count(scenes, AnalysisPlan) == 1
     assert up.has_read == [4]
     with scenes.transaction() as session:
-        (plan,) = list_plans(session)
+        (plan,) = list_plans(driver_connection(session))
     # Both tries have cost.
     assert plan.facts["costs"]["reader"]["looks"] == 2
 
@@ -369,7 +374,9 @@ def test_plan_of_a_dead_run_becomes_a_draft(scenes: Database) -> None:
         run(scenes, Reader({}), **VIDEO_ONLY)
 
     with scenes.transaction() as session:
-        states = {plan.name: plan.state for plan in list_plans(session)}
+        states = {
+            plan.name: plan.state for plan in list_plans(driver_connection(session))
+        }
     assert states == {"dead": "draft", "living": "pending"}
 
 

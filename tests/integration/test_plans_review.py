@@ -13,13 +13,13 @@ from stashhog_core.db.models import (
     PlanChange,
     ReviewMemory,
 )
-from stashhog_core.db.session import Database
+from stashhog_core.db.session import Database, driver_connection
 from stashhog_core.detection.readers import StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.errors import (
     JobError,
 )
-from stashhog_core.plans.plans import attention_needed, list_plans, plan_changes
+from stashhog_core.plans.plans import attention_needed, plan_changes
 from stashhog_core.plans.proposals import RIVALS, Proposal, add_member
 from stashhog_core.plans.records import applicable_plans
 from stashhog_core.plans.rejections import remember_rejected
@@ -29,6 +29,7 @@ from stashhog_core.plans.review import (
     reject,
 )
 from stashhog_core.plans.selection import Selection
+from stashhog_core.plans.summaries import list_plans
 from stashhog_core.plans.writer import PlanOptions, PlanWriter
 from stashhog_core.results import SPELLED_ALIKE
 from tests.support.plans import (
@@ -57,7 +58,7 @@ def test_review_moves_the_plan(scenes: Database) -> None:
     with scenes.transaction() as session:
         rejected = reject(session, plan_id, Selection(), again=True).changed
     with scenes.transaction() as session:
-        (plan,) = list_plans(session)
+        (plan,) = list_plans(driver_connection(session))
 
     assert (approved, state) == (1, "reviewing")
     assert (rejected, plan.state) == (2, "cancelled")

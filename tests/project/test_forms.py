@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from stashhog_core.params import JOB_PARAMS, MAX_ID
+from stashhog_core.ids import MAX_ID
+from stashhog_core.params import JOB_PARAMS
 
 PARAMETERS = [
     pytest.param(field, id=f"{job}-{name}")
