@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from benchmarks.measurement import Measurement, seconds
+from benchmarks.measurement import Measurement, peak_megabytes, seconds
 from stashhog_core.db.embedded import start_embedded, stop_embedded
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
@@ -179,14 +179,14 @@ def _memory_of_count(place: Place, downloads: Path) -> Measurement:
     )
 
 
-def _peak(place: Place, folder: Path, policy: str) -> int:
+def _peak(place: Place, folder: Path, policy: str) -> float:
     """Return the most memory that a process of its own takes to place `folder`."""
     place.clear()
     url = place.database.connection_string
     command = [sys.executable, "-m", "benchmarks.bench_downloads"]
     command += [url, str(folder), str(place.library), policy]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return int(done.stdout)
+    return float(done.stdout)
 
 
 def _nothing_to_do(place: Place) -> Measurement:
@@ -333,9 +333,7 @@ def _main(url: str, folder: str, library: str, policy: str) -> None:
     database = Database(url)
     run(database, Path(folder), Path(library), policy)
     database.close()
-    # Not by getrusage, whose value begins with that of the process before.
-    status = Path("/proc/self/status").read_text()
-    print(status.partition("VmHWM:")[2].split()[0])
+    print(peak_megabytes())
 
 
 if __name__ == "__main__":

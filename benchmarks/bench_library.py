@@ -179,7 +179,7 @@ def _memory(place: _Place) -> list[Measurement]:
     large = _peak_megabytes(place, 1_000_000)
     return [
         Measurement(
-            "directory scan, memory at 1,000,000 rows", large, "MB", 300, "max"
+            "directory scan, memory at 1,000,000 rows", large, "MB", 180, "max"
         ),
         Measurement(
             "directory scan, memory for ten times the rows",

@@ -1,6 +1,5 @@
 """Scans a simulated tree and prints the most memory it took, in megabytes."""
 
-import resource
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from benchmarks.measurement import peak_megabytes
 from stashhog_core.db.session import Database
 from stashhog_core.file_index import job
 from stashhog_core.file_index.walk import Walk
@@ -53,7 +53,7 @@ def main(library: Path, home: Path, url: str, files: int) -> float:
             )
     assert result.status == "completed"
     database.close()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return peak_megabytes()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 
@@ -38,3 +39,13 @@ def seconds(work: Callable[[], object]) -> float:
 def best_of(times: int, work: Callable[[], object]) -> float:
     """Return the shortest of several runs: the one least disturbed."""
     return min(seconds(work) for _ in range(times))
+
+
+def peak_megabytes() -> float:
+    """Return the most memory that this program has taken, in megabytes.
+
+    `getrusage` also counts what the process was before it became this program: the
+    memory of the program that started it.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1000

@@ -1,12 +1,11 @@
 """Syncs a library three times and prints the most memory it took, in megabytes."""
 
 import os
-import re
 import sys
-from pathlib import Path
 
 from pydantic import SecretStr
 
+from benchmarks.measurement import peak_megabytes
 from stashhog_core.db.session import Database
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
@@ -24,11 +23,7 @@ def main(stash_url: str, database_url: str) -> float:
             params = SyncParams(force=force)
             sync(stash, database, params, Progress(), trigger="manual")
         database.close()
-    # Of this program alone: getrusage counts the one it was started from, too.
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found
-    return int(found[1]) / 1000
+    return peak_megabytes()
 
 
 if __name__ == "__main__":
