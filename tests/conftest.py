@@ -210,11 +210,11 @@ def database_url(used_database: "UsedDatabase") -> Iterator[str]:
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def database(used_database: "UsedDatabase", database_url: str) -> Iterator[Database]:
     """An own, migrated, empty database, opened."""
-    database = Database(database_url)
-    yield database
-    database.close()
+    del database_url
+    yield used_database.opened
+    used_database.opened.close()
 
 
 @pytest.fixture
@@ -247,6 +247,8 @@ class UsedDatabase:
     def _make(self) -> None:
         self._name = _create_database(self._postgres_url, "template")
         self.url = _url_of(self._postgres_url, self._name)
+        # One object for all tests: it keeps the statements that it has compiled.
+        self.opened = Database(self.url)
         with psycopg.connect(self.url) as connection:
             self._schema = _schema(connection)
 

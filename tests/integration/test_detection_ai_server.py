@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
@@ -19,6 +18,7 @@ from stashhog_core.errors import Deferred
 from stashhog_core.plans.plans import plan_changes, read_plan
 from stashhog_core.results import AnalysisResult
 from stashhog_core.settings import AiServerSettings, Settings
+from tests.support.http import loopback
 from tests.support.plans import VIDEO_ONLY, add_scenes, run, unanalyzed
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -310,12 +310,14 @@ def test_stand_in_keeps_the_traps(ai: AiStandIn) -> None:
     """No slash is a redirect, what is not set fails after the work, and so on."""
     body = {"path": "/ai/1.mp4", "frame_interval": 2.0, "threshold": 0.3}
 
-    redirect = httpx.post(f"{ai.url}/process_video", json=body)
-    unset = httpx.post(f"{ai.url}/process_video/", json={"path": "/ai/1.mp4"})
-    plain = httpx.post(f"{ai.url}/process_video/", json=body).json()
-    shape = httpx.post(f"{ai.url}/process_video/", json={"file": "/ai/1.mp4"})
-    null = httpx.post(f"{ai.url}/process_video/", json={**body, "pipeline_name": None})
-    missing = httpx.post(f"{ai.url}/process_video/", json={**body, "path": "/x"})
+    redirect = loopback.post(f"{ai.url}/process_video", json=body)
+    unset = loopback.post(f"{ai.url}/process_video/", json={"path": "/ai/1.mp4"})
+    plain = loopback.post(f"{ai.url}/process_video/", json=body).json()
+    shape = loopback.post(f"{ai.url}/process_video/", json={"file": "/ai/1.mp4"})
+    null = loopback.post(
+        f"{ai.url}/process_video/", json={**body, "pipeline_name": None}
+    )
+    missing = loopback.post(f"{ai.url}/process_video/", json={**body, "path": "/x"})
 
     assert (redirect.status_code, unset.status_code) == (307, 400)
     assert ai.inferred[:2] == [("/ai/1.mp4", "actions"), ("/ai/1.mp4", "places")]

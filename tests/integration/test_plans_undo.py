@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 from sqlalchemy import select
@@ -36,6 +35,7 @@ from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.job import sync
 from tests.support.creating import all_scenes, create_performer, create_studio
+from tests.support.http import loopback
 from tests.support.plans import plan_of
 from tests.support.stand_in import a_plan, new_scene
 
@@ -50,6 +50,7 @@ from stashhog_core.params import UndoParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
+from tests.support.http import loopback
 with StashClient(StashSettings(url=sys.argv[1])) as stash:
     print("ready", flush=True)
     undo(stash, Database(sys.argv[2]), UndoParams(plan_id=int(sys.argv[3])), Progress())
@@ -227,7 +228,7 @@ def edit_in_stash(stand_in: StandIn, kind: str, row_id: int, **fields: Any) -> N
     }
     query = f"mutation($input: {types[kind]}!) {{ {kind}(input: $input) {{ id }} }}"
     given = {"query": query, "variables": {"input": {"id": str(row_id), **fields}}}
-    answer = httpx.post(f"{stand_in.url}/graphql", json=given)
+    answer = loopback.post(f"{stand_in.url}/graphql", json=given)
     assert "errors" not in answer.json(), answer.text
 
 

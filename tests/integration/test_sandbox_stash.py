@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import httpx
 import pytest
 
 from sandbox.stash.server import StandIn
+from tests.support.http import loopback
 from tests.support.stand_in import (
     CREATE_TAG,
     FIND_IDS,
@@ -238,7 +238,7 @@ def test_made_up_library_is_served_in_pages(tmp_path: Path) -> None:
         folder = tmp_path / "library"
         with StandIn(tmp_path / home, folder, scenes=1500) as server:
             url = f"{server.url}/graphql"
-            answer = httpx.post(url, json={"query": query}, timeout=60)
+            answer = loopback.post(url, json={"query": query})
             scenes = answer.json()["data"]["findScenes"]
             for scene in scenes["scenes"]:
                 del scene["paths"]

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from sandbox.stash.server import StandIn
+from tests.support.http import loopback
 from tests.support.stand_in import Ask
 
 pytestmark = pytest.mark.slow
@@ -16,7 +17,7 @@ COUNT_TAGS = "{findTags{count}}"
 
 def post(stand_in: StandIn, query: str = COUNT_TAGS) -> httpx.Response:
     """Send a query on a connection of its own."""
-    return httpx.post(f"{stand_in.url}/graphql", json={"query": query}, timeout=30)
+    return loopback.post(f"{stand_in.url}/graphql", json={"query": query})
 
 
 def test_status(stand_in: StandIn) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.support.http import loopback
 from tests.support.media import write_video
 from tests.support.stand_in import ALL_MEDIA, Stash
 
@@ -20,7 +21,7 @@ def test_generated_media_are_real(stash: Stash, two_videos: tuple[Path, Path]) -
     job = stash.generate(sceneIDs=["1"], **ALL_MEDIA)
 
     paths = stash.scenes()[0]["paths"]
-    got = {name: httpx.get(url) for name, url in paths.items()}
+    got = {name: loopback.get(url) for name, url in paths.items()}
     assert (job["status"], job["progress"]) == ("FINISHED", 1)
     assert {answer.status_code for answer in got.values()} == {200}
     assert got["screenshot"].headers["content-type"] == "image/jpeg"
@@ -42,9 +43,9 @@ def test_probing_for_media(stash: Stash, two_videos: tuple[Path, Path]) -> None:
     there, lacking = (scene["paths"] for scene in stash.scenes())
     one_byte = {"range": "bytes=0-0"}
 
-    part = httpx.get(there["preview"], headers=one_byte)
-    absent = httpx.get(lacking["preview"], headers=one_byte)
-    drawing = httpx.get(lacking["screenshot"], headers=one_byte)
+    part = loopback.get(there["preview"], headers=one_byte)
+    absent = loopback.get(lacking["preview"], headers=one_byte)
+    drawing = loopback.get(lacking["screenshot"], headers=one_byte)
 
     assert (part.status_code, len(part.content)) == (206, 1)
     assert part.headers["content-range"].startswith("bytes 0-0/")
@@ -115,8 +116,8 @@ def test_failing_items_are_only_in_the_log(
 
     gone, kept = (scene["paths"] for scene in stash.scenes())
     assert (job["status"], job["progress"], job["error"]) == ("FINISHED", 1, None)
-    assert httpx.get(gone["preview"]).status_code == 404
-    assert httpx.get(kept["preview"]).status_code == 200
+    assert loopback.get(gone["preview"]).status_code == 404
+    assert loopback.get(kept["preview"]).status_code == 200
     answer = stash.ask('{findScenes(scene_filter:{is_missing:"phash"}){count}}')
     assert answer["data"]["findScenes"]["count"] == 2
     assert "Error generating phash" in stash.logs()
@@ -131,11 +132,11 @@ def test_marker_media(stash: Stash, two_videos: tuple[Path, Path]) -> None:
     )
     query = "{findSceneMarkers{scene_markers{stream preview screenshot}}}"
     (marker,) = stash.ask(query)["data"]["findSceneMarkers"]["scene_markers"]
-    before = {name: httpx.get(url) for name, url in marker.items()}
+    before = {name: loopback.get(url) for name, url in marker.items()}
 
     stash.generate(markers=True, markerScreenshots=True)
 
-    after = {name: httpx.get(url) for name, url in marker.items()}
+    after = {name: loopback.get(url) for name, url in marker.items()}
     assert before["stream"].status_code == 404
     assert before["screenshot"].headers["content-type"] == "image/png"
     assert after["stream"].headers["content-type"] == "video/mp4"
@@ -149,7 +150,7 @@ def test_empty_media_are_served(stash: Stash, two_videos: tuple[Path, Path]) -> 
     (preview,) = (stash.server.home / "generated" / "screenshots").glob("*.mp4")
     preview.write_bytes(b"")
 
-    got = httpx.get(
+    got = loopback.get(
         stash.scenes()[0]["paths"]["preview"], headers={"range": "bytes=0-0"}
     )
 
@@ -167,7 +168,7 @@ def test_very_short_clips_never_get_everything(stash: Stash) -> None:
     jobs = [stash.generate(**ALL_MEDIA) for _ in range(2)]
 
     (scene,) = stash.scenes()
-    got = {name: httpx.get(url) for name, url in scene["paths"].items()}
+    got = {name: loopback.get(url) for name, url in scene["paths"].items()}
     answer = stash.ask('{findScenes(scene_filter:{is_missing:"phash"}){count}}')
     assert [(job["status"], job["progress"]) for job in jobs] == [("FINISHED", 1)] * 2
     assert answer["data"]["findScenes"]["count"] == 1

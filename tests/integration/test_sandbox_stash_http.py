@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from sandbox.stash.server import StandIn
+from tests.support.http import loopback
 from tests.support.stand_in import (
     CREATE_TAG,
     VERSION,
@@ -34,8 +34,8 @@ def test_accept_decides_the_dialect(
     headers = {"accept": accept}
     url = f"{stand_in.url}/graphql"
 
-    good = httpx.post(url, json={"query": VERSION}, headers=headers)
-    bad = httpx.post(url, json={"query": "{bogus}"}, headers=headers)
+    good = loopback.post(url, json={"query": VERSION}, headers=headers)
+    bad = loopback.post(url, json={"query": "{bogus}"}, headers=headers)
 
     assert (good.status_code, good.headers["content-type"]) == (200, content_type)
     assert (bad.status_code, bad.headers["content-type"]) == (refused, content_type)
@@ -54,7 +54,7 @@ def test_only_plain_json_is_packed(
     """One dialect is compressed when the client can take it, the other never."""
     headers = {"accept": accept, "accept-encoding": "gzip"}
 
-    answer = httpx.post(
+    answer = loopback.post(
         f"{stand_in.url}/graphql", json={"query": VERSION}, headers=headers
     )
 
@@ -79,7 +79,7 @@ def test_malformed_requests(
     stand_in: StandIn, method: str, headers: dict[str, str], content: bytes, status: int
 ) -> None:
     """What is no GraphQL request gets a GraphQL error all the same."""
-    answer = httpx.request(
+    answer = loopback.request(
         method, f"{stand_in.url}/graphql", headers=headers, content=content
     )
 
@@ -92,8 +92,10 @@ def test_get_only_reads(stand_in: StandIn) -> None:
     """A query may come by GET, a mutation may not."""
     url = f"{stand_in.url}/graphql"
 
-    assert httpx.get(url, params={"query": VERSION}).status_code == 200
-    assert httpx.get(url, params={"query": "mutation{stopAllJobs}"}).status_code == 406
+    assert loopback.get(url, params={"query": VERSION}).status_code == 200
+    assert (
+        loopback.get(url, params={"query": "mutation{stopAllJobs}"}).status_code == 406
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_fragments_directives_and_introspection(ask: Ask) -> None:
 
 def test_wrong_key_is_refused_even_without_a_lock(stand_in: StandIn) -> None:
     """A server without a key takes calls without one, but never a wrong one."""
-    answer = httpx.post(
+    answer = loopback.post(
         f"{stand_in.url}/graphql", json={"query": VERSION}, headers={"ApiKey": "x"}
     )
 
@@ -201,6 +203,6 @@ def test_wrong_key_is_refused_even_without_a_lock(stand_in: StandIn) -> None:
 def test_key(tmp_path: Path, path: str, headers: dict[str, str], status: int) -> None:
     """With a key set, only that key opens anything but the health check."""
     with StandIn(tmp_path / "home", tmp_path, api_key="secret") as server:
-        answer = httpx.get(server.url + path, headers=headers)
+        answer = loopback.get(server.url + path, headers=headers)
 
     assert answer.status_code == status

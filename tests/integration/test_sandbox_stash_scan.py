@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from stashhog_core.hashing import oshash
+from tests.support.http import loopback
 from tests.support.stand_in import ALL_MEDIA, Stash
 
 pytestmark = pytest.mark.slow
@@ -175,7 +175,7 @@ def test_replaced_content_keeps_a_stale_phash(
     assert (after["id"], after["updated_at"]) == (before["id"], before["updated_at"])
     assert new["oshash"] == oshash(two_videos[0]) != old["oshash"]
     assert new["phash"] == old["phash"]
-    assert httpx.get(after["paths"]["sprite"]).status_code == 200
+    assert loopback.get(after["paths"]["sprite"]).status_code == 200
 
 
 def test_deleted_file_stays_until_cleaned(

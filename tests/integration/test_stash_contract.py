@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -39,6 +38,7 @@ from stashhog_core.stash.payloads import Job, Ref, StashScene, StashTag
 from stashhog_core.stash.transport import Transport
 from stashhog_core.stash.watch import JobWatch
 from tests.support.creating import all_scenes, create_performer, create_studio
+from tests.support.http import loopback
 from tests.support.media import write_video
 from tests.support.stand_in import until
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -223,11 +223,10 @@ def test_wrong_key_is_refused(target: Target) -> None:
 
 def test_wrong_key_has_an_empty_body(target: Target) -> None:
     """The refusal is a 401 without a body."""
-    response = httpx.post(
+    response = loopback.post(
         f"{target.settings.url}/graphql",
         json={"query": "{version{version}}"},
         headers={"ApiKey": "wrong"},
-        trust_env=False,
     )
 
     assert (response.status_code, response.content) == (401, b"")

@@ -51,6 +51,7 @@ from stashhog_core.sync.loader import STABLE_SECONDS
 from stashhog_core.sync.mirror import scenes_that_differ
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.creating import create_performer, create_studio
+from tests.support.http import loopback
 from tests.support.media import write_video
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -80,11 +81,10 @@ class Site:
     def ask_all(self, document: str, **variables: Any) -> list[Any]:
         """Send a document the product does not use; return all its answers."""
         key = self.settings.api_key
-        answer = httpx.post(
+        answer = loopback.post(
             f"{self.settings.url}/graphql",
             json={"query": document, "variables": variables},
             headers={"ApiKey": key.get_secret_value()} if key else {},
-            timeout=60,
         ).json()
         assert not answer.get("errors"), answer
         return list(answer["data"].values())

@@ -16,6 +16,7 @@ import pytest
 import qbittorrentapi
 import torf
 
+from tests.support.http import NO_CERTIFICATES
 from tests.support.services import free_port
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -201,7 +202,7 @@ class FailingProxy:
 def failing_proxy(upstream: str) -> Iterator[FailingProxy]:
     """Listen on loopback in front of the server at `upstream`."""
     failing: set[str] = set()
-    client = httpx.Client(base_url=upstream, timeout=30)
+    client = httpx.Client(base_url=upstream, verify=NO_CERTIFICATES, timeout=30)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -18,6 +18,7 @@ import httpx
 
 from sandbox.samples import Sample, seed_library
 from sandbox.stash.server import StandIn
+from tests.support.http import loopback
 from tests.support.processes import is_alive, processes
 from tests.support.waiting import wait_until
 
@@ -125,10 +126,8 @@ class RunningServices:
         """Ask Prefect's API, with the password `auth`."""
         token = b64encode(auth.encode()).decode() if auth else None
         headers = {"Authorization": f"Basic {token}"} if token else {}
-        with httpx.Client(
-            base_url=f"{self.url}/api", headers=headers, timeout=30, trust_env=False
-        ) as api:
-            return api.request(method, path, json=content)
+        url = f"{self.url}/api{path}"
+        return loopback.request(method, url, headers=headers, json=content)
 
     def ask(self, method: str, path: str, content: object = None) -> Any:
         """Ask Prefect's API, and return what it answers."""

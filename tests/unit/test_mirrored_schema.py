@@ -14,7 +14,6 @@ import os
 from pathlib import Path
 from typing import Any, get_args
 
-import httpx
 import msgspec
 import pytest
 
@@ -22,6 +21,7 @@ from stashhog_core.stash import payloads
 from stashhog_core.stash.documents import YOUNGER_FIELDS
 from stashhog_core.stash.payloads import Payload, Ref
 from stashhog_core.sync import rows
+from tests.support.http import loopback
 
 RECORDED = Path(__file__).parent.parent / "cassettes" / "stash_schema.json"
 MIRRORED: dict[str, type[Payload]] = {
@@ -199,7 +199,7 @@ _INTROSPECTION = (
 def fields_of(url: str, type_name: str) -> list[str]:
     """Return the fields of a type of the server there."""
     asked = {"query": _INTROSPECTION, "variables": {"name": type_name}}
-    answer = httpx.post(f"{url}/graphql", json=asked).json()
+    answer = loopback.post(f"{url}/graphql", json=asked).json()
     return sorted(field["name"] for field in answer["data"]["answer"]["fields"])
 
 

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 
 from stashhog.services.schedules import VARIABLE
 from stashhog_core.db.embedded import start_embedded, stop_embedded
+from tests.support.http import loopback
 from tests.support.media import write_video
 from tests.support.processes import is_alive, kill_all, postmaster, processes
 from tests.support.services import PARTS, RunningServices
@@ -126,9 +126,7 @@ def test_only_its_own_pages_may_use_the_api(up: RunningServices) -> None:
     """A page of another origin, open in the same browser, is let see no answer."""
 
     def allowed(origin: str) -> str | None:
-        said = httpx.get(
-            f"{up.url}/api/health", headers={"Origin": origin}, trust_env=False
-        )
+        said = loopback.get(f"{up.url}/api/health", headers={"Origin": origin})
         return said.headers.get("access-control-allow-origin")
 
     assert allowed(up.url) == up.url
