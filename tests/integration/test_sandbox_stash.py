@@ -284,7 +284,7 @@ def test_log_and_date_tell_the_clock_and_the_process(
     stand_in.clock.offset = timedelta(days=3)
     stand_in.restart()
     before = ask("{logs{time message}}")["data"]["logs"]
-    date = httpx.get(f"{stand_in.url}/healthz").headers["date"]
+    date = loopback.get(f"{stand_in.url}/healthz").headers["date"]
     stand_in.restart()
     after = ask("{logs{time message}}")["data"]["logs"]
 

@@ -52,7 +52,7 @@ def test_up_again(up: RunningServices) -> None:
     assert f"{up.url} " in again.stdout
     pages = f"http://127.0.0.1:{up.variables['STASHHOG_WEB__PORT']}/"
     (opens,) = re.findall(rf"{re.escape(pages)}\?token=\S+", again.stdout)
-    assert "<h1>Plans</h1>" in httpx.get(opens, follow_redirects=True).text
+    assert "<h1>Plans</h1>" in loopback.get(opens, follow_redirects=True).text
     # The token is for the terminal: the log may be sent to somebody.
     assert opens.rpartition("=")[2] not in up.logs()
     twice = up.command("stashhog", "web")
