@@ -31,7 +31,7 @@ def measure() -> Iterator[Measurement]:
         with stand_in(scenes) as place:
             used.append(_memory(place))
             print(f"   peak memory, {scenes} scenes: {used[-1]:.0f} MB")
-    yield Measurement(f"peak memory, {sizes[1]} scenes", used[1], "MB", 300, "max")
+    yield Measurement(f"peak memory, {sizes[2]} scenes", used[2], "MB", 150, "max")
     yield Measurement(
         f"peak memory, {sizes[2]} / {sizes[0]} scenes",
         used[2] / used[0],

@@ -189,17 +189,21 @@ class Transport:
     ) -> T | None:
         limit = timeout_seconds or self.timeout_seconds
         try:
-            response = self._client.post(
+            with self._client.stream(
+                "POST",
                 f"{self._url}/graphql",
                 content=body,
                 headers={"Content-Type": "application/json"},
                 timeout=self._timeout(limit),
-            )
+            ) as response:
+                # Not left to the response: it refers to itself, and would hold the
+                # answer, often a megabyte, until Python looks for cycles.
+                answer = b"".join(response.iter_bytes())
         except httpx.HTTPError as error:
             self._fail(operation.name, error, limit)
         self._check_status(response, operation.name)
         try:
-            envelope = operation.decode(response.content)
+            envelope = operation.decode(answer)
         except msgspec.ValidationError as error:
             raise UnreadableError(
                 f"Stash answered {operation.name} in an unknown form",

@@ -1,8 +1,10 @@
 """The client's manners: what it sends, what it repeats, and what it calls an error."""
 
+import gc
 import gzip
 import json
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -196,6 +198,29 @@ def test_pages_follow_the_ids() -> None:
 
     assert pages == [[3, 8], [9]]
     assert [sent["after"] for sent in script.variables()] == [0, 8]
+
+
+def test_answers_are_freed_once_they_are_read() -> None:
+    """Answers take memory until they are read, not until Python looks for cycles."""
+    body = json.dumps({"data": {"answer": {"version": "v1"}, "more": "x" * 1_000_000}})
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=iter([body.encode()]))
+
+    with make_client(handler) as client:
+        client.version()
+        tracemalloc.start()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                client.version()
+            held, _peak = tracemalloc.get_traced_memory()
+        finally:
+            gc.enable()
+            tracemalloc.stop()
+
+    assert held < len(body)
 
 
 # --- what goes wrong -----------------------------------------------------------------
