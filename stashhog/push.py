@@ -16,9 +16,7 @@ from urllib.parse import quote
 
 import httpx
 
-from stashhog.local import read_prefect_variables
-from stashhog.services.prefect_server import api_url, ask
-from stashhog.services.state import recorded_url
+from stashhog.services.prefect_server import ask, client_url
 from stashhog_core.errors import ConfigurationError, StashHogError, TransientError
 from stashhog_core.retries import with_retries
 from stashhog_core.settings import get_settings
@@ -108,11 +106,7 @@ def _latest(deployment_id: str, tag: str) -> Any:
 
 def _send(path: str, content: object = None) -> Any:
     # Who calls it stands in a folder of its own, without our `.env`.
-    url = (
-        read_prefect_variables().get("PREFECT_API_URL")
-        or recorded_url(get_settings())
-        or api_url()
-    )
+    url = client_url(get_settings())
     try:
         answer = ask(url, path, content)
     except httpx.TransportError as error:

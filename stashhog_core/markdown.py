@@ -55,6 +55,19 @@ def scene_link(
     return link(words, f"{link_base}/scenes/{scene_id}{at}")
 
 
+def plan_link(words: object, pages: str | None, plan_id: int) -> Markdown:
+    """Return a link to the page of a plan; or the words alone.
+
+    The pages for review begin with `pages`; None: there is no link.
+    """
+    return link(words, plan_address(pages, plan_id)) if pages else text(words)
+
+
+def plan_address(pages: str, plan_id: int) -> str:
+    """Return the address of the page of a plan; it opens for who was let in before."""
+    return f"{pages}/plans/{plan_id}"
+
+
 def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Return rows as a table, headed by the keys of the first.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from stashhog_core.markdown import link, scene_link, text
+from stashhog_core.markdown import Markdown, link, plan_link, scene_link, text
 from stashhog_core.params import ReviewPlanParams
 from stashhog_core.results import (
     DirectoryScanResult,
@@ -336,6 +336,16 @@ def _analyzed(report: WorkflowReport) -> str:
 
 
 def failures(report: WorkflowReport) -> Iterator[str]:
+    """Yield a line for each item that needs attention.
+
+    These are items that failed, downloads that are not yet in Stash, and plans that
+    need a decision.
+    """
+    yield from _failed(report)
+    yield from _undecided(report, None)
+
+
+def _failed(report: WorkflowReport) -> Iterator[str]:
     """Yield a line for each item that failed, and for each download not yet in Stash.
 
     A download that failed is not in Stash either, and is listed only once.
@@ -354,14 +364,25 @@ def failures(report: WorkflowReport) -> Iterator[str]:
     for unseen in report.unseen:
         if (unseen.item, unseen.reason) not in listed:
             yield f"Not in Stash yet: {unseen.item}: {unseen.reason}"
+
+
+def _undecided(report: WorkflowReport, pages: str | None) -> Iterator[str]:
+    """Yield a line for each plan that needs a decision; Markdown if `pages` is set."""
     for plan in report.undecided:
-        yield f"Needs your decision: {plan.item}: {plan.reason}"
+        line = f"Needs your decision: {plan.item}: {plan.reason}"
+        number = plan.item.removeprefix("plan ")
+        if pages is None or not number.isdecimal():
+            yield line
+        else:
+            name = plan_link(plan.item, pages, int(number))
+            yield Markdown(f"Needs your decision: {name}: {text(plan.reason)}")
 
 
 def to_markdown(
     report: WorkflowReport,
     link_base: str | None = None,
     link_to: Callable[[str], str | None] = lambda _job_id: None,
+    pages: str | None = None,
 ) -> str:
     """Word a workflow's report for Prefect's UI.
 
@@ -369,6 +390,7 @@ def to_markdown(
         report: What the run did.
         link_base: The beginning of the addresses of Stash's pages, for links to scenes.
         link_to: Returns the address of the page of a step or batch, if there is one.
+        pages: The beginning of the addresses of the pages for review.
     """
     jobs = {TITLES[step]: result.job_id for step, result in _reached(report)}
     lines = [
@@ -384,13 +406,8 @@ def to_markdown(
         "",
         f"**Totals:** {_totals(report)}.",
     ]
-    if troubles := list(failures(report)):
-        lines += [
-            "",
-            "## Needs attention",
-            "",
-            *(f"- {text(line)}" for line in troubles),
-        ]
+    if troubles := list(_failed(report)) + list(_undecided(report, pages)):
+        lines += ["", "## Needs attention", "", *(f"- {text(t)}" for t in troubles)]
     for _, step in _reached(report):
         lines += _notes(step.result or {})
     if report.steps.analysis_batches:
@@ -438,12 +455,18 @@ def _linked(name: str, job_id: str | None, link_to: Callable[[str], str | None])
     return link(name, url) if url else text(name)
 
 
-def job_markdown(job: str, result: Result) -> str:
-    """Word the result of a single job as a table of its fields."""
+def job_markdown(job: str, result: Result, pages: str | None = None) -> str:
+    """Word the result of a single job as a table of its fields.
+
+    Args:
+        job: Its name.
+        result: What it did.
+        pages: The beginning of the addresses of the pages for review, for links.
+    """
     values = result.model_dump(mode="json")
     status = state_name(status_of(result))
     rows = (
-        f"| {_label(name)} | {text(_short(value))} |"
+        f"| {_label(name)} | {_cell(name, value, pages)} |"
         for name, value in values.items()
         if value not in (None, [], {}, "")
         and name not in {"status", "errors", "held", "deferred"}
@@ -484,6 +507,14 @@ def _notes(values: Mapping[str, Any]) -> list[str]:
         if noted := [f"- {text(line)}" for line in _noted(kind, values)]:
             lines += ["", f"## {kind.heading}", "", kind.hint, "", *noted]
     return lines
+
+
+def _cell(name: str, value: object, pages: str | None) -> str:
+    if name == "plan_id" and isinstance(value, int):
+        return plan_link(value, pages, value)
+    if name == "plan_ids" and isinstance(value, list):
+        return ", ".join(plan_link(id_, pages, id_) for id_ in value[:_SHOWN_NOTES])
+    return text(_short(value))
 
 
 def _short(value: object) -> str:

@@ -12,6 +12,7 @@ from prefect.states import Completed
 from stashhog_core.batches import batched
 from stashhog_core.detection.job import analyze, next_scenes, unanalyzed_scene_ids
 from stashhog_core.errors import Deferred
+from stashhog_core.markdown import plan_address
 from stashhog_core.params import AnalysisParams, ApplyPlanParams, or_setting
 from stashhog_core.plans.plans import is_worked_on, read_plan
 from stashhog_core.plans.records import unapplied_plan_ids
@@ -49,7 +50,8 @@ def analysis(
             deadline=deadline,
         )
     if result.plan_id is not None:
-        announce("analysis.completed", {"plan_id": result.plan_id})
+        page = plan_address(job.settings.web.link_base, result.plan_id)
+        announce("analysis.completed", {"plan_id": result.plan_id, "page": page})
     return result
 
 

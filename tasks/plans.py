@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.errors import JobError, TransientError
-from stashhog_core.markdown import cells, table
+from stashhog_core.markdown import cells, plan_link, table
 from stashhog_core.params import (
     ApplyPlanParams,
     AutoPlanApplyParams,
@@ -62,6 +62,9 @@ def review_plan(params: ReviewPlanParams) -> ReviewResult:
         with job.database.transaction() as session:
             outcome = decide(session, params)
         link_base = job.settings.stash.link_base
+        page = plan_link(
+            "Review the plan in the browser", job.settings.web.link_base, params.plan_id
+        )
         with job.database.transaction() as session:
             by_value = value_rows(session, params.plan_id)
             changes = change_rows(session, params.plan_id, link_base)
@@ -69,13 +72,13 @@ def review_plan(params: ReviewPlanParams) -> ReviewResult:
         create_table_artifact(
             cells(by_value),
             key=f"plan-{params.plan_id}-values",
-            description=f"Plan {params.plan_id} by value",
+            description=f"Plan {params.plan_id} by value. {page}",
         )
     with display(f"the changes of plan {params.plan_id}"):
         create_markdown_artifact(
             table(changes),
             key=f"plan-{params.plan_id}-changes",
-            description=f"Plan {params.plan_id}: changes with their evidence",
+            description=f"Plan {params.plan_id}: changes with their evidence. {page}",
         )
     if not params.apply:
         return outcome

@@ -65,10 +65,13 @@ def keep_report(
     close_results_to_others(services.settings)
     markdown = (
         to_markdown(
-            result, services.settings.stash.link_base, partial(url_for, "task-run")
+            result,
+            services.settings.stash.link_base,
+            partial(url_for, "task-run"),
+            services.settings.web.link_base,
         )
         if isinstance(result, WorkflowReport)
-        else job_markdown(job, result)
+        else job_markdown(job, result, services.settings.web.link_base)
     )
     with display("the report of this run"):
         create_markdown_artifact(

@@ -69,6 +69,17 @@ def server_url(settings: Settings) -> str:
     return recorded_url(settings) or api_url()
 
 
+def client_url(settings: Settings) -> str:
+    """Return the address of the API that this installation uses: PREFECT_API_URL."""
+    return read_prefect_variables().get("PREFECT_API_URL") or server_url(settings)
+
+
+def ui_url(settings: Settings) -> str:
+    """Return the address of the UI of that server, without a slash at the end."""
+    chosen = read_prefect_variables().get("PREFECT_UI_URL")
+    return (chosen or client_url(settings).removesuffix("/api")).rstrip("/")
+
+
 def auth_string() -> str | None:
     """Return the `user:password` that the server asks for."""
     return read_prefect_variables().get(_AUTH) or None

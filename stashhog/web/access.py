@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Sequence
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
@@ -19,11 +19,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from stashhog.web.address import TOKEN
+from stashhog.web.site import page
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
 
 COOKIE = "stashhog"
 LOGIN = "/login"
+NEXT = "next"
+"""The parameter with the page to go to after the password."""
 STATIC = "/static/"
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -109,7 +112,9 @@ def access_of(settings: Settings, token: str) -> Access:
             f"The pages would be open to everybody who reaches {web.host}",
             remedy="set STASHHOG_WEB__PASSWORD, or leave STASHHOG_WEB__HOST empty",
         )
-    return Access(token, password, [*_LOOPBACK, web.host, *web.host_names])
+    # Whoever follows our own links is not refused for their name.
+    public = [urlsplit(web.link_base).hostname or web.host]
+    return Access(token, password, [*_LOOPBACK, web.host, *web.host_names, *public])
 
 
 class Guard(BaseHTTPMiddleware):
@@ -144,11 +149,15 @@ class Guard(BaseHTTPMiddleware):
             return await call_next(request)
         if path.startswith(STATIC) or access.knows_cookie(request):
             return await call_next(request)
+        if _follows_a_link(request):
+            return page(request, "again.html", address=_here(request))
         if access.asks_for_password and request.method == "GET":
-            return RedirectResponse(LOGIN, 303)
+            query = urlencode({NEXT: _here(request)})
+            return RedirectResponse(f"{LOGIN}?{query}", 303)
         return _refused(
-            "Open the address that `stashhog web` or `stashhog up` has printed: the "
-            "token in the address lets this browser in",
+            "This browser was not let in yet: run `stashhog up`, open the address of "
+            "the pages that `stashhog up` prints, and then come back to this page; the "
+            "token in that address lets this browser in",
             401,
         )
 
@@ -161,12 +170,33 @@ def _with_token(access: Access, request: Request, token: str) -> Response:
             "`stashhog web` or `stashhog up` has printed last",
             401,
         )
+    answer = RedirectResponse(_here(request), 303)
+    return access.let_in(answer, is_secure=request.url.scheme == "https")
+
+
+def _here(request: Request) -> str:
+    """Return what the request asks for, as an address on this site, without token."""
     target = URL(str(request.url.path)).include_query_params(
         **{k: v for k, v in request.query_params.items() if k != TOKEN}
     )
-    # A path that begins with two slashes would name another server.
-    answer = RedirectResponse(f"/{str(target).lstrip('/')}", 303)
-    return access.let_in(answer, is_secure=request.url.scheme == "https")
+    return _on_this_site(str(target))
+
+
+def _on_this_site(address: str) -> str:
+    # An address that begins with two slashes would name another server.
+    return "/" + address.lstrip("/\\")
+
+
+def _follows_a_link(request: Request) -> bool:
+    """Tell whether a page of another site, such as a mail, has led here.
+
+    Browsers then keep the cookie back, and send it when this site asks once more.
+    """
+    return (
+        request.method == "GET"
+        and request.headers.get("sec-fetch-site") == "cross-site"
+        and request.headers.get("sec-fetch-mode") == "navigate"
+    )
 
 
 async def body_of(request: Request, most: int = 1_000_000) -> bytes:
@@ -188,11 +218,13 @@ async def log_in(request: Request) -> Response:
     access: Access = request.app.state.access
     form = parse_qs((await body_of(request)).decode(errors="replace"))
     password = form.get("password", [""])[0]
+    target = _on_this_site(form.get(NEXT, [""])[0])
     if access.knows_password(password):
-        answer = RedirectResponse("/", 303)
+        answer = RedirectResponse(target, 303)
         return access.let_in(answer, is_secure=request.url.scheme == "https")
     await asyncio.sleep(_PAUSE_SECONDS)
-    return RedirectResponse(f"{LOGIN}?wrong=1", 303)
+    query = urlencode({"wrong": 1, NEXT: target})
+    return RedirectResponse(f"{LOGIN}?{query}", 303)
 
 
 def _is_from_here(request: Request) -> bool:

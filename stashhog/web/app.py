@@ -9,7 +9,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from stashhog.web import plans
-from stashhog.web.access import LOGIN, Access, Guard, log_in
+from stashhog.web.access import LOGIN, NEXT, Access, Guard, log_in
 from stashhog.web.site import STATIC_FOLDER, Site, page
 from stashhog_core.errors import StashHogError, TransientError
 
@@ -52,7 +52,8 @@ def _home(_request: Request) -> Response:
 
 
 def _log_in_form(request: Request) -> Response:
-    return page(request, "login.html", wrong="wrong" in request.query_params)
+    query = request.query_params
+    return page(request, "login.html", wrong="wrong" in query, next=query.get(NEXT, ""))
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -4,9 +4,10 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from uuid import UUID
 
 from stashhog.push import push
-from stashhog.services.prefect_server import Answer, answer, ask, server_url
+from stashhog.services.prefect_server import Answer, answer, ask, client_url, ui_url
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, JobCancelled, StashHogError
 from stashhog_core.params import ApplyPlanParams, UndoParams
@@ -25,6 +26,17 @@ _DEPLOYMENTS: Mapping[Job, str] = {
     "undo": "undo_plan/undo-plan",
 }
 _OVER = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
+
+
+def run_link(settings: Settings, run_id: str | None) -> str | None:
+    """Return the page of a run in Prefect's UI; None: the run was outside of Prefect.
+
+    Whether Prefect still has the run is not asked.
+    """
+    try:
+        return f"{ui_url(settings)}/runs/flow-run/{UUID(run_id or '')}"
+    except ValueError:
+        return None
 
 
 @dataclass
@@ -66,10 +78,9 @@ class Jobs:
         Raises:
             StashHogError: Prefect refuses the run; says why.
         """
-        url = server_url(self._settings)
-        if answer(url) is Answer.PREFECT:
+        if answer(client_url(self._settings)) is Answer.PREFECT:
             pushed = push(_DEPLOYMENTS[job], parameters, delay_seconds=0)
-            page = f"{url.removesuffix('/api')}/runs/flow-run/{pushed.run_id}"
+            page = run_link(self._settings, pushed.run_id)
             return self._add(Started(run_id=pushed.run_id, link=page))
         started = Started(message="begins")
         number = self._add(started)
@@ -92,7 +103,7 @@ class Jobs:
         return number
 
     def _follow(self, started: Started) -> None:
-        url = server_url(self._settings)
+        url = client_url(self._settings)
         try:
             run = ask(url, f"/flow_runs/{started.run_id}").json()
         except (OSError, ValueError) as error:

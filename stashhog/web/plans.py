@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from stashhog.web.access import body_of
-from stashhog.web.jobs import Job
+from stashhog.web.jobs import Job, run_link
 from stashhog.web.pictures import type_of
 from stashhog.web.site import STATIC_FOLDER, page, site_of
 from stashhog_core.db.session import driver_connection
@@ -141,6 +141,7 @@ def plan(request: Request) -> Response:
             "fields": _FIELDS,
             "states": _STATES,
             "link_base": site.settings.stash.link_base,
+            "run": run_link(site.settings, summary.run_id),
             **_rows(session, plan_id, view, asked.selection, after),
         }
     name = "plan.html" if after is None and "part" not in query else "rows.html"

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from stashhog.services.prefect_server import server_url
+from stashhog.services.prefect_server import ui_url
 from stashhog.web.jobs import Jobs
 from stashhog.web.pictures import Pictures
 from stashhog_core.db.open import open_database
@@ -65,7 +65,7 @@ def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLR
     html = template.render(
         request=request,
         version=metadata.version("stashhog"),
-        prefect=server_url(site_of(request).settings).removesuffix("/api"),
+        prefect=ui_url(site_of(request).settings),
         **values,
     )
     return HTMLResponse(html, status)

@@ -79,6 +79,11 @@ class WebSettings(Section):
     port: int = Field(default=4201, ge=1, le=65535)
     """Port that the pages are served at."""
 
+    public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@]+/?$")] | None = None
+    """Address at which your browser reaches the pages, without a path, used for links
+    in Prefect's UI and in notifications. If empty, links use the address at this
+    machine."""
+
     password: SecretStr | None = None
     """Password of the pages. If empty, only the address that StashHog prints at the
     start lets you in."""
@@ -92,6 +97,11 @@ class WebSettings(Section):
         """Where this machine reaches the pages, without a slash at the end."""
         host = _ANYWHERE.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def link_base(self) -> str:
+        """What links to the pages begin with, without a slash at the end; no token."""
+        return self.public_url.rstrip("/") if self.public_url else self.local_base
 
     picture_megabytes: int = Field(default=500, ge=10)
     """Maximum size of the cached pictures of scenes, in megabytes (at least 10)."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from html import escape, unescape
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_only_the_address_with_the_token_lets_in(
         opened = client.get(f"/plans/{plan_id}")
 
     assert (refused.status_code, wrong.status_code) == (401, 401)
-    assert "stashhog web" in refused.text
+    assert "stashhog up" in refused.text
     assert asked.headers["location"] == "/plans"
     cookie = asked.headers["set-cookie"].lower()
     assert "samesite=strict" in cookie
@@ -168,6 +169,79 @@ def test_other_machines_need_a_password(
     assert "<h1>Plans</h1>" in inside.text
     assert COOKIE in inside.history[0].headers["set-cookie"]
     assert "token" not in address(opened)
+
+
+def test_a_link_to_a_plan_opens_after_the_password(
+    database: Database, settings: Settings, plan_id: int
+) -> None:
+    """The form leads to the page that was asked for, and to no other site."""
+    web = settings.web.model_copy(update={"password": SecretStr("right")})
+    opened = settings.model_copy(update={"web": web})
+    wanted = f"/plans/{plan_id}?view=value"
+
+    with browser(database, opened) as client:
+        form = client.get(wanted)
+        sent = {"next": unescape(re.search(r'name="next" value="(.*)"', form.text)[1])}
+        wrong = client.post("/login", data={"password": "wrong", **sent})
+        inside = client.post("/login", data={"password": "right", **sent})
+        for elsewhere in ("//evil.example", "/\\evil.example", "http://evil.example"):
+            away = client.post(
+                "/login",
+                data={"password": "right", "next": elsewhere},
+                follow_redirects=False,
+            )
+            assert re.match(r"/[^/\\]", away.headers["location"])
+
+    assert f'value="{escape(wanted)}"' in wrong.text
+    assert str(inside.url) == HERE + wanted
+
+
+def test_a_link_of_another_site_opens(
+    client: TestClient, database: Database, settings: Settings, plan_id: int
+) -> None:
+    """Browsers keep the cookie back there; this site asks once more, with it."""
+    mail = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    wanted = f"/plans/{plan_id}?view=value&text=%22%3E"
+    with browser(database, settings) as stranger:
+        again = stranger.get(wanted, headers=mail)
+        refused = stranger.get(wanted, headers={"Sec-Fetch-Site": "same-origin"})
+
+    found = re.search(r'content="0; url=([^"]*)"', again.text)
+    assert found is not None
+    assert "Plan" not in again.text
+    assert refused.status_code == 401
+    assert "stashhog up" in refused.text
+    assert f"Plan {plan_id}" in client.get(unescape(found[1])).text
+
+
+def test_the_names_of_the_links_are_served(
+    database: Database, settings: Settings, plan_id: int
+) -> None:
+    """Whoever follows a link to STASHHOG_WEB__PUBLIC_URL is not refused."""
+    web = settings.web.model_copy(update={"public_url": "https://media.lan/"})
+    with browser(database, settings.model_copy(update={"web": web})) as client:
+        named = client.get(f"/plans/{plan_id}", headers={"Host": "media.lan"})
+
+    assert web.link_base == "https://media.lan"
+    assert named.status_code == 401
+
+
+def test_a_plan_links_to_its_run(
+    client: TestClient,
+    database: Database,
+    plan_id: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the address of Prefect's UI; a run outside of Prefect has no page."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://prefect.lan:4200/api")
+    run = "0c6a1e4e-0d2b-4b7a-9d3c-6f6f3f0e5b11"
+    without = client.get(f"/plans/{plan_id}").text
+    with database.transaction() as session:
+        session.get_one(AnalysisPlan, plan_id).run_id = run
+    linked = client.get(f"/plans/{plan_id}").text
+
+    assert "a run in Prefect" not in without
+    assert f'href="http://prefect.lan:4200/runs/flow-run/{run}"' in linked
 
 
 @pytest.mark.parametrize("view", ["scene", "value", "confidence"])

@@ -18,6 +18,7 @@ from stashhog_core.report import (
 )
 from stashhog_core.results import (
     AnalysisResult,
+    AutoApplyResult,
     BatchResult,
     CancelledResult,
     DirectoryScanResult,
@@ -166,6 +167,30 @@ def test_the_report_names_steps_troubles_and_scenes() -> None:
     ]
     assert "[A\\|B](http://stash:9999/scenes/7) | tag + 720p" in markdown
     assert "CompletedWithErrors" in markdown
+
+
+def test_reports_link_to_the_pages_of_plans() -> None:
+    """A plan to decide on, a plan that was made, plans that were applied; no others."""
+    recorder = Recorder("run")
+    recorder.completed("process_downloads", DownloadsResult(status="completed"), 1)
+    report = recorder.report(
+        undecided=[ItemFailure(item="plan 3", reason="2 changes | failed")]
+    )
+    pages = "http://127.0.0.1:4201"
+
+    assert (
+        f"- Needs your decision: [plan 3]({pages}/plans/3): 2 changes \\| failed"
+        in to_markdown(report, pages=pages).splitlines()
+    )
+    made = AnalysisResult(status="completed", plan_id=7)
+    assert f"| plan id | [7]({pages}/plans/7) |" in job_markdown(
+        "analysis", made, pages
+    )
+    applied = AutoApplyResult(status="completed", plan_ids=(7, 8))
+    assert f"[7]({pages}/plans/7), [8]({pages}/plans/8)" in job_markdown(
+        "auto_plan_apply", applied, pages
+    )
+    assert "| plan id | 7 |" in job_markdown("analysis", made)
 
 
 def test_a_cancelled_run_shows_the_step_it_was_in() -> None:

@@ -36,6 +36,7 @@ WRITTEN = {
     entry["name"]: entry for entry in yaml.safe_load(FILE.read_text())["automations"]
 }
 TELLS = "stashhog: tell about runs that failed"
+TELLS_OF_PLANS = "stashhog: tell about plans to review"
 
 
 @pytest.fixture
@@ -83,14 +84,19 @@ def switch_on(name: str) -> None:
         client.resume_automation(automations(name)[0].id)
 
 
-def emit(event: str, flow: str, **labels: str) -> None:
+def emit(
+    event: str, flow: str, facts: dict[str, object] | None = None, **labels: str
+) -> None:
     """Send an event as a run of ours does."""
     subject = event.split(".")[1]
     named = {f"stashhog.{name}": value for name, value in labels.items()}
-    send(event, f"stashhog.{subject}.{uuid4()}", **{"stashhog.flow": flow}, **named)
+    resource = f"stashhog.{subject}.{uuid4()}"
+    send(event, resource, facts, **{"stashhog.flow": flow}, **named)
 
 
-def send(event: str, resource: str, **labels: str) -> None:
+def send(
+    event: str, resource: str, facts: dict[str, object] | None = None, **labels: str
+) -> None:
     with get_client(sync_client=True) as client:
         client.request(
             "POST",
@@ -101,6 +107,7 @@ def send(event: str, resource: str, **labels: str) -> None:
                     "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                     "event": event,
                     "resource": {"prefect.resource.id": resource, **labels},
+                    "payload": facts or {},
                 }
             ],
         )
@@ -109,7 +116,7 @@ def send(event: str, resource: str, **labels: str) -> None:
 def test_applying_twice_makes_no_doubles(deployments: dict[str, UUID]) -> None:
     """Each automation exists once, and one that was switched keeps its switch."""
     apply_automations(FILE)
-    names = [name for name in WRITTEN if name != TELLS]
+    names = [name for name in WRITTEN if name not in {TELLS, TELLS_OF_PLANS}]
     first = {name: automations(name)[0] for name in names}
     with get_client(sync_client=True) as client:
         for automation in first.values():
@@ -276,6 +283,30 @@ def test_failed_runs_are_reported_to_whom_the_settings_name(
     assert of_the_run["subject"] == "StashHog: apply_plan ended Crashed"
     assert 'No "heartbeat"' in of_the_run["body"]
     assert automations(TELLS) == []
+
+
+def test_a_notice_leads_to_the_page_of_a_new_plan(
+    reported: list[dict[str, Any]],
+) -> None:
+    """Once it is switched on; not for plans that process_new_scenes applies itself."""
+    apply_automations(FILE, ["webhook/alerts"])
+    switch_on(TELLS_OF_PLANS)
+    page = "http://127.0.0.1:4201/plans/7"
+
+    event = "stashhog.analysis.completed"
+    emit(event, "process_new_scenes", {"plan_id": 6, "page": "elsewhere"})
+    emit(event, "analysis", {"plan_id": 7, "page": page})
+
+    notices = wait_until(
+        lambda: [notice for notice in reported if "plan" in notice["subject"]],
+        "the notice",
+    )
+    assert notices == [
+        {
+            "subject": "StashHog: plan 7 can be reviewed",
+            "body": f"An analysis has made plan 7: {page}",
+        }
+    ]
 
 
 def test_an_unknown_block_is_named(deployments: dict[str, UUID]) -> None:

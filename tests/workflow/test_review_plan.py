@@ -70,6 +70,8 @@ def test_plan_is_reviewed_applied_and_undone(
             )
         )
     assert f"{stand_in.url}/scenes/{scene_id}?t=7" in str(changes.data)
+    page = f"http://127.0.0.1:4201/plans/{plan_id}"
+    assert f"[Review the plan in the browser]({page})" in str(changes.description)
 
     undone = undo_plan(plan_id=plan_id)
 

@@ -5,7 +5,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tests.support.media import write_video
 from tests.support.processes import is_alive, kill_all, postmaster, processes
 from tests.support.services import PARTS, RunningServices
 from tests.support.stand_in import until
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -203,8 +204,14 @@ def test_a_taken_port_of_the_pages_stops_nothing_else(up: RunningServices) -> No
     """`up` says who must go, `status` names the part, and the pages come afterwards."""
     before = up.pids()
     port = int(up.variables["STASHHOG_WEB__PORT"])
-    kill_all(processes([before["pages"]]))
-    with socket.create_server(("127.0.0.1", port)):
+
+    def take_port() -> socket.socket | None:
+        kill_all(processes([up.pids()["pages"]]))
+        with suppress(OSError):
+            return socket.create_server(("127.0.0.1", port))
+        return None
+
+    with wait_until(take_port, "the port of the killed pages"):
         again = up.command("stashhog", "up")
         parts = up.status()
 
