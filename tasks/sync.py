@@ -5,6 +5,7 @@ from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.params import RemoveOrphansParams, SyncParams, VerifyMirrorParams
 from stashhog_core.results import RemoveOrphansResult, SyncResult, VerifyMirrorResult
+from stashhog_core.sync.comparison import listing_rule
 from stashhog_core.sync.job import Pending
 from stashhog_core.sync.job import pending_scenes as find_pending_scenes
 from stashhog_core.sync.job import sync as mirror
@@ -18,7 +19,9 @@ from tasks.runtime import JOB_TASK, READ_TASK, job_task, open_job
 def pending_scenes() -> Pending:
     """Return what differs between Stash and the mirror; false if nothing does."""
     with open_job("pending_scenes") as job:
-        return find_pending_scenes(job.stash(), job.database)
+        return find_pending_scenes(
+            job.stash(), job.database, listing_rule(job.settings.sync)
+        )
 
 
 @task(name="pending_scenes", task_run_name="pending_scenes: {step}", **JOB_TASK)
@@ -29,7 +32,8 @@ def is_sync_needed(step: str) -> bool:
     take the sync that it had finished for one that there was no need of.
     """
     with open_job("pending_scenes") as job:
-        return bool(find_pending_scenes(job.stash(), job.database))
+        listing = listing_rule(job.settings.sync)
+        return bool(find_pending_scenes(job.stash(), job.database, listing))
 
 
 @job_task(name="sync", **JOB_TASK)
@@ -57,6 +61,7 @@ def sync(
             trigger=trigger,
             run_id=job.run_id,
             conflicts=job.settings.sync.conflicts,
+            listing=listing_rule(job.settings.sync),
         )
     counts = result.model_dump(mode="json", include={"created", "updated", "removed"})
     changed = "yes" if any(counts.values()) else "no"

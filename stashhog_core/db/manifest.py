@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.kept_glance import forget_glance
 from stashhog_core.db.merge import merge_rows
 from stashhog_core.db.models import Manifest, Scene
 from stashhog_core.db.reading import any_of
@@ -34,6 +35,7 @@ def forget_hashes(session: Session, ids: Collection[int], kind: str = SCENE) -> 
         session.execute(
             delete(Manifest).where(Manifest.entity == kind, Manifest.id == wanted)
         )
+        forget_glance(session)
     forget_listing(session)
 
 

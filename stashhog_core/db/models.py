@@ -183,6 +183,7 @@ class Scene(Base):
     missing_since: Mapped[Moment | None]
 
     __table_args__ = (
+        Index("ix_scene_to_fetch", "id", postgresql_where=text("content IS NULL")),
         Index("ix_scene_not_generated", "id", postgresql_where=text("NOT generated")),
         Index(
             "ix_scene_not_video_analyzed",

@@ -107,6 +107,11 @@ class SyncSettings(Section):
     local_wins or ask. With ask, the local value stays and the conflict is listed for
     you to decide."""
 
+    listing_interval_minutes: int = Field(default=60, ge=0, le=10080)
+    """Longest time in minutes between two comparisons of the whole library with the
+    mirror (0 to 10080). Checks in between ask Stash only what has changed. If 0, every
+    check compares the whole library."""
+
 
 class AnalysisSettings(Section):
     """Batches and thresholds of the analysis."""

@@ -5,6 +5,7 @@ paths as "all of them".
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import chain, count
 from typing import Any, Self, TypeVar
 
@@ -20,10 +21,14 @@ from stashhog_core.errors import (
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash import documents as d
 from stashhog_core.stash.payloads import (
+    Glance,
     Job,
+    KindGlance,
+    LibraryChanges,
     LibraryListing,
     LogEntry,
     MarkerStamp,
+    Ref,
     SceneMedia,
     SceneStamp,
     StashPerformer,
@@ -207,16 +212,58 @@ class StashClient:
             files=found.files.rows,
         )
 
+    def changes(self, since: str, page_size: int = 20_000) -> LibraryChanges:
+        """Return the light listings of all that was changed later than `since`.
+
+        Args:
+            since: Stash compares it as text with its own local times.
+            page_size: As of `library`.
+        """
+        of = {"since": since}
+        found = self._one(d.CHANGES, {"after": 0, "page": 1, "size": page_size, **of})
+        return LibraryChanges(
+            pages=self._pages_by_id(d.CHANGED_SCENES, page_size, found.scenes.rows, of),
+            marker_pages=self._from_markers(
+                found.markers.rows, page_size, d.CHANGED_MARKERS, of
+            ),
+            tags=found.tags.rows,
+            performers=found.performers.rows,
+            studios=found.studios.rows,
+            files=found.files.rows,
+            children=found.children.rows,
+            file_ids=[row.id for row in found.changed_files.rows],
+        )
+
+    def glance(self) -> Glance:
+        """Return in one request what shows whether the library may have changed.
+
+        A Stash before 0.30 does not list files: that kind is missing then.
+        """
+        found, clock = self._dated(d.GLANCE)
+        kinds: dict[str, KindGlance] = {}
+        for kind in d.GLANCE_KINDS:
+            newest: d.Newest | None = getattr(found, kind)
+            last: d.Rows[Ref] | None = getattr(found, f"{kind}_id")
+            if newest is not None and last is not None:
+                text = max((row.updated_at for row in newest.rows), default="")
+                id_ = max((row.id for row in last.rows), default=0)
+                kinds[kind] = KindGlance(newest.count, text, id_)
+        return Glance(kinds, tuple(line.time for line in found.logs), clock)
+
     def _from_markers(
-        self, page: Sequence[MarkerStamp], page_size: int
+        self,
+        page: Sequence[MarkerStamp],
+        page_size: int,
+        operation: d.Operation[d.Rows[MarkerStamp]] = d.MARKER_STAMPS,
+        variables: Mapping[str, Any] | None = None,
     ) -> Iterator[Sequence[MarkerStamp]]:
         """Yield the first page, and those that follow."""
         yield page
         for number in count(2):
             if len(page) < page_size:
                 return
-            which = {"page": number, "size": page_size}
-            page = self._one(d.MARKER_STAMPS, which).rows
+            which = {"page": number, "size": page_size, **(variables or {})}
+            page = self._one(operation, which).rows
             yield page
 
     def scene_stamps(self, page_size: int = 5000) -> Iterator[Sequence[SceneStamp]]:
@@ -429,14 +476,25 @@ class StashClient:
         *,
         timeout_seconds: float | None = None,
     ) -> T:
-        answer = self._transport.send(
+        return self._dated(operation, variables, timeout_seconds=timeout_seconds)[0]
+
+    def _dated(
+        self,
+        operation: d.Operation[T],
+        variables: Mapping[str, Any] | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> tuple[T, datetime | None]:
+        """Return the answer, and what the server's clock said then."""
+        dated = self._transport.send_dated(
             operation, variables, timeout_seconds=timeout_seconds
         )
+        answer, clock = dated
         if answer is None:
             raise UnreadableError(
                 f"Stash gave an empty answer to {operation.name}", where=self.address
             )
-        return answer
+        return answer, clock
 
     def _rows(
         self,
@@ -450,16 +508,18 @@ class StashClient:
         operation: d.Operation[d.Rows[Keyed]],
         page_size: int,
         first: Sequence[Keyed] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> Iterator[Sequence[Keyed]]:
         """Yield pages by rising id; `first` is at hand already, unless it is None."""
+        which = {"size": page_size, **(variables or {})}
         page = first
         if page is None:
-            page = self._rows(operation, {"after": 0, "size": page_size})
+            page = self._rows(operation, {"after": 0, **which})
         while page:
             yield page
             if len(page) < page_size:
                 return
-            page = self._rows(operation, {"after": page[-1].id, "size": page_size})
+            page = self._rows(operation, {"after": page[-1].id, **which})
 
     def _by_id(
         self, operation: d.Operation[d.Rows[T]], ids: Sequence[int]

@@ -28,6 +28,7 @@ from stashhog_core.stash.payloads import (
     StashScene,
     StashStudio,
     StashTag,
+    TagChildren,
     TypeFields,
     selection,
     younger_fields,
@@ -83,11 +84,36 @@ class LibraryAnswer(Payload, frozen=True, kw_only=True):
     files: Rows[SceneFiles]
 
 
-class NewestScenes(Payload, frozen=True, kw_only=True):
-    """How many scenes there are, and those that were changed last."""
+class ChangesAnswer(LibraryAnswer, frozen=True, kw_only=True):
+    """The light listings of changed rows, of scenes and markers the first page."""
+
+    children: Rows[TagChildren]
+    changed_files: Rows[Ref]
+
+
+class Newest(Payload, frozen=True, kw_only=True):
+    """How many rows there are, and the one that was changed last."""
 
     count: int
     rows: tuple[SceneStamp, ...]
+
+
+class GlanceAnswer(Payload, frozen=True, kw_only=True):
+    """Of each kind: how many, the one that was changed last, the one created last."""
+
+    scene: Newest
+    scene_id: Rows[Ref]
+    marker: Newest
+    marker_id: Rows[Ref]
+    tag: Newest
+    tag_id: Rows[Ref]
+    performer: Newest
+    performer_id: Rows[Ref]
+    studio: Newest
+    studio_id: Rows[Ref]
+    file: Newest | None = None
+    file_id: Rows[Ref] | None = None
+    logs: tuple[LogEntry, ...]
 
 
 class Count(Payload, frozen=True, kw_only=True):
@@ -180,6 +206,8 @@ TAG_FIELDS = selection(StashTag)
 SCENE_FIELDS = selection(StashScene)
 YOUNGER_FIELDS = younger_fields(StashScene, StashTag, StashPerformer, StashStudio)
 """What older servers do not know, as `Type.field` → the first version that does."""
+YOUNGER_QUERIES = {"Query.findFiles": "0.30"}
+"""In the same way, what older servers cannot be asked."""
 MEDIA_FIELDS = (
     "id paths{screenshot preview webp sprite vtt} files{fingerprints{type value}} "
     "scene_markers{id seconds stream preview screenshot}"
@@ -238,10 +266,10 @@ _ALL_BY_ID = 'filter:{per_page:-1,sort:"id",direction:ASC}'
 _BETWEEN = "id:{value:$low,value2:$high,modifier:BETWEEN}"
 
 
-def _page_of_scenes(fields: str) -> str:
+def _page_of_scenes(fields: str, scene_filter: str = "") -> str:
     return (
         'findScenes(filter:{per_page:$size,sort:"id",direction:ASC},'
-        "scene_filter:{id:{value:$after,modifier:GREATER_THAN}})"
+        f"scene_filter:{{{scene_filter}id:{{value:$after,modifier:GREATER_THAN}}}})"
         f"{{rows:scenes{{{fields}}}}}"
     )
 
@@ -253,8 +281,11 @@ def _all_scenes(scene_filter: str, fields: str) -> str:
     )
 
 
-def _all(entities: str, fields: str) -> str:
-    return f"find{entities.capitalize()}({_ALL_BY_ID}){{rows:{entities}{{{fields}}}}}"
+def _all(entities: str, fields: str, row_filter: str = "") -> str:
+    """Return what lists tags, performers, studios or files by rising id."""
+    chosen = f",{entities[:-1]}_filter:{{{row_filter}}}" if row_filter else ""
+    find = f"find{entities.capitalize()}({_ALL_BY_ID}{chosen})"
+    return f"{find}{{rows:{entities}{{{fields}}}}}"
 
 
 def _scene_page(name: str, fields: str, row: type[T]) -> Operation[Rows[T]]:
@@ -278,11 +309,19 @@ _CHANGED_FILES = _all_scenes(
     "files_filter:{updated_at:{value:$since,modifier:GREATER_THAN}}",
     f"id files{{{selection(StashFile)}}}",
 )
-# They know no "greater than" of their id, so their pages go by number.
-_MARKERS = (
-    'findSceneMarkers(filter:{page:$page,per_page:$size,sort:"id",direction:ASC})'
-    "{rows:scene_markers{id updated_at scene{id}}}"
-)
+_CHANGED = "updated_at:{value:$since,modifier:GREATER_THAN}"
+
+
+def _page_of_markers(marker_filter: str = "") -> str:
+    # They know no "greater than" of their id, so their pages go by number.
+    chosen = f",scene_marker_filter:{{{marker_filter}}}" if marker_filter else ""
+    return (
+        'findSceneMarkers(filter:{page:$page,per_page:$size,sort:"id",direction:ASC}'
+        f"{chosen}){{rows:scene_markers{{id updated_at scene{{id}}}}}}"
+    )
+
+
+_MARKERS = _page_of_markers()
 _ALL_TAGS = _all("tags", TAG_FIELDS)
 _ALL_PERFORMERS = _all("performers", selection(StashPerformer))
 _ALL_STUDIOS = _all("studios", selection(StashStudio))
@@ -296,12 +335,73 @@ LIBRARY = Operation(
     LibraryAnswer,
     whole=True,
 )
-NEWEST_SCENE = _query(
-    "NewestScene",
-    'findScenes(filter:{per_page:1,sort:"updated_at",direction:DESC})'
-    "{count rows:scenes{id updated_at}}",
-    NewestScenes,
+CHANGES = Operation(
+    "Changes",
+    "query Changes($after:Int!,$page:Int!,$size:Int!,$since:String!){"
+    f"scenes:{_page_of_scenes('id updated_at', f'{_CHANGED},')} "
+    f"markers:{_page_of_markers(_CHANGED)} "
+    f"tags:{_all('tags', TAG_FIELDS, _CHANGED)} "
+    f"performers:{_all('performers', selection(StashPerformer), _CHANGED)} "
+    f"studios:{_all('studios', selection(StashStudio), _CHANGED)} "
+    f"files:{_CHANGED_FILES} "
+    f"children:{_all('tags', 'id children{id}', _CHANGED)} "
+    f"changed_files:{_all('files', 'id', _CHANGED)}}}",
+    ChangesAnswer,
+    whole=True,
 )
+CHANGED_SCENES = _query(
+    "ChangedScenes",
+    _page_of_scenes("id updated_at", f"{_CHANGED},"),
+    Rows[SceneStamp],
+    "$after:Int!,$size:Int!,$since:String!",
+)
+CHANGED_MARKERS = _query(
+    "ChangedMarkers",
+    _page_of_markers(_CHANGED),
+    Rows[MarkerStamp],
+    "$page:Int!,$size:Int!,$since:String!",
+)
+
+
+def _newest(find: str, rows: str) -> str:
+    return (
+        f'{find}(filter:{{per_page:1,sort:"updated_at",direction:DESC}})'
+        f"{{count rows:{rows}{{id updated_at}}}}"
+    )
+
+
+def _last(find: str, rows: str) -> str:
+    return (
+        f'{find}(filter:{{per_page:1,sort:"id",direction:DESC}}){{rows:{rows}{{id}}}}'
+    )
+
+
+GLANCE_KINDS = {
+    "scene": ("findScenes", "scenes"),
+    "marker": ("findSceneMarkers", "scene_markers"),
+    "tag": ("findTags", "tags"),
+    "performer": ("findPerformers", "performers"),
+    "studio": ("findStudios", "studios"),
+    "file": ("findFiles", "files"),
+}
+"""Kind → how Stash finds its rows, and what Stash calls them in the answer."""
+
+
+def _glance_of(kind: str) -> str:
+    names = GLANCE_KINDS[kind]
+    asked = f"{kind}:{_newest(*names)} {kind}_id:{_last(*names)}"
+    field = f"Query.{names[0]}"
+    return f"«{field}={asked}»" if field in YOUNGER_QUERIES else asked
+
+
+GLANCE = Operation(
+    "Glance",
+    f"query Glance{{{' '.join(map(_glance_of, GLANCE_KINDS))} "
+    "logs{time level message}}",
+    GlanceAnswer,
+    whole=True,
+)
+NEWEST_SCENE = _query("NewestScene", _newest(*GLANCE_KINDS["scene"]), Newest)
 SCENE_STAMPS = _scene_page("SceneStamps", "id updated_at", SceneStamp)
 SCENES = _scenes_by_id("Scenes", SCENE_FIELDS, StashScene)
 SCENES_BETWEEN = _scenes_between("ScenesBetween", SCENE_FIELDS, StashScene)

@@ -10,9 +10,10 @@ the first file of a scene is the primary one; both are kept.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from operator import attrgetter
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -133,6 +134,13 @@ class MarkerStamp(Payload, frozen=True, kw_only=True):
     id: Id
     updated_at: str
     scene: Ref
+
+
+class TagChildren(Payload, frozen=True, kw_only=True):
+    """The tags that lie under a tag."""
+
+    id: Id
+    children: tuple[Ref, ...]
 
 
 class StashBoxId(Payload, frozen=True, kw_only=True, order=True):
@@ -553,6 +561,50 @@ class LibraryListing:
     performers: Sequence[StashPerformer]
     studios: Sequence[StashStudio]
     files: Sequence[SceneFiles]
+
+
+@dataclass(frozen=True)
+class LibraryChanges(LibraryListing):
+    """The light listings of what was changed since some time.
+
+    Attributes:
+        children: The tags under each of the listed tags.
+        file_ids: The changed files of any kind, whatever they belong to.
+    """
+
+    children: Sequence[TagChildren]
+    file_ids: Sequence[int]
+
+
+class KindGlance(NamedTuple):
+    """What a glance shows of one kind of rows.
+
+    Attributes:
+        total: How many there are.
+        newest_text: The latest time of change, as Stash wrote it; empty: no rows.
+        newest_id: The highest id; 0: no rows.
+    """
+
+    total: int
+    newest_text: str
+    newest_id: int
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What shows whether a library may have changed.
+
+    Attributes:
+        kinds: scene, marker, tag, performer, studio and file, as far as this Stash
+            lists them.
+        log_times: When the last lines of Stash's log were written, the newest first,
+            as Stash wrote it.
+        clock: Stash's clock when it answered, to the second; None: it does not tell.
+    """
+
+    kinds: Mapping[str, KindGlance]
+    log_times: tuple[str, ...]
+    clock: datetime | None
 
 
 class GraphQLError(Payload, frozen=True, kw_only=True):

@@ -7,6 +7,8 @@ Stash has no body; GraphQL errors come with status 200; invalid documents with 4
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, TypeVar
 
 import httpx
@@ -30,7 +32,7 @@ from stashhog_core.loopback import is_loopback
 from stashhog_core.progress import before_write
 from stashhog_core.retries import with_retries
 from stashhog_core.settings import StashSettings
-from stashhog_core.stash.documents import YOUNGER_FIELDS, Operation
+from stashhog_core.stash.documents import YOUNGER_FIELDS, YOUNGER_QUERIES, Operation
 from stashhog_core.stash.payloads import GraphQLError
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ RETRY_DELAYS_SECONDS = (0.5, 1.0, 2.0)
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _CA_FILE = "STASHHOG_STASH__CA_FILE"
+_YOUNGER = {**YOUNGER_FIELDS, **YOUNGER_QUERIES}
 _PANIC = "Internal system error"
 # SQLite's words; the transaction has been rolled back.
 _LOCKED = ("database is locked", "database table is locked", "SQLITE_BUSY")
@@ -123,8 +126,21 @@ class Transport:
             RefusedError: Stash answered with an error.
             UnreadableError: The answer is none of a Stash server.
         """
+        return self.send_dated(operation, variables, timeout_seconds=timeout_seconds)[0]
 
-        def post() -> T | None:
+    def send_dated(
+        self,
+        operation: Operation[T],
+        variables: Mapping[str, Any] | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> tuple[T | None, datetime | None]:
+        """Send as `send` does; return also what the server's clock said then.
+
+        The clock is that of whatever answered, to the second; None: it does not say.
+        """
+
+        def post() -> tuple[T | None, datetime | None]:
             unknown = self._unknown
             body = {
                 "operationName": operation.name,
@@ -186,7 +202,7 @@ class Transport:
 
     def _post(
         self, operation: Operation[T], body: bytes, timeout_seconds: float | None
-    ) -> T | None:
+    ) -> tuple[T | None, datetime | None]:
         limit = timeout_seconds or self.timeout_seconds
         try:
             with self._client.stream(
@@ -218,16 +234,18 @@ class Transport:
             raise self._graphql_error(operation.name, envelope.errors)
         if envelope.data is None:
             raise self._no_stash(response)
-        return operation.answer_of(envelope.data)
+        return operation.answer_of(envelope.data), _date_of(response)
 
     def _do_without(self, names: frozenset[str]) -> None:
         """Leave out of all documents what this server does not know."""
         for name in sorted(names - self._unknown):
             logger.info(
-                "This version of Stash has no %s, which needs Stash "
-                "%s; the field stays empty",
+                "This version of Stash has no %s, which needs Stash %s; %s",
                 name,
-                YOUNGER_FIELDS[name],
+                _YOUNGER[name],
+                "the field stays empty"
+                if name in YOUNGER_FIELDS
+                else "each check for changes lists the whole library",
             )
         self._unknown |= names
 
@@ -329,6 +347,14 @@ class Transport:
 _SAID = {httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY}
 
 
+def _date_of(response: httpx.Response) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(response.headers.get("Date", ""))
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
 def _type_of(response: httpx.Response) -> str:
     kind: str = response.headers.get("Content-Type", "").partition(";")[0]
     return kind.strip().lower()
@@ -387,4 +413,4 @@ def _unknown_fields(errors: Sequence[GraphQLError]) -> frozenset[str]:
         f"{match['type']}.{match['field']}" if match else ""
         for match in (_UNKNOWN.match(error.message) for error in errors)
     }
-    return frozenset(found) if found <= YOUNGER_FIELDS.keys() else frozenset()
+    return frozenset(found) if found <= _YOUNGER.keys() else frozenset()

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.kept_glance import forget_glance
 from stashhog_core.db.manifest import note_entities
 from stashhog_core.db.merge import (
     merge_rows,
@@ -147,12 +148,16 @@ def listing_of(kind: str, rows: Iterable[EntityPayload]) -> EntityListing:
     return EntityListing(kind, {row.id: row for row in rows})
 
 
-def local_entities(session: Session, kind: str) -> dict[int, LocalEntity]:
-    """Return the mirrored rows of a kind."""
+def local_entities(
+    session: Session, kind: str, ids: Collection[int] | None = None
+) -> dict[int, LocalEntity]:
+    """Return the mirrored rows of a kind: all, or those of these ids."""
     model = KINDS[kind].model
     query = select(
         model.id, model.name, Manifest.hash, model.missing_since.is_not(None)
     ).outerjoin(Manifest, (Manifest.entity == kind) & (Manifest.id == model.id))
+    if ids is not None:
+        query = query.where(model.id == any_of(ids))
     return {
         id_: LocalEntity(name, hash_, missing)
         for id_, name, hash_, missing in read_rows(session, query)
@@ -207,6 +212,7 @@ def store_stubs(session: Session, kind: str, ids: Collection[int]) -> None:
     known = session.scalars(select(model.id).where(model.id == any_of(ids)))
     if lacking := set(ids).difference(known):
         merge_rows(session, model, ("id",), [(id_,) for id_ in lacking])
+        forget_glance(session)
 
 
 def lock_entities(session: Session, named: Mapping[str, Collection[int]]) -> bool:

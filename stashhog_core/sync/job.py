@@ -10,11 +10,11 @@ from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
 from stashhog_core.stash.client import StashClient
+from stashhog_core.sync.comparison import HOURLY, Comparison, ListingRule
 from stashhog_core.sync.history import Kind, start_run
 from stashhog_core.sync.loader import STABLE_SECONDS
 from stashhog_core.sync.local_edits import Conflicts
 from stashhog_core.sync.pipeline import SyncPipeline
-from stashhog_core.sync.survey import take_survey
 
 log = logging.getLogger(__name__)
 
@@ -49,23 +49,37 @@ class Pending:
         return bool(self.count or self.entities)
 
 
-def pending_scenes(stash: StashClient, database: Database) -> Pending:
-    """Return what differs between Stash and the mirror. Nothing is changed.
+def pending_scenes(
+    stash: StashClient, database: Database, listing: ListingRule = HOURLY
+) -> Pending:
+    """Return what differs between Stash and the mirror. The mirror is not changed.
+
+    If nothing differs, the next check asks only what has changed since this one.
+
+    Args:
+        stash: The Stash server.
+        database: The mirror.
+        listing: When everything is listed.
 
     Raises:
         TransientError: Stash or the database is away; that is never "nothing".
         JobError: Stash refuses to answer.
     """
-    survey = take_survey(stash, database)
+    comparison = Comparison(stash, database, listing)
+    with comparison.differences() as found:
+        found.compare_scenes()
+        found.compare_markers()
     pending = Pending(
-        count=survey.scenes.pending,
-        reasons=survey.scenes.reasons(),
+        count=found.scenes.pending,
+        reasons=found.scenes.reasons(),
         entities={
             kind: number
-            for kind, found in survey.entities.items()
-            if (number := len(found.changed | found.vanished))
+            for kind, differing in found.entities.items()
+            if (number := len(differing.changed | differing.vanished))
         },
     )
+    if not pending:
+        comparison.keep(found)
     if pending.count:
         log.info(FOUND_PENDING, pending.count)
     else:
@@ -83,6 +97,7 @@ def sync(
     run_id: str | None = None,
     stabilize_seconds: float = STABLE_SECONDS,
     conflicts: Conflicts = "ask",
+    listing: ListingRule = HOURLY,
 ) -> SyncResult:
     """Bring the mirror up to date with Stash.
 
@@ -98,6 +113,7 @@ def sync(
         run_id: The run of the flow, for the history.
         stabilize_seconds: How long a scene must have been left alone to be stable.
         conflicts: Who wins a field that was edited both here and in Stash.
+        listing: When everything is listed.
 
     Raises:
         TransientError: Stash or the database is away, or another sync is under way.
@@ -121,6 +137,7 @@ def sync(
             number,
             stabilize_seconds,
             conflicts,
+            listing,
         )
         try:
             if params.scene_ids is None:

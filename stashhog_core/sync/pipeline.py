@@ -14,12 +14,14 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, SyncResult
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.compare import EntityDifference
+from stashhog_core.sync.comparison import Comparison, ListingRule
+from stashhog_core.sync.differences import Differences
 from stashhog_core.sync.history import Issue, Kind, Status, Tally, finish_run
 from stashhog_core.sync.loader import LISTED_SCENES, PAGE_SIZE, SceneLoader, in_batches
 from stashhog_core.sync.local_edits import Conflicts, count_conflicts
 from stashhog_core.sync.mirror import is_empty
 from stashhog_core.sync.removals import mark_missing, remove_missing
-from stashhog_core.sync.survey import Survey, begin_full_survey, begin_survey
+from stashhog_core.sync.survey import Survey
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class SyncPipeline:
     number: int
     stabilize_seconds: float
     conflicts: Conflicts
+    listing: ListingRule
 
     def __post_init__(self) -> None:
         self._loader = self._new_loader()
@@ -51,42 +54,57 @@ class SyncPipeline:
             is_first = is_empty(session)
             note_survey(session)
         is_full, deep = is_first or self.kind == "full", self.params.deep
-        begin = begin_full_survey if is_full else begin_survey
-        with begin(self.stash, self.database, deep=deep) as survey:
-            to_fetch = [] if is_full else sorted(survey.compare_scenes())
-            self.progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
-            # What no time of change of the scene shows: the baseline moves even if
-            # some of them fail.
-            self._mark(survey.touched, survey.entities)
-            self._loader = self._new_loader(
-                survey.newest_text, trusting=is_full and not is_first and not deep
-            )
-            for kind, listing in survey.listings.items():
-                changed = survey.entities[kind].changed
-                ids = listing.rows.keys() if is_full else changed
-                self._loader.store_entities(listing, ids)
-            if is_full:
+        comparison = Comparison(self.stash, self.database, self.listing)
+        if is_full:
+            trusting = not is_first and not deep
+            with comparison.full(deep=deep) as survey:
+                self._begin_to_load(survey, trusting=trusting)
+                for listing in survey.listings.values():
+                    self._loader.store_entities(listing, listing.rows.keys())
                 pages = batched(survey.all_scenes(), PAGE_SIZE)
                 self._load(pages, survey.expected, without_gaps=True)
-            else:
-                self._load_differences(survey, to_fetch)
+            found: Differences = survey
+        else:
+            with comparison.differences(deep=deep, removes=True) as found:
+                to_fetch = sorted(found.compare_scenes())
+                self._begin_to_load(found)
+                for kind, listing in found.listings.items():
+                    changed = found.entities[kind].changed
+                    self._loader.store_entities(listing, changed)
+                self._load_differences(found, to_fetch)
         self._stabilize()
         if is_full:
             self._forget_failed()
-        removed, blocked = self._remove_gone(survey)
-        # What is stored may be newer than the listing.
-        is_mirrored = not is_full and survey.is_clean and not self._loader.has_written
-        failed = self._loader.tally.issues
-        if is_mirrored and not failed and not survey.hashes.are_known:
-            with self.database.transaction() as session:
-                note_listing(session, survey.hashes.hashes)
-        return self._finish_library(survey.total, removed, blocked)
+        removed, blocked = self._remove_gone(found)
+        if not self._loader.tally.issues:
+            self._note_comparison(comparison, found)
+        return self._finish_library(found.total, removed, blocked)
 
-    def _load_differences(self, survey: Survey, to_fetch: Sequence[int]) -> None:
+    def _begin_to_load(self, found: Differences, *, trusting: bool = False) -> None:
+        self.progress.update(_SURVEY_SHARE, "Storing tags, performers and studios")
+        # What no time of change of the scene shows: the baseline moves even if
+        # some of them fail.
+        self._mark(found.touched, found.entities)
+        self._loader = self._new_loader(found.newest_text, trusting=trusting)
+
+    def _note_comparison(self, comparison: Comparison, found: Differences) -> None:
+        """Note that all that was found to differ is stored."""
+        is_mirrored = not (
+            found.is_pending or found.has_missing or self._loader.has_written
+        )
+        # What is stored may be newer than the listing.
+        if isinstance(found, Survey) and is_mirrored:
+            hashes = found.hashes
+            if hashes.hashes and not hashes.are_known:
+                with self.database.transaction() as session:
+                    note_listing(session, hashes.hashes)
+        comparison.keep(found)
+
+    def _load_differences(self, found: Differences, to_fetch: Sequence[int]) -> None:
         """Load what differs while markers are compared, then the scenes of those."""
         with Background(1, "sync-markers") as background:
             # Stash lists them while scenes are stored.
-            coming = background.submit(survey.compare_markers)
+            coming = background.submit(found.compare_markers)
             self._load(in_batches(to_fetch), len(to_fetch))
             remarked = sorted(coming.result())
         self._forget(remarked)
@@ -187,15 +205,15 @@ class SyncPipeline:
         with self.database.transaction() as session:
             forget_hashes(session, scene_ids)
 
-    def _remove_gone(self, survey: Survey) -> tuple[int, str | None]:
+    def _remove_gone(self, found: Differences) -> tuple[int, str | None]:
         """Mark and remove what is gone; return removed scenes, and what is blocked."""
         self.progress.update(_LOAD_SHARE, "Checking what is gone from Stash")
-        scenes, entities = survey.scenes, survey.entities
+        scenes, entities = found.scenes, found.entities
         gone: dict[str, tuple[Set[int], Set[int]]] = {
             SCENE: (scenes.vanished, scenes.missing)
         }
-        gone |= {k: (found.vanished, found.missing) for k, found in entities.items()}
-        if any(gone[SCENE]) and self.stash.count_scenes() > survey.total:
+        gone |= {k: (rows.vanished, rows.missing) for k, rows in entities.items()}
+        if any(gone[SCENE]) and self.stash.count_scenes() > found.total:
             # The listing was not complete, or has grown since: it does not show that
             # they are gone.
             log.info("The next sync handles scenes that are gone from Stash")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import SelectBase, case, select, text
 
 from stashhog_core.db.models import Marker, Scene
-from stashhog_core.db.reading import read_rows
+from stashhog_core.db.reading import THESE, read_rows
 from stashhog_core.db.session import Database
 from stashhog_core.stash.payloads import MarkerStamp, SceneStamp
 
@@ -30,6 +30,11 @@ LOCAL_SCENES = select(
 
 LOCAL_MARKERS = select(Marker.id, Marker.scene_id, Marker.stash_updated_text)
 """Marker, its scene, its time of change."""
+
+
+THESE_SCENES = LOCAL_SCENES.where(Scene.id == THESE)
+THESE_MARKERS = LOCAL_MARKERS.where(Marker.id == THESE)
+"""The rows of some ids alone."""
 
 
 class RowsAhead:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from stashhog_core.db.kept_glance import forget_glance
 from stashhog_core.db.manifest import SCENE, forget_hashes, forget_listing
 from stashhog_core.db.models import Scene
 from stashhog_core.db.reading import any_of
@@ -37,6 +38,7 @@ def mark_missing(session: Session, kind: str, vanished: Collection[int]) -> None
             .values(missing_since=func.now())
         )
         forget_listing(session)
+        forget_glance(session)
 
 
 def remove_missing(

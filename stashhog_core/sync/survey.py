@@ -1,7 +1,7 @@
 """The survey: light listings of all that Stash has, compared with the mirror."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -11,10 +11,8 @@ from sqlalchemy.orm import Session
 from stashhog_core.background import read_ahead
 from stashhog_core.db.session import Database
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.payloads import LibraryListing, SceneStamp
+from stashhog_core.stash.payloads import LibraryListing, SceneFiles, SceneStamp
 from stashhog_core.sync.compare import (
-    EntityDifference,
-    FileRows,
     Hash,
     SceneDifference,
     compare_entities,
@@ -22,13 +20,8 @@ from stashhog_core.sync.compare import (
     compare_stamps,
     scenes_of_changed_files,
 )
-from stashhog_core.sync.entities import (
-    KINDS,
-    EntityListing,
-    listing_of,
-    local_entities,
-    scenes_of_entities,
-)
+from stashhog_core.sync.differences import Differences
+from stashhog_core.sync.entities import local_entities, scenes_of_entities
 from stashhog_core.sync.history import last_survey
 from stashhog_core.sync.mirror import (
     is_empty,
@@ -53,11 +46,8 @@ _ALWAYS = "0"
 """Before any time of Stash's, whether compared as text or as a number."""
 
 
-class Survey:
-    """What Stash has, and what of it differs from the mirror.
-
-    What it says of scenes is whole once `compare_scenes` and then `compare_markers`
-    have been called, or once `all_scenes` has come to its end.
+class Survey(Differences):
+    """The light listings of everything, compared with the mirror.
 
     Args:
         library: The listings, of which pages are still to come.
@@ -73,41 +63,18 @@ class Survey:
         markers: RowsAhead,
         hashes: "ListingHashes",
     ) -> None:
-        self.listings: Mapping[str, EntityListing] = {
-            "tag": listing_of("tag", library.tags),
-            "performer": listing_of("performer", library.performers),
-            "studio": listing_of("studio", library.studios),
-        }
-        self.entities = {kind: EntityDifference() for kind in KINDS}
-        self.scenes = SceneDifference()
+        super().__init__(library)
         self.hashes = hashes
-        self.total = 0
-        """How many scenes were listed so far; in the end, how many Stash has."""
         self.expected = 0
         """How many scenes are to be listed, where that is known before."""
-        self.newest_text = ""
-        """The latest time of change of any of them, as Stash wrote it."""
         self._library = library
         self._my_scenes = scenes
         self._my_markers = markers
 
     @property
-    def is_clean(self) -> bool:
-        """Whether nothing differs, and nothing waits to be removed."""
-        return not (
-            self.scenes.to_fetch
-            or self.scenes.vanished
-            or self.scenes.missing
-            or any(
-                found.changed or found.vanished or found.missing
-                for found in self.entities.values()
-            )
-        )
-
-    @property
-    def touched(self) -> set[int]:
-        """Scenes that are to be fetched, though their own time did not move."""
-        return self.scenes.entity | self.scenes.file | self.scenes.deep
+    def lists_everything(self) -> bool:
+        """Everything was listed."""
+        return True
 
     def compare_entities(self, database: Database) -> None:
         """Compare tags, performers and studios, and find the scenes that follow."""
@@ -125,10 +92,9 @@ class Survey:
     def compare_files(self, database: Database) -> None:
         """Find the scenes of files that were moved or replaced."""
         if self._library.files:
-            files = {scene.id: file_facts(scene) for scene in self._library.files}
             with database.transaction() as session:
-                mine = _local_files(session, files)
-            self.scenes.file.update(scenes_of_changed_files(files, mine))
+                found = scenes_with_other_files(session, self._library.files)
+            self.scenes.file.update(found)
 
     def all_scenes(self) -> Iterator[int]:
         """Yield the id of each scene, listing ahead; note which scenes are gone."""
@@ -304,8 +270,11 @@ class ListingHashes:
         return self._known == tuple(self.hashes)
 
 
-def _local_files(session: Session, scene_ids: Iterable[int]) -> dict[int, FileRows]:
+def scenes_with_other_files(session: Session, listed: Iterable[SceneFiles]) -> set[int]:
+    """Return those of the listed scenes whose files are not the mirrored ones."""
+    files = {scene.id: file_facts(scene) for scene in listed}
     found: dict[int, set[Row]] = {}
-    for row in mirrored_children(session, "files", list(scene_ids)):
+    for row in mirrored_children(session, "files", list(files)):
         found.setdefault(row[0], set()).add(without_position(row))
-    return {scene_id: frozenset(rows) for scene_id, rows in found.items()}
+    mine = {scene_id: frozenset(rows) for scene_id, rows in found.items()}
+    return set(scenes_of_changed_files(files, mine))

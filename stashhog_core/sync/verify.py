@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.batches import batched
+from stashhog_core.db.kept_glance import forget_glance
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.manifest import forget_hashes, forget_listing
 from stashhog_core.db.models import (
@@ -125,6 +126,7 @@ def _verify(
         if not verified:
             # What differs may be a row that no lot has drawn.
             forget_listing(session)
+            forget_glance(session)
         session.add(
             MirrorCheck(
                 run_id=run_id,

@@ -105,8 +105,9 @@ def test_second_run_finds_nothing_and_asks_little(
     assert (pending.count, pending.reasons, pending.entities) == (0, {}, {})
     assert counts(result) == (0, 0, 5, 0, 0)
     assert result.entities == {}
-    # Both list it in one request and one more for each page after the first.
-    listing = ["Library", "MarkerStamps", "SceneStamps"]
+    # Both list it in one request and one more for each page after the first; the
+    # glance before that shows nothing.
+    listing = ["Glance", "Library", "MarkerStamps", "SceneStamps"]
     assert sorted(name for name, _ in stash.requests) == sorted(2 * listing)
     assert before == values(
         database, select(Scene.id, Scene.synced_at).order_by(Scene.id)
@@ -667,7 +668,7 @@ def test_log_lines_of_the_pending_check(
     stash: FakeStash, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The check says in its agreed words what it found; nothing is worth DEBUG."""
-    caplog.set_level(logging.DEBUG, "stashhog_core.sync")
+    caplog.set_level(logging.DEBUG, "stashhog_core.sync.job")
     pending_scenes(stash, database)
     stash.add_scene()
     pending_scenes(stash, database)

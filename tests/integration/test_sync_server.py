@@ -773,7 +773,7 @@ def test_outage_in_the_middle(big: tuple[StandIn, Site], fault: str) -> None:
 
 
 def test_a_check_that_finds_nothing_asks_little(big: tuple[StandIn, Site]) -> None:
-    """It takes one request to Stash, and one statement for what is known here."""
+    """It takes one request to Stash, and two statements: to read and keep a glance."""
     _, site = big
     site.sync()
     site.sync()
@@ -795,7 +795,7 @@ def test_a_check_that_finds_nothing_asks_little(big: tuple[StandIn, Site]) -> No
 
     assert not found
     assert len(requests) == 1
-    assert len(statements) == 1
+    assert len(statements) == 2
 
 
 def test_outage_is_an_error_of_the_check(big: tuple[StandIn, Site]) -> None:

@@ -7,6 +7,8 @@ import pytest
 from sqlalchemy import delete, select
 
 from sandbox.stash.server import StandIn
+from stashhog_core.db.kept_glance import forget_glance
+from stashhog_core.db.manifest import forget_listing
 from stashhog_core.db.models import SceneFile, SyncRun
 from stashhog_core.db.session import Database
 from stashhog_core.settings import StashSettings
@@ -65,5 +67,7 @@ def test_without_a_baseline_a_server_lists_all_files(
         with database.transaction() as session:
             session.execute(delete(SceneFile))
             session.execute(delete(SyncRun))
+            forget_listing(session)
+            forget_glance(session)
 
         assert pending_scenes(stash, database).reasons == {"file": 20}

@@ -15,6 +15,7 @@ import msgspec
 
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
+from stashhog_core.stash.documents import GLANCE_KINDS
 from stashhog_core.stash.payloads import (
     Fingerprint,
     LibraryListing,
@@ -201,7 +202,7 @@ class FakeStash(StashClient):
             answer = self._ask(name, variables)
         except _InsteadError as error:
             return error.response
-        data = answer if name == "Library" else {"answer": answer}
+        data = answer if name in {"Library", "Glance"} else {"answer": answer}
         return httpx.Response(200, content=msgspec.json.encode({"data": data}))
 
     def _ask(self, name: str, variables: Mapping[str, Any]) -> Any:
@@ -237,6 +238,11 @@ class FakeStash(StashClient):
         match name:
             case "Library":
                 return self._library(variables)
+            case "Glance":
+                # Without a log, a glance shows nothing: everything is listed.
+                kinds = {kind: {"count": 0, "rows": []} for kind in GLANCE_KINDS}
+                last: dict[str, Any] = {f"{kind}_id": _rows(()) for kind in kinds}
+                return {**kinds, **last, "logs": []}
             case "NewestScene":
                 times = [scene.updated_at for scene in list(scenes.values())]
                 newest = [{"id": 1, "updated_at": max(times)}] if times else []
