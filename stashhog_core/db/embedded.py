@@ -272,10 +272,20 @@ def _forget_dead_users(data: Path) -> None:
     for ever after a kill.
     """
     listed = data / ".handle_pids.json"
+    if not listed.exists():
+        return
     users = json.loads(listed.read_text())
-    alive = [pid for pid in users if psutil.pid_exists(pid)]
+    alive = [pid for pid in users if _lives(pid)]
     if alive != users:
         listed.write_text(json.dumps(alive))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        # A killed one stays listed until its parent looks after it.
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @cache
@@ -304,6 +314,12 @@ def _server_class() -> Any:
                     pgdata=self.pgdata,
                     **_as(account),
                 )
+
+        def _cleanup(self) -> None:
+            with self._lock:
+                # Those that were killed since this process came.
+                _forget_dead_users(self.pgdata)
+            super()._cleanup()
 
         def ensure_postgres_running(self) -> None:
             if _server_process(self.pgdata) is None:

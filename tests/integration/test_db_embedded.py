@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from sqlalchemy import make_url
@@ -104,6 +105,27 @@ def test_processes_share_one_server(home: Path) -> None:
     kill(second)
     assert is_alive(server)
     assert stored_scenes(home) == {1, 2}
+    assert not is_alive(server)
+
+
+def test_the_last_user_stops_the_server_whoever_was_killed(home: Path) -> None:
+    """Also when another one was killed after the last one came, and nobody waited.
+
+    Such as the pages of `stashhog up`, which its supervisor outlives.
+    """
+    last = start_user(home, 1, "stay")
+    wait_ready(last)
+    killed = start_user(home, 2, "stay")
+    wait_ready(killed)
+    server = postmaster(home)
+    killed.kill()
+    wait_until(lambda: not is_alive(psutil.Process(killed.pid)), "the end")
+
+    last.send_signal(signal.SIGINT)
+    last.wait()
+    kill(last)
+    kill(killed)
+
     assert not is_alive(server)
 
 
