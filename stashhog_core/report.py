@@ -145,6 +145,16 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{count} {words}"
 
 
+def size_in_words(size_bytes: int) -> str:
+    """Return a size such as `700 MB`."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
 def ending(result: Result) -> str:
     """Word how a job ended, for the message of its state; empty if it ended well."""
     if status_of(result) == "cancelled":

@@ -33,6 +33,7 @@ _MODULES = {
     "scenes": "scenes",
     "plans": "plans",
     "library": "library",
+    "downloads": "downloads",
     "edits": "edits",
 }
 

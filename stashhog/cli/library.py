@@ -226,6 +226,7 @@ def duplicates(
 ) -> None:
     """List files with the same content or, with --distance, videos that look alike."""
     from stashhog_core.file_index.queries import exact_duplicates, similar_files
+    from stashhog_core.report import size_in_words
 
     with open_session() as session:
         found = (
@@ -240,7 +241,7 @@ def duplicates(
     for group in found:
         table.add_row(
             plain("\n".join(group.paths)),
-            "\n".join(_size(size) for size in group.size_bytes),
+            "\n".join(size_in_words(size) for size in group.size_bytes),
             str(group.distance),
         )
     console.print(table)
@@ -277,7 +278,7 @@ def missing(
 
 
 def _print_files(coming: "Iterable[LibraryFile]", *, as_json: bool) -> None:
-    from stashhog_core.report import counted
+    from stashhog_core.report import counted, size_in_words
 
     if as_json:
         print_json_rows(map(_facts, coming))
@@ -289,7 +290,7 @@ def _print_files(coming: "Iterable[LibraryFile]", *, as_json: bool) -> None:
         table.add_row(
             str(file.id),
             plain(file.path),
-            _size(file.size_bytes),
+            size_in_words(file.size_bytes),
             "" if length is None else f"{length:.0f} s",
             f"{file.width}x{file.height}" if file.width else "",
             plain(file.video_codec or ""),
@@ -313,12 +314,3 @@ def _state(file: "LibraryFile") -> str:
     if file.missing_since:
         return "missing"
     return "out of reach" if file.unreachable_since else file.state
-
-
-def _size(size_bytes: int) -> str:
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

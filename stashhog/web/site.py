@@ -18,7 +18,7 @@ from stashhog.web.pictures import Pictures
 from stashhog_core.db.open import open_database
 from stashhog_core.db.session import Database
 from stashhog_core.redaction import visible_lines
-from stashhog_core.report import counted
+from stashhog_core.report import counted, size_in_words
 from stashhog_core.settings import Settings
 from stashhog_core.stash.client import StashClient
 
@@ -86,3 +86,4 @@ _TEMPLATES = Environment(
     finalize=_visible,
 )
 _TEMPLATES.globals["counted"] = counted
+_TEMPLATES.filters["size"] = size_in_words

@@ -27,9 +27,6 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import Settings
 
-LOCK = "process_downloads"
-"""Name of the lock that only one run at a time can hold."""
-
 _ENTRIES_AT_ONCE = 100
 
 _log = logging.getLogger(__name__)
@@ -60,7 +57,7 @@ def process_downloads(
     root = check_library_root(settings)
     with ExitStack() as stack:
         source = stack.enter_context(closing(open_source(settings, root)))
-        stack.enter_context(job_lock(database, LOCK))
+        stack.enter_context(job_lock(database, ledger.LOCK))
         library = stack.enter_context(
             closing(
                 LibraryFolder(

@@ -14,6 +14,9 @@ from stashhog_core.db.models import DownloadItem
 from stashhog_core.downloads.files import Method
 from stashhog_core.paths import from_printable
 
+LOCK = "process_downloads"
+"""Name of the lock of whoever writes into the ledger."""
+
 State = Literal["found", "placed", "scanned", "seen", "failed", "blocked", "left_out"]
 IN_LIBRARY: frozenset[str] = frozenset({"placed", "scanned", "seen"})
 COPIES: frozenset[str | None] = frozenset({"copy", "reflink"})

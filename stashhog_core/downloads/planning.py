@@ -307,7 +307,8 @@ class ImportPlanner:
             if record is not None and record.state == "left_out":
                 # It was unpacked; what came out may be deleted since.
                 continue
-            if record is None or entry.may_retry_blocked:
+            is_asked = record is not None and record.state == "failed"
+            if record is None or is_asked or entry.may_retry_blocked:
                 record = _record(entry, _key(file))
                 if selection.is_packed:
                     record = record._replace(state="blocked", reason=_NEEDS_UNPACKING)

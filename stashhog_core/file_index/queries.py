@@ -4,7 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Text,
+    and_,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import (
@@ -13,6 +24,7 @@ from stashhog_core.db.models import (
     SceneFile,
     SceneFingerprint,
 )
+from stashhog_core.db.paging import read_place
 from stashhog_core.errors import ConfigurationError
 
 MOST_COMPARED = 100_000
@@ -58,13 +70,24 @@ class StashOnly:
     path: str
     oshash: str
 
+    @property
+    def place(self) -> str:
+        """What the part of the list that follows comes after."""
+        return f"{self.scene_id} {self.path}"
+
 
 def list_files(
-    session: Session, which: FileFilter, limit: int = 50
+    session: Session, which: FileFilter, limit: int = 50, after: str | None = None
 ) -> Iterator[LibraryFile]:
     """Yield the files that match, in the order of their paths.
 
     They are read as they are asked for; the session must stay open meanwhile.
+
+    Args:
+        session: Open session; nothing is written.
+        which: What they must match, all of it.
+        limit: At most so many.
+        after: Only files whose paths come after this one.
     """
     query = (
         select(LibraryFile)
@@ -73,6 +96,8 @@ def list_files(
         .limit(limit)
         .execution_options(yield_per=_READ_TOGETHER)
     )
+    if after is not None:
+        query = query.where(LibraryFile.path > after)
     yield from session.scalars(query)
 
 
@@ -160,8 +185,14 @@ def _pairs(rows: Sequence[Any], distance: int) -> Iterator[Duplicates]:
             )
 
 
-def stash_only(session: Session, limit: int = 50) -> list[StashOnly]:
-    """Return the files in the mirror of Stash whose hash no indexed file has."""
+def stash_only(
+    session: Session, limit: int = 50, after: str | None = None
+) -> list[StashOnly]:
+    """Return the files in the mirror of Stash whose hash no indexed file has.
+
+    Raises:
+        JobError: `after` is no `place` of a file.
+    """
     indexed = exists().where(
         LibraryFile.oshash == SceneFingerprint.value,
         LibraryFile.missing_since.is_(None),
@@ -176,9 +207,14 @@ def stash_only(session: Session, limit: int = 50) -> list[StashOnly]:
             ),
         )
         .where(SceneFingerprint.kind == "oshash", ~indexed)
-        .order_by(SceneFile.path)
+        .order_by(SceneFile.path, SceneFile.scene_id)
         .limit(limit)
     )
+    if after is not None:
+        number, _, path = after.partition(" ")
+        (scene_id,) = read_place(number, int)
+        place = tuple_(literal(path, Text()), literal(scene_id, BigInteger()))
+        query = query.where(tuple_(SceneFile.path, SceneFile.scene_id) > place)
     return [StashOnly(*row) for row in session.execute(query)]
 
 

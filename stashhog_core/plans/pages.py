@@ -1,28 +1,25 @@
 """A plan page by page, as a reviewer reads it: by scene, by value, by confidence.
 
-A page of scenes or changes begins after the last row of the page before (keyset
-paging), so that the pages of a long plan cost no more than those of a short one. A
-place is text that only this module reads.
+A page of scenes or changes begins after the last row of the page before; see
+stashhog_core/db/paging.py.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from sqlalchemy import ColumnElement, Float, Integer, Row, cast, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import PlanChange, Scene, Studio
+from stashhog_core.db.paging import Page, read_place
 from stashhog_core.db.reading import any_of
 from stashhog_core.db.scenes import SceneNames, scene_names
-from stashhog_core.errors import JobError
 from stashhog_core.plans.plans import ChangeDetails, plan_changes
 from stashhog_core.plans.proposals import MarkerValue
 from stashhog_core.plans.review import decision_so_far
 from stashhog_core.plans.selection import ALL_CHANGES, Selection, stored_name
-
-T = TypeVar("T")
 
 SCENES_A_PAGE = 20
 CHANGES_A_PAGE = 60
@@ -93,14 +90,6 @@ class ValueGroup:
     pictures: Sequence[tuple[int, float | None]]
 
 
-@dataclass(frozen=True)
-class Page(Generic[T]):
-    """Some rows, and the place that the next page begins after; None: the last page."""
-
-    rows: Sequence[T]
-    after: str | None
-
-
 def scenes_page(
     session: Session,
     plan_id: int,
@@ -117,7 +106,7 @@ def scenes_page(
         .limit(size + 1)
     )
     if after is not None:
-        (last,) = _place(after, int)
+        (last,) = read_place(after, int)
         query = query.where(PlanChange.scene_id > last)
     ids = list(session.scalars(query))
     shown = ids[:size]
@@ -147,7 +136,7 @@ def changes_page(
         .limit(size + 1)
     )
     if after is not None:
-        place = tuple_(*_place(after, float, int), types=(Float(), Integer()))
+        place = tuple_(*read_place(after, float, int), types=(Float(), Integer()))
         query = query.where(tuple_(PlanChange.confidence, PlanChange.id) < place)
     found = session.execute(query).all()
     shown = [row[0] for row in found[:size]]
@@ -170,7 +159,7 @@ def values_page(
     size: int = VALUES_A_PAGE,
 ) -> Page[ValueGroup]:
     """Return the values of the selected changes, those for most scenes first."""
-    (skipped,) = _place(after, int) if after is not None else (0,)
+    (skipped,) = read_place(after, int) if after is not None else (0,)
     name = func.coalesce(stored_name(), "").label("name")
     scenes = func.count(PlanChange.scene_id.distinct())
     by: tuple[Any, ...] = (PlanChange.field, PlanChange.action, name)
@@ -325,17 +314,3 @@ def _pictures_by_value(
     ):
         pictures[tuple(value)].append((scene_id, at))
     return pictures
-
-
-def _place(after: str, *kinds: type[Any]) -> list[Any]:
-    """Read a place.
-
-    Raises:
-        JobError: It is none of this list.
-    """
-    try:
-        return [kind(part) for kind, part in zip(kinds, after.split(), strict=True)]
-    except ValueError as error:
-        raise JobError(
-            "The page of the plan is unknown", remedy="open the plan again"
-        ) from error

@@ -374,7 +374,11 @@ def test_a_long_plan_comes_page_by_page(
     [
         ("/plans/999", 409, "There is no plan 999"),
         ("/plans/9999999999999999999999", 409, "There is no plan"),
-        ("/plans/1?view=confidence&after=nonsense", 409, "open the plan again"),
+        (
+            "/plans/1?view=confidence&after=nonsense",
+            409,
+            "open the list from its start",
+        ),
         ("/plans/1?least=much&field=nothing", 200, "Plan 1"),
         ("/plans/1?text=matches+nothing", 200, "No change of the plan matches"),
         ("/nothing", 404, "There is no such page"),

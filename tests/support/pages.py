@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.testclient import TestClient
 
 from stashhog.web.access import access_of
 from stashhog.web.address import token_of
@@ -16,6 +17,22 @@ from stashhog_core.db.session import Database
 from stashhog_core.settings import Settings
 from stashhog_core.stash.client import StashClient
 from tests.support.waiting import wait_until
+
+HERE = "http://127.0.0.1:4201"
+
+
+@contextmanager
+def browser_let_in(
+    database: Database, settings: Settings, stash: StashClient | None = None
+) -> Iterator[TestClient]:
+    """Yield a browser that the token has let in; requests need no server."""
+    pictures = Pictures(settings, stash)
+    site = Site(settings, database, pictures, Jobs(settings, database, stash))
+    app = make_app(site, access_of(settings, token_of(settings)))
+    with TestClient(app, base_url=HERE, headers={"Origin": HERE}) as client:
+        said = client.get("/", params={"token": token_of(settings)})
+        assert said.status_code == 200
+        yield client
 
 
 @contextmanager
