@@ -12,9 +12,9 @@ from collections.abc import (
     Iterator,
     Mapping,
     Sequence,
+    Set,
 )
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -293,30 +293,32 @@ def insert_rows(
     copy_rows(session, table.name, table, columns, rows)
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """Rows of a table that were stored: those whose `column` is among `ids`."""
-
-    model: type[DeclarativeBase]
-    column: str
-    ids: Collection[int]
+Insert = Callable[
+    [Session, type[DeclarativeBase], Sequence[str], Collection[Row]], None
+]
+"""Inserts rows: see `insert_rows`."""
 
 
 @contextmanager
-def unchecked_references(session: Session, loaded: Iterable[Loaded]) -> Iterator[None]:
+def unchecked_references(
+    session: Session, known: Mapping[str, Set[int]]
+) -> Iterator[Insert]:
     """Insert rows without having PostgreSQL look up each foreign key, if it may be.
 
     For the links of scenes the look-ups take longer than all the rest of storing them.
     They are left out on the embedded server alone: on any other somebody else may rely
-    on triggers, which are left out as well. After the block every key of the rows is
-    looked up at once, and after it each by itself again.
+    on triggers, which are left out as well. The keys of the rows are looked up among
+    the known ones before the rows are sent; after the block PostgreSQL looks up each
+    key again.
 
     Args:
         session: Open session; the caller commits.
-        loaded: What the block stores.
+        known: Table → ids of rows that exist until the transaction ends: it has locked
+            or inserted them.
 
-    Raises:
-        ValueError: A row refers to one that does not exist.
+    Yields:
+        What inserts rows in the block. It raises `ValueError` if a row refers to one
+        that is not known.
     """
     allowed = session.scalar(
         text(
@@ -324,35 +326,42 @@ def unchecked_references(session: Session, loaded: Iterable[Loaded]) -> Iterator
             "AND current_setting('is_superuser') = 'on'"
         )
     )
+
+    def insert_known(
+        session: Session,
+        model: type[DeclarativeBase],
+        columns: Sequence[str],
+        rows: Collection[Row],
+    ) -> None:
+        _require_references(_table(model), columns, rows, known)
+        insert_rows(session, model, columns, rows)
+
     if allowed:
         # As for the changes that logical replication brings in.
         session.execute(text("SET LOCAL session_replication_role = replica"))
-    yield
+    yield insert_known
     # After an error there is nothing to set back: the transaction is over.
     if allowed:
         session.execute(text("SET LOCAL session_replication_role = origin"))
-        for rows in loaded:
-            _require_references(session, rows)
 
 
-def _require_references(session: Session, rows: Loaded) -> None:
-    child = _table(rows.model)
+def _require_references(
+    child: Table,
+    columns: Sequence[str],
+    rows: Collection[Row],
+    known: Mapping[str, Set[int]],
+) -> None:
     for key in child.foreign_keys:
-        parent, mine = key.column, key.parent
-        # All names come from the models, never from data.
-        dangling = session.execute(
-            text(
-                f'SELECT c."{rows.column}", c."{mine.name}" FROM "{child.name}" c '  # noqa: S608
-                f'WHERE c."{rows.column}" = ANY(:ids) AND c."{mine.name}" IS NOT NULL '
-                f'AND NOT EXISTS (SELECT FROM "{parent.table.name}" p '
-                f'WHERE p."{parent.name}" = c."{mine.name}") LIMIT 1'
-            ),
-            {"ids": list(rows.ids)},
-        ).first()
-        if dangling:
+        column, parent = key.parent.name, key.column.table.name
+        if column not in columns:
+            continue
+        position = columns.index(column)
+        named = {row[position] for row in rows}
+        named.discard(None)
+        if unknown := named - known.get(parent, set()):
             raise ValueError(
-                f"{child.name} {dangling[0]} refers to {parent.table.name} "
-                f"{dangling[1]}, which does not exist"
+                f"a row of {child.name} refers to {parent} {min(unknown)}, "
+                "which does not exist"
             )
 
 

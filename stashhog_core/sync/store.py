@@ -22,7 +22,6 @@ from sqlalchemy.orm import Session
 from stashhog_core.batches import batched
 from stashhog_core.db.manifest import forget_hashes, forget_listing
 from stashhog_core.db.merge import (
-    Loaded,
     insert_rows,
     replace_children,
     unchecked_references,
@@ -143,25 +142,22 @@ def _create(
     """Insert scenes of which the mirror has nothing, but for some markers maybe."""
     if not scenes:
         return
-    entities_stay = lock_entities(session, referenced_ids(scenes))
-    marker_ids = [marker.id for scene in scenes for marker in scene.scene_markers]
+    named = referenced_ids(scenes)
+    entities_stay = lock_entities(session, named)
+    marker_ids = {marker.id for scene in scenes for marker in scene.scene_markers}
     markers_are_new = known_markers.isdisjoint(marker_ids)
     columns = (*SCENE_COLUMNS, "content")
-    ids = [scene.id for scene in scenes]
-    loaded = [
-        Loaded(Scene, "id", ids),
-        *(Loaded(table.model, "scene_id", ids) for table in CHILDREN.values()),
-        Loaded(MarkerTag, "marker_id", marker_ids),
-    ]
-    with unchecked_references(session, loaded) if entities_stay else nullcontext():
+    known = {**named, "scene": {scene.id for scene in scenes}, "marker": marker_ids}
+    plainly = nullcontext(insert_rows)
+    with unchecked_references(session, known) if entities_stay else plainly as insert:
         rows = [(*scene_row(scene), content_hash(scene)) for scene in scenes]
-        insert_rows(session, Scene, columns, rows)
+        insert(session, Scene, columns, rows)
         for name in CHILDREN if markers_are_new else _PLAIN:
             table = CHILDREN[name]
             if children := _children(name, scenes):
-                insert_rows(session, table.model, table.columns, children)
+                insert(session, table.model, table.columns, children)
         if markers_are_new and (links := _marker_tags(scenes)):
-            insert_rows(session, MarkerTag, ("marker_id", "tag_id"), links)
+            insert(session, MarkerTag, ("marker_id", "tag_id"), links)
     if not markers_are_new:
         _replace_markers(session, [scene for scene in scenes if scene.scene_markers])
 
