@@ -56,7 +56,7 @@ def _syncing(place: Place, library: str) -> Iterator[Measurement]:
     yield _ratio(
         f"first sync / bare download, {library}",
         *_in_turns(place.sync, download, before=place.forget),
-        1.15,
+        1.35,
     )
     yield _ratio(
         f"full sync of what is mirrored / bare download, {library}",
@@ -75,6 +75,11 @@ def _syncing(place: Place, library: str) -> Iterator[Measurement]:
         "min",
     )
     place.sync()
+    yield _ratio(
+        f"verification of all scenes / bare download, {library}",
+        *_in_turns(place.verify, download),
+        1.15,
+    )
     yield _ratio(
         f"sync with nothing changed / light listings, {library}",
         *_in_turns(place.sync, place.download_listings, rounds=2 * _ROUNDS),

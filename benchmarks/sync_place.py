@@ -21,13 +21,14 @@ from stashapi.stashapp import StashInterface  # type: ignore[import-untyped]
 from stashhog_core.db.embedded import start_embedded, stop_embedded
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
-from stashhog_core.params import SyncParams
+from stashhog_core.params import SyncParams, VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.documents import SCENE_FIELDS, plain
 from stashhog_core.sync.job import sync
 from stashhog_core.sync.loader import PAGE_SIZE
+from stashhog_core.sync.verify import verify_mirror
 
 GIVEN_URL = os.environ.get("STASHHOG_TEST_STASH_URL", "")
 _GIVEN_KEY = os.environ.get("STASHHOG_TEST_STASH_API_KEY", "")
@@ -68,6 +69,12 @@ class Place:
             trigger="manual",
             stabilize_seconds=0,
         )
+
+    def verify(self) -> None:
+        """Compare every scene, and all else."""
+        params = VerifyMirrorParams(scenes=1_000_000)
+        result = verify_mirror(self.stash, self.database, params, Progress())
+        assert result.differences == 0, result
 
     def download(self, ids: Sequence[int]) -> None:
         """Fetch and decode scenes in the pages that sync fetches; keep nothing."""

@@ -12,8 +12,13 @@ from stashhog_core.db.models import Marker, MarkerTag, Scene
 from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.loader import PAGE_SIZE
 from stashhog_core.sync.mirror import CHILDREN
-from stashhog_core.sync.rows import SCENE_COLUMNS, marker_tag_rows, scene_row
-from stashhog_core.sync.store import collector_paused, store_scenes
+from stashhog_core.sync.rows import (
+    SCENE_COLUMNS,
+    collector_paused,
+    marker_tag_rows,
+    scene_row,
+)
+from stashhog_core.sync.store import store_scenes
 
 _SCENES = 10_000
 _BY_ORM = 400

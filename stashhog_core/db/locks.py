@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -24,6 +24,9 @@ from stashhog_core.db.address import APPLICATION
 from stashhog_core.db.session import Claim, Database, claiming
 from stashhog_core.errors import ConfigurationError, TransientError
 from stashhog_core.progress import asking_before_writes
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 _WORD = 2**32
 _LONGEST_NAME_BYTES = 63
@@ -111,11 +114,7 @@ class _Lock:
                 # A holder that has ended just now is no reason to give up.
                 holder = _describe_holder(self._connection, self._key)
                 if holder and time.monotonic() >= deadline:
-                    raise TransientError(
-                        f"Another run of {self._name} is under way",
-                        where=holder,
-                        remedy="wait until the other run ends, or cancel it",
-                    )
+                    raise _under_way(self._name, holder)
                 checkpoint()
                 time.sleep(_PAUSE_SECONDS)
             self._token = _value(self._connection, _RENEW, self._name)
@@ -262,6 +261,59 @@ def is_held(database: Database, name: str) -> bool:
             (key % 2**64 // _WORD, key % _WORD),
         )
         return bool(found.scalar_one())
+
+
+def wait_until_free(
+    database: Database,
+    name: str,
+    wait_seconds: float,
+    checkpoint: Callable[[], None],
+) -> None:
+    """Return once no run holds the lock of this name.
+
+    While it waits it calls `checkpoint`, which may raise to end that.
+
+    Raises:
+        TransientError: After this time a run still holds it (says which), or the
+            database is away.
+    """
+    key = _key(f"job {name}")
+    deadline = time.monotonic() + wait_seconds
+    with database.translated(), database.connect() as connection:
+        while holder := _describe_holder(connection, key):
+            if time.monotonic() >= deadline:
+                raise _under_way(name, holder)
+            checkpoint()
+            time.sleep(_PAUSE_SECONDS)
+
+
+def hold_off(session: "Session", name: str) -> bool:
+    """Keep a job from storing anything until this transaction ends.
+
+    It is for a transaction of a moment that does not belong to the job: a run that
+    begins meanwhile waits for its end, and does not refuse.
+
+    Returns:
+        Whether no run is under way. False: end the transaction soon, the run waits.
+    """
+    key = _key(f"job {name}")
+    connection = session.connection()
+    # Every transaction of a run shares it, and a run that begins waits for it.
+    connection.exec_driver_sql(
+        "SELECT pg_advisory_xact_lock(%s)", (_key(f"fence {name}"),)
+    )
+    held = connection.exec_driver_sql(
+        f"SELECT EXISTS (SELECT {_HOLDER})", (key % 2**64 // _WORD, key % _WORD)
+    )
+    return not held.scalar_one()
+
+
+def _under_way(name: str, holder: str) -> TransientError:
+    return TransientError(
+        f"Another run of {name} is under way",
+        where=holder,
+        remedy="wait until the other run ends, or cancel it",
+    )
 
 
 def _key(name: str) -> int:

@@ -28,12 +28,13 @@ from stashhog_core.sync.entities import (
 from stashhog_core.sync.history import Issue, Stored, Tally, note_progress
 from stashhog_core.sync.local_edits import Conflicts
 from stashhog_core.sync.mirror import known_scenes
-from stashhog_core.sync.rows import parse_stash_time, referenced_ids, text_surely_before
-from stashhog_core.sync.store import (
+from stashhog_core.sync.rows import (
     collector_paused,
-    halve_on_failure,
-    store_scenes,
+    parse_stash_time,
+    referenced_ids,
+    text_surely_before,
 )
+from stashhog_core.sync.store import halve_on_failure, store_scenes
 
 PAGE_SIZE = 1000
 STABLE_SECONDS = 1.1

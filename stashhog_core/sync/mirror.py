@@ -7,6 +7,7 @@ from collections.abc import (
     Iterator,
     Mapping,
     Sequence,
+    Set,
 )
 from dataclasses import dataclass
 from typing import Any
@@ -117,23 +118,24 @@ def scene_differences(
         if scene.id not in mirrored:
             yield scene.id, "scene", "it", None
             continue
-        for found in differing_fields(
-            rows.SCENE_COLUMNS, rows.scene_row(scene), mirrored[scene.id][:-1]
-        ):
-            yield scene.id, *found
+        row, mine = rows.scene_row(scene), mirrored[scene.id][:-1]
+        # Hardly any differs: comparing field by field takes ten times as long.
+        if row != mine:
+            for found in differing_fields(rows.SCENE_COLUMNS, row, mine):
+                yield scene.id, *found
     for name, table in CHILDREN.items():
-        theirs = [row for scene in scenes for row in table.rows_of(scene)]
-        mine = mirrored_children(session, name, ids)
-        yield from _row_differences(name, theirs, mine, table.scene, mirrored)
-    theirs = [row for scene in scenes for row in rows.marker_tag_rows(scene)]
-    mine = mirrored_children(session, MARKER_TAGS, ids)
-    yield from _row_differences(MARKER_TAGS, theirs, mine, -1, mirrored)
+        theirs = {row for scene in scenes for row in table.rows_of(scene)}
+        here = set(mirrored_children(session, name, ids))
+        yield from _row_differences(name, theirs, here, table.scene, mirrored)
+    theirs = {row for scene in scenes for row in rows.marker_tag_rows(scene)}
+    here = set(mirrored_children(session, MARKER_TAGS, ids))
+    yield from _row_differences(MARKER_TAGS, theirs, here, -1, mirrored)
 
 
 def _row_differences(
     name: str,
-    theirs: Iterable[rows.Row],
-    mine: Iterable[rows.Row],
+    theirs: Set[rows.Row],
+    mine: Set[rows.Row],
     scene: int,
     mirrored: Collection[int],
 ) -> Iterator[tuple[int, str, Any, Any]]:
@@ -146,8 +148,9 @@ def _row_differences(
         scene: Which column names the scene.
         mirrored: Scenes that the mirror has.
     """
-    here, there = set(mine), set(theirs)
-    lacking, surplus = grouped(there - here, scene), grouped(here - there, scene)
+    if theirs == mine:
+        return
+    lacking, surplus = grouped(theirs - mine, scene), grouped(mine - theirs, scene)
     for id_ in (lacking.keys() | surplus.keys()).intersection(mirrored):
         yield id_, name, lacking.get(id_, set()), surplus.get(id_, set())
 
@@ -228,7 +231,7 @@ def scenes_that_differ(stash: StashClient, database: Database) -> Iterator[int]:
             # Stash fails at one of them: each is fetched by itself later on.
             yield from ids
             continue
-        with database.transaction() as session:
+        with rows.collector_paused(), database.transaction() as session:
             known = set(ids)
             mine = [scene for scene in scenes if scene.id in known]
             differing = {id_ for id_, *_ in scene_differences(session, mine)}

@@ -1,16 +1,14 @@
 """Storing scenes with all they have, and what follows for local knowledge."""
 
-import gc
 from collections.abc import (
     Callable,
     Collection,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
     Set,
 )
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -303,18 +301,3 @@ def _reset(session: Session, scene_ids: Collection[int], **values: Any) -> None:
         session.execute(
             update(Scene).where(Scene.id == any_of(scene_ids)).values(**values)
         )
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Have Python not look for cycles: rows by the ten thousand hold none.
-
-    It would look all the same, and take a third of the time that storing them does.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -1,26 +1,31 @@
 """The job `verify_mirror`: verification of the mirror by comparing it with Stash."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from stashhog_core.background import read_ahead
 from stashhog_core.batches import batched
 from stashhog_core.db.kept_glance import forget_glance
-from stashhog_core.db.locks import job_lock
+from stashhog_core.db.locks import hold_off, wait_until_free
 from stashhog_core.db.manifest import forget_hashes, forget_listing
 from stashhog_core.db.models import (
     Marker,
     MirrorCheck,
     Scene,
+    SyncRun,
 )
+from stashhog_core.db.reading import THESE, any_of, read_these
 from stashhog_core.db.session import Database
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, VerifyMirrorResult
 from stashhog_core.stash.client import StashClient
+from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync import rows
 from stashhog_core.sync.entities import KINDS
 from stashhog_core.sync.job import JOB
@@ -32,13 +37,20 @@ from stashhog_core.sync.mirror import (
 
 log = logging.getLogger(__name__)
 
-_PAGE_SIZE = 500
+PAGE_SIZE = 1000
 _LISTED = 100
 _SHOWN_CHARACTERS = 80
 _WAIT_SECONDS = 600.0
 
 Difference = tuple[str, str, Any, Any]
 """What (such as `scene 7`), field, Stash's value, the mirror's."""
+
+Marks = Mapping[int, tuple[Any, ...]]
+"""Scene → values of which one changes whenever anything stored of the scene does."""
+
+_MARKS = select(Scene.id, Scene.content, Scene.synced_at, Scene.missing_since).where(
+    Scene.id == THESE
+)
 
 
 def verify_mirror(
@@ -51,19 +63,18 @@ def verify_mirror(
 ) -> VerifyMirrorResult:
     """Compare scenes drawn by lot, and all counts and entities, with Stash.
 
-    Waits while a sync is under way. A scene, tag, performer or studio that differs is
-    stored anew by the next sync, whatever its time of change or its hash says; after a
-    difference in the counts alone, that compares all rows. Local edits count as right.
+    Waits while a sync is under way, and keeps others from storing only while a page of
+    scenes is compared: what a sync has stored since Stash was asked is compared again.
+    A scene, tag, performer or studio that differs is stored anew by the next sync,
+    whatever its time of change or its hash says; after a difference in the counts
+    alone, that compares all rows. Local edits count as right.
 
     Raises:
         TransientError: Stash or the database is away, or a sync does not end.
         JobError: Stash refuses to answer.
         JobCancelled: A stop was asked for.
     """
-    with job_lock(
-        database, JOB, wait_seconds=_WAIT_SECONDS, checkpoint=progress.checkpoint
-    ):
-        return _verify(stash, database, params, progress, run_id)
+    return _Verification(stash, database, params, progress).run(run_id)
 
 
 def last_verification(session: Session) -> MirrorCheck | None:
@@ -76,89 +87,207 @@ def last_verification(session: Session) -> MirrorCheck | None:
     )
 
 
-def _verify(
-    stash: StashClient,
-    database: Database,
-    params: VerifyMirrorParams,
-    progress: Progress,
-    run_id: str | None,
-) -> VerifyMirrorResult:
-    progress.update(0, "Counting in Stash")
-    listings = {name: kind.fetch(stash) for name, kind in KINDS.items()}
-    counts = {
-        "scenes": stash.count_scenes(),
-        "markers": sum(1 for _ in stash.marker_stamps()),
-        **{f"{kind}s": len(listing) for kind, listing in listings.items()},
-    }
-    with database.transaction() as session:
-        mirrored = _local_counts(session)
-        wrong = list(_entity_differences(session, listings))
-        for kind in listings:
-            forget_hashes(session, {id_ for k, id_, *_ in wrong if k == kind}, kind)
-        ids = _draw(session, params.scenes)
-    differences: list[Difference] = [
-        (f"{kind} {id_}", *rest) for kind, id_, *rest in wrong
-    ]
-    differences += [
-        (name, "count", number, mirrored[name])
-        for name, number in counts.items()
-        if number != mirrored[name]
-    ]
+class _Page(NamedTuple):
+    """Scenes as Stash has them.
 
-    different: set[int] = set()
-    awaiting: set[int] = set()
-    done = 0
-    for page in batched(ids, _PAGE_SIZE):
-        progress.items(done, len(ids), "Compared scenes")
-        done += len(page)
-        scenes, absent = stash.scenes(page)
-        with database.transaction() as session:
-            found = list(scene_differences(session, scenes))
-            found += [(id_, "scene", None, "it") for id_ in absent]
-            different.update(id_ for id_, *_ in found)
-            forget_hashes(session, {id_ for id_, *_ in found})
-        awaiting.update(absent)
-        awaiting.update(id_ for id_, f, *_ in found if f == "stash_updated_text")
-        differences += [(f"scene {id_}", *rest) for id_, *rest in found]
+    `marks` are those of the mirror before Stash was asked; `absent` are mirrored
+    scenes that Stash lacks.
+    """
 
-    verified = not differences
-    with database.transaction() as session:
-        if not verified:
-            # What differs may be a row that no lot has drawn.
-            forget_listing(session)
-            forget_glance(session)
-        session.add(
-            MirrorCheck(
-                run_id=run_id,
-                proved=verified,
-                scenes_checked=len(ids),
-                scenes_different=len(different),
-                facts={"stash": counts, "mirror": mirrored},
+    ids: Sequence[int]
+    marks: Marks
+    scenes: Sequence[StashScene]
+    absent: Sequence[int]
+
+
+@dataclass
+class _Found:
+    """The differences: how many, and the first of them."""
+
+    number: int = 0
+    first: list[Difference] = field(default_factory=list)
+
+    def add(self, differences: Iterable[Difference]) -> None:
+        for difference in differences:
+            self.number += 1
+            if len(self.first) < _LISTED:
+                self.first.append(difference)
+
+
+class _Verification:
+    """One run."""
+
+    def __init__(
+        self,
+        stash: StashClient,
+        database: Database,
+        params: VerifyMirrorParams,
+        progress: Progress,
+    ) -> None:
+        self._stash = stash
+        self._database = database
+        self._sample = params.scenes
+        self._is_sample = True
+        self._progress = progress
+        self._found = _Found()
+        self._checked = 0
+        self._different = 0
+        self._awaiting_sync = 0
+
+    def run(self, run_id: str | None) -> VerifyMirrorResult:
+        self._progress.update(0, "Counting in Stash")
+        counts, mirrored = self._compare_entities()
+        total = min(self._sample, mirrored["scenes"])
+        self._is_sample = self._sample < mirrored["scenes"]
+        for page in read_ahead(self._pages(), "sync-verify"):
+            self._progress.items(self._checked, total, "Compared scenes")
+            self._compare_scenes(page)
+        return self._result(run_id, counts, mirrored)
+
+    def _compare_entities(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Compare tags, performers, studios and counts; return Stash's, the mirror's.
+
+        If a sync has run since Stash was asked, Stash is asked again.
+        """
+        stash, database = self._stash, self._database
+        while True:
+            self._wait_for_sync()
+            with database.transaction() as session:
+                newest = session.scalar(select(func.max(SyncRun.id)))
+            listings = {name: kind.fetch(stash) for name, kind in KINDS.items()}
+            counts = {
+                "scenes": stash.count_scenes(),
+                "markers": sum(1 for _ in stash.marker_stamps()),
+                **{f"{kind}s": len(listing) for kind, listing in listings.items()},
+            }
+            with database.transaction() as session:
+                if not hold_off(session, JOB) or newest != session.scalar(
+                    select(func.max(SyncRun.id))
+                ):
+                    continue
+                mirrored = _local_counts(session)
+                for kind, listing in listings.items():
+                    for part in batched(listing, PAGE_SIZE):
+                        wrong = list(_entity_differences(session, kind, part))
+                        forget_hashes(session, {id_ for id_, *_ in wrong}, kind)
+                        self._found.add((f"{kind} {id_}", *d) for id_, *d in wrong)
+            self._found.add(
+                (name, "count", number, mirrored[name])
+                for name, number in counts.items()
+                if number != mirrored[name]
             )
+            return counts, mirrored
+
+    def _pages(self) -> Iterator[_Page]:
+        """Yield the scenes to compare by rising id, as Stash has them."""
+        if self._is_sample:
+            with self._database.transaction() as session:
+                drawn = _draw(session, self._sample)
+            for ids in batched(drawn, PAGE_SIZE):
+                yield self._fetch(ids)
+            return
+        after = 0
+        while ids := self._ids_after(after):
+            yield self._fetch(ids)
+            after = ids[-1]
+
+    def _ids_after(self, after: int) -> list[int]:
+        query = (
+            select(Scene.id)
+            .where(Scene.id > after, Scene.missing_since.is_(None))
+            .order_by(Scene.id)
+            .limit(PAGE_SIZE)
         )
-        session.flush()
-        newest = last_verification(session)
-        last = newest.checked_at if newest else None
-    progress.update(1.0, f"{len(differences)} differences")
-    rate = len(different) / len(ids) if ids else 0.0
-    log.info(
-        "Verified %d scenes and all counts: %d differences, drift rate %.4f",
-        len(ids),
-        len(differences),
-        rate,
-    )
-    return VerifyMirrorResult(
-        status="completed" if verified else "completed_with_errors",
-        scenes_checked=len(ids),
-        scenes_different=len(different),
-        awaiting_sync=len(awaiting & different),
-        differences=len(differences),
-        drift_rate=rate,
-        counts=counts,
-        mirror_counts=mirrored,
-        last_proved=last,
-        errors=tuple(map(_in_words, differences[:_LISTED])),
-    )
+        with self._database.transaction() as session:
+            return list(session.scalars(query))
+
+    def _fetch(self, ids: Sequence[int]) -> _Page:
+        with self._database.transaction() as session:
+            marks = _marks(session, ids)
+        if self._is_sample:
+            listed, _ = self._stash.scenes(ids)
+        else:
+            # Stash takes less time for all scenes of a range than for ids.
+            listed = self._stash.scenes_between(ids[0], ids[-1])
+        scenes = [scene for scene in listed if scene.id in marks]
+        absent = marks.keys() - {scene.id for scene in scenes}
+        return _Page(ids, marks, scenes, sorted(absent))
+
+    def _compare_scenes(self, page: _Page) -> None:
+        """Compare a page; fetch it again if the mirror has changed meanwhile."""
+        while (found := self._differences(page)) is None:
+            self._wait_for_sync()
+            page = self._fetch(page.ids)
+        different = {id_ for id_, *_ in found}
+        awaiting = set(page.absent)
+        awaiting.update(id_ for id_, f, *_ in found if f == "stash_updated_text")
+        self._checked += len(page.marks)
+        self._different += len(different)
+        self._awaiting_sync += len(awaiting & different)
+        self._found.add((f"scene {id_}", *rest) for id_, *rest in found)
+
+    def _differences(self, page: _Page) -> list[tuple[int, str, Any, Any]] | None:
+        """Return what differs; None: the mirror is, or was, being changed."""
+        with rows.collector_paused(), self._database.transaction() as session:
+            if (
+                not hold_off(session, JOB)
+                or _marks(session, page.marks.keys()) != page.marks
+            ):
+                return None
+            found = list(scene_differences(session, page.scenes))
+            found += [(id_, "scene", None, "it") for id_ in page.absent]
+            forget_hashes(session, {id_ for id_, *_ in found})
+        return found
+
+    def _wait_for_sync(self) -> None:
+        wait_until_free(self._database, JOB, _WAIT_SECONDS, self._progress.checkpoint)
+        self._progress.checkpoint()
+
+    def _result(
+        self, run_id: str | None, counts: dict[str, int], mirrored: dict[str, int]
+    ) -> VerifyMirrorResult:
+        found = self._found
+        with self._database.transaction() as session:
+            if found.number:
+                # What differs may be a row that no lot has drawn.
+                forget_listing(session)
+                forget_glance(session)
+            session.add(
+                MirrorCheck(
+                    run_id=run_id,
+                    proved=not found.number,
+                    scenes_checked=self._checked,
+                    scenes_different=self._different,
+                    facts={"stash": counts, "mirror": mirrored},
+                )
+            )
+            session.flush()
+            newest = last_verification(session)
+            last = newest.checked_at if newest else None
+        self._progress.update(1.0, f"{found.number} differences")
+        rate = self._different / self._checked if self._checked else 0.0
+        log.info(
+            "Verified %d scenes and all counts: %d differences, drift rate %.4f",
+            self._checked,
+            found.number,
+            rate,
+        )
+        return VerifyMirrorResult(
+            status="completed_with_errors" if found.number else "completed",
+            scenes_checked=self._checked,
+            scenes_different=self._different,
+            awaiting_sync=self._awaiting_sync,
+            differences=found.number,
+            drift_rate=rate,
+            counts=counts,
+            mirror_counts=mirrored,
+            last_proved=last,
+            errors=tuple(map(_in_words, found.first)),
+        )
+
+
+def _marks(session: Session, scene_ids: Collection[int]) -> Marks:
+    return {row[0]: row for row in read_these(session, _MARKS, scene_ids)}
 
 
 def _draw(session: Session, number: int) -> list[int]:
@@ -188,32 +317,34 @@ def _local_counts(session: Session) -> dict[str, int]:
 
 
 def _entity_differences(
-    session: Session, listings: Mapping[str, Sequence[Any]]
-) -> Iterator[tuple[str, int, str, Any, Any]]:
-    """Yield kind, id, field, Stash's value and the mirror's for all that differs."""
-    for name, kind in KINDS.items():
-        mirrored = {row[0]: row for row in _select(session, kind.model, kind.columns)}
-        links = kind.links
-        tagged = grouped(_select(session, links.model, links.columns), 0)
-        for entity in listings[name]:
-            if (row := mirrored.get(entity.id)) is None:
-                yield name, entity.id, name, entity.name, None
-            else:
-                yield from (
-                    (name, entity.id, *found)
-                    for found in differing_fields(
-                        kind.columns, kind.row_of(entity), row
-                    )
-                )
-            theirs = set(links.rows_of(entity))
-            mine = tagged.get(entity.id, set())
-            if theirs != mine:
-                yield name, entity.id, links.name, theirs - mine, mine - theirs
+    session: Session, name: str, entities: Sequence[Any]
+) -> Iterator[tuple[int, str, Any, Any]]:
+    """Yield id, field, Stash's value and the mirror's for all that differs."""
+    kind = KINDS[name]
+    links = kind.links
+    ids = any_of([entity.id for entity in entities])
+    mirrored = {
+        row[0]: row for row in _select(session, kind.model, kind.columns, "id", ids)
+    }
+    tagged = grouped(_select(session, links.model, links.columns, links.column, ids), 0)
+    for entity in entities:
+        if (row := mirrored.get(entity.id)) is None:
+            yield entity.id, name, entity.name, None
+        else:
+            for found in differing_fields(kind.columns, kind.row_of(entity), row):
+                yield entity.id, *found
+        theirs = set(links.rows_of(entity))
+        mine = tagged.get(entity.id, set())
+        if theirs != mine:
+            yield entity.id, links.name, theirs - mine, mine - theirs
 
 
-def _select(session: Session, model: Any, columns: Sequence[str]) -> list[rows.Row]:
+def _select(
+    session: Session, model: Any, columns: Sequence[str], column: str, ids: Any
+) -> list[rows.Row]:
     query = select(*(getattr(model, name) for name in columns))
-    return [tuple(row) for row in session.execute(query)]
+    found = session.execute(query.where(getattr(model, column) == ids))
+    return [tuple(row) for row in found]
 
 
 def _in_words(difference: Difference) -> ItemFailure:

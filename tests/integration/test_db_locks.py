@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from stashhog_core.db.embedded import start_embedded
-from stashhog_core.db.locks import is_held, job_lock
+from stashhog_core.db.locks import hold_off, is_held, job_lock, wait_until_free
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.placing import LibraryFolder
@@ -108,6 +108,61 @@ def test_others_can_tell_whether_a_lock_is_held(database: Database) -> None:
     after = is_held(database, "work")
 
     assert (before, meanwhile, after) == (False, (True, False), False)
+
+
+def test_a_run_that_begins_while_it_is_held_off_waits(database: Database) -> None:
+    """A transaction of somebody else holds a job off: the job waits for its end."""
+    order: list[str] = []
+
+    def begin() -> None:
+        with job_lock(database, "work"):
+            order.append("begun")
+
+    run = threading.Thread(target=begin)
+    with database.transaction() as session:
+        assert hold_off(session, "work")
+        run.start()
+        while not is_held(database, "work"):
+            time.sleep(0.01)
+        order.append("compared")
+    run.join(PATIENCE_SECONDS)
+
+    assert order == ["compared", "begun"]
+
+
+def test_a_run_under_way_is_not_held_off(database: Database) -> None:
+    """Who holds off a job learns that a run is under way; other jobs do not count."""
+    found: list[bool] = []
+
+    def ask() -> None:
+        with database.transaction() as session:
+            found.append(hold_off(session, "work"))
+
+    with job_lock(database, "work"):
+        elsewhere(ask)
+    with job_lock(database, "other"):
+        elsewhere(ask)
+
+    assert found == [False, True]
+
+
+def test_waiting_until_a_lock_is_free(database: Database) -> None:
+    """Who waits takes nothing; after the time to wait, the holder is named."""
+    asked: list[bool] = []
+
+    def wait(seconds: float) -> None:
+        wait_until_free(database, "work", seconds, lambda: asked.append(True))
+
+    with (
+        job_lock(database, "work"),
+        pytest.raises(TransientError, match="Another run of work is under way") as held,
+    ):
+        wait(0.2)
+    wait(0)
+
+    assert str(os.getpid()) in str(held.value)
+    assert asked
+    assert not is_held(database, "work")
 
 
 def cut_lock(database: Database, name: str) -> None:

@@ -26,10 +26,12 @@ from stashhog_core.errors import JobCancelled
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import VerifyMirrorResult
+from stashhog_core.sync import verify as verification
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.local_edits import SceneEdit, edit_scene
 from stashhog_core.sync.verify import last_verification, verify_mirror
 from tests.support.fake_stash import FakeStash, refs
+from tests.support.statements import statements
 from tests.support.sync import run
 
 pytestmark = pytest.mark.slow
@@ -229,6 +231,105 @@ def test_waiting_for_a_sync_can_be_stopped(
 
     with job_lock(database, "sync"), pytest.raises(JobCancelled):
         verify_mirror(stash, database, VerifyMirrorParams(), Progress(stop=stop))
+
+
+def test_a_sync_goes_on_while_stash_is_asked(
+    stash: FakeStash, database: Database
+) -> None:
+    """Syncs are not refused while Stash is asked; what they stored is compared again.
+
+    The answer that was under way is older than what the sync has stored.
+    """
+    run(stash, database)
+    run(stash, database)
+    first = min(stash.scene_rows)
+
+    def edit_and_sync() -> None:
+        stash.on("ScenesBetween")
+        stash.edit(first, title="newer")
+        assert run(stash, database).updated == 1
+
+    stash.on("ScenesBetween", after=edit_and_sync)
+    stash.requests.clear()
+    result = verify(stash, database)
+
+    assert (result.differences, result.scenes_checked) == (0, 4)
+    assert len(stash.asked("ScenesBetween")) == 2
+    assert pending_scenes(stash, database).count == 0
+
+
+def test_counts_are_taken_again_after_a_sync(
+    stash: FakeStash, database: Database
+) -> None:
+    """Counts that Stash gave before a sync are not compared after the sync."""
+    run(stash, database)
+
+    def add_and_sync() -> None:
+        stash.on("SceneCount")
+        stash.add_scene()
+        run(stash, database)
+
+    stash.on("SceneCount", after=add_and_sync)
+    result = verify(stash, database)
+
+    assert (result.differences, result.counts["scenes"]) == (0, 5)
+
+
+def test_a_scene_that_changes_again_and_again_is_compared_in_the_end(
+    stash: FakeStash, database: Database
+) -> None:
+    """A page is fetched anew until nothing was stored meanwhile, and counts once."""
+    run(stash, database)
+    first = min(stash.scene_rows)
+    titles = iter(("one", "two", "three"))
+
+    def edit_and_sync() -> None:
+        stash.on("ScenesBetween")
+        if title := next(titles, ""):
+            stash.edit(first, title=title)
+            run(stash, database)
+            stash.on("ScenesBetween", after=edit_and_sync)
+
+    stash.on("ScenesBetween", after=edit_and_sync)
+    stash.requests.clear()
+    result = verify(stash, database)
+
+    assert (result.differences, result.scenes_checked) == (0, 4)
+    assert len(stash.asked("ScenesBetween")) == 4
+
+
+def test_the_whole_library_is_compared_page_by_page(
+    stash: FakeStash, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each further page takes the same statements, whatever its scenes have."""
+    monkeypatch.setattr(verification, "PAGE_SIZE", 4)
+    taken: list[int] = []
+    for wanted in (4, 8, 12):
+        while len(stash.scene_rows) < wanted:
+            scene = stash.add_scene(tags=refs(*stash.tag_rows))
+            for _ in range(wanted // 4):
+                stash.add_marker(scene, min(stash.tag_rows))
+        run(stash, database)
+        with statements() as sent:
+            result = verify(stash, database)
+        assert (result.differences, result.scenes_checked) == (0, wanted)
+        taken.append(len(sent))
+
+    assert taken[1] > taken[0]
+    assert taken[2] - taken[1] <= taken[1] - taken[0]
+
+
+def test_only_the_first_differences_are_kept(database: Database) -> None:
+    """All differences are counted, and the first hundred are named."""
+    stash = FakeStash()
+    for _ in range(120):
+        stash.add_scene()
+    run(stash, database)
+    change(database, update(Scene).values(title="wrong"))
+    result = verify(stash, database)
+
+    assert (result.differences, result.scenes_different) == (120, 120)
+    assert len(result.errors) == 100
 
 
 def test_change_not_yet_synced_is_distinguished(
