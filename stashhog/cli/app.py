@@ -30,6 +30,7 @@ _MODULES = {
     "web": "services",
     "migrate": "services",
     "settings": "services",
+    "report": "report",
     "scenes": "scenes",
     "plans": "plans",
     "library": "library",

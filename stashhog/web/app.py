@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from stashhog.web import downloads, plans
+from stashhog.web import downloads, library, plans
 from stashhog.web.access import LOGIN, NEXT, Access, Guard, log_in
 from stashhog.web.site import STATIC_FOLDER, Site, page
 from stashhog_core.errors import StashHogError, TransientError
@@ -23,6 +23,9 @@ def make_app(site: Site, access: Access) -> Starlette:
             Route("/", _home),
             Route(LOGIN, _log_in_form, methods=["GET"]),
             Route(LOGIN, log_in, methods=["POST"]),
+            Route("/library", library.library),
+            Route("/library/pending", library.pending),
+            Route("/runs/{run_id}", library.run),
             Route("/plans", plans.plans),
             Route(_PLAN, plans.plan),
             Route(f"{_PLAN}/decide", plans.decide_page, methods=["POST"]),

@@ -332,7 +332,9 @@ def _now(session: Session, plan_id: int, shown: list[int]) -> dict[str, Any]:
         "changes": decisions_of(session, plan_id, shown),
         "counts": summary.counts,
         "state": summary.outcome,
-        "open": counted(summary.counts.get("pending", 0), "open change"),
+        "open": counted(
+            summary.counts.get("pending", 0), "open change", "open changes"
+        ),
     }
 
 

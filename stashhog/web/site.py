@@ -21,6 +21,7 @@ from stashhog_core.redaction import visible_lines
 from stashhog_core.report import counted, size_in_words
 from stashhog_core.settings import Settings
 from stashhog_core.stash.client import StashClient
+from stashhog_core.stash.servers import opened_stash
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 
@@ -31,6 +32,7 @@ class Site:
 
     settings: Settings
     database: Database
+    stash: StashClient | None
     pictures: Pictures
     jobs: Jobs
 
@@ -42,15 +44,20 @@ def open_site(settings: Settings) -> Iterator[Site]:
     Raises:
         ConfigurationError: The database cannot be used, or a setting is wrong.
     """
-    with open_database(settings) as database:
-        stash = StashClient(settings.stash) if settings.stash.url else None
-        pictures = Pictures(settings, stash)
+    with open_database(settings) as database, opened_stash(settings.stash) as stash:
+        site = make_site(settings, database, stash)
         try:
-            yield Site(settings, database, pictures, Jobs(settings, database, stash))
+            yield site
         finally:
-            pictures.close()
-            if stash is not None:
-                stash.close()
+            site.pictures.close()
+
+
+def make_site(
+    settings: Settings, database: Database, stash: StashClient | None
+) -> Site:
+    """Return what the pages are made from; whoever asks closes what is given."""
+    pictures = Pictures(settings, stash)
+    return Site(settings, database, stash, pictures, Jobs(settings, database, stash))
 
 
 def site_of(request: Request) -> Site:
@@ -61,14 +68,15 @@ def site_of(request: Request) -> Site:
 
 def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
     """Return a page. All texts are escaped, and show what would turn or hide them."""
-    template = _TEMPLATES.get_template(name)
-    html = template.render(
-        request=request,
-        version=metadata.version("stashhog"),
-        prefect=ui_url(site_of(request).settings),
-        **values,
-    )
+    html = render(site_of(request).settings, name, request=request, **values)
     return HTMLResponse(html, status)
+
+
+def render(settings: Settings, name: str, **values: Any) -> str:
+    """Return the text of a page, as `page` does, outside of any request."""
+    return _TEMPLATES.get_template(name).render(
+        version=metadata.version("stashhog"), prefect=ui_url(settings), **values
+    )
 
 
 def _visible(value: object) -> object:

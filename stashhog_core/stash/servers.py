@@ -1,7 +1,21 @@
 """The Stash servers by name: the one that is mirrored, and additional ones."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import StashSettings
+from stashhog_core.stash.client import StashClient
+
+
+@contextmanager
+def opened_stash(settings: StashSettings) -> Iterator[StashClient | None]:
+    """Yield a client of the server that is mirrored; None: no server is set."""
+    if settings.url is None:
+        yield None
+        return
+    with StashClient(settings) as client:
+        yield client
 
 
 def server_settings(settings: StashSettings, name: str | None) -> StashSettings:

@@ -13,9 +13,8 @@ from starlette.testclient import TestClient
 from stashhog.web.access import COOKIE, access_of
 from stashhog.web.address import address, token_of
 from stashhog.web.app import make_app
-from stashhog.web.jobs import Jobs
-from stashhog.web.pictures import Pictures, type_of
-from stashhog.web.site import Site
+from stashhog.web.pictures import type_of
+from stashhog.web.site import make_site
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SceneFile
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
@@ -69,8 +68,7 @@ def client(database: Database, settings: Settings) -> Iterator[TestClient]:
 
 
 def browser(database: Database, settings: Settings) -> TestClient:
-    pictures = Pictures(settings, None)
-    site = Site(settings, database, pictures, Jobs(settings, database, None))
+    site = make_site(settings, database, None)
     app = make_app(site, access_of(settings, token_of(settings)))
     return TestClient(app, base_url=HERE, headers={"Origin": HERE})
 

@@ -10,9 +10,7 @@ from starlette.testclient import TestClient
 from stashhog.web.access import access_of
 from stashhog.web.address import token_of
 from stashhog.web.app import make_app
-from stashhog.web.jobs import Jobs
-from stashhog.web.pictures import Pictures
-from stashhog.web.site import Site
+from stashhog.web.site import make_site
 from stashhog_core.db.session import Database
 from stashhog_core.settings import Settings
 from stashhog_core.stash.client import StashClient
@@ -26,13 +24,13 @@ def browser_let_in(
     database: Database, settings: Settings, stash: StashClient | None = None
 ) -> Iterator[TestClient]:
     """Yield a browser that the token has let in; requests need no server."""
-    pictures = Pictures(settings, stash)
-    site = Site(settings, database, pictures, Jobs(settings, database, stash))
+    site = make_site(settings, database, stash)
     app = make_app(site, access_of(settings, token_of(settings)))
     with TestClient(app, base_url=HERE, headers={"Origin": HERE}) as client:
         said = client.get("/", params={"token": token_of(settings)})
         assert said.status_code == 200
         yield client
+    site.pictures.close()
 
 
 @contextmanager
@@ -40,8 +38,7 @@ def serving(
     settings: Settings, database: Database, stash: StashClient | None = None
 ) -> Iterator[Settings]:
     """Serve the pages at a free port; yield the settings with this port."""
-    pictures = Pictures(settings, stash)
-    site = Site(settings, database, pictures, Jobs(settings, database, stash))
+    site = make_site(settings, database, stash)
     app = make_app(site, access_of(settings, token_of(settings)))
     server = uvicorn.Server(
         uvicorn.Config(app, port=0, log_level="warning", lifespan="off")
@@ -56,4 +53,4 @@ def serving(
     finally:
         server.should_exit = True
         thread.join()
-        pictures.close()
+        site.pictures.close()
