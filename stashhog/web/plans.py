@@ -1,8 +1,9 @@
 """The pages of plans, and the decisions that are made on them."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +16,7 @@ from stashhog.web.access import body_of
 from stashhog.web.jobs import Job, run_link
 from stashhog.web.pictures import type_of
 from stashhog.web.site import STATIC_FOLDER, page, site_of
+from stashhog_core.db.scenes import primary_path
 from stashhog_core.db.session import driver_connection
 from stashhog_core.errors import JobError, first_problem
 from stashhog_core.ids import MAX_ID
@@ -39,7 +41,7 @@ from stashhog_core.plans.proposals import ChangeState
 from stashhog_core.plans.proposals import Field as ChangeField
 from stashhog_core.plans.review import names_like
 from stashhog_core.plans.selection import Selection
-from stashhog_core.plans.summaries import list_plans
+from stashhog_core.plans.summaries import PlanSummary, list_plans
 from stashhog_core.report import counted, review_in_words, taken_back_in_words
 from stashhog_core.results import ReviewResult
 
@@ -47,6 +49,8 @@ VIEWS = ("scene", "value", "confidence")
 _FIELDS = get_args(ChangeField)
 _STATES = get_args(ChangeState)
 _LISTED_PLANS = 200
+
+Act = tuple[Literal["accept", "reject", "show"], ReviewResult]
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Words = Annotated[str, Field(max_length=1000)]
@@ -90,9 +94,18 @@ class Filter(_Sent):
         return any(value != "" for value in self.model_dump().values())
 
 
-class _Decide(_Sent):
+class _Decision(_Sent):
     decision: Literal["accept", "reject"]
     seen: dict[Id, Words] = Field(min_length=1, max_length=20_000)
+
+
+class _Decide(_Sent):
+    decisions: list[_Decision] = Field(min_length=1, max_length=1000)
+
+
+class _Undo(_Sent):
+    change_id: Id | None = None
+    scene_id: Id | None = None
 
 
 class _DecideAll(_Sent):
@@ -117,11 +130,31 @@ class _Edit(_Sent):
     text: Annotated[str, Field(max_length=100_000)]
 
 
+_PLAN_ORDERS: Mapping[str, Callable[[PlanSummary], Any]] = {
+    "newest": lambda plan: -plan.id,
+    "oldest": lambda plan: plan.id,
+    "open": lambda plan: -plan.counts.get("pending", 0),
+    "conflicts": lambda plan: -plan.counts.get("conflict", 0),
+    "scenes": lambda plan: -plan.facts.get("scenes", 0),
+    "name": lambda plan: plan.name.casefold(),
+}
+
+
 def plans(request: Request) -> Response:
-    """Show the plans, newest first."""
+    """Show the newest plans, in the order that is asked for."""
+    order = request.query_params.get("order", "")
+    order = order if order in _PLAN_ORDERS else next(iter(_PLAN_ORDERS))
     with site_of(request).database.transaction() as session:
         found = list_plans(driver_connection(session), limit=_LISTED_PLANS)
-    return page(request, "plans.html", plans=found, most=_LISTED_PLANS)
+    return page(
+        request,
+        "plans.html",
+        plans=sorted(found, key=_PLAN_ORDERS[order]),
+        most=_LISTED_PLANS,
+        orders=tuple(_PLAN_ORDERS),
+        order=order,
+        now=datetime.now(UTC),
+    )
 
 
 def plan(request: Request) -> Response:
@@ -161,33 +194,39 @@ def _rows(
 
 
 async def decide_page(request: Request) -> Response:
-    """Accept or reject single changes, as they were seen."""
-    sent = await _sent(request, _Decide)
+    """Accept or reject single changes, as they were seen.
 
-    def act(session: Session, plan_id: int) -> ReviewResult:
-        return decide_seen(session, plan_id, sent.decision, sent.seen)
+    Decisions that have waited for each other come together, and are recorded one by
+    one: all of them are stored, or none.
+    """
+    sent: _Decide = await _sent(request, _Decide)
 
-    return await _reviewed(request, act, list(sent.seen), sent.decision)
+    def act(session: Session, plan_id: int) -> Iterator[Act]:
+        for one in sent.decisions:
+            yield one.decision, decide_seen(session, plan_id, one.decision, one.seen)
+
+    shown = [id_ for one in sent.decisions for id_ in one.seen]
+    return await _reviewed(request, act, shown)
 
 
 async def decide_all_page(request: Request) -> Response:
     """Accept or reject all open changes of a scene, of a value or of a filter."""
     sent = await _sent(request, _DecideAll)
 
-    def act(session: Session, plan_id: int) -> ReviewResult:
+    def act(session: Session, plan_id: int) -> Iterator[Act]:
         selection = sent.filter.selection
         if sent.scene_id is not None:
             selection = replace(selection, scene_ids=[sent.scene_id])
-        return decide_on(session, plan_id, sent.decision, selection)
+        yield sent.decision, decide_on(session, plan_id, sent.decision, selection)
 
-    return await _reviewed(request, act, sent.shown, sent.decision)
+    return await _reviewed(request, act, sent.shown)
 
 
 async def replace_page(request: Request) -> Response:
     """Put another existing name in place of the proposed one, as it was seen."""
     sent = await _sent(request, _Replace)
 
-    def act(session: Session, plan_id: int) -> ReviewResult:
+    def act(session: Session, plan_id: int) -> Iterator[Act]:
         kept, left = as_seen(session, plan_id, sent.seen)
         if not kept:
             raise _MEANWHILE
@@ -196,22 +235,22 @@ async def replace_page(request: Request) -> Response:
         )
         result = decide(session, params)
         both = Counter(result.left_alone) + Counter(left)
-        return result.model_copy(update={"left_alone": dict(both)})
+        yield "show", result.model_copy(update={"left_alone": dict(both)})
 
-    return await _reviewed(request, act, list(sent.seen), "show")
+    return await _reviewed(request, act, list(sent.seen))
 
 
 async def edit_page(request: Request) -> Response:
     """Put another text in place of the proposed one, as it was seen."""
     sent = await _sent(request, _Edit)
 
-    def act(session: Session, plan_id: int) -> ReviewResult:
+    def act(session: Session, plan_id: int) -> Iterator[Act]:
         kept, _ = as_seen(session, plan_id, sent.seen)
         if not kept:
             raise _MEANWHILE
-        return edit(session, plan_id, kept[0], sent.text)
+        yield "show", edit(session, plan_id, kept[0], sent.text)
 
-    return await _reviewed(request, act, list(sent.seen), "show")
+    return await _reviewed(request, act, list(sent.seen))
 
 
 async def take_back_page(request: Request) -> Response:
@@ -252,7 +291,7 @@ def frame(request: Request) -> Response:
     site, scene_id = site_of(request), _number(request, "scene_id")
     second = float(request.path_params["second"])
     with site.database.transaction() as session:
-        path = scene_cards(session, [scene_id])[scene_id].path
+        path = primary_path(session, scene_id)
     picture = site.pictures.frame(path, second) if path else None
     return _picture(picture or site.pictures.cover(scene_id, ""))
 
@@ -277,17 +316,25 @@ def preview(request: Request) -> Response:
 
 async def start_applying(request: Request) -> Response:
     """Start to apply the plan."""
+    await body_of(request)
     return await _start(request, "apply_plan")
 
 
 async def start_undoing(request: Request) -> Response:
-    """Start to undo the plan."""
-    return await _start(request, "undo")
+    """Start to undo the plan, a scene of the plan, or a change."""
+    sent: _Undo = await _sent(request, _Undo)
+    wanted: dict[str, Any] = {}
+    if sent.change_id is not None:
+        wanted["change_ids"] = [sent.change_id]
+    if sent.scene_id is not None:
+        wanted["scene_id"] = sent.scene_id
+    return await _start(request, "undo", wanted)
 
 
-async def _start(request: Request, job: Job) -> Response:
-    await body_of(request)
-    values = {"plan_id": _plan_id(request)}
+async def _start(
+    request: Request, job: Job, wanted: Mapping[str, Any] | None = None
+) -> Response:
+    values = {"plan_id": _plan_id(request), **(wanted or {})}
     number = await run_in_threadpool(site_of(request).jobs.start, job, values)
     return JSONResponse({"job": number})
 
@@ -305,20 +352,25 @@ def job_state(request: Request) -> Response:
 
 async def _reviewed(
     request: Request,
-    act: Callable[[Session, int], ReviewResult],
+    act: Callable[[Session, int], Iterator[Act]],
     shown: list[int],
-    decision: Literal["accept", "reject", "show"],
 ) -> Response:
     database = site_of(request).database
 
     def work() -> dict[str, Any]:
         plan_id = _plan_id(request)
         with database.transaction() as session:
-            result: ReviewResult = act(session, plan_id)
-            params = ReviewPlanParams(plan_id=plan_id, decision=decision)
+            lines: list[str] = []
+            ids = []
+            for decision, result in act(session, plan_id):
+                params = ReviewPlanParams(plan_id=plan_id, decision=decision)
+                lines = list(review_in_words(params, result))
+                ids.append(result.decision_id)
             return {
-                "decision_id": result.decision_id,
-                "lines": list(review_in_words(params, result)),
+                # In the order in which they were sent; null: nothing was changed.
+                "decision_ids": ids,
+                # About the last one: nobody reads faster than that.
+                "lines": lines,
                 **_now(session, plan_id, shown),
             }
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,14 @@ def _visible(value: object) -> object:
     return visible_lines(str(value)) if is_text else value
 
 
+def _age(age: timedelta) -> str:
+    """Return a time that has passed in its largest unit, such as `3 days`."""
+    if age.days:
+        return counted(age.days, "day")
+    hours, minutes = divmod(age.seconds // 60, 60)
+    return counted(hours, "hour") if hours else counted(minutes, "minute")
+
+
 _TEMPLATES = Environment(
     loader=PackageLoader("stashhog.web"),
     autoescape=True,
@@ -94,4 +103,5 @@ _TEMPLATES = Environment(
     finalize=_visible,
 )
 _TEMPLATES.globals["counted"] = counted
+_TEMPLATES.filters["age"] = _age
 _TEMPLATES.filters["size"] = size_in_words

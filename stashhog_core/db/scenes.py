@@ -145,6 +145,12 @@ def scene_names(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneNa
     }
 
 
+def primary_path(session: Session, scene_id: int) -> str | None:
+    """Return the primary file of a scene, as Stash names it; None: there is none."""
+    paths = dict(read_these(session, _PRIMARY_PATHS, [scene_id]))
+    return paths.get(scene_id)
+
+
 def scene_titles(session: Session, scene_ids: Sequence[int]) -> dict[int, str]:
     """Return the titles of these scenes by id; the file's name where there is none."""
     path = (

@@ -9,7 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Integer, Row, cast, func, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    Integer,
+    Row,
+    and_,
+    cast,
+    func,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import PlanChange, Scene, Studio
@@ -160,41 +171,82 @@ def values_page(
 ) -> Page[ValueGroup]:
     """Return the values of the selected changes, those for most scenes first."""
     (skipped,) = read_place(after, int) if after is not None else (0,)
-    name = func.coalesce(stored_name(), "").label("name")
-    scenes = func.count(PlanChange.scene_id.distinct())
-    by: tuple[Any, ...] = (PlanChange.field, PlanChange.action, name)
-    groups = session.execute(
+    second = func.coalesce(
+        PlanChange.proposed["seconds"].astext, PlanChange.evidence["second"].astext
+    )
+    chosen = (
         select(
-            *by,
-            scenes,
-            func.min(PlanChange.confidence),
-            func.max(PlanChange.confidence),
-            func.array_agg(PlanChange.detector.distinct()),
+            PlanChange.id,
+            PlanChange.field,
+            PlanChange.action,
+            func.coalesce(stored_name(), "").label("name"),
+            PlanChange.scene_id,
+            PlanChange.confidence,
+            PlanChange.detector,
+            decision_so_far().label("decision"),
+            cast(second, Float).label("second"),
         )
         .where(PlanChange.plan_id == plan_id, selection.condition)
-        .group_by(*by)
-        .order_by(scenes.desc(), *by)
+        .subquery()
+    )
+    c = chosen.c
+    by = (c.field, c.action, c.name)
+    first = (c.confidence.desc(), c.id)
+    # The changes are read once: they are counted by value and, beside, by decision.
+    counted = (
+        select(
+            *by,
+            c.decision,
+            func.grouping(c.decision).label("is_total"),
+            func.count().label("changes"),
+            func.count(c.scene_id.distinct()).label("scenes"),
+            func.min(c.confidence).label("least"),
+            func.max(c.confidence).label("most"),
+            func.array_agg(c.detector.distinct()).label("detectors"),
+            func.array_agg(aggregate_order_by(c.scene_id, *first))[
+                1:_MOST_PICTURES
+            ].label("pictures"),
+            func.array_agg(aggregate_order_by(c.second, *first))[
+                1:_MOST_PICTURES
+            ].label("seconds"),
+        )
+        .group_by(func.grouping_sets(tuple_(*by), tuple_(*by, c.decision)))
+        .cte("counted")
+    )
+    t = counted.c
+    shown_by = (t.field, t.action, t.name)
+    totals = (
+        select(*shown_by)
+        .where(t.is_total == 1)
+        .order_by(t.scenes.desc(), *shown_by)
         .offset(skipped)
         .limit(size + 1)
+        .subquery()
+    )
+    same = and_(*(t[name] == totals.c[name] for name in ("field", "action", "name")))
+    rows = session.execute(
+        select(counted)
+        .join(totals, same)
+        .order_by(t.is_total.desc(), t.scenes.desc(), *shown_by, t.decision)
     ).all()
-    shown = groups[:size]
-    where = (PlanChange.plan_id == plan_id) & selection.condition
-    where &= tuple_(*by).in_([tuple(row[:3]) for row in shown])
-    decisions = _decisions_by_value(session, by, where)
-    pictures = _pictures_by_value(session, by, where)
+    decisions: dict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
+    for row in rows:
+        if not row.is_total:
+            decisions[tuple(row[:3])][row.decision] = row.changes
+    groups = [row for row in rows if row.is_total]
     return Page(
         [
             ValueGroup(
-                field=row[0],
-                action=row[1],
-                name=row[2],
-                scenes=row[3],
-                confidence=(row[4], row[5]),
-                detectors=sorted(row[6]),
+                field=row.field,
+                action=row.action,
+                name=row.name,
+                scenes=row.scenes,
+                confidence=(row.least, row.most),
+                detectors=sorted(row.detectors),
                 decisions=decisions[tuple(row[:3])],
-                pictures=pictures[tuple(row[:3])],
+                pictures=list(zip(row.pictures, row.seconds, strict=True)),
             )
-            for row in shown
+            for row in groups[:size]
         ],
         str(skipped + size) if len(groups) > size else None,
     )
@@ -279,38 +331,3 @@ def seconds_of(change: ChangeDetails) -> Iterator[float]:
     if isinstance(change.value, MarkerValue):
         found.add(change.value.seconds)
     yield from sorted(found)
-
-
-def _decisions_by_value(
-    session: Session, by: Sequence[Any], where: ColumnElement[bool]
-) -> dict[tuple[str, ...], dict[str, int]]:
-    decisions: dict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
-    decision = decision_so_far().label("decision")
-    rows = session.execute(
-        select(*by, decision, func.count()).where(where).group_by(*by, decision)
-    )
-    for *value, is_now, count in rows:
-        decisions[tuple(value)][is_now] = count
-    return decisions
-
-
-def _pictures_by_value(
-    session: Session, by: Sequence[Any], where: ColumnElement[bool]
-) -> dict[tuple[str, ...], list[tuple[int, float | None]]]:
-    place = func.row_number().over(
-        partition_by=by, order_by=(PlanChange.confidence.desc(), PlanChange.id)
-    )
-    second = func.coalesce(
-        PlanChange.proposed["seconds"].astext, PlanChange.evidence["second"].astext
-    )
-    ranked = (
-        select(*by, PlanChange.scene_id, cast(second, Float), place.label("place"))
-        .where(where)
-        .subquery()
-    )
-    pictures: dict[tuple[str, ...], list[tuple[int, float | None]]] = defaultdict(list)
-    for *value, scene_id, at, _ in session.execute(
-        select(ranked).where(ranked.c.place <= _MOST_PICTURES)
-    ):
-        pictures[tuple(value)].append((scene_id, at))
-    return pictures

@@ -18,6 +18,7 @@ from stashhog.web.site import make_site
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SceneFile
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.plans.pages import values_page
 from stashhog_core.plans.proposals import add_marker, add_member, set_text
 from stashhog_core.plans.review import reject
 from stashhog_core.plans.selection import Selection
@@ -71,6 +72,11 @@ def browser(database: Database, settings: Settings) -> TestClient:
     site = make_site(settings, database, None)
     app = make_app(site, access_of(settings, token_of(settings)))
     return TestClient(app, base_url=HERE, headers={"Origin": HERE})
+
+
+def decisions(decision: str, seen: dict[int, str]) -> dict[str, object]:
+    """Return what the page sends for one decision."""
+    return {"decisions": [{"decision": decision, "seen": seen}]}
 
 
 def states(database: Database) -> list[str]:
@@ -139,7 +145,7 @@ def test_other_sites_change_nothing(
 
     answer = client.post(
         f"/plans/{plan_id}/decide",
-        json={"decision": "accept", "seen": seen},
+        json={"decisions": [{"decision": "accept", "seen": seen}]},
         headers=headers,
     )
 
@@ -282,12 +288,86 @@ def test_a_change_that_was_decided_meanwhile_is_not_overwritten(
 
     answer = client.post(
         f"/plans/{plan_id}/decide",
-        json={"decision": "accept", "seen": {first: "pending", second: "pending"}},
+        json=decisions("accept", {first: "pending", second: "pending"}),
     ).json()
 
     assert answer["changes"] == {str(first): "rejected", str(second): "approved"}
     assert "1 rejected" in " ".join(answer["lines"])
     assert states(database)[:2] == ["rejected", "approved"]
+
+
+def test_decisions_that_waited_are_stored_one_by_one(
+    client: TestClient, database: Database, plan_id: int
+) -> None:
+    """In one request, in their order; each can be taken back, or none is stored."""
+    first, second, *_ = ids(database)
+    url = f"/plans/{plan_id}"
+    together = [
+        {"decision": "accept", "seen": {first: "pending"}},
+        {"decision": "accept", "seen": {second: "pending"}},
+        {"decision": "reject", "seen": {first: "approved"}},
+    ]
+    refused = client.post(
+        f"{url}/decide",
+        json={"decisions": [*together, {"decision": "reject", "seen": {999: "x"}}]},
+    )
+    assert (refused.status_code, set(states(database))) == (409, {"pending"})
+
+    answer = client.post(f"{url}/decide", json={"decisions": together}).json()
+
+    assert answer["changes"] == {str(first): "rejected", str(second): "approved"}
+    for id_, expected in zip(
+        answer["decision_ids"][::-1],
+        (["approved", "approved"], ["approved", "pending"], ["pending", "pending"]),
+        strict=True,
+    ):
+        client.post(f"{url}/take-back", json={"decision_id": id_})
+        assert states(database)[:2] == expected
+
+
+def test_plans_are_sorted(client: TestClient, database: Database, plan_id: int) -> None:
+    """By age, by what is open and by conflicts; the list shows all of them."""
+    with database.transaction() as session:
+        other = AnalysisPlan(name="zzz", state="draft", facts={"scenes": 9})
+        session.add(other)
+        session.flush()
+        row = add_member("tags", None, "x", 0.9, "reader", {"rule": "r"}).row
+        change = PlanChange(
+            plan_id=other.id, scene_id=1, **{**row, "state": "conflict"}
+        )
+        session.add(change)
+        second = other.id
+
+    def order(name: str) -> list[int]:
+        text = client.get("/plans", params={"order": name}).text
+        return [int(id_) for id_ in re.findall(r'href="/plans/(\d+)"', text)]
+
+    assert order("newest") == order("nonsense") == [second, plan_id]
+    assert order("conflicts") == order("scenes") == [second, plan_id]
+    assert order("open") == order("oldest") == order("name") == [plan_id, second]
+    shown = client.get("/plans").text
+    assert re.search(r'data-label="Conflicts" class="number">1<', shown)
+    assert re.search(r'data-label="Age" class="whole">\d+ minutes?<', shown)
+
+
+def test_values_are_counted_in_one_pass(
+    client: TestClient, database: Database, plan_id: int
+) -> None:
+    """Scenes once, decisions apart, pictures of the most certain first, by pages."""
+    with database.transaction() as session:
+        reject(session, plan_id, Selection(scene_ids=[2], field="tags"))
+        first = values_page(session, plan_id, size=2)
+        last = values_page(session, plan_id, after=first.after, size=2)
+
+    groups = {group.field: group for group in (*first.rows, *last.rows)}
+    assert (len(first.rows), len(last.rows), last.after) == (2, 1, None)
+    assert groups["tags"].decisions == {"pending": 2, "rejected": 1}
+    assert groups["tags"].scenes == 3
+    assert groups["tags"].pictures == [(3, 1.0), (2, 1.0), (1, 1.0)]
+    assert groups["markers"].pictures == [(1, 2.0), (2, 2.0), (3, 2.0)]
+    assert groups["title"].name == ""
+    assert groups["title"].confidence == (0.8, 0.8)
+    assert client.get(f"/plans/{plan_id}?view=value").status_code == 200
 
 
 def test_a_group_decision_leaves_earlier_decisions_alone(
@@ -297,9 +377,7 @@ def test_a_group_decision_leaves_earlier_decisions_alone(
     before = states(database)
     url = f"/plans/{plan_id}"
     first = ids(database)[0]
-    client.post(
-        f"{url}/decide", json={"decision": "reject", "seen": {first: "pending"}}
-    )
+    client.post(f"{url}/decide", json=decisions("reject", {first: "pending"}))
 
     for sent, expected in (
         ({"filter": {"field": "tags", "value": EVIL}}, 2),
@@ -313,7 +391,7 @@ def test_a_group_decision_leaves_earlier_decisions_alone(
         ).json()
         assert answer["changes"] == {str(first): "rejected"}
         assert states(database).count("approved") == expected
-        back = {"decision_id": answer["decision_id"], "shown": [first]}
+        back = {"decision_id": answer["decision_ids"][0], "shown": [first]}
         assert client.post(f"{url}/take-back", json=back).status_code == 200
         assert states(database) == ["rejected", *before[1:]]
 
@@ -395,7 +473,14 @@ def test_what_is_not_there_is_said(
 
 @pytest.mark.parametrize(
     "sent",
-    ["", "[]", '{"decision": "burn", "seen": {"1": "pending"}}', '{"seen": {}}', "{"],
+    [
+        "",
+        "[]",
+        '{"decisions": [{"decision": "burn", "seen": {"1": "pending"}}]}',
+        '{"decisions": [{"decision": "accept", "seen": {}}]}',
+        '{"decisions": []}',
+        "{",
+    ],
 )
 def test_what_a_page_cannot_send_changes_nothing(
     client: TestClient, database: Database, plan_id: int, sent: str
@@ -436,7 +521,7 @@ def test_what_is_sent_is_shown_before_a_plan_is_applied(
 ) -> None:
     """Each accepted value, and nothing else."""
     seen = {ids(database)[0]: "pending"}
-    client.post(f"/plans/{plan_id}/decide", json={"decision": "accept", "seen": seen})
+    client.post(f"/plans/{plan_id}/decide", json=decisions("accept", seen))
 
     shown = client.get(f"/plans/{plan_id}/apply").text
 

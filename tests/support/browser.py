@@ -13,6 +13,7 @@ from selenium import webdriver
 from selenium.common.exceptions import (
     ElementClickInterceptedException,
     ElementNotInteractableException,
+    NoAlertPresentException,
     NoSuchElementException,
     StaleElementReferenceException,
 )
@@ -42,6 +43,7 @@ _OPTIONS = (
 )
 # What a page that is being drawn anew answers; the next look succeeds.
 _NOT_YET = (
+    NoAlertPresentException,
     NoSuchElementException,
     StaleElementReferenceException,
     ElementClickInterceptedException,
@@ -101,6 +103,37 @@ class Browser:
     def keys(self, text: str) -> None:
         """Press keys one after the other, wherever the focus is."""
         ActionChains(self._driver, duration=0).send_keys(text).perform()
+
+    def confirm(self) -> None:
+        """Say yes to the question that the page asks."""
+
+        def accept() -> bool:
+            self._driver.switch_to.alert.accept()
+            return True
+
+        self._soon(accept, "question")
+
+    def open_tab(self) -> None:
+        """Go on in another tab."""
+        self._driver.switch_to.new_window("tab")
+
+    def show_tab(self, number: int) -> None:
+        """Go on in this tab, counted from 0 in the order in which they were opened."""
+        self._driver.switch_to.window(self._driver.window_handles[number])
+
+    def close_tab(self) -> None:
+        """Close this tab, and go on in the first one."""
+        self._driver.close()
+        self.show_tab(0)
+
+    def reach_servers(self, *, reachable: bool) -> None:
+        """Let the page reach its server, or not."""
+        conditions = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self._driver.execute_cdp_cmd("Network.enable", {})
+        self._driver.execute_cdp_cmd(
+            "Network.emulateNetworkConditions",
+            {"offline": not reachable, **conditions},
+        )
 
     def narrow(self) -> None:
         """Show pages as on a phone of 380 pixels."""

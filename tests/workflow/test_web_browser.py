@@ -9,15 +9,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from sandbox.stash.server import StandIn
 from stashhog.web.address import address
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene
 from stashhog_core.db.session import Database
 from stashhog_core.plans.decisions import decide_on
 from stashhog_core.plans.proposals import add_member
 from stashhog_core.plans.selection import Selection
-from stashhog_core.settings import Settings
+from stashhog_core.settings import Settings, StashSettings
+from stashhog_core.stash.client import StashClient
 from tests.support.browser import Browser, open_browser
 from tests.support.pages import serving
+from tests.support.plans import plan_of
+from tests.support.services import free_port
+from tests.support.stand_in import new_scene
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -142,3 +147,90 @@ def test_a_value_is_decided_with_one_key(
     browser.read("99 approved, 1 rejected")
     browser.wide()
     assert states(database) == {"approved": 99, "pending": 198, "rejected": 3}
+
+
+def test_a_decision_can_be_taken_back_after_an_outage(
+    browser: Browser, site: str, database: Database, plan_id: int
+) -> None:
+    """`u` forgets a decision only when the server has answered."""
+    open_plan(browser, site, plan_id)
+    browser.keys("ja")
+    wait_until(lambda: states(database).get("approved") == 1, "the decision")
+    browser.reach_servers(reachable=False)
+    browser.keys("u")
+    browser.find("//*[@id='status'][contains(., 'does not answer')]")
+    browser.reach_servers(reachable=True)
+
+    browser.keys("u")
+
+    wait_until(lambda: states(database) == {"pending": 300}, "the open change")
+
+
+def test_two_tabs_never_overwrite_one_another(
+    browser: Browser, site: str, database: Database, plan_id: int
+) -> None:
+    """What one tab decides later stays as the other has decided; both go on."""
+    open_plan(browser, site, plan_id)
+    browser.open_tab()
+    open_plan(browser, site, plan_id)
+    browser.keys("jrr")
+    wait_until(lambda: states(database).get("rejected") == 2, "the second tab's")
+    browser.show_tab(0)
+
+    browser.keys("jaaa")
+
+    wait_until(lambda: states(database).get("approved") == 1, "the first tab's")
+    browser.find("//li[@data-decision='rejected'][2]")
+    assert states(database) == {"approved": 1, "pending": 297, "rejected": 2}
+    browser.show_tab(1)
+    browser.close_tab()
+
+
+def test_a_plan_is_applied_and_undone_in_the_browser(
+    browser: Browser,
+    database: Database,
+    stand_in: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Really in Stash: the plan, then one change back, then the rest of the scene."""
+    # No Prefect server is up, so the pages do the work themselves.
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{free_port()}/api")
+    scene_id = new_scene(stand_in, "Scene")
+    tags = [
+        add_member("tags", None, name, 0.9, "reader", {"rule": "seen"})
+        for name in ("Dawn", "Dusk")
+    ]
+    with database.transaction() as session:
+        session.add(Scene(id=scene_id, title="Scene"))
+    plan_id = plan_of(database, {scene_id: tags})
+    address_of_stash = StashSettings(url=stand_in.url)
+    plan = f"/plans/{plan_id}"
+
+    with StashClient(address_of_stash) as stash:
+
+        def names() -> list[str]:
+            (scene,), _ = stash.scenes([scene_id])
+            known = {tag.id: tag.name for tag in stash.tags()}
+            return sorted(known[tag.id] for tag in scene.tags)
+
+        own = Settings(home=tmp_path / "own", stash=address_of_stash)
+        with serving(own, database, stash) as settings:
+            browser.open(address(settings))
+            browser.open(f"{settings.web.local_base}{plan}/apply")
+            browser.click("//button[@id='apply']")
+            browser.find("//*[@id='status'][contains(., 'Completed')]")
+            applied = names()
+            browser.press("See the outcome of each change")
+            browser.screenshot("review-applied")
+            browser.click("(//li//button[@class='undo'])[1]")
+            browser.confirm()
+            wait_until(lambda: names() == ["Dusk"], "one change is undone")
+            browser.find("//li[@data-decision='undone']")
+            browser.click("//header//button[@class='undo']")
+            browser.confirm()
+            wait_until(lambda: names() == [], "the scene is undone")
+            browser.find("//li[@data-decision='undone'][2]")
+
+    assert applied == ["Dawn", "Dusk"]
+    assert states(database) == {"undone": 2}

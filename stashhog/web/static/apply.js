@@ -31,7 +31,11 @@ async function start(button) {
   for (const one of buttons) one.disabled = true;
   progress.hidden = false;
   try {
-    const { job } = await ask(button.dataset.address, { method: "POST" });
+    const { job } = await ask(button.dataset.address, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: "{}",
+    });
     await follow(job);
   } catch (error) {
     status.textContent = error.message;

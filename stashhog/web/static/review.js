@@ -13,6 +13,9 @@ let current = null;
 let anchor = null;
 // Requests go one after the other: the server sees decisions in the order of the keys.
 let queue = Promise.resolve();
+// Decisions that wait for their turn together, and go in one request.
+let batch = null;
+const MOST_TOGETHER = 500;
 
 const allRows = () => [...rows.querySelectorAll(".row")];
 const isChange = (row) => row.classList.contains("change");
@@ -70,8 +73,12 @@ function showNow(answer) {
   document.getElementById("plan-state").textContent = answer.state;
 }
 
-function remember(id) {
-  if (id !== null) stack.push(id);
+function remember({ decision_ids }) {
+  stack.push(...decision_ids.filter((id) => id !== null));
+  keepStack();
+}
+
+function keepStack() {
   sessionStorage.setItem(stackName, JSON.stringify(stack));
 }
 
@@ -93,16 +100,19 @@ async function send(path, content) {
   } catch {
     throw new Error(text.trim() || `StashHog answered with status ${answer.status}`);
   }
-  if (!answer.ok) throw new Error(said.error);
+  if (!answer.ok) {
+    const error = new Error(said.error);
+    // Anything else, such as a database that is away, may succeed the next time.
+    error.isRefusal = answer.status === 409;
+    throw error;
+  }
   return said;
 }
 
 // Do the next thing when all earlier ones are done; say what went wrong.
-function inTurn(work, rollBack = () => {}) {
-  queue = queue.then(work).catch((error) => {
-    rollBack();
-    say(error.message);
-  });
+function inTurn(work) {
+  batch = null;
+  queue = queue.then(work).catch((error) => say(error.message));
   return queue;
 }
 
@@ -115,17 +125,31 @@ function decide(targets, decision) {
   }
   const seen = Object.fromEntries(changes.map((r) => [idOf(r), r.dataset.decision]));
   for (const row of changes) show(row, wanted);
-  inTurn(
-    async () => {
-      const answer = await send(`${plan}/decide`, { decision, seen });
-      remember(answer.decision_id);
-      showNow(answer);
-      say(answer.lines.join(". "));
-    },
-    () => {
+  if (!batch || batch.length >= MOST_TOGETHER) {
+    const mine = [];
+    inTurn(() => {
+      if (batch === mine) batch = null;
+      return sendDecisions(mine);
+    });
+    batch = mine;
+  }
+  batch.push({ decision, seen, changes });
+}
+
+async function sendDecisions(waited) {
+  let answer;
+  try {
+    const decisions = waited.map(({ decision, seen }) => ({ decision, seen }));
+    answer = await send(`${plan}/decide`, { decisions });
+  } catch (error) {
+    for (const { seen, changes } of waited.reverse()) {
       for (const row of changes) show(row, seen[idOf(row)]);
-    },
-  );
+    }
+    throw error;
+  }
+  remember(answer);
+  showNow(answer);
+  say(answer.lines.join(". "));
 }
 
 function pageFilter() {
@@ -148,7 +172,7 @@ function decideGroup(row, decision) {
   else if (!confirm(`${decision === "accept" ? "Accept" : "Reject"} all open changes that the filter shows?`)) return;
   inTurn(async () => {
     const answer = await send(`${plan}/decide-all`, sent);
-    remember(answer.decision_id);
+    remember(answer);
     showNow(answer);
     say(answer.lines.join(". "));
     if (view === "value") await reload();
@@ -162,14 +186,41 @@ function takeBack() {
       say("This window has no decision left to take back");
       return;
     }
-    try {
-      const answer = await send(`${plan}/take-back`, { decision_id: id, shown: shownIds() });
-      showNow(answer);
-      say(answer.lines.join(". "));
-    } finally {
+    const forget = () => {
       stack.pop();
-      remember(null);
+      keepStack();
+    };
+    let answer;
+    try {
+      answer = await send(`${plan}/take-back`, { decision_id: id, shown: shownIds() });
+    } catch (error) {
+      if (error.isRefusal) forget();
+      throw error;
     }
+    forget();
+    showNow(answer);
+    say(answer.lines.join(". "));
+    await reload();
+  });
+}
+
+// Undo a change or a scene in Stash; the rows show the outcome.
+function undoApplied(button) {
+  const row = button.closest(".change");
+  const scene = button.closest(".scene");
+  const sent = row ? { change_id: idOf(row) } : { scene_id: Number(scene.dataset.scene) };
+  if (!confirm(row ? "Undo this change in Stash?" : "Undo all applied changes of this scene in Stash?")) return;
+  inTurn(async () => {
+    const { job } = await send(`${plan}/undo`, sent);
+    for (;;) {
+      const answer = await fetch(`/jobs/${job}`);
+      const state = await answer.json();
+      if (!answer.ok) throw new Error(state.error);
+      say(state.message);
+      if (state.is_over) break;
+      await new Promise((next) => setTimeout(next, 500));
+    }
+    (scene || row).classList.add("edited");
     await reload();
   });
 }
@@ -270,7 +321,7 @@ document.getElementById("edit-form").addEventListener("submit", (event) => {
       document.getElementById("edit-error").textContent = error.message;
       return;
     }
-    remember(answer.decision_id);
+    remember(answer);
     dialog.close();
     row.classList.add("edited");
     showNow(answer);
@@ -361,6 +412,7 @@ rows.addEventListener("click", (event) => {
   } else if (button?.matches(".accept")) decide([row], "accept");
   else if (button?.matches(".reject")) decide([row], "reject");
   else if (button?.matches(".edit")) openEdit(row);
+  else if (button?.matches(".undo")) undoApplied(button);
   else if (button?.matches(".accept-all")) decideGroup(button, "accept");
   else if (button?.matches(".reject-all")) decideGroup(button, "reject");
 });
