@@ -383,7 +383,7 @@ def test_services_that_do_not_run_are_said(
     assert stashhog(monkeypatch, "status", "--json") == 1
     parts = json.loads(capsys.readouterr().out)
     broken = {name for name, part in parts.items() if not part["ok"]}
-    assert broken == {"supervisor", "server", "worker", "deployments"}
+    assert broken == {"supervisor", "server", "worker", "deployments", "pages"}
     assert stashhog(monkeypatch, "down") == 0
     assert "Nothing was running" in capsys.readouterr().out
 
