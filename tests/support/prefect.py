@@ -33,6 +33,7 @@ from prefect.states import AwaitingRetry, Cancelling
 from sqlalchemy import select
 
 from flows import flow_of
+from stashhog.services.run_server import RUN_ID, process_name
 from stashhog_core.db.models import JobReport, StashJob
 from stashhog_core.db.session import Database
 from stashhog_core.settings import PREFIX
@@ -82,8 +83,8 @@ class Runner:
         command = [sys.executable, "-c", SERVE, self.name, *JOBS]
         if self.kind == "worker":
             self._deploy()
-            command = [sys.executable, "-m", "prefect", "worker", "start"]
-            command += ["--pool", self.name, "--type", "process"]
+            command = [sys.executable, "-m", "stashhog.services.worker", "worker"]
+            command += ["start", "--pool", self.name, "--type", "process"]
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen(
                 command,
@@ -231,7 +232,8 @@ def processes_of(run: FlowRun) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run.id):
+            forked = process.name() == process_name(str(run.id))
+            if forked or process.environ().get(RUN_ID) == str(run.id):
                 found.append(process)
     return found
 
