@@ -187,14 +187,18 @@ def test_export_that_fails_leaves_the_file_as_it_was(
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_rows_read_as_one_list(number: int) -> None:
     """What is written row by row is, to the character, what a whole list would be."""
-    make: Callable[[int], object] = lambda i: {  # noqa: E731
-        "id": i,
-        "names": ["ü", 'a "quote"', "two\nlines"],
-        "none": None,
-        "empty": [],
-        "deep": {"list": [1, 2.5, {"x": []}]},
-    }
-    rows = [make(i) for i in range(number)]
+    odd = ["\u2028", "\x7f", 10**30, float("nan")]
+    rows = [
+        {
+            "id": i,
+            "names": ["ü", 'a "quote"', "two\nlines"],
+            "none": None,
+            "empty": [],
+            "deep": {"list": [1, 2.5, {"x": []}, {}], 7: 1e300},
+            "odd": odd[: i + 2],
+        }
+        for i in range(number)
+    ]
     whole = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
 
     assert "".join(json_list(rows)) == whole
