@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from stashhog_core.batches import batched
 from stashhog_core.db.models import PlanChange
 from stashhog_core.db.reading import any_of
 from stashhog_core.errors import JobError
@@ -57,6 +58,7 @@ _REPLACED = "replaced"
 # An apostrophe before the character makes the cell a text; `from_cell` removes one.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _SEPARATORS = ",;\t"
+_ROWS_PER_QUERY = 1000
 _UNSTORABLE = re.compile("[\\0\ud800-\udfff]")
 
 
@@ -70,11 +72,7 @@ def export_plan(session: Session, plan_id: int, as_format: Format) -> Iterator[s
     Raises:
         JobError: There is no such plan.
     """
-    decided = _decisions(session, plan_id)
-    rows = (
-        {**_row(change), "state": decided[change.id]}
-        for change in each_change(session, plan_id)
-    )
+    rows = _exported_rows(session, plan_id)
     if as_format == "json":
         yield from json_list(rows)
         return
@@ -82,6 +80,15 @@ def export_plan(session: Session, plan_id: int, as_format: Format) -> Iterator[s
     yield writer.writeheader()
     for row in rows:
         yield writer.writerow({name: to_cell(value) for name, value in row.items()})
+
+
+def _exported_rows(session: Session, plan_id: int) -> Iterator[dict[str, Any]]:
+    # A few at a time: a plan may have more changes than memory should hold.
+    for changes in batched(each_change(session, plan_id), _ROWS_PER_QUERY):
+        these = PlanChange.id == any_of(change.id for change in changes)
+        decided = _decisions(session, these)
+        for change in changes:
+            yield {**_row(change), "state": decided[change.id]}
 
 
 class _Parts:
@@ -229,7 +236,7 @@ def _lines(
 ) -> Iterator[_Line]:
     """Yield the rows with a decision or another value."""
     known = {change.id: change for change in plan_changes(session, plan_id)}
-    decided = _decisions(session, plan_id)
+    decided = _decisions(session, PlanChange.plan_id == plan_id)
     numbers: dict[int, int] = {}
     for number, row in enumerate(rows, 1):
         change_id = _id(row, number)
@@ -255,11 +262,9 @@ def _lines(
             yield _Line(change, now, decision, value, shows_value, state)
 
 
-def _decisions(session: Session, plan_id: int) -> dict[int, str]:
+def _decisions(session: Session, which: ColumnElement[bool]) -> dict[int, str]:
     """Return change id → decision, rejections in other plans included."""
-    query = select(PlanChange.id, decision_so_far()).where(
-        PlanChange.plan_id == plan_id
-    )
+    query = select(PlanChange.id, decision_so_far()).where(which)
     return {row[0]: row[1] for row in session.execute(query)}
 
 
