@@ -11,7 +11,12 @@ from flows.flow_parameters import parameters_of
 from flows.outcome import run_one
 from stashhog_core.params import AnalysisParams, AutoVideoAnalysisParams
 from stashhog_core.workflow import NO_UNANALYZED_SCENES
-from tasks.analysis import analysis, analysis_under_way, scenes_to_analyze
+from tasks.analysis import (
+    analysis,
+    analysis_under_way,
+    kinds_of_settings,
+    scenes_to_analyze,
+)
 
 
 @job_flow("auto_video_analysis")
@@ -37,5 +42,6 @@ def auto_video_analysis(params: AutoVideoAnalysisParams) -> State[Any]:
             scene_ids=tuple(scene_ids),
             plan_name=f"Auto Video Analysis - {when:%Y-%m-%d %H:%M:%S}",
             detect_tags=False,
+            **kinds_of_settings(),
         ),
     )

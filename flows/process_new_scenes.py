@@ -184,8 +184,16 @@ class _Run:
             workers = or_setting(
                 self.params.parallel_batches, get_settings().analysis.parallel_batches
             )
+            auto_approve = or_setting(
+                self.params.auto_approve, get_settings().analysis.auto_approve
+            )
             calls = [
-                {"scene_ids": scene_ids, "batch_num": number, "deadline": deadline}
+                {
+                    "scene_ids": scene_ids,
+                    "batch_num": number,
+                    "auto_approve": auto_approve,
+                    "deadline": deadline,
+                }
                 for number, scene_ids in enumerate(batches, 1)
             ]
 

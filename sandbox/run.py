@@ -106,6 +106,9 @@ def sandbox(settings: Settings) -> Iterator[None]:
             f"{PREFIX}DOWNLOADS__SOURCE": "folder",
             f"{PREFIX}DOWNLOADS__FOLDER": str(downloads),
             f"{PREFIX}DOWNLOADS__LIBRARY_ROOT": str(library),
+            # The sample videos show all of it on their title cards.
+            f"{PREFIX}ANALYSIS__DETECT_PERFORMERS": "true",
+            f"{PREFIX}ANALYSIS__DETECT_STUDIOS": "true",
         }
         get_settings.cache_clear()
         yield

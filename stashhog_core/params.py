@@ -130,6 +130,12 @@ class ProcessNewScenesParams(JobParams):
         description="Number of analysis batches that run in parallel, 1 to 32. If "
         "empty, STASHHOG_ANALYSIS__PARALLEL_BATCHES applies (2 by default).",
     )
+    auto_approve: bool | None = Field(
+        default=None,
+        description="Approve and apply every proposed change; if off, the plans wait "
+        "for your review. If empty, STASHHOG_ANALYSIS__AUTO_APPROVE applies (on by "
+        "default).",
+    )
     max_minutes: Minutes | None = _MAX_MINUTES
     steps: Annotated[tuple[Step, ...], Field(min_length=1)] | None = Field(
         default=None, description="Names of the steps to run. If empty, all steps run."
@@ -262,7 +268,10 @@ class AnalysisParams(JobParams):
     )
     max_minutes: Minutes | None = _MAX_MINUTES
     detect_video_tags: bool = _switch(
-        True, "Propose tags and markers for what the video shows."
+        True,
+        "Propose tags and markers for what the video shows. Without an AI server and a "
+        "model of yours, title cards are read, and also show performers and studios if "
+        "these are requested.",
     )
     detect_performers: bool = _switch(False, "Propose performers.")
     detect_studios: bool = _switch(

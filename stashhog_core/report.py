@@ -388,6 +388,28 @@ def _undecided(report: WorkflowReport, pages: str | None) -> Iterator[str]:
             yield Markdown(f"Needs your decision: {name}: {text(plan.reason)}")
 
 
+def undo_commands(report: WorkflowReport, pages: str | None = None) -> Iterator[str]:
+    """Yield a line for each plan with applied changes, and the command to undo them.
+
+    The lines are Markdown if `pages`, the address of the pages for review, is set.
+    """
+    for batch in report.steps.analysis_batches:
+        if batch.plan_id is not None and batch.changes_applied:
+            name, command = (
+                f"Plan {batch.plan_id}",
+                f"stashhog plans undo {batch.plan_id}",
+            )
+            words = (
+                f"{counted(batch.changes_applied, 'change')} applied; "
+                f"to undo, run `{command}`"
+            )
+            if pages is None:
+                yield f"{name}: {words}"
+            else:
+                link = plan_link(name, pages, batch.plan_id)
+                yield Markdown(f"{link}: {text(words)}")
+
+
 def to_markdown(
     report: WorkflowReport,
     link_base: str | None = None,
@@ -418,6 +440,8 @@ def to_markdown(
     ]
     if troubles := list(_failed(report)) + list(_undecided(report, pages)):
         lines += ["", "## Needs attention", "", *(f"- {text(t)}" for t in troubles)]
+    if commands := list(undo_commands(report, pages)):
+        lines += ["", "## Plans", "", *(f"- {text(line)}" for line in commands)]
     for _, step in _reached(report):
         lines += _notes(step.result or {})
     if report.steps.analysis_batches:

@@ -579,6 +579,9 @@ class BatchResult(Result):
     job_id: str | None = Field(
         default=None, description="Id of the task run of the batch."
     )
+    plan_id: int | None = Field(
+        default=None, description="Id of the plan; empty if nothing was proposed."
+    )
     scenes_analyzed: int = 0
     scenes_left: int = Field(
         default=0,
@@ -661,5 +664,6 @@ class WorkflowReport(Result):
     undecided: tuple[ItemFailure, ...] = Field(
         default=(),
         description="Plans that wait for your decision: on changes that Stash refused "
-        "in several runs, or on names that are spelled almost alike.",
+        "in several runs, on names that are spelled almost alike, or, without "
+        "automatic approval, on all that this run proposed.",
     )

@@ -17,6 +17,7 @@ from stashhog_core.params import AnalysisParams, ApplyPlanParams, or_setting
 from stashhog_core.plans.plans import is_worked_on, read_plan
 from stashhog_core.plans.records import unapplied_plan_ids
 from stashhog_core.results import AnalysisResult, BatchResult
+from stashhog_core.settings import get_settings
 from stashhog_core.workflow import TIME_IS_OVER, JobDeferred, deferred_result
 from tasks.flow_runs import runs_going
 from tasks.plans import apply_plan
@@ -53,6 +54,16 @@ def analysis(
         page = plan_address(job.settings.web.link_base, result.plan_id)
         announce("analysis.completed", {"plan_id": result.plan_id, "page": page})
     return result
+
+
+def kinds_of_settings() -> dict[str, bool]:
+    """Return what the settings have the jobs propose that take no such parameters."""
+    settings = get_settings().analysis
+    return {
+        "detect_performers": settings.detect_performers,
+        "detect_studios": settings.detect_studios,
+        "detect_details": settings.detect_details,
+    }
 
 
 @task(name="plan_batches", **JOB_TASK)
@@ -92,6 +103,7 @@ def apply_leftover(plan_id: int) -> BatchResult:
     return BatchResult(
         batch_num=0,
         job_id=task_run.get_id(),
+        plan_id=plan_id,
         changes_applied=outcome.applied + outcome.already,
         errors=tuple(f"{error.item}: {error.reason}" for error in outcome.errors),
     )
@@ -105,13 +117,18 @@ def apply_leftover(plan_id: int) -> BatchResult:
     **JOB_TASK,
 )
 def analysis_batch(
-    scene_ids: list[int], batch_num: int, deadline: datetime | None = None
+    scene_ids: list[int],
+    batch_num: int,
+    *,
+    auto_approve: bool = True,
+    deadline: datetime | None = None,
 ) -> BatchResult | State[Any]:
     """Analyze a batch, approve all it proposes, and apply that to Stash.
 
     Args:
         scene_ids: The scenes.
         batch_num: The batch's number, from 1.
+        auto_approve: Whether to approve and to apply; if not, the plan is for review.
         deadline: When to begin no further scene; a batch that comes later is skipped.
 
     Raises:
@@ -130,7 +147,8 @@ def analysis_batch(
                 scene_ids=tuple(scene_ids),
                 plan_name=f"Video Tags Analysis - Batch {batch_num} - "
                 f"{len(scene_ids)} scenes",
-                auto_approve=True,
+                auto_approve=auto_approve,
+                **kinds_of_settings(),
             ),
             deadline,
         )
@@ -138,7 +156,7 @@ def analysis_batch(
         found = deferred_result(error)
     errors = [f"{error.item}: {error.reason}" for error in found.errors]
     applied = 0
-    if found.plan_id is not None:
+    if found.plan_id is not None and auto_approve:
         outcome = apply_plan(ApplyPlanParams(plan_id=found.plan_id))
         applied = outcome.applied + outcome.already
         errors += [f"{error.item}: {error.reason}" for error in outcome.errors]
@@ -146,6 +164,7 @@ def analysis_batch(
     result = BatchResult(
         batch_num=batch_num,
         job_id=task_run.get_id(),
+        plan_id=found.plan_id,
         scenes_analyzed=found.scenes_analyzed,
         scenes_left=found.scenes_left,
         # A server that was away from the start was asked for no scene at all.

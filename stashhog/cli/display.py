@@ -1,5 +1,7 @@
 """What a run looks like in the terminal: a line for each milestone, then the report."""
 
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Self
 
 from rich.console import Console
@@ -7,7 +9,14 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from stashhog.cli.console import plain
-from stashhog_core.report import counted, failures, job_markdown, notes, step_rows
+from stashhog_core.report import (
+    counted,
+    failures,
+    job_markdown,
+    notes,
+    step_rows,
+    undo_commands,
+)
 from stashhog_core.results import Result, WorkflowReport
 
 _COLOURS = {
@@ -19,6 +28,9 @@ _COLOURS = {
     "Failed": "red",
     "Cancelled": "red",
 }
+
+
+_SHOWN_SCENES, _SHOWN_PLANS = 20, 10
 
 
 class RunDisplay:
@@ -82,12 +94,14 @@ def print_result(console: Console, job: str, state: str, result: Result) -> None
     console.print(table)
     if result.scenes:
         changes = Table("Scene", "Changes", title="Changed scenes")
-        for scene in result.scenes:
+        for scene in result.scenes[:_SHOWN_SCENES]:
             changes.add_row(plain(scene.title), plain(", ".join(scene.changes)))
         console.print(changes)
+    for line in _not_shown(len(result.scenes) - _SHOWN_SCENES, "changed scene"):
+        console.print(f"[dim]{line}[/]", highlight=False, soft_wrap=True)
     for line in failures(result):
         console.print(f"[yellow]![/] {plain(line)}", highlight=False, soft_wrap=True)
-    for line in notes(result):
+    for line in itertools.chain(_first_plans(undo_commands(result)), notes(result)):
         console.print(f"[dim]{plain(line)}[/]", highlight=False, soft_wrap=True)
     summary = result.summary
     console.print(
@@ -99,3 +113,14 @@ def print_result(console: Console, job: str, state: str, result: Result) -> None
         f"{counted(summary.total_errors, 'error', 'errors')}",
         highlight=False,
     )
+
+
+def _first_plans(commands: Iterable[str]) -> Iterator[str]:
+    lines = list(commands)
+    yield from lines[:_SHOWN_PLANS]
+    yield from _not_shown(len(lines) - _SHOWN_PLANS, "plan")
+
+
+def _not_shown(count: int, noun: str) -> Iterator[str]:
+    if count > 0:
+        yield f"{counted(count, noun)} more: the report in Prefect's UI lists all"

@@ -132,7 +132,9 @@ def analyze(
             scene_ids = chosen_scene_ids(session, params)
             trust = trust_of(session, settings.analysis)
         if params.detect_video_tags and video is None:
-            video = resources.enter_context(video_reader(settings, progress.checkpoint))
+            video = resources.enter_context(
+                video_reader(settings, params, progress.checkpoint)
+            )
         readers = [video] if video is not None and params.detect_video_tags else []
         readers += resources.enter_context(text_models(settings, params, finder))
         run = AnalysisRun(

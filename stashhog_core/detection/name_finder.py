@@ -13,7 +13,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import ahocorasick
 
@@ -32,6 +32,7 @@ from stashhog_core.detection.letters import (
 logger = logging.getLogger(__name__)
 
 Kind = Literal["performers", "studio", "tags"]
+KINDS: frozenset[Kind] = frozenset(get_args(Kind))
 
 JOINED_LENGTH = 7
 """Minimum number of letters of a name that is found with its spaces left out."""

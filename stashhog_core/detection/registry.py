@@ -1,8 +1,8 @@
 """Selects the detectors that a run requests, and combines their proposals.
 
 - `detect_video_tags`: tags and markers by an AI server or by the user's ONNX model. If
-  neither is set, the names on title cards and in the file's name, including studio and
-  performers (see `title_cards` for the reason).
+  neither is set, the tags on title cards; with the options for performers and studios
+  also these names, on title cards and in the file's name.
 - `detect_tags`: tag names in all texts, and tags for properties of the file.
 - `detect_performers`, `detect_studios`: names and aliases in all texts; with studios
   also the date and the studio's code in the file's name.
@@ -32,12 +32,13 @@ from stashhog_core.stash.client import StashClient
 
 @contextmanager
 def video_reader(
-    settings: Settings, checkpoint: Callable[[], None]
+    settings: Settings, params: AnalysisParams, checkpoint: Callable[[], None]
 ) -> Iterator[SceneReader]:
     """Yield the reader of videos: AI server, else ONNX model, else title cards.
 
     Args:
         settings: The settings of the readers.
+        params: Selects the kinds of names that title cards propose.
         checkpoint: Called while a long video is read; raises to stop.
 
     Raises:
@@ -50,7 +51,7 @@ def video_reader(
     elif settings.onnx.model is not None:
         yield OnnxTagger(settings.onnx, path_map, checkpoint)
     else:
-        yield TitleCards(load_ocr(), path_map)
+        yield TitleCards(load_ocr(), path_map, {"tags", *_kinds(params)})
 
 
 @contextmanager

@@ -1,12 +1,11 @@
 """Detector `title_cards`: known names in the text that a video shows.
 
 `detect_video_tags` runs this detector if no AI server and no ONNX model is set. Title
-cards name the studio, the performers and the tags. All three are proposed, because the
-video itself shows them; `detect_performers` and `detect_studios` ask for guesses from
-the file's name. This detector reads the file's name like one more card, since releases
-carry there the title that other videos show in the picture, but accepts only full main
-names of performers and studios there. Aliases, folders, titles and tags in file names
-belong to the detector `names`.
+cards name tags, performers and the studio. Performers are proposed only with
+`detect_performers`, and studios only with `detect_studios`. This detector reads the
+file's name like one more card, since releases carry there the title that other videos
+show in the picture, but accepts only full main names of performers and studios there.
+Aliases, folders, titles and tags in file names belong to the detector `names`.
 """
 
 import bisect
@@ -14,12 +13,13 @@ import itertools
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stashhog_core.detection import known_names
 from stashhog_core.detection.name_context import Named, names_in
+from stashhog_core.detection.name_finder import KINDS, Kind
 from stashhog_core.detection.ocr import ENGINE, Ocr
 from stashhog_core.detection.readers import SceneReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
@@ -45,6 +45,7 @@ class TitleCards(SceneReader):
     Args:
         ocr: Recognizes the text in pictures.
         path_map: Maps Stash's paths to paths on this machine.
+        kinds: The kinds of names that are proposed.
     """
 
     name = NAME
@@ -54,9 +55,12 @@ class TitleCards(SceneReader):
         f"/{frames.LONG_SIDE_PIXELS}px"
     )
 
-    def __init__(self, ocr: Ocr, path_map: PathMap) -> None:
+    def __init__(
+        self, ocr: Ocr, path_map: PathMap, kinds: Collection[Kind] = KINDS
+    ) -> None:
         self._ocr = ocr
         self._path_map = path_map
+        self._kinds = kinds
         self._pictures: Counter[str] = Counter()
 
     def costs(self) -> Mapping[str, float | str]:
@@ -103,10 +107,11 @@ class TitleCards(SceneReader):
         self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames
     ) -> list[Proposal]:
         """Return the known names on the cards and in the file's name."""
-        return [
-            *self._on_cards(scene, output, names),
-            *self._in_file_name(scene, names),
-        ]
+        found = itertools.chain(
+            self._on_cards(scene, output, names), self._in_file_name(scene, names)
+        )
+        # Only now: a name of another kind may be the longer one, and then counts.
+        return [proposal for proposal in found if proposal.field in self._kinds]
 
     def _on_cards(
         self, scene: SceneFacts, output: Mapping[str, Any], names: StashNames

@@ -222,25 +222,22 @@ def attention_needed(
 ) -> list[ItemFailure]:
     """Return the plans that need a decision, oldest first, and what to do.
 
-    These are open plans with failed changes, and the plans of the run with names of
-    which a person has to choose one.
+    These are open plans with failed changes, and the plans of the run with changes that
+    nobody has decided on: names of which a person has to choose one, and others.
     """
     failed = PlanChange.state == "failed"
     rows = session.execute(
         select(
             AnalysisPlan.id,
             func.count().filter(failed),
-            func.count().filter(~failed),
+            func.count().filter(~failed, has_rivals()),
+            func.count().filter(~failed, ~has_rivals()),
         )
         .join(PlanChange, PlanChange.plan_id == AnalysisPlan.id)
         .where(
             AnalysisPlan.state != "cancelled",
             failed
-            | (
-                (AnalysisPlan.run_id == run_id)
-                & (PlanChange.state == "pending")
-                & has_rivals()
-            ),
+            | ((AnalysisPlan.run_id == run_id) & (PlanChange.state == "pending")),
         )
         .group_by(AnalysisPlan.id)
         .order_by(AnalysisPlan.id)
@@ -248,10 +245,11 @@ def attention_needed(
     )
     return [
         ItemFailure(item=f"plan {plan_id}", reason=reason)
-        for plan_id, failures, choices in rows
+        for plan_id, failures, choices, others in rows
         for reason in (
             *([attention_in_words(plan_id, failures)] if failures else []),
             *([choice_in_words(plan_id, choices)] if choices else []),
+            *([review_in_words(plan_id, others)] if others else []),
         )
     ]
 
@@ -344,6 +342,16 @@ def choice_in_words(plan_id: int, count: int) -> str:
         f"{changes} names that are spelled almost alike. To list them, run "
         f"`stashhog plans show {plan_id} --state pending`; to accept the right name, "
         f"run `stashhog plans accept {plan_id} --value NAME`"
+    )
+
+
+def review_in_words(plan_id: int, count: int) -> str:
+    """Say that changes wait for a review, and how a person reviews them."""
+    changes = "1 change waits" if count == 1 else f"{count} changes wait"
+    return (
+        f"{changes} for your review. To review them, run `stashhog web` or "
+        f"`stashhog plans show {plan_id}`; to accept all of them, run `stashhog plans "
+        f"accept {plan_id}`, and then `stashhog plans apply {plan_id}`"
     )
 
 

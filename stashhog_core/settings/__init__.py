@@ -125,6 +125,21 @@ class AnalysisSettings(Section):
     confidence_threshold: float = Field(default=0.7, ge=0, le=1)
     """Minimum confidence of a proposed change (0 to 1)."""
 
+    auto_approve: bool = True
+    """Have process_new_scenes approve and apply every change that it proposes. If off,
+    its plans wait for your review."""
+
+    detect_performers: bool = False
+    """Have process_new_scenes and auto_video_analysis also propose performers."""
+
+    detect_studios: bool = False
+    """Have process_new_scenes and auto_video_analysis also propose the studio, the
+    studio's code and the date."""
+
+    detect_details: bool = False
+    """Have process_new_scenes and auto_video_analysis also propose cleaned-up
+    details."""
+
     create_missing_tags: bool = True
     """Create a tag in Stash if an approved change needs a tag that Stash lacks. If off,
     such changes are not proposed."""

@@ -79,7 +79,8 @@ def test_first_reader_that_is_set_reads_videos(
         (tmp_path / "l.txt").write_text("a\nb\nc")
         given["onnx"] = OnnxSettings(model=file, labels=tmp_path / "l.txt")
 
-    with video_reader(Settings(**given), Progress().checkpoint) as reader:
+    checkpoint = Progress().checkpoint
+    with video_reader(Settings(**given), AnalysisParams(), checkpoint) as reader:
         assert type(reader) is expected
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stashhog_core.detection.name_finder import KnownName, NameFinder
+from stashhog_core.detection.name_finder import KINDS, Kind, KnownName, NameFinder
 from stashhog_core.detection.ocr import TextLine, load_ocr
 from stashhog_core.detection.readers import StashNames
 from stashhog_core.detection.scene_facts import PrimaryFile, SceneFacts
@@ -88,6 +88,22 @@ def test_evidence_says_how_many_pictures_were_seen() -> None:
         'name on a title card at 4 s: "Jade Kush", reason a full name, score 0.97, '
         "13 of 120 pictures seen"
     )
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_only_the_requested_kinds_are_proposed(kind: Kind) -> None:
+    """What cards and file names show of other kinds was not asked for."""
+    lines = [
+        {"second": 1.0, "text": text, "score": 0.9}
+        for text in ("GOLDEN HOUR FILMS", "Starring Jade Kush", "Outdoor, Beach")
+    ]
+    reader = TitleCards(unread, PathMap({}), {kind})
+
+    found = reader.propose(
+        scene("/data/Golden Hour Films - Jade Kush.mp4"), {"lines": lines}, STASH_NAMES
+    )
+
+    assert {proposal.field for proposal in found} == {kind}
 
 
 @pytest.mark.slow

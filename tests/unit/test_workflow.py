@@ -15,6 +15,7 @@ from stashhog_core.report import (
     run_name,
     step_rows,
     to_markdown,
+    undo_commands,
 )
 from stashhog_core.results import (
     AnalysisResult,
@@ -191,6 +192,28 @@ def test_reports_link_to_the_pages_of_plans() -> None:
         "auto_plan_apply", applied, pages
     )
     assert "| plan id | 7 |" in job_markdown("analysis", made)
+
+
+def test_each_plan_is_named_with_the_command_that_undoes_it() -> None:
+    """A plan that changed nothing in Stash has nothing to undo."""
+    recorder = Recorder("run")
+    batches = [
+        BatchResult(batch_num=0, plan_id=3, changes_applied=1),
+        BatchResult(batch_num=1, plan_id=4, changes_applied=12),
+        BatchResult(batch_num=2, plan_id=5),
+        BatchResult(batch_num=3),
+    ]
+    recorder.batches(batches, 1)
+    report = recorder.report()
+
+    lines = list(undo_commands(report))
+
+    assert lines == [
+        "Plan 3: 1 change applied; to undo, run `stashhog plans undo 3`",
+        "Plan 4: 12 changes applied; to undo, run `stashhog plans undo 4`",
+    ]
+    markdown = to_markdown(report, pages="http://127.0.0.1:4201")
+    assert "- [Plan 4](http://127.0.0.1:4201/plans/4): 12 changes applied" in markdown
 
 
 def test_a_cancelled_run_shows_the_step_it_was_in() -> None:

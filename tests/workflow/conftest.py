@@ -125,6 +125,8 @@ def services(
         "DOWNLOADS__FOLDER": str(downloads),
         "DOWNLOADS__LIBRARY_ROOT": str(library),
         "DOWNLOADS__SETTLE_SECONDS": "0",
+        "ANALYSIS__DETECT_PERFORMERS": "true",
+        "ANALYSIS__DETECT_STUDIOS": "true",
     }.items():
         monkeypatch.setenv(f"STASHHOG_{name}", value)
     get_settings.cache_clear()

@@ -296,6 +296,43 @@ def test_refused_changes_are_tried_by_the_next_runs(
         assert set(session.scalars(select(AnalysisPlan.state))) == {"applied"}
 
 
+def test_without_automatic_approval_plans_wait_for_a_review(
+    few_services: Services, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is applied; the report names the plans, which later runs leave alone."""
+    monkeypatch.setenv("STASHHOG_ANALYSIS__AUTO_APPROVE", "false")
+    get_settings.cache_clear()
+
+    _, report = run(batch_size=2)
+    _, later = run(auto_approve=True)
+
+    assert report.summary.total_changes_applied == 0
+    assert report.summary.total_changes_approved == 0
+    batches = report.steps.analysis_batches
+    assert {plan.item for plan in report.undecided} == {
+        f"plan {batch.plan_id}" for batch in batches
+    }
+    assert all("wait for your review" in plan.reason for plan in report.undecided)
+    assert not any(scene.performers for scene in mirrored(database).values())
+    assert statuses(later)["analysis"] == "skipped"
+    with database.transaction() as session:
+        assert set(session.scalars(select(PlanChange.state))) == {"pending"}
+
+
+def test_names_are_proposed_only_if_the_settings_ask_for_them(
+    few_services: Services, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default the workflow proposes tags, whatever else title cards show."""
+    monkeypatch.delenv("STASHHOG_ANALYSIS__DETECT_PERFORMERS")
+    monkeypatch.delenv("STASHHOG_ANALYSIS__DETECT_STUDIOS")
+    get_settings.cache_clear()
+
+    run()
+
+    with database.transaction() as session:
+        assert set(session.scalars(select(PlanChange.field))) == {"tags"}
+
+
 def test_changes_refused_too_often_wait_for_a_person(
     few_services: Services, database: Database
 ) -> None:
