@@ -44,12 +44,13 @@ class WatchedTransport(httpx.HTTPTransport):
 
 @dataclass
 class WatchedStash:
-    """A stand-in, its mirror, and a client."""
+    """A Stash, its mirror, and a client."""
 
-    server: StandIn
+    url: str
     database: Database
     client: StashClient
     transport: WatchedTransport
+    stand_in: StandIn | None = None
     listing_interval: timedelta = timedelta(days=365)
     passed: timedelta = field(default_factory=timedelta)
 
@@ -61,6 +62,12 @@ class WatchedStash:
             lambda: time.monotonic() + self.passed.total_seconds(),
         )
 
+    @property
+    def server(self) -> StandIn:
+        """The stand-in: a real Stash is changed over its API alone."""
+        assert self.stand_in is not None
+        return self.stand_in
+
     def later(self, **span: float) -> None:
         """Let time pass, for Stash and for us."""
         self.server.clock.offset += timedelta(**span)
@@ -69,7 +76,7 @@ class WatchedStash:
     def ask(self, document: str, **variables: Any) -> Any:
         """Send a document the product does not use; return its one answer."""
         answer = httpx.post(
-            f"{self.server.url}/graphql",
+            f"{self.url}/graphql",
             json={"query": document, "variables": variables},
             timeout=60,
         ).json()
@@ -113,9 +120,11 @@ class WatchedStash:
 
 
 @contextmanager
-def watched(server: StandIn, database: Database) -> Iterator[WatchedStash]:
-    """Open a client of a stand-in that is watched."""
+def watched(server: StandIn | str, database: Database) -> Iterator[WatchedStash]:
+    """Open a client that is watched, of a stand-in or of the Stash at an address."""
+    stand_in = server if isinstance(server, StandIn) else None
+    url = server.url if isinstance(server, StandIn) else server
     transport = WatchedTransport()
-    settings = StashSettings(url=server.url, poll_interval_seconds=0.01)
+    settings = StashSettings(url=url, poll_interval_seconds=0.01)
     with StashClient(settings, transport, retry_delays_seconds=()) as client:
-        yield WatchedStash(server, database, client, transport)
+        yield WatchedStash(url, database, client, transport, stand_in)
