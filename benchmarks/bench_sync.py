@@ -9,13 +9,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import count
 
-from benchmarks.measurement import Measurement, seconds
+from benchmarks.measurement import Measurement, processor_seconds, seconds
 from benchmarks.sync_place import GIVEN_URL, Place, given, stand_in
 from benchmarks.sync_store import measure_storing
 
 _SCENES = int(os.environ.get("STASHHOG_TEST_BENCH_SCENES", "100000"))
 _ROUNDS = 3
+_CHANGED = 10
 
 
 def measure() -> Iterator[Measurement]:
@@ -25,13 +27,14 @@ def measure() -> Iterator[Measurement]:
         yield from _syncing(place, name)
         yield _few_changed(place, name)
         yield from measure_storing(place, place.scene_ids(), _ROUNDS)
+    yield from _growth(_SCENES // 20, 2 * _SCENES)
     sizes = (_SCENES // 5, _SCENES, 2 * _SCENES)
     used = []
     for scenes in sizes:
         with stand_in(scenes) as place:
             used.append(_memory(place))
             print(f"   peak memory, {scenes} scenes: {used[-1]:.0f} MB")
-    yield Measurement(f"peak memory, {sizes[2]} scenes", used[2], "MB", 150, "max")
+    yield Measurement(f"peak memory, {sizes[1]} scenes", used[1], "MB", 300, "max")
     yield Measurement(
         f"peak memory, {sizes[2]} / {sizes[0]} scenes",
         used[2] / used[0],
@@ -107,19 +110,65 @@ def _few_changed(place: Place, library: str) -> Measurement:
     )
 
 
+def _growth(few: int, many: int) -> Iterator[Measurement]:
+    """Measure how the work that finds little grows with the library.
+
+    The processor time of this process counts: the stand-in has no index for times of
+    change, as Stash has none.
+    """
+    with stand_in(few) as small, stand_in(many) as large:
+        places = (large, small)
+        for place in places:
+            place.sync()
+        numbers = count()
+
+        def edit() -> None:
+            number = next(numbers)
+            for place in places:
+                for scene_id in range(1, 1 + _CHANGED):
+                    fields = {"title": f"Time {number}"}
+                    place.stash.update_scene(scene_id, fields)
+
+        sizes = f"{many} / {few} scenes"
+        yield _ratio(
+            f"processor time of a check that finds nothing, {sizes}",
+            *_in_turns(
+                large.check,
+                small.check,
+                rounds=5 * _ROUNDS,
+                measured=processor_seconds,
+            ),
+            1.5,
+        )
+        yield _ratio(
+            f"processor time of a sync of {_CHANGED} changed scenes, {sizes}",
+            *_in_turns(
+                large.sync,
+                small.sync,
+                before_both=edit,
+                rounds=5 * _ROUNDS,
+                measured=processor_seconds,
+            ),
+            1.5,
+        )
+
+
 def _in_turns(
     mine: Callable[[], object],
     theirs: Callable[[], object],
     *,
     before: Callable[[], object] = lambda: None,
+    before_both: Callable[[], object] = lambda: None,
     rounds: int = _ROUNDS,
+    measured: Callable[[Callable[[], object]], float] = seconds,
 ) -> tuple[float, float]:
     """Return the shortest time of each; `before` comes before each of `mine`."""
     times: list[tuple[float, float]] = []
     for _ in range(rounds):
-        other = seconds(theirs)
+        before_both()
+        other = measured(theirs)
         before()
-        times.append((seconds(mine), other))
+        times.append((measured(mine), other))
     return min(t[0] for t in times), min(t[1] for t in times)
 
 

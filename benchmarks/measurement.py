@@ -36,6 +36,13 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Return how much processor time `work` takes in all threads of this process."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
 def best_of(times: int, work: Callable[[], object]) -> float:
     """Return the shortest of several runs: the one least disturbed."""
     return min(seconds(work) for _ in range(times))

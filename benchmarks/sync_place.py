@@ -26,7 +26,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.documents import SCENE_FIELDS, plain
-from stashhog_core.sync.job import sync
+from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.loader import PAGE_SIZE
 from stashhog_core.sync.verify import verify_mirror
 
@@ -57,7 +57,7 @@ class Place:
     def forget(self) -> None:
         """Empty the mirror."""
         with self.database.transaction() as session:
-            tables = "scene, tag, performer, studio, manifest, sync_run"
+            tables = "scene, tag, performer, studio, manifest, kept_glance, sync_run"
             session.execute(text(f"TRUNCATE {tables} CASCADE"))
 
     def sync(self, **params: Any) -> None:
@@ -75,6 +75,10 @@ class Place:
         params = VerifyMirrorParams(scenes=1_000_000)
         result = verify_mirror(self.stash, self.database, params, Progress())
         assert result.differences == 0, result
+
+    def check(self) -> None:
+        """Look for changes; there must be none."""
+        assert not pending_scenes(self.stash, self.database)
 
     def download(self, ids: Sequence[int]) -> None:
         """Fetch and decode scenes in the pages that sync fetches; keep nothing."""
