@@ -447,6 +447,7 @@ def test_changes_that_are_refused_are_an_error(stash: WatchedStash) -> None:
 def test_scene_that_fails_stays_pending(stash: WatchedStash) -> None:
     """A sync that could not store all keeps no glance, so the rest is found again."""
     stash.change("sceneUpdate", id=3, title="another")
+    stash.later(hours=5)
     refused = {"errors": [{"message": "broken"}], "data": None}
     stash.transport.after["Scenes"] = lambda: httpx.Response(200, json=refused)
     result = stash.sync()
@@ -456,6 +457,22 @@ def test_scene_that_fails_stays_pending(stash: WatchedStash) -> None:
     assert stash.pending().reasons == {"changed": 1}
     assert stash.sync().updated == 1
     assert not stash.pending()
+
+
+def test_listing_that_lacks_a_scene(stash: WatchedStash) -> None:
+    """If Stash lists fewer scenes than it counts, the next check lists them again."""
+    stash.listing_interval = timedelta()
+    stash.pending()
+    incomplete = stash.transport.answers["Library"]
+    stash.change("sceneCreate", title="new")
+    stash.later(hours=5)
+    answer = httpx.Response(200, content=incomplete)
+    stash.transport.after["Library"] = lambda: answer
+    assert not stash.pending()
+    stash.listing_interval = timedelta(days=1)
+    stash.later(hours=5)
+
+    assert stash.pending().reasons == {"new": 1}
 
 
 def test_scenes_marked_here_are_found_without_a_listing(stash: WatchedStash) -> None:

@@ -241,7 +241,7 @@ def test_history_of_edits(
         watched(server, database) as stash,
         httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
     ):
-        editor = Editor(client, Random(seed), folder, video.read_bytes(), server)
+        editor = Editor(client, Random(seed), folder, video.read_bytes(), server=server)
         with history(stash, editor, tmp_path / "backup", seed) as recorded:
             recorded.run(NUMBER // len(ZONES))
 
@@ -271,7 +271,7 @@ def test_history_of_edits_of_a_real_stash(
         httpx.Client(base_url=url, timeout=60) as client,
         watched(url, database) as stash,
     ):
-        editor = Editor(client, Random(seed), folder, video.read_bytes())
+        editor = Editor(client, Random(seed), folder, video.read_bytes(), folder.name)
         with history(stash, editor, tmp_path / "backup", seed) as recorded:
             recorded.run(NUMBER)
 

@@ -42,6 +42,7 @@ class Editor:
         client: Its connection to the Stash server.
         random: Where chance comes from.
         folder: The folder that Stash scans.
+        name: What tells its texts from those of other editors of the same Stash.
         video: A video to be copied there.
         server: The stand-in, if it is one.
         silent: Scenes of which something changed that only a deep sync finds.
@@ -52,6 +53,7 @@ class Editor:
     random: Random
     folder: Path
     video: bytes
+    name: str = ""
     server: StandIn | None = None
     silent: set[int] = field(default_factory=set)
     groups: list[int] = field(default_factory=list)
@@ -97,7 +99,8 @@ class Editor:
     def word(self) -> str:
         """Return a text that was not there before."""
         self._number += 1
-        return f"{self.random.choice(['Äther', 'Blue', '東京', 'o'])} {self._number}"
+        first = self.random.choice(["Äther", "Blue", "東京", "o"])
+        return f"{first} {self._number} of {self.name}"
 
     def wait_for_jobs(self) -> None:
         """Wait until Stash has no job."""

@@ -30,14 +30,16 @@ class WatchedTransport(httpx.HTTPTransport):
         super().__init__()
         self.sent: list[str] = []
         self.after: dict[str, Hook] = {}
+        self.answers: dict[str, bytes] = {}
+        """What each operation was answered last."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request."""
         name = msgspec.json.decode(request.read())["operationName"]
         self.sent.append(name)
         response = super().handle_request(request)
+        self.answers[name] = response.read()
         if hook := self.after.pop(name, None):
-            response.read()
             response = hook() or response
         return response
 
