@@ -262,9 +262,10 @@ async def take_back_page(request: Request) -> Response:
         plan_id = _plan_id(request)
         with database.transaction() as session:
             result = take_back(session, plan_id, sent.decision_id)
+            pending = read_plan(session, plan_id).counts.get("pending", 0)
             return {
                 "lines": list(taken_back_in_words(result)),
-                **_now(session, plan_id, sent.shown),
+                **_now(session, plan_id, sent.shown, result.plan_state, pending),
             }
 
     return JSONResponse(await run_in_threadpool(work))
@@ -371,22 +372,20 @@ async def _reviewed(
                 "decision_ids": ids,
                 # About the last one: nobody reads faster than that.
                 "lines": lines,
-                **_now(session, plan_id, shown),
+                **_now(session, plan_id, shown, result.plan_state, result.pending),
             }
 
     return JSONResponse(await run_in_threadpool(work))
 
 
-def _now(session: Session, plan_id: int, shown: list[int]) -> dict[str, Any]:
+def _now(
+    session: Session, plan_id: int, shown: list[int], state: str, pending: int
+) -> dict[str, Any]:
     """Return how the plan and the shown changes stand."""
-    summary = read_plan(session, plan_id)
     return {
         "changes": decisions_of(session, plan_id, shown),
-        "counts": summary.counts,
-        "state": summary.outcome,
-        "open": counted(
-            summary.counts.get("pending", 0), "open change", "open changes"
-        ),
+        "state": state,
+        "open": counted(pending, "open change", "open changes"),
     }
 
 

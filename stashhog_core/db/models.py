@@ -601,10 +601,9 @@ class PlanChange(Base):
     """One value of one field of one scene.
 
     States: pending → approved | rejected → applied | already | conflict | failed |
-    skipped | undone. `failed` needs a person: until somebody has it tried again or
-    rejects it, its plan is not done. `attempts` counts the runs that could not bring an
-    approved change to Stash; `effect` with the key `intended` says that a run was about
-    to. `base` is the scene's value when the change was proposed.
+    skipped | undone. A plan with a `failed` change is not done before a person decides.
+    `attempts` counts the runs that could not bring an approved change to Stash. The key
+    `intended` of `effect` says that a run was about to. `base`: before the proposal.
     """
 
     __tablename__ = "plan_change"
@@ -633,6 +632,7 @@ class PlanChange(Base):
     __table_args__ = (
         UniqueConstraint("plan_id", "scene_id", "field", "action", "value_key"),
         Index("ix_plan_change_state", "plan_id", "state"),
+        Index("ix_plan_change_confidence", "plan_id", "confidence", "id"),
     )
 
 

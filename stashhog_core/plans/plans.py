@@ -162,7 +162,8 @@ def each_change(
     Raises:
         JobError: There is no such plan.
     """
-    read_plan(session, plan_id)
+    if session.get(AnalysisPlan, plan_id) is None:
+        raise lacks_plan(plan_id)
     query = (
         select(*_COLUMNS.values())
         .where(PlanChange.plan_id == plan_id, selection.condition)

@@ -444,9 +444,9 @@ def open_plan(session: Session, plan_id: int) -> AnalysisPlan:
 
 def note_review(session: Session, plan: AnalysisPlan) -> None:
     """Set the state of the plan: reviewing, or cancelled if everything is rejected."""
-    left = session.scalar(
-        select(func.count()).where(
-            PlanChange.plan_id == plan.id, PlanChange.state != "rejected"
-        )
+    left = select(PlanChange.id).where(
+        PlanChange.plan_id == plan.id, PlanChange.state != "rejected"
     )
-    plan.state = "reviewing" if left else "cancelled"
+    # One is enough: a long plan is not counted for each decision.
+    is_left = session.scalar(select(left.exists()))
+    plan.state = "reviewing" if is_left else "cancelled"

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
@@ -151,6 +152,28 @@ class Browser:
         size = {"width": width, "height": height, "deviceScaleFactor": 0}
         command = "Emulation.setDeviceMetricsOverride"
         self._driver.execute_cdp_cmd(command, {**size, "mobile": False})
+
+    def inaccessible(self) -> list[str]:
+        """Return what axe-core finds on the page that is serious or worse."""
+        axe = resources.files("axe_core_python") / "axe.min.js"
+        self._driver.execute_script(axe.read_text("utf-8"))
+        found = self._driver.execute_async_script(
+            "const done = arguments[arguments.length - 1];"
+            "axe.run().then((said) => done(said.violations), (e) => done(String(e)));"
+        )
+        assert isinstance(found, list), found
+        return [
+            f"{self.url}: {one['help']}: {node['html'][:200]}"
+            for one in found
+            if one["impact"] in {"serious", "critical"}
+            for node in one["nodes"]
+        ]
+
+    def prefer(self, scheme: str) -> None:
+        """Prefer this colour scheme: light or dark."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        command = "Emulation.setEmulatedMedia"
+        self._driver.execute_cdp_cmd(command, {"features": [feature]})
 
     def screenshot(self, name: str) -> None:
         """Keep a picture of the window in the output of the tests."""

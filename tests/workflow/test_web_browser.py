@@ -4,6 +4,7 @@ Pictures of the pages are kept in tests/output/browser.
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,14 @@ from sqlalchemy import func, select
 
 from sandbox.stash.server import StandIn
 from stashhog.web.address import address
-from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene
+from stashhog_core.db.jobs import save_report
+from stashhog_core.db.models import (
+    AnalysisPlan,
+    DownloadItem,
+    MirrorCheck,
+    PlanChange,
+    Scene,
+)
 from stashhog_core.db.session import Database
 from stashhog_core.plans.decisions import decide_on
 from stashhog_core.plans.proposals import add_member
@@ -234,3 +242,56 @@ def test_a_plan_is_applied_and_undone_in_the_browser(
 
     assert applied == ["Dawn", "Dusk"]
     assert states(database) == {"undone": 2}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible(
+    browser: Browser, site: str, database: Database, plan_id: int, scheme: str
+) -> None:
+    """axe-core finds nothing serious on any page, in either colour scheme."""
+    now = datetime.now(UTC)
+    with database.transaction() as session:
+        decide_on(session, plan_id, "accept", Selection(scene_ids=[1]))
+        decide_on(session, plan_id, "reject", Selection(scene_ids=[2]))
+        session.add(
+            DownloadItem(
+                source="folder",
+                entry_key="a",
+                entry_name="a",
+                relative_path="a.mp4",
+                size_bytes=5,
+                state="failed",
+                reason="refused",
+                next_try_at=now,
+                placed_at=now,
+            )
+        )
+        check = MirrorCheck(scenes_checked=10, scenes_different=1)
+        check.proved, check.facts = False, {}
+        session.add(check)
+        save_report(session, "run", "sync", "completed", now, {"scenes_updated": [1]})
+    base = site.partition("?")[0]
+    browser.open(site)
+    browser.prefer(scheme)
+    plan = f"plans/{plan_id}"
+    found: list[str] = []
+    for path in (
+        *(
+            "library",
+            "runs/run",
+            "downloads",
+            "downloads?text=none",
+            "plans",
+            "nothing",
+        ),
+        *("files", "files?view=missing", "files?view=stash"),
+        *(f"{plan}?view={view}" for view in ("scene", "value", "confidence")),
+        *(f"{plan}?text=none", f"{plan}/apply"),
+    ):
+        browser.open(base + path)
+        browser.find("//main//h1")
+        found += browser.inaccessible()
+        browser.screenshot(f"{path.replace('/', '-').replace('?', '-')}-{scheme}")
+    browser.prefer("")
+
+    assert found == []
