@@ -22,6 +22,7 @@ from stashhog_core.plans.pages import values_page
 from stashhog_core.plans.proposals import add_marker, add_member, set_text
 from stashhog_core.plans.review import reject
 from stashhog_core.plans.selection import Selection
+from stashhog_core.redaction import visible_lines
 from stashhog_core.settings import Settings, StashSettings, WebSettings
 from tests.support.media import write_video
 from tests.support.plans import add_scenes
@@ -323,6 +324,26 @@ def test_decisions_that_waited_are_stored_one_by_one(
     ):
         client.post(f"{url}/take-back", json={"decision_id": id_})
         assert states(database)[:2] == expected
+
+
+@pytest.mark.parametrize("view", ["scene", "confidence"])
+def test_a_conflict_shows_all_three_values(
+    client: TestClient, database: Database, plan_id: int, view: str
+) -> None:
+    """What was there, what Stash has by now, and what is proposed, as text."""
+    with database.transaction() as session:
+        session.get_one(Scene, 1).title = EVIL
+        change = session.get_one(PlanChange, ids(database)[1])
+        change.state, change.base = "conflict", "Before"
+
+    shown = client.get(f"/plans/{plan_id}", params={"view": view, "field": "title"})
+
+    sides = re.findall(r"<dt>([^<]*)</dt><dd>([^<]*)</dd>", shown.text)
+    assert sides == [
+        ("When it was proposed", "Before"),
+        ("In Stash, as of the last sync", str(escape(visible_lines(EVIL)))),
+        ("Proposed", "Title 1"),
+    ]
 
 
 def test_plans_are_sorted(client: TestClient, database: Database, plan_id: int) -> None:
