@@ -118,7 +118,7 @@ def _pages(
                 1.5,
                 "max",
             )
-        yield _decision(client, database, long)
+        yield _decision(client, settings, database, long)
     site.pictures.close()
 
 
@@ -133,24 +133,39 @@ def _ratio(client: TestClient, view: str, short: int, long: int) -> float:
     return statistics.median(opened(long) / opened(short) for _ in range(_ROUNDS))
 
 
-def _decision(client: TestClient, database: Database, plan_id: int) -> Measurement:
+def _decision(
+    client: TestClient, settings: Settings, database: Database, plan_id: int
+) -> Measurement:
     with database.transaction() as session:
         query = select(PlanChange.id).where(PlanChange.plan_id == plan_id)
         ids = list(session.scalars(query.order_by(PlanChange.id).limit(_DECISIONS)))
-    taken = []
+    started = _processor_seconds(settings)
     for id_ in ids:
         one = {"decision": "accept", "seen": {id_: "pending"}}
-        started = time.perf_counter()
         answer = client.post(f"/plans/{plan_id}/decide", json={"decisions": [one]})
-        taken.append(time.perf_counter() - started)
         assert answer.json()["changes"] == {str(id_): "approved"}, answer.text
+    taken = _processor_seconds(settings) - started
     return Measurement(
-        f"review: a decision in a plan of {_LONG:,} changes",
-        statistics.median(taken) * 1000,
+        f"review: processor time of a decision in a plan of {_LONG:,} changes",
+        taken / len(ids) * 1000,
         "ms",
         20,
         "max",
     )
+
+
+def _processor_seconds(settings: Settings) -> float:
+    """Return what this process, browser included, and the database have used so far.
+
+    Unlike the time that passes, it does not depend on what else the machine does.
+    """
+    listed = settings.home_folder / "postgres" / "postmaster.pid"
+    server = psutil.Process(int(listed.read_text().splitlines()[0]))
+    used = 0.0
+    for process in (server, *server.children()):
+        times = process.cpu_times()
+        used += times.user + times.system
+    return used + time.process_time()
 
 
 def _memory(settings: Settings, plan_id: int) -> Measurement:
