@@ -153,6 +153,8 @@ def primary_path(session: Session, scene_id: int) -> str | None:
 
 def scene_titles(session: Session, scene_ids: Sequence[int]) -> dict[int, str]:
     """Return the titles of these scenes by id; the file's name where there is none."""
+    if not scene_ids:
+        return {}
     path = (
         select(SceneFile.path)
         .where(SceneFile.scene_id == Scene.id)

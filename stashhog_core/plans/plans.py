@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from pydantic import computed_field
-from sqlalchemy import func, select
+from sqlalchemy import func, select, union_all
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.locks import is_held, job_lock
@@ -184,28 +184,29 @@ def changes_of_run(
         run_id: The run that made the plans.
         limit: Maximum number of scenes; None: all.
     """
+    # Gathered first: to find the first scenes in order, PostgreSQL would go through
+    # the changes of all runs.
     applied = (
         select(
             PlanChange.scene_id,
             PlanChange.field,
             PlanChange.action,
             PlanChange.proposed,
+            PlanChange.id,
         )
         .join(AnalysisPlan, AnalysisPlan.id == PlanChange.plan_id)
         .where(AnalysisPlan.run_id == run_id, PlanChange.state == "applied")
+        .cte("applied")
     )
-    scenes = (
-        applied.with_only_columns(PlanChange.scene_id)
-        .distinct()
-        .order_by(PlanChange.scene_id)
-        .limit(limit)
+    found = applied.c
+    scenes = select(found.scene_id).distinct().order_by(found.scene_id).limit(limit)
+    changes = (
+        select(found.scene_id, found.field, found.action, found.proposed)
+        .where(found.scene_id.in_(scenes))
+        .order_by(found.scene_id, found.field, found.id)
     )
     words: dict[int, list[str]] = defaultdict(list)
-    for scene_id, field, action, proposed in session.execute(
-        applied.where(PlanChange.scene_id.in_(scenes)).order_by(
-            PlanChange.scene_id, PlanChange.field, PlanChange.id
-        )
-    ):
+    for scene_id, field, action, proposed in session.execute(changes):
         words[scene_id].append(change_in_words(field, action, read_value(proposed)))
     titles = scene_titles(session, list(words))
     return [
@@ -227,6 +228,13 @@ def attention_needed(
     nobody has decided on: names of which a person has to choose one, and others.
     """
     failed = PlanChange.state == "failed"
+    undecided = (
+        select(PlanChange.id)
+        .join(AnalysisPlan, AnalysisPlan.id == PlanChange.plan_id)
+        .where(AnalysisPlan.run_id == run_id, PlanChange.state == "pending")
+    )
+    # Each by its own index; as one condition, all changes of all plans are read.
+    wanted = union_all(select(PlanChange.id).where(failed), undecided).subquery()
     rows = session.execute(
         select(
             AnalysisPlan.id,
@@ -235,11 +243,8 @@ def attention_needed(
             func.count().filter(~failed, ~has_rivals()),
         )
         .join(PlanChange, PlanChange.plan_id == AnalysisPlan.id)
-        .where(
-            AnalysisPlan.state != "cancelled",
-            failed
-            | ((AnalysisPlan.run_id == run_id) & (PlanChange.state == "pending")),
-        )
+        .join(wanted, wanted.c.id == PlanChange.id)
+        .where(AnalysisPlan.state != "cancelled")
         .group_by(AnalysisPlan.id)
         .order_by(AnalysisPlan.id)
         .limit(limit)

@@ -170,7 +170,9 @@ def scenes_to_generate(
     with database.transaction() as session:
         lacking = scenes_not_generated(session, params.scene_ids)
         is_asked_again = params.scene_ids is not None or params.retry_unmakeable
-        if is_asked_again or settings.all_or_nothing or not has_unmakeable(session):
+        if is_asked_again or settings.all_or_nothing:
+            return lacking, {}
+        if not lacking or not has_unmakeable(session):
             return lacking, {}
     version = stash.version()
     with database.transaction() as session:

@@ -9,17 +9,17 @@ import pytest
 
 
 @contextmanager
-def statements() -> Iterator[list[str]]:
-    """Yield the statements of the block, by whatever library, as they are sent.
+def statements() -> Iterator[list[tuple[str, Any]]]:
+    """Yield the statements of the block with their values, by whatever library.
 
     Of other processes there are none.
     """
-    sent: list[str] = []
+    sent: list[tuple[str, Any]] = []
     execute = psycopg.Cursor.execute
 
-    def note(cursor: Any, query: Any, *args: Any, **options: Any) -> Any:
-        sent.append(str(query))
-        return execute(cursor, query, *args, **options)
+    def note(cursor: Any, query: Any, values: Any = None, **options: Any) -> Any:
+        sent.append((str(query), values))
+        return execute(cursor, query, values, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(psycopg.Cursor, "execute", note)

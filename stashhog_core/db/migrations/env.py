@@ -4,7 +4,8 @@ from alembic import context
 
 # The tables register themselves with the base.
 import stashhog_core.db.kept_glance
-import stashhog_core.db.models  # noqa: F401
+import stashhog_core.db.models
+import stashhog_core.db.unfinished  # noqa: F401
 from stashhog_core.db.columns import Base
 from stashhog_core.db.schema import VERSION_TABLE
 
