@@ -440,11 +440,19 @@ def card_library(scenes: Database, tmp_path: Path) -> Settings:
 
 
 @pytest.mark.slow
-def test_workflow_options_take_all_that_cards_say(
-    scenes: Database, card_library: Settings
+@pytest.mark.parametrize("asked", [(), ("detect_performers", "detect_studios")])
+def test_cards_propose_the_kinds_that_a_run_asks_for(
+    scenes: Database, card_library: Settings, asked: tuple[str, ...]
 ) -> None:
-    """Video tags and tags alone set studio and performers too, if the video says so."""
-    result = run(scenes, settings=card_library, scene_ids=(1, 2, 3), auto_approve=True)
+    """With the workflow's options these are tags, whatever else the video says."""
+    chosen: dict[str, Any] = dict.fromkeys(asked, True)
+    result = run(
+        scenes,
+        settings=card_library,
+        scene_ids=(1, 2, 3),
+        auto_approve=True,
+        **chosen,
+    )
 
     with scenes.transaction() as session:
         rows = session.scalars(
@@ -453,9 +461,12 @@ def test_workflow_options_take_all_that_cards_say(
             .order_by(PlanChange.field)
         )
         found = [(row.field, row.proposed["name"], row.detector) for row in rows]
-    assert found == [
+    names = [
         ("performers", "Jade Kush", "title_cards"),
         ("studio", "Golden Hour", "title_cards"),
+    ]
+    assert found == [
+        *(names if asked else []),
         ("tags", "Outdoor", "title_cards"),
         ("tags", "720p", "technical"),
     ]

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -24,6 +25,8 @@ from tests.support.creating import all_scenes
 from tests.support.stand_in import a_plan, new_scene
 
 pytestmark = pytest.mark.slow
+
+ALL_NAMES: Any = {"detect_performers": True, "detect_studios": True}
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,14 @@ def names_in_stash(stash: StashClient, path: Path) -> dict[str, set[str]]:
 
 
 def test_samples_get_what_their_cards_and_names_say(library: Library) -> None:
-    """With the workflow's options; nobody is invented, and a second look is quiet."""
+    """With the sandbox's options; nobody is invented, and a second look is quiet."""
     stash, database = library.stash, library.database
 
     result = analyze(
         library.settings,
         stash,
         database,
-        AnalysisParams(plan_name="Batch 1", auto_approve=True),
+        AnalysisParams(plan_name="Batch 1", auto_approve=True, **ALL_NAMES),
         Progress(),
         run_id="run",
     )
@@ -122,7 +125,7 @@ def test_samples_get_what_their_cards_and_names_say(library: Library) -> None:
         library.settings,
         stash,
         database,
-        AnalysisParams(scene_ids=ids),
+        AnalysisParams(scene_ids=ids, **ALL_NAMES),
         Progress(),
         run_id="again",
     )

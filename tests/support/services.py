@@ -64,7 +64,7 @@ class Services:
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PARTS = ("supervisor", "server", "worker", "pages")
-"""What `up` starts, in the order in which it says that these have stopped."""
+"""What `up` starts."""
 
 
 Done = subprocess.CompletedProcess[str]

@@ -299,4 +299,5 @@ def test_forms_name_the_defaults_of_the_settings_that_apply() -> None:
     for name, default in named:
         value = attrgetter(name.lower().replace("__", "."))(settings)
         words = [f'"{path}"' for path in value] if isinstance(value, tuple) else [value]
+        words = ["on" if word is True else word for word in words]
         assert ", ".join(map(str, words)) == default, name
