@@ -395,19 +395,16 @@ def undo_commands(report: WorkflowReport, pages: str | None = None) -> Iterator[
     """
     for batch in report.steps.analysis_batches:
         if batch.plan_id is not None and batch.changes_applied:
-            name, command = (
-                f"Plan {batch.plan_id}",
-                f"stashhog plans undo {batch.plan_id}",
-            )
+            plan = f"Plan {batch.plan_id}"
             words = (
                 f"{counted(batch.changes_applied, 'change')} applied; "
-                f"to undo, run `{command}`"
+                f"to undo, run `stashhog plans undo {batch.plan_id}`"
             )
             if pages is None:
-                yield f"{name}: {words}"
+                yield f"{plan}: {words}"
             else:
-                link = plan_link(name, pages, batch.plan_id)
-                yield Markdown(f"{link}: {text(words)}")
+                page = plan_link(plan, pages, batch.plan_id)
+                yield Markdown(f"{page}: {text(words)}")
 
 
 def to_markdown(
