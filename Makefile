@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 # pytest all tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run verify test test-fast lint bench up down status wheel extras lock clean
+.PHONY: help run demo init check verify identify test test-fast lint bench up down status wheel extras lock clean documents
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,13 +19,26 @@ help: ## list these commands
 run: .venv/run.stamp ## run the whole job once, on your services or on the sandbox
 	@$(BIN)/python -m sandbox.run
 
+demo: .venv/run.stamp ## start Prefect's UI on a sandbox that lasts, and make one run
+	@$(BIN)/python -m sandbox.demo
+
+init: .venv/run.stamp ## ask for the settings, try each of them, and write .env
+	@$(BIN)/stashhog init
+
+check: .venv/run.stamp ## try everything that StashHog needs, and say how to mend problems
+	@$(BIN)/stashhog check
+
 verify: .venv/run.stamp ## compare the mirror with Stash, on the same services as `make run`
 	@$(BIN)/python -m sandbox.run verify
 
+identify: .venv/run.stamp ## propose what the stash-boxes of Stash know, on the same services
+	@$(BIN)/python -m sandbox.run run analysis -p detect_fingerprints=true \
+		-p detect_video_tags=false -p detect_tags=false -p include_analyzed=true
+
 test: .venv/test.stamp ## run the whole test suite
 	@$(BIN)/python -m tests.support.requirements
-	@# One more than two cores: tests of services wait more than they compute.
-	$(PYTEST) --numprocesses 3
+	@# Twice two cores: tests of services wait more than they compute.
+	$(PYTEST) --numprocesses 4
 
 test-fast: .venv/test.stamp ## run the tests that need no servers (under a minute)
 	$(PYTEST) --numprocesses 2 -m "not slow" tests/unit tests/project tests/integration
@@ -36,14 +49,36 @@ lint: .venv/test.stamp ## check style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/test.stamp ## measure the speed; writes benchmarks/results/latest.json
+.PHONY: chaos
+chaos: .venv/test.stamp ## disturb runs in 500 histories and compare the ends (takes hours)
+	STASHHOG_TEST_CHAOS_RUNS=$${STASHHOG_TEST_CHAOS_RUNS:-500} $(BIN)/python -m pytest \
+	  --numprocesses 2 --dist load -rA tests/chaos
+
+.PHONY: fuzz
+fuzz: .venv/test.stamp ## try 2000 inputs of each kind instead of 25 (takes an hour)
+	STASHHOG_TEST_FUZZ_EXAMPLES=$${STASHHOG_TEST_FUZZ_EXAMPLES:-2000} $(BIN)/python -m pytest \
+	  --numprocesses 2 --dist load tests/fuzz
+
+.PHONY: model
+model: .venv/test.stamp ## draw 2000 histories of runs, people and troubles (takes hours)
+	STASHHOG_TEST_MODEL_EXAMPLES=$${STASHHOG_TEST_MODEL_EXAMPLES:-2000} $(BIN)/python -m pytest \
+	  --numprocesses 2 --dist load -rP tests/model
+
+.PHONY: containers
+containers: .venv/test.stamp ## build the image and run compose.yaml in podman or docker
+	$(BIN)/python -m pytest -rA tests/containers
+
+documents: .venv/run.stamp ## write docs/settings.md and docs/errors.md from the code
+	@$(BIN)/python docs/generate.py
+
+bench: .venv/test.stamp ## measure the speed; writes benchmarks/results/report.html and .md
 	$(BIN)/python -m benchmarks
 
 up: .venv/run.stamp ## start Prefect's server with its UI, a worker and the pages
 	@$(BIN)/stashhog up
 
-down: .venv/run.stamp ## stop what `make up` started
-	@$(BIN)/stashhog down
+down: .venv/run.stamp ## stop what `make up` and `make demo` started
+	@$(BIN)/python -m sandbox.demo down
 
 status: .venv/run.stamp ## show the state of each part that `make up` starts
 	@$(BIN)/stashhog status

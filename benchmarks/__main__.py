@@ -1,22 +1,23 @@
-"""`make bench`: run the measurements, print them, keep them as JSON.
+"""`make bench`: run the measurements, print them, keep them, and write the report.
 
-Machines are noisy, so goals are ratios of two things measured in the same run.
+Machines are noisy, so goals are ratios of two things measured in the same run. The
+report also has what was measured only earlier: a run may be of one subject.
 """
 
 import argparse
 import importlib
-import json
 import pkgutil
 import sys
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 import benchmarks
+from benchmarks import history
 from benchmarks.measurement import Measurement
+from benchmarks.report import html_page, markdown_page
 
-RESULTS = Path(__file__).parent / "results" / "latest.json"
+REPORT = history.FILE.with_name("report.html")
 
 
 def main() -> int:
@@ -37,24 +38,25 @@ def main() -> int:
     for subject in chosen:
         print(f"{subject} …", file=sys.stderr)
         measured += importlib.import_module(f"benchmarks.bench_{subject}").measure()
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps([m.as_json() for m in measured], indent=2) + "\n")
+    history.keep(measured)
+    kept = history.read()
+    REPORT.write_text(html_page(kept), encoding="utf-8")
+    REPORT.with_suffix(".md").write_text(markdown_page(kept), encoding="utf-8")
     show(measured)
     return sum(not m.met for m in measured)
 
 
 def show(measured: list[Measurement]) -> None:
     """Print the measurements as a table."""
-    table = Table("What", title=str(RESULTS))
+    table = Table("What", title=str(REPORT))
     for heading in ("Value", "Goal"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for m in measured:
-        sign = "≤" if m.direction == "max" else "≥"
         table.add_row(
             m.name,
             f"{m.value:.3g} {m.unit}",
-            f"{sign} {m.goal:g}",
+            f"{m.sign} {m.goal:g}",
             "[green]met[/]" if m.met else "[red]missed[/]",
         )
     Console().print(table)

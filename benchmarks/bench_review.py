@@ -1,7 +1,8 @@
-"""The pages for review: a long plan against a short one, a decision, and memory."""
+"""The pages for review: long plans against short ones, decisions, keys and memory."""
 
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -12,13 +13,14 @@ from pathlib import Path
 
 import httpx
 import psutil
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from starlette.testclient import TestClient
 
 from benchmarks.measurement import Measurement, seconds
 from stashhog.web.access import access_of
 from stashhog.web.address import address, token_of
 from stashhog.web.app import make_app
+from stashhog.web.plans import VIEWS
 from stashhog.web.site import make_site
 from stashhog_core.db.embedded import stop_embedded
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SceneFile
@@ -26,6 +28,8 @@ from stashhog_core.db.open import open_database
 from stashhog_core.db.session import Database
 from stashhog_core.plans.proposals import add_member
 from stashhog_core.settings import Settings, WebSettings
+from tests.support.browser import PROGRAMS, open_browser
+from tests.support.pages import serving
 
 _SHORT, _LONG = 1_000, 100_000
 _CHANGES_PER_SCENE = 5
@@ -33,6 +37,8 @@ _VALUES = 300
 _ROWS_AT_ONCE = 5_000
 _ROUNDS = 15
 _DECISIONS = 100
+_KEYS = 300
+_PAUSE_MS = 100
 _OPENED = 60
 _PORT = 14_201
 _HERE = "http://127.0.0.1:4201"
@@ -53,6 +59,7 @@ def measure() -> Iterator[Measurement]:
                     connection.execute("VACUUM ANALYZE")
                 yield from _pages(settings, database, short, long)
                 yield _memory(settings, long)
+                yield from _keys(settings, database, long)
         finally:
             stop_embedded(home)
 
@@ -109,7 +116,7 @@ def _pages(
     app = make_app(site, access_of(settings, token_of(settings)))
     with TestClient(app, base_url=_HERE, headers={"Origin": _HERE}) as client:
         client.get("/", params={"token": token_of(settings)}).raise_for_status()
-        for view in ("scene", "confidence"):
+        for view in VIEWS:
             ratio = _ratio(client, view, short, long)
             yield Measurement(
                 f"review: first page by {view}, {_LONG:,} changes : {_SHORT:,}",
@@ -193,6 +200,30 @@ def _memory(settings: Settings, plan_id: int) -> Measurement:
         server.terminate()
         server.wait()
     return Measurement("review: memory of the server", megabytes, "MB", 150, "max")
+
+
+def _keys(
+    settings: Settings, database: Database, plan_id: int
+) -> Iterator[Measurement]:
+    """Decide with keys in a real browser, ten a second; without one, nothing."""
+    if not all(map(shutil.which, PROGRAMS)):
+        print(f"{' and '.join(PROGRAMS)} are needed to measure keys", file=sys.stderr)
+        return
+    folder = settings.home_folder / "browser"
+    with serving(settings, database) as served, open_browser(folder) as browser:
+        browser.open(address(served))
+        browser.open(f"{served.web.local_base}/plans/{plan_id}?state=pending")
+        browser.find("//*[contains(@class, 'row')][@tabindex='0']")
+        browser.keys("j")
+        *keys, total = browser.type_at_pace("aar" * (_KEYS // 3), _PAUSE_MS)
+    with database.transaction() as session:
+        rejected = (PlanChange.plan_id == plan_id) & (PlanChange.state == "rejected")
+        stored = session.scalar(select(func.count()).where(rejected))
+    assert stored == _KEYS // 3, stored
+    name = f"{_KEYS} decisions in a browser, one each {_PAUSE_MS} ms"
+    slowest = statistics.quantiles(keys, n=100)[-1]
+    yield Measurement(f"review: {name}", total / 1000, "s", 60, "max")
+    yield Measurement("review: 99 of 100 keys answered in", slowest, "ms", 50, "max")
 
 
 def _wait_for(client: httpx.Client, url: str) -> None:

@@ -2,20 +2,31 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+Point = tuple[float, float]
+"""Size, and cost in seconds."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A value that must not exceed its goal (`max`) or must reach it (`min`)."""
+    """A value that must not exceed its goal (`max`) or must reach it (`min`).
+
+    `points` are what an exponent was fitted to.
+    """
 
     name: str
     value: float
     unit: str
     goal: float
     direction: Literal["max", "min"]
+    points: tuple[Point, ...] = ()
+
+    @property
+    def sign(self) -> str:
+        return "≤" if self.direction == "max" else "≥"
 
     @property
     def met(self) -> bool:
@@ -24,9 +35,6 @@ class Measurement:
             if self.direction == "max"
             else self.value >= self.goal
         )
-
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "value": round(self.value, 4)}
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -6,9 +6,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,15 @@ from stashhog_core.progress import Progress
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.documents import SCENE_FIELDS, plain
+from stashhog_core.sync.comparison import ListingRule
 from stashhog_core.sync.job import pending_scenes, sync
 from stashhog_core.sync.loader import PAGE_SIZE
 from stashhog_core.sync.verify import verify_mirror
 
 GIVEN_URL = os.environ.get("STASHHOG_TEST_STASH_URL", "")
 _GIVEN_KEY = os.environ.get("STASHHOG_TEST_STASH_API_KEY", "")
+
+_ALWAYS_LIST = ListingRule(timedelta())
 
 
 class _Silent:
@@ -45,6 +50,7 @@ class _Silent:
 class Place:
     """A Stash server in a process of its own, and a mirror."""
 
+    home: Path
     stash: StashClient
     settings: StashSettings
     database: Database
@@ -79,6 +85,45 @@ class Place:
     def check(self) -> None:
         """Look for changes; there must be none."""
         assert not pending_scenes(self.stash, self.database)
+
+    def list_all(self) -> None:
+        """Look for changes by listing everything."""
+        assert not pending_scenes(self.stash, self.database, _ALWAYS_LIST)
+
+    def edit(self, ids: Sequence[int], studio_id: int) -> None:
+        """Change scenes in Stash."""
+        self.stash.bulk_update_scenes(ids, studio_id=studio_id)
+
+    def processor_seconds(
+        self,
+        work: Callable[[], object],
+        *,
+        before: Callable[[], object] = lambda: None,
+        least: float = 0,
+    ) -> float:
+        """Return the processor time of a run, here and in PostgreSQL; the mean of some.
+
+        Args:
+            work: Run once, and again until all runs took `least` seconds.
+            before: Called before each run, and not measured.
+            least: Linux counts in hundredths of a second.
+        """
+        data = Path(self.settings_of_database("data_directory"))
+        postmaster = int((data / "postmaster.pid").read_text().partition("\n")[0])
+        used, number = 0.0, 0
+        while not number or used < least:
+            before()
+            started = time.process_time() + processor_seconds_of(postmaster)
+            work()
+            used += time.process_time() + processor_seconds_of(postmaster) - started
+            number += 1
+        return max(used, 0.001) / number
+
+    def settings_of_database(self, name: str) -> str:
+        with self.database.connect() as connection:
+            row = connection.execute(f"SHOW {name}").fetchone()
+        assert row is not None
+        return str(row[0])
 
     def download(self, ids: Sequence[int]) -> None:
         """Fetch and decode scenes in the pages that sync fetches; keep nothing."""
@@ -117,6 +162,25 @@ class Place:
 
     def scene_ids(self) -> list[int]:
         return [stamp.id for page in self.stash.scene_stamps() for stamp in page]
+
+
+def processor_seconds_of(pid: int) -> float:
+    """Return the processor time of a process and of all its children, ended or not."""
+    children: dict[int, list[int]] = {}
+    used: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        # It may end meanwhile.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            # The name before may hold anything.
+            fields = stat.read_text().rpartition(")")[2].split()
+            found = int(stat.parent.name)
+            children.setdefault(int(fields[1]), []).append(found)
+            used[found] = sum(map(int, fields[11:15]))
+    total, left = 0, [pid]
+    while left:
+        total += used.get(left[-1], 0)
+        left += children.get(left.pop(), [])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -168,7 +232,7 @@ def _place(home: Path, settings: StashSettings) -> Iterator[Place]:
     try:
         migrate(database)
         with StashClient(settings) as stash:
-            yield Place(stash, settings, database, url)
+            yield Place(home, stash, settings, database, url)
     finally:
         database.close()
         stop_embedded(home / "db")

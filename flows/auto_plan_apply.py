@@ -3,11 +3,10 @@
 from typing import Any
 
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from flows.cancellation import job_flow
 from flows.flow_parameters import parameters_of
-from flows.outcome import run_one
+from flows.outcome import run_one, skipped
 from stashhog_core.params import AutoPlanApplyParams
 from tasks.plans import auto_plan_apply as apply_plans
 from tasks.plans import plans_to_apply
@@ -21,5 +20,5 @@ def auto_plan_apply(params: AutoPlanApplyParams) -> State[Any]:
     """Apply the approved changes of all plans under review, plan by plan."""
     plan_ids = plans_to_apply(params)
     if not plan_ids:
-        return Completed(name="Skipped", message=NO_APPROVED_CHANGES)
+        return skipped("auto_plan_apply", NO_APPROVED_CHANGES)
     return run_one("auto_plan_apply", apply_plans, plan_ids, params)

@@ -7,9 +7,10 @@ from prefect.states import Completed
 
 from flows.cancellation import job_flow
 from flows.flow_parameters import parameters_of
-from flows.outcome import run_one
+from flows.outcome import run_one, skipped
 from stashhog_core.params import StashGenerateParams
-from tasks.stash_jobs import PREEMPTED, why_not_now
+from tasks.flow_runs import SKIPPED
+from tasks.stash_jobs import NOTHING_LACKING, PREEMPTED, why_not_now
 from tasks.stash_jobs import auto_stash_generate as generate_task
 
 
@@ -21,8 +22,10 @@ def auto_stash_generate(params: StashGenerateParams) -> State[Any]:
     A scan that starts later preempts the run. Media that is already generated stays.
     """
     if reason := why_not_now(params):
-        return Completed(name="Skipped", message=reason)
+        is_idle = reason.startswith(NOTHING_LACKING)
+        why = "nothing to do" if is_idle else "Stash is in use"
+        return skipped("auto_stash_generate", reason, why)
     state = run_one("auto_stash_generate", generate_task, params)
     if getattr(state.data, "gave_way", False):
-        return Completed(name="Skipped", message=PREEMPTED)
+        return Completed(name=SKIPPED, message=PREEMPTED)
     return state

@@ -4,10 +4,9 @@ import logging
 from typing import Any
 
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from flows.cancellation import job_flow
-from flows.outcome import run_id, run_one
+from flows.outcome import run_id, run_one, skipped
 from stashhog_core.params import SyncParams
 from stashhog_core.report import counted
 from stashhog_core.sync.job import EXECUTED, NOT_EXECUTED, SCHEDULE_TRIGGER
@@ -27,7 +26,7 @@ def auto_stash_sync() -> State[Any]:
     # The check itself logs the number of pending scenes.
     pending = pending_scenes()
     if not pending:
-        return Completed(name="Skipped", message=NO_PENDING_SCENES)
+        return skipped("auto_stash_sync", NO_PENDING_SCENES)
     logger.info(CREATED, run_id(), pending.count)
     # Prefect's lists show the name also of runs that are active or have failed.
     name = f"sync · {counted(pending.count, 'pending scene', 'pending scenes')}"

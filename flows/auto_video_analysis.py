@@ -4,11 +4,10 @@ from typing import Any
 
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed
 
 from flows.cancellation import job_flow
 from flows.flow_parameters import parameters_of
-from flows.outcome import run_one
+from flows.outcome import run_one, skipped
 from stashhog_core.params import AnalysisParams, AutoVideoAnalysisParams
 from stashhog_core.workflow import NO_UNANALYZED_SCENES
 from tasks.analysis import (
@@ -27,12 +26,11 @@ def auto_video_analysis(params: AutoVideoAnalysisParams) -> State[Any]:
     The run approves no change, and changes nothing in Stash.
     """
     if other := analysis_under_way():
-        return Completed(
-            name="Skipped", message=f"Skipped - {other} is analyzing scenes"
-        )
+        message = f"Skipped - {other} is analyzing scenes"
+        return skipped("auto_video_analysis", message, "another run analyzes")
     scene_ids = scenes_to_analyze(params.batch_size)
     if not scene_ids:
-        return Completed(name="Skipped", message=NO_UNANALYZED_SCENES)
+        return skipped("auto_video_analysis", NO_UNANALYZED_SCENES)
     # A retried run has the same start time, and so continues its own plan.
     when = flow_run.get_scheduled_start_time()
     return run_one(

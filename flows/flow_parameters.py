@@ -3,13 +3,11 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic.fields import FieldInfo
 
-from stashhog_core.params import JobParams
-
-Params = TypeVar("Params", bound=JobParams)
+from stashhog_core.params import Params, checked_parameters
 
 
 def parameters_of(
@@ -25,7 +23,7 @@ def parameters_of(
     def decorate(function: Callable[[Params], Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def flat(**values: Any) -> Any:
-            return function(model.model_validate(values))
+            return function(checked_parameters(function.__name__, model, values))
 
         parameters = [
             inspect.Parameter(

@@ -55,6 +55,30 @@ stash_scan = _job(
     "Make Stash scan its library. If you cancel the run, Stash's scan continues.",
     starts_stash_jobs=True,
 )
+stash_auto_tag = _job(
+    "stash_jobs.stash_auto_tag",
+    "Make Stash add the tags, performers and studios that paths name.",
+    starts_stash_jobs=True,
+)
+stash_identify = _job(
+    "stash_jobs.stash_identify",
+    "Make Stash identify scenes at its stash-boxes, and write what it finds at once.",
+    starts_stash_jobs=True,
+)
+stash_clean = _job(
+    "stash_jobs.stash_clean",
+    "List the files that are gone from the disk, or make Stash remove the files.",
+    starts_stash_jobs=True,
+)
+stash_optimise = _job(
+    "stash_jobs.stash_optimise",
+    "Make Stash optimise its database.",
+    starts_stash_jobs=True,
+)
+stash_backup = _job(
+    "stash_jobs.stash_backup",
+    "Make Stash back up its database.",
+)
 sync = _job(
     "sync.sync",
     "Mirror Stash's scenes, performers, tags and studios in PostgreSQL.",
@@ -94,6 +118,10 @@ stash_generate = _job(
 check_stash_generate = _job(
     "stash_jobs.check_stash_generate",
     "Find the scenes and markers whose generated media is missing.",
+)
+check = _job(
+    "health.check",
+    "Check settings, services, folders and links, and say how to mend each problem.",
 )
 cleanup = _job(
     "cleanup.cleanup",

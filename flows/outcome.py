@@ -17,12 +17,13 @@ from stashhog_core.workflow import (
     status_of,
 )
 from tasks.cancellation import result_when_cancelled
+from tasks.flow_runs import SKIPPED
 from tasks.prefect_api import name_run
 from tasks.report import keep_report, while_ending
 from tasks.run_progress import workflow_progress
 from tasks.runtime import run_services
 
-__all__ = ["final_state", "result_of", "run_id", "run_one"]
+__all__ = ["final_state", "result_of", "run_id", "run_one", "skipped"]
 
 _FAILED = {"failed", "timeout", "deferred"}
 
@@ -75,6 +76,15 @@ def run_one(job: str, task: Any, *arguments: Any, **options: Any) -> State[Any]:
         end = 0 if status in _FAILED else 100
         progress.move(end, f"{job} {status.replace('_', ' ')}")
     return final_state(status, result, ending(result))
+
+
+def skipped(job: str, message: str, why: str = "nothing to do") -> State[Any]:
+    """Name the run of a scheduled job that has nothing to do; return its end state.
+
+    The clean-up deletes runs in this state sooner than others.
+    """
+    name_run(f"{job} · {why}")
+    return Completed(name=SKIPPED, message=message)
 
 
 def final_state(status: str, result: Result, message: str = "") -> State[Any]:

@@ -3,7 +3,9 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from prefect import task
@@ -14,11 +16,12 @@ from prefect.states import Completed
 from flows.cancellation import job_flow
 from flows.flow_parameters import parameters_of
 from flows.outcome import final_state, run_id
-from stashhog_core.db.locks import job_lock
+from stashhog_core.db.locks import ends_this_run, job_lock
 from stashhog_core.errors import JobError, TransientError
 from stashhog_core.params import (
     ProcessDownloadsParams,
     ProcessNewScenesParams,
+    StashIdentifyParams,
     StashScanParams,
     SyncParams,
     or_setting,
@@ -33,6 +36,7 @@ from stashhog_core.workflow import (
     NO_PENDING_SCENES,
     NO_UNANALYZED_SCENES,
     NOT_CHOSEN,
+    ONLY_IF_NAMED,
     TITLES,
     JobDeferred,
     Recorder,
@@ -55,7 +59,16 @@ from tasks.report import (
 )
 from tasks.run_progress import WorkflowProgress, workflow_progress
 from tasks.runtime import run_services
-from tasks.stash_jobs import check_services, stash_generate, stash_scan
+from tasks.stash_jobs import (
+    check_services,
+    stash_auto_tag,
+    stash_backup,
+    stash_clean,
+    stash_generate,
+    stash_identify,
+    stash_optimise,
+    stash_scan,
+)
 from tasks.sync import is_sync_needed, sync
 from tasks.task_runners import mapped
 
@@ -80,27 +93,26 @@ def process_new_scenes(params: ProcessNewScenesParams) -> State[Any]:
 
     If the download step fails, the run fails. If another step fails, the run records
     the error, continues with the next step, and ends as CompletedWithErrors. Steps
-    without work are skipped.
+    without work are skipped. A run in whose place another one has begun ends at once.
     """
     with (
         run_services() as services,
-        job_lock(services.database, JOB, wait_seconds=_LOCK_SECONDS),
+        ExitStack() as lock,
         workflow_progress("process-new-scenes-progress") as progress,
     ):
+        lock.enter_context(job_lock(services.database, JOB, wait_seconds=_LOCK_SECONDS))
         progress.move(0, f"{JOB} started")
         # A wrong address or key ends the run before anything is changed.
         check_services()
         run = _Run(progress, params)
         try:
             _steps(run)
-        except Exception:
+        except BaseException as error:
+            # If the lock was lost, its block refuses even the report.
+            lock.close()
+            # Else cancelled in Prefect's UI, or Ctrl-C: what is finished stays.
             with while_ending():
-                run.close("failed")
-            raise
-        except BaseException:
-            # Cancelled in Prefect's UI, or Ctrl-C: what is finished stays.
-            with while_ending():
-                run.close("cancelled")
+                run.close("failed" if isinstance(error, Exception) else "cancelled")
             raise
         return run.close()
 
@@ -114,15 +126,21 @@ def _steps(run: "_Run") -> None:
         return
     name_run(run_name(JOB, run.recorder.report()))
 
+    run.named_step("stash_backup", stash_backup)
     if run.recorder.needs_scan or not run.is_chosen("process_downloads"):
         run.step("stash_scan", stash_scan, StashScanParams())
     else:
         run.skip("stash_scan", NO_NEW_ITEMS)
 
+    # A scan finds again what was moved; a clean before it would delete these scenes.
+    run.named_step("stash_clean", stash_clean)
     run.sync_step("incremental_sync")
+    run.identify_step()
+    run.named_step("stash_auto_tag", stash_auto_tag)
     run.analysis_step()
     run.step("stash_generate", stash_generate)
     run.sync_step("final_incremental_sync")
+    run.named_step("stash_optimise", stash_optimise)
 
 
 class _Run:
@@ -139,7 +157,9 @@ class _Run:
 
     def is_chosen(self, step: Step) -> bool:
         """Tell whether the run was asked to do this step."""
-        return self.params.steps is None or step in self.params.steps
+        if self.params.steps is None:
+            return step not in ONLY_IF_NAMED
+        return step in self.params.steps
 
     def step(self, step: Step, job: Any, /, *arguments: Any, **options: Any) -> bool:
         """Run a job as this step; return whether the step succeeded."""
@@ -148,6 +168,24 @@ class _Run:
             return self._do(step, job, *arguments, **options)
 
         return self._attempt(step, run_job)
+
+    def named_step(self, step: Step, job: Any) -> None:
+        """Run a step that runs only if it is named; else the report is without it."""
+        if self.is_chosen(step):
+            self.step(step, job)
+
+    def identify_step(self) -> None:
+        """Have Stash identify the scenes that the analysis takes next."""
+
+        def run_identify() -> str:
+            ids = tuple(chain.from_iterable(plan_batches(self.params.batch_size)))
+            if not ids:
+                return self._skipped("stash_identify", NO_UNANALYZED_SCENES)
+            params = StashIdentifyParams(scene_ids=ids)
+            return self._do("stash_identify", stash_identify, params)
+
+        if self.is_chosen("stash_identify"):
+            self._attempt("stash_identify", run_identify)
 
     def sync_step(self, step: Step) -> None:
         """Sync if scenes differ."""
@@ -198,10 +236,13 @@ class _Run:
             ]
 
             def take(index: int, outcome: Any) -> None:
+                if ends_this_run(outcome):
+                    raise outcome
                 results.append(_batch_result(index + 1, outcome))
                 done = sum(1 for result in results if result.batch_num)
                 self._move_within("analysis", done, len(batches))
 
+            self._open_span("analysis", 0, len(batches))
             try:
                 with mapped(analysis_batch, calls, workers, take) as outcomes:
                     for _ in outcomes:
@@ -239,9 +280,13 @@ class _Run:
 
     def close(self, status: JobStatus | None = None) -> State[Any]:
         """Keep the report and return the state that the run ends in."""
-        unseen = [] if status else confirm_downloads()
-        report = self.recorder.report(
-            status, unseen, changed_scenes(run_id()), undecided_plans(run_id())
+        recorder = self.recorder
+        confirms = status is None and recorder.may_miss_downloads
+        report = recorder.report(
+            status,
+            confirm_downloads() if confirms else [],
+            changed_scenes(run_id()) if recorder.has_batches else [],
+            undecided_plans(run_id()),
         )
         name_run(run_name(JOB, report))
         keep_report(run_id(), JOB, report.status, self._started, report)
@@ -263,14 +308,18 @@ class _Run:
         for tries_left in reversed(range(self.params.step_retries + 1)):
             try:
                 words = work()
-            except Exception as error:  # noqa: BLE001 - the seed: record it and go on
-                if tries_left:
+            except Exception as error:
+                is_over = ends_this_run(error)
+                if tries_left and not is_over:
                     self.progress.note(f"{TITLES[step]}: trying again: {error}")
                     continue
                 self.recorder.failed(
                     step, error, time.monotonic() - started, self._job_ids.get(step)
                 )
                 self.progress.move(end, f"{TITLES[step]}: failed: {error}")
+                if is_over:
+                    raise
+                # The seed: the error is recorded, and the run goes on.
                 return False
             except BaseException:
                 with while_ending():
@@ -286,6 +335,14 @@ class _Run:
             start + (end - start) * done / total,
             f"{TITLES[step]}: batch {done}/{total}",
         )
+        self._open_span(step, done, total)
+
+    def _open_span(self, step: Step, done: int, total: int) -> None:
+        """Have the batches that run now move the bar, each by its share of the step."""
+        start, end = MILESTONES[step]
+        if total:
+            width = (end - start) / total
+            self.progress.span(start + width * done, width)
 
 
 def _apply_leftover(plan_id: int) -> BatchResult:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -87,39 +88,77 @@ def services_configured() -> list[str]:
 @contextlib.contextmanager
 def sandbox(settings: Settings) -> Iterator[None]:
     """Make sample downloads, start a stand-in Stash, and set both as the services."""
-    home = settings.home_folder / "sandbox"
-    downloads, library = home / "downloads", home / "library"
-    library.mkdir(parents=True, exist_ok=True)
+    home = sandbox_home(settings)
     print(f"Nothing is configured: running on a sandbox in {home}")
+    prepare_folders(home)
+    with stand_in(home / "stash", home / "library") as url:
+        os.environ |= {f"{PREFIX}HOME": str(home), **variables(home, url)}
+        get_settings.cache_clear()
+        yield
+
+
+def sandbox_home(settings: Settings) -> Path:
+    """Return the folder of the sandbox."""
+    return settings.home_folder / "sandbox"
+
+
+def prepare_folders(home: Path) -> None:
+    """Make the library folder and the sample downloads, unless they are there."""
+    downloads = home / "downloads"
+    (home / "library").mkdir(parents=True, exist_ok=True)
     if not downloads.exists():
         print("Making sample videos …")
         # Ctrl-C meanwhile must not leave half of them for all.
         unfinished = home / "downloads.part"
         make_samples(unfinished)
         unfinished.rename(downloads)
-    with stand_in(home / "stash", library) as url:
-        os.environ |= {
-            f"{PREFIX}HOME": str(home),
-            f"{PREFIX}STASH__URL": url,
-            f"{PREFIX}STASH__SCAN_PATHS": json.dumps([str(library)]),
-            f"{PREFIX}STASH__POLL_INTERVAL_SECONDS": "0.2",
-            f"{PREFIX}DOWNLOADS__SOURCE": "folder",
-            f"{PREFIX}DOWNLOADS__FOLDER": str(downloads),
-            f"{PREFIX}DOWNLOADS__LIBRARY_ROOT": str(library),
-            # The sample videos show all of it on their title cards.
-            f"{PREFIX}ANALYSIS__DETECT_PERFORMERS": "true",
-            f"{PREFIX}ANALYSIS__DETECT_STUDIOS": "true",
-        }
-        get_settings.cache_clear()
-        yield
+
+
+def variables(home: Path, url: str) -> dict[str, str]:
+    """Return the settings of a sandbox whose stand-in Stash is at this address."""
+    library = str(home / "library")
+    return {
+        f"{PREFIX}STASH__URL": url,
+        f"{PREFIX}STASH__SCAN_PATHS": json.dumps([library]),
+        f"{PREFIX}STASH__POLL_INTERVAL_SECONDS": "0.2",
+        f"{PREFIX}DOWNLOADS__SOURCE": "folder",
+        f"{PREFIX}DOWNLOADS__FOLDER": str(home / "downloads"),
+        f"{PREFIX}DOWNLOADS__LIBRARY_ROOT": library,
+        # The sample videos show all of it on their title cards.
+        f"{PREFIX}ANALYSIS__DETECT_PERFORMERS": "true",
+        f"{PREFIX}ANALYSIS__DETECT_STUDIOS": "true",
+    }
 
 
 @contextlib.contextmanager
 def stand_in(home: Path, library: Path) -> Iterator[str]:
     """Run a stand-in Stash server in a process of its own; yield its address."""
-    home.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    url = f"http://127.0.0.1:{port}"
+    # Ctrl-C is for the run; the server is stopped after it, or when this is killed.
+    process = start_stand_in(
+        home, library, port, preexec_fn=partial(leave_process_group, os.getpid())
+    )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def start_stand_in(
+    home: Path, library: Path, port: int, **options: Any
+) -> "subprocess.Popen[bytes]":
+    """Start a stand-in Stash, and return its process when it answers.
+
+    The process also serves the stash-box that it asks, which knows some of the samples.
+
+    Args:
+        home: Its own folder.
+        library: The folder that it scans.
+        port: Where it listens on loopback.
+        options: How the process is started, as `subprocess.Popen` takes them.
+    """
+    home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("ab") as log:
         process = subprocess.Popen(
             [
@@ -127,19 +166,21 @@ def stand_in(home: Path, library: Path) -> Iterator[str]:
                 *("--port", str(port)),
                 *("--home", str(home)),
                 *("--library", str(library)),
+                *("--sample-box", str(library.with_name("downloads"))),
+                *("--box-port", str(kept_port(home / "stash-box-port"))),
             ],
+            stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            # Ctrl-C is for the run; the server is stopped after it, or when this is
-            # killed.
-            preexec_fn=partial(leave_process_group, os.getpid()),
+            **options,
         )
     try:
-        wait_until_ready(url, process, home / "server.log")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+        wait_until_ready(f"http://127.0.0.1:{port}", process, home / "server.log")
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return process
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -160,18 +201,34 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def kept_port(note: Path) -> int:
+    """Return the port that a file notes, so that ids at the stash-box stay valid.
+
+    A port that is taken, or none, is replaced by a free one.
+    """
+    with contextlib.suppress(OSError, ValueError), socket.socket() as probe:
+        port = int(note.read_text(encoding="ascii"))
+        probe.bind(("127.0.0.1", port))
+        return port
+    port = free_port()
+    note.write_text(str(port), encoding="ascii")
+    return port
+
+
 def say_what_next(settings: Settings) -> None:
     """Tell where things are and how to go on."""
-    home = settings.home_folder / "sandbox"
+    home = sandbox_home(settings)
     print(
         f"""
 The placed videos are in {home / "library"}, hard-linked to {home / "downloads"}.
 Next:
   make run     again: everything is done, so the steps without work are skipped
   make verify  compare the mirror with Stash, field by field
-  make up      Prefect's UI with the deployments, their forms and schedules
-  .env         your own services: cp deployments/env.example .env, then set
-               STASHHOG_STASH__URL and the STASHHOG_DOWNLOADS__… of your machine"""
+  make identify
+               ask a stand-in for a stash-box about the videos; it knows two of them
+  make demo    the sandbox with Prefect's UI, its forms and schedules, until make down
+  make init    your own services: asks for the settings and tries each of them
+  make up      then Prefect's UI with deployments that work on your services"""
     )
 
 

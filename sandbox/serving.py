@@ -1,4 +1,4 @@
-"""Serving an application on loopback from a thread: started and stopped at once."""
+"""Serving an application from a thread: started and stopped at once."""
 
 import asyncio
 import contextlib
@@ -24,17 +24,21 @@ class Served:
     Args:
         name: Of its thread.
         port: 0 takes a free one.
+        host: The address to listen at.
         options: Further ones of `uvicorn.Config`.
     """
 
-    def __init__(self, name: str, port: int = 0, **options: Any) -> None:
+    def __init__(
+        self, name: str, port: int = 0, host: str = "127.0.0.1", **options: Any
+    ) -> None:
         self._name = name
+        self._host = host
         self._port = port
         self._options = options
 
     @property
     def url(self) -> str:
-        """Address without a slash at its end."""
+        """Address on this machine without a slash at its end."""
         return f"http://127.0.0.1:{self._port}"
 
     def start(self, app: Any) -> None:
@@ -42,7 +46,7 @@ class Served:
         # Named as TCP, or asyncio leaves Nagle's delay on: 40 ms an answer.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self._port))
+        listener.bind((self._host, self._port))
         self._port = listener.getsockname()[1]
         self._listener = listener
         self._server = _Server(

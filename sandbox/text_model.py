@@ -19,6 +19,8 @@ from starlette.routing import Route
 from sandbox.serving import Served, StandInServer
 
 CHARACTERS_PER_TOKEN = 4
+MODEL = "stand-in"
+_REFUSED = JSONResponse({"error": {"message": "Incorrect API key"}}, 401)
 
 
 class TextStandIn(StandInServer):
@@ -55,16 +57,26 @@ class TextStandIn(StandInServer):
         if self.fault is not None:
             return self.fault()
         if self.key is not None and key != self.key:
-            return JSONResponse({"error": {"message": "Incorrect API key"}}, 401)
+            return _REFUSED
         body = self.requests[-1]
         question = json.loads(body["messages"][-1]["content"])
         text = (self.says or found_in_texts)(question)
         return JSONResponse(completion(text, tokens_in=tokens(body["messages"])))
 
+    def _models(self, request: Request) -> Response:
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self.key is not None and key != self.key:
+            return _REFUSED
+        model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sandbox"}
+        return JSONResponse({"object": "list", "data": [model]})
+
     def start(self) -> None:
         """Start answering; the port stays the same over restarts."""
-        route = Route("/v1/chat/completions", self._complete, methods=["POST"])
-        self._served.start(Starlette(routes=[route]))
+        routes = [
+            Route("/v1/chat/completions", self._complete, methods=["POST"]),
+            Route("/v1/models", self._models),
+        ]
+        self._served.start(Starlette(routes=routes))
 
 
 def found_in_texts(question: dict[str, Any]) -> str:
@@ -95,7 +107,7 @@ def completion(
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 0,
-        "model": "stand-in",
+        "model": MODEL,
         "choices": [
             {
                 "index": 0,

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import httpx
 
-from stashhog.services.prefect_server import ask, client_url
+from stashhog.services.prefect_server import ask, own_api
 from stashhog_core.errors import ConfigurationError, StashHogError, TransientError
 from stashhog_core.retries import with_retries
 from stashhog_core.settings import get_settings
@@ -24,6 +24,7 @@ from stashhog_core.settings import get_settings
 TAG = "push"
 PAUSES_SECONDS = (1.0, 3.0, 9.0, 20.0, 27.0)
 """Before a call is tried again: a server under load, or one that starts again."""
+_START = "start the server with `stashhog up`, or set PREFECT_API_URL"
 
 
 @dataclass(frozen=True)
@@ -106,14 +107,16 @@ def _latest(deployment_id: str, tag: str) -> Any:
 
 def _send(path: str, content: object = None) -> Any:
     # Who calls it stands in a folder of its own, without our `.env`.
-    url = client_url(get_settings())
+    url = own_api(get_settings())
+    if url is None:
+        raise TransientError("Prefect's server does not run", remedy=_START)
     try:
         answer = ask(url, path, content)
     except httpx.TransportError as error:
         raise TransientError(
             "Prefect's API does not answer",
             where=url,
-            remedy="start the server with `stashhog up`, or set PREFECT_API_URL",
+            remedy=_START,
         ) from error
     except httpx.InvalidURL as error:
         raise ConfigurationError(

@@ -19,6 +19,9 @@ from pydantic_core import ErrorDetails
 
 from stashhog_core.redaction import without_secrets
 
+_SHOWN_CHARACTERS = 60
+_MOST_CHARACTERS = 500
+
 
 def storable(text: str) -> str:
     """Return a text that a database, a file and a terminal take.
@@ -29,16 +32,27 @@ def storable(text: str) -> str:
     return text.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
+def _in_a_line(text: str) -> str:
+    line = " ".join(text.split()) if "\n" in text or "\r" in text else text
+    if len(line) <= _MOST_CHARACTERS:
+        return line
+    half = _MOST_CHARACTERS // 2
+    return f"{line[:half]} … {line[-half:]}"
+
+
 class StashHogError(Exception):
     """One sentence for the user: what happened, where, and how to mend it.
 
     All arguments go to `Exception`, so that errors survive pickling between
     processes. None of them holds a secret, whatever address or text of others was
-    put into them: errors come to stand in logs, results and artifacts.
+    put into them: errors come to stand in logs, results and artifacts. For the same
+    reason each is one line, and what others said is cut if it is long.
     """
 
     def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
-        what, where, remedy = map(without_secrets, (what, where, remedy))
+        what, where, remedy = (
+            _in_a_line(without_secrets(part)) for part in (what, where, remedy)
+        )
         super().__init__(what, where, remedy)
         self.what = what
         self.where = where
@@ -116,3 +130,47 @@ def problem_text(problem: ErrorDetails) -> str:
     """Return what is wrong with one value."""
     # Pydantic puts this before what our own validators say.
     return problem["msg"].removeprefix("Value error, ")
+
+
+def refused_value(
+    error: ValidationError, what: str, whose: str = ""
+) -> ConfigurationError:
+    """Return the error for the first of several named values that is refused.
+
+    Args:
+        error: What was found.
+        what: What such a value is: parameter, option, field.
+        whose: What has the values, perhaps.
+    """
+    first = error.errors()[0]
+    of = f" of {whose}" if whose else ""
+    if not first["loc"]:
+        # Found by a rule about several values, or the name is no text.
+        is_rule = first["type"] == "value_error"
+        text = f"The {what}s{of} do not fit" if is_rule else f"A {what}{of} is wrong"
+        return ConfigurationError(text, remedy=problem_text(first))
+    name = shown(first["loc"][0]).strip("'")
+    match first["type"]:
+        case "missing":
+            return ConfigurationError(
+                f"The {what} {name}{of} is missing", remedy="give it a value"
+            )
+        case "extra_forbidden":
+            return ConfigurationError(
+                f"There is no {what} {name}{of}", remedy="leave it out"
+            )
+    return ConfigurationError(
+        f"The {what} {name}{of} cannot be {shown(first['input'])}",
+        remedy=problem_text(first),
+    )
+
+
+def shown(value: object) -> str:
+    """Return a value for a sentence; long ones are cut."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return "the given value"
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    return text[: _SHOWN_CHARACTERS - 1] + "…"

@@ -5,6 +5,7 @@ no picture is loaded, no link leads elsewhere, no row ends early.
 """
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
@@ -16,7 +17,14 @@ _SPECIAL = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])")
 _AT_START = re.compile(r"^\s*(?:(?=[#+\-=])|\d+(?=[.)]))")
 # What the UI would make a link of by itself.
 _ADDRESS = re.compile(r"(?i)(?<=https)(?=://)|(?<=http)(?=://)|(?<=ftp)(?=://)")
+_TARGET = re.compile(r"\]\([^)]*\)")
 _WWW = re.compile(r"(?i)(?<=www)(?=\.)|(?=@)")
+
+
+# What fits beside Prefect's menu and its column of facts in a window of 1,400 pixels.
+# The UI never breaks a line of a table itself, and hides what sticks out.
+_TABLE_PIXELS, _COLUMN_PIXELS, _CHARACTER_PIXELS = 810, 24, 7.2
+_LEAST_CHARACTERS = 12
 
 
 class Markdown(str):
@@ -34,6 +42,16 @@ def text(value: object) -> Markdown:
     escaped = _AT_START.sub(r"\g<0>\\", escaped)
     escaped = _ADDRESS.sub(r"\\", escaped)
     return Markdown(_WWW.sub(r"\\", escaped))
+
+
+def in_lines(value: object, most: int) -> Markdown:
+    """Return a value for a table, so that no line has more than `most` characters.
+
+    Markdown stays as it is.
+    """
+    if isinstance(value, Markdown) or len(str(value)) <= most:
+        return text(value)
+    return Markdown("<br>".join(map(text, textwrap.wrap(visible(str(value)), most))))
 
 
 def link(words: object, url: str) -> Markdown:
@@ -71,13 +89,41 @@ def plan_address(pages: str, plan_id: int) -> str:
 def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Return rows as a table, headed by the keys of the first.
 
-    Prefect's own tables show links as the text they are written in.
+    The longest texts are broken into lines, so that the table fits its page. Prefect's
+    own tables show links as the text they are written in.
     """
     if not rows:
         return "Nothing.\n"
+    most = _most_characters(rows)
     lines = [list(rows[0]), ["---"] * len(rows[0])]
-    lines += [[text(value) for value in row.values()] for row in rows]
+    lines += [[in_lines(value, most) for value in row.values()] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _most_characters(rows: Sequence[Mapping[str, object]]) -> int:
+    """Return the longest line of a cell with which all columns fit beside each other.
+
+    Columns of short texts keep their width; the others share what is left.
+    """
+    columns = zip(*(row.values() for row in rows), strict=True)
+    widths = sorted(
+        max(len(name), *(len(_shown(value)) for value in column))
+        for name, column in zip(rows[0], columns, strict=True)
+    )
+    left = (_TABLE_PIXELS - _COLUMN_PIXELS * len(widths)) / _CHARACTER_PIXELS
+    for place, width in enumerate(widths):
+        share = left / (len(widths) - place)
+        if width > share:
+            return max(_LEAST_CHARACTERS, int(share))
+        left -= width
+    return widths[-1]
+
+
+def _shown(value: object) -> str:
+    """Return about what a cell shows; of a link, its words."""
+    if isinstance(value, Markdown):
+        return _TARGET.sub("", value)
+    return "" if value is None else str(value)
 
 
 def cells(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:

@@ -16,6 +16,8 @@ from stashhog_core.db.models import (
     MediaCheck,
     MirrorCheck,
     PlanChange,
+    ReviewDecision,
+    ReviewedChange,
     Scene,
     SceneFile,
     ScenePerformer,
@@ -118,6 +120,8 @@ class Overview:
         jobs: The jobs that have run, by name.
         quality: The share of scenes that have metadata.
         acceptance: Detector → the share of its proposals that people accepted.
+        acceptance_by_week: Detector → the same share of the decisions of each week, 0
+            to 1, by the Monday.
         scenes_by_day: Scenes in the library at the end of each day.
         applied_by_day: Changes applied on each day.
         downloaded_by_day: Bytes placed on each day.
@@ -132,6 +136,7 @@ class Overview:
     jobs: Sequence[JobHistory]
     quality: Sequence[Share]
     acceptance: Sequence[Share]
+    acceptance_by_week: Mapping[str, Series]
     scenes_by_day: Series
     applied_by_day: Series
     downloaded_by_day: Series
@@ -185,10 +190,11 @@ def overview(session: Session, settings: Settings) -> Overview:
         scenes=quality[0].of,
         size_bytes=int(size),
         duration_seconds=float(duration),
-        waiting=_waiting(session, here),
-        jobs=_jobs(session),
+        waiting=waiting_work(session),
+        jobs=job_histories(session),
         quality=quality,
         acceptance=_acceptance(session, settings),
+        acceptance_by_week=_acceptance_by_week(session, since),
         scenes_by_day=_scenes_by_day(session, here, since),
         applied_by_day=_by_day(session, PlanChange.applied_at, func.count(), since),
         downloaded_by_day=_by_day(
@@ -232,7 +238,9 @@ _RUN = (
 )
 
 
-def _waiting(session: Session, here: ColumnElement[bool]) -> Waiting:
+def waiting_work(session: Session) -> Waiting:
+    """Return what waits for a job or for a person."""
+    here = Scene.missing_since.is_(None)
     unanalyzed, without_media, removals = session.execute(
         select(
             func.count().filter(here, ~Scene.video_analyzed),
@@ -286,7 +294,8 @@ def _waiting(session: Session, here: ColumnElement[bool]) -> Waiting:
     )
 
 
-def _jobs(session: Session) -> list[JobHistory]:
+def job_histories(session: Session) -> list[JobHistory]:
+    """Return the jobs that have run, by name."""
     succeeded = dict(
         session.execute(
             select(JobReport.job, func.max(JobReport.finished_at))
@@ -343,6 +352,35 @@ def _acceptance(session: Session, settings: Settings) -> list[Share]:
         votes[value.detector][0] += value.accepted
         votes[value.detector][1] += value.accepted + value.rejected
     return [Share(name, *counts) for name, counts in sorted(votes.items())]
+
+
+def _acceptance_by_week(session: Session, since: datetime) -> dict[str, Series]:
+    """Count each decision that stands, also an earlier one on the same change."""
+    after = ReviewedChange.after["state"].astext
+    monday = cast(
+        func.date_trunc("week", func.timezone("UTC", ReviewDecision.decided_at)), Date
+    ).label("monday")
+    rows = session.execute(
+        select(
+            PlanChange.detector,
+            monday,
+            func.avg(case((after == "approved", 1), else_=0)),
+        )
+        .join(ReviewedChange, ReviewedChange.change_id == PlanChange.id)
+        .join(ReviewDecision, ReviewDecision.id == ReviewedChange.decision_id)
+        .where(
+            ReviewDecision.decided_at >= since,
+            ReviewDecision.taken_back_at.is_(None),
+            after.in_(["approved", "rejected"]),
+            after != ReviewedChange.before["state"].astext,
+        )
+        .group_by(PlanChange.detector, monday)
+        .order_by(PlanChange.detector, monday)
+    )
+    found: dict[str, list[tuple[date, float]]] = defaultdict(list)
+    for detector, week, share in rows:
+        found[detector].append((week, float(share)))
+    return dict(found)
 
 
 def _day(moment: Any) -> ColumnElement[date]:

@@ -1,11 +1,21 @@
 """Wording the result of a run: Markdown for Prefect's UI, rows for the terminal."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from stashhog_core.markdown import Markdown, link, plan_link, scene_link, text
+from stashhog_core.markdown import (
+    Markdown,
+    in_lines,
+    link,
+    plan_link,
+    scene_link,
+    text,
+)
 from stashhog_core.params import ReviewPlanParams
 from stashhog_core.results import (
+    CheckLine,
+    ChecksResult,
+    CheckState,
     DirectoryScanResult,
     FailedResult,
     ImportedDecisions,
@@ -104,6 +114,8 @@ _NOTES = (
     ),
 )
 _SHOWN_NOTES = 20
+_RESULT_CHARACTERS, _CHANGES_CHARACTERS = 50, 70
+"""Longest lines in the columns of a table that may have long texts."""
 _LABELS = {
     # The names of these fields are older than the words of the documentation.
     "gave_way": "preempted",
@@ -172,8 +184,15 @@ def ending(result: Result) -> str:
         return ""
     if isinstance(result, VerifyMirrorResult):
         return counted(result.differences, "difference")
+    if isinstance(result, ChecksResult):
+        return _troubles(result)
     count = _error_count(result)
     return counted(count, "error") if count else ""
+
+
+def _troubles(result: ChecksResult) -> str:
+    counts = (result.failed, "failure"), (result.warnings, "warning")
+    return ", ".join(counted(count, noun) for count, noun in counts if count)
 
 
 def _when_cancelled(result: Result) -> str:
@@ -219,7 +238,9 @@ def review_in_words(params: ReviewPlanParams, result: ReviewResult) -> Iterator[
     elif nothing:
         yield f"{plan.capitalize()} has no changes"
     yield from left_alone_in_words(
-        result, "to decide on these changes again, use --change or --again"
+        result,
+        result.plan_id,
+        "to decide on these changes again, use --change or --again",
     )
 
 
@@ -236,7 +257,7 @@ def taken_back_in_words(result: TakenBack) -> Iterator[str]:
 
 
 def left_alone_in_words(
-    result: ReviewResult | ImportedDecisions, remedy: str
+    result: ReviewResult | ImportedDecisions, plan_id: int, remedy: str
 ) -> Iterator[str]:
     """Yield how many earlier decisions were replaced, and how many were kept."""
     if result.overruled:
@@ -244,9 +265,19 @@ def left_alone_in_words(
         yield f"The new decision replaced an earlier decision on {were}"
     if result.left_alone:
         kept = ", ".join(
-            f"{number} {state}" for state, number in result.left_alone.items()
+            f"{number} {state}"
+            for state, number in result.left_alone.items()
+            if state != "conflict"
         )
-        yield f"Not changed, because of an earlier decision: {kept} ({remedy})"
+        if kept:
+            yield f"Not changed, because of an earlier decision: {kept} ({remedy})"
+        if conflicts := result.left_alone.get("conflict"):
+            yield (
+                "Not changed, because Stash has another value than expected: "
+                f"{counted(conflicts, 'change')}. To see the values, run `stashhog "
+                f"plans show {plan_id} --state conflict`; to overwrite the value in "
+                "Stash, accept the change with --over and this value"
+            )
 
 
 def run_name(job: str, result: Result) -> str:
@@ -258,6 +289,8 @@ def run_name(job: str, result: Result) -> str:
         return f"{job} · failed"
     if status_of(result) == "cancelled":
         return f"{job} · {ending(result)}"
+    if isinstance(result, ChecksResult) and (troubles := _troubles(result)):
+        return f"{job} · {troubles}"
     values = result.model_dump(include=set(_SUBJECTS))
     if isinstance(result, WorkflowReport):
         values = {"synced_items": result.summary.total_synced_items}
@@ -428,7 +461,8 @@ def to_markdown(
         "| Step | State | Result | Seconds |",
         "|---|---|---|---:|",
         *(
-            f"| {_linked(title, jobs.get(title), link_to)} | {state} | {text(what)} "
+            f"| {_linked(title, jobs.get(title), link_to)} | {state} "
+            f"| {in_lines(what, _RESULT_CHARACTERS)} "
             f"| {seconds:.1f} |"
             for title, state, what, seconds in step_rows(report)
         ),
@@ -460,7 +494,8 @@ def to_markdown(
         for scene in report.scenes:
             name = scene.title or f"Scene {scene.scene_id}"
             name = scene_link(name, link_base, scene.scene_id)
-            lines.append(f"| {name} | {text(', '.join(scene.changes))} |")
+            changes = in_lines(", ".join(scene.changes), _CHANGES_CHARACTERS)
+            lines.append(f"| {name} | {changes} |")
     return "\n".join(lines) + "\n"
 
 
@@ -500,7 +535,7 @@ def job_markdown(job: str, result: Result, pages: str | None = None) -> str:
         f"| {_label(name)} | {_cell(name, value, pages)} |"
         for name, value in values.items()
         if value not in (None, [], {}, "")
-        and name not in {"status", "errors", "held", "deferred"}
+        and name not in {"status", "errors", "held", "deferred", "checks"}
         and name not in {kind.field for kind in _NOTES}
     )
     lines = [f"# {job}: {status}", "", "| | |", "|---|---|", *rows]
@@ -511,8 +546,27 @@ def job_markdown(job: str, result: Result, pages: str | None = None) -> str:
     ]
     if troubles:
         lines += ["", "## Needs attention", "", *troubles]
+    if isinstance(result, ChecksResult):
+        lines += ["", *_check_rows(result.checks)]
     lines += _notes(values)
     return "\n".join(lines) + "\n"
+
+
+CHECK_MARKS: Mapping[CheckState, str] = {
+    "ok": "✓",
+    "warning": "!",
+    "failure": "✗",
+    "skipped": "·",
+}
+"""How the state of a check is shown."""
+
+
+def _check_rows(lines: Sequence[CheckLine]) -> Iterator[str]:
+    yield "| | Check | Found | What mends it |"
+    yield "|---|---|---|---|"
+    for line in lines:
+        words = (text(word) for word in (line.name, line.found, line.remedy))
+        yield f"| {CHECK_MARKS[line.state]} | {' | '.join(words)} |"
 
 
 def notes(report: WorkflowReport) -> Iterator[str]:

@@ -21,11 +21,16 @@ from stashhog_core.results import (
 
 MILESTONES: dict[Step, tuple[int, int]] = {
     "process_downloads": (5, 15),
+    "stash_backup": (15, 20),
     "stash_scan": (20, 30),
+    "stash_clean": (30, 35),
     "incremental_sync": (35, 45),
+    "stash_identify": (45, 48),
+    "stash_auto_tag": (48, 50),
     "analysis": (50, 80),
     "stash_generate": (85, 95),
     "final_incremental_sync": (95, 95),
+    "stash_optimise": (95, 100),
 }
 """Position of the progress bar, in per cent, at the start and the end of each step.
 
@@ -33,13 +38,29 @@ A skipped scan leaves the bar at the start of the step; any other skipped step m
 bar to the end of the step.
 """
 
+ONLY_IF_NAMED: frozenset[Step] = frozenset(
+    {
+        "stash_backup",
+        "stash_clean",
+        "stash_identify",
+        "stash_auto_tag",
+        "stash_optimise",
+    }
+)
+"""Stash's own tasks: a run does them only if its parameter `steps` names them."""
+
 TITLES: dict[Step, str] = {
     "process_downloads": "Process downloads",
+    "stash_backup": "Back up Stash's database",
     "stash_scan": "Stash metadata scan",
+    "stash_clean": "Clean Stash's library",
     "incremental_sync": "Incremental sync",
+    "stash_identify": "Identify scenes in Stash",
+    "stash_auto_tag": "Auto-tag scenes in Stash",
     "analysis": "Analyze scenes",
     "stash_generate": "Generate Stash metadata",
     "final_incremental_sync": "Final incremental sync",
+    "stash_optimise": "Optimise Stash's database",
 }
 
 NOT_CHOSEN = "Skipped - Not among the chosen steps"
@@ -168,6 +189,21 @@ class Recorder:
             self._value("process_downloads", name)
             for name in ("synced_items", "awaiting_scan")
         )
+
+    @property
+    def may_miss_downloads(self) -> bool:
+        """Whether files may lie in the library that Stash does not have yet."""
+        known = self._steps.get("process_downloads")
+        return (
+            known is None
+            or known.result is None
+            or any(known.result.get(name) for name in ("awaiting_scan", "unseen"))
+        )
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether scenes were analyzed or plans applied."""
+        return bool(self._batches)
 
     def report(
         self,

@@ -52,7 +52,11 @@ def analysis(
         )
     if result.plan_id is not None:
         page = plan_address(job.settings.web.link_base, result.plan_id)
-        announce("analysis.completed", {"plan_id": result.plan_id, "page": page})
+        announce(
+            "analysis.completed",
+            {"plan_id": result.plan_id, "page": page},
+            review="no" if params.auto_approve else "yes",
+        )
     return result
 
 
@@ -63,6 +67,7 @@ def kinds_of_settings() -> dict[str, bool]:
         "detect_performers": settings.detect_performers,
         "detect_studios": settings.detect_studios,
         "detect_details": settings.detect_details,
+        "detect_fingerprints": settings.detect_fingerprints,
     }
 
 

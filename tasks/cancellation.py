@@ -18,6 +18,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterEndTime,
     FlowRunFilterState,
+    FlowRunFilterStateName,
     FlowRunFilterStateType,
     TaskRunFilter,
     TaskRunFilterState,
@@ -210,11 +211,14 @@ def crash_left_tasks(findings: Findings, *, now: datetime) -> None:
     findings.reconcile("task in Prefect", len(left))
 
 
-def ended_before(moment: datetime) -> FlowRunFilter:
-    """Choose the runs that ended before this moment."""
+def ended_before(
+    moment: datetime, state: FlowRunFilterStateName | None = None
+) -> FlowRunFilter:
+    """Choose the runs that ended before this moment, in states of these names."""
     return FlowRunFilter(
         state=FlowRunFilterState(
-            type=FlowRunFilterStateType(any_=list(TERMINAL_STATES))
+            type=FlowRunFilterStateType(any_=list(TERMINAL_STATES)),
+            name=state,
         ),
         end_time=FlowRunFilterEndTime(before_=moment),
     )

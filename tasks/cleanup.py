@@ -11,6 +11,8 @@ from prefect.client.schemas.filters import (
     ArtifactFilterFlowRunId,
     DeploymentFilter,
     DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterStateName,
 )
 
 from stashhog_core.cleanup.findings import SAMPLES, Findings
@@ -26,7 +28,7 @@ from tasks.cancellation import (
     ended_before,
     was_cancelled,
 )
-from tasks.flow_runs import our_deployments
+from tasks.flow_runs import SKIPPED, our_deployments
 from tasks.prefect_api import prefect_client
 from tasks.result_storage import forget_old_results
 from tasks.runtime import READ_TASK, job_task, open_job
@@ -71,8 +73,34 @@ def forget_old_runs(
     now: datetime,
     dry_run: bool,
 ) -> None:
-    """Delete runs of our deployments that ended long ago, with logs and artifacts."""
-    which = ended_before(now - timedelta(days=settings.cleanup.runs_days))
+    """Delete runs of our deployments that ended long ago, with logs and artifacts.
+
+    Runs that had nothing to do are many and tell little: they go sooner.
+    """
+    keep = settings.cleanup
+    idle = FlowRunFilterStateName(any_=[SKIPPED])
+    other = FlowRunFilterStateName(not_any_=[SKIPPED])
+    for what, days, names, share in (
+        ("skipped run in Prefect", keep.skipped_runs_days, idle, (0.0, 0.5)),
+        ("run in Prefect", keep.runs_days, other, (0.5, 1.0)),
+    ):
+        _forget_runs(
+            ended_before(now - timedelta(days=days), names),
+            what,
+            findings,
+            progress.within(*share),
+            dry_run=dry_run,
+        )
+
+
+def _forget_runs(
+    which: FlowRunFilter,
+    what: str,
+    findings: Findings,
+    progress: Progress,
+    *,
+    dry_run: bool,
+) -> None:
     with prefect_client() as client:
         ours = DeploymentFilter(id=DeploymentFilterId(any_=our_deployments(client)))
         total = client.count_flow_runs(flow_run_filter=which, deployment_filter=ours)
@@ -90,7 +118,7 @@ def forget_old_runs(
                 client.delete_flow_run(id_)
             done += len(ids)
             progress.items(min(done, total), total, "Deleted runs of Prefect")
-    findings.remove("run in Prefect", total if dry_run else done, samples[:SAMPLES])
+    findings.remove(what, total if dry_run else done, samples[:SAMPLES])
 
 
 def _delete_artifacts(client: SyncPrefectClient, run_ids: Sequence[UUID]) -> int:

@@ -29,6 +29,9 @@ from stashhog_core.params import JOB_PARAMS
 FLOWS = ("auto_stash_sync", *JOB_PARAMS)
 """All our flows, by name: in modules of the same name, or in the table `flows.jobs`."""
 
+SKIPPED = "Skipped"
+"""Name of the state that a run ends in if there was nothing to do."""
+
 SIGN_OF_LIFE_SECONDS = 300.0
 """A run whose last heartbeat is so old is dead; they come every 30 seconds."""
 

@@ -45,6 +45,7 @@ def apply_plan(params: ApplyPlanParams) -> ApplyResult:
             params,
             job.progress,
             create_missing_tags=job.settings.analysis.create_missing_tags,
+            settings=job.settings.stash,
         )
 
 

@@ -40,7 +40,8 @@ line_listeners: list[Line] = []
 class WorkflowProgress:
     """The bar of a whole flow run. It only moves forward.
 
-    A task's messages are shown on it; they move it only if the flow is that one task.
+    A task's messages are shown on it; they move it if the flow is that one task, or
+    within the span that the flow has given to its tasks.
     """
 
     def __init__(self, key: str, *, is_one_task: bool = False) -> None:
@@ -49,22 +50,46 @@ class WorkflowProgress:
         self._artifact = _Artifact(key)
         self._lock = threading.Lock()
         self._percent = 0.0
+        self._span: tuple[float, float] | None = None
+        self._shares: dict[object, float] = {}
+
+    def span(self, start: float, width: float) -> None:
+        """Have each task move the bar on from `start`, by up to `width` per cent.
+
+        Tasks that run side by side add up, but leave the rest to the next milestone,
+        which ends this.
+        """
+        with self._lock:
+            self._span = start, width
 
     def move(self, percent: float, message: str) -> None:
         """Move to a milestone."""
         with self._lock:
             self._percent = max(self._percent, percent)
+            self._span = None
         logger.info("%3.0f %% %s", self._percent, message)
         for listener in line_listeners:
             listener(self._percent, message)
         self._show(message)
 
-    def note(self, message: str, percent: float = 0.0) -> None:
-        """Show what the active task does, and how far it is."""
-        if self._is_one_task:
-            with self._lock:
+    def note(
+        self, message: str, percent: float = 0.0, task: object | None = None
+    ) -> None:
+        """Show what an active task does, and how far it is."""
+        with self._lock:
+            if self._is_one_task:
                 self._percent = max(self._percent, percent)
+            elif self._span is not None:
+                start, width = self._span
+                self._shares[task] = percent
+                share = min(sum(self._shares.values()), 100) / 100
+                self._percent = max(self._percent, start + width * share)
         self._show(message)
+
+    def ended(self, task: object) -> None:
+        """Forget a task that has ended; a milestone tells that its part is done."""
+        with self._lock:
+            self._shares.pop(task, None)
 
     def close(self) -> None:
         """Have the last report stand in Prefect's UI."""
@@ -125,7 +150,7 @@ def task_progress(name: str, stop: Stop | None = None) -> Iterator[Progress]:
         if fraction is not None:
             percent = 100 * fraction
         if workflow is not None:
-            workflow.note(message, percent)
+            workflow.note(message, percent, artifact)
         else:
             for listener in listeners:
                 listener(percent, message)
@@ -135,6 +160,8 @@ def task_progress(name: str, stop: Stop | None = None) -> Iterator[Progress]:
     try:
         yield Progress(sink, workflow.stop if workflow else stop)
     finally:
+        if workflow is not None:
+            workflow.ended(artifact)
         artifact.close()
 
 

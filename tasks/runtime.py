@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 from prefect.states import Completed
 
+from stashhog_core.db.locks import ends_this_run
 from stashhog_core.db.open import open_database
 from stashhog_core.db.session import Database
 from stashhog_core.errors import (
@@ -59,7 +60,11 @@ for _name in ("prefect.task_runs", "prefect.flow_runs", "prefect.engine"):
 def retry_if_transient(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
     """Retry only what may succeed when it is done again."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, BaseException) and is_transient(error)
+    return (
+        isinstance(error, BaseException)
+        and is_transient(error)
+        and not ends_this_run(error)
+    )
 
 
 JOB_TASK: dict[str, Any] = {

@@ -1,7 +1,9 @@
 """Have Stash scan its library and generate media, and check what it has made."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -10,30 +12,49 @@ from prefect.cache_policies import NO_CACHE
 from stashhog_core.db.scenes import scene_titles
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.in_stash import mark_scanned
-from stashhog_core.errors import JobCancelled
+from stashhog_core.errors import JobCancelled, StashHogError
+from stashhog_core.health.checks import Checkup, require_ready
+from stashhog_core.health.registry import CHECKS
 from stashhog_core.markdown import scene_link, table
 from stashhog_core.params import (
     CheckStashGenerateParams,
+    StashAutoTagParams,
+    StashBackupParams,
+    StashCleanParams,
     StashGenerateParams,
+    StashIdentifyParams,
+    StashOptimiseParams,
     StashScanParams,
+    SyncParams,
 )
 from stashhog_core.progress import Progress
 from stashhog_core.report import counted
 from stashhog_core.results import (
     CheckStashGenerateResult,
+    ItemFailure,
+    StashBackupResult,
+    StashCleanResult,
     StashGenerateResult,
+    StashJobResult,
     StashScanResult,
+    StashTaskResult,
 )
+from stashhog_core.server_jobs.backup import back_up
+from stashhog_core.server_jobs.clean import clean
 from stashhog_core.server_jobs.generate import generate, scenes_to_generate
 from stashhog_core.server_jobs.generate_request import with_profile
+from stashhog_core.server_jobs.maintenance import auto_tag, identify, optimise
 from stashhog_core.server_jobs.media_check import check_generate
 from stashhog_core.server_jobs.preemption import preemptible, waiting_scan
-from stashhog_core.server_jobs.scan import check_inside, scan
+from stashhog_core.server_jobs.scan import scan
 from stashhog_core.stash.servers import server_settings
 from tasks.cancellation import was_cancelled
 from tasks.flow_runs import runs_going, runs_waiting
 from tasks.prefect_api import display, prefect_client
 from tasks.runtime import JOB_TASK, READ_TASK, Job, job_task, open_job
+from tasks.sync import sync
+
+logger = logging.getLogger("stashhog_core.stash_jobs")
 
 URGENT = (
     "process_new_scenes",
@@ -51,6 +72,17 @@ NOTHING_MAKEABLE = (
 )
 PREEMPTED = "Skipped - Preempted by a scan in Stash; generated media stays"
 
+ChangedScenes = TypeVar("ChangedScenes", bound=StashTaskResult)
+Outcome = TypeVar("Outcome")
+JobOfStash = (
+    StashScanParams
+    | StashAutoTagParams
+    | StashIdentifyParams
+    | StashCleanParams
+    | StashOptimiseParams
+    | StashGenerateParams
+)
+
 SHOWN = 500
 """Scenes with new media that a run lists."""
 
@@ -63,26 +95,117 @@ def check_services() -> None:
         ConfigurationError: One of them cannot, or Stash would not scan where the
             settings say; names the setting to mend.
     """
-    with open_job("check_services") as job:
-        check_inside(job.settings.stash.scan_paths, job.stash().library_roots())
+    with (
+        open_job("check_services") as job,
+        Checkup(job.settings, job.stash()) as checkup,
+    ):
+        for sentence in require_ready(checkup, CHECKS):
+            logger.warning("%s", sentence)
 
 
 @job_task(name="stash_scan", **JOB_TASK)
 def stash_scan(params: StashScanParams = StashScanParams()) -> StashScanResult:
     """Scan and wait for the end. Cancelling it leaves Stash's own scan running."""
     with open_job("stash_scan") as job:
-        result = scan(
-            job.stash(params.server),
-            job.database,
-            params,
-            job.progress,
-            run_id=job.run_id,
-            settings=server_settings(job.settings.stash, params.server),
-            was_cancelled=was_cancelled,
-        )
+        result = _in_stash(scan, job, params)
         if params.server is None and result.status == "completed":
             mark_scanned(job.database, placed_before=result.start_time)
     return result
+
+
+@job_task(name="stash_auto_tag", **JOB_TASK)
+def stash_auto_tag(
+    params: StashAutoTagParams = StashAutoTagParams(),
+) -> StashTaskResult:
+    """Auto-tag, then sync the mirror; cancelling stops Stash's job."""
+    with open_job("stash_auto_tag") as job:
+        result = _in_stash(auto_tag, job, params)
+    return _mirrored(result, "stash_auto_tag", params.server)
+
+
+@job_task(name="stash_identify", **JOB_TASK)
+def stash_identify(
+    params: StashIdentifyParams = StashIdentifyParams(),
+) -> StashTaskResult:
+    """Identify by Stash's own task, then sync; cancelling stops Stash's job."""
+    with open_job("stash_identify") as job:
+        result = _in_stash(identify, job, params)
+    return _mirrored(result, "stash_identify", params.server)
+
+
+@job_task(name="stash_clean", **JOB_TASK)
+def stash_clean(params: StashCleanParams = StashCleanParams()) -> StashCleanResult:
+    """Look for gone files; if asked, have Stash remove them, then sync the mirror."""
+    with open_job("stash_clean") as job:
+        result = _in_stash(clean, job, params)
+    if not result.removed:
+        return result
+    confirmed = params.confirm_removals
+    return _mirrored(result, "stash_clean", params.server, confirmed=confirmed)
+
+
+@job_task(name="stash_optimise", **JOB_TASK)
+def stash_optimise(
+    params: StashOptimiseParams = StashOptimiseParams(),
+) -> StashJobResult:
+    """Optimise Stash's database; cancelling stops Stash's job."""
+    with open_job("stash_optimise") as job:
+        return _in_stash(optimise, job, params)
+
+
+@job_task(name="stash_backup", **JOB_TASK)
+def stash_backup(params: StashBackupParams = StashBackupParams()) -> StashBackupResult:
+    """Back up Stash's database; Stash goes on meanwhile."""
+    with open_job("stash_backup") as job:
+        return back_up(
+            job.stash(params.server),
+            job.progress,
+            settings=server_settings(job.settings.stash, params.server),
+        )
+
+
+def _in_stash(
+    work: Callable[..., Outcome],
+    job: Job,
+    params: JobOfStash,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Call what has a Stash server work, and waits for it, with what the job has."""
+    return work(
+        job.stash(params.server),
+        job.database,
+        params,
+        progress or job.progress,
+        run_id=job.run_id,
+        settings=server_settings(job.settings.stash, params.server),
+        was_cancelled=was_cancelled,
+    )
+
+
+def _mirrored(
+    result: ChangedScenes, job: str, server: str | None, *, confirmed: bool = False
+) -> ChangedScenes:
+    """Return the result with what a sync has mirrored of the changes.
+
+    What Stash has done is done: a sync that fails is an error of the result, and the
+    next sync catches up. An additional server is not mirrored.
+    """
+    if server is not None:
+        return result
+    failed = None
+    try:
+        seen = sync(SyncParams(confirm_removals=confirmed), trigger=job, step=job)
+    except StashHogError as error:
+        failed = str(error)
+    else:
+        counts = {"scenes_created": seen.created, "scenes_updated": seen.updated}
+        result = result.model_copy(update=counts)
+        failed = seen.held
+    if failed is None:
+        return result
+    failure = ItemFailure(item="the sync after the job", reason=failed)
+    facts = {"status": "completed_with_errors", "errors": (*result.errors, failure)}
+    return result.model_copy(update=facts)
 
 
 @job_task(name="stash_generate", **JOB_TASK)
@@ -163,17 +286,9 @@ def auto_stash_generate(params: StashGenerateParams) -> StashGenerateResult:
 def _generate(
     job: Job, params: StashGenerateParams, progress: Progress
 ) -> StashGenerateResult:
-    settings = server_settings(job.settings.stash, params.server)
-    result = generate(
-        job.stash(params.server),
-        job.database,
-        params,
-        progress,
-        run_id=job.run_id,
-        settings=settings,
-        was_cancelled=was_cancelled,
-    )
-    show_impacted_scenes(job.database, result.scenes_updated, settings.link_base)
+    result = _in_stash(generate, job, params, progress)
+    link_base = server_settings(job.settings.stash, params.server).link_base
+    show_impacted_scenes(job.database, result.scenes_updated, link_base)
     return result
 
 

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: clean settings, real PostgreSQL, a stand-in Stash."""
 
 import fcntl
+import gc
 import itertools
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,13 +46,41 @@ hypothesis.settings.load_profile("any speed")
 _numbers = itertools.count(1)
 
 # Folders of tests, those with the longest files first.
-_FOLDERS = ("workflow", "integration", "project", "unit")
+_FOLDERS = (
+    "containers",
+    "chaos",
+    "fuzz",
+    "model",
+    "workflow",
+    "integration",
+    "project",
+    "unit",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start long files first: no process is left with one when the others are done."""
-    items.sort(key=lambda item: _FOLDERS.index(item.path.parent.name))
+    """Start long files first: no process is left with one when the others are done.
+
+    How long a file may take is known of its tests' own limits of time.
+    """
+    lengths: Counter[Path] = Counter()
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        lengths[item.path] += limit.args[0] if limit else 0
+    items.sort(
+        key=lambda item: (
+            _FOLDERS.index(item.path.parent.name),
+            -lengths[item.path],
+            item.path,
+        )
+    )
+
+
+def pytest_collection_finish() -> None:
+    """Have no search for garbage look at the modules and tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -100,13 +130,17 @@ def postgres_home() -> Iterator[Path]:
     shutil.rmtree(home)
 
 
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of the session that all processes that run the tests share."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 def _made_once(
     factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]
 ) -> Path:
     """Return a folder that one of the processes that run the tests makes for all."""
-    shared = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
+    shared = shared_folder(factory)
     folder = shared / name
     with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -171,15 +205,21 @@ def copy_cluster(cluster: Path, home: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A real PostgreSQL server for the whole session, with a migrated template."""
+def postgres_files() -> Iterator[Path]:
+    """The home of the PostgreSQL server of the session."""
     with postgres_home() as home:
-        url = start_embedded(home, "template")
-        database = Database(url)
-        migrate(database)
-        database.close()
-        _do_not_wait_for_disks(url)
-        yield url
+        yield home
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_files: Path) -> str:
+    """A real PostgreSQL server for the whole session, with a migrated template."""
+    url = start_embedded(postgres_files, "template")
+    database = Database(url)
+    migrate(database)
+    database.close()
+    _do_not_wait_for_disks(url)
+    return url
 
 
 def _do_not_wait_for_disks(postgres_url: str) -> None:
@@ -251,6 +291,11 @@ class UsedDatabase:
         self.opened = Database(self.url)
         with psycopg.connect(self.url) as connection:
             self._schema = _schema(connection)
+
+    def remove_rows(self) -> None:
+        """Remove all rows, faster than TRUNCATE, which makes each table a new file."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(_REMOVE_ROWS)
 
     def empty(self) -> None:
         """Remove all rows; a test that changed the schema makes a new database due."""

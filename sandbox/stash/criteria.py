@@ -59,7 +59,18 @@ def add_named_criteria(where: Where, type_name: str, given: Input | None) -> Non
             *inner.values,
         )
 
-    _add_joined(where, given, {**_NAMED, "aliases": by_alias})
+    def by_box_id(w: Where, criterion: Input) -> None:
+        if criterion["modifier"] != "EQUALS":
+            raise ApiError(f"no stand-in for {criterion['modifier']} of stash ids")
+        w.add(
+            f"id IN (SELECT {owner} FROM {owner.removesuffix('_id')}_stash_ids "
+            "WHERE endpoint = ? AND stash_id = ?)",
+            criterion["endpoint"],
+            criterion["stash_id"],
+        )
+
+    own = {"aliases": by_alias, "stash_id_endpoint": by_box_id}
+    _add_joined(where, given, {**_NAMED, **own})
 
 
 def _add_joined(where: Where, given: Input | None, comparers: Comparers) -> None:

@@ -1,15 +1,19 @@
 """Mutations of scenes and markers."""
 
+import base64
 import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from sandbox.stash.errors import ApiError
 from sandbox.stash.filters import Input
 from sandbox.stash.finding import number
 from sandbox.stash.library import Library, Writer
+from sandbox.stash.outputs import Outputs
 from sandbox.stash.rows import OneRow, Rows
 
 _DATE = re.compile(r"\d{4}(-\d{2}){0,2}")
@@ -53,6 +57,8 @@ def update_scene(library: Library, given: Input) -> OneRow:
         if not writer.update("scenes", [scene_id], columns):
             raise ApiError(f"scene with id {scene_id} not found")
         _replace_relations(writer, scene_id, given)
+        if given.get("cover_image"):
+            _set_cover(writer, scene_id, given["cover_image"])
         if given.get("primary_file_id"):
             _make_primary(writer, scene_id, number(given["primary_file_id"]))
     return OneRow("Scene", scene_id)
@@ -298,6 +304,24 @@ def _change_urls(writer: Writer, scene_ids: list[int], change: Input) -> None:
         else:
             urls = [url for url in now if url not in values]
         writer.replace_list("scene_urls", "scene_id", scene_id, numbered_urls(urls))
+
+
+def _set_cover(writer: Writer, scene_id: int, text: str) -> None:
+    """Store what a data URL holds, whatever that is, or what an address answers."""
+    if text.startswith("data:"):
+        content = base64.b64decode(text.partition(",")[2])
+    else:
+        try:
+            response = httpx.get(text, trust_env=False, follow_redirects=True)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ApiError(f"processing cover image: {error}") from error
+        if not response.is_success:
+            raise ApiError(f"processing cover image: http error {response.status_code}")
+        content = response.content
+    cover = Outputs(writer.library.generated).cover(scene_id)
+    cover.parent.mkdir(parents=True, exist_ok=True)
+    cover.write_bytes(content)
+    writer.run("INSERT OR IGNORE INTO covers VALUES (?)", [scene_id])
 
 
 def _make_primary(writer: Writer, scene_id: int, file_id: int) -> None:

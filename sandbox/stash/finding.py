@@ -165,6 +165,17 @@ def find_files(
     return _found(library, "VideoFile", "files", where, filter, sorts, "id")
 
 
+def find_folders(library: Library, filter: Input | None = None) -> dict[str, Any]:
+    """Answer `findFolders`: the folders that scans have walked."""
+    limit, wanted = paged(filter)
+    query = f"SELECT path FROM folders ORDER BY path{limit}"
+    found = [{"path": path} for (path,) in library.rows(query)] if wanted else []
+    return {
+        "count": lambda: library.value("SELECT COUNT(*) FROM folders"),
+        "folders": found,
+    }
+
+
 def find_named(
     library: Library,
     type_name: str,

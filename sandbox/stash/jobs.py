@@ -15,6 +15,10 @@ _REMEMBERED = 10
 Work = Callable[["Job"], None]
 
 
+class JobFailed(Exception):  # noqa: N818 - named like the state
+    """A job comes to no good end; its text is shown as the job's error."""
+
+
 class Killed(BaseException):
     """The server died in the middle of a job."""
 
@@ -181,6 +185,8 @@ class JobQueue:
                 job.run()
             except Killed:
                 return
+            except JobFailed as error:
+                job.error, failed = str(error), True
             except Exception:  # noqa: BLE001 - the queue must go on
                 # As a panic in the real server: failed, and no word about it.
                 _log.exception("Job %s of the stand-in broke", job.id)

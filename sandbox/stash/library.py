@@ -95,6 +95,18 @@ class Library:
                 raise
             connection.execute("COMMIT")
 
+    def maintain(self, sql: str, values: Sequence[Any] = ()) -> None:
+        """Run a statement on the whole file, outside of any transaction.
+
+        Raises:
+            ApiError: SQLite refuses it.
+        """
+        with self._writing:
+            try:
+                self._connection.execute(sql, values)
+            except sqlite3.Error as error:
+                raise ApiError(f"vacuum failed: {error}") from error
+
     def log(self, level: str, message: str) -> None:
         """Remember a line; the last 30 are kept, as long as the server runs."""
         self._log.appendleft(

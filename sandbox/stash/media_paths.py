@@ -29,6 +29,12 @@ _TYPES = {
     ".mkv": "video/x-matroska",
     ".webm": "video/webm",
 }
+_STARTS = {
+    b"\xff\xd8\xff": "image/jpeg",
+    b"\x89PNG\r\n": "image/png",
+    b"GIF8": "image/gif",
+    b"<": "text/html; charset=utf-8",
+}
 _SCENE = re.compile(r"/scene/(\d+)/(\w+)")
 _BY_HASH = re.compile(r"/scene/(\w*)_(sprite\.jpg|thumbs\.vtt)")
 _MARKER = re.compile(r"/scene/(\d+)/scene_marker/(\d+)/(stream|preview|screenshot)")
@@ -81,7 +87,8 @@ def _scene(
     if kind == "screenshot":
         cover = outputs.cover(scene_id)
         if cover.exists():
-            return _file(cover, headers)
+            # Whatever was set as the cover is served as what it is.
+            return _file(cover, headers, _kind_of(cover))
         return Response(_PLACEHOLDER, media_type="image/svg+xml")
     if oshash is None:
         return _absent()
@@ -116,12 +123,25 @@ def _marker(
     return _file(target, headers)
 
 
-def _file(path: Path, headers: Mapping[str, str]) -> Response:
+def _kind_of(cover: Path) -> str:
+    with cover.open("rb") as file:
+        head = file.read(16)
+    for start, kind in _STARTS.items():
+        if head.startswith(start):
+            return kind
+    return "image/webp" if head[8:12] == b"WEBP" else "text/plain; charset=utf-8"
+
+
+def _file(
+    path: Path, headers: Mapping[str, str], media_type: str | None = None
+) -> Response:
     """Return a file, or the part of it that a Range header asks for."""
     if not path.is_file():
         return _absent()
     size = path.stat().st_size
-    media_type = _TYPES.get(path.suffix.lower(), "application/octet-stream")
+    media_type = media_type or _TYPES.get(
+        path.suffix.lower(), "application/octet-stream"
+    )
     common: dict[str, Any] = {"accept-ranges": "bytes"}
     asked = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("range", ""))
     with path.open("rb") as file:

@@ -1,19 +1,25 @@
 """The root fields: what each query and mutation of the schema answers."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from sandbox.stash import editing, finding, naming
+from sandbox.stash.autotagging import AutoTagger
+from sandbox.stash.cleaning import Cleaner
+from sandbox.stash.errors import ApiError
 from sandbox.stash.execution import Answers
 from sandbox.stash.faults import Faults
 from sandbox.stash.filters import Input
 from sandbox.stash.finding import number
 from sandbox.stash.generating import Generator
-from sandbox.stash.jobs import JobQueue
+from sandbox.stash.identifying import Identifier
+from sandbox.stash.jobs import Job, JobQueue
 from sandbox.stash.library import Library
 from sandbox.stash.row_types import TAG_NAME
 from sandbox.stash.rows import OneRow, Rows
 from sandbox.stash.scanning import Scanner
+from sandbox.stash.scraping import Box, Scraper, configured_boxes
 from stashhog_core.settings import STASH_VIDEO_EXTENSIONS
 
 VERSION = "v0.30.1-19-stand-in"
@@ -25,10 +31,11 @@ class Resolvers:
 
     Args:
         library: The rows.
-        folder: The one folder that may be scanned.
+        folder: The folder of the library; `configureGeneral` changes the list.
         queue: The jobs.
         faults: What jobs are to do wrong.
         api_key: Key that requests must carry; empty: none.
+        boxes: The stash-boxes that are configured; `configureGeneral` changes the list.
     """
 
     def __init__(
@@ -38,13 +45,20 @@ class Resolvers:
         queue: JobQueue,
         faults: Faults,
         api_key: str = "",
+        boxes: list[Box] | None = None,
     ) -> None:
+        self._boxes = [] if boxes is None else boxes
+        self._scraper = Scraper(library, lambda: self._boxes)
         self._api_key = api_key
         self._library = library
-        self._folder = folder
+        self._faults = faults
+        self._folders = [folder]
         self._queue = queue
         self._generator = Generator(library, faults)
-        self._scanner = Scanner(library, folder, faults, self._generator)
+        self._scanner = Scanner(library, lambda: self._folders, faults, self._generator)
+        self._cleaner = Cleaner(library, lambda: self._folders, faults)
+        self._auto_tagger = AutoTagger(library, faults)
+        self._identifier = Identifier(library, self._scraper, faults)
 
     @property
     def answers(self) -> Answers:
@@ -67,7 +81,10 @@ class Resolvers:
             "configuration": self._configuration,
             "stats": self._stats,
             "logs": library.logs,
+            "scrapeMultiScenes": self._scraper.multi,
+            "scrapeSingleScene": self._scraper.single,
             "findFiles": lambda **given: finding.find_files(library, **given),
+            "findFolders": lambda filter=None: finding.find_folders(library, filter),
             "findScene": lambda id=None: OneRow("Scene", number(id or "0")),
             "findScenes": lambda **given: finding.find_scenes(library, **given),
             "findSceneMarkers": lambda **given: finding.find_markers(library, **given),
@@ -86,6 +103,7 @@ class Resolvers:
     def _mutations(self) -> dict[str, Any]:
         library = self._library
         fields: dict[str, Any] = {
+            "configureGeneral": self._configure,
             "sceneCreate": lambda input: editing.create_scene(library, input),
             "sceneUpdate": lambda input: editing.update_scene(library, input),
             "bulkSceneUpdate": lambda input: editing.update_scenes(library, input),
@@ -144,7 +162,19 @@ class Resolvers:
             "metadataGenerate": lambda input: started(
                 "Generating...", generator.run, input
             ),
-            "metadataClean": lambda input: started("Cleaning...", scanner.clean, input),
+            "metadataClean": lambda input: started(
+                "Cleaning...", self._cleaner.run, input
+            ),
+            "metadataAutoTag": lambda input: started(
+                "Auto-tagging...", self._auto_tagger.run, input
+            ),
+            "metadataIdentify": lambda input: started(
+                "Identifying...", self._identifier.run, input
+            ),
+            "optimiseDatabase": lambda: str(
+                queue.add("Optimising database...", self._optimise)
+            ),
+            "backupDatabase": self._back_up,
             "findJob": lambda input: queue.find(number(input["id"])),
             "jobQueue": queue.queue,
             "stopJob": stop,
@@ -166,14 +196,12 @@ class Resolvers:
         }
 
     def _configuration(self) -> dict[str, Any]:
-        folder = {
-            "path": str(self._folder),
-            "excludeVideo": False,
-            "excludeImage": False,
-        }
         return {
             "general": {
-                "stashes": [folder],
+                "stashes": [
+                    {"path": str(path), "excludeVideo": False, "excludeImage": False}
+                    for path in self._folders
+                ],
                 "videoExtensions": sorted(STASH_VIDEO_EXTENSIONS),
                 "excludes": [],
                 "databasePath": str(self._library.path),
@@ -189,8 +217,40 @@ class Resolvers:
                 "previewPreset": "slow",
                 "maxSessionAge": 3600,
                 "apiKey": self._api_key,
+                "stashBoxes": [vars(box) for box in self._boxes],
             }
         }
+
+    def _configure(self, input: Input) -> Any:
+        if input.get("stashBoxes") is not None:
+            self._boxes[:] = configured_boxes(input["stashBoxes"])
+        if input.get("stashes") is not None:
+            self._folders[:] = [Path(folder["path"]) for folder in input["stashes"]]
+        return self._configuration()["general"]
+
+    def _optimise(self, job: Job) -> None:
+        job.progress = 0
+        steps = {"Analyzing": "ANALYZE", "Vacuuming": "VACUUM"}
+        for done, (verb, statement) in enumerate(steps.items(), 1):
+            if job.stopped.is_set():
+                return
+            with job.sub_task(f"{verb} database"):
+                self._faults.pause(job)
+                self._library.maintain(statement)
+            job.progress = done / len(steps)
+
+    def _back_up(self, input: Input) -> None:
+        """Copy the database beside itself; only the log tells where."""
+        path = self._library.path
+        stamp = self._library.clock.now_exactly()
+        digits = re.sub(r"\D", "", stamp[:19])
+        copy = path.with_name(f"{path.name}.{_SCHEMA}.{digits[:8]}_{digits[8:]}")
+        try:
+            self._library.maintain("VACUUM INTO ?", [str(copy)])
+        except ApiError as error:
+            self._library.log("Error", f"Error backing up database: {error}")
+            raise
+        self._library.log("Info", f"Successfully backed up database to: {copy}")
 
     def _stats(self) -> dict[str, Any]:
         def value(sql: str) -> Any:

@@ -1,13 +1,13 @@
-"""The scan and clean jobs: from folders to files and scenes."""
+"""The scan job: from folders to files and scenes."""
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sandbox.stash.editing import order_files
 from sandbox.stash.faults import Faults
 from sandbox.stash.filters import Input
 from sandbox.stash.generating import Generator, Item
@@ -33,10 +33,14 @@ class Scanner:
     """Walks the library's folders and keeps files and scenes up to date."""
 
     def __init__(
-        self, library: Library, folder: Path, faults: Faults, generator: Generator
+        self,
+        library: Library,
+        folders: Callable[[], Sequence[Path]],
+        faults: Faults,
+        generator: Generator,
     ) -> None:
         self._library = library
-        self._folder = folder
+        self._folders = folders
         self._faults = faults
         self._generator = generator
         self._outputs = Outputs(library.generated)
@@ -47,7 +51,7 @@ class Scanner:
         since = given.get("filter") or {}
         oldest = since.get("minModTime")
         with job.sub_task("Walking directory tree"):
-            wanted = self._existing(given.get("paths") or [str(self._folder)])
+            wanted = self._existing(given.get("paths") or map(str, self._folders()))
             paths = [
                 path
                 for path in dict.fromkeys(p for w in wanted for p in self._walked(w))
@@ -81,29 +85,13 @@ class Scanner:
                     done += 1
                     job.progress = done / total
 
-    def clean(self, job: Job, given: Input) -> None:
-        """Remove files that are gone, and scenes that have no file left."""
-        job.progress = 0
-        below = [Path(path) for path in given.get("paths") or []]
-        rows = self._library.rows("SELECT id, path FROM files ORDER BY id")
-        for done, (file_id, text) in enumerate(rows):
-            path = Path(text)
-            if job.stopped.is_set():
-                return
-            job.progress = done / len(rows)
-            inside = not below or any(path.is_relative_to(folder) for folder in below)
-            if inside and not path.exists():
-                self._library.log("Info", f"Marking {path} for deletion")
-                if not given["dryRun"]:
-                    self._remove(file_id)
-        job.progress = 1
-
-    def _existing(self, texts: Sequence[str]) -> list[Path]:
+    def _existing(self, texts: Iterable[str]) -> list[Path]:
         """Return the paths that may be walked; the others go to the log."""
         found = []
         for text in texts:
             path = Path(text)
-            if not text or not path.is_relative_to(self._folder):
+            is_inside = any(path.is_relative_to(folder) for folder in self._folders())
+            if not text or not is_inside:
                 message = f"{text} is not in the configured stash paths"
                 self._library.log("Warning", message)
             elif not path.exists() or (path.is_file() and text.endswith("/")):
@@ -119,11 +107,42 @@ class Scanner:
             if path.suffix.lower() in _VIDEO_SUFFIXES:
                 yield path
             return
+        entries = sorted(path.iterdir())
         with self._library.transaction() as writer:
-            writer.run("INSERT OR IGNORE INTO folders VALUES (?)", [_text(path)])
-        for entry in sorted(path.iterdir()):
+            known = "SELECT 1 FROM folders WHERE path = ?"
+            if not self._library.value(known, [_text(path)]):
+                if (renamed := self._renamed(entries)) is not None:
+                    _rename(writer, renamed, _text(path))
+                writer.run("INSERT OR IGNORE INTO folders VALUES (?)", [_text(path)])
+        for entry in entries:
             if entry.is_dir() or entry.is_file():
                 yield from self._walked(entry)
+
+    def _renamed(self, entries: Sequence[Path]) -> str | None:
+        """Return the folder that now has another name and these files.
+
+        The real server takes a folder that is gone for it if half of its files are
+        here: with the same name, size and time.
+        """
+        found: Counter[str] = Counter()
+        for entry in entries:
+            if not entry.is_file():
+                continue
+            stat = entry.stat()
+            mod_time = self._library.clock.from_timestamp(stat.st_mtime)
+            for (path,) in self._library.rows(
+                "SELECT path FROM files WHERE basename = ? AND size = ? "
+                "AND mod_time = ?",
+                [_text(entry.name), stat.st_size, mod_time],
+            ):
+                found[str(Path(path).parent)] += 1
+        for folder, number in found.most_common():
+            files = self._library.value(
+                "SELECT COUNT(*) FROM files WHERE path = ? || '/' || basename", [folder]
+            )
+            if number >= files // 2 and not Path(folder).exists():
+                return folder
+        return None
 
     def _generate(self, job: Job, item: Item) -> None:
         with job.sub_task(f"Generating {item.kind} for {item.subject}"):
@@ -254,29 +273,15 @@ class Scanner:
         )
         return scene_id
 
-    def _remove(self, file_id: int) -> None:
-        scene_id = self._scene_of(file_id)
-        content = self._library.value(
-            "SELECT value FROM fingerprints WHERE file_id = ? AND type = 'oshash'",
-            [file_id],
+
+def _rename(writer: Writer, old: str, new: str) -> None:
+    """Give a folder, and all in it, another path; no time of change moves."""
+    for table in ("folders", "files"):
+        writer.run(
+            f"UPDATE {table} SET path = ? || substr(path, ?) "
+            "WHERE path = ? OR substr(path, 1, ?) = ?",
+            [new, len(old) + 1, old, len(old) + 1, f"{old}/"],
         )
-        with self._library.transaction() as writer:
-            writer.run("DELETE FROM files WHERE id = ?", [file_id])
-            if scene_id is None:
-                return
-            others = self._library.rows(
-                "SELECT file_id, position FROM scenes_files WHERE scene_id = ? "
-                "ORDER BY position",
-                [scene_id],
-            )
-            if not others:
-                writer.run("DELETE FROM scenes WHERE id = ?", [scene_id])
-            elif others[0][1] > 0:
-                # The primary file went, and the next takes its place.
-                order_files(writer, scene_id, [other for other, _ in others])
-                writer.update("scenes", [scene_id], {"updated_at": writer.now})
-        if not others:
-            self._outputs.remove(scene_id, content)
 
 
 def _text(path: Path | str) -> str:

@@ -9,6 +9,7 @@ from sandbox.stash.faults import Faults
 from sandbox.stash.jobs import JobQueue
 from sandbox.stash.library import Library
 from sandbox.stash.resolvers import VERSION, Resolvers
+from sandbox.stash.scraping import Box
 from sandbox.stash.synthetic import fill
 
 
@@ -29,6 +30,7 @@ class StandIn(StandInServer):
         library: The folder it scans.
         store: Its rows, to look at or change behind the API's back.
         jobs: Its job queue.
+        boxes: The stash-boxes that it asks.
         url: Where it answers.
     """
 
@@ -40,16 +42,19 @@ class StandIn(StandInServer):
         api_key: str | None = None,
         port: int = 0,
         scenes: int = 0,
+        host: str = "127.0.0.1",
     ) -> None:
         self.home = home.resolve()
         # Not resolved: a server names its folder as it was configured.
         self.library = library.absolute()
         self.clock = Clock(timezone)
         self.faults = Faults()
+        self.boxes: list[Box] = []
         self._api_key = api_key
         self._served = Served(
             "stand-in",
             port,
+            host,
             proxy_headers=False,
             ws="websockets-sansio",
             # Answers carry the date of the stand-in's own clock.
@@ -69,7 +74,12 @@ class StandIn(StandInServer):
             fill(self.store, self._scenes, self.library)
         self.jobs = JobQueue(self.clock)
         resolvers = Resolvers(
-            self.store, self.library, self.jobs, self.faults, self._api_key or ""
+            self.store,
+            self.library,
+            self.jobs,
+            self.faults,
+            self._api_key or "",
+            self.boxes,
         )
         app = make_app(
             Site(self.store, resolvers.answers, self.faults, self._api_key, self.jobs)

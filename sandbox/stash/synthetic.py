@@ -26,6 +26,13 @@ def fill(library: Library, scenes: int, folder: Path) -> None:
         for first in range(1, scenes + 1, _CHUNK):
             last = min(first + _CHUNK, scenes + 1)
             _scenes(writer, range(first, last), folder)
+        writer.run(_FOLDERS)
+
+
+_FOLDERS = """
+INSERT OR IGNORE INTO folders
+SELECT DISTINCT rtrim(rtrim(path, replace(path, '/', '')), '/') FROM files
+"""
 
 
 def _named(writer: Writer) -> None:

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from stashhog.cli.console import EXIT_CANCELLED, EXIT_FAILED, console, say_and_exit
+from stashhog.cli.ranges import with_ranges_in_words
 from stashhog_core.errors import ConfigurationError, StashHogError
 from stashhog_core.loopback import keep_loopback_direct
 
@@ -23,6 +24,8 @@ _MODULES = {
     "run": "runs",
     "verify": "runs",
     "push": "runs",
+    "init": "setup",
+    "check": "health",
     "up": "services",
     "status": "services",
     "down": "services",
@@ -30,6 +33,9 @@ _MODULES = {
     "web": "services",
     "migrate": "services",
     "settings": "services",
+    "backup": "backup",
+    "restore": "backup",
+    "import-stashhog": "original",
     "report": "report",
     "scenes": "scenes",
     "plans": "plans",
@@ -47,9 +53,9 @@ class _Commands(Mapping[str, TyperCommand | TyperGroup]):
         group = get_group(module.app)
         if name in group.commands:
             command: TyperCommand = group.commands[name]  # type: ignore[assignment]
-            return command
+            return with_ranges_in_words(command)
         group.name = name
-        return group
+        return with_ranges_in_words(group)
 
     def __iter__(self) -> Iterator[str]:
         return iter(_MODULES)

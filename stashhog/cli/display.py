@@ -6,9 +6,8 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
-from stashhog.cli.console import plain
+from stashhog.cli.console import plain, wrapped_table
 from stashhog_core.report import (
     counted,
     failures,
@@ -84,7 +83,7 @@ def print_result(console: Console, job: str, state: str, result: Result) -> None
 
         console.print(Markdown(job_markdown(job, result)))
         return
-    table = Table("Step", "State", "Result", title="process_new_scenes")
+    table = wrapped_table("Step", "State", "Result", title="process_new_scenes")
     table.add_column("Seconds", justify="right")
     for title, step_state, what, seconds in step_rows(result):
         colour = _COLOURS.get(step_state, "white")
@@ -93,7 +92,7 @@ def print_result(console: Console, job: str, state: str, result: Result) -> None
         )
     console.print(table)
     if result.scenes:
-        changes = Table("Scene", "Changes", title="Changed scenes")
+        changes = wrapped_table("Scene", "Changes", title="Changed scenes")
         for scene in result.scenes[:_SHOWN_SCENES]:
             changes.add_row(plain(scene.title), plain(", ".join(scene.changes)))
         console.print(changes)

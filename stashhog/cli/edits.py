@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.table import Table
 
-from stashhog.cli.console import AsJson, console, plain
-from stashhog_core.errors import ConfigurationError, StashHogError, first_problem
+from stashhog.cli.console import AsJson, console, plain, wrapped_table
+from stashhog_core.errors import (
+    ConfigurationError,
+    StashHogError,
+    refused_value,
+    shown,
+)
 from stashhog_core.ids import MAX_ID
 from stashhog_core.settings import get_settings
 
@@ -51,7 +55,7 @@ def list_all(
     if as_json:
         print(json.dumps([asdict(e) for e in edits], indent=2))  # noqa: T201
         return
-    table = Table("Scene", "Field", "Here", "In Stash", "")
+    table = wrapped_table("Scene", "Field", "Here", "In Stash", "")
     for edit in edits:
         table.add_row(
             str(edit.scene_id),
@@ -74,7 +78,7 @@ def set_fields(
     ],
 ) -> None:
     """Edit fields of a scene here; `stashhog edits push` sends the edits to Stash."""
-    from stashhog.cli.parameters import shown, typed_value
+    from stashhog.cli.parameters import typed_value
     from stashhog_core.sync.local_edits import SceneEdit, edit_scene
 
     values: dict[str, Any] = {}
@@ -94,14 +98,10 @@ def set_fields(
     try:
         edit = SceneEdit.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigurationError(
-            f"The field {first['loc'][0]} cannot be {shown(first['input'])}",
-            remedy=first_problem(error),
-        ) from error
+        raise refused_value(error, "field") from error
     with _database() as database, database.transaction() as session:
         edit_scene(session, scene_id, edit)
-    console.print(f"Edited scene {scene_id}: {', '.join(values)}")
+    console.print(f"Edited scene {scene_id}: {plain(', '.join(values))}")
 
 
 @app.command("discard")
@@ -118,7 +118,7 @@ def discard(
     with _database() as database, database.transaction() as session:
         discarded = discard_edits(session, scene_id, fields or None)
     console.print(
-        f"Discarded the edits of scene {scene_id}: {', '.join(discarded)}"
+        f"Discarded the edits of scene {scene_id}: {plain(', '.join(discarded))}"
         if discarded
         else f"Scene {scene_id} has no edits to discard"
     )
@@ -156,6 +156,6 @@ def push(
         f"Stash, {done.conflicts} in conflict"
     )
     for failure in done.failures:
-        console.print(f"{failure.item}: {failure.reason}")
+        console.print(plain(f"{failure.item}: {failure.reason}"), soft_wrap=True)
     if done.failures:
         raise StashHogError("Some edits could not be pushed; the reasons are above")

@@ -1,13 +1,10 @@
 """`stashhog library`: the index of the directory scan."""
 
-import os
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 
 from stashhog.cli.console import (
     AsJson,
@@ -16,12 +13,13 @@ from stashhog.cli.console import (
     plain,
     print_json,
     print_json_rows,
+    print_table,
+    wrapped_table,
 )
 from stashhog_core.settings import get_settings
 
 if TYPE_CHECKING:
     from stashhog_core.db.models import LibraryFile
-    from stashhog_core.settings import Settings
 
 app = typer.Typer(
     help="Scan local folders, and search the index of their video files.",
@@ -32,26 +30,6 @@ Limit = Annotated[int, typer.Option(min=1, help="Maximum number of rows.")]
 Folder = Annotated[
     str, typer.Argument(help="Folder inside one of the allowed scan roots.")
 ]
-
-
-@contextmanager
-def _prefect(settings: "Settings") -> Iterator[None]:
-    """Point to the server that `stashhog up` started, if it runs.
-
-    It must come before the first import of Prefect, which reads the environment then.
-    The environment is as it was in the end: a program may call more than one command.
-    """
-    from stashhog.local import prepare_prefect
-    from stashhog.services.prefect_server import use_running_server
-
-    before = dict(os.environ)
-    try:
-        use_running_server(settings)
-        prepare_prefect(settings)
-        yield
-    finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
 
 
 @app.command("scan")
@@ -77,7 +55,9 @@ def scan(
         "timeout_seconds": timeout_seconds,
         "shards": shards,
     }
-    with _prefect(settings):
+    from stashhog.services.prefect_server import prefect_environment
+
+    with prefect_environment(settings):
         from stashhog.scans import submit
 
         print(submit(wanted))  # noqa: T201 - the asked-for output
@@ -95,7 +75,9 @@ def status(
     The status is pending, running, complete, failed, timeout or cancelled.
     """
     settings = get_settings()
-    with _prefect(settings):
+    from stashhog.services.prefect_server import prefect_environment
+
+    with prefect_environment(settings):
         from stashhog.scans import scan_status
 
         scan = scan_status(settings, run)
@@ -117,7 +99,9 @@ def watch(path: Folder) -> None:
 
     settings = get_settings()
     folder = resolve_scan_folder(path, settings.library.allowed_scan_roots)
-    with _prefect(settings):
+    from stashhog.services.prefect_server import prefect_environment
+
+    with prefect_environment(settings):
         from stashhog.scans import submit
 
         changed = changes(folder, threading.Event())
@@ -203,7 +187,7 @@ def show(
     if as_json:
         print_json(facts)
         return
-    table = Table("", "", show_header=False)
+    table = wrapped_table("", "", show_header=False)
     for name, value in facts.items():
         if value not in (None, [], {}):
             table.add_row(name.replace("_", " "), plain(value))
@@ -237,7 +221,7 @@ def duplicates(
     if as_json:
         print_json([vars(group) for group in found])
         return
-    table = Table("Files", "Size", "Different bits")
+    table = wrapped_table("Files", "Size", "Different bits")
     for group in found:
         table.add_row(
             plain("\n".join(group.paths)),
@@ -271,7 +255,7 @@ def missing(
     if as_json:
         print_json([vars(file) for file in found])
         return
-    table = Table("Scene", "Path in Stash", "oshash")
+    table = wrapped_table("Scene", "Path in Stash", "oshash")
     for file in found:
         table.add_row(str(file.scene_id), plain(file.path), file.oshash)
     console.print(table)
@@ -283,21 +267,27 @@ def _print_files(coming: "Iterable[LibraryFile]", *, as_json: bool) -> None:
     if as_json:
         print_json_rows(map(_facts, coming))
         return
-    files = list(coming)
-    table = Table("Id", "File", "Size", "Length", "Picture", "Codec", "State")
-    for file in files:
-        length = file.duration_seconds
-        table.add_row(
-            str(file.id),
-            plain(file.path),
-            size_in_words(file.size_bytes),
-            "" if length is None else f"{length:.0f} s",
-            f"{file.width}x{file.height}" if file.width else "",
-            plain(file.video_codec or ""),
-            _state(file),
-        )
-    console.print(table)
-    console.print(counted(len(files), "file", "files"))
+    columns = ("Id", "File", "Size", "Length", "Picture", "Codec", "State")
+    number = print_table(
+        columns,
+        (
+            (
+                str(file.id),
+                plain(file.path),
+                size_in_words(file.size_bytes),
+                _length(file.duration_seconds),
+                f"{file.width}x{file.height}" if file.width else "",
+                plain(file.video_codec or ""),
+                _state(file),
+            )
+            for file in coming
+        ),
+    )
+    console.print(counted(number, "file", "files"))
+
+
+def _length(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.0f} s"
 
 
 def _facts(file: "LibraryFile") -> dict[str, Any]:

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from rich.console import Console
-from rich.table import Table
 
-from stashhog.cli.console import plain
-from stashhog_core.errors import ConfigurationError, first_problem
+from stashhog.cli.console import plain, wrapped_table
+from stashhog_core.errors import ConfigurationError, shown
 from stashhog_core.ids import MAX_ID
-from stashhog_core.params import JOB_PARAMS, JobParams
+from stashhog_core.params import JOB_PARAMS, JobParams, checked_parameters
 
-_SHOWN_CHARACTERS = 60
 _TYPES = {
     "boolean": "true or false",
     "integer": "integer",
@@ -51,9 +49,7 @@ def parameter_rows(model: type[JobParams]) -> list[ParameterRow]:
 
 def print_parameters(console: Console, job: str, rows: Sequence[ParameterRow]) -> None:
     """Print the parameters as a table, and how they are given."""
-    table = Table("Parameter", "Type", "Default", title=job)
-    # Names of settings in a description are long, and must not be cut.
-    table.add_column("Description", overflow="fold")
+    table = wrapped_table("Parameter", "Type", "Default", "Description", title=job)
     for row in rows:
         default = "required" if row.default is None else row.default
         table.add_row(row.name, row.type, plain(default), plain(row.description))
@@ -118,18 +114,10 @@ def parse_parameters(job: str, pairs: list[str]) -> dict[str, Any]:
             )
         if name not in known:
             raise ConfigurationError(
-                f"{job} has no parameter {name!r}", remedy=_nearest(name, known)
+                f"{job} has no parameter {shown(name)}", remedy=_nearest(name, known)
             )
         values[name] = typed_value(model, name, text)
-    try:
-        model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigurationError(
-            f"The parameter {first['loc'][0]} of {job} cannot be "
-            f"{shown(first['input'])}",
-            remedy=first_problem(error),
-        ) from error
+    checked_parameters(job, model, values)
     return values
 
 
@@ -176,14 +164,3 @@ def typed_value(
     if "string" not in kinds or (value is None and "null" in kinds):
         return value
     return value if quoted and isinstance(value, str) else text
-
-
-def shown(value: Any) -> str:
-    """Return a value for an error's sentence; long ones are cut."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):
-        return "the given value"
-    if len(text) <= _SHOWN_CHARACTERS:
-        return text
-    return text[: _SHOWN_CHARACTERS - 1] + "…"

@@ -1,16 +1,15 @@
 """The terminal's `stashhog plans …`: list, review, apply and undo plans."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
-from rich.table import Table
 
 from stashhog.cli.console import (
+    ROWS_PER_TABLE,
     AsJson,
     console,
     open_connection,
@@ -18,13 +17,20 @@ from stashhog.cli.console import (
     plain,
     print_json,
     print_json_rows,
+    print_table,
+    wrapped_table,
 )
-from stashhog_core.errors import ConfigurationError, first_problem
+from stashhog_core.batches import batched
+from stashhog_core.errors import ConfigurationError, refused_value
+from stashhog_core.files import unwritable, written_whole
 from stashhog_core.ids import MAX_ID
 from stashhog_core.plans.proposals import ChangeState, Field
 from stashhog_core.settings import get_settings
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from stashhog_core.plans.plans import ChangeDetails
     from stashhog_core.plans.summaries import PlanSummary
 
 app = typer.Typer(
@@ -111,7 +117,9 @@ def list_plans(
     if as_json:
         print_json([plan.model_dump(mode="json") for plan in plans])
         return
-    table = Table("Id", "Plan", "State", "Changes", "Applied", "Failed", "Created")
+    table = wrapped_table(
+        "Id", "Plan", "State", "Changes", "Applied", "Failed", "Created"
+    )
     for plan in plans:
         table.add_row(
             str(plan.id),
@@ -148,7 +156,6 @@ def show_plan(
     as_json: AsJson = False,
 ) -> None:
     """Show the changes of a plan, with their evidence, and what it has cost."""
-    from stashhog_core.db.scenes import scene_titles
     from stashhog_core.plans.plans import each_change, read_plan, value_rows
     from stashhog_core.plans.selection import Selection
 
@@ -171,7 +178,9 @@ def show_plan(
         if as_json:
             print_json(rows)
             return
-        table = Table("Change", "Scenes", "State", "Detector", "Lowest confidence")
+        table = wrapped_table(
+            "Change", "Scenes", "State", "Detector", "Lowest confidence"
+        )
         for row in rows:
             table.add_row(*(plain(value) for value in row.values()))
         console.print(table)
@@ -181,19 +190,30 @@ def show_plan(
         if as_json:
             print_json_rows(change.model_dump(mode="json") for change in coming)
             return
-        changes = list(coming)
-        titles = scene_titles(session, list({each.scene_id for each in changes}))
-    table = Table("Id", "Scene", "Change", "Confidence", "Why", "State")
-    for each in changes:
-        table.add_row(
-            str(each.id),
-            plain(f"{each.scene_id} {titles.get(each.scene_id, '')}".strip()),
-            plain(each.in_words),
-            f"{each.confidence:.2f}",
-            plain(each.why),
-            each.state,
+        print_table(
+            ("Id", "Scene", "Change", "Confidence", "Why", "State"),
+            _change_rows(session, plan_id, coming),
         )
-    console.print(table)
+
+
+def _change_rows(
+    session: "Session", plan_id: int, coming: Iterable["ChangeDetails"]
+) -> Iterator[tuple[str, ...]]:
+    from stashhog_core.db.scenes import scene_titles
+    from stashhog_core.plans.conflicts import conflicts_in_words
+
+    for changes in batched(coming, ROWS_PER_TABLE):
+        titles = scene_titles(session, list({each.scene_id for each in changes}))
+        conflicts = conflicts_in_words(session, plan_id, changes)
+        for each in changes:
+            yield (
+                str(each.id),
+                plain(f"{each.scene_id} {titles.get(each.scene_id, '')}".strip()),
+                plain(each.in_words),
+                f"{each.confidence:.2f}",
+                plain(conflicts.get(each.id, each.why)),
+                each.state,
+            )
 
 
 def _print_summary(plan: "PlanSummary") -> None:
@@ -227,6 +247,13 @@ def _decide(word: Literal["accept", "reject"]) -> Callable[..., None]:
         confidence_from: From = None,
         confidence_below: Below = None,
         again: Again = False,
+        over: Annotated[
+            str | None,
+            typer.Option(
+                help="Accept the selected changes in conflict in which Stash has this "
+                "value, and overwrite the value."
+            ),
+        ] = None,
         as_json: AsJson = False,
     ) -> None:
         _review(
@@ -241,6 +268,7 @@ def _decide(word: Literal["accept", "reject"]) -> Callable[..., None]:
             confidence_from=confidence_from,
             confidence_below=confidence_below,
             again=again,
+            over=over,
         )
 
     return command
@@ -255,10 +283,7 @@ def _review(plan_id: int, as_json: bool, **values: Any) -> None:
     try:
         params = ReviewPlanParams(plan_id=plan_id, **values)
     except ValidationError as error:
-        name = error.errors()[0]["loc"][0]
-        raise ConfigurationError(
-            f"The option {name} is not valid", remedy=first_problem(error)
-        ) from error
+        raise refused_value(error, "option") from error
     with open_session() as session:
         result = decide(session, params)
     if as_json:
@@ -416,7 +441,7 @@ def trust(as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(each) for each in found])
         return
-    table = Table(
+    table = wrapped_table(
         "Detector",
         "Change",
         "Accepted",
@@ -426,7 +451,7 @@ def trust(as_json: AsJson = False) -> None:
     )
     for r in found:
         table.add_row(
-            r.detector,
+            plain(r.detector),
             plain(f"{r.action} {r.field} {r.value}".strip()),
             str(r.accepted),
             str(r.rejected),
@@ -461,7 +486,7 @@ def unknown(
     if as_json:
         print_json([asdict(name) for name in found])
         return
-    table = Table("Name", "Scenes", "Example")
+    table = wrapped_table("Name", "Scenes", "Example")
     for name in found:
         examples = ", ".join(map(str, name.examples))
         table.add_row(plain(name.name), str(name.scenes), examples)
@@ -477,21 +502,13 @@ def export(
     from stashhog_core.plans.export import export_plan
 
     as_format = _format(file)
-    # The file is complete or missing, whatever ends this command.
-    partial = file.with_name(f".{file.name}.partial")
     try:
-        with (
-            open_session() as session,
-            partial.open("w", encoding="utf-8", newline="") as written,
-        ):
-            written.writelines(export_plan(session, plan_id, as_format))
-        partial.replace(file)
+        with open_session() as session, written_whole(file) as written:
+            lines = export_plan(session, plan_id, as_format)
+            written.writelines(line.encode() for line in lines)
     except OSError as error:
-        raise ConfigurationError(f"{file} cannot be written ({error})") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
-    console.print(f"Wrote plan {plan_id} to {file}")
+        raise unwritable("The plan", file, error) from error
+    console.print(f"Wrote plan {plan_id} to {plain(file)}", soft_wrap=True)
 
 
 @app.command("import")
@@ -516,7 +533,10 @@ def import_(
     try:
         content = file.read_bytes().decode("utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{file} cannot be read ({error})") from error
+        raise ConfigurationError(
+            f"{file} cannot be read ({error.strerror})",
+            remedy="export the plan to this file first",
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(
             f"{file} cannot be read: the file is not UTF-8 text",
@@ -533,7 +553,7 @@ def import_(
         highlight=False,
     )
     for line in left_alone_in_words(
-        result, "to carry out their rows as well, use --again"
+        result, plan_id, "to carry out their rows as well, use --again"
     ):
         console.print(line, highlight=False, soft_wrap=True)
 

@@ -1,14 +1,12 @@
 """`stashhog report`: the state of the library."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from stashhog.cli.console import AsJson, console, plain, print_json
-from stashhog_core.errors import ConfigurationError
+from stashhog.cli.console import AsJson, console, plain, print_json, wrapped_table
+from stashhog_core.files import unwritable, write_whole
 from stashhog_core.settings import get_settings
 
 app = typer.Typer()
@@ -43,7 +41,7 @@ def report(
     if as_json:
         print_json(asdict(state))
         return
-    table = Table("", "", show_header=False)
+    table = wrapped_table("", "", show_header=False)
     table.add_row("scenes", f"{state.scenes:,}")
     for name, value in asdict(state.waiting).items():
         if value:
@@ -56,15 +54,7 @@ def report(
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_text(text)
-        part.replace(path)
+        write_whole(path, text)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise ConfigurationError(
-            "The report cannot be written",
-            where=str(path),
-            remedy=f"choose another file ({error.strerror})",
-        ) from error
+        raise unwritable("The report", path, error) from error

@@ -12,6 +12,7 @@ from stashhog.cli.console import (
     AsJson,
     console,
     errors,
+    plain,
     print_json,
     say_and_exit,
 )
@@ -105,7 +106,7 @@ def push(
     values = parse_parameters(job, param) if param else {}
     pushed = push_run(deployment, values, delay_seconds=delay)
     console.print(
-        f"Scheduled a run of {deployment}: [bold]{pushed.name}[/]",
+        f"Scheduled a run of {plain(deployment)}: [bold]{plain(pushed.name)}[/]",
         highlight=False,
         soft_wrap=True,
     )

@@ -5,9 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from stashhog.cli.console import AsJson, console, open_session, plain, print_json_rows
+from stashhog.cli.console import (
+    AsJson,
+    console,
+    open_session,
+    plain,
+    print_json_rows,
+    print_table,
+)
 from stashhog_core.errors import JobError
 
 if TYPE_CHECKING:
@@ -78,20 +84,22 @@ def scenes(
         if as_json:
             print_json_rows(vars(scene) for scene in listed)
             return
-        found = list(listed)
-    table = Table("Id", "Scene", "Studio", "Performers", "Tags", "Media", "Analyzed")
-    for scene in found:
-        table.add_row(
-            str(scene.id),
-            plain(scene.title or Path(scene.path or "").name),
-            plain(scene.studio or ""),
-            plain(", ".join(scene.performers)),
-            plain(", ".join(scene.tags)),
-            "yes" if scene.generated else "no",
-            "yes" if scene.video_analyzed else "no",
+        number = print_table(
+            ("Id", "Scene", "Studio", "Performers", "Tags", "Media", "Analyzed"),
+            (
+                (
+                    str(scene.id),
+                    plain(scene.title or Path(scene.path or "").name),
+                    plain(scene.studio or ""),
+                    plain(", ".join(scene.performers)),
+                    plain(", ".join(scene.tags)),
+                    "yes" if scene.generated else "no",
+                    "yes" if scene.video_analyzed else "no",
+                )
+                for scene in listed
+            ),
         )
-    console.print(table)
-    console.print(counted(len(found), "scene", "scenes"))
+    console.print(counted(number, "scene", "scenes"))
 
 
 def _refuse_unknown(session: "Session", which: "SceneFilter") -> None:

@@ -8,7 +8,7 @@ import typer
 from stashhog import project_file
 from stashhog.cli.console import EXIT_FAILED, AsJson, console, plain, print_json
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.settings import get_settings
+from stashhog_core.settings import PROJECT, get_settings
 
 app = typer.Typer()
 
@@ -28,15 +28,26 @@ def up() -> None:
     services = start(get_settings())
     _warn(services.faults)
     if get_settings().stash.url is None:
-        console.print(
-            "[yellow]No Stash server is set, so runs will fail:[/] "
-            "set STASHHOG_STASH__URL in .env"
-        )
+        _offer_ways()
     console.print(
-        f"Prefect's UI: [bold]{services.prefect}[/]   (to stop: stashhog down)"
+        f"Prefect's UI: [bold]{plain(services.prefect)}[/]   (to stop: stashhog down)"
     )
     if services.pages:
         _say_address(services.pages)
+
+
+def _offer_ways() -> None:
+    console.print(
+        "[yellow]No Stash server is set, so jobs that need Stash fail, and their "
+        "schedules stay off.[/]\nChoose one:\n"
+        "  stashhog init   set up your own services, then run `stashhog up` again"
+        + (
+            "\n  make demo       try everything on a sandbox with sample videos"
+            if (PROJECT / "Makefile").exists()
+            else ""
+        ),
+        highlight=False,
+    )
 
 
 def _say_address(address: str) -> None:
@@ -66,7 +77,7 @@ def deploy(
             remedy="set PREFECT_API_URL, or run `stashhog up` to start one",
         )
     _warn(register(get_settings(), url, reset_schedules=reset_schedules))
-    console.print(f"Registered the deployments at {url}")
+    console.print(f"Registered the deployments at {plain(url)}", soft_wrap=True)
 
 
 def _warn(sentences: list[str]) -> None:
@@ -79,15 +90,16 @@ def down() -> None:
     """Stop what `up` started."""
     from stashhog.services.lifecycle import down as stop
 
-    stopped = stop(get_settings())
-    console.print(
-        f"Stopped: {', '.join(stopped)}" if stopped else "Nothing was running"
-    )
+    for sentence in stop(get_settings()).sentences():
+        console.print(plain(sentence), soft_wrap=True)
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Show the state of each service. The exit status is 0 only if all of them work."""
+    """Show the state of each service, of Stash and of the folders.
+
+    The exit status is 0 only if all of them work. `stashhog check` tries everything.
+    """
     from stashhog.services.status import status as read_status
 
     parts = read_status(get_settings())
@@ -122,9 +134,9 @@ def migrate() -> None:
         applied = migrate_schema(database)
         where = database.address
     if applied:
-        console.print(f"Applied the migrations {', '.join(applied)} to {where}")
+        console.print(f"Applied {', '.join(applied)} to {plain(where)}")
     else:
-        console.print(f"{where} is up to date")
+        console.print(f"{plain(where)} is up to date")
 
 
 @app.command()

@@ -4,19 +4,19 @@ It may be done again and again: what people set in Prefect's UI stays, such as w
 schedules are on, paused deployments and the limits of the work pool.
 """
 
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
+from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
 from stashhog import project_file
@@ -49,24 +49,23 @@ def register(*, reset_schedules: bool = False) -> list[str]:
         that person to mend.
 
     Raises:
-        RuntimeError: `prefect deploy` failed; its last line says why.
+        PrefectHTTPStatusError: Prefect's server refuses a deployment; says why.
         ConfigurationError: A setting of schedules or notifications is wrong.
     """
     settings = get_settings()
     wanted = yaml.safe_load(project_file("prefect.yaml").read_text())
     defaults = {
         (values["entrypoint"], values["name"]): default_schedules(
-            values["name"], values.get("schedules") or []
+            values["name"],
+            values.get("schedules") or [],
+            has_stash=settings.stash.url is not None,
         )
         for values in wanted["deployments"]
     }
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-        before = list(deployments(client))
-        deploy(wanted)
-        for deployment in before:
-            keep_paused(client, deployment)
+        deploy(client, wanted)
         known = read_registered()
         registered = {
             str(deployment.id): apply_schedules(
@@ -154,33 +153,43 @@ def _problem(
     return None
 
 
-def deploy(wanted: Mapping[str, Any]) -> None:
-    """Run `prefect deploy` for all that prefect.yaml holds but the schedules.
+def deploy(client: SyncPrefectClient, wanted: Mapping[str, Any]) -> None:
+    """Register all that prefect.yaml holds but the schedules.
 
-    Prefect leaves the schedules of a deployment alone if it is given none. Those of
-    prefect.yaml would replace what people have set.
+    An existing deployment keeps its schedules, and stays paused, since neither is sent.
+    It does what `prefect deploy --all` does in another process, with four connections
+    for each deployment.
 
-    Raises:
-        RuntimeError: It failed.
+    Args:
+        client: Of the server.
+        wanted: The content of prefect.yaml.
     """
-    without = [
-        {key: value for key, value in values.items() if key != "schedules"}
-        for values in wanted["deployments"]
-    ]
-    with TemporaryDirectory() as folder:
-        file = Path(folder, "prefect.yaml")
-        file.write_text(yaml.safe_dump({**wanted, "deployments": without}))
-        command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file"]
-        done = subprocess.run(
-            [sys.executable, "-m", *command, str(file)],
-            cwd=project_file("prefect.yaml").parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise RuntimeError(f"prefect deploy failed: {lines[-1]}")
+    there = {(found.flow_id, found.name): found.id for found in deployments(client)}
+    for values in wanted["deployments"]:
+        flow: Flow[..., Any] = load_flow_from_entrypoint(values["entrypoint"])
+        flow_id = client.create_flow_from_name(flow.name)
+        limit = values.get("concurrency_limit", {})
+        known = {
+            "entrypoint": values["entrypoint"],
+            "description": values["description"],
+            "tags": values["tags"],
+            "version": flow.version,
+            "parameters": values.get("parameters", {}),
+            "parameter_openapi_schema": parameter_schema(flow).model_dump(
+                exclude_unset=True
+            ),
+            "enforce_parameter_schema": values["enforce_parameter_schema"],
+            "concurrency_limit": limit.get("limit"),
+            "concurrency_options": {key: limit[key] for key in limit.keys() - {"limit"}}
+            or None,
+            "work_pool_name": values["work_pool"]["name"],
+            "job_variables": values["work_pool"]["job_variables"],
+            "pull_steps": wanted["pull"],
+        }
+        if known_id := there.get((flow_id, values["name"])):
+            client.update_deployment(known_id, DeploymentUpdate(**known))
+        else:
+            client.create_deployment(flow_id=flow_id, name=values["name"], **known)
 
 
 def deployments(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:
@@ -189,12 +198,6 @@ def deployments(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:
     while page := client.read_deployments(limit=_PAGE, offset=offset):
         yield from page
         offset += len(page)
-
-
-def keep_paused(client: SyncPrefectClient, before: DeploymentResponse) -> None:
-    """Pause a deployment again that was paused: `prefect deploy` resumes it."""
-    if before.paused != client.read_deployment(before.id).paused:
-        client.update_deployment(before.id, DeploymentUpdate(paused=before.paused))
 
 
 if __name__ == "__main__":

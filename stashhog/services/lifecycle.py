@@ -2,10 +2,14 @@
 
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
+import textwrap
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +29,7 @@ from stashhog.services.prefect_server import (
     worker_polls,
 )
 from stashhog.services.state import (
+    end_processes,
     lives,
     recorded_url,
     running,
@@ -32,18 +37,19 @@ from stashhog.services.state import (
     taking_turns,
 )
 from stashhog.web.address import address, pages_answer
+from stashhog_core.db.embedded import stop_unused
 from stashhog_core.db.open import open_database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
 
 _START_LIMIT_SECONDS = 120
-_STOP_LIMIT_SECONDS = 60
 _CHECK_INTERVAL_SECONDS = 0.5
 _FIRST_SIGN_SECONDS = 15
 """The supervisor of an earlier version serves no pages."""
 # A part that was started more often does not come; once, its database may be away.
 _MOST_STARTS = 2
 _QUOTED_LINES = 8
+_QUOTED_LETTERS = 80
 _ERROR = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception): ")
 _FAULT = "Error: "
 """Begins the sentence that the pages end with."""
@@ -155,7 +161,7 @@ def register(
     )
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or [
-            "`prefect deploy` gave no reason"
+            "registering gave no reason"
         ]
         raise ConfigurationError(
             "The deployments could not be registered", where=url, remedy=lines[-1]
@@ -163,21 +169,64 @@ def register(
     return done.stdout.splitlines()
 
 
-def down(settings: Settings) -> list[str]:
-    """Stop what `up` started, and nothing else; return the names of those parts."""
+@dataclass(frozen=True)
+class Stopped:
+    """What `down` has done.
+
+    Attributes:
+        parts: The names of the parts that ran.
+        users: The programs for which the embedded database runs on.
+    """
+
+    parts: list[str]
+    users: list[str]
+
+    def sentences(self) -> Iterator[str]:
+        """Say what has stopped, and what has not."""
+        yield (
+            f"Stopped: {', '.join(self.parts)}" if self.parts else "Nothing was running"
+        )
+        if self.users:
+            yield (
+                "The embedded database runs on until the last of these programs ends: "
+                + ", ".join(self.users)
+            )
+
+
+def down(settings: Settings) -> Stopped:
+    """Stop what `up` started, the embedded database with it, and nothing else."""
     with taking_turns(settings):
         return _stop_all(settings)
 
 
-def _stop_all(settings: Settings) -> list[str]:
+def _stop_all(settings: Settings) -> Stopped:
     alive = running(settings)
+    started = _started_by(alive.values())
     if supervisor := alive.get("supervisor"):
-        _stop([supervisor])
-    # Children of a supervisor that was killed.
-    left = running(settings)
-    _stop([process for name, process in left.items() if name != "supervisor"])
+        end_processes([supervisor])
+    # Children of a supervisor that was killed, and the runs: a run that is just ending
+    # is a user of the database, which would run on after the supervisor has left it.
+    end_processes([*running(settings).values(), *started])
     state_file(settings).unlink(missing_ok=True)
-    return list(alive)
+    users = stop_unused(settings.home_folder) if settings.database.url is None else []
+    return Stopped(list(alive), [_program(pid) for pid in users])
+
+
+def _started_by(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found += process.children(recursive=True)
+    return found
+
+
+def _program(pid: int) -> str:
+    try:
+        process = psutil.Process(pid)
+        command = shlex.join(process.cmdline()) or process.name()
+        return f"{textwrap.shorten(command, _QUOTED_LETTERS)} ({pid})"
+    except psutil.Error:
+        return f"process {pid}"
 
 
 def open_to_the_network() -> bool:
@@ -196,7 +245,7 @@ def _free_port(settings: Settings, url: str) -> None:
     left = running(settings)
     strange = {Answer.REFUSED, Answer.FOREIGN}
     if recorded_url(settings) != url or answer(url) in strange:
-        _stop(list(left.values()))
+        end_processes(left.values())
         left = {}
     if "server" in left:
         return
@@ -226,14 +275,6 @@ def _holder(port: int | None) -> str | None:
     except psutil.Error:
         return None
     return None
-
-
-def _stop(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        process.terminate()
-    _, stubborn = psutil.wait_procs(processes, timeout=_STOP_LIMIT_SECONDS)
-    for process in stubborn:
-        process.kill()
 
 
 def _start_supervisor(settings: Settings) -> psutil.Process:

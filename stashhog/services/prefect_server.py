@@ -3,6 +3,8 @@
 import os
 import socket
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
@@ -10,7 +12,11 @@ from urllib.parse import urlsplit
 import httpx
 from sqlalchemy import make_url
 
-from stashhog.local import prefect_defaults, read_prefect_variables
+from stashhog.local import (
+    prefect_defaults,
+    prepare_prefect,
+    read_prefect_variables,
+)
 from stashhog.services.state import recorded_url, running
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.db.open import sidecar_database
@@ -69,15 +75,20 @@ def server_url(settings: Settings) -> str:
     return recorded_url(settings) or api_url()
 
 
-def client_url(settings: Settings) -> str:
-    """Return the address of the API that this installation uses: PREFECT_API_URL."""
-    return read_prefect_variables().get("PREFECT_API_URL") or server_url(settings)
+def own_api(settings: Settings) -> str | None:
+    """Return the address of the Prefect API that this installation uses, if any.
+
+    That is PREFECT_API_URL, or else the server that `up` has started, while it runs.
+    What merely answers at the usual port may be another project's or another home's.
+    """
+    chosen = read_prefect_variables().get("PREFECT_API_URL")
+    return chosen or (server_url(settings) if "server" in running(settings) else None)
 
 
-def ui_url(settings: Settings) -> str:
+def ui_url(settings: Settings) -> str | None:
     """Return the address of the UI of that server, without a slash at the end."""
-    chosen = read_prefect_variables().get("PREFECT_UI_URL")
-    return (chosen or client_url(settings).removesuffix("/api")).rstrip("/")
+    url = read_prefect_variables().get("PREFECT_UI_URL") or own_api(settings)
+    return url.removesuffix("/api").rstrip("/") if url else None
 
 
 def auth_string() -> str | None:
@@ -152,6 +163,23 @@ def use_running_server(settings: Settings) -> None:
     if not os.environ.get("PREFECT_API_URL") and "server" in running(settings):
         os.environ["PREFECT_API_URL"] = server_url(settings)
         os.environ |= client_auth()
+
+
+@contextmanager
+def prefect_environment(settings: Settings) -> Iterator[None]:
+    """Point to the server that `stashhog up` started, if it runs.
+
+    It must come before the first import of Prefect, which reads the environment then.
+    The environment is as it was in the end: a program may call more than one command.
+    """
+    before = dict(os.environ)
+    try:
+        use_running_server(settings)
+        prepare_prefect(settings)
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
 
 
 def service_environment(settings: Settings) -> dict[str, str]:

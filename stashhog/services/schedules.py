@@ -28,17 +28,23 @@ from stashhog_core.settings import PREFIX, Settings
 VARIABLE = "stashhog_schedules"
 """The Prefect variable with the record: deployment id → slug → fingerprint."""
 
+_WITHOUT_STASH = {"cleanup"}
+"""Deployments with schedules that need no Stash server."""
+
 _BESIDE_TIMING = ("slug", "active", "parameters", "max_scheduled_runs")
 
 
 def default_schedules(
-    name: str, written: Sequence[Mapping[str, Any]]
+    name: str, written: Sequence[Mapping[str, Any]], *, has_stash: bool = True
 ) -> list[DeploymentScheduleCreate]:
     """Return the schedules that prefect.yaml gives a deployment.
 
     Args:
         name: The deployment.
         written: Its part `schedules` of prefect.yaml.
+        has_stash: Whether a Stash server is set. Without one, schedules of jobs that
+            need Stash are off, since their runs would fail; they are switched on when
+            the deployments are registered with a Stash server.
 
     Raises:
         ConfigurationError: A schedule has no slug, or is wrong.
@@ -61,6 +67,8 @@ def default_schedules(
                 where="prefect.yaml",
                 remedy=first_problem(error),
             ) from error
+        if not has_stash and name not in _WITHOUT_STASH:
+            schedule = schedule.model_copy(update={"active": False})
         schedules.append(schedule)
     return schedules
 
@@ -90,8 +98,9 @@ def apply_schedules(
 
     A schedule that somebody has changed stays as it is, and one that somebody has
     deleted stays deleted, unless a setting of the deployment says otherwise. Schedules
-    that people added are left alone. So is a schedule that is right already, with the
-    runs that Prefect has planned; the anchor of an interval never moves.
+    that people added are left alone, and defaults of an earlier version are deleted
+    unless somebody has changed them. A schedule that is right already is left alone,
+    too, with the runs that Prefect has planned; the anchor of an interval never moves.
 
     Args:
         client: Of the server.
@@ -134,6 +143,11 @@ def apply_schedules(
                 kept["schedule"] = current.schedule
             wanted = wanted.model_copy(update=kept)
         _update(client, deployment, current, wanted)
+    for slug in known.keys() - registered.keys():
+        # A default of an earlier version.
+        current = there.get(slug)
+        if current is not None and (reset or _fingerprint(current) == known[slug]):
+            client.delete_deployment_schedule(deployment.id, current.id)
     return registered
 
 

@@ -2,14 +2,18 @@
 
 import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
+from stashhog_core.files import write_whole
 from stashhog_core.settings import Settings, make_home_folder
+
+_STOP_LIMIT_SECONDS = 60
+_CHECK_INTERVAL_SECONDS = 0.1
 
 
 def state_file(settings: Settings) -> Path:
@@ -28,15 +32,13 @@ def taking_turns(settings: Settings) -> Iterator[None]:
 
 def record(settings: Settings, url: str, pids: Mapping[str, int]) -> None:
     """Write down which processes run, and where the server listens."""
-    processes = {
-        name: (pid, psutil.Process(pid).create_time())
-        for name, pid in pids.items()
-        if psutil.pid_exists(pid)
-    }
-    path = state_file(settings)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps({"url": url, "processes": processes}))
-    temporary.replace(path)
+    processes = {}
+    for name, pid in pids.items():
+        with suppress(psutil.NoSuchProcess):
+            processes[name] = (pid, psutil.Process(pid).create_time())
+    text = json.dumps({"url": url, "processes": processes})
+    # After a power failure none of these processes runs.
+    write_whole(state_file(settings), text, durable=False)
 
 
 def recorded_url(settings: Settings) -> str | None:
@@ -71,6 +73,20 @@ def lives(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def end_processes(
+    processes: Iterable[psutil.Process], patience: float = _STOP_LIMIT_SECONDS
+) -> None:
+    """Stop processes and return when none runs; after `patience` seconds by force."""
+    left = list(processes)
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                end(process)
+        deadline = time.monotonic() + patience
+        while (left := [p for p in left if lives(p)]) and time.monotonic() < deadline:
+            time.sleep(_CHECK_INTERVAL_SECONDS)
 
 
 def _recorded(settings: Settings) -> dict[str, object]:

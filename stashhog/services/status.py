@@ -1,4 +1,4 @@
-"""`stashhog status`: how each part of the services is."""
+"""`stashhog status`: how each part of the services, Stash and the folders are."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,11 @@ from stashhog_core.db.embedded import embedded_url
 from stashhog_core.db.schema import require_current, schema_state
 from stashhog_core.db.session import Database
 from stashhog_core.errors import StashHogError
+from stashhog_core.health.checks import Checkup, run_checks
+from stashhog_core.health.registry import QUICK
 from stashhog_core.settings import Settings
 
+_CHECK_SECONDS = 20.0
 _START = "start it with `stashhog up`"
 
 
@@ -45,6 +48,21 @@ def status(settings: Settings) -> dict[str, Part]:
         "worker": _worker(settings, url, alive.get("worker"), server),
         "deployments": _deployments(url, server),
         "pages": _pages(settings, alive.get("pages")),
+        **_installation(settings),
+    }
+
+
+def _installation(settings: Settings) -> dict[str, Part]:
+    """Make the quick checks of `stashhog check`."""
+    with Checkup(settings) as checkup:
+        lines = run_checks(checkup, QUICK, _CHECK_SECONDS)
+    return {
+        line.name: Part(
+            line.state != "failure",
+            f"{line.found}: {line.remedy}" if line.remedy else line.found,
+        )
+        for line in lines
+        if line.state != "skipped"
     }
 
 

@@ -27,7 +27,13 @@ from stashhog.services.prefect_server import (
     listen_host,
     service_environment,
 )
-from stashhog.services.state import lives, record, running, state_file
+from stashhog.services.state import (
+    end_processes,
+    lives,
+    record,
+    running,
+    state_file,
+)
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.errors import StashHogError
 from stashhog_core.loopback import keep_loopback_direct
@@ -135,15 +141,8 @@ class Supervisor:
     def _end(self) -> None:
         # The worker first: it still tells the server what it leaves.
         for name in reversed(list(self._commands)):
-            child = self._children.get(name)
-            if child is None or not lives(child):
-                continue
-            child.terminate()
-            try:
-                child.wait(_STOP_LIMIT_SECONDS)
-            except psutil.TimeoutExpired:
-                child.kill()
-                child.wait()
+            if child := self._children.get(name):
+                end_processes([child], _STOP_LIMIT_SECONDS)
         state_file(self._settings).unlink(missing_ok=True)
 
 

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Sequence
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
 
 from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
@@ -81,10 +81,19 @@ class Access:
         sent = request.cookies.get(COOKIE, "")
         return hmac.compare_digest(sent.encode(), self.cookie.encode())
 
+    def knows_bearer(self, request: Request) -> bool:
+        """Tell whether a program reads with the token, such as one that monitors.
+
+        To change something it takes the cookie of a browser.
+        """
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        is_reading = request.method in {"GET", "HEAD"}
+        return is_reading and scheme.lower() == "bearer" and self.knows_token(token)
+
     def is_for_us(self, request: Request) -> bool:
         """Tell whether the request names a host that the pages are served by."""
-        name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        return name.lower() in self._hosts
+        named = _split(f"//{request.headers.get('host', '')}")
+        return ((named and named.hostname) or "").lower() in self._hosts
 
     def let_in(self, response: Response, *, is_secure: bool) -> Response:
         """Give the browser the cookie; return the response."""
@@ -134,6 +143,8 @@ class Guard(BaseHTTPMiddleware):
         self, request: Request, call_next: RequestResponseEndpoint
     ) -> Response:
         access: Access = request.app.state.access
+        if "\0" in unquote(f"{request.url.path}?{request.url.query}"):
+            return _refused("No address of these pages holds a null character", 400)
         if not access.is_for_us(request):
             return _refused(
                 f"These pages are not served as {request.headers.get('host')!r}: add "
@@ -147,7 +158,8 @@ class Guard(BaseHTTPMiddleware):
         path = request.url.path
         if path == LOGIN and access.asks_for_password:
             return await call_next(request)
-        if path.startswith(STATIC) or access.knows_cookie(request):
+        is_known = access.knows_cookie(request) or access.knows_bearer(request)
+        if path.startswith(STATIC) or is_known:
             return await call_next(request)
         if _follows_a_link(request):
             return page(request, "again.html", address=_here(request))
@@ -229,8 +241,17 @@ async def log_in(request: Request) -> Response:
 
 def _is_from_here(request: Request) -> bool:
     """Tell whether a page of ours sends this. Browsers name the sender themselves."""
-    origin = urlsplit(request.headers.get("origin", ""))
-    return origin.netloc != "" and origin.netloc == request.headers.get("host")
+    origin = _split(request.headers.get("origin", ""))
+    sender = origin.netloc if origin else ""
+    return sender != "" and sender == request.headers.get("host")
+
+
+def _split(address: str) -> SplitResult | None:
+    """Return the parts of an address; None: it is none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return None
 
 
 def _refused(why: str, status: int) -> Response:

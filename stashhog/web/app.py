@@ -1,6 +1,7 @@
 """The pages as an application: routes, errors, and who may use them."""
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -10,10 +11,39 @@ from starlette.staticfiles import StaticFiles
 
 from stashhog.web import downloads, library, plans
 from stashhog.web.access import LOGIN, NEXT, Access, Guard, log_in
+from stashhog.web.metrics import METRICS, metrics
 from stashhog.web.site import STATIC_FOLDER, Site, page
 from stashhog_core.errors import StashHogError, TransientError
 
-_PLAN = "/plans/{plan_id:int}"
+
+class _Id(Convertor[int]):
+    """A number of an address, of a length that Python reads; others are no page."""
+
+    regex = "[0-9]{1,30}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+class _Second(Convertor[float]):
+    """A second of a video."""
+
+    regex = r"[0-9]{1,7}(\.[0-9]{1,6})?"
+
+    def convert(self, value: str) -> float:
+        return float(value)
+
+    def to_string(self, value: float) -> str:
+        return f"{value:.2f}"
+
+
+register_url_convertor("id", _Id())
+register_url_convertor("second", _Second())
+
+_PLAN = "/plans/{plan_id:id}"
 
 
 def make_app(site: Site, access: Access) -> Starlette:
@@ -36,13 +66,14 @@ def make_app(site: Site, access: Access) -> Starlette:
             Route(f"{_PLAN}/apply", plans.preview, methods=["GET"]),
             Route(f"{_PLAN}/apply", plans.start_applying, methods=["POST"]),
             Route(f"{_PLAN}/undo", plans.start_undoing, methods=["POST"]),
-            Route("/jobs/{number:int}", plans.job_state),
+            Route("/jobs/{number:id}", plans.job_state),
             Route("/downloads", downloads.downloads, methods=["GET"]),
             Route("/downloads", downloads.change_downloads, methods=["POST"]),
             Route("/files", downloads.files),
             Route("/names", plans.names),
-            Route("/scenes/{scene_id:int}/cover", plans.cover),
-            Route("/scenes/{scene_id:int}/frame/{second:float}", plans.frame),
+            Route(METRICS, metrics, methods=["GET"]),
+            Route("/scenes/{scene_id:id}/cover", plans.cover),
+            Route("/scenes/{scene_id:id}/frame/{second:second}", plans.frame),
             Mount("/static", StaticFiles(directory=STATIC_FOLDER)),
         ],
         middleware=[Middleware(Guard)],

@@ -14,7 +14,10 @@ _LEFT, _BOTTOM, _TOP = 6, 18, 8
 
 
 def line_chart(
-    title: str, series: Sequence[tuple[date, float]], words: Callable[[float], str]
+    title: str,
+    series: Sequence[tuple[date, float]],
+    words: Callable[[float], str],
+    top: float | None = None,
 ) -> Markup:
     """Return a line through values by day; bars would hide how they go on.
 
@@ -22,8 +25,9 @@ def line_chart(
         title: What it shows, for screen readers.
         series: Days in order, and a value for each.
         words: Words a value.
+        top: The value at the upper edge; None: the highest one.
     """
-    place = _Place(series)
+    place = _Place(series, top)
     points = " ".join(f"{place.x(day):.1f},{place.y(v):.1f}" for day, v in series)
     marks = Markup("").join(
         Markup('<circle cx="{:.1f}" cy="{:.1f}" r="2.5"><title>{}</title></circle>')
@@ -59,11 +63,13 @@ def bar_chart(
 class _Place:
     """Where days and values lie in the picture."""
 
-    def __init__(self, series: Sequence[tuple[date, float]]) -> None:
+    def __init__(
+        self, series: Sequence[tuple[date, float]], top: float | None = None
+    ) -> None:
         days = [day for day, _ in series]
         self._first = min(days)
         self._days = max(1, (max(days) - self._first).days)
-        self._most = max(value for _, value in series) or 1.0
+        self._most = top or max(value for _, value in series) or 1.0
         self.day_width = (_WIDTH - 4 * _LEFT) / (self._days + 1)
 
     def x(self, day: date) -> float:

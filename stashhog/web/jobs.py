@@ -7,7 +7,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from stashhog.push import push
-from stashhog.services.prefect_server import Answer, answer, ask, client_url, ui_url
+from stashhog.services.prefect_server import Answer, answer, ask, own_api, ui_url
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, JobCancelled, StashHogError
 from stashhog_core.params import ApplyPlanParams, UndoParams
@@ -29,14 +29,17 @@ _OVER = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
 def run_link(settings: Settings, run_id: str | None) -> str | None:
-    """Return the page of a run in Prefect's UI; None: the run was outside of Prefect.
+    """Return the page of a run in Prefect's UI; None: there is none.
 
-    Whether Prefect still has the run is not asked.
+    The run was outside of Prefect, or no server of ours runs. Whether Prefect still has
+    the run is not asked.
     """
     try:
-        return f"{ui_url(settings)}/runs/flow-run/{UUID(run_id or '')}"
+        run = UUID(run_id or "")
     except ValueError:
         return None
+    ui = ui_url(settings)
+    return f"{ui}/runs/flow-run/{run}" if ui else None
 
 
 @dataclass
@@ -78,7 +81,8 @@ class Jobs:
         Raises:
             StashHogError: Prefect refuses the run; says why.
         """
-        if answer(client_url(self._settings)) is Answer.PREFECT:
+        api = own_api(self._settings)
+        if api is not None and answer(api) is Answer.PREFECT:
             pushed = push(_DEPLOYMENTS[job], parameters, delay_seconds=0)
             page = run_link(self._settings, pushed.run_id)
             return self._add(Started(run_id=pushed.run_id, link=page))
@@ -103,9 +107,12 @@ class Jobs:
         return number
 
     def _follow(self, started: Started) -> None:
-        url = client_url(self._settings)
+        api = own_api(self._settings)
+        if api is None:
+            started.message = "Prefect's server does not run"
+            return
         try:
-            run = ask(url, f"/flow_runs/{started.run_id}").json()
+            run = ask(api, f"/flow_runs/{started.run_id}").json()
         except (OSError, ValueError) as error:
             started.message = f"Prefect does not answer: {error}"
             return

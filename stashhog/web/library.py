@@ -20,6 +20,7 @@ from stashhog_core.overview import (
     overview,
     recorded_runs,
 )
+from stashhog_core.redaction import visible
 from stashhog_core.report import size_in_words, state_name
 from stashhog_core.settings import Settings
 from stashhog_core.stash.client import StashClient
@@ -39,7 +40,8 @@ def library(request: Request) -> Response:
 def pending(request: Request) -> Response:
     """Return how many scenes wait for a sync. Stash is asked, so this takes a while."""
     site = site_of(request)
-    return JSONResponse({"words": pending_in_words(site.stash, site.database)})
+    count, why = count_pending(site.stash, site.database)
+    return JSONResponse({"count": count, "why": why})
 
 
 def run(request: Request) -> Response:
@@ -72,22 +74,27 @@ def report_html(
         settings,
         "report.html",
         style=(STATIC_FOLDER / "style.css").read_text(),
-        pending=pending_in_words(stash, database),
+        pending=count_pending(stash, database),
         **_values(settings, state),
     )
 
 
-def pending_in_words(stash: StashClient | None, database: Database) -> str:
-    """Say how many scenes wait for a sync, or why that is unknown."""
+def count_pending(stash: StashClient | None, database: Database) -> tuple[str, str]:
+    """Return how many scenes wait for a sync, or `?` and why that is unknown."""
     if stash is None:
-        return "unknown: no Stash server is set (STASHHOG_STASH__URL)"
+        return "?", "No Stash server is set (STASHHOG_STASH__URL)"
     try:
-        return str(pending_scenes(stash, database).count)
+        return str(pending_scenes(stash, database).count), ""
     except StashHogError as error:
-        return f"unknown: {error}"
+        return "?", str(error)
 
 
 _Draw = Callable[[str, Series, Callable[[float], str]], Markup]
+
+
+def _share_chart(title: str, series: Series, words: Callable[[float], str]) -> Markup:
+    """Return a line of shares; one of 50 % is half as high in each chart."""
+    return line_chart(title, series, words, top=1.0)
 
 
 def _values(settings: Settings, state: Overview) -> Mapping[str, Any]:
@@ -105,6 +112,15 @@ def _values(settings: Settings, state: Overview) -> Mapping[str, Any]:
             line_chart,
             state.drift_by_day,
             "{:.2%} of the checked scenes".format,
+        ),
+        *(
+            (
+                f"Accepted proposals of {visible(detector)}, by week",
+                _share_chart,
+                series,
+                "{:.0%} accepted".format,
+            )
+            for detector, series in state.acceptance_by_week.items()
         ),
     ]
     return {

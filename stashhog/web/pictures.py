@@ -12,6 +12,7 @@ from pathlib import Path
 from pebble import ProcessExpired, ProcessPool
 
 from stashhog_core.errors import ItemError, StashHogError
+from stashhog_core.files import write_whole
 from stashhog_core.paths import PathMap
 from stashhog_core.settings import Settings, make_home_folder
 from stashhog_core.stash.client import StashClient
@@ -125,10 +126,8 @@ class Pictures:
         return picture or None
 
     def _store(self, file: Path, picture: bytes) -> None:
-        part = file.with_suffix(f".{threading.get_ident()}")
         try:
-            part.write_bytes(picture)
-            part.replace(file)
+            write_whole(file, picture, durable=False)
         except OSError as error:
             logger.warning("A picture could not be kept: %s", error)
             return

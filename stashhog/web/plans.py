@@ -1,12 +1,12 @@
 """The pages of plans, and the decisions that are made on them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -31,19 +31,18 @@ from stashhog_core.plans.decisions import (
 )
 from stashhog_core.plans.pages import (
     changes_page,
-    decisions_of,
     scene_cards,
     scenes_page,
-    values_page,
 )
 from stashhog_core.plans.plans import read_plan, value_rows
-from stashhog_core.plans.proposals import ChangeState
+from stashhog_core.plans.proposals import TEXT_FIELDS, ChangeState
 from stashhog_core.plans.proposals import Field as ChangeField
-from stashhog_core.plans.review import names_like
+from stashhog_core.plans.review import decisions_of, names_like, open_plan
 from stashhog_core.plans.selection import Selection
 from stashhog_core.plans.summaries import PlanSummary, list_plans
-from stashhog_core.report import counted, review_in_words, taken_back_in_words
-from stashhog_core.results import ReviewResult
+from stashhog_core.plans.values import values_page
+from stashhog_core.report import review_in_words, taken_back_in_words
+from stashhog_core.results import ReviewResult, TakenBack
 
 VIEWS = ("scene", "value", "confidence")
 _FIELDS = get_args(ChangeField)
@@ -53,7 +52,17 @@ _LISTED_PLANS = 200
 Act = tuple[Literal["accept", "reject", "show"], ReviewResult]
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
-Words = Annotated[str, Field(max_length=1000)]
+
+
+def _without_null(text: str) -> str:
+    """Refuse what the database has no text for."""
+    if "\0" in text:
+        raise ValueError("a null character is not allowed")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_null)]
+Words = Annotated[Text, Field(max_length=1000)]
 
 
 class _Sent(BaseModel):
@@ -97,6 +106,7 @@ class Filter(_Sent):
 class _Decision(_Sent):
     decision: Literal["accept", "reject"]
     seen: dict[Id, Words] = Field(min_length=1, max_length=20_000)
+    over: dict[Id, Words] = {}
 
 
 class _Decide(_Sent):
@@ -122,12 +132,12 @@ class _TakeBack(_Sent):
 
 class _Replace(_Sent):
     seen: dict[Id, Words] = Field(min_length=1, max_length=20_000)
-    by: Annotated[str, Field(min_length=1, max_length=1000)]
+    by: Annotated[Words, Field(min_length=1)]
 
 
 class _Edit(_Sent):
     seen: dict[Id, Words] = Field(min_length=1, max_length=1)
-    text: Annotated[str, Field(max_length=100_000)]
+    text: Annotated[Text, Field(max_length=100_000)]
 
 
 _PLAN_ORDERS: Mapping[str, Callable[[PlanSummary], Any]] = {
@@ -173,6 +183,7 @@ def plan(request: Request) -> Response:
             "filter": asked,
             "fields": _FIELDS,
             "states": _STATES,
+            "texts": TEXT_FIELDS,
             "link_base": site.settings.stash.link_base,
             "run": run_link(site.settings, summary.run_id),
             **_rows(session, plan_id, view, asked.selection, after),
@@ -203,7 +214,10 @@ async def decide_page(request: Request) -> Response:
 
     def act(session: Session, plan_id: int) -> Iterator[Act]:
         for one in sent.decisions:
-            yield one.decision, decide_seen(session, plan_id, one.decision, one.seen)
+            yield (
+                one.decision,
+                decide_seen(session, plan_id, one.decision, one.seen, one.over),
+            )
 
     shown = [id_ for one in sent.decisions for id_ in one.seen]
     return await _reviewed(request, act, shown)
@@ -227,7 +241,7 @@ async def replace_page(request: Request) -> Response:
     sent = await _sent(request, _Replace)
 
     def act(session: Session, plan_id: int) -> Iterator[Act]:
-        kept, left = as_seen(session, plan_id, sent.seen)
+        kept, left = as_seen(session, open_plan(session, plan_id), sent.seen)
         if not kept:
             raise _MEANWHILE
         params = ReviewPlanParams(
@@ -245,7 +259,7 @@ async def edit_page(request: Request) -> Response:
     sent = await _sent(request, _Edit)
 
     def act(session: Session, plan_id: int) -> Iterator[Act]:
-        kept, _ = as_seen(session, plan_id, sent.seen)
+        kept, _ = as_seen(session, open_plan(session, plan_id), sent.seen)
         if not kept:
             raise _MEANWHILE
         yield "show", edit(session, plan_id, kept[0], sent.text)
@@ -262,10 +276,9 @@ async def take_back_page(request: Request) -> Response:
         plan_id = _plan_id(request)
         with database.transaction() as session:
             result = take_back(session, plan_id, sent.decision_id)
-            pending = read_plan(session, plan_id).counts.get("pending", 0)
             return {
                 "lines": list(taken_back_in_words(result)),
-                **_now(session, plan_id, sent.shown, result.plan_state, pending),
+                **_now(session, plan_id, sent.shown, [result]),
             }
 
     return JSONResponse(await run_in_threadpool(work))
@@ -361,31 +374,36 @@ async def _reviewed(
     def work() -> dict[str, Any]:
         plan_id = _plan_id(request)
         with database.transaction() as session:
-            lines: list[str] = []
-            ids = []
-            for decision, result in act(session, plan_id):
-                params = ReviewPlanParams(plan_id=plan_id, decision=decision)
-                lines = list(review_in_words(params, result))
-                ids.append(result.decision_id)
+            done = list(act(session, plan_id))
+            decision, last = done[-1]
+            params = ReviewPlanParams(plan_id=plan_id, decision=decision)
+            results = [result for _, result in done]
             return {
                 # In the order in which they were sent; null: nothing was changed.
-                "decision_ids": ids,
+                "decision_ids": [result.decision_id for result in results],
                 # About the last one: nobody reads faster than that.
-                "lines": lines,
-                **_now(session, plan_id, shown, result.plan_state, result.pending),
+                "lines": list(review_in_words(params, last)),
+                **_now(session, plan_id, shown, results),
             }
 
     return JSONResponse(await run_in_threadpool(work))
 
 
 def _now(
-    session: Session, plan_id: int, shown: list[int], state: str, pending: int
+    session: Session,
+    plan_id: int,
+    shown: list[int],
+    results: Sequence[ReviewResult | TakenBack],
 ) -> dict[str, Any]:
-    """Return how the plan and the shown changes stand."""
+    """Return how the plan and the shown changes stand after these decisions.
+
+    The page counts the open changes on from the number that it has: counting them anew
+    would take longer than all the rest, in a long plan.
+    """
     return {
         "changes": decisions_of(session, plan_id, shown),
-        "state": state,
-        "open": counted(pending, "open change", "open changes"),
+        "state": results[-1].plan_state,
+        "opened": sum(result.opened for result in results),
     }
 
 
@@ -422,5 +440,8 @@ def _plan_id(request: Request) -> int:
 def _number(request: Request, name: str) -> int:
     number = int(request.path_params[name])
     if number > MAX_ID:
-        raise JobError(f"There is no {name.replace('_id', '')} {number}")
+        raise JobError(
+            f"There is no {name.replace('_id', '')} {number}",
+            remedy="go back, and load the page again",
+        )
     return number

@@ -15,8 +15,8 @@ from stashhog_core.server_jobs.tracking import WasCancelled, only_one, reconcile
 from stashhog_core.settings import Settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings
+from stashhog_core.sync.history import JOB as SYNC
 from stashhog_core.sync.history import note_interrupted
-from stashhog_core.sync.job import JOB as SYNC
 
 logger = logging.getLogger(__name__)
 

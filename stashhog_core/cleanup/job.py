@@ -20,6 +20,7 @@ from stashhog_core.cleanup.retention import (
     old_tagger_results,
     orphaned_checks,
     orphaned_unmakeable_media,
+    unused_pictures,
 )
 from stashhog_core.db.session import Database
 from stashhog_core.errors import StashHogError
@@ -68,6 +69,7 @@ def clean_up(
         "history": old_history(settings, now),
         "media checks": orphaned_checks(),
         "unmakeable media": orphaned_unmakeable_media(),
+        "pictures": unused_pictures(settings, now),
         "downloads": old_downloads(settings, now),
         "tagger results": old_tagger_results(settings, database, params, now, findings),
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, func, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, func, or_, select, true
 from sqlalchemy.orm import aliased
 
 from stashhog_core.cleanup.findings import Findings
@@ -19,6 +19,8 @@ from stashhog_core.db.models import (
     LibraryFile,
     MediaCheck,
     MirrorCheck,
+    Picture,
+    PlanChange,
     Scene,
     SceneFile,
     SceneFingerprint,
@@ -28,6 +30,7 @@ from stashhog_core.db.models import (
     UnmakeableMedia,
 )
 from stashhog_core.db.session import Database
+from stashhog_core.detection.stash_box import NAME as STASH_BOX
 from stashhog_core.downloads.configuration import listed_keys
 from stashhog_core.params import CleanupParams, removal_limit
 from stashhog_core.settings import Settings
@@ -103,6 +106,25 @@ def orphaned_checks() -> Iterator[OldRows]:
     )
 
 
+def unused_pictures(settings: Settings, now: datetime) -> Iterator[OldRows]:
+    """Name covers of long ago that no change proposes or could restore."""
+    before = now - timedelta(days=settings.cleanup.tagger_results_days)
+    used = select(PlanChange.id).where(
+        PlanChange.field == "cover",
+        or_(
+            PlanChange.proposed["sha256"].astext == Picture.sha256,
+            PlanChange.effect["before"].astext == Picture.sha256,
+        ),
+    )
+    yield OldRows(
+        "picture",
+        Picture,
+        (Picture.created_at < before) & ~used.exists(),
+        Picture.sha256,
+        Picture.created_at,
+    )
+
+
 def orphaned_unmakeable_media() -> Iterator[OldRows]:
     """Name what Stash could not make of a content that no scene has any more.
 
@@ -167,6 +189,16 @@ def old_tagger_results(
     of every file, and too much at once is held.
     """
     before = now - timedelta(days=settings.cleanup.tagger_results_days)
+    # The answers of stash-boxes are kept by all hashes of a scene, not by its oshash,
+    # and are asked for again anyway.
+    of_boxes = TaggerResult.tagger == STASH_BOX
+    yield OldRows(
+        "answer of a stash-box",
+        TaggerResult,
+        of_boxes & (TaggerResult.created_at < before),
+        TaggerResult.content_hash,
+        TaggerResult.created_at,
+    )
     with database.transaction() as session:
         scenes = session.scalar(select(func.count()).select_from(Scene)) or 0
         unhashed = session.scalar(select(func.count()).where(_lacks_oshash())) or 0
@@ -175,18 +207,19 @@ def old_tagger_results(
             "No tagger result is removed, because the hash of some videos is unknown"
         )
         return
-    for kind, model, created in (
-        ("tagger result", TaggerResult, TaggerResult.created_at),
-        ("detector mark", DetectorMark, DetectorMark.seen_at),
+    for kind, model, created, others in (
+        ("tagger result", TaggerResult, TaggerResult.created_at, ~of_boxes),
+        ("detector mark", DetectorMark, DetectorMark.seen_at, true()),
     ):
         content = model.content_hash
         in_stash = select(SceneFingerprint.value).where(
             SceneFingerprint.kind == "oshash", SceneFingerprint.value == content
         )
         on_disk = select(LibraryFile.oshash).where(LibraryFile.oshash == content)
-        unused = (created < before) & ~in_stash.exists() & ~on_disk.exists()
+        unused = others & (created < before) & ~in_stash.exists() & ~on_disk.exists()
         with database.transaction() as session:
-            total = session.scalar(select(func.count()).select_from(model)) or 0
+            of_kind = select(func.count()).select_from(model).where(others)
+            total = session.scalar(of_kind) or 0
             many = session.scalar(select(func.count()).where(unused)) or 0
         limit = removal_limit(total)
         if many > limit and not params.confirm_removals:

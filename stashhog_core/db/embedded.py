@@ -50,6 +50,8 @@ WATCH_SECONDS = 1.0
 # 107 bytes are the longest address of a socket on Linux, 103 on macOS.
 _LONGEST_SOCKET_BYTES = 103
 _SOCKET = ".s.PGSQL.5432"
+# Where the wheel lists the numbers of the processes that use the server.
+_USERS = ".handle_pids.json"
 # What needs no quotes: in PostgreSQL's options, in libpq's addresses, in a URL.
 _PLAIN = re.compile(r"[A-Za-z0-9/._+-]+")
 _ACL = "system.posix_acl_access"
@@ -126,6 +128,21 @@ def stop_embedded(home: Path) -> None:
             instances = _wheel().PostgresServer._instances
             if data in instances:
                 instances[data].cleanup()
+
+
+def stop_unused(home: Path) -> list[int]:
+    """Stop the server under `home` unless other processes use it; return their numbers.
+
+    It runs on unused if the processes that used it were killed: nobody else stops it.
+    """
+    data = home.expanduser().resolve() / "postgres"
+    while _server_process(data) is not None:
+        users = [pid for pid in _users(data) if pid != os.getpid() and _lives(pid)]
+        if users:
+            return users
+        start_embedded(home)
+        stop_embedded(home)
+    return []
 
 
 @contextmanager
@@ -257,6 +274,11 @@ def _undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def postgres_program(name: str) -> Path:
+    """Return the path of a program that ships with the server, such as `pg_dump`."""
+    return Path(_wheel().postgres_server.POSTGRES_BIN_PATH) / name
+
+
 def _wheel() -> Any:
     with warnings.catch_warnings():
         # Importing it warns when XDG_RUNTIME_DIR is not set, which is harmless.
@@ -271,13 +293,15 @@ def _forget_dead_users(data: Path) -> None:
     Only processes that end in order strike themselves off; the server would run on
     for ever after a kill.
     """
-    listed = data / ".handle_pids.json"
-    if not listed.exists():
-        return
-    users = json.loads(listed.read_text())
+    users = _users(data)
     alive = [pid for pid in users if _lives(pid)]
     if alive != users:
-        listed.write_text(json.dumps(alive))
+        (data / _USERS).write_text(json.dumps(alive))
+
+
+def _users(data: Path) -> list[int]:
+    listed = data / _USERS
+    return list(json.loads(listed.read_text())) if listed.exists() else []
 
 
 def _lives(pid: int) -> bool:

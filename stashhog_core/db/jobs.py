@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.merge import upsert
 from stashhog_core.db.models import JobReport, StashJob
 
-Kind = Literal["scan", "generate"]
+Kind = Literal["scan", "generate", "auto_tag", "identify", "clean", "optimise"]
 Outcome = Literal["finished", "failed", "cancelled", "lost"]
 
 

@@ -15,13 +15,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import psycopg
 
 from stashhog_core.db.address import APPLICATION
-from stashhog_core.db.session import Claim, Database, claiming
+from stashhog_core.db.session import Claim, Database, claiming, is_claimed
 from stashhog_core.errors import ConfigurationError, TransientError
 from stashhog_core.progress import asking_before_writes
 
@@ -36,12 +37,24 @@ _CUT_SECONDS = 5.0
 # How long the last transaction of a holder that lost the lock may take.
 _FENCE_SECONDS = 60.0
 _POOLER_TRIES = 3
+_BEGIN = (
+    "SELECT pg_backend_pid(), set_config('tcp_keepalives_idle', '30', false), "
+    "set_config('tcp_keepalives_interval', '10', false), "
+    "set_config('tcp_keepalives_count', '3', false)"
+)
 _TRY = "SELECT pg_try_advisory_lock(%s)"
 _TOKEN = "SELECT token FROM job_lock WHERE name = %s"  # noqa: S105 - no password
-_RENEW = (
-    "INSERT INTO job_lock (name) VALUES (%s) ON CONFLICT (name) "
+# Returns the new token; nothing if somebody else has the lock.
+_TAKE = (
+    "WITH lock AS MATERIALIZED (SELECT pg_try_advisory_lock(%s) AS is_taken) "
+    "INSERT INTO job_lock (name) SELECT %s FROM lock WHERE is_taken "
+    "ON CONFLICT (name) "
     "DO UPDATE SET token = nextval(pg_get_serial_sequence('job_lock', 'token')) "
     "RETURNING token"
+)
+_FREE = (
+    "WITH gone AS (DELETE FROM job_lock WHERE name = %s AND token = %s) "
+    "SELECT pg_advisory_unlock(%s)"
 )
 _IS_TAKEN = (
     "FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
@@ -52,6 +65,29 @@ _IS_TAKEN = (
 _HOLDER = _IS_TAKEN.replace(
     "FROM pg_locks l", "FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
 ).format(word="%s", rest="%s")
+
+
+class LockLostError(TransientError):
+    """A job lost its lock, and another run may have begun in its place.
+
+    Whoever takes the lock anew may go on; within the block of the lost lock, trying
+    again never helps.
+    """
+
+    def __init__(self, name: str, where: str = "") -> None:
+        super().__init__(
+            f"The lock of {name} was lost, and another run may have begun",
+            where,
+            "this run writes nothing more; the next run does the remaining work",
+        )
+        # What an error is made again from when it is unpickled.
+        self.args = (name, where)
+        self.name = name
+
+
+def ends_this_run(error: object) -> bool:
+    """Tell whether the error says that the lock around the caller was lost."""
+    return isinstance(error, LockLostError) and is_claimed(error.name)
 
 
 @contextmanager
@@ -71,7 +107,7 @@ def job_lock(
     its locks after about a minute.
 
     In the block, transactions on this database and writes to other servers raise
-    TransientError once another run may have begun, see the module.
+    LockLostError once another run may have begun, see the module.
 
     Raises:
         TransientError: Another run holds it (says which), or the database is away.
@@ -80,9 +116,25 @@ def job_lock(
     lock = _Lock(database, name)
     try:
         lock.take(wait_seconds, checkpoint)
-        claim = Claim(database.connection_string, lock.make_sure)
+        claim = Claim(name, database.connection_string, lock.make_sure)
         with claiming(claim), asking_before_writes(lock.ask):
             yield
+    finally:
+        lock.free()
+
+
+def require_exclusive(database: Database) -> None:
+    """Make sure that a lock of one connection is refused to all others.
+
+    No job has the lock that is tried, so runs that are under way are not disturbed.
+
+    Raises:
+        ConfigurationError: A connection pooler makes locks worthless.
+        TransientError: The database is away.
+    """
+    lock = _Lock(database, f"check {uuid4()}")
+    try:
+        lock.require_exclusive()
     finally:
         lock.free()
 
@@ -107,17 +159,15 @@ class _Lock:
         """Take the lock, then wait until a holder that lost it writes no more."""
         with self._database.translated():
             self._refuse_pooler()
-            for setting in ("idle = 30", "interval = 10", "count = 3"):
-                self._connection.execute(f"SET tcp_keepalives_{setting}")
             deadline = time.monotonic() + wait_seconds
-            while not _value(self._connection, _TRY, self._key):
+            while not (token := _value(self._connection, _TAKE, self._key, self._name)):
                 # A holder that has ended just now is no reason to give up.
                 holder = _describe_holder(self._connection, self._key)
                 if holder and time.monotonic() >= deadline:
                     raise _under_way(self._name, holder)
                 checkpoint()
                 time.sleep(_PAUSE_SECONDS)
-            self._token = _value(self._connection, _RENEW, self._name)
+            self._token = token
             deadline = time.monotonic() + max(wait_seconds, _FENCE_SECONDS)
             wait = "SELECT pg_try_advisory_xact_lock(%s)"
             while not _value(self._connection, wait, self._fence):
@@ -130,23 +180,34 @@ class _Lock:
                 checkpoint()
                 time.sleep(_PAUSE_SECONDS)
 
+    def require_exclusive(self) -> None:
+        """Try whether another connection can take the lock as well.
+
+        Raises:
+            ConfigurationError: It can.
+        """
+        with self._database.translated(), self._database.connect() as other:
+            self._refuse_pooler()
+            _value(self._connection, _TRY, self._key)
+            if _value(other, _TRY, self._key):
+                # A pooler's backend would keep the lock for others to stumble over.
+                for _ in range(2):
+                    other.execute("SELECT pg_advisory_unlock(%s)", [self._key])
+                raise _shared_by_pooler(self._database)
+
     def free(self) -> None:
         """Give the lock back; closing the connection would do so a moment later."""
         # Closing frees it even when the server is gone.
         with suppress(psycopg.Error), self._connection as connection:
             if not self._token:
                 return
-            connection.execute(
-                "DELETE FROM job_lock WHERE name = %s AND token = %s",
-                [self._name, self._token],
-            )
-            connection.execute("SELECT pg_advisory_unlock(%s)", [self._key])
+            connection.execute(_FREE, [self._name, self._token, self._key])
 
     def make_sure(self, cursor: "psycopg.Cursor[Any]") -> None:
         """Keep the next holder waiting until this transaction ends, or raise.
 
         Raises:
-            TransientError: Another run may have begun.
+            LockLostError: Another run may have begun.
         """
         held = _IS_TAKEN.format(word=self._key % 2**64 // _WORD, rest=self._key % _WORD)
         name = self._name.replace("'", "''")
@@ -169,7 +230,8 @@ class _Lock:
         """Look whether the lock is held; take it again if nobody had it meanwhile.
 
         Raises:
-            TransientError: Another run may have begun, or the database is away.
+            LockLostError: Another run may have begun.
+            TransientError: The database is away.
         """
         with self._database.translated():
             if not self._is_held():
@@ -204,12 +266,8 @@ class _Lock:
                 time.sleep(_PAUSE_SECONDS)
             self._backend = _value(self._connection, "SELECT pg_backend_pid()")
 
-    def _lost(self) -> TransientError:
-        return TransientError(
-            f"The lock of {self._name} was lost, and another run may have begun",
-            where=self._database.address,
-            remedy="this run writes nothing more; the next run does the remaining work",
-        )
+    def _lost(self) -> LockLostError:
+        return LockLostError(self._name, self._database.address)
 
     def _refuse_pooler(self) -> None:
         """Make sure that this connection stays with one backend.
@@ -222,16 +280,10 @@ class _Lock:
         Raises:
             ConfigurationError: Locks would be worthless.
         """
-        self._backend = _value(self._connection, "SELECT pg_backend_pid()")
+        self._backend = _value(self._connection, _BEGIN)
         if self._backend == self._connection.info.backend_pid:
             return
-        refused = ConfigurationError(
-            "A connection pooler shares database sessions between "
-            "clients, so job locks do not work",
-            where=self._database.address,
-            remedy="set pool_mode = session for this database in PgBouncer, or let "
-            "STASHHOG_DATABASE__URL name PostgreSQL itself",
-        )
+        refused = _shared_by_pooler(self._database)
         for _ in range(_POOLER_TRIES):
             # A transaction of another connection gets the backend that this one
             # seemed to have, or this one gets another while it lasts.
@@ -248,6 +300,16 @@ class _Lock:
                     raise refused from error
 
 
+def _shared_by_pooler(database: Database) -> ConfigurationError:
+    return ConfigurationError(
+        "A connection pooler shares database sessions between clients, so job locks "
+        "do not work",
+        where=database.address,
+        remedy="set pool_mode = session for this database in PgBouncer, or let "
+        "STASHHOG_DATABASE__URL name PostgreSQL itself",
+    )
+
+
 def is_held(database: Database, name: str) -> bool:
     """Tell whether some run holds the lock of this name.
 
@@ -261,6 +323,34 @@ def is_held(database: Database, name: str) -> bool:
             (key % 2**64 // _WORD, key % _WORD),
         )
         return bool(found.scalar_one())
+
+
+def running_jobs(connection: "psycopg.Connection[Any]") -> list[str]:
+    """Return who holds locks of jobs in this database, by name."""
+    rows = connection.execute(
+        "SELECT DISTINCT a.application_name FROM pg_locks l "
+        "JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' "
+        "AND l.granted AND l.objsubid = 1 AND a.datname = current_database() "
+        "AND a.application_name LIKE %s ORDER BY 1",
+        [f"{APPLICATION} %, process %"],
+    )
+    return [name for (name,) in rows]
+
+
+def lock_holders(connection: psycopg.Connection[Any], at_least: timedelta) -> list[str]:
+    """Name who has held a job's lock for so long, the longest first."""
+    rows = connection.execute(
+        "SELECT DISTINCT a.application_name, a.backend_start FROM pg_locks l "
+        "JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' "
+        "AND l.granted AND a.datname = current_database() "
+        "AND a.application_name LIKE %s AND a.backend_start < now() - %s "
+        "ORDER BY a.backend_start",
+        [f"{APPLICATION} %", at_least],
+    ).fetchall()
+    return [
+        f"{name}, since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        for name, since in rows
+    ]
 
 
 def wait_until_free(

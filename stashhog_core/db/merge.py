@@ -15,10 +15,11 @@ from collections.abc import (
     Set,
 )
 from contextlib import contextmanager
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Table, func, text
+from sqlalchemy import DateTime, Table, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.orm import DeclarativeBase, Session
 
@@ -35,33 +36,55 @@ _SPECIAL_CHARACTERS = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _SPECIAL = str.maketrans(_SPECIAL_CHARACTERS)
 
 
-def copy_rows(
-    session: Session,
-    name: str,
-    table: Table,
-    columns: Sequence[str],
-    rows: Collection[Row],
-) -> None:
-    """COPY rows into a table.
+class EncodedRows(NamedTuple):
+    """Rows of a table as COPY reads them: made without a database, sent at once.
 
-    Args:
-        session: Open session; the caller commits.
-        name: The table that is written.
-        table: A table with the same columns: it says their types.
+    Attributes:
+        table: The table that they are for.
         columns: Names of what each row holds, in order.
-        rows: The rows.
+        text: The rows.
+        references: Table → ids of the rows that these rows refer to.
     """
-    names = ", ".join(f'"{column}"' for column in columns)
+
+    table: Table
+    columns: Sequence[str]
+    text: str
+    references: Mapping[str, Set[int]]
+
+
+def encode_rows(
+    model: type[DeclarativeBase], columns: Sequence[str], rows: Collection[Row]
+) -> EncodedRows:
+    """Return rows of a table as COPY reads them."""
+    table = _table(model)
+    text = _as_text([table.c[column].type for column in columns], rows)
+    references: dict[str, set[int]] = {}
+    for key in table.foreign_keys:
+        if (column := key.parent.name) in columns:
+            named = set(map(itemgetter(columns.index(column)), rows))
+            named.discard(None)
+            references.setdefault(key.column.table.name, set()).update(named)
+    return EncodedRows(table, columns, text, references)
+
+
+def insert_encoded(session: Session, rows: EncodedRows) -> None:
+    """COPY rows straight into their table. None may exist yet."""
+    _copy(session, rows.table.name, rows.columns, rows.text)
+
+
+def _copy(session: Session, name: str, columns: Sequence[str], rows: str) -> None:
+    names = ", ".join(_quoted(columns))
     with (
         driver_connection(session).cursor() as cursor,
         cursor.copy(f'COPY "{name}" ({names}) FROM STDIN') as copy,
     ):
         if rows:
-            types = [table.c[column].type for column in columns]
-            copy.write(_as_text(types, rows))
+            copy.write(rows)
 
 
 def _as_text(types: Sequence[Any], rows: Collection[Row]) -> str:
+    if not rows:
+        return ""
     columns = zip(*rows, strict=True)
     written = map(_column, types, columns)
     return "\n".join(map("\t".join, zip(*written, strict=True))) + "\n"
@@ -71,6 +94,8 @@ def _column(type_: Any, values: Sequence[Any]) -> Iterable[str]:
     """Return the values of one column as COPY reads them."""
     # PostgreSQL reads Python's words for numbers, truth values and times.
     text_of: Callable[[Any], str] = str
+    if isinstance(type_, DateTime):
+        return _times(values)
     if isinstance(type_, ARRAY | JSONB):
         empty = "{}" if isinstance(type_, ARRAY) else "[]"
         if values.count([]) == len(values):
@@ -86,6 +111,12 @@ def _column(type_: Any, values: Sequence[Any]) -> Iterable[str]:
     if any(character in whole for character in _SPECIAL_CHARACTERS):
         texts = [text and text.translate(_SPECIAL) for text in texts]
     return [_NULL if text is None else text for text in texts] if has_nulls else texts
+
+
+def _times(values: Sequence[Any]) -> list[str]:
+    # Eight times as fast as `str`, and no such text needs to be escaped.
+    written = msgspec.json.encode(values).decode()[1:-1].replace('"', "")
+    return [_NULL if text == "null" else text for text in written.split(",")]
 
 
 def _array(values: Sequence[Any]) -> str:
@@ -213,7 +244,8 @@ def _staged(
             f'SELECT {", ".join(_quoted(columns))} FROM "{table.name}" WITH NO DATA'
         )
     )
-    copy_rows(session, name, table, columns, list(rows))
+    types = [table.c[column].type for column in columns]
+    _copy(session, name, columns, _as_text(types, list(rows)))
     yield name
     # Before the transaction ends, so that the name is free again.
     session.execute(text(f'DROP TABLE "{name}"'))
@@ -289,14 +321,11 @@ def insert_rows(
     rows: Collection[Row],
 ) -> None:
     """COPY `rows` straight into the table. None may exist yet."""
-    table = _table(model)
-    copy_rows(session, table.name, table, columns, rows)
+    insert_encoded(session, encode_rows(model, columns, rows))
 
 
-Insert = Callable[
-    [Session, type[DeclarativeBase], Sequence[str], Collection[Row]], None
-]
-"""Inserts rows: see `insert_rows`."""
+Insert = Callable[[Session, EncodedRows], None]
+"""Inserts rows: see `insert_encoded`."""
 
 
 @contextmanager
@@ -327,14 +356,14 @@ def unchecked_references(
         )
     )
 
-    def insert_known(
-        session: Session,
-        model: type[DeclarativeBase],
-        columns: Sequence[str],
-        rows: Collection[Row],
-    ) -> None:
-        _require_references(_table(model), columns, rows, known)
-        insert_rows(session, model, columns, rows)
+    def insert_known(session: Session, rows: EncodedRows) -> None:
+        for parent, named in rows.references.items():
+            if unknown := named - known.get(parent, set()):
+                raise ValueError(
+                    f"a row of {rows.table.name} refers to {parent} {min(unknown)}, "
+                    "which does not exist"
+                )
+        insert_encoded(session, rows)
 
     if allowed:
         # As for the changes that logical replication brings in.
@@ -343,26 +372,6 @@ def unchecked_references(
     # After an error there is nothing to set back: the transaction is over.
     if allowed:
         session.execute(text("SET LOCAL session_replication_role = origin"))
-
-
-def _require_references(
-    child: Table,
-    columns: Sequence[str],
-    rows: Collection[Row],
-    known: Mapping[str, Set[int]],
-) -> None:
-    for key in child.foreign_keys:
-        column, parent = key.parent.name, key.column.table.name
-        if column not in columns:
-            continue
-        position = columns.index(column)
-        named = {row[position] for row in rows}
-        named.discard(None)
-        if unknown := named - known.get(parent, set()):
-            raise ValueError(
-                f"a row of {child.name} refers to {parent} {min(unknown)}, "
-                "which does not exist"
-            )
 
 
 def _table(model: type[DeclarativeBase]) -> Table:

@@ -1,4 +1,4 @@
-"""The tables, by subject: mirror, sync, jobs, downloads, library, analysis."""
+"""The tables, by subject: mirror, sync, jobs, downloads, library, and plans."""
 
 from typing import Any
 
@@ -32,6 +32,16 @@ from stashhog_core.db.columns import (
     Words,
     reference,
 )
+from stashhog_core.db.plan_models import AnalysisPlan as AnalysisPlan
+from stashhog_core.db.plan_models import DetectorMark as DetectorMark
+from stashhog_core.db.plan_models import Picture as Picture
+from stashhog_core.db.plan_models import PlanChange as PlanChange
+from stashhog_core.db.plan_models import RejectedMatch as RejectedMatch
+from stashhog_core.db.plan_models import ReviewDecision as ReviewDecision
+from stashhog_core.db.plan_models import ReviewedChange as ReviewedChange
+from stashhog_core.db.plan_models import ReviewMemory as ReviewMemory
+from stashhog_core.db.plan_models import TaggerResult as TaggerResult
+from stashhog_core.db.plan_models import ValueCount as ValueCount
 
 # --- the mirror of Stash, by its ids --------------------------------------------------
 
@@ -577,124 +587,3 @@ library_listing = Table(
     prefixes=["UNLOGGED"],
 )
 """What the parts of a scan list, each on a connection of its own; empty in between."""
-
-
-# --- plans, what was examined, what was rejected --------------------------------------
-
-
-class AnalysisPlan(Base):
-    """A set of proposed changes: pending → draft → reviewing → applied | cancelled."""
-
-    __tablename__ = "analysis_plan"
-
-    id: Mapped[RowId]
-    name: Mapped[str] = mapped_column(Text)
-    state: Mapped[str] = mapped_column(Text, server_default="pending", index=True)
-    run_id: Mapped[str | None] = mapped_column(Text)
-    detectors: Mapped[Facts]
-    facts: Mapped[Facts]
-    created_at: Mapped[Now]
-    applied_at: Mapped[Moment | None]
-
-
-class PlanChange(Base):
-    """One value of one field of one scene.
-
-    States: pending → approved | rejected → applied | already | conflict | failed |
-    skipped | undone. A plan with a `failed` change is not done before a person decides.
-    `attempts` counts the runs that could not bring an approved change to Stash. The key
-    `intended` of `effect` says that a run was about to. `base`: before the proposal.
-    """
-
-    __tablename__ = "plan_change"
-
-    id: Mapped[RowId]
-    plan_id: Mapped[int] = reference("analysis_plan")
-    scene_id: Mapped[int] = mapped_column(BigInteger, index=True)
-    # tags | performers | studio | title | details | date | markers
-    field: Mapped[str] = mapped_column(Text)
-    # add | remove | set
-    action: Mapped[str] = mapped_column(Text)
-    # What makes two changes of one field the same: a name, a marker's place.
-    value_key: Mapped[str] = mapped_column(Text)
-    base: Mapped[Any] = mapped_column(JSONB, nullable=True)
-    proposed: Mapped[Any] = mapped_column(JSONB)
-    confidence: Mapped[float]
-    detector: Mapped[str] = mapped_column(Text)
-    evidence: Mapped[Facts]
-    state: Mapped[str] = mapped_column(Text, server_default="pending")
-    approved_by: Mapped[str | None] = mapped_column(Text)
-    attempts: Mapped[int] = mapped_column(server_default="0")
-    effect: Mapped[Any] = mapped_column(JSONB, nullable=True)
-    error: Mapped[str | None] = mapped_column(Text)
-    applied_at: Mapped[Moment | None]
-
-    __table_args__ = (
-        UniqueConstraint("plan_id", "scene_id", "field", "action", "value_key"),
-        Index("ix_plan_change_state", "plan_id", "state"),
-        Index("ix_plan_change_confidence", "plan_id", "confidence", "id"),
-    )
-
-
-class ReviewDecision(Base):
-    """What a reviewer decided in one act, in words; kept so that it can be taken back.
-
-    The states are those of the plan before and after the decision.
-    """
-
-    __tablename__ = "review_decision"
-
-    id: Mapped[RowId]
-    plan_id: Mapped[int] = reference("analysis_plan", index=True)
-    what: Mapped[str] = mapped_column(Text)
-    plan_before: Mapped[str] = mapped_column(Text)
-    plan_after: Mapped[str] = mapped_column(Text)
-    decided_at: Mapped[Now]
-    taken_back_at: Mapped[Moment | None]
-
-
-class ReviewedChange(Base):
-    """A change that a decision changed: what the decision found, and what it left."""
-
-    __tablename__ = "reviewed_change"
-
-    decision_id: Mapped[int] = reference("review_decision", primary_key=True)
-    change_id: Mapped[int] = reference("plan_change", primary_key=True, index=True)
-    before: Mapped[Any] = mapped_column(JSONB)
-    after: Mapped[Any] = mapped_column(JSONB)
-
-
-class ReviewMemory(Base):
-    """A value that a person rejected for a scene; it is not proposed again."""
-
-    __tablename__ = "review_memory"
-
-    scene_id: Mapped[StashId]
-    field: Mapped[Key]
-    value_key: Mapped[Key]
-    detector: Mapped[Key]
-    rejected_at: Mapped[Now]
-
-
-class TaggerResult(Base):
-    """Raw output of a tagger for one content, so that nothing is inferred twice."""
-
-    __tablename__ = "tagger_result"
-
-    content_hash: Mapped[Key]
-    tagger: Mapped[Key]
-    # Model set, interval, threshold: what else the output depends on.
-    configuration: Mapped[Key]
-    output: Mapped[Any] = mapped_column(JSONB)
-    created_at: Mapped[Now]
-
-
-class DetectorMark(Base):
-    """This version of this detector has seen this content."""
-
-    __tablename__ = "detector_mark"
-
-    content_hash: Mapped[Key]
-    detector: Mapped[Key]
-    version: Mapped[str] = mapped_column(Text)
-    seen_at: Mapped[Now]

@@ -37,8 +37,7 @@ class SchemaState:
 
 def schema_state(connection: "psycopg.Connection[Any]") -> SchemaState:
     """Return the state of the schema of the database that `connection` is to."""
-    revisions = _revisions()
-    expected = revisions[-1]
+    expected = latest_revision()
     # Two statements: the table must exist when the second one is read.
     has_table = connection.execute(
         "SELECT to_regclass(%s) IS NOT NULL", [VERSION_TABLE]
@@ -50,7 +49,7 @@ def schema_state(connection: "psycopg.Connection[Any]") -> SchemaState:
     if revision == expected:
         return SchemaState("current", revision, expected)
     return SchemaState(
-        "older" if revision in revisions else "newer", revision, expected
+        "older" if revision in _revisions() else "newer", revision, expected
     )
 
 
@@ -138,6 +137,11 @@ def _newer(state: SchemaState) -> ConfigurationError:
         f"which knows up to {state.expected}",
         remedy="update StashHog; a newer version has migrated this database",
     )
+
+
+def latest_revision() -> str:
+    """Return the revision of the schema that this code works with."""
+    return _revisions()[-1]
 
 
 @cache

@@ -41,8 +41,10 @@ class Claim:
     """What must be true for a transaction to begin.
 
     `make_sure` is called with a cursor in the transaction, and raises if it is not.
+    `name` is what is claimed.
     """
 
+    name: str
     server: str
     make_sure: "Callable[[psycopg.Cursor[Any]], None]"
 
@@ -60,6 +62,11 @@ def claiming(claim: Claim) -> Iterator[None]:
     finally:
         # Not reset to what was: claims may end in another order than they began.
         _claims.set(tuple(other for other in _claims.get() if other is not claim))
+
+
+def is_claimed(name: str) -> bool:
+    """Tell whether this context is in a block that claims `name`."""
+    return any(claim.name == name for claim in _claims.get())
 
 
 class Database:

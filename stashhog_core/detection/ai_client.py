@@ -34,6 +34,7 @@ RETRY_DELAYS_SECONDS = (2.0, 10.0, 30.0)
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _SHORT_TIMEOUT_SECONDS = 30.0
 _SHOWN_CHARACTERS = 200
+_SEE_ITS_LOG = "see the log of the AI server"
 # A second request would take as long again.
 _NOT_RETRIED = (httpx.ReadTimeout, httpx.DecodingError)
 OPEN_SECONDS = 60.0
@@ -320,7 +321,8 @@ class AiClient:
             if error.of_this_request and method == "POST" and self._is_ready():
                 raise ItemError(
                     "The AI server cannot process this video: the server "
-                    f"{error.reason}"
+                    f"{error.reason}",
+                    remedy=_SEE_ITS_LOG,
                 ) from error
             raise self._unavailable(str(error)) from error
 
@@ -437,7 +439,7 @@ def _read_answer_v1(
         # The earlier output was complete.
         return dict(known)
     if answer.json_result is None or answer.video_tag_info is None:
-        raise ItemError("The AI server answered without a result")
+        raise ItemError("The AI server answered without a result", remedy=_SEE_ITS_LOG)
     info, text = answer.video_tag_info, answer.json_result.encode()
     raw = _decoded(text, _JsonV1).timespans
     return {
@@ -530,5 +532,6 @@ def _decoded(text: bytes, kind: type[T]) -> T:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         shown = text[:_SHOWN_CHARACTERS].decode(errors="replace")
         raise ItemError(
-            f"The AI server's answer cannot be read ({error}): {shown}"
+            f"The AI server's answer cannot be read ({error}): {shown}",
+            remedy=_SEE_ITS_LOG,
         ) from error

@@ -12,7 +12,7 @@ from stashhog_core.detection.ai_client import AiClient, RequestGate
 from stashhog_core.detection.readers import SceneReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.spans import SpanProposals
-from stashhog_core.errors import Deferred, ItemError
+from stashhog_core.errors import Deferred
 from stashhog_core.paths import PathMap
 from stashhog_core.plans.proposals import Proposal, add_member, remove_member
 from stashhog_core.settings import AiServerSettings
@@ -77,9 +77,8 @@ class AiServer(AiClient, SceneReader):
         self, scene: SceneFacts, known: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
         """Return the server's tags and spans; the categories in `known` are kept."""
-        if scene.file is None:
-            raise ItemError("The scene has no file")
-        return self.process(self._paths.to_local(scene.file.path), known)
+        path = self._paths.to_local(scene.primary_file().path)
+        return self.process(path, known)
 
     complete = read
 

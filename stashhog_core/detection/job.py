@@ -17,6 +17,7 @@ from stashhog_core.detection.known_names import load_name_finder
 from stashhog_core.detection.readers import SceneReader
 from stashhog_core.detection.registry import (
     Detectors,
+    stash_boxes,
     text_models,
     video_reader,
 )
@@ -121,8 +122,9 @@ def analyze(
 
     Raises:
         ConfigurationError: A requested reader cannot be used on this machine.
-        AnalysisDeferred: The AI server or the text model is unavailable. The remaining
-            scenes stay unanalyzed; the error's `result` has the finished ones.
+        AnalysisDeferred: The AI server, the text model or a stash-box is unavailable.
+            The remaining scenes stay unanalyzed; the error's `result` has the finished
+            ones.
         TransientError: Stash or the database is unavailable.
         JobCancelled: A stop was requested.
     """
@@ -137,6 +139,7 @@ def analyze(
             )
         readers = [video] if video is not None and params.detect_video_tags else []
         readers += resources.enter_context(text_models(settings, params, finder))
+        readers += stash_boxes(settings, params, stash, database)
         run = AnalysisRun(
             database=database,
             params=params,
@@ -167,7 +170,7 @@ def analyze(
         if params.auto_approve and plan.changes > plan.approved:
             logger.warning(
                 "Plan %d keeps %d of %d changes open for a person to decide on, "
-                "because other names are spelled almost like theirs",
+                "because several values are possible",
                 plan.plan_id,
                 plan.changes - plan.approved,
                 plan.changes,

@@ -10,13 +10,14 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from stashhog_core.background import Background
+from stashhog_core.background import Background, read_ahead
 from stashhog_core.detection.name_finder import NameFinder
 from stashhog_core.detection.scene_facts import SceneFacts
 from stashhog_core.detection.technical import FindTag
@@ -101,6 +102,12 @@ class SceneReader(ABC):
         """Return the complete output for a scene, given a stored incomplete output."""
         return self.read(scene)
 
+    def prepare(self, scenes: Sequence[SceneFacts]) -> None:  # noqa: B027 - most need none
+        """Look up together what the proposals for these scenes depend on.
+
+        Called once for each page of scenes, before any proposal for the page.
+        """
+
     @abstractmethod
     def propose(
         self, scene: SceneFacts, output: Output, names: StashNames
@@ -112,6 +119,39 @@ class SceneReader(ABC):
     ) -> list[Proposal]:
         """Return proposals for a scene that could not be read."""
         return []
+
+
+class BatchReader(SceneReader):
+    """A reader that reads many scenes with one request."""
+
+    @property
+    @abstractmethod
+    def batch_size(self) -> int:
+        """Maximum number of scenes that are read together."""
+
+    def needs_reading(self, scene: SceneFacts, known: Output | None) -> bool:
+        """Tell whether a scene has to be read; otherwise its output is `known`."""
+        return known is None or not self.is_complete(known)
+
+    @abstractmethod
+    def read_batch(
+        self, scenes: Sequence[tuple[SceneFacts, Output | None]]
+    ) -> list[Output | ItemError]:
+        """Return the raw output for each scene, or why there is none.
+
+        Args:
+            scenes: The scenes, each with a stored output that is incomplete.
+
+        Raises:
+            Deferred: No scene can be read now.
+        """
+
+    def read(self, scene: SceneFacts) -> Output:
+        """Return the raw output for a scene."""
+        (output,) = self.read_batch([(scene, None)])
+        if isinstance(output, ItemError):
+            raise output
+        return output
 
 
 @dataclass(frozen=True)
@@ -146,6 +186,9 @@ def read_all(
         Deferred: The reader cannot read any scene now.
         JobCancelled: A stop was requested.
     """
+    if isinstance(reader, BatchReader):
+        yield from _read_in_batches(reader, scenes, progress)
+        return
     if reader.parallel == 0:
         for scene, known in scenes:
             progress.checkpoint()
@@ -181,6 +224,83 @@ def _read(reader: SceneReader, scene: SceneFacts, known: Output | None) -> Reade
         logger.exception("Could not analyze scene %d", scene.id)
         output, failure = None, unexpected(error)
     return ReaderResult(scene, output, True, failure, time.monotonic() - started)
+
+
+def _read_in_batches(
+    reader: BatchReader,
+    scenes: Iterable[tuple[SceneFacts, Output | None]],
+    progress: Progress,
+) -> Generator[ReaderResult, None, None]:
+    """Yield the results in order, while the next batch is read already."""
+    results = (
+        list(_batch_results(reader, batch, progress))
+        for batch in _batches(reader, scenes)
+    )
+    with closing(read_ahead(results, f"read-{reader.name}")) as batches:
+        for batch in batches:
+            yield from batch
+
+
+_Unread = tuple[SceneFacts, Output | None, bool]
+"""A scene, its stored output, and whether it has to be read."""
+
+
+def _batches(
+    reader: BatchReader, scenes: Iterable[tuple[SceneFacts, Output | None]]
+) -> Iterator[Sequence[_Unread]]:
+    """Yield the scenes in order; those that need no reading fill no batch."""
+    waiting: list[_Unread] = []
+    unread = 0
+    for scene, known in scenes:
+        is_unread = reader.needs_reading(scene, known)
+        waiting.append((scene, known, is_unread))
+        unread += is_unread
+        if unread == reader.batch_size:
+            yield waiting
+            waiting, unread = [], 0
+    yield waiting
+
+
+def _batch_results(
+    reader: BatchReader, waiting: Sequence[_Unread], progress: Progress
+) -> Iterator[ReaderResult]:
+    progress.checkpoint()
+    unread = [(scene, known) for scene, known, is_unread in waiting if is_unread]
+    started = time.monotonic()
+    outputs = iter(_read_batch(reader, unread) if unread else ())
+    seconds = (time.monotonic() - started) / max(1, len(unread))
+    for scene, known, is_unread in waiting:
+        if not is_unread:
+            yield ReaderResult(scene, known if known is not None else {})
+            continue
+        output = next(outputs)
+        if isinstance(output, ItemError):
+            yield ReaderResult(scene, None, True, str(output), seconds)
+        else:
+            yield ReaderResult(scene, output, True, None, seconds)
+
+
+def _read_batch(
+    reader: BatchReader, scenes: Sequence[tuple[SceneFacts, Output | None]]
+) -> list[Output | ItemError]:
+    try:
+        outputs = reader.read_batch(scenes)
+    except StashHogError:
+        raise
+    except Exception as error:
+        ids = ", ".join(str(scene.id) for scene, _ in scenes)
+        logger.exception("Could not analyze the scenes %s", ids)
+        return [ItemError(unexpected(error))] * len(scenes)
+    return [_storable_or_error(output) for output in outputs]
+
+
+def _storable_or_error(output: Output | ItemError) -> Output | ItemError:
+    if not isinstance(output, ItemError):
+        try:
+            _require_storable(output)
+        except ItemError as error:
+            return error
+    return output
 
 
 def _require_storable(output: Output) -> None:

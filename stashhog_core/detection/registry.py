@@ -8,12 +8,15 @@
   also the date and the studio's code in the file's name.
 - Any of the last three: also a text model, if one is set.
 - `detect_details`: cleans up the details.
+- `detect_fingerprints`: what stash-boxes know about the scene's files.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from stashhog_core.db.session import Database
 from stashhog_core.detection import details, known_names, release, technical
 from stashhog_core.detection.ai_server import AiServer
 from stashhog_core.detection.name_finder import Kind, NameFinder
@@ -21,13 +24,22 @@ from stashhog_core.detection.ocr import load_ocr
 from stashhog_core.detection.onnx_tagger import OnnxTagger
 from stashhog_core.detection.readers import ReaderResult, SceneReader, StashNames
 from stashhog_core.detection.scene_facts import SceneFacts
+from stashhog_core.detection.stash_box import StashBox
 from stashhog_core.detection.text_model import TextModel
 from stashhog_core.detection.title_cards import TitleCards
 from stashhog_core.params import AnalysisParams, or_setting
 from stashhog_core.paths import PathMap
-from stashhog_core.plans.proposals import NamedValue, Proposal, best_of, name_key
+from stashhog_core.plans.proposals import (
+    CANDIDATES,
+    NamedValue,
+    Proposal,
+    best_of,
+    name_key,
+)
 from stashhog_core.settings import Settings
 from stashhog_core.stash.client import StashClient
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -70,6 +82,21 @@ def text_models(
     roots = settings.stash.scan_paths
     with TextModel(settings.text_model, finder, kinds, roots) as model:
         yield [model]
+
+
+def stash_boxes(
+    settings: Settings, params: AnalysisParams, stash: StashClient, database: Database
+) -> list[SceneReader]:
+    """Return the reader that asks stash-boxes, if the run requests it.
+
+    Raises:
+        ConfigurationError: Stash knows no stash-box, or lacks one of the settings.
+    """
+    if not params.detect_fingerprints:
+        return []
+    reader = StashBox(settings.stash_box, stash, database)
+    logger.debug("Asking %s", ", ".join(reader.endpoints))
+    return [reader]
 
 
 class Detectors:
@@ -141,7 +168,12 @@ class Detectors:
             self._params.confidence_threshold,
             self._settings.analysis.confidence_threshold,
         )
-        return best_of(p for p in found if p.confidence >= least)
+        # Of several possible scenes none is certain, and all are shown.
+        return best_of(
+            p
+            for p in found
+            if p.confidence >= least or p.evidence.get(CANDIDATES, 1) > 1
+        )
 
     def _habits_of(
         self, scene: SceneFacts, found: Sequence[Proposal]

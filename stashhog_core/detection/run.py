@@ -145,6 +145,8 @@ class AnalysisRun:
     ) -> Iterator[tuple[SceneFacts, str | None, list[ReaderResult]]]:
         """Yield each scene, the hash of its content, and the result of each reader."""
         contents = {scene.id: content_hash(scene, self.path_map) for scene in scenes}
+        for reader in self.readers:
+            reader.prepare(scenes)
         with ExitStack() as streams:
             results = [
                 streams.enter_context(closing(read_all(reader, known, progress)))

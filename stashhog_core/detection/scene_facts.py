@@ -2,8 +2,8 @@
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -50,8 +50,27 @@ class MarkerFacts:
 
 
 @dataclass(frozen=True)
+class FileHash:
+    """A hash of one of the files of a scene, with the duration of this file.
+
+    Attributes:
+        kind: oshash, phash or md5.
+        value: As Stash has it: a phash has no leading zeros.
+    """
+
+    kind: str
+    value: str
+    duration_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class SceneFacts:
-    """A scene of the mirror. `file` is None for a scene without files."""
+    """A scene of the mirror. `file` is None for a scene without files.
+
+    Attributes:
+        hashes: The hashes of all files, in order.
+        box_ids: Stash-box → the id of the scene there.
+    """
 
     id: int
     title: str = ""
@@ -64,6 +83,11 @@ class SceneFacts:
     missing: bool = False
     date: str = ""
     code: str = ""
+    director: str = ""
+    urls: tuple[str, ...] = ()
+    organized: bool = False
+    hashes: tuple[FileHash, ...] = ()
+    box_ids: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def file_name(self) -> str:
@@ -78,6 +102,19 @@ class SceneFacts:
         below = [r for r in map(_folders, map(_posix, roots)) if _begins(folders, r)]
         return "/".join(folders[max(map(len, below), default=0) :])
 
+    def primary_file(self) -> PrimaryFile:
+        """Return the file of the scene.
+
+        Raises:
+            ItemError: The scene has no file.
+        """
+        if self.file is None:
+            raise ItemError(
+                "The scene has no file",
+                remedy="delete the scene in Stash, or scan its folder again",
+            )
+        return self.file
+
     def local_file(self, path_map: PathMap) -> Path:
         """Return the path of the scene's file on this machine.
 
@@ -85,9 +122,7 @@ class SceneFacts:
             ItemError: The scene has no file, or the file is not on this machine; then
                 the error names the missing mapping.
         """
-        if self.file is None:
-            raise ItemError("The scene has no file")
-        stash_path = self.file.path
+        stash_path = self.primary_file().path
         path = Path(path_map.to_local(stash_path))
         if path.is_file():
             return path
@@ -103,7 +138,7 @@ class SceneFacts:
 
 
 def read_scenes(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneFacts]:
-    """Return the scenes of the mirror among `scene_ids`, in six queries."""
+    """Return the scenes of the mirror among `scene_ids`, in seven queries."""
     ids = list(scene_ids)
     files = _primary_files(session, ids)
     tags = _members(session, SceneTag.scene_id, SceneTag.tag_id, ids)
@@ -111,6 +146,7 @@ def read_scenes(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneFa
         session, ScenePerformer.scene_id, ScenePerformer.performer_id, ids
     )
     markers = _markers(session, ids)
+    hashes = _hashes(session, ids)
     rows = session.execute(
         select(
             Scene.id,
@@ -120,23 +156,32 @@ def read_scenes(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneFa
             Scene.missing_since,
             Scene.date,
             Scene.code,
+            Scene.director,
+            Scene.urls,
+            Scene.organized,
+            Scene.stash_ids,
         ).where(Scene.id.in_(ids))
     )
     return {
-        scene_id: SceneFacts(
-            id=scene_id,
-            title=title,
-            details=details,
-            studio_id=studio_id,
-            tag_ids=frozenset(tags[scene_id]),
-            performer_ids=frozenset(performers[scene_id]),
-            markers=tuple(markers[scene_id]),
-            file=files.get(scene_id),
-            missing=missing_since is not None,
-            date=date or "",
-            code=code or "",
+        row.id: SceneFacts(
+            id=row.id,
+            title=row.title,
+            details=row.details,
+            studio_id=row.studio_id,
+            tag_ids=frozenset(tags[row.id]),
+            performer_ids=frozenset(performers[row.id]),
+            markers=tuple(markers[row.id]),
+            file=files.get(row.id),
+            missing=row.missing_since is not None,
+            date=row.date or "",
+            code=row.code or "",
+            director=row.director,
+            urls=tuple(row.urls),
+            organized=row.organized,
+            hashes=tuple(hashes[row.id]),
+            box_ids={box["endpoint"]: box["stash_id"] for box in row.stash_ids},
         )
-        for scene_id, title, details, studio_id, missing_since, date, code in rows
+        for row in rows
     }
 
 
@@ -168,6 +213,28 @@ def _primary_files(session: Session, ids: list[int]) -> dict[int, PrimaryFile]:
     )
     # The primary file has the lowest position: it comes last and overwrites others.
     return {row[0]: PrimaryFile(*row[1:]) for row in rows}
+
+
+def _hashes(session: Session, ids: list[int]) -> dict[int, list[FileHash]]:
+    hashes: dict[int, list[FileHash]] = defaultdict(list)
+    rows = session.execute(
+        select(
+            SceneFingerprint.scene_id,
+            SceneFingerprint.kind,
+            SceneFingerprint.value,
+            SceneFile.duration_seconds,
+        )
+        .join(
+            SceneFile,
+            (SceneFile.scene_id == SceneFingerprint.scene_id)
+            & (SceneFile.file_id == SceneFingerprint.file_id),
+        )
+        .where(SceneFingerprint.scene_id.in_(ids))
+        .order_by(SceneFingerprint.scene_id, SceneFile.position, SceneFingerprint.kind)
+    )
+    for scene_id, kind, value, duration in rows:
+        hashes[scene_id].append(FileHash(kind, value, duration))
+    return hashes
 
 
 def _members(

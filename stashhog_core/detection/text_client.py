@@ -28,6 +28,9 @@ _SHOWN_CHARACTERS = 200
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _CA_FILE = "STASHHOG_TEXT_MODEL__CA_FILE"
 _MILLION = 1_000_000
+_ANOTHER_MODEL = (
+    "if this happens often, choose another model with STASHHOG_TEXT_MODEL__MODEL"
+)
 # Headers with which the package describes this machine to the endpoint.
 _OF_THIS_MACHINE = tuple(
     f"X-Stainless-{what}"
@@ -107,9 +110,28 @@ class TextClient:
             raise self._translated(error) from error
         except (ValueError, RecursionError) as error:
             raise ItemError(
-                f"The text model's answer cannot be read ({error})"
+                f"The text model's answer cannot be read ({error})",
+                remedy="check STASHHOG_TEXT_MODEL__BASE_URL",
             ) from error
         return self._answer(completion)
+
+    def models(self) -> list[str]:
+        """Return the names of the endpoint's models; none: it does not list them.
+
+        Raises:
+            Deferred: The endpoint is unreachable or overloaded.
+            ConfigurationError: The key is wrong.
+        """
+        import openai
+
+        try:
+            return sorted(model.id for model in self._client.models.list())
+        except openai.NotFoundError:
+            return []
+        except openai.OpenAIError as error:
+            raise self._translated(error) from error
+        except (ValueError, TypeError, RecursionError):
+            return []
 
     def costs(self) -> dict[str, float | str]:
         """Return requests, tokens and money of all answers so far, bad answers too."""
@@ -143,13 +165,19 @@ class TextClient:
         tokens_in, tokens_out = self._counted(completion)
         choice = choices[0]
         if refusal := getattr(choice.message, "refusal", None):
-            raise ItemError(f"The text model refused: {refusal[:_SHOWN_CHARACTERS]}")
+            raise ItemError(
+                f"The text model refused: {refusal[:_SHOWN_CHARACTERS]}",
+                remedy=_ANOTHER_MODEL,
+            )
         if choice.finish_reason in ("length", "content_filter"):
             raise ItemError(
-                f"The text model's answer was cut off ({choice.finish_reason})"
+                f"The text model's answer was cut off ({choice.finish_reason})",
+                remedy=_ANOTHER_MODEL,
             )
         if not choice.message.content:
-            raise ItemError("The text model gave an empty answer")
+            raise ItemError(
+                "The text model gave an empty answer", remedy=_ANOTHER_MODEL
+            )
         return TextAnswer(
             choice.message.content,
             completion.model or self._settings.model,
@@ -197,7 +225,9 @@ class TextClient:
                 remedy="start the text model, or check STASHHOG_TEXT_MODEL__BASE_URL; "
                 "the scenes stay unanalyzed",
             )
-        return ItemError(f"The text model refused the request ({said})")
+        return ItemError(
+            f"The text model refused the request ({said})", remedy=_ANOTHER_MODEL
+        )
 
 
 def _client(settings: TextModelSettings) -> "openai.OpenAI":

@@ -267,7 +267,8 @@ def _read(
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ItemError(
             f"The text model's answer cannot be read ({error}): "
-            f"{text[:_SHOWN_CHARACTERS]}"
+            f"{text[:_SHOWN_CHARACTERS]}",
+            remedy="choose another model with STASHHOG_TEXT_MODEL__MODEL",
         ) from error
     found: dict[str, list[dict[str, Any]]] = {}
     unknown: list[str] = []

@@ -155,10 +155,15 @@ class _Check:
             )
         elif (other := self._source.sharing(entry)) is not None:
             raise ItemError(
-                "Another torrent uses the same files", where=printable(other)
+                "Another torrent uses the same files",
+                where=printable(other),
+                remedy="remove one of the torrents in qBittorrent, and keep the files",
             )
         if not needed:
-            raise ItemError("None of the torrent's files is in the library")
+            raise ItemError(
+                "None of the torrent's files is in the library",
+                remedy="see `stashhog downloads list` for the reasons",
+            )
         folders = {os.path.dirname(file.path) for file in listed.files}  # noqa: PTH120
         for file in needed:
             key = printable(file.relative_path), file.size_bytes
@@ -178,6 +183,7 @@ class _Check:
             raise ItemError(
                 "The library file is gone, or another file has its name",
                 where=record.target_path,
+                remedy="put the file back, or remove the torrent yourself",
             )
         if not self._has_own_name(file, target, folders):
             raise same_folder(record.target_path)

@@ -1,5 +1,6 @@
 """Checking the settings of the downloads before anything is touched."""
 
+import errno
 import grp
 import os
 from pathlib import Path
@@ -51,15 +52,26 @@ def check_library_root(settings: Settings) -> Path:
         finally:
             trial.unlink(missing_ok=True)
     except OSError as error:
-        raise _not_writable(root, str(error.strerror)) from error
+        raise _not_writable(root, error) from error
     return root
 
 
-def _not_writable(root: Path, reason: str) -> ConfigurationError:
+_REMEDIES = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there, or raise the quota",
+    errno.EIO: "check the disk, or the connection to the server of the folder",
+    errno.EROFS: "mount the file system for writing",
+}
+
+
+def _not_writable(root: Path, error: OSError) -> ConfigurationError:
+    remedy = _REMEDIES.get(
+        error.errno or 0, f"correct its permissions or {_ROOT_VARIABLE}"
+    )
     return ConfigurationError(
         "The library folder cannot be written to",
         where=str(root),
-        remedy=f"{reason}; correct its permissions or {_ROOT_VARIABLE}",
+        remedy=f"{error.strerror}; {remedy}",
     )
 
 
@@ -99,24 +111,46 @@ def open_source(settings: Settings, library_root: Path) -> DownloadSource:
     downloads = settings.downloads
     if downloads.source == "qbittorrent":
         return QBittorrentSource(downloads, settings.qbittorrent)
-    folder = _folder(downloads.folder, _FOLDER_VARIABLE, "download folder")
+    folder = download_folder(settings)
+    require_separate(library_root, folder)
+    return WatchFolderSource(folder, downloads.settle_seconds)
+
+
+def download_folder(settings: Settings) -> Path:
+    """Return the watch folder, links resolved, after making sure it can be read.
+
+    Raises:
+        ConfigurationError: It is not set, missing, no folder, or cannot be read.
+    """
+    folder = _folder(settings.downloads.folder, _FOLDER_VARIABLE, "download folder")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise ConfigurationError(
             "The download folder cannot be read",
             where=str(folder),
             remedy=f"correct its permissions or {_FOLDER_VARIABLE}",
         )
+    return folder
+
+
+def require_separate(library_root: Path, folder: Path) -> None:
+    """Make sure that no download folder and library are one, perhaps by two names.
+
+    Both are existing folders, links resolved.
+
+    Raises:
+        ConfigurationError: They are, or one is in the other; or the library cannot be
+            written to, which is how it is found out.
+    """
     try:
         found = overlap(library_root, folder)
     except OSError as error:
-        raise _not_writable(library_root, str(error.strerror)) from error
+        raise _not_writable(library_root, error) from error
     if found is not None:
         raise ConfigurationError(
             _OVERLAPS[found],
             where=f"{folder}, {library_root}",
             remedy=f"set {_FOLDER_VARIABLE} and {_ROOT_VARIABLE} to separate folders",
         )
-    return WatchFolderSource(folder, downloads.settle_seconds)
 
 
 def listed_keys(settings: Settings) -> frozenset[str] | None:

@@ -3,15 +3,16 @@
 import logging
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, update
 
 from stashhog_core.batches import batched
 from stashhog_core.db.models import DownloadItem
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
-from stashhog_core.downloads.ledger import PlacedVideo
+from stashhog_core.downloads.ledger import PlacedFile
 from stashhog_core.errors import ItemError, StashHogError
 from stashhog_core.media.headers import UNREADABLE, probe
 from stashhog_core.paths import PathMap, from_printable, is_below
@@ -47,15 +48,19 @@ def mark_scanned(database: Database, placed_before: datetime | None = None) -> i
         return len(session.execute(change.returning(DownloadItem.id)).all())
 
 
-def awaiting_scan(database: Database) -> int:
-    """Count the files in the library that no scan of Stash has followed yet.
+@dataclass(frozen=True)
+class NotInStash:
+    """The files of the library that Stash is not known to have.
 
-    More than none after a run that placed nothing means that an earlier run was
-    stopped between placing and scanning.
+    Attributes:
+        videos: The videos among them, and why Stash does not have them.
+        awaiting_scan: How many files no scan of Stash has followed yet. More than none
+            after a run that placed nothing means that an earlier run was stopped
+            between placing and scanning.
     """
-    query = select(func.count()).where(DownloadItem.state == "placed")
-    with database.transaction() as session:
-        return session.scalar(query) or 0
+
+    videos: list[ItemFailure]
+    awaiting_scan: int
 
 
 def confirm_in_stash(
@@ -64,7 +69,7 @@ def confirm_in_stash(
     scan_rules: Callable[[], ScanRules | None] = lambda: None,
     *,
     scanned_only: bool = False,
-) -> list[ItemFailure]:
+) -> NotInStash:
     """Look up every placed video in the mirror of Stash, by path and by oshash.
 
     A video that was scanned but cannot be read is reported once and then given up:
@@ -77,14 +82,15 @@ def confirm_in_stash(
             only if a video is missed.
         scanned_only: Only videos that a scan has followed. A scan is still to come for
             the others, even if Stash has the same bytes elsewhere.
-
-    Returns:
-        The videos that Stash does not have yet, and why.
     """
     with database.transaction() as session:
-        videos = ledger.videos_not_in_stash(session)
-    if scanned_only:
-        videos = [video for video in videos if video.state == "scanned"]
+        files = ledger.files_not_in_stash(session)
+    videos = [
+        file
+        for file in files
+        if file.oshash is not None and (file.state == "scanned" or not scanned_only)
+    ]
+    awaiting_scan = sum(file.state == "placed" for file in files)
     missing = []
     rules: ScanRules | None = None
     is_asked = False
@@ -96,6 +102,7 @@ def confirm_in_stash(
                 [path_map.to_remote(video.target_path) for video in batch],
             )
         missed = [video for video in batch if video.id not in found]
+        awaiting_scan -= sum(v.id in found and v.state == "placed" for v in batch)
         if not is_asked and any(video.state == "scanned" for video in missed):
             rules, is_asked = scan_rules(), True
         # Files are looked into between the transactions.
@@ -116,18 +123,19 @@ def confirm_in_stash(
             ItemFailure(item=video.target_path, reason=reasons[video.id])
             for video in missed
         ]
-    return missing
+    return NotInStash(missing, awaiting_scan)
 
 
-def known_not_in_stash(database: Database) -> list[ItemFailure]:
+def known_not_in_stash(database: Database) -> NotInStash:
     """Return the videos that Stash has scanned past, and why, without looking again."""
     with database.transaction() as session:
-        videos = ledger.videos_not_in_stash(session)
-    return [
-        ItemFailure(item=video.target_path, reason=video.reason or _NOT_TAKEN)
-        for video in videos
-        if video.state == "scanned"
+        files = ledger.files_not_in_stash(session)
+    scanned = [
+        ItemFailure(item=file.target_path, reason=file.reason or _NOT_TAKEN)
+        for file in files
+        if file.state == "scanned"
     ]
+    return NotInStash(scanned, len(files) - len(scanned))
 
 
 def ask_scan_rules(settings: StashSettings) -> ScanRules | None:
@@ -140,7 +148,7 @@ def ask_scan_rules(settings: StashSettings) -> ScanRules | None:
         return None
 
 
-def _reason(video: PlacedVideo, stash_path: str, rules: ScanRules | None) -> str:
+def _reason(video: PlacedFile, stash_path: str, rules: ScanRules | None) -> str:
     if video.state == "placed":
         return _NOT_SCANNED
     known = video.reason or ""

@@ -95,11 +95,11 @@ def process_downloads(
             dry_run=params.dry_run,
         )
         if params.dry_run:
-            unseen = known_not_in_stash(database)
+            missing = known_not_in_stash(database)
         else:
             # Scans and syncs may have run on their own since the last run.
             path_map = PathMap(settings.stash.path_map)
-            unseen = confirm_in_stash(
+            missing = confirm_in_stash(
                 database,
                 path_map,
                 partial(ask_scan_rules, settings.stash),
@@ -109,4 +109,4 @@ def process_downloads(
         if listing.unfinished:
             _log.info("%d downloads are not finished yet", listing.unfinished)
         total += len(listing.problems) + listing.done + confirmed
-        return run.result(total, listing.done, cleaned, unseen)
+        return run.result(total, listing.done, cleaned, missing)

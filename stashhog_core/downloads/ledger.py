@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, or_, select, text
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.merge import insert_rows, merge_rows
@@ -152,26 +152,32 @@ def unfinished_folders(session: Session) -> set[Path]:
 
 
 @dataclass(frozen=True)
-class PlacedVideo:
-    """A video in the library that Stash is not known to have."""
+class PlacedFile:
+    """A file in the library that Stash is not known to have; a video has an oshash."""
 
     id: int
     target_path: str
-    oshash: str
+    oshash: str | None
     state: str
     reason: str | None
 
 
-def videos_not_in_stash(session: Session) -> list[PlacedVideo]:
-    """Return the placed and scanned videos, in the order they were placed."""
+def files_not_in_stash(session: Session) -> list[PlacedFile]:
+    """Return the placed files and the scanned videos, in the order they were placed.
+
+    Stash never tells of other files than videos, so that their scan is the end.
+    """
     item = DownloadItem
     query = (
         select(item.id, item.target_path, item.oshash, item.state, item.reason)
-        .where(item.state.in_(["placed", "scanned"]), item.oshash.is_not(None))
+        .where(
+            item.state.in_(["placed", "scanned"]),
+            or_(item.state == "placed", item.oshash.is_not(None)),
+        )
         .order_by(item.placed_at, item.id)
     )
     return [
-        PlacedVideo(id_, path or "", content_hash or "", state, reason)
+        PlacedFile(id_, path or "", content_hash, state, reason)
         for id_, path, content_hash, state, reason in session.execute(query)
     ]
 
@@ -185,7 +191,9 @@ def mark_in_stash(
     """
     found = session.scalars(
         text(
-            "UPDATE download_item i SET state = 'seen', seen_at = now(), reason = NULL "
+            "UPDATE download_item i SET state = 'seen', seen_at = now(), "
+            # The end of the scan may not have been seen, as when Stash restarted.
+            "scanned_at = coalesce(i.scanned_at, now()), reason = NULL "
             "FROM unnest(CAST(:ids AS bigint[]), CAST(:paths AS text[])) "
             "AS wanted (id, path) WHERE i.id = wanted.id AND ("
             "EXISTS (SELECT 1 FROM scene_file f WHERE f.path = wanted.path) OR "
@@ -195,6 +203,12 @@ def mark_in_stash(
         {"ids": list(ids), "paths": list(paths)},
     )
     return set(found)
+
+
+def blocked_files(session: Session) -> frozenset[int]:
+    """Return the ids of the files that are not tried again."""
+    query = select(DownloadItem.id).where(DownloadItem.state == "blocked")
+    return frozenset(session.scalars(query))
 
 
 def block(session: Session, reasons: dict[int, str]) -> None:

@@ -1,10 +1,10 @@
 """The import ledger as people read it, and what they ask of it: retry and forget."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.locks import job_lock
@@ -13,6 +13,7 @@ from stashhog_core.db.paging import Page, read_place
 from stashhog_core.db.reading import any_of
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.ledger import LOCK, State
+from stashhog_core.errors import JobError
 
 ITEMS_A_PAGE = 100
 
@@ -85,8 +86,38 @@ def ledger_page(
         size: Maximum number of rows.
     """
     query = select(*_COLUMNS).order_by(DownloadItem.id.desc()).limit(size + 1)
+    query = query.where(*_matching(states, text))
+    if after is not None:
+        (last,) = read_place(after, int)
+        query = query.where(DownloadItem.id < last)
+    rows = [LedgerItem(*row) for row in session.execute(query)]
+    return Page(rows[:size], str(rows[size - 1].id) if len(rows) > size else None)
+
+
+def ledger_item(session: Session, item_id: int) -> LedgerItem:
+    """Return a row of the ledger.
+
+    Raises:
+        JobError: There is no such row.
+    """
+    query = select(*_COLUMNS).where(DownloadItem.id == item_id)
+    row = session.execute(query).first()
+    if row is None:
+        raise JobError(
+            f"The ledger has no file {item_id}", remedy="see `stashhog downloads list`"
+        )
+    return LedgerItem(*row)
+
+
+def matching_ids(session: Session, states: Sequence[str], text: str) -> list[int]:
+    """Return the ids of the rows that `ledger_page` would list, on all pages."""
+    query = select(DownloadItem.id).where(*_matching(states, text))
+    return list(session.scalars(query.order_by(DownloadItem.id)))
+
+
+def _matching(states: Sequence[str], text: str) -> Iterator[ColumnElement[bool]]:
     if states:
-        query = query.where(DownloadItem.state.in_(states))
+        yield DownloadItem.state.in_(states)
     if text:
         columns = (
             DownloadItem.entry_name,
@@ -94,12 +125,7 @@ def ledger_page(
             DownloadItem.target_path,
             DownloadItem.reason,
         )
-        query = query.where(or_(*(c.icontains(text, autoescape=True) for c in columns)))
-    if after is not None:
-        (last,) = read_place(after, int)
-        query = query.where(DownloadItem.id < last)
-    rows = [LedgerItem(*row) for row in session.execute(query)]
-    return Page(rows[:size], str(rows[size - 1].id) if len(rows) > size else None)
+        yield or_(*(c.icontains(text, autoescape=True) for c in columns))
 
 
 def state_counts(session: Session) -> dict[str, int]:

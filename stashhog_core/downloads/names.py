@@ -8,6 +8,7 @@ from stashhog_core.paths import has_control_character, is_hidden, printable
 
 LONGEST_NAME_BYTES = 255
 _LONGEST_EXTENSION_BYTES = 32
+_RENAME = "rename the file where it was downloaded"
 
 Names = tuple[str, ...]
 """A file's or folder's place below the library root."""
@@ -27,14 +28,18 @@ def check_name(name: str) -> str:
         # Nearly all names: no need to look closer.
         return name
     if name in {"", ".", ".."} or "/" in name:
-        raise ItemError("The name is no plain file name", where=printable(name))
+        raise ItemError(
+            "The name is no plain file name", where=printable(name), remedy=_RENAME
+        )
     if has_control_character(name):
-        raise ItemError("The name holds a control character", where=printable(name))
+        raise ItemError(
+            "The name holds a control character", where=printable(name), remedy=_RENAME
+        )
     try:
         os.fsencode(name)
     except UnicodeEncodeError as error:
         raise ItemError(
-            "The name holds half a character", where=printable(name)
+            "The name holds half a character", where=printable(name), remedy=_RENAME
         ) from error
     return name
 

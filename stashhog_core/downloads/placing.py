@@ -574,6 +574,7 @@ def no_folder(names: Names) -> ItemError:
     return ItemError(
         "In the library, a file or symbolic link has the name of the folder",
         where=printable("/".join(names)),
+        remedy="rename the file in the library",
     )
 
 
@@ -583,6 +584,7 @@ def all_taken(names: Names) -> ItemError:
         "The library has other files under the file's name "
         "and under all alternative names",
         where=printable("/".join(names)),
+        remedy="rename or remove some of the files in the library",
     )
 
 
@@ -612,4 +614,5 @@ def changed(file: SourceFile) -> ItemError:
     return ItemError(
         "The file changed while it was being placed",
         where=printable(file.relative_path),
+        remedy="wait for the program that writes to the file; the next run tries again",
     )

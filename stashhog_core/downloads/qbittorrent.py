@@ -5,14 +5,19 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from stashhog_core.downloads.names import check_name
-from stashhog_core.downloads.qbittorrent_client import QBittorrentClient
+from stashhog_core.downloads.qbittorrent_client import (
+    QBittorrentClient,
+    Torrent,
+    TorrentFile,
+    as_torrent,
+)
 from stashhog_core.downloads.selection import archive_stem, is_archive
 from stashhog_core.downloads.sources import (
     Entry,
@@ -85,7 +90,7 @@ class QBittorrentSource:
         # Everything, not only what is complete: a broken torrent is no longer complete.
         for torrent in self._torrents():
             try:
-                self._sort(torrent, found)
+                self._sort(as_torrent(torrent), found)
             except ItemError as error:
                 problem = Problem(torrent["name"], str(error), torrent["hash"])
                 found.problems.append(problem)
@@ -93,9 +98,8 @@ class QBittorrentSource:
                 raise
             except Exception as error:  # noqa: BLE001 - it stays this torrent's error
                 _log.exception("Could not check the torrent %s", torrent["hash"])
-                name = str(torrent.get("name", torrent["hash"]))
                 reason = f"Checking the torrent failed: {unexpected(error)}"
-                found.problems.append(Problem(name, reason, torrent["hash"]))
+                found.problems.append(Problem(torrent["name"], reason, torrent["hash"]))
         if self._settings.clean_up != "none":
             found.removable = self._removable()
         return found
@@ -109,7 +113,7 @@ class QBittorrentSource:
             None if self._asks_for_all else self._category or None
         )
 
-    def _sort(self, torrent: Mapping[str, Any], found: SourceListing) -> None:
+    def _sort(self, torrent: Torrent, found: SourceListing) -> None:
         tags = _tags(torrent)
         if self._filters and not self._is_ours(torrent, tags):
             return
@@ -162,10 +166,13 @@ class QBittorrentSource:
         answer = self._api.files(entry.key)
         wanted = [file for file in answer if file["priority"] != 0]
         if not wanted:
-            raise ItemError("None of the torrent's files is selected in qBittorrent")
+            raise ItemError(
+                "None of the torrent's files is selected in qBittorrent",
+                remedy="select the files to import in qBittorrent",
+            )
         content = self._content(entry, depth=wanted[0]["name"].count("/"))
         files, problems, notes = [], [], []
-        for file in sorted(wanted, key=lambda file: str(file["name"])):
+        for file in sorted(wanted, key=lambda file: file["name"]):
             relative = content.relative(file)
             try:
                 if content.is_link(file):
@@ -218,7 +225,7 @@ class QBittorrentSource:
 
     def sharing(self, entry: Entry) -> str | None:
         """Return the name of another torrent, of any category, that uses its files."""
-        torrents = self._api.torrents()
+        torrents = [as_torrent(row) for row in self._api.torrents()]
         mine = {
             place
             for torrent in torrents
@@ -230,13 +237,13 @@ class QBittorrentSource:
                 continue
             for theirs in self._places(torrent):
                 if any(is_below(theirs, m) or is_below(m, theirs) for m in mine):
-                    return str(torrent["name"])
+                    return torrent["name"]
         return None
 
-    def _places(self, torrent: Mapping[str, Any]) -> list[str]:
+    def _places(self, torrent: Torrent) -> list[str]:
         """Return what a torrent uses: its folder or file, or all its files."""
         content = self._content_path(torrent)
-        save_path = str(torrent["save_path"]).rstrip("/\\")
+        save_path = torrent["save_path"].rstrip("/\\")
         if not _is_absolute(content):
             # It is being checked: where it lies is known to be in its save path.
             return [f"{save_path}/{content}"]
@@ -256,7 +263,7 @@ class QBittorrentSource:
     def _has_tags(self) -> bool:
         return self._api.has_tags()
 
-    def _is_ours(self, torrent: Mapping[str, Any], tags: set[str]) -> bool:
+    def _is_ours(self, torrent: Torrent, tags: set[str]) -> bool:
         """Tell whether a torrent passes the filters that are set."""
         settings = self._settings
         return (
@@ -278,14 +285,16 @@ class QBittorrentSource:
         entries: list[Entry] = []
         for torrent in self._torrents():
             try:
-                entries += self._if_removable(torrent)
+                entries += self._if_removable(as_torrent(torrent))
+            except ItemError as error:
+                _log.warning("The torrent %s stays: %s", torrent["name"], error)
             except StashHogError:
                 raise
             except Exception:  # noqa: BLE001 - it keeps this torrent only
                 _log.exception("Could not check the torrent %s", torrent["hash"])
         return entries
 
-    def _if_removable(self, torrent: Mapping[str, Any]) -> list[Entry]:
+    def _if_removable(self, torrent: Torrent) -> list[Entry]:
         tags = _tags(torrent)
         category = torrent.get("category", "")
         if (
@@ -298,7 +307,7 @@ class QBittorrentSource:
             return self._known_place(torrent, tags)
         return []
 
-    def _known_place(self, torrent: Mapping[str, Any], tags: set[str]) -> list[Entry]:
+    def _known_place(self, torrent: Torrent, tags: set[str]) -> list[Entry]:
         """Return a torrent as an entry; nothing if where it lies is not known."""
         try:
             entry = self._entry(torrent, tags)
@@ -306,22 +315,22 @@ class QBittorrentSource:
             return []
         return [] if entry is None else [entry]
 
-    def _content_path(self, torrent: Mapping[str, Any]) -> str:
+    def _content_path(self, torrent: Torrent) -> str:
         """Return where a torrent lies, on qBittorrent's machine."""
         if "content_path" in torrent:
-            return str(torrent["content_path"])
+            return torrent["content_path"]
         # Before 4.3.2 the server does not say: its files' common folder tells.
         files = self._api.files(torrent["hash"])
         tops = {file["name"].partition("/")[0] for file in files}
-        save_path = str(torrent["save_path"]).rstrip("/\\")
+        save_path = torrent["save_path"].rstrip("/\\")
         return f"{save_path}/{tops.pop()}" if len(tops) == 1 else save_path
 
-    def _entry(self, torrent: Mapping[str, Any], tags: set[str]) -> Entry | None:
+    def _entry(self, torrent: Torrent, tags: set[str]) -> Entry | None:
         """Return a complete torrent as an entry; None while it is being checked."""
         content = self._content_path(torrent)
         if not _is_absolute(content):
             return None
-        save_path = str(torrent["save_path"])
+        save_path = torrent["save_path"]
         location = self._local(content, save_path)
         boundary = self._local(save_path, save_path)
         try:
@@ -343,7 +352,7 @@ class QBittorrentSource:
             is_marked_failed=is_marked_failed,
             # Taking the tag away by hand is how a person asks for another try.
             may_retry_blocked=not is_marked_failed and self._has_tags,
-            category=str(torrent.get("category", "")),
+            category=torrent.get("category", ""),
         )
 
     def _content(self, entry: Entry, depth: int) -> "_Content":
@@ -370,6 +379,7 @@ class QBittorrentSource:
             raise ItemError(
                 "The torrent lies outside its save path, perhaps by a symbolic link",
                 where=printable(str(entry.location)),
+                remedy="set the real location of the torrent in qBittorrent",
             )
         return _Content(location, is_folder=location.is_dir(), is_flat=False)
 
@@ -407,14 +417,14 @@ class _Content:
     is_folder: bool
     is_flat: bool
 
-    def relative(self, file: Mapping[str, Any]) -> str:
+    def relative(self, file: TorrentFile) -> str:
         """Return a file's path below the folder; a single file's name."""
         if self.is_flat:
-            return str(file["name"])
+            return file["name"]
         if not self.is_folder:
             return self.location.name
         # The first name is that of the torrent's own folder.
-        return str(file["name"]).partition("/")[2]
+        return file["name"].partition("/")[2]
 
     def path(self, relative: str) -> Path:
         """Return where a file lies.
@@ -426,7 +436,7 @@ class _Content:
             return self.location
         return self.location.joinpath(*map(check_name, relative.split("/")))
 
-    def is_link(self, file: Mapping[str, Any]) -> bool:
+    def is_link(self, file: TorrentFile) -> bool:
         """Tell whether the torrent itself makes a file a symbolic link."""
         return file["size"] == 0 and self.path(self.relative(file)).is_symlink()
 
@@ -436,16 +446,17 @@ class _Content:
         return os.path.lexists(path) or os.path.lexists(path + _PART_SUFFIX)
 
 
-def _local_file(
-    content: _Content, relative: str, file: Mapping[str, Any]
-) -> SourceFile:
+def _local_file(content: _Content, relative: str, file: TorrentFile) -> SourceFile:
     """Return a wanted file of a torrent after a look at it.
 
     Raises:
         ItemError: It is not whole, not there, no regular file, or outside the torrent.
     """
     if file["progress"] < 1:
-        raise ItemError(f"qBittorrent has only {file['progress']:.0%} of the file")
+        raise ItemError(
+            f"qBittorrent has only {file['progress']:.0%} of the file",
+            remedy="resume or recheck the torrent in qBittorrent",
+        )
     path = content.path(relative)
     try:
         status = path.lstat()
@@ -454,22 +465,29 @@ def _local_file(
             or not content.is_folder
         )
     except OSError as error:
-        raise ItemError(f"The file cannot be read: {error.strerror}") from error
+        raise ItemError(
+            f"The file cannot be read: {error.strerror}",
+            remedy="check the permissions of the file and of its folders",
+        ) from error
     if not inside or stat.S_ISLNK(status.st_mode):
         raise ItemError(
-            "A symbolic link is in the file's path, and may lead outside the download"
+            "A symbolic link is in the file's path, and may lead outside the download",
+            remedy="put the file itself in the place of the link",
         )
     if not stat.S_ISREG(status.st_mode):
-        raise ItemError("This is not a regular file")
+        raise ItemError(
+            "This is not a regular file", remedy="deselect the file in qBittorrent"
+        )
     if status.st_size != file["size"]:
         raise ItemError(
-            f"The file has {status.st_size} bytes, but qBittorrent says {file['size']}"
+            f"The file has {status.st_size} bytes, but qBittorrent says {file['size']}",
+            remedy="recheck the torrent in qBittorrent",
         )
     return SourceFile(relative, path, status.st_size)
 
 
 def _unpacked(
-    content: _Content, files: Sequence[SourceFile], named: Sequence[Mapping[str, Any]]
+    content: _Content, files: Sequence[SourceFile], named: Sequence[TorrentFile]
 ) -> list[SourceFile]:
     """Return what lies next to the archives of a torrent though it is not part of it.
 
@@ -486,6 +504,7 @@ def _unpacked(
                 f"Files that were unpacked next to the archives cannot be read: "
                 f"{error.strerror}",
                 where=printable(str(base)),
+                remedy="check the permissions of the folder",
             ) from error
         root = content.location if content.is_folder else content.location.parent
         for file in listed.files:
@@ -513,20 +532,26 @@ def _unpacking_places(content: _Content, files: Sequence[SourceFile]) -> set[Pat
     return places
 
 
-def _has_seeded(torrent: Mapping[str, Any]) -> bool:
+def _has_seeded(torrent: Torrent) -> bool:
     """Tell whether one of a torrent's seeding limits is reached, or none is set.
 
     Limits that the server does not tell, as very old ones, are not reached.
     """
-    if "max_ratio" not in torrent or "max_seeding_time" not in torrent:
+    max_ratio = torrent.get("max_ratio")
+    max_minutes = torrent.get("max_seeding_time")
+    if max_ratio is None or max_minutes is None:
         return False
-    idle_seconds = time.time() - torrent.get("last_activity", time.time())
+    now = time.time()
+    idle_seconds = now - (torrent.get("last_activity") or now)
+    seeded_seconds = torrent.get("seeding_time") or 0
     limits = (
-        (torrent["max_ratio"], torrent.get("ratio", 0)),
-        (torrent["max_seeding_time"], torrent.get("seeding_time", 0) / _MINUTE_SECONDS),
-        (torrent.get("max_inactive_seeding_time", -1), idle_seconds / _MINUTE_SECONDS),
+        (max_ratio, torrent.get("ratio") or 0),
+        (max_minutes, seeded_seconds / _MINUTE_SECONDS),
+        (torrent.get("max_inactive_seeding_time"), idle_seconds / _MINUTE_SECONDS),
     )
-    set_limits = [(limit, value) for limit, value in limits if limit >= 0]
+    set_limits = [
+        (limit, value) for limit, value in limits if limit is not None and limit >= 0
+    ]
     return not set_limits or any(value >= limit for limit, value in set_limits)
 
 
@@ -535,5 +560,5 @@ def _is_absolute(path: str) -> bool:
     return path.startswith("/") or PureWindowsPath(path).is_absolute()
 
 
-def _tags(torrent: Mapping[str, Any]) -> set[str]:
+def _tags(torrent: Torrent) -> set[str]:
     return set(map(str.strip, torrent.get("tags", "").split(",")))

@@ -2,11 +2,12 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, NotRequired, TypeVar
 from urllib.parse import urlsplit
 
 import qbittorrentapi
+from pydantic import Field, TypeAdapter, ValidationError
 from qbittorrentapi.exceptions import (
     APIError,
     Conflict409Error,
@@ -16,9 +17,16 @@ from qbittorrentapi.exceptions import (
     LoginFailed,
     NotFound404Error,
 )
+from typing_extensions import TypedDict
 
 from stashhog_core.batches import batched
-from stashhog_core.errors import ConfigurationError, ItemError, TransientError
+from stashhog_core.errors import (
+    ConfigurationError,
+    ItemError,
+    TransientError,
+    first_problem,
+    shown,
+)
 from stashhog_core.http import (
     certificate_fault,
     tls_context,
@@ -36,6 +44,52 @@ _FIRST_WITH_TAGS = (2, 3)
 """Version of the Web API; qBittorrent 4.2."""
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Torrent(TypedDict):
+    """What StashHog reads of a torrent; older versions do not tell all of it.
+
+    `last_activity` is in seconds since 1970,
+    `seeding_time` in seconds, and limits of times in minutes; a limit below 0 is none.
+    """
+
+    hash: str
+    name: str
+    state: str
+    save_path: str
+    category: NotRequired[str]
+    tags: NotRequired[str]
+    content_path: NotRequired[str]
+    ratio: NotRequired[float | None]
+    seeding_time: NotRequired[float | None]
+    last_activity: NotRequired[float | None]
+    max_ratio: NotRequired[float | None]
+    max_seeding_time: NotRequired[float | None]
+    max_inactive_seeding_time: NotRequired[float | None]
+
+
+class TorrentFile(TypedDict):
+    """What StashHog reads of a file: path, bytes, share (0 to 1), and 0 if unwanted."""
+
+    name: Annotated[str, Field(min_length=1)]
+    size: int
+    progress: float
+    priority: int
+
+
+_TORRENT = TypeAdapter(Torrent)
+_FILE = TypeAdapter(TorrentFile)
+
+
+def as_torrent(row: Mapping[str, Any]) -> Torrent:
+    """Return a row of `QBittorrentClient.torrents`.
+
+    Raises:
+        ItemError: The torrent lacks a value, or has one of another kind.
+    """
+    return _read(_TORRENT, row, str(row["hash"]))
 
 
 class QBittorrentClient:
@@ -84,30 +138,49 @@ class QBittorrentClient:
             TransientError: It is away; never an empty list.
         """
         torrents = self._ask(lambda: self._client.torrents_info(category=category))
-        if not _is_rows(torrents) or not all("hash" in row for row in torrents):
+        if not _is_rows(torrents) or not all(
+            isinstance(row.get("hash"), str) for row in torrents
+        ):
             raise self._no_qbittorrent()
         # A torrent without a name is known by its hash.
-        named = ({**row, "name": row.get("name") or row["hash"]} for row in torrents)
+        named = (
+            row
+            if isinstance(row.get("name"), str) and row["name"]
+            else {**row, "name": row["hash"]}
+            for row in torrents
+        )
         return sorted(named, key=lambda torrent: str(torrent["hash"]))
 
-    def files(self, info_hash: str) -> list[dict[str, Any]]:
-        """Return the files of a torrent, each with its `name` and `size`.
+    def files(self, info_hash: str) -> list[TorrentFile]:
+        """Return the files of a torrent.
 
         Raises:
-            ItemError: It is not there any more, or a file of it has no name.
+            ItemError: It is not there any more, or a file lacks a value.
             TransientError: The server is away.
         """
         files = self._ask(lambda: self._client.torrents_files(torrent_hash=info_hash))
         if not _is_rows(files):
             raise self._no_qbittorrent()
-        for file in files:
-            if not (isinstance(file.get("name"), str) and file["name"]):
-                raise ItemError(
-                    "qBittorrent lists a file without a name",
-                    where=info_hash,
-                    remedy="recheck the torrent in qBittorrent",
-                )
-        return list(files)
+        return [_read(_FILE, file, info_hash) for file in files]
+
+    def version(self) -> str:
+        """Return qBittorrent's version, such as `v4.5.2`."""
+        return str(self._ask(self._client.app_version))
+
+    def categories(self) -> dict[str, str]:
+        """Return the categories, each with its save path; empty: the default one."""
+        found = self._ask(self._client.torrents_categories)
+        if not isinstance(found, dict):
+            raise self._no_qbittorrent()
+        return {
+            str(name): str(facts.get("savePath") or "")
+            for name, facts in found.items()
+            if isinstance(facts, dict)
+        }
+
+    def default_save_path(self) -> str:
+        """Return the folder that torrents are saved in unless they say otherwise."""
+        return str(self._ask(self._client.app_default_save_path))
 
     def has_tags(self) -> bool:
         """Tell whether this version knows tags."""
@@ -211,7 +284,10 @@ class QBittorrentClient:
         try:
             return call()
         except NotFound404Error as error:
-            raise ItemError("qBittorrent no longer has the torrent") from error
+            raise ItemError(
+                "qBittorrent no longer has the torrent",
+                remedy="to import the torrent, add it to qBittorrent again",
+            ) from error
         except (LoginFailed, Forbidden403Error) as error:
             raise ConfigurationError(
                 "qBittorrent no longer accepts the login",
@@ -253,3 +329,16 @@ class QBittorrentClient:
 def _is_rows(answer: Any) -> bool:
     """Tell whether an answer is a list of objects, as every list of qBittorrent is."""
     return isinstance(answer, list) and all(isinstance(row, dict) for row in answer)
+
+
+def _read(kind: TypeAdapter[T], row: Any, info_hash: str) -> T:
+    try:
+        return kind.validate_python(row, strict=True)
+    except ValidationError as error:
+        field = shown(error.errors()[0]["loc"][0]).strip("'")
+        raise ItemError(
+            f"qBittorrent's answer about the torrent has a wrong value: {field}: "
+            f"{first_problem(error)}",
+            where=info_hash,
+            remedy="recheck the torrent in qBittorrent, or update qBittorrent",
+        ) from error

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.clean_up import CleanedUp
-from stashhog_core.downloads.in_stash import awaiting_scan
+from stashhog_core.downloads.in_stash import NotInStash
 from stashhog_core.downloads.ledger import ImportRecord
 from stashhog_core.downloads.placing import (
     LibraryFolder,
@@ -225,7 +225,7 @@ class ImportRun:
         total: int,
         done: int,
         cleaned: CleanedUp,
-        unseen: Sequence[ItemFailure],
+        missing: NotInStash,
     ) -> DownloadsResult:
         """Return what happened."""
         counts = self._counts
@@ -235,8 +235,8 @@ class ImportRun:
             status="completed_with_errors" if counts.errors else "completed",
             total_items=total,
             files=counts.files_linked + counts.files_cloned + counts.files_copied,
-            awaiting_scan=awaiting_scan(self._database),
-            unseen=tuple(unseen[:_SHOWN_PATHS]),
+            awaiting_scan=missing.awaiting_scan,
+            unseen=tuple(missing.videos[:_SHOWN_PATHS]),
             removed_items=len(cleaned.removed),
             removed=tuple(cleaned.removed),
             kept=tuple(cleaned.kept[:_SHOWN_PATHS]),
@@ -244,6 +244,8 @@ class ImportRun:
         )
 
     def _known(self, keys: Sequence[str]) -> dict[str, ledger.Known]:
+        if not keys:
+            return {}
         with self._database.transaction() as session:
             return ledger.known_files(session, self._source.kind, keys)
 

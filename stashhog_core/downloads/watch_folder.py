@@ -154,6 +154,7 @@ class WatchFolderSource:
             raise ItemError(
                 f"The download cannot be read: {error.strerror}",
                 where=printable(entry.name),
+                remedy="check the permissions of the download",
             ) from error
 
     def why_unfinished(self, files: Sequence[SourceFile]) -> str | None:

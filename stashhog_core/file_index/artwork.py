@@ -1,18 +1,16 @@
 """Where the pictures of a video are kept: named by its content, written whole."""
 
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from stashhog_core.files import UNFINISHED, write_whole
 from stashhog_core.media.pictures import SpriteSheet
 
 FOLDER = "library"
 """Under STASHHOG_HOME."""
 
 _NAME = re.compile(r"([0-9a-f]{16})(-sprites)?\.(jpg|vtt)")
-_UNFINISHED = ".unfinished-"
 
 
 class Artwork:
@@ -34,15 +32,8 @@ class Artwork:
 
     def _keep(self, name: str, content: bytes) -> str:
         self._folder.mkdir(parents=True, exist_ok=True)
-        descriptor, unfinished = tempfile.mkstemp(prefix=_UNFINISHED, dir=self._folder)
         target = self._folder / name
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            Path(unfinished).replace(target)
-        except BaseException:
-            Path(unfinished).unlink(missing_ok=True)
-            raise
+        write_whole(target, content, durable=False)
         return str(target)
 
 
@@ -53,7 +44,7 @@ def stored_artwork(folder: Path) -> Iterator[tuple[Path, str | None]]:
     """
     for part in sorted(path for path in folder.glob("??") if path.is_dir()):
         for path in sorted(part.iterdir()):
-            if path.name.startswith(_UNFINISHED):
+            if path.name.startswith(UNFINISHED):
                 yield path, None
             elif named := _NAME.fullmatch(path.name):
                 yield path, named[1]

@@ -159,7 +159,8 @@ def similar_files(session: Session, distance: int, limit: int = 50) -> list[Dupl
     ).all()
     if len(rows) > MOST_COMPARED:
         raise ConfigurationError(
-            f"More than {MOST_COMPARED} perceptual hashes cannot be compared at once"
+            f"More than {MOST_COMPARED} perceptual hashes cannot be compared at once",
+            remedy="leave --distance out: equal files are found in any number",
         )
     pairs = sorted(_pairs(rows, distance), key=lambda pair: pair.distance)
     return pairs[:limit]

@@ -27,11 +27,16 @@ PICTURES_PER_WINDOW = 24
 SPACING_SECONDS = 1.0
 """Least time between two pictures; a title stands longer."""
 
+UNEVENTFUL_SPACING_SECONDS = 4.0
+"""The same while keyframes come at an even distance and in an even size: where a title
+appears, at least one of the two changes."""
+
 _THUMBNAIL = (64, 36)
 _SAME_CELLS_DIFFER_BY = 12
 _FLAT_CELLS_DIFFER_BY = 10
 # Keyframes that an encoder set every two seconds lie a little less apart now and then.
 _EARLY_SHARE = 0.05
+_PLAY = "see whether the video plays, and replace the file if it does not"
 
 
 @dataclass(frozen=True)
@@ -115,17 +120,17 @@ def _sampler(path: Path) -> Iterator[Sampler]:
                 picture_decoder(sampler.stream)
             except ItemError as error:
                 raise ItemError(
-                    f"The video cannot be read ({error})", where=where
+                    f"The video cannot be read ({error})", where=where, remedy=_PLAY
                 ) from error
             yield sampler
     except (FFmpegError, OSError, ValueError) as error:
         raise ItemError(
-            f"The video cannot be read ({reason(error)})", where=where
+            f"The video cannot be read ({reason(error)})", where=where, remedy=_PLAY
         ) from error
 
 
 def _no_picture(path: Path) -> ItemError:
-    return ItemError("The video has no readable picture", where=str(path))
+    return ItemError("The video has no readable picture", where=str(path), remedy=_PLAY)
 
 
 def _end_stills(sampler: Sampler, path: Path) -> EndStills:
@@ -137,7 +142,12 @@ def _end_stills(sampler: Sampler, path: Path) -> EndStills:
     for start, end in _windows(duration):
         taken = 0
         until = min(end, duration or end)
-        for second, frame in sampler.frames(start, end, SPACING_SECONDS):
+        for second, frame in sampler.frames(
+            start,
+            end,
+            SPACING_SECONDS,
+            UNEVENTFUL_SPACING_SECONDS * (1 - _EARLY_SHARE),
+        ):
             seen += 1
             thumbnail = thumbnail_of(frame)
             if _is_flat(thumbnail) or _is_same(thumbnail, last):
@@ -178,7 +188,7 @@ class _Thumbnail:
     def __call__(self, frame: Any) -> Any:
         width, height = _THUMBNAIL
         small = self._reformatter.reformat(
-            frame, width, height, "gray", interpolation="AREA"
+            frame, width, height, "gray", interpolation="AREA", threads=1
         )
         return small.to_ndarray().astype("int16")
 

@@ -113,7 +113,8 @@ def probe(path: Path) -> VideoFacts:
         # in other words than those of a file that is given up.
         logger.exception("Reading %s failed", path)
         raise ItemError(
-            f"Reading the file failed ({type(error).__name__}: {error})"
+            f"Reading the file failed ({type(error).__name__}: {error})",
+            remedy="see the log of the run",
         ) from error
 
 
@@ -315,12 +316,16 @@ def picture_decoder(stream: VideoStream) -> VideoCodecContext:
         ItemError: There is none here, or the pictures are too large to be decoded.
     """
     if not has_decoder(stream):
-        raise ItemError("no decoder on this machine supports the format of the video")
+        raise ItemError(
+            "no decoder on this machine supports the format of the video",
+            remedy="convert the video to a common format, such as H.264",
+        )
     codec = stream.codec_context
     if codec.width * codec.height > MOST_PIXELS:
         raise ItemError(
             f"the pictures of {codec.width}x{codec.height} pixels "
-            "are too large to be decoded"
+            "are too large to be decoded",
+            remedy="convert the video to a smaller size",
         )
     return codec
 

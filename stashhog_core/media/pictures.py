@@ -199,6 +199,7 @@ def _scaled(
         height=_even(height * scale),
         format=_JPEG,
         dst_color_range=_FULL_RANGE,
+        threads=1,
     )
 
 

@@ -47,6 +47,7 @@ _LEAD_SECONDS = 10.0
 
 _MOST_LEAD_PACKETS = 600
 _EARLIER_SECONDS = (0.0, 5.0, 30.0)
+_SAME_DISTANCE_SECONDS, _SAME_SIZE = 0.01, 0.02
 _USUAL_RATE = 25.0
 
 
@@ -101,7 +102,11 @@ class Sampler:
         self._has_decoded = False
 
     def frames(
-        self, start: float = 0.0, end: float = float("inf"), spacing: float = 0.0
+        self,
+        start: float = 0.0,
+        end: float = float("inf"),
+        spacing: float = 0.0,
+        uneventful_spacing: float = 0.0,
     ) -> Iterator[tuple[float, VideoFrame]]:
         """Yield (second, picture) from `start` to before `end`, in one pass.
 
@@ -112,7 +117,10 @@ class Sampler:
             start: Second of the first picture at the earliest.
             end: Second that no picture reaches.
             spacing: Least number of seconds between two pictures.
+            uneventful_spacing: The same for a keyframe that comes when it is due and
+                is as large as the one before.
         """
+        rhythm = _Rhythm()
         packets = self._packets(start)
         due, shown, key, on_from = start, None, None, None
         is_last_resort = False
@@ -137,9 +145,12 @@ class Sampler:
                 if second >= end:
                     return
                 key, on_from = second, None
-                found = (
-                    self._picture(second, packet, packets) if second >= due else None
-                )
+                earliest = due
+                if rhythm.goes_on(second, packet.size) and shown is not None:
+                    earliest = max(due, shown + uneventful_spacing)
+                found = None
+                if second >= earliest:
+                    found = self._picture(second, packet, packets)
                 if found is not None and (is_last_resort or not found[1].is_corrupt):
                     shown = found[0]
                     due = shown + spacing
@@ -392,6 +403,28 @@ class Sampler:
             codec.thread_count = 1
             codec.options = {"max_pixels": str(MOST_PIXELS)}
         return codec
+
+
+class _Rhythm:
+    """Tells which keyframes hardly show anything new, before they are decoded.
+
+    Encoders set keyframes at an even distance, and further ones where the picture
+    changes. How large a keyframe is depends on what the picture shows: even a line of
+    text makes a difference.
+    """
+
+    def __init__(self) -> None:
+        self._before, self._distance, self._size = -math.inf, math.nan, 0
+
+    def goes_on(self, second: float, size: int) -> bool:
+        """Tell whether distance and size are those of the keyframe before."""
+        distance = second - self._before
+        goes_on = (
+            abs(distance - self._distance) < _SAME_DISTANCE_SECONDS
+            and abs(size - self._size) <= _SAME_SIZE * self._size
+        )
+        self._before, self._distance, self._size = second, distance, size
+        return goes_on
 
 
 def _at(tick: int, frames: Iterator[VideoFrame]) -> VideoFrame | None:

@@ -87,7 +87,13 @@ class Upright:
             height, width = self._sizing(height, width)
         else:
             width, height = self._sizing(width, height)
+        # Threads for the parts of a picture would cost more than they save.
         small = self._reformatter.reformat(
-            frame, width, height, self._pixels, interpolation=self._interpolation
+            frame,
+            width,
+            height,
+            self._pixels,
+            interpolation=self._interpolation,
+            threads=1,
         )
         return orientation.turned(small.to_ndarray())

@@ -13,7 +13,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stashhog_core.batches import batched
 from stashhog_core.db.session import Database
@@ -27,6 +27,16 @@ from stashhog_core.errors import (
 )
 from stashhog_core.params import ApplyPlanParams
 from stashhog_core.plans import records
+from stashhog_core.plans.covers import LiveCovers
+from stashhog_core.plans.new_objects import (
+    NewObject,
+    NewObjects,
+    forget_object,
+    mirror_object,
+    note_object,
+    ours_in_stash,
+    unfinished_objects,
+)
 from stashhog_core.plans.plans import plan_lock
 from stashhog_core.plans.records import MAX_ATTEMPTS
 from stashhog_core.plans.requests import (
@@ -52,6 +62,8 @@ from stashhog_core.plans.three_way import (
 )
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult, ItemFailure
+from stashhog_core.server_jobs.backup import back_up_before
+from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashScene, StashTag
 
@@ -71,15 +83,16 @@ def apply_plan(
     progress: Progress,
     *,
     create_missing_tags: bool,
+    settings: StashSettings | None = None,
     pauses_seconds: Sequence[float] = PAUSES_SECONDS,
 ) -> ApplyResult:
     """Apply the approved changes of a plan; a further run continues where this ended.
 
     If the live value equals the base, the change is applied; if it equals the proposal,
-    the change counts as already applied; any other value is a conflict and stays. No
-    performer or studio is created. A change that Stash refuses stays approved for the
-    next run. After `MAX_ATTEMPTS` runs it is failed, and the plan stays open until a
-    person has decided.
+    the change counts as already applied; any other value is a conflict and stays. A
+    performer or studio is created only if a change says so. A change that Stash refuses
+    stays approved for the next run. After `MAX_ATTEMPTS` runs it is failed, and the
+    plan stays open until a person has decided.
 
     Args:
         stash: The server.
@@ -87,11 +100,14 @@ def apply_plan(
         params: The plan and, if not all of it, the changes to apply.
         progress: Reports changes; a stop leaves the remaining changes approved.
         create_missing_tags: Whether tags that Stash lacks may be created.
+        settings: Of that server: whether its database is backed up before the first
+            of many changes. None: never.
         pauses_seconds: Pause before each retry of changes that failed for the moment.
 
     Raises:
         ConfigurationError: Stash no longer accepts the API key.
-        JobError: There is no such plan or change, or the plan was cancelled.
+        JobError: There is no such plan or change, the plan was cancelled, or Stash
+            could not back up its database.
         TransientError: Stash or the database is down, or another run works on the plan;
             the remaining changes stay approved.
         JobCancelled: A stop was asked for.
@@ -106,9 +122,13 @@ def apply_plan(
                 auto_approve=params.auto_approve,
                 retry=params.retry,
             )
+            changes = records.count_approved(session, plan_id, params.change_ids)
+        if settings is not None:
+            back_up_before(stash, changes, progress, settings=settings)
         run = _Apply(stash, database, plan_id, create_missing_tags)
         run.counts["rejected"] = rejected
         run.resume_tags()
+        run.resume_objects()
         run.apply_all(params.change_ids, progress)
         for pause_seconds in pauses_seconds:
             retried = [u.change.id for u in run.unapplied.values() if u.is_temporary]
@@ -154,6 +174,25 @@ class _Apply:
             self._tag_not_created,
         )
 
+        self.covers = LiveCovers(self.stash, self.database)
+        self.objects = NewObjects(
+            self.stash,
+            self._note_object,
+            self._after_creating_object,
+            self._object_not_created,
+        )
+
+    def resume_objects(self) -> None:
+        """Find out whether Stash has what an earlier run began to create."""
+        with self.database.transaction() as session:
+            unfinished = unfinished_objects(session, self.plan_id)
+        for wanted in unfinished:
+            found = ours_in_stash(self.stash, wanted)
+            if found is None:
+                self._object_not_created(wanted)
+            else:
+                self._after_creating_object(replace(wanted, id=found))
+
     def resume_tags(self) -> None:
         """Find out whether Stash has the tags that an earlier run began to create."""
         with self.database.transaction() as session:
@@ -168,6 +207,7 @@ class _Apply:
     def apply_all(self, change_ids: Sequence[int] | None, progress: Progress) -> None:
         """Apply approved changes of the plan in batches; None: all of them."""
         self.tags.forget_failures()
+        self.objects.forget_failures()
         with self.database.transaction() as session:
             scene_ids = records.approved_scene_ids(session, self.plan_id, change_ids)
         done = 0
@@ -189,7 +229,13 @@ class _Apply:
         outgoing: list[OutgoingChange] = []
         for change in changes:
             try:
-                decision = decide_change(change, live.get(change.scene_id), self.tags)
+                decision = decide_change(
+                    change,
+                    live.get(change.scene_id),
+                    self.tags,
+                    self.objects,
+                    self.covers,
+                )
             except ItemError as error:
                 self._leave_approved([change], error, error.__cause__)
             else:
@@ -197,13 +243,15 @@ class _Apply:
                     outgoing.append(decision)
                 else:
                     decided.append((change, decision))
+        outgoing, crowded = _one_for_each_place(outgoing)
+        decided += crowded
         with self.database.transaction() as session:
             begun = records.begin_sending(
                 session, [(o.change, o.intent) for o in outgoing]
             )
         outgoing = [o for o in outgoing if o.change.id in begun]
         self._record(decided)
-        waiting = deque(requests_for(outgoing))
+        waiting = deque(requests_for(outgoing, self.covers))
         done = len(changes) - len(outgoing)
         try:
             while waiting:
@@ -232,7 +280,7 @@ class _Apply:
         results = [outgoing.applied(created_id) for outgoing in request.changes]
         with self.database.transaction() as session:
             request.mirror(session, created_id)
-            records.record(session, results)
+            records.record_outcomes(session, self.plan_id, results)
         self._count(
             (o.change, r) for o, r in zip(request.changes, results, strict=True)
         )
@@ -251,7 +299,8 @@ class _Apply:
         decided: list[tuple[ApprovedChange, ChangeResult | FoundChange]] = []
         left: list[OutgoingChange] = []
         for outgoing in request.changes:
-            decision = decide_sent(outgoing, live.get(outgoing.change.scene_id))
+            scene = live.get(outgoing.change.scene_id)
+            decision = decide_sent(outgoing, scene, self.covers)
             if decision is None:
                 left.append(outgoing)
             else:
@@ -259,7 +308,7 @@ class _Apply:
         self._record(decided)
         if isinstance(error, RefusedError):
             # Stash refuses the whole request for one missing scene or bad value.
-            parts = requests_for(left) if decided else parts_of(request)
+            parts = requests_for(left, self.covers) if decided else parts_of(request)
             if parts:
                 return parts
         self._leave_approved([o.change for o in left], error, error, sent=left)
@@ -314,11 +363,13 @@ class _Apply:
         with self.database.transaction() as session:
             for change, decision in decided:
                 if isinstance(decision, FoundChange):
-                    for request in requests_for([decision.outgoing]):
+                    for request in requests_for([decision.outgoing], self.covers):
                         request.mirror(session, decision.marker_id)
                     decision = decision.outgoing.applied(decision.marker_id)
                 done.append((change, decision))
-            records.record(session, [result for _, result in done])
+            records.record_outcomes(
+                session, self.plan_id, [result for _, result in done]
+            )
         self._count(done)
 
     def _withdraw(self, unsent: list[OutgoingChange]) -> None:
@@ -349,11 +400,23 @@ class _Apply:
         with self.database.transaction() as session:
             forget_tag(session, self.plan_id, name)
 
+    def _note_object(self, wanted: NewObject) -> None:
+        with self.database.transaction() as session:
+            note_object(session, self.plan_id, wanted)
+
+    def _after_creating_object(self, created: NewObject) -> None:
+        with self.database.transaction() as session:
+            note_object(session, self.plan_id, created)
+            mirror_object(session, created)
+
+    def _object_not_created(self, wanted: NewObject) -> None:
+        with self.database.transaction() as session:
+            forget_object(session, self.plan_id, wanted)
+
     def close(self) -> None:
-        """Count this run for the unapplied changes; close the plan if none is open."""
+        """Count this run for the unapplied changes."""
         with self.database.transaction() as session:
             attempts = records.count_attempts(session, list(self.unapplied))
-            records.finish_applying(session, self.plan_id)
         for change_id, unapplied in self.unapplied.items():
             runs = attempts.get(change_id, 0)
             has_failed = runs >= MAX_ATTEMPTS
@@ -389,3 +452,26 @@ class _Apply:
             scene_ids=tuple(sorted(self.changed_scenes)),
             errors=tuple(self.failures),
         )
+
+
+def _one_for_each_place(
+    outgoing: Sequence[OutgoingChange],
+) -> tuple[list[OutgoingChange], list[tuple[ApprovedChange, ChangeResult]]]:
+    """Return the changes to send, and the conflicts of those whose place is taken.
+
+    Several values may be proposed for a field that holds one. If more than one of them
+    is approved, the first is sent: a request with two of them would record both.
+    """
+    taken: set[tuple[int, str, str]] = set()
+    kept: list[OutgoingChange] = []
+    crowded: list[tuple[ApprovedChange, ChangeResult]] = []
+    for change in outgoing:
+        if change.place is not None and change.place in taken:
+            reason = f"Another approved change sets the field {change.change.field}"
+            result = ChangeResult(change.change.id, "conflict", error=reason)
+            crowded.append((change.change, result))
+            continue
+        if change.place is not None:
+            taken.add(change.place)
+        kept.append(change)
+    return kept, crowded

@@ -17,7 +17,7 @@ from stashhog_core.db.reading import any_of
 from stashhog_core.errors import JobError
 from stashhog_core.ids import MAX_ID
 from stashhog_core.json_text import json_list
-from stashhog_core.plans.decisions import recorded
+from stashhog_core.plans.decisions import VALUES, recorded
 from stashhog_core.plans.plans import ChangeDetails, each_change, plan_changes
 from stashhog_core.plans.proposals import TEXT_FIELDS
 from stashhog_core.plans.review import (
@@ -141,10 +141,10 @@ def import_plan(
             plan is closed.
     """
     # Locked first: nobody else decides between the comparison and the decision.
-    open_plan(session, plan_id)
+    plan = open_plan(session, plan_id)
     lines = list(_lines(session, plan_id, _rows(content, as_format)))
     touched = PlanChange.id == any_of(line.change.id for line in lines)
-    with recorded(session, plan_id, "import a file", touched, values=True) as record:
+    with recorded(session, plan, "import a file", touched, VALUES) as record:
         done = _import(session, plan_id, lines, again=again)
     return done.model_copy(update={"decision_id": record.decision_id})
 
@@ -242,7 +242,10 @@ def _lines(
         change_id = _id(row, number)
         change = known.get(change_id)
         if change is None:
-            raise JobError(f"Row {number}: plan {plan_id} has no change {change_id}")
+            raise JobError(
+                f"Row {number}: plan {plan_id} has no change {change_id}",
+                remedy="export the plan again",
+            )
         if change_id in numbers:
             raise JobError(
                 f"Row {number}: change {change_id} is also in row {numbers[change_id]}",
@@ -334,7 +337,9 @@ def _rows(content: str, as_format: Format) -> Iterable[Mapping[str, Any]]:
             remedy="export the plan first",
         ) from error
     except ValueError as error:
-        raise JobError(f"The file is not JSON: {error}") from error
+        raise JobError(
+            f"The file is not JSON: {error}", remedy="export the plan again"
+        ) from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise JobError(
             "The file is not a list of changes", remedy="export the plan first"

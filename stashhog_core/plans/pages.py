@@ -1,4 +1,4 @@
-"""A plan page by page, as a reviewer reads it: by scene, by value, by confidence.
+"""A plan page by page, as a reviewer reads it: by scene, and by confidence.
 
 A page of scenes or changes begins after the last row of the page before; see
 stashhog_core/db/paging.py.
@@ -14,29 +14,23 @@ from sqlalchemy import (
     Float,
     Integer,
     Row,
-    and_,
-    cast,
-    func,
     select,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import PlanChange, Scene, Studio
 from stashhog_core.db.paging import Page, read_place
 from stashhog_core.db.reading import any_of
 from stashhog_core.db.scenes import SceneNames, scene_names
+from stashhog_core.plans.conflicts import CONFLICT, text_of, values_in_stash
 from stashhog_core.plans.plans import ChangeDetails, plan_changes
-from stashhog_core.plans.proposals import MarkerValue
+from stashhog_core.plans.proposals import BoxIdValue, MarkerValue, TextValue
 from stashhog_core.plans.review import decision_so_far
-from stashhog_core.plans.selection import ALL_CHANGES, Selection, stored_name
+from stashhog_core.plans.selection import ALL_CHANGES, Selection
 
 SCENES_A_PAGE = 20
 CHANGES_A_PAGE = 60
-VALUES_A_PAGE = 60
-_MOST_PICTURES = 6
-"""Pictures in the strip of a value."""
 
 
 @dataclass(frozen=True)
@@ -67,38 +61,20 @@ class ReviewRow:
     Attributes:
         details: The change.
         decision: The decision so far: the state, or what stands for it.
+        in_stash: What Stash has instead, empty for an empty field; None: the change is
+            not in conflict.
         seconds: The seconds of the video that the evidence points to, in order.
     """
 
     details: ChangeDetails
     decision: str
+    in_stash: str | None
     seconds: Sequence[float]
 
-
-@dataclass(frozen=True)
-class ValueGroup:
-    """All changes of a plan with one value.
-
-    Attributes:
-        field: The field.
-        action: add, remove or set.
-        name: The value; empty for texts, which differ from scene to scene.
-        detectors: Who proposed it.
-        decisions: Decision so far → number of changes.
-        scenes: Number of scenes.
-        confidence: The lowest and the highest.
-        pictures: Scene and second of some of the changes, the most certain first; no
-            second: the evidence points to none.
-    """
-
-    field: str
-    action: str
-    name: str
-    detectors: Sequence[str]
-    decisions: Mapping[str, int]
-    scenes: int
-    confidence: tuple[float, float]
-    pictures: Sequence[tuple[int, float | None]]
+    @property
+    def over(self) -> str | None:
+        """What a decision to overwrite the value in Stash names the value by."""
+        return None if self.in_stash is None else TextValue(self.in_stash).key
 
 
 def scenes_page(
@@ -162,96 +138,6 @@ def changes_page(
     )
 
 
-def values_page(
-    session: Session,
-    plan_id: int,
-    selection: Selection = ALL_CHANGES,
-    after: str | None = None,
-    size: int = VALUES_A_PAGE,
-) -> Page[ValueGroup]:
-    """Return the values of the selected changes, those for most scenes first."""
-    (skipped,) = read_place(after, int) if after is not None else (0,)
-    second = func.coalesce(
-        PlanChange.proposed["seconds"].astext, PlanChange.evidence["second"].astext
-    )
-    chosen = (
-        select(
-            PlanChange.id,
-            PlanChange.field,
-            PlanChange.action,
-            func.coalesce(stored_name(), "").label("name"),
-            PlanChange.scene_id,
-            PlanChange.confidence,
-            PlanChange.detector,
-            decision_so_far().label("decision"),
-            cast(second, Float).label("second"),
-        )
-        .where(PlanChange.plan_id == plan_id, selection.condition)
-        .subquery()
-    )
-    c = chosen.c
-    by = (c.field, c.action, c.name)
-    first = (c.confidence.desc(), c.id)
-    # The changes are read once: they are counted by value and, beside, by decision.
-    counted = (
-        select(
-            *by,
-            c.decision,
-            func.grouping(c.decision).label("is_total"),
-            func.count().label("changes"),
-            func.count(c.scene_id.distinct()).label("scenes"),
-            func.min(c.confidence).label("least"),
-            func.max(c.confidence).label("most"),
-            func.array_agg(c.detector.distinct()).label("detectors"),
-            func.array_agg(aggregate_order_by(c.scene_id, *first))[
-                1:_MOST_PICTURES
-            ].label("pictures"),
-            func.array_agg(aggregate_order_by(c.second, *first))[
-                1:_MOST_PICTURES
-            ].label("seconds"),
-        )
-        .group_by(func.grouping_sets(tuple_(*by), tuple_(*by, c.decision)))
-        .cte("counted")
-    )
-    t = counted.c
-    shown_by = (t.field, t.action, t.name)
-    totals = (
-        select(*shown_by)
-        .where(t.is_total == 1)
-        .order_by(t.scenes.desc(), *shown_by)
-        .offset(skipped)
-        .limit(size + 1)
-        .subquery()
-    )
-    same = and_(*(t[name] == totals.c[name] for name in ("field", "action", "name")))
-    rows = session.execute(
-        select(counted)
-        .join(totals, same)
-        .order_by(t.is_total.desc(), t.scenes.desc(), *shown_by, t.decision)
-    ).all()
-    decisions: dict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
-    for row in rows:
-        if not row.is_total:
-            decisions[tuple(row[:3])][row.decision] = row.changes
-    groups = [row for row in rows if row.is_total]
-    return Page(
-        [
-            ValueGroup(
-                field=row.field,
-                action=row.action,
-                name=row.name,
-                scenes=row.scenes,
-                confidence=(row.least, row.most),
-                detectors=sorted(row.detectors),
-                decisions=decisions[tuple(row[:3])],
-                pictures=list(zip(row.pictures, row.seconds, strict=True)),
-            )
-            for row in groups[:size]
-        ],
-        str(skipped + size) if len(groups) > size else None,
-    )
-
-
 def review_rows(
     session: Session, plan_id: int, condition: ColumnElement[bool]
 ) -> Iterator[ReviewRow]:
@@ -261,20 +147,19 @@ def review_rows(
     )
     decisions: dict[int, str] = {row[0]: row[1] for row in session.execute(ids)}
     chosen = Selection(change_ids=list(decisions))
-    for change in plan_changes(session, plan_id, chosen):
-        yield ReviewRow(change, decisions[change.id], list(seconds_of(change)))
-
-
-def decisions_of(
-    session: Session, plan_id: int, change_ids: Sequence[int]
-) -> dict[int, str]:
-    """Return the decisions so far; of changes that are gone, nothing."""
-    rows = session.execute(
-        select(PlanChange.id, decision_so_far()).where(
-            PlanChange.plan_id == plan_id, PlanChange.id == any_of(change_ids)
-        )
+    conflicts = [id_ for id_, decision in decisions.items() if decision == CONFLICT]
+    in_stash = (
+        values_in_stash(session, plan_id, PlanChange.id == any_of(conflicts))
+        if conflicts
+        else {}
     )
-    return {row[0]: row[1] for row in rows}
+    for change in plan_changes(session, plan_id, chosen):
+        yield ReviewRow(
+            details=change,
+            decision=decisions[change.id],
+            in_stash=(text_of(in_stash[change.id]) if change.id in in_stash else None),
+            seconds=list(seconds_of(change)),
+        )
 
 
 def scene_cards(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneCard]:
@@ -286,6 +171,9 @@ def scene_cards(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneCa
             Scene.date,
             Scene.code,
             Scene.details,
+            Scene.director,
+            Scene.urls,
+            Scene.stash_ids,
             Scene.missing_since.is_not(None),
             Studio.name,
         )
@@ -300,7 +188,7 @@ def scene_cards(session: Session, scene_ids: Sequence[int]) -> dict[int, SceneCa
 
 
 def _card(row: Row[Any], names: SceneNames) -> SceneCard:
-    id_, title, date, code, details, is_gone, studio = row
+    id_, title, date, code, details, director, urls, boxes, is_gone, studio = row
     now = {
         "studio": [studio] if studio else [],
         "performers": names.performers,
@@ -309,6 +197,9 @@ def _card(row: Row[Any], names: SceneNames) -> SceneCard:
         "date": [date] if date else [],
         "code": [code] if code else [],
         "details": [details] if details else [],
+        "director": [director] if director else [],
+        "urls": urls,
+        "stash_ids": [BoxIdValue(**box).as_text for box in boxes],
     }
     return SceneCard(
         id=id_,

@@ -20,6 +20,7 @@ from stashhog_core.plans.proposals import (
     Value,
     change_in_words,
     evidence_in_words,
+    field_in_words,
     pictures_in_words,
     read_value,
 )
@@ -40,6 +41,9 @@ AUTOMATIC = "auto"
 
 TRUSTED = "trust"
 """`approved_by` of a change whose value people have accepted often enough."""
+
+OPEN_STATES = ("pending", "approved", "failed")
+"""States of changes that keep a plan open."""
 
 SHOWN_CHANGES = 500
 """Nobody reads more rows than this in a browser; the terminal exports all rows."""
@@ -291,7 +295,7 @@ def value_rows(
     )
     return [
         {
-            "change": f"{action} {field} {value}".strip(),
+            "change": f"{action} {field_in_words(field)} {value}".strip(),
             "scenes": scenes,
             "state": state,
             "detector": detector,
@@ -342,12 +346,13 @@ def attention_in_words(plan_id: int, failed: int) -> str:
 
 
 def choice_in_words(plan_id: int, count: int) -> str:
-    """Say that names are spelled almost alike, and how a person chooses one."""
+    """Say that several values are possible, and how a person chooses one."""
     changes = "1 change proposes" if count == 1 else f"{count} changes propose"
     return (
-        f"{changes} names that are spelled almost alike. To list them, run "
-        f"`stashhog plans show {plan_id} --state pending`; to accept the right name, "
-        f"run `stashhog plans accept {plan_id} --value NAME`"
+        f"{changes} names that are spelled almost alike, or one of several possible "
+        f"scenes of a stash-box. To list them, run `stashhog plans show {plan_id} "
+        f"--state pending`; to accept the right one, run `stashhog plans accept "
+        f"{plan_id}` with `--value NAME` or `--change ID`"
     )
 
 

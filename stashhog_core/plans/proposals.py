@@ -1,8 +1,9 @@
 """What a detector proposes: one value for one field of one scene, with evidence.
 
 The database keeps a value as JSON. This module alone knows the shapes: a tag, a
-performer or a studio is `{"id", "name"}`, a marker is `{"title", "tag", "seconds",
-"end_seconds"}`, and a text is a string.
+performer or a studio is `{"id", "name"}` (with `box_id` and `disambiguation` if it is
+to be created), a marker is `{"title", "tag", "seconds", "end_seconds"}`, an id at a
+stash-box is `{"endpoint", "stash_id"}`, and a text or a URL is a string.
 """
 
 import hashlib
@@ -10,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-Field = Literal[
-    "tags", "performers", "studio", "title", "details", "date", "code", "markers"
-]
+from stashhog_core.params import ChangeField
+
+Field = ChangeField
 ChangeState = Literal[
     "pending",
     "approved",
@@ -25,9 +26,12 @@ ChangeState = Literal[
     "undone",
 ]
 Action = Literal["add", "remove", "set"]
-TextField = Literal["title", "details", "date", "code"]
+TextField = Literal["title", "details", "date", "code", "director"]
 
-TEXT_FIELDS = ("title", "details", "date", "code")
+TEXT_FIELDS = ("title", "details", "date", "code", "director")
+
+NAMELESS_FIELDS = (*TEXT_FIELDS, "urls", "stash_ids", "cover")
+"""Fields whose values differ from scene to scene, and have no name in Stash."""
 
 StoredValue = str | dict[str, Any]
 """A value as the database keeps it."""
@@ -39,14 +43,55 @@ RIVALS = "rivals"
 """Key of the evidence with the names that may be meant instead. No automatic approval
 decides between names: a person does."""
 
+MATCH = "match"
+"""Key of the evidence with the scene elsewhere that the value comes from. Where several
+scenes are possible (`RIVALS`), a field may have one proposal for each of them."""
+
+CANDIDATES = "candidates"
+"""Key of the evidence with the number of scenes elsewhere that are possible."""
+
 PICTURES = ("pictures_seen", "pictures_asked")
 """Keys of how many pictures of a video were decoded, and of how many were asked for."""
 
 _SHOWN_CHARACTERS = 60
-_ONE = {"tags": "tag", "performers": "performer", "markers": "marker"}
+_ONE = {
+    "tags": "tag",
+    "performers": "performer",
+    "markers": "marker",
+    "urls": "URL",
+    "stash_ids": "stash-box id",
+}
 _WORDED = frozenset(
-    {*PICTURES, "rule", "text", "span", "also", "second", "alias", RIVALS}
+    {*PICTURES, "rule", "text", "span", "also", "second", "alias", RIVALS, MATCH}
 )
+
+
+@dataclass(frozen=True)
+class BoxIdValue:
+    """The id that a scene, tag, performer or studio has at a stash-box.
+
+    Attributes:
+        endpoint: Address of the stash-box, as Stash names it.
+        stash_id: The id there.
+    """
+
+    endpoint: str
+    stash_id: str
+
+    @property
+    def key(self) -> str:
+        """What makes two ids the same."""
+        return self.as_text
+
+    @property
+    def as_text(self) -> str:
+        """What a reviewer reads."""
+        return f"{self.stash_id} at {self.endpoint}"
+
+    @property
+    def stored(self) -> StoredValue:
+        """The value as the database keeps it."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -54,12 +99,18 @@ class NamedValue:
     """A tag, performer or studio.
 
     Attributes:
-        id: The id in Stash; None: a tag that Stash does not have yet.
+        id: The id in Stash; None: Stash does not have it yet.
         name: The main name.
+        box_id: The id at the stash-box that knows what Stash does not have yet; None
+            for what Stash has, and for tags of other detectors.
+        disambiguation: What distinguishes a performer that is created from others of
+            this name.
     """
 
     id: int | None
     name: str
+    box_id: BoxIdValue | None = None
+    disambiguation: str = ""
 
     @property
     def key(self) -> str:
@@ -74,7 +125,12 @@ class NamedValue:
     @property
     def stored(self) -> StoredValue:
         """The value as the database keeps it."""
-        return asdict(self)
+        plain: dict[str, Any] = {"id": self.id, "name": self.name}
+        if self.box_id is not None:
+            plain["box_id"] = asdict(self.box_id)
+        if self.disambiguation:
+            plain["disambiguation"] = self.disambiguation
+        return plain
 
 
 @dataclass(frozen=True)
@@ -99,12 +155,12 @@ class MarkerValue:
     @property
     def stored(self) -> StoredValue:
         """The value as the database keeps it."""
-        return asdict(self)
+        return {**asdict(self), "tag": self.tag.stored}
 
 
 @dataclass(frozen=True)
 class TextValue:
-    """A title, details, a date or a code."""
+    """A title, details, a date, a code, a director or a URL."""
 
     text: str
 
@@ -124,13 +180,51 @@ class TextValue:
         return self.text
 
 
-Value = NamedValue | MarkerValue | TextValue
+@dataclass(frozen=True)
+class CoverValue:
+    """A cover, whose picture is stored by its SHA-256.
+
+    Attributes:
+        kind: JPEG, PNG or WebP.
+        width: In pixels.
+        height: In pixels.
+        size_bytes: Size of the picture.
+    """
+
+    sha256: str
+    kind: str
+    width: int
+    height: int
+    size_bytes: int
+
+    @property
+    def key(self) -> str:
+        """What makes two covers the same."""
+        return self.sha256[:16]
+
+    @property
+    def as_text(self) -> str:
+        """What a reviewer reads."""
+        size = f"{self.size_bytes / 1000:.0f} kB"
+        return f"{self.kind}, {self.width}x{self.height}, {size}"
+
+    @property
+    def stored(self) -> StoredValue:
+        """The value as the database keeps it."""
+        return asdict(self)
+
+
+Value = NamedValue | MarkerValue | TextValue | BoxIdValue | CoverValue
 
 
 def read_value(stored: StoredValue) -> Value:
     """Return a value that was read from the database."""
     if isinstance(stored, str):
         return TextValue(stored)
+    if "sha256" in stored:
+        return CoverValue(**stored)
+    if "endpoint" in stored:
+        return BoxIdValue(stored["endpoint"], stored["stash_id"])
     if "seconds" in stored:
         return MarkerValue(
             stored["title"],
@@ -138,7 +232,13 @@ def read_value(stored: StoredValue) -> Value:
             stored["seconds"],
             stored["end_seconds"],
         )
-    return NamedValue(stored["id"], stored["name"])
+    box_id = stored.get("box_id")
+    return NamedValue(
+        stored["id"],
+        stored["name"],
+        None if box_id is None else BoxIdValue(box_id["endpoint"], box_id["stash_id"]),
+        stored.get("disambiguation", ""),
+    )
 
 
 def with_name(value: Value, other: NamedValue) -> Value:
@@ -169,6 +269,11 @@ class Proposal:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "confidence", round(self.confidence, 3))
+
+    @property
+    def has_rivals(self) -> bool:
+        """Whether only a person can decide between this value and others."""
+        return RIVALS in self.evidence
 
     @property
     def value_key(self) -> str:
@@ -237,6 +342,36 @@ def set_text(
     return Proposal(field, "set", old, new, confidence, detector, evidence)
 
 
+def add_url(
+    url: str, confidence: float, detector: str, evidence: dict[str, Any]
+) -> Proposal:
+    """Propose one more URL."""
+    return Proposal("urls", "add", None, TextValue(url), confidence, detector, evidence)
+
+
+def add_box_id(
+    endpoint: str,
+    stash_id: str,
+    confidence: float,
+    detector: str,
+    evidence: dict[str, Any],
+) -> Proposal:
+    """Propose the id of a scene at a stash-box where the scene has none."""
+    value = BoxIdValue(endpoint, stash_id)
+    return Proposal("stash_ids", "add", None, value, confidence, detector, evidence)
+
+
+def set_cover(
+    base: CoverValue,
+    proposed: CoverValue,
+    confidence: float,
+    detector: str,
+    evidence: dict[str, Any],
+) -> Proposal:
+    """Propose another cover for a scene that has one."""
+    return Proposal("cover", "set", base, proposed, confidence, detector, evidence)
+
+
 def add_marker(
     tag_id: int | None,
     tag: str,
@@ -259,8 +394,9 @@ def name_key(name: str) -> str:
 def best_of(proposals: Iterable[Proposal]) -> list[Proposal]:
     """Return one proposal per value, and one value per field that holds only one.
 
-    The proposal with the highest confidence wins, of equals the first; its evidence
-    keeps, under `also`, the evidence of the other proposals of the same value.
+    Of several possible scenes elsewhere, each keeps its own value. The proposal with
+    the highest confidence wins, of equals the first; its evidence keeps, under `also`,
+    the evidence of the other proposals of the same value.
     """
     by_value: dict[tuple[str, str, str], Proposal] = {}
     for proposal in proposals:
@@ -274,7 +410,8 @@ def best_of(proposals: Iterable[Proposal]) -> list[Proposal]:
             by_value[key] = _with_more(known, proposal)
     chosen: dict[tuple[str, str, str], Proposal] = {}
     for (field, action, value), proposal in by_value.items():
-        slot = (field, action, "" if action == "set" else value)
+        rival = str(proposal.evidence.get(MATCH, "")) if proposal.has_rivals else ""
+        slot = (field, action, rival if action == "set" else value)
         if slot not in chosen or proposal.confidence > chosen[slot].confidence:
             chosen[slot] = proposal
     return list(chosen.values())
@@ -294,12 +431,17 @@ def _with_more(proposal: Proposal, other: Proposal) -> Proposal:
     return replace(proposal, evidence={**proposal.evidence, "also": also})
 
 
+def field_in_words(field: str) -> str:
+    """Return the name of one value of a field, such as `tag` or `stash-box id`."""
+    return _ONE.get(field, field)
+
+
 def change_in_words(field: str, action: str, value: Value) -> str:
     """Return a change in words, such as `add tag Outdoor`; long texts are cut."""
     words = _cut(value.as_text) if isinstance(value, TextValue) else value.as_text
     if isinstance(value, MarkerValue):
         words += f" at {value.seconds:g} s"
-    return f"{action} {_ONE.get(field, field)} {words}"
+    return f"{action} {field_in_words(field)} {words}"
 
 
 def pictures_in_words(facts: Mapping[str, Any]) -> list[str]:
@@ -317,7 +459,11 @@ def evidence_in_words(evidence: Mapping[str, Any]) -> str:
         words += f': "{_around(evidence)}"'
     if "alias" in evidence:
         words += f" (alias {evidence['alias']})"
-    facts = [f"{k} {v}" for k, v in evidence.items() if k not in _WORDED]
+    facts = [
+        f"{k.replace('_', ' ')} {f'{v:g}' if isinstance(v, float) else v}"
+        for k, v in evidence.items()
+        if k not in _WORDED
+    ]
     facts += pictures_in_words(evidence)
     return f"{words}, {', '.join(facts)}" if facts else words
 

@@ -13,6 +13,7 @@ from stashhog_core.errors import JobError
 from stashhog_core.params import UndoParams
 from stashhog_core.plans.plans import (
     AUTOMATIC,
+    OPEN_STATES,
     TRUSTED,
     lacks_plan,
 )
@@ -24,11 +25,9 @@ from stashhog_core.plans.three_way import (
     AppliedChange,
     ApprovedChange,
     ChangeResult,
+    is_intended,
     read_effect,
 )
-
-OPEN_STATES = ("pending", "approved", "failed")
-"""States of changes that keep a plan open."""
 
 MAX_ATTEMPTS = 5
 """Runs in which Stash may refuse a change before a person has to decide.
@@ -176,13 +175,15 @@ def begin_applying(
         )
         .values(state="pending", approved_by=None)
     )
+    if auto_approve:
+        session.execute(
+            update(PlanChange)
+            .where(chosen, _approved_automatically())
+            .values(state="approved", approved_by=AUTOMATIC)
+        )
+    _close_if_done(session, plan_id)
     if not auto_approve:
         return 0
-    session.execute(
-        update(PlanChange)
-        .where(chosen, _approved_automatically())
-        .values(state="approved", approved_by=AUTOMATIC)
-    )
     rejected = select(func.count()).where(chosen, decision_so_far() == "rejected")
     return session.scalar(rejected) or 0
 
@@ -219,6 +220,15 @@ def approved_scene_ids(
     return sorted(session.scalars(query))
 
 
+def count_approved(
+    session: Session, plan_id: int, change_ids: Sequence[int] | None
+) -> int:
+    """Return how many changes there are to apply."""
+    approved = _to_apply(plan_id, change_ids)
+    query = select(func.count()).select_from(PlanChange).where(*approved)
+    return session.scalar(query) or 0
+
+
 def approved_changes(
     session: Session,
     plan_id: int,
@@ -250,7 +260,7 @@ def approved_changes(
             value_key=row.value_key,
             base=read_value(row.base) if row.base is not None else None,
             proposed=read_value(row.proposed),
-            intent=read_effect(row.effect) if row.effect is not None else None,
+            intent=read_effect(row.effect) if is_intended(row.effect) else None,
         )
         for row in rows
     ]
@@ -289,6 +299,14 @@ def count_attempts(session: Session, change_ids: Sequence[int]) -> dict[int, int
     return {row[0]: row[1] for row in rows}
 
 
+def record_outcomes(
+    session: Session, plan_id: int, results: Iterable[ChangeResult]
+) -> None:
+    """Store the outcomes of some changes of a plan; the last one closes the plan."""
+    record(session, results)
+    _close_if_done(session, plan_id)
+
+
 def record(session: Session, results: Iterable[ChangeResult]) -> None:
     """Store the results of some changes in one statement."""
     rows = [
@@ -321,8 +339,12 @@ def begin_sending(
     return set(session.scalars(_BEGIN, {"rows": json.dumps(rows)}))
 
 
-def finish_applying(session: Session, plan_id: int) -> None:
-    """Close the plan if none of its changes is open."""
+def _close_if_done(session: Session, plan_id: int) -> None:
+    """Close the plan if none of its changes is open.
+
+    In the transaction that decides the last change: a run that dies right afterwards
+    leaves no plan that seems to wait for a review.
+    """
     is_open = select(PlanChange.id).where(
         PlanChange.plan_id == plan_id, PlanChange.state.in_(OPEN_STATES)
     )
@@ -366,16 +388,22 @@ def plan_ids_of(session: Session, params: UndoParams) -> list[int]:
     return sorted(session.scalars(query))
 
 
-def scene_ids_of(session: Session, params: UndoParams) -> list[int]:
-    """Return the ids of scenes with changes to undo, in order."""
-    query = select(PlanChange.scene_id).distinct().where(*_to_undo(params))
+def scene_ids_of(
+    session: Session, params: UndoParams, plan_ids: Sequence[int]
+) -> list[int]:
+    """Return the ids of scenes with changes of these plans to undo, in order."""
+    query = select(PlanChange.scene_id).distinct()
+    query = query.where(*_to_undo(params), PlanChange.plan_id == any_of(plan_ids))
     return sorted(session.scalars(query))
 
 
 def applied_changes(
-    session: Session, params: UndoParams, scene_ids: Sequence[int]
+    session: Session,
+    params: UndoParams,
+    plan_ids: Sequence[int],
+    scene_ids: Sequence[int],
 ) -> list[AppliedChange]:
-    """Return the changes of some scenes to undo, the newest first."""
+    """Return the changes of these plans and scenes to undo, the newest first."""
     rows = session.execute(
         select(
             PlanChange.id,
@@ -387,7 +415,11 @@ def applied_changes(
             PlanChange.effect,
             PlanChange.state,
         )
-        .where(*_to_undo(params), PlanChange.scene_id == any_of(scene_ids))
+        .where(
+            *_to_undo(params),
+            PlanChange.plan_id == any_of(plan_ids),
+            PlanChange.scene_id == any_of(scene_ids),
+        )
         .order_by(PlanChange.id.desc())
     )
     return [
@@ -420,11 +452,14 @@ def applied_by_others(session: Session, changes: Sequence[AppliedChange]) -> set
             (other.scene_id == PlanChange.scene_id)
             & (other.field == PlanChange.field)
             & (other.action == PlanChange.action)
-            & (other.effect["id"] == PlanChange.effect["id"]),
+            & (
+                (other.effect["id"] == PlanChange.effect["id"])
+                | (other.effect["item"] == PlanChange.effect["item"])
+            ),
         )
         .where(
             PlanChange.id == any_of(mine),
-            PlanChange.field.in_(["tags", "performers"]),
+            PlanChange.field.in_(["tags", "performers", "urls", "stash_ids"]),
             other.id.not_in(mine),
             other.state == "applied",
             or_(other.plan_id == PlanChange.plan_id, other.id > PlanChange.id),
@@ -436,6 +471,9 @@ def applied_by_others(session: Session, changes: Sequence[AppliedChange]) -> set
 def _to_undo(params: UndoParams) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions of changes to undo."""
     yield _WAS_APPLIED
+    # Without a record of the effect, as of changes that were applied by the original
+    # StashHog, nothing says what to undo.
+    yield PlanChange.effect.is_not(None)
     if params.plan_id is not None:
         yield PlanChange.plan_id == params.plan_id
     if params.scene_id is not None:

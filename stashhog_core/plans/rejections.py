@@ -1,13 +1,21 @@
 """Values that people rejected for a scene: they are not proposed again."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.models import PlanChange, ReviewMemory
+from stashhog_core.db.models import (
+    PlanChange,
+    RejectedMatch,
+    ReviewMemory,
+    SceneFingerprint,
+)
+from stashhog_core.db.reading import any_of
 
 Rejection = tuple[int, str, str, str]
 """Scene, field, value key, detector."""
@@ -48,12 +56,79 @@ _REMEMBER_REMOVED = text(
             WHEN c.field = 'markers' THEN
                 NOT EXISTS (SELECT FROM marker
                     WHERE id = (c.effect->>'marker_id')::bigint)
+            WHEN c.field = 'urls' THEN NOT c.effect->>'item' = ANY(s.urls)
+            WHEN c.field = 'stash_ids' THEN
+                NOT s.stash_ids @> jsonb_build_array(c.proposed)
             WHEN c.field = 'title' THEN s.title = c.effect->>'before'
             WHEN c.field = 'details' THEN s.details = c.effect->>'before'
+            WHEN c.field = 'code' THEN s.code = c.effect->>'before'
+            WHEN c.field = 'director' THEN s.director = c.effect->>'before'
+            WHEN c.field = 'date' THEN coalesce(s.date, '') = c.effect->>'before'
             ELSE false END
     ON CONFLICT DO NOTHING
     """
 )
+
+
+_KEEP_MATCHES = text(
+    """
+    INSERT INTO rejected_match (content_hash, value_key, rejected_at)
+    SELECT f.value, m.value_key, min(m.rejected_at)
+    FROM review_memory m JOIN scene_fingerprint f USING (scene_id)
+    WHERE m.scene_id = ANY(:ids) AND m.field = 'stash_ids' AND f.kind = 'oshash'
+    GROUP BY f.value, m.value_key
+    ON CONFLICT DO NOTHING
+    """
+)
+
+
+def keep_rejected_matches(session: Session, scene_ids: Sequence[int]) -> None:
+    """Remember by content what was rejected for scenes that the mirror now loses.
+
+    The same file may come back to Stash as a scene with another id.
+    """
+    session.execute(_KEEP_MATCHES, {"ids": list(scene_ids)})
+
+
+def rejected_matches(
+    session: Session, contents: Mapping[int, Sequence[str]]
+) -> dict[int, set[str]]:
+    """Return the keys of the ids at stash-boxes that people rejected, by scene.
+
+    Args:
+        session: Open session; nothing is written.
+        contents: Each scene with the oshashes of its files. What was rejected for
+            another scene with one of these files counts as well, also if Stash no
+            longer has that scene.
+    """
+    oshashes = sorted({value for values in contents.values() for value in values})
+    of_ids = select(ReviewMemory.scene_id, ReviewMemory.value_key).where(
+        ReviewMemory.field == "stash_ids"
+    )
+    by_scene: dict[int, set[str]] = defaultdict(set)
+    for scene_id, key in session.execute(
+        of_ids.where(ReviewMemory.scene_id == any_of(contents))
+    ):
+        by_scene[scene_id].add(key)
+    same_content = (
+        select(SceneFingerprint.value, ReviewMemory.value_key)
+        .join(ReviewMemory, ReviewMemory.scene_id == SceneFingerprint.scene_id)
+        .where(
+            ReviewMemory.field == "stash_ids",
+            SceneFingerprint.kind == "oshash",
+            SceneFingerprint.value.in_(oshashes),
+        )
+    )
+    of_lost_scenes = select(RejectedMatch.content_hash, RejectedMatch.value_key).where(
+        RejectedMatch.content_hash.in_(oshashes)
+    )
+    by_content: dict[str, set[str]] = defaultdict(set)
+    for value, key in session.execute(same_content.union(of_lost_scenes)):
+        by_content[value].add(key)
+    return {
+        scene_id: by_scene[scene_id].union(*(by_content[value] for value in values))
+        for scene_id, values in contents.items()
+    }
 
 
 def remember_rejected(session: Session, rejections: Iterable[Sequence[Any]]) -> None:
@@ -84,6 +159,7 @@ def rejected_before(session: Session, scene_ids: Sequence[int]) -> set[Rejection
     return {(row[0], row[1], row[2], row[3]) for row in rows}
 
 
+@cache
 def was_rejected() -> ColumnElement[bool]:
     """Return the condition of changes whose value people have rejected for the scene.
 

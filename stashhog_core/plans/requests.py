@@ -8,7 +8,7 @@ tags and markers, as in a sync; otherwise the two would wait for each other.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import delete, select, text, update
@@ -18,7 +18,14 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.manifest import forget_hashes
 from stashhog_core.db.models import Marker, Scene, SceneTag, Tag
 from stashhog_core.errors import BusyError, TransientError, UnreadableError
-from stashhog_core.plans.proposals import TEXT_FIELDS, MarkerValue
+from stashhog_core.plans.covers import LiveCovers
+from stashhog_core.plans.proposals import (
+    TEXT_FIELDS,
+    BoxIdValue,
+    CoverValue,
+    MarkerValue,
+    TextValue,
+)
 from stashhog_core.plans.three_way import (
     MemberEdit,
     OutgoingChange,
@@ -162,24 +169,92 @@ class MarkerRequest:
             mirror_marker(session, created_id, self.scene_id, self.marker, self.tag_id)
 
 
-ChangeRequest = BulkRequest | TextRequest | MarkerRequest
+@dataclass(frozen=True)
+class UrlRequest:
+    """Adds URLs to one scene."""
+
+    scene_id: int
+    changes: Sequence[OutgoingChange]
+
+    @property
+    def _urls(self) -> list[str]:
+        return [outgoing.change.proposed.as_text for outgoing in self.changes]
+
+    def send(self, stash: StashClient) -> None:
+        """Send the update."""
+        stash.change_urls(self.scene_id, "ADD", self._urls)
+
+    def mirror(self, session: Session, created_id: int | None) -> None:
+        """Repeat the changes in the mirror."""
+        for url in self._urls:
+            mirror_item(session, self.scene_id, TextValue(url), is_there=True)
+
+
+@dataclass(frozen=True)
+class BoxIdRequest:
+    """Gives one scene its id at one stash-box."""
+
+    scene_id: int
+    box_id: BoxIdValue
+    changes: Sequence[OutgoingChange]
+
+    def send(self, stash: StashClient) -> None:
+        """Send the update."""
+        stash.set_box_id(self.scene_id, self.box_id.endpoint, self.box_id.stash_id)
+
+    def mirror(self, session: Session, created_id: int | None) -> None:
+        """Repeat the change in the mirror."""
+        mirror_item(session, self.scene_id, self.box_id, is_there=True)
+
+
+@dataclass(frozen=True)
+class CoverRequest:
+    """Gives one scene another cover."""
+
+    scene_id: int
+    cover: CoverValue
+    covers: LiveCovers | None
+    changes: Sequence[OutgoingChange]
+
+    def send(self, stash: StashClient) -> None:
+        """Send the update."""
+        if self.covers is None:
+            raise RuntimeError("covers are needed to send one")
+        self.covers.set(self.scene_id, self.cover.sha256)
+
+    def mirror(self, session: Session, created_id: int | None) -> None:
+        """Do nothing: the mirror has no covers."""
+
+
+ChangeRequest = (
+    BulkRequest | TextRequest | MarkerRequest | UrlRequest | BoxIdRequest | CoverRequest
+)
 """One request to Stash, for one change or many."""
 
 
-def requests_for(changes: Sequence[OutgoingChange]) -> list[ChangeRequest]:
-    """Return the fewest requests that make these changes."""
+def requests_for(
+    changes: Sequence[OutgoingChange], covers: LiveCovers | None = None
+) -> list[ChangeRequest]:
+    """Return the fewest requests that make these changes; `covers` sets covers."""
     # Two names of one tag are two changes and one edit.
     same: dict[tuple[int, MemberEdit], list[OutgoingChange]] = defaultdict(list)
     texts: dict[int, list[OutgoingChange]] = defaultdict(list)
-    markers: list[ChangeRequest] = []
+    urls: dict[int, list[OutgoingChange]] = defaultdict(list)
+    single: list[ChangeRequest] = []
     for outgoing in changes:
         scene_id, value = outgoing.change.scene_id, outgoing.change.proposed
         if outgoing.edit is not None:
             same[scene_id, outgoing.edit].append(outgoing)
         elif outgoing.change.field in TEXT_FIELDS:
             texts[scene_id].append(outgoing)
+        elif outgoing.change.field == "urls":
+            urls[scene_id].append(outgoing)
+        elif isinstance(value, BoxIdValue):
+            single.append(BoxIdRequest(scene_id, value, [outgoing]))
+        elif isinstance(value, CoverValue):
+            single.append(CoverRequest(scene_id, value, covers, [outgoing]))
         elif isinstance(value, MarkerValue) and outgoing.member_id is not None:
-            markers.append(
+            single.append(
                 MarkerRequest(scene_id, value, outgoing.member_id, [outgoing])
             )
         else:
@@ -193,7 +268,8 @@ def requests_for(changes: Sequence[OutgoingChange]) -> list[ChangeRequest]:
             for group in group_edits(same)
         ),
         *(TextRequest(scene_id, of_scene) for scene_id, of_scene in texts.items()),
-        *markers,
+        *(UrlRequest(scene_id, of_scene) for scene_id, of_scene in urls.items()),
+        *single,
     ]
 
 
@@ -272,6 +348,25 @@ def mirror_group(session: Session, group: EditGroup) -> None:
 def mirror_texts(session: Session, scene_id: int, fields: dict[str, Any]) -> None:
     """Repeat an update of the texts or the studio of a scene."""
     session.execute(update(Scene).where(Scene.id == scene_id).values(**fields))
+    forget_hashes(session, [scene_id])
+
+
+def mirror_item(
+    session: Session, scene_id: int, item: TextValue | BoxIdValue, *, is_there: bool
+) -> None:
+    """Repeat that a URL, or an id at a stash-box, was added or removed."""
+    scene = session.get(Scene, scene_id, with_for_update=True)
+    if scene is not None:
+        if isinstance(item, TextValue):
+            others = [url for url in scene.urls if url != item.text]
+            scene.urls = [*others, item.text] if is_there else others
+        else:
+            ids = [
+                box for box in scene.stash_ids if box["endpoint"] != item.endpoint
+            ] + ([asdict(item)] if is_there else [])
+            # In the order of a sync.
+            scene.stash_ids = sorted(ids, key=lambda box: tuple(box.values()))
+        session.flush()
     forget_hashes(session, [scene_id])
 
 

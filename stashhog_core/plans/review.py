@@ -2,12 +2,14 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
+    Select,
     case,
     delete,
     func,
@@ -29,10 +31,7 @@ from stashhog_core.db.models import (
 from stashhog_core.db.reading import any_of, plan_for_many
 from stashhog_core.db.scenes import is_called
 from stashhog_core.errors import JobError
-from stashhog_core.plans.plans import (
-    BY_USER,
-    lacks_plan,
-)
+from stashhog_core.plans.plans import BY_USER, OPEN_STATES, lacks_plan
 from stashhog_core.plans.proposals import (
     TEXT_FIELDS,
     NamedValue,
@@ -53,7 +52,7 @@ from stashhog_core.plans.selection import (
     being_applied,
     has_rivals,
 )
-from stashhog_core.results import SPELLED_ALIKE
+from stashhog_core.results import ONE_OF_SEVERAL
 
 BEING_APPLIED = "being applied"
 """The word for an approved change that a run has begun to send to Stash."""
@@ -67,7 +66,8 @@ _NAMED: dict[str, tuple[type[Tag] | type[Performer] | type[Studio], str]] = {
     "performers": (Performer, "performer"),
     "studio": (Studio, "studio"),
 }
-_OPEN = ("pending", "approved")
+_REPLACEABLE = ("pending", "approved", "conflict")
+"""States in which a change may get another value, if it is named."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class ReviewOutcome:
         already: Selected changes that had this decision before.
         left_alone: Selected changes that keep another decision, counted by state; the
             state of a change that a run is sending to Stash is `being applied`, and
-            that of a name that a person has to choose by itself is `spelled almost
-            like another name`.
+            that of a value that a person has to choose by itself is `one of several
+            possible values`.
     """
 
     changed: int = 0
@@ -110,13 +110,14 @@ def approve(
     A change stays rejected if it was rejected in this plan, or if its value was
     rejected for the same scene and detector in another plan. If the selection names
     changes by id, or with `again`, rejected and failed changes are approved as well,
-    and the rejection is forgotten. Of names that are spelled almost alike, only one is
-    right: a change of such a name stays open unless the selection names the value.
+    and the rejection is forgotten. Where several values are possible, only one is
+    right: such a change stays open unless the selection names the value.
 
     Raises:
         JobError: There is no such plan, or it is closed or still being built.
     """
-    return _set_state(session, plan_id, selection, "approved", again=again)
+    plan = open_plan(session, plan_id)
+    return set_state(session, plan, selection, "approved", again=again)
 
 
 def reject(
@@ -125,41 +126,65 @@ def reject(
     """Reject the selected changes that are open.
 
     Their values are not proposed again for the same scene by the same detector.
-    Approved changes stay approved, unless the selection names changes by id or `again`
-    is set.
+    Approved changes stay approved, and changes in conflict stay in conflict, unless the
+    selection names changes by id or `again` is set. To reject a change in conflict is
+    to keep the value that Stash has.
 
     Raises:
         JobError: There is no such plan, or it is closed or still being built.
     """
-    return _set_state(session, plan_id, selection, "rejected", again=again)
+    plan = open_plan(session, plan_id)
+    return set_state(session, plan, selection, "rejected", again=again)
 
 
-def _set_state(
+def set_state(
     session: Session,
-    plan_id: int,
+    plan: AnalysisPlan,
     selection: Selection,
     state: Literal["approved", "rejected"],
     *,
-    again: bool,
+    again: bool = False,
 ) -> ReviewOutcome:
-    # The plan is locked: each reviewer sees what the reviewer before has decided.
-    plan = open_plan(session, plan_id)
-    plan_for_many(session)
-    selected = (PlanChange.plan_id == plan_id) & selection.condition
-    of_plan = select(PlanChange.id).where(selected)
-    # Locked, so that no run begins to send a change between the statements here.
-    locked = of_plan.order_by(PlanChange.id).with_for_update().subquery()
-    session.execute(select(func.count()).select_from(locked))
+    """Approve or reject, as `approve` and `reject` do, in a plan that is open already.
+
+    Args:
+        session: Open session; nothing is committed.
+        plan: The plan, as `open_plan` has returned it in this transaction: each
+            reviewer sees what the reviewer before has decided.
+        selection: Which of its changes.
+        state: The decision.
+        again: Whether to change earlier decisions.
+    """
+    if not selection.names_few:
+        plan_for_many(session)
+    selected = (PlanChange.plan_id == plan.id) & selection.condition
     explicit = again or selection.names_changes
     open_now = decidable(state, again=explicit)
     if state == "approved" and not selection.names_values:
         open_now &= ~has_rivals()
     counts = _count_decisions(session, selected, open_now)
-    chosen = selected & open_now
-    if state == "approved":
-        if explicit:
-            session.execute(delete(ReviewMemory).where(chosen, SAME_VALUE))
-    else:
+    if any(changing for changing, _ in counts):
+        _write_state(session, selected & open_now, state, forget=explicit)
+    note_review(session, plan)
+    return _outcome_of(counts, wanted=state)
+
+
+def _write_state(
+    session: Session,
+    chosen: ColumnElement[bool],
+    state: Literal["approved", "rejected"],
+    *,
+    forget: bool,
+) -> None:
+    """Store a decision on changes that are locked.
+
+    Args:
+        session: Open session.
+        chosen: Which changes.
+        state: The decision.
+        forget: Whether to forget that the values of approved changes were rejected.
+    """
+    if state == "rejected":
         session.execute(
             insert(ReviewMemory)
             .from_select(
@@ -168,25 +193,35 @@ def _set_state(
             )
             .on_conflict_do_nothing()
         )
+    elif forget:
+        session.execute(delete(ReviewMemory).where(chosen, SAME_VALUE))
     by = BY_USER if state == "approved" else None
     session.execute(
         update(PlanChange).where(chosen).values(state=state, approved_by=by, attempts=0)
     )
-    note_review(session, plan)
-    return _outcome_of(counts, wanted=state)
 
 
 def _count_decisions(
     session: Session, selected: ColumnElement[bool], changing: ColumnElement[bool]
 ) -> dict[tuple[bool, str], int]:
-    """Return (whether changes are changed, decision before) → number of changes."""
+    """Return (whether changes are changed, decision before) → number of changes.
+
+    The changes are locked, so that no run begins to send one of them before the
+    decision is stored.
+    """
     waits_for_choice = (decision_so_far() == "pending") & has_rivals() & ~changing
     change = changing.label("change")
-    was = case((waits_for_choice, SPELLED_ALIKE), else_=decision_so_far()).label("was")
+    was = case((waits_for_choice, ONE_OF_SEVERAL), else_=decision_so_far()).label("was")
     rows = session.execute(
-        select(change, was, func.count()).where(selected).group_by(change, was)
+        _locked_and_counted(select(change, was).where(selected)),
     )
     return {(row[0], row[1]): row[2] for row in rows}
+
+
+def _locked_and_counted(query: Select[Any]) -> Select[Any]:
+    """Return how often `query` for changes has each row, and lock the changes."""
+    locked = query.order_by(PlanChange.id).with_for_update(of=PlanChange).subquery()
+    return select(*locked.c, func.count()).group_by(*locked.c)
 
 
 def _outcome_of(
@@ -203,12 +238,14 @@ def _outcome_of(
     already = left.pop(wanted, 0) if wanted else 0
     return ReviewOutcome(
         changed=changed.total(),
-        overruled=changed.total() - changed["pending"],
+        # A conflict was found by a run: nobody has decided on it.
+        overruled=changed.total() - changed["pending"] - changed["conflict"],
         already=already,
         left_alone=dict(sorted(left.items())),
     )
 
 
+@cache
 def decidable(
     state: Literal["approved", "rejected"], *, again: bool
 ) -> ColumnElement[bool]:
@@ -225,12 +262,16 @@ def decidable(
         if state == "approved":
             # Approved automatically and rejected later: a person has to confirm.
             taken |= (PlanChange.state == "approved") & was_rejected()
+        else:
+            # To accept it takes more: the value in Stash that it overwrites.
+            taken |= PlanChange.state == "conflict"
         return taken & ~being_applied()
     if state == "approved":
         return (PlanChange.state == "pending") & ~was_rejected()
     return PlanChange.state == "pending"
 
 
+@cache
 def decision_so_far() -> ColumnElement[str]:
     """Return the state of a change as reviewers see it, rejections included."""
     return case(
@@ -240,13 +281,36 @@ def decision_so_far() -> ColumnElement[str]:
     )
 
 
-def cancel(session: Session, plan_id: int) -> None:
+def decisions_of(
+    session: Session, plan_id: int, change_ids: Iterable[int]
+) -> dict[int, str]:
+    """Return the decisions so far; of changes that are gone, nothing."""
+    rows = session.execute(
+        select(PlanChange.id, decision_so_far()).where(
+            PlanChange.plan_id == plan_id, PlanChange.id == any_of(change_ids)
+        )
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def cancel(session: Session, plan: AnalysisPlan) -> None:
     """Close a plan; later plans may propose its values again.
 
+    Args:
+        session: Open session.
+        plan: The plan, as `open_plan` has returned it in this transaction.
+
     Raises:
-        JobError: There is no such plan, or it is closed or still being built.
+        JobError: The plan was applied, and only changes in conflict have opened it
+            again.
     """
-    open_plan(session, plan_id).state = "cancelled"
+    if plan.applied_at is not None:
+        raise JobError(
+            f"Plan {plan.id} was applied and cannot be cancelled",
+            remedy="reject its changes in conflict to keep the values in Stash, or "
+            "undo what was applied",
+        )
+    plan.state = "cancelled"
 
 
 def replace_value(
@@ -262,7 +326,7 @@ def replace_value(
     The replaced value is remembered as rejected. If the scene already has a change for
     the new value, the old change is rejected; otherwise the change stays pending or
     approved. Changes that were decided before stay as they are, except for approved
-    changes that the selection names by id, or with `again`.
+    changes and changes in conflict that the selection names by id, or with `again`.
 
     Returns:
         The changes that were replaced or rejected, and those that were left alone.
@@ -274,7 +338,8 @@ def replace_value(
     plan = open_plan(session, plan_id)
     explicit = again or selection.names_changes
     replaceable = (
-        PlanChange.state.in_(_OPEN if explicit else ["pending"]) & ~being_applied()
+        PlanChange.state.in_(_REPLACEABLE if explicit else ["pending"])
+        & ~being_applied()
     )
     selected = (PlanChange.plan_id == plan_id) & selection.condition
     changes: Sequence[PlanChange] = session.scalars(
@@ -327,7 +392,7 @@ def replace_value(
 
 
 def edit_text(session: Session, plan_id: int, change_id: int, value: str) -> None:
-    """Put another text in place of a proposed title, details, date or code.
+    """Put another text in place of a proposed text, such as a title or a date.
 
     Raises:
         JobError: There is no such change, it is no longer open, or it is not a text.
@@ -335,18 +400,22 @@ def edit_text(session: Session, plan_id: int, change_id: int, value: str) -> Non
     plan = open_plan(session, plan_id)
     change = session.get(PlanChange, change_id)
     if change is None or change.plan_id != plan_id:
-        raise JobError(f"Plan {plan_id} has no change {change_id}")
+        raise JobError(
+            f"Plan {plan_id} has no change {change_id}",
+            remedy=f"`stashhog plans show {plan_id}` lists the changes",
+        )
     is_being_applied = select(being_applied()).where(PlanChange.id == change_id)
     if session.scalar(is_being_applied):
         raise JobError(
             f"Change {change_id} is being applied",
             remedy="apply the plan again to find out whether Stash has the value",
         )
-    if change.state not in _OPEN or change.field not in TEXT_FIELDS:
+    if change.state not in _REPLACEABLE or change.field not in TEXT_FIELDS:
         raise JobError(
             f"Change {change_id} ({change.field}, {change.state}) is not an open text",
-            remedy="only a pending or approved text can be edited; replace the value "
-            "of tags, performers, studio and markers",
+            remedy="only a text that is pending, approved or in conflict can be "
+            "edited; replace the value of tags, performers, studio and markers, and "
+            "reject other values",
         )
     change.evidence = {**change.evidence, "edited": True}
     text = TextValue(value)
@@ -424,16 +493,38 @@ def names_like(
     return [{"name": row[0], "alias": row[1] or ""} for row in rows]
 
 
+def lock_plan(session: Session, plan_id: int) -> AnalysisPlan:
+    """Return a plan, locked until the transaction ends: reviewers take turns.
+
+    A run that applies the plan meanwhile does not wait for the lock, because the run
+    only refers to the plan: `FOR NO KEY UPDATE` lets references through.
+
+    Raises:
+        JobError: There is no such plan.
+    """
+    lock = {"key_share": True}
+    plan = session.get(AnalysisPlan, plan_id, with_for_update=lock)
+    if plan is None:
+        raise lacks_plan(plan_id)
+    return plan
+
+
 def open_plan(session: Session, plan_id: int) -> AnalysisPlan:
     """Return a plan that can be reviewed, locked until the transaction ends.
+
+    A plan that was applied can be reviewed as long as it has changes in conflict.
 
     Raises:
         JobError: There is no such plan, or it is closed or still being built.
     """
-    plan = session.get(AnalysisPlan, plan_id, with_for_update=True)
-    if plan is None:
-        raise lacks_plan(plan_id)
-    if plan.state not in ("draft", "reviewing"):
+    plan = lock_plan(session, plan_id)
+    in_conflict = select(PlanChange.id).where(
+        PlanChange.plan_id == plan_id, PlanChange.state == "conflict"
+    )
+    is_open = plan.state in ("draft", "reviewing") or (
+        plan.state == "applied" and session.scalar(select(in_conflict.exists()))
+    )
+    if not is_open:
         raise JobError(
             f"Plan {plan_id} is {plan.state} and cannot be reviewed",
             remedy="review a plan after its analysis has ended and before it is "
@@ -443,10 +534,19 @@ def open_plan(session: Session, plan_id: int) -> AnalysisPlan:
 
 
 def note_review(session: Session, plan: AnalysisPlan) -> None:
-    """Set the state of the plan: reviewing, or cancelled if everything is rejected."""
-    left = select(PlanChange.id).where(
-        PlanChange.plan_id == plan.id, PlanChange.state != "rejected"
+    """Set the state of the plan: reviewing, or cancelled if everything is rejected.
+
+    A plan that was applied before is applied again as soon as no change is open.
+    """
+    was_applied = plan.applied_at is not None
+    counts = (
+        PlanChange.state.in_(OPEN_STATES)
+        if was_applied
+        else PlanChange.state != "rejected"
     )
+    left = select(PlanChange.id).where(PlanChange.plan_id == plan.id, counts)
     # One is enough: a long plan is not counted for each decision.
-    is_left = session.scalar(select(left.exists()))
-    plan.state = "reviewing" if is_left else "cancelled"
+    if session.scalar(select(left.exists())):
+        plan.state = "reviewing"
+    else:
+        plan.state = "applied" if was_applied else "cancelled"

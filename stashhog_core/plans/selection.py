@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -9,7 +10,6 @@ from sqlalchemy import (
     SQLColumnExpression,
     Text,
     and_,
-    case,
     cast,
     false,
     func,
@@ -17,9 +17,12 @@ from sqlalchemy import (
     true,
 )
 
-from stashhog_core.db.models import PlanChange, Scene, SceneFile, Studio
+from stashhog_core.db.models import PlanChange, Scene, SceneFile, Studio, ValueCount
 from stashhog_core.db.reading import any_of
 from stashhog_core.plans.proposals import RIVALS, STORED_NAMES, name_key
+
+MOST_NAMED = 1000
+"""Named changes that are looked up one by one, whatever the size of the plan."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class Selection:
         return self.change_ids is not None
 
     @property
+    def names_few(self) -> bool:
+        """Whether so few changes are named that each is looked up by its id."""
+        return self.change_ids is not None and len(self.change_ids) <= MOST_NAMED
+
+    @property
     def names_values(self) -> bool:
         """Whether the value that is decided on is named, by itself or by its change."""
         return self.names_changes or self.value is not None
@@ -77,7 +85,8 @@ class Selection:
         if self.field is not None:
             conditions.append(PlanChange.field == self.field)
         if self.value is not None:
-            conditions.append(value_name_key() == name_key(self.value))
+            key = name_key(self.value)
+            conditions += [PlanChange.group_key == key, PlanChange.group_key != ""]
         if self.scene_ids is not None:
             conditions.append(PlanChange.scene_id == any_of(self.scene_ids))
         if self.detector is not None:
@@ -92,6 +101,28 @@ class Selection:
             conditions.append(_of_studio(self.studio))
         if self.text is not None:
             conditions.append(_contains(self.text))
+        return and_(true(), *conditions)
+
+    @property
+    def counted(self) -> ColumnElement[bool] | None:
+        """The condition in terms of `ValueCount`; None: the counts cannot tell."""
+        if (self.change_ids, self.scene_ids) != (None, None) or (
+            self.confidence_from,
+            self.confidence_below,
+            self.studio,
+            self.text,
+        ) != (None, None, None, None):
+            return None
+        conditions: list[ColumnElement[bool]] = []
+        if self.field is not None:
+            conditions.append(ValueCount.field == self.field)
+        if self.value is not None:
+            key = name_key(self.value)
+            conditions += [ValueCount.group_key == key, ValueCount.group_key != ""]
+        if self.detector is not None:
+            conditions.append(ValueCount.detector == self.detector)
+        if self.states is not None:
+            conditions.append(ValueCount.state.in_(self.states))
         return and_(true(), *conditions)
 
     @property
@@ -153,6 +184,7 @@ def _contains(words: str) -> ColumnElement[bool]:
     return within(in_value) | PlanChange.scene_id.in_(scenes)
 
 
+@cache
 def being_applied() -> ColumnElement[bool]:
     """Return the condition of changes that Stash may have without a record of it."""
     return (PlanChange.state == "approved") & func.coalesce(
@@ -160,26 +192,18 @@ def being_applied() -> ColumnElement[bool]:
     )
 
 
+@cache
 def has_rivals() -> ColumnElement[bool]:
-    """Return the condition of changes whose name is spelled almost like another one.
+    """Return the condition of changes beside which other values are possible.
 
-    The other name is proposed as well, and only a person can tell which one is meant.
+    The other values are proposed as well, and only a person can tell which one is
+    meant: names that are spelled almost alike, or several scenes of a stash-box.
     """
     found: ColumnElement[bool] = PlanChange.evidence.has_key(RIVALS)
     return found
 
 
+@cache
 def stored_name() -> ColumnElement[str | None]:
     """Return the name in a proposed value, in SQL; null for a text."""
     return func.coalesce(*(PlanChange.proposed[key].astext for key in STORED_NAMES))
-
-
-def value_name_key() -> ColumnElement[str]:
-    """Return what spellings of a proposed name share, in SQL.
-
-    All markers with one tag have the same key here.
-    """
-    return case(
-        (PlanChange.field == "markers", func.lower(stored_name())),
-        else_=PlanChange.value_key,
-    )

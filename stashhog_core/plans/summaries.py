@@ -62,8 +62,9 @@ SELECT id, name, state, run_id, created_at, applied_at, detectors, facts, counts
 FROM analysis_plan, LATERAL (
     SELECT coalesce(jsonb_object_agg(of_state.state, of_state.number), '{}') AS counts
     FROM (
-        SELECT state, count(*) AS number
-        FROM plan_change WHERE plan_id = analysis_plan.id GROUP BY state
+        SELECT state, sum(changes) AS number
+        FROM value_count WHERE plan_id = analysis_plan.id
+        GROUP BY state HAVING sum(changes) <> 0
     ) AS of_state
 ) AS counted
 WHERE (%(plan_id)s::bigint IS NULL OR id = %(plan_id)s)

@@ -1,7 +1,7 @@
 """Tags of Stash while a plan is applied, and the tags that a plan created."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
@@ -111,7 +111,10 @@ class LiveTags:
             elif existing is not None or is_over:
                 self._not_created(name)
             if existing is None:
-                failure = ItemError(f"Stash did not create the tag {name!r}: {error}")
+                failure = ItemError(
+                    f"Stash did not create the tag {name!r}: {error}",
+                    remedy="create the tag in Stash, or reject the change",
+                )
                 self._failed[name_key(name)] = failure
                 raise failure from error
             return existing
@@ -157,19 +160,15 @@ def unfinished_tags(session: Session, plan_id: int) -> list[str]:
     return [name for name, tag_id in (created or {}).items() if tag_id is None]
 
 
-def created_tags(
-    session: Session, plan_ids: Sequence[int]
-) -> list[tuple[str, int | None]]:
-    """Return name and id of the tags that plans created.
+def created_tags(session: Session) -> list[tuple[int, str, int | None]]:
+    """Return the tags that plans created: plan, name, and id of the tag.
 
     The id is None if the run died before it could record the creation.
     """
-    rows = session.scalars(
-        select(AnalysisPlan.facts["created_tags"]).where(
-            AnalysisPlan.id.in_(plan_ids),
-            func.jsonb_typeof(AnalysisPlan.facts["created_tags"]) == "object",
-        )
+    found = AnalysisPlan.facts["created_tags"]
+    rows = session.execute(
+        select(AnalysisPlan.id, found)
+        .where(func.jsonb_typeof(found) == "object")
+        .order_by(AnalysisPlan.id)
     )
-    return sorted(
-        {name: tag_id for row in rows for name, tag_id in row.items()}.items()
-    )
+    return [(plan_id, name, row[name]) for plan_id, row in rows for name in sorted(row)]

@@ -8,8 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from stashhog_core.errors import ItemError
+from stashhog_core.plans.covers import LiveCovers
+from stashhog_core.plans.new_objects import NewObject, NewObjects
 from stashhog_core.plans.proposals import (
     TEXT_FIELDS,
+    BoxIdValue,
+    CoverValue,
     MarkerValue,
     NamedValue,
     TextValue,
@@ -20,6 +25,9 @@ from stashhog_core.stash.payloads import StashMarker, StashScene
 
 SAME_MARKER_SECONDS = 1.0
 """Stash keeps a marker's media by its whole second: nearer markers are the same."""
+
+_NOBODY = -1
+"""An id that nothing in Stash has."""
 
 SCENE_GONE = "Stash no longer has this scene"
 
@@ -56,7 +64,7 @@ class MemberEffect:
 
 @dataclass(frozen=True)
 class FieldEffect:
-    """The effect of setting a studio, by the studio's id, or a text.
+    """The effect of setting a studio, by its id, a cover, by its SHA-256, or a text.
 
     Attributes:
         before: The value before; None: the scene had no studio.
@@ -80,7 +88,18 @@ class MarkerEffect:
     tag_id: int | None = None
 
 
-Effect = MemberEffect | FieldEffect | MarkerEffect
+@dataclass(frozen=True)
+class ItemEffect:
+    """The effect of adding a URL, or the id of a scene at a stash-box.
+
+    Attributes:
+        item: The URL or the id.
+    """
+
+    item: str
+
+
+Effect = MemberEffect | FieldEffect | MarkerEffect | ItemEffect
 """What applying a change changes in Stash, kept so that it can be undone exactly.
 
 The database keeps an effect as a JSON object of its attributes. Until the outcome is
@@ -92,9 +111,16 @@ def read_effect(stored: Mapping[str, Any]) -> Effect:
     """Return an effect that was read from the database."""
     if "id" in stored:
         return MemberEffect(stored["id"], stored.get("present_before", False))
+    if "item" in stored:
+        return ItemEffect(stored["item"])
     if "before" in stored:
         return FieldEffect(stored["before"], stored["after"])
     return MarkerEffect(stored.get("marker_id"), stored.get("tag_id"))
+
+
+def is_intended(stored: Mapping[str, Any] | None) -> bool:
+    """Tell whether a run was about to have a stored effect, and has not recorded it."""
+    return stored is not None and stored.get("intended") is True
 
 
 @dataclass(frozen=True)
@@ -149,7 +175,8 @@ class ChangeResult:
     Attributes:
         state: The new state; None: the change stays approved.
         effect: What was changed. With state None, the effect that a request is about to
-            have or may have had; None: the change had no effect.
+            have or may have had; None: the change had no effect. With state `conflict`,
+            the effect that the change would have had.
         error: Why the change was not applied.
     """
 
@@ -177,9 +204,11 @@ class ApplyDecision:
 
 @dataclass(frozen=True)
 class UndoDecision:
-    """Whether to undo a change, and how: by an edit, other fields, or no marker.
+    """Whether to undo a change, and how.
 
-    A change of kind `already` has been undone in Stash.
+    The change is undone by an edit, by other values of fields, by another cover, or by
+    removing a marker, a URL or an id at a stash-box. A change of kind `already` has
+    been undone in Stash.
     """
 
     kind: Literal["undo", "already", "conflict"]
@@ -187,6 +216,8 @@ class UndoDecision:
     edit: MemberEdit | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     marker_id: int | None = None
+    removed: TextValue | BoxIdValue | None = None
+    cover: str | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +235,14 @@ class OutgoingChange:
         if slot is None or self.member_id is None:
             return None
         return MemberEdit(slot, self.member_id)
+
+    @property
+    def place(self) -> tuple[int, str, str] | None:
+        """What one value fills: scene, field and stash-box; None: there is room."""
+        change = self.change
+        if isinstance(change.proposed, BoxIdValue):
+            return change.scene_id, change.field, change.proposed.endpoint
+        return (change.scene_id, change.field, "") if change.action == "set" else None
 
     @property
     def intent(self) -> ChangeResult:
@@ -234,7 +273,11 @@ class FoundChange:
 
 
 def decide_change(
-    change: ApprovedChange, live: StashScene | None, tags: LiveTags
+    change: ApprovedChange,
+    live: StashScene | None,
+    tags: LiveTags,
+    objects: NewObjects | None = None,
+    covers: LiveCovers | None = None,
 ) -> ChangeResult | FoundChange | OutgoingChange:
     """Decide what to do with an approved change.
 
@@ -242,14 +285,27 @@ def decide_change(
         change: The change.
         live: The scene as Stash has it; None: Stash no longer has the scene.
         tags: Tags of Stash. A tag that the change needs and Stash lacks is created.
+        objects: Creates what a stash-box knows and Stash lacks.
+        covers: The covers of Stash. What a change replaces is stored.
 
     Raises:
-        ItemError: A tag that the change needs cannot be created now.
+        ItemError: What the change needs cannot be created now, or is not stored.
     """
     if live is None:
         return ChangeResult(change.id, "skipped", error=SCENE_GONE)
+    if isinstance(change.proposed, CoverValue):
+        return _decide_cover_change(change, change.proposed, covers)
     tag, member_id = _tag_of(change), None
-    if tag is not None:
+    new = _new_object_of(change)
+    if new is not None and objects is not None:
+        tag, member_id = None, objects.find(new)
+        if member_id is None:
+            # Nothing is created for a change that is a conflict.
+            if decide_apply(change, live, _NOBODY).kind == "apply":
+                member_id = objects.ensure(new)
+            else:
+                member_id = _NOBODY
+    elif tag is not None:
         member_id = tags.find(tag)
     elif isinstance(change.proposed, NamedValue):
         member_id = change.proposed.id
@@ -263,17 +319,36 @@ def decide_change(
         return FoundChange(
             OutgoingChange(change, member_id, change.intent), _marker_id(decision)
         )
-    return ChangeResult(change.id, decision.kind, error=decision.reason)
+    return _as_found(change, decision)
+
+
+def _decide_cover_change(
+    change: ApprovedChange, proposed: CoverValue, covers: LiveCovers | None
+) -> ChangeResult | FoundChange | OutgoingChange:
+    if covers is None or not covers.is_stored(proposed.sha256):
+        raise ItemError(
+            "The picture of this cover is no longer stored",
+            remedy="analyze the scene again",
+        )
+    decision = _decide_cover(change, proposed, covers.keep(change.scene_id))
+    if decision.kind == "apply":
+        return OutgoingChange(change, None, decision.effect)
+    if decision.kind == "already" and change.intent is not None:
+        return FoundChange(OutgoingChange(change, None, change.intent))
+    return _as_found(change, decision)
 
 
 def decide_sent(
-    outgoing: OutgoingChange, live: StashScene | None
+    outgoing: OutgoingChange,
+    live: StashScene | None,
+    covers: LiveCovers | None = None,
 ) -> ChangeResult | FoundChange | None:
     """Decide about a change that was sent, but that no response confirmed.
 
     Args:
         outgoing: The change, as it was sent.
         live: The scene as Stash has it afterwards; None: Stash no longer has the scene.
+        covers: The covers of Stash.
 
     Returns:
         None if the request had no effect.
@@ -281,18 +356,39 @@ def decide_sent(
     change = outgoing.change
     if live is None:
         return ChangeResult(change.id, "skipped", error=SCENE_GONE)
-    decision = decide_apply(change, live, outgoing.member_id)
+    if isinstance(change.proposed, CoverValue) and covers is not None:
+        now = covers.now(change.scene_id)
+        decision = _decide_cover(change, change.proposed, now)
+    else:
+        decision = decide_apply(change, live, outgoing.member_id)
     if decision.kind == "already":
         return FoundChange(outgoing, _marker_id(decision))
     if decision.kind == "conflict":
-        return ChangeResult(change.id, "conflict", error=decision.reason)
+        return _as_found(change, decision)
     return None
+
+
+def _as_found(change: ApprovedChange, decision: ApplyDecision) -> ChangeResult:
+    """Return the record of a change that is not sent.
+
+    A conflict keeps the effect that the change would have had: its `before` is what
+    Stash has, so that a reviewer can decide between the two values.
+    """
+    effect = decision.effect if decision.kind == "conflict" else None
+    return ChangeResult(change.id, decision.kind, effect, decision.reason)
 
 
 def _marker_id(decision: ApplyDecision) -> int | None:
     """Return the id of the marker that Stash has already, if the change is one."""
     effect = decision.effect
     return effect.marker_id if isinstance(effect, MarkerEffect) else None
+
+
+def _new_object_of(change: ApprovedChange) -> NewObject | None:
+    """Return what a change creates, because a stash-box knows it; None: nothing."""
+    if isinstance(change.proposed, NamedValue):
+        return NewObject.of(change.field, change.proposed)
+    return None
 
 
 def _tag_of(change: ApprovedChange) -> NamedValue | None:
@@ -336,6 +432,13 @@ def decide_apply(
     match value:
         case TextValue() if change.field in TEXT_FIELDS and change.action == "set":
             return _decide_text(change, value, live)
+        case TextValue() if (change.field, change.action) == ("urls", "add"):
+            is_there = value.text in live.urls
+            return ApplyDecision(
+                "already" if is_there else "apply", ItemEffect(value.text)
+            )
+        case BoxIdValue() if change.action == "add":
+            return _decide_box_id(value, live)
         case MarkerValue() if change.action == "add":
             return _decide_marker(value, live, member_id)
     raise ValueError(f"Unknown kind of change: {change.action} {change.field}")
@@ -367,6 +470,39 @@ def _decide_text(
     return ApplyDecision("conflict", effect, reason)
 
 
+def _decide_cover(
+    change: ApprovedChange, proposed: CoverValue, now: str | None
+) -> ApplyDecision:
+    effect = FieldEffect(now, proposed.sha256)
+    if now == proposed.sha256:
+        return ApplyDecision("already", effect)
+    if now is None:
+        # Stash cannot be without a cover again.
+        reason = "Stash has no cover of this scene, so that this could not be undone"
+        return ApplyDecision("conflict", effect, reason)
+    if isinstance(change.base, CoverValue) and now == change.base.sha256:
+        return ApplyDecision("apply", effect)
+    reason = "The scene has another cover in Stash by now"
+    return ApplyDecision("conflict", effect, reason)
+
+
+def _decide_box_id(proposed: BoxIdValue, live: StashScene) -> ApplyDecision:
+    effect = ItemEffect(proposed.stash_id)
+    now = box_id(live, proposed.endpoint)
+    if now == proposed.stash_id:
+        return ApplyDecision("already", effect)
+    if now is None:
+        return ApplyDecision("apply", effect)
+    reason = f"The scene now has the id {now} at {proposed.endpoint}"
+    return ApplyDecision("conflict", effect, reason)
+
+
+def box_id(scene: StashScene, endpoint: str) -> str | None:
+    """Return the id of a scene at a stash-box; None: the scene has none there."""
+    ids = {box.endpoint: box.stash_id for box in scene.stash_ids}
+    return ids.get(endpoint)
+
+
 def _decide_marker(
     proposed: MarkerValue, live: StashScene, tag_id: int | None
 ) -> ApplyDecision:
@@ -377,17 +513,23 @@ def _decide_marker(
     return ApplyDecision("apply", MarkerEffect(None, tag_id))
 
 
-def decide_undo(change: AppliedChange, live: StashScene) -> UndoDecision:
+def decide_undo(
+    change: AppliedChange, live: StashScene, covers: LiveCovers | None = None
+) -> UndoDecision:
     """Compare what applying left in Stash with the live value.
 
     The value that applying left: undo. The value from before: already. Any other value
     is somebody's later edit: conflict.
     """
     match change.effect, change.proposed:
+        case FieldEffect() as effect, CoverValue():
+            return _undo_cover(change, effect, covers)
         case FieldEffect() as effect, _:
             return _undo_field(change, effect, live)
         case MemberEffect(id=int(member_id)), _:
             return _undo_member(change, member_id, live)
+        case ItemEffect(), (TextValue() | BoxIdValue()) as added:
+            return _undo_item(added, live)
         case MarkerEffect() as effect, MarkerValue() as proposed:
             return _undo_marker(change, effect, proposed, live)
     raise ValueError(f"The effect of change {change.id} does not fit {change.field}")
@@ -411,6 +553,20 @@ def _undo_field(
     return UndoDecision("conflict", reason)
 
 
+def _undo_cover(
+    change: AppliedChange, effect: FieldEffect, covers: LiveCovers | None
+) -> UndoDecision:
+    now = covers.now(change.scene_id) if covers else None
+    before = str(effect.before)
+    if now == before:
+        return UndoDecision("already")
+    if now != effect.after:
+        return UndoDecision("conflict", "the scene has another cover in Stash by now")
+    if covers is None or not covers.is_stored(before):
+        return UndoDecision("conflict", "the earlier cover is no longer stored")
+    return UndoDecision("undo", cover=before)
+
+
 def _undo_member(
     change: AppliedChange, member_id: int, live: StashScene
 ) -> UndoDecision:
@@ -419,6 +575,17 @@ def _undo_member(
     edit = MemberEdit(_UNDO_SLOTS[change.field, change.action], member_id)
     is_as_left = is_present == (change.action == "add")
     return UndoDecision("undo" if is_as_left else "already", edit=edit)
+
+
+def _undo_item(added: TextValue | BoxIdValue, live: StashScene) -> UndoDecision:
+    if isinstance(added, TextValue):
+        is_there = added.text in live.urls
+        return UndoDecision("undo" if is_there else "already", removed=added)
+    now = box_id(live, added.endpoint)
+    if now in (None, added.stash_id):
+        return UndoDecision("already" if now is None else "undo", removed=added)
+    reason = f"The scene now has the id {now} at {added.endpoint}"
+    return UndoDecision("conflict", reason)
 
 
 def _undo_marker(

@@ -11,19 +11,17 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import PlanChange, ReviewMemory
 from stashhog_core.plans.plans import AUTOMATIC, TRUSTED
 from stashhog_core.plans.proposals import (
-    TEXT_FIELDS,
     MarkerValue,
     NamedValue,
     Proposal,
 )
 from stashhog_core.plans.rejections import SAME_VALUE
-from stashhog_core.plans.selection import value_name_key
 from stashhog_core.settings import AnalysisSettings
 
 VOTES_THAT_COUNT = 500
@@ -79,9 +77,7 @@ def acceptances(session: Session, settings: AnalysisSettings) -> list[Acceptance
         PlanChange.field,
         PlanChange.action,
         # Texts differ from scene to scene: all texts of a field are one value.
-        case((PlanChange.field.in_(TEXT_FIELDS), ""), else_=value_name_key()).label(
-            "value"
-        ),
+        PlanChange.group_key.label("value"),
     )
     decisions = (
         select(*by, rejected.label("rejected"), PlanChange.id)

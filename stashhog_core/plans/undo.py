@@ -9,7 +9,7 @@ undone stays applied, and the next run tries again.
 import logging
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
@@ -26,12 +26,27 @@ from stashhog_core.errors import (
 from stashhog_core.params import UndoParams
 from stashhog_core.plans import records
 from stashhog_core.plans.apply import PAUSES_SECONDS, SCENES_PER_BATCH
+from stashhog_core.plans.covers import LiveCovers
+from stashhog_core.plans.new_objects import (
+    KINDS,
+    created_objects,
+    ours_in_stash,
+    unmirror_object,
+)
 from stashhog_core.plans.plans import plan_lock, read_plan
+from stashhog_core.plans.proposals import (
+    BoxIdValue,
+    MarkerValue,
+    NamedValue,
+    TextValue,
+    name_key,
+)
 from stashhog_core.plans.requests import (
     EditGroup,
     OutageCounter,
     group_edits,
     mirror_group,
+    mirror_item,
     mirror_texts,
     send_group,
     unmirror_markers,
@@ -41,13 +56,17 @@ from stashhog_core.plans.tags import created_tags
 from stashhog_core.plans.three_way import (
     SCENE_GONE,
     AppliedChange,
+    FieldEffect,
+    MarkerEffect,
     MemberEdit,
+    MemberEffect,
     UndoDecision,
     decide_undo,
 )
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, UndoResult
 from stashhog_core.stash.client import StashClient
+from stashhog_core.stash.documents import NamedKind
 from stashhog_core.stash.payloads import StashScene
 
 logger = logging.getLogger(__name__)
@@ -57,24 +76,44 @@ UndoItem = tuple[AppliedChange, UndoDecision]
 
 @dataclass(frozen=True)
 class UndoRequest:
-    """One request that undoes changes: a bulk update, fields of a scene, or markers."""
+    """One request that undoes changes.
+
+    It is a bulk update, sets fields or the cover of a scene, or removes markers, URLs
+    of a scene, or an id at a stash-box.
+    """
 
     work: list[UndoItem]
     group: EditGroup | None = None
+    covers: LiveCovers | None = None
 
     @property
     def _marker_ids(self) -> list[int]:
         return [d.marker_id for _, d in self.work if d.marker_id is not None]
 
+    @property
+    def _removed(self) -> list[TextValue | BoxIdValue]:
+        return [d.removed for _, d in self.work if d.removed is not None]
+
     def send(self, stash: StashClient) -> None:
         """Send the request."""
+        scene_id = self.work[0][0].scene_id
+        earlier = self.work[0][1].cover
         if self.group is not None:
             send_group(stash, self.group)
+        elif earlier is not None and self.covers is not None:
+            self.covers.set(scene_id, earlier)
+        elif self._removed:
+            urls = [v.text for v in self._removed if isinstance(v, TextValue)]
+            if urls:
+                stash.change_urls(scene_id, "REMOVE", urls)
+            for value in self._removed:
+                if isinstance(value, BoxIdValue):
+                    stash.set_box_id(scene_id, value.endpoint, None)
         elif self._marker_ids:
             stash.destroy_markers(self._marker_ids)
         else:
             fields = {k: v for _, d in self.work for k, v in d.fields.items()}
-            stash.update_scene(self.work[0][0].scene_id, fields)
+            stash.update_scene(scene_id, fields)
 
     def mirror(self, session: Session) -> None:
         """Repeat the request in the mirror."""
@@ -110,6 +149,8 @@ def _mirror(session: Session, scene_id: int, decision: UndoDecision) -> None:
         mirror_texts(session, scene_id, local)
     if decision.marker_id is not None:
         unmirror_markers(session, [decision.marker_id])
+    if decision.removed is not None:
+        mirror_item(session, scene_id, decision.removed, is_there=False)
 
 
 def undo(
@@ -123,7 +164,8 @@ def undo(
     """Undo applied changes, the newest first.
 
     A value that somebody changed since is a conflict and stays. Tags that were created
-    for these changes are deleted if nothing uses them and nobody has edited them.
+    for these changes, by whichever plan, are deleted if nothing uses them and nobody
+    has edited them.
 
     Args:
         stash: The server.
@@ -146,7 +188,6 @@ def undo(
             "No changes to undo are selected",
             remedy="give plan_id, scene_id, change_ids or detector",
         )
-    run = _Undo(stash, database, params)
     with ExitStack() as locks:
         with database.transaction() as session:
             if params.plan_id is not None:
@@ -154,10 +195,15 @@ def undo(
                 read_plan(session, params.plan_id)
             records.require_changes(session, params)
             plan_ids = records.plan_ids_of(session, params)
+        if params.plan_id is not None:
+            # Also without such changes: a run that has just begun to apply the plan may
+            # have created tags, and a run that died may have left some.
+            plan_ids = [params.plan_id]
         for plan_id in plan_ids:
             locks.enter_context(plan_lock(database, plan_id))
+        run = _Undo(stash, database, params, plan_ids)
         with database.transaction() as session:
-            scene_ids = records.scene_ids_of(session, params)
+            scene_ids = records.scene_ids_of(session, params, plan_ids)
         done = 0
         for ids in batched(scene_ids, SCENES_PER_BATCH):
             progress.items(done, len(scene_ids), "Undone scenes")
@@ -169,10 +215,44 @@ def undo(
             progress.sleep(pause_seconds)
             for ids in batched(sorted(set(retried.values())), SCENES_PER_BATCH):
                 run.undo_batch(ids, retried)
-        # A run that died before this step left its tags to the next run.
-        run.drop_tags(plan_ids if params.plan_id is None else [params.plan_id])
+        run.hold_creators(locks)
+        run.drop_tags()
+        run.drop_objects()
         progress.update(1.0, f"Undone changes: {run.counts['undone']}")
     return run.result()
+
+
+class _Taken:
+    """The tags, performers and studios that an undo has taken from scenes."""
+
+    def __init__(self) -> None:
+        self._ids: set[tuple[str, int | None]] = set()
+        self._names: set[tuple[str, str]] = set()
+
+    def add(self, change: AppliedChange) -> None:
+        """Note what the change gave to a scene, or to a marker."""
+        value, effect = change.proposed, change.effect
+        kind = KINDS.get(change.field, "tag")
+        if isinstance(value, MarkerValue):
+            value = value.tag
+        if not isinstance(value, NamedValue):
+            return
+        self._names.add((kind, value.key))
+        if isinstance(effect, MemberEffect):
+            self._ids.add((kind, effect.id))
+        elif isinstance(effect, MarkerEffect):
+            self._ids.add((kind, effect.tag_id))
+        elif isinstance(effect, FieldEffect) and isinstance(effect.after, int):
+            self._ids.add((kind, effect.after))
+
+    def has(self, kind: str, name: str, id_: int | None) -> bool:
+        """Tell whether something that a plan created was taken.
+
+        `id_` is None if the plan did not live to record it.
+        """
+        if id_ is None:
+            return (kind, name_key(name)) in self._names
+        return (kind, id_) in self._ids
 
 
 @dataclass
@@ -180,21 +260,32 @@ class _Undo:
     stash: StashClient
     database: Database
     params: UndoParams
+    plan_ids: list[int]
+    """The plans that this run undoes and holds: others may be applied meanwhile."""
+    creators: set[int] = field(default_factory=set)
+    """Further plans that this run holds."""
+    taken: _Taken = field(default_factory=_Taken)
     counts: Counter[str] = field(default_factory=Counter)
     scene_ids: set[int] = field(default_factory=set)
     dropped: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
+    created: dict[str, str] = field(default_factory=dict)
     failed: dict[int, tuple[AppliedChange, Exception]] = field(default_factory=dict)
     """Change id → a change that stays applied, and why."""
     failures: list[ItemFailure] = field(default_factory=list)
     outage: OutageCounter = field(default_factory=OutageCounter)
+
+    def __post_init__(self) -> None:
+        self.covers = LiveCovers(self.stash, self.database)
 
     def undo_batch(
         self, scene_ids: list[int], only: Collection[int] | None = None
     ) -> None:
         """Undo the changes of some scenes; with `only`, the changes with these ids."""
         with self.database.transaction() as session:
-            changes = records.applied_changes(session, self.params, scene_ids)
+            changes = records.applied_changes(
+                session, self.params, self.plan_ids, scene_ids
+            )
             if only is not None:
                 changes = [change for change in changes if change.id in only]
             kept = records.applied_by_others(session, changes)
@@ -233,7 +324,7 @@ class _Undo:
             decision = (
                 UndoDecision("already")
                 if change.id in kept
-                else decide_undo(change, scene)
+                else decide_undo(change, scene, self.covers)
             )
             if decision.kind == "undo":
                 work.append((change, decision))
@@ -270,6 +361,17 @@ class _Undo:
                 by_scene[change.scene_id].append((change, decision))
         for of_scene in by_scene.values():
             yield UndoRequest(of_scene)
+        urls: dict[int, list[UndoItem]] = defaultdict(list)
+        for change, decision in work:
+            if isinstance(decision.removed, TextValue):
+                urls[change.scene_id].append((change, decision))
+            elif decision.removed is not None:
+                yield UndoRequest([(change, decision)])
+        for of_scene in urls.values():
+            yield UndoRequest(of_scene)
+        for change, decision in work:
+            if decision.cover is not None:
+                yield UndoRequest([(change, decision)], covers=self.covers)
         if markers := [item for item in work if item[1].marker_id is not None]:
             yield UndoRequest(markers)
 
@@ -313,16 +415,49 @@ class _Undo:
         self.outage.note(error if left else None)
         return []
 
-    def drop_tags(self, plan_ids: list[int]) -> None:
+    def hold_creators(self, locks: ExitStack) -> None:
+        """Hold the other plans that created what this run has taken from scenes.
+
+        What a plan created outlives its undo while another plan uses it: the undo of
+        the last use deletes it. A plan that another run works on may need it yet.
+        """
+        with self.database.transaction() as session:
+            creators = {
+                plan_id
+                for plan_id, name, tag_id in created_tags(session)
+                if self.taken.has("tag", name, tag_id)
+            }
+            creators |= {
+                plan_id
+                for plan_id, made in created_objects(session)
+                if self.taken.has(made.kind, made.name, made.id)
+            }
+        for plan_id in sorted(creators.difference(self.plan_ids)):
+            with suppress(TransientError):
+                locks.enter_context(plan_lock(self.database, plan_id))
+                self.creators.add(plan_id)
+
+    def _is_to_drop(self, plan_id: int, kind: str, name: str, id_: int | None) -> bool:
+        return plan_id in self.plan_ids or (
+            plan_id in self.creators and self.taken.has(kind, name, id_)
+        )
+
+    def drop_tags(self) -> None:
         """Delete the tags that these plans created and nothing uses any more."""
         with self.database.transaction() as session:
-            created = created_tags(session, plan_ids)
-        for name, tag_id in created:
+            created = {
+                name: tag_id
+                for plan_id, name, tag_id in created_tags(session)
+                if self._is_to_drop(plan_id, "tag", name, tag_id)
+            }
+        for name, tag_id in sorted(created.items()):
             if tag_id is None:
                 tag = self.stash.find_tag(name)
                 tag_id = tag.id if tag else None
             try:
-                use = self.stash.tag_use(tag_id) if tag_id is not None else None
+                use = None
+                if tag_id is not None:
+                    use = self.stash.object_use("tag", tag_id)
                 if use is None:
                     continue
                 if use.name != name:
@@ -332,7 +467,7 @@ class _Undo:
                 if use.additions:
                     self.kept[name] = use.in_words
                     continue
-                self._destroy_tag(use.id)
+                self._destroy("tag", use.id)
             except JobError as error:
                 self.failures.append(ItemFailure(item=f"tag {name}", reason=str(error)))
                 continue
@@ -340,16 +475,48 @@ class _Undo:
                 unmirror_tag(session, use.id)
             self.dropped.append(name)
 
-    def _destroy_tag(self, tag_id: int) -> None:
-        """Delete a tag.
+    def drop_objects(self) -> None:
+        """Delete what these plans created for stash-boxes and nothing uses any more."""
+        with self.database.transaction() as session:
+            created = {
+                made.key: made
+                for plan_id, made in created_objects(session)
+                if self._is_to_drop(plan_id, made.kind, made.name, made.id)
+            }
+        for _, made in sorted(created.items()):
+            made_id = made.id
+            try:
+                if made_id is None:
+                    made_id = ours_in_stash(self.stash, made)
+                use = None
+                if made_id is not None:
+                    use = self.stash.object_use(made.kind, made_id, made.given)
+                if use is None:
+                    continue
+                if use.name != made.name:
+                    self.created[made.key] = f"renamed to {use.name}"
+                    continue
+                if use.additions:
+                    self.created[made.key] = use.in_words
+                    continue
+                self._destroy(made.kind, use.id)
+            except JobError as error:
+                self.failures.append(ItemFailure(item=made.key, reason=str(error)))
+                continue
+            with self.database.transaction() as session:
+                unmirror_object(session, made.kind, use.id)
+            self.created[made.key] = "deleted"
+
+    def _destroy(self, kind: NamedKind, id_: int) -> None:
+        """Delete a tag, performer or studio.
 
         Raises:
-            JobError: Stash still has the tag.
+            JobError: Stash still has it.
         """
         try:
-            self.stash.destroy_tag(tag_id)
+            self.stash.destroy_object(kind, id_)
         except (JobError, TransientError) as error:
-            if self.stash.tag_use(tag_id) is not None:
+            if self.stash.object_use(kind, id_) is not None:
                 raise JobError(str(error)) from error
 
     def _record(self, session: Session, changes: list[AppliedChange]) -> None:
@@ -360,6 +527,7 @@ class _Undo:
         self.counts[outcome] += len(changes)
         for change in changes:
             self.failed.pop(change.id, None)
+            self.taken.add(change)
         if outcome == "undone":
             self.scene_ids.update(change.scene_id for change in changes)
 
@@ -387,6 +555,7 @@ class _Undo:
             failed=len(self.failed),
             tags_dropped=tuple(self.dropped),
             tags_kept=self.kept,
+            created=self.created,
             scene_ids=tuple(sorted(self.scene_ids)),
             errors=tuple(failures),
         )

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.db.session import Database
 from stashhog_core.plans.plans import AUTOMATIC, TRUSTED, is_worked_on, plan_lock
-from stashhog_core.plans.proposals import RIVALS, Proposal
+from stashhog_core.plans.proposals import Proposal
 from stashhog_core.plans.trust import Trust
 
 _INSERT_CHANGES = text(
@@ -148,7 +148,7 @@ class PlanWriter:
         return list(inserted.scalars())
 
     def _approval(self, proposal: Proposal) -> dict[str, Any]:
-        if RIVALS in proposal.evidence:
+        if proposal.has_rivals:
             return {"state": "pending", "approved_by": None}
         if self._options.auto_approve:
             return {"state": "approved", "approved_by": AUTOMATIC}

@@ -1,1 +1,1 @@
-"""Jobs that the Stash server does for us: scan and generate."""
+"""Jobs that the Stash server does for us: scan, generate and others."""

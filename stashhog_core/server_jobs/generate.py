@@ -324,7 +324,7 @@ class _GenerateRun:
         return start(
             self.stash,
             self.database,
-            lambda: self.stash.start_generate(wire),
+            lambda: self.stash.start_job("generate", wire),
             run_id=self.run_id,
             kind="generate",
             scene_ids=chunk.tracked,

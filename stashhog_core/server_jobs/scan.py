@@ -18,17 +18,11 @@ from stashhog_core.paths import PathMap
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, StashScanResult
 from stashhog_core.server_jobs.tracking import (
-    CANCELLED_MESSAGE,
     JobForgottenError,
     WasCancelled,
-    close,
-    follow_to_end,
-    is_cancellation,
+    carry_out,
     never_cancelled,
     only_one,
-    reconcile,
-    reconcile_cancelled,
-    start,
 )
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
@@ -65,32 +59,26 @@ def scan(
     start_time = datetime.now(UTC)
     server = params.server or ""
     paths = or_setting(params.paths, settings.scan_paths)
+
+    def send() -> int:
+        check_inside(paths, stash.library_roots())
+        logger.info("Starting Stash metadata scan of %s", ", ".join(paths))
+        return stash.start_job("scan", scan_input(params, paths))
+
     with only_one(database, "scan", server):
         try:
-            left = reconcile(
+            job = carry_out(
                 stash,
                 database,
+                send,
+                progress,
+                label=_LABEL,
                 run_id=run_id,
                 kind="scan",
+                settings=settings,
                 server=server,
                 was_cancelled=was_cancelled,
             )
-            server_job = left[-1] if left else None
-            if server_job is None:
-                check_inside(paths, stash.library_roots())
-                logger.info("Starting Stash metadata scan of %s", ", ".join(paths))
-                server_job = start(
-                    stash,
-                    database,
-                    lambda: stash.start_scan(scan_input(params, paths)),
-                    run_id=run_id,
-                    kind="scan",
-                    server=server,
-                )
-            job = follow_to_end(
-                stash, database, server_job, progress, label=_LABEL, settings=settings
-            )
-            close(database, server_job.row_id, "finished")
         except JobForgottenError as error:
             placed = []
             if params.server is None:
@@ -98,14 +86,6 @@ def scan(
                     placed = _files_awaiting_scan(session, limit=_CHECKED_FILES)
             to_remote = PathMap(settings.path_map).to_remote
             return _verified(stash, list(map(to_remote, placed)), error, start_time)
-        except BaseException as error:
-            if is_cancellation(error):
-                going_on = reconcile_cancelled(
-                    stash, database, run_id=run_id, kind="scan", server=server
-                )
-                if going_on:
-                    logger.warning(CANCELLED_MESSAGE)
-            raise
     # Without a single task Stash never gets to count, and leaves its progress null.
     message = (
         "Metadata scan completed"

@@ -1,8 +1,8 @@
 """Starting a job on the Stash server once, and never losing sight of it.
 
-What `generate` and `scan` have in common: the job's id is stored before the
-first check, a run that is resumed finds its job again, a cancelled run stops its job or
-leaves it by the rule of its kind, and the next run takes up what a dead run left open.
+What all kinds have in common: the job's id is stored before the first check, a run
+that is resumed finds its job again, a cancelled run stops its job or leaves it by the
+rule of its kind, and the next run takes up what a dead run left open.
 """
 
 import logging
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from sqlalchemy.orm import Session
 
@@ -40,6 +40,7 @@ from stashhog_core.results import (
     CancelledResult,
     Result,
     StashGenerateResult,
+    StashJobResult,
     StashScanResult,
 )
 from stashhog_core.settings import StashSettings
@@ -67,6 +68,38 @@ _KINDS: dict[str, Kind] = {
     "stash_scan": "scan",
     "stash_generate": "generate",
     "auto_stash_generate": "generate",
+    "stash_auto_tag": "auto_tag",
+    "stash_identify": "identify",
+    "stash_clean": "clean",
+    "stash_optimise": "optimise",
+}
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How the jobs of a kind are treated.
+
+    Attributes:
+        description: What Stash calls such a job in its queue.
+        is_stopped: Whether a cancelled run stops its job in Stash.
+        resumed: When a run takes over the job of a run that is gone: always, if the
+            job still runs and was asked for the same, or never.
+    """
+
+    description: str
+    is_stopped: bool = True
+    resumed: Literal["always", "same", "never"] = "same"
+
+
+_RULES: dict[str, _Rule] = {
+    # A scan may have begun before the files of the next run came.
+    "scan": _Rule("Scanning...", is_stopped=False, resumed="never"),
+    # Whoever resumes a generate job marks the scenes that it completed.
+    "generate": _Rule("Generating...", resumed="always"),
+    "auto_tag": _Rule("Auto-tagging..."),
+    "identify": _Rule("Identifying..."),
+    "clean": _Rule("Cleaning..."),
+    "optimise": _Rule("Optimising database..."),
 }
 
 WasCancelled = Callable[[str], bool]
@@ -80,7 +113,6 @@ _STOP_POLL_SECONDS = 0.25
 _HURRY_SECONDS = 4.0
 # A process that was just killed holds its lock a moment longer.
 _LOCK_SECONDS = 5.0
-_DESCRIPTIONS: dict[str, str] = {"scan": "Scanning...", "generate": "Generating..."}
 
 
 class JobForgottenError(JobError):
@@ -143,27 +175,28 @@ def reconcile(
     kind: Kind,
     server: str = "",
     was_cancelled: WasCancelled = never_cancelled,
+    asked: Mapping[str, Any] | None = None,
     resume: bool = True,
 ) -> list[ServerJob]:
     """Reconcile what runs that are gone left open; return the jobs to follow.
 
     Returned, oldest first, are the jobs that an earlier try of this run started, and
-    the generate jobs of other runs, resumed by this one. A job whose run was cancelled
-    is stopped or left as a cancelled run does it; one that Stash has forgotten is noted
-    as lost, for nobody knows how it ended and doing it again does no harm. Scans of
-    other runs are never resumed: they may have begun before this run's files came.
-    Without `resume`, generate jobs are left for the next run that generates.
+    those of other runs that this one resumes: all generate jobs, no scan, and of the
+    other kinds what still runs and was asked for the same. A job whose run was
+    cancelled is stopped or left as a cancelled run does it; one that Stash has
+    forgotten is noted as lost, for nobody knows how it ended and doing it again does no
+    harm. Without `resume`, generate jobs are left for the next run that generates.
 
     Must be called under `only_one`.
     """
     with database.transaction() as session:
         rows = open_jobs(session, kind=kind, server=server)
+    rule = _RULES[kind]
     taken: list[ServerJob] = []
     for row in reversed(rows):
-        key = JobKey(row.stash_job_id, row.add_time)
-        job = stash.find_job(row.stash_job_id)
+        job = _job_of(stash, row)
         is_own = row.run_id == run_id
-        if not (job and key.matches(job) and job.description == _DESCRIPTIONS[kind]):
+        if job is None:
             logger.warning(
                 "Stash no longer knows job %s of %s",
                 row.stash_job_id,
@@ -179,11 +212,16 @@ def reconcile(
             reconcile_job(stash, database, row)
         elif job.is_over and job.status != "FINISHED":
             close(database, row.id, _outcome(job))
-        elif kind == "generate" and not resume:
+        elif rule.resumed == "always" and not resume:
             logger.info(
                 "The next generate run will resume Stash job %s", row.stash_job_id
             )
-        elif kind == "generate":
+        elif rule.resumed == "always" or (
+            rule.resumed == "same"
+            and resume
+            and not job.is_over
+            and row.asked == dict(asked or {})
+        ):
             logger.info(
                 "Resuming Stash job %s of run %s, which is gone",
                 row.stash_job_id,
@@ -197,10 +235,41 @@ def reconcile(
     return taken
 
 
+def close_ended(
+    stash: StashClient, database: Database, *, kind: Kind, server: str = ""
+) -> None:
+    """Close the open jobs of this kind that have ended, whoever started them.
+
+    Stash runs its jobs one after another: when one of them ends, those that were
+    started before it have ended too.
+
+    Must be called under `only_one`.
+    """
+    with database.transaction() as session:
+        rows = open_jobs(session, kind=kind, server=server)
+    for row in rows:
+        job = _job_of(stash, row)
+        if job is None:
+            close(database, row.id, "lost")
+        elif job.is_over:
+            close(database, row.id, _outcome(job))
+
+
+def _job_of(stash: StashClient, row: StashJob) -> Job | None:
+    """Return the job of a row; None: Stash no longer knows the job.
+
+    After a restart of Stash the id may be that of somebody else's job.
+    """
+    job = stash.find_job(row.stash_job_id)
+    if job is None or not JobKey(row.stash_job_id, row.add_time).matches(job):
+        return None
+    return job if job.description == _RULES[row.kind].description else None
+
+
 def _taken(row: StashJob, *, is_own: bool) -> ServerJob:
     return ServerJob(
         row.id,
-        "generate" if row.kind == "generate" else "scan",
+        cast("Kind", row.kind),
         JobKey(row.stash_job_id, row.add_time),
         tuple(row.scene_ids),
         row.asked,
@@ -290,7 +359,7 @@ def follow_to_end(
                 watch=watch,
             )
     except DeadlineError:
-        if server_job.kind == "generate":
+        if _RULES[server_job.kind].is_stopped:
             stash.stop_job(number)
         close(database, server_job.row_id, "failed")
         raise
@@ -301,12 +370,84 @@ def follow_to_end(
         return job
     close(database, server_job.row_id, _outcome(job))
     if job.status == "CANCELLED":
-        raise JobError(f"Stash job {number} was cancelled in Stash", stash.address)
+        raise JobError(
+            f"Stash job {number} was cancelled in Stash",
+            where=stash.address,
+            remedy="run the job again to do the rest",
+        )
     raise JobError(
         f"Stash job {number} failed: {job.error or 'Stash gave no reason'}",
         where=stash.address,
         remedy="read Stash's log",
     )
+
+
+def carry_out(
+    stash: StashClient,
+    database: Database,
+    send: Callable[[], int],
+    progress: Progress,
+    *,
+    label: str,
+    run_id: str,
+    kind: Kind,
+    settings: StashSettings,
+    server: str = "",
+    asked: Mapping[str, Any] | None = None,
+    was_cancelled: WasCancelled = never_cancelled,
+) -> Job:
+    """Return the finished job that does what is `asked`.
+
+    The run follows the job that an earlier try of the run started, or one of a run that
+    is gone, or else starts a job with `send`. A run that is cancelled meanwhile stops
+    or leaves the job by the rule of its kind.
+
+    Must be called under `only_one`.
+
+    Raises:
+        JobForgottenError: Stash does not know it any more.
+        JobError: It failed, was cancelled in Stash, or took too long.
+        TransientError: Stash was away for too long; the row stays open.
+    """
+    try:
+        left = reconcile(
+            stash,
+            database,
+            run_id=run_id,
+            kind=kind,
+            server=server,
+            was_cancelled=was_cancelled,
+            asked=asked,
+        )
+        # A run may ask for several things, one after the other.
+        same = [found for found in left if found.asked == dict(asked or {})]
+        server_job = (
+            same[-1]
+            if same
+            else start(
+                stash,
+                database,
+                send,
+                run_id=run_id,
+                kind=kind,
+                server=server,
+                asked=asked,
+            )
+        )
+        job = follow_to_end(
+            stash, database, server_job, progress, label=label, settings=settings
+        )
+        close(database, server_job.row_id, "finished")
+        close_ended(stash, database, kind=kind, server=server)
+        return job
+    except BaseException as error:
+        if is_cancellation(error):
+            going_on = reconcile_cancelled(
+                stash, database, run_id=run_id, kind=kind, server=server
+            )
+            if going_on and not _RULES[kind].is_stopped:
+                logger.warning(CANCELLED_MESSAGE)
+        raise
 
 
 def reconcile_cancelled(
@@ -322,7 +463,7 @@ def reconcile_cancelled(
 
     Doing it again does nothing more.
 
-    A generate job is stopped. A scan goes on, since stopping a scan in the middle may
+    Jobs are stopped. Only a scan goes on, since stopping a scan in the middle may
     corrupt Stash's data; that is only logged. A job that could not be stopped stays
     open, for whoever reconciles this run next.
     """
@@ -357,11 +498,20 @@ def cancelled_result(
             start_time=started_at,
             end_time=datetime.now(UTC),
         )
-    if rows and rows[-1].state in {"open", "cancelled"}:
+    if kind == "scan" and rows and rows[-1].state in {"open", "cancelled"}:
         return StashScanResult(
             stash_job_id=str(rows[-1].stash_job_id),
             status="cancelled",
             message=CANCELLED_MESSAGE,
+            start_time=started_at,
+            end_time=datetime.now(UTC),
+        )
+    if rows and kind != "scan":
+        number = str(rows[-1].stash_job_id)
+        return StashJobResult(
+            stash_job_id=number,
+            status="cancelled",
+            message=f"Cancelled; StashHog asked Stash to stop job {number}",
             start_time=started_at,
             end_time=datetime.now(UTC),
         )
@@ -374,12 +524,12 @@ def reconcile_job(
     row: StashJob,
     log: Log = logger,
 ) -> None:
-    """Stop one open job of a cancelled run, or leave it if it is a scan.
+    """Stop one open job of a cancelled run, or leave it if its kind goes on.
 
     Raises:
         StashHogError: It could not be stopped, and stays open.
     """
-    if row.kind == "scan":
+    if not _RULES[row.kind].is_stopped:
         log.warning(SCAN_NOT_STOPPED, row.stash_job_id)
         close(database, row.id, "cancelled")
         return
@@ -435,7 +585,7 @@ def _appeared(stash: StashClient, known: set[int], kind: Kind) -> int | None:
     new = [
         job.id
         for job in queue
-        if job.id not in known and job.description == _DESCRIPTIONS[kind]
+        if job.id not in known and job.description == _RULES[kind].description
     ]
     return new[0] if len(new) == 1 else None
 

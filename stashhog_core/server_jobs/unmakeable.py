@@ -9,13 +9,12 @@ for a while, look the same from outside: these are told apart here.
 import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from pathlib import PurePath
 
 from stashhog_core.background import map_in_threads
 from stashhog_core.db.generated import Failed, Unmakeable, primary_files
 from stashhog_core.db.session import Database
-from stashhog_core.errors import JobError
+from stashhog_core.server_jobs.log import LONGEST_REASON, warnings_since
 from stashhog_core.server_jobs.media_check import SCENE_KINDS, Lacking
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import LogEntry
@@ -33,7 +32,6 @@ UNREADABLE = (
 """Why a scene lacks media whose file Stash does not serve."""
 
 _SHORT_SECONDS = 2.0
-_LONGEST_REASON = 300
 # What the machine says, not the file.
 _TROUBLE = re.compile(
     r"no space left|disk quota exceeded|read-only file system|permission denied"
@@ -75,7 +73,7 @@ def why_failed(
     it at the time `since`, as Stash writes it. `basis` is what the media would be made
     of, as the job began.
     """
-    log = _log_since(stash, since)
+    log = warnings_since(stash, since)
     trouble = next((e.message for e in log if _TROUBLE.search(e.message)), None)
     unreadable = _unreadable(stash, list(lacking), at_a_time)
     with database.transaction() as session:
@@ -122,7 +120,7 @@ def _reason(
     texts = named or list(dict.fromkeys(about))
     if named or len(texts) == 1:
         parts.append(f"Stash's log says: {' '.join(texts[0].split())}")
-    return "; ".join(parts)[:_LONGEST_REASON]
+    return "; ".join(parts)[:LONGEST_REASON]
 
 
 def _unreadable(
@@ -135,27 +133,3 @@ def _unreadable(
 
     served = list(map_in_threads(is_served, scene_ids, at_a_time, "probe"))
     return {i for i, is_there in zip(scene_ids, served, strict=True) if not is_there}
-
-
-def _log_since(stash: StashClient, since: str) -> list[LogEntry]:
-    """Return the warnings and errors that Stash's short log still has of a job."""
-    try:
-        entries = stash.recent_log()
-    except JobError as error:
-        logger.info("Could not read Stash's log: %s", error)
-        return []
-    begun = _moment(since)
-    return [
-        entry
-        for entry in entries
-        if entry.level in {"Warning", "Error"}
-        and (begun is None or (at := _moment(entry.time)) is None or at >= begun)
-    ]
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None

@@ -8,6 +8,7 @@ import difflib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
@@ -44,6 +45,7 @@ from stashhog_core.settings.stash import Section as Section
 from stashhog_core.settings.stash import StashServer as StashServer
 from stashhog_core.settings.stash import StashSettings as StashSettings
 from stashhog_core.settings.stash import without_empty
+from stashhog_core.settings.stash_box import StashBoxSettings as StashBoxSettings
 from stashhog_core.settings.taggers import AiServerSettings as AiServerSettings
 from stashhog_core.settings.taggers import OnnxSettings as OnnxSettings
 from stashhog_core.settings.taggers import TextModelSettings as TextModelSettings
@@ -140,6 +142,10 @@ class AnalysisSettings(Section):
     """Have process_new_scenes and auto_video_analysis also propose cleaned-up
     details."""
 
+    detect_fingerprints: bool = False
+    """Have process_new_scenes and auto_video_analysis also identify scenes at
+    stash-boxes by their fingerprints."""
+
     create_missing_tags: bool = True
     """Create a tag in Stash if an approved change needs a tag that Stash lacks. If off,
     such changes are not proposed."""
@@ -206,6 +212,7 @@ class Settings(BaseSettings):
     ai_server: AiServerSettings = AiServerSettings()
     onnx: OnnxSettings = OnnxSettings()
     text_model: TextModelSettings = TextModelSettings()
+    stash_box: StashBoxSettings = StashBoxSettings()
     library: LibrarySettings = LibrarySettings()
     sync: SyncSettings = SyncSettings()
     analysis: AnalysisSettings = AnalysisSettings()
@@ -300,22 +307,45 @@ def env_file() -> Path:
     return here if here.exists() else PROJECT / ENV_FILE
 
 
-def configured_variables() -> dict[str, str]:
+@contextmanager
+def reading_settings_from(file: Path) -> Iterator[None]:
+    """Have everything in the block read this file in place of `.env`."""
+    before = os.environ.get(ENV_FILE_VARIABLE)
+    os.environ[ENV_FILE_VARIABLE] = str(file)
+    get_settings.cache_clear()
+    try:
+        yield
+    finally:
+        get_settings.cache_clear()
+        if before is None:
+            del os.environ[ENV_FILE_VARIABLE]
+        else:
+            os.environ[ENV_FILE_VARIABLE] = before
+
+
+def configured_variables(file: Path | None = None) -> dict[str, str]:
     """Return the `STASHHOG_` variables of `.env` and the environment, upper case.
 
-    Those that are set to nothing are not among them.
+    Those that are set to nothing are not among them. `file` is read in place of `.env`.
     """
     return {
         name.upper(): value
-        for name, value in {**dotenv_values(env_file()), **os.environ}.items()
+        for name, value in {
+            **dotenv_values(file or env_file()),
+            **os.environ,
+        }.items()
         if value
         and name.upper().startswith(PREFIX)
         and not name.upper().startswith((ENV_FILE_VARIABLE, TEST_PREFIX))
     }
 
 
-def load_settings(variables: Mapping[str, str]) -> Settings:
-    """Check the names of `variables`, then read the settings."""
+def load_settings(variables: Mapping[str, str], file: Path | None = None) -> Settings:
+    """Check the names of `variables`, then read the settings.
+
+    Raises:
+        ConfigurationError: A variable is unknown, or its value is not allowed.
+    """
     known = setting_variables()
     for name in variables:
         if name not in known:
@@ -328,7 +358,7 @@ def load_settings(variables: Mapping[str, str]) -> Settings:
             )
     _require_json(variables)
     try:
-        return Settings(_env_file=env_file())
+        return Settings(_env_file=file or env_file())
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + "__".join(str(part).upper() for part in first["loc"])
@@ -356,6 +386,14 @@ def _require_json(variables: Mapping[str, str]) -> None:
 def setting_variables() -> list[str]:
     """Return the variable of each setting, in the order of the sections."""
     return [name for name, _ in _fields(Settings, PREFIX)]
+
+
+def is_secret(variable: str) -> bool:
+    """Tell whether a variable of the settings holds a secret."""
+    return any(
+        name == variable and "Secret" in str(field.annotation)
+        for name, field in _fields(Settings, PREFIX)
+    )
 
 
 def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:

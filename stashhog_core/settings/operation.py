@@ -53,7 +53,7 @@ class ScheduleSettings(Section):
         "auto-video-analysis", "every 600 seconds, switched off"
     )
     auto_plan_apply: Timing | None = _schedule(
-        "auto-plan-apply", "every 60 seconds, switched off"
+        "auto-plan-apply", "every 3600 seconds, switched off"
     )
     auto_stash_generate: Timing | None = _schedule(
         "auto-stash-generate", "every 3600 seconds, switched off"
@@ -117,6 +117,9 @@ class CleanupSettings(Section):
     runs_days: int = Field(default=30, ge=2)
     """Number of days for which runs in Prefect are kept, with their logs and artifacts
     (at least 2)."""
+
+    skipped_runs_days: int = Field(default=1, ge=1)
+    """Number of days for which runs in Prefect that had nothing to do are kept."""
 
     sync_runs_days: int = Field(default=30, ge=1)
     """Number of days for which the history of syncs and of mirror checks is kept."""

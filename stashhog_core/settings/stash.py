@@ -130,8 +130,20 @@ class StashSettings(Section):
     run stops waiting and fails."""
 
     job_deadline_seconds: float | None = Field(default=None, gt=0)
-    """Maximum time to wait for a Stash job, in seconds. After that, the run stops a
-    generate job, and leaves a scan running. If empty, the run waits without a limit."""
+    """Maximum time to wait for a Stash job, in seconds. After that, the run stops the
+    job, but leaves a scan running. If empty, the run waits without a limit."""
+
+    clean_dry_run: bool = True
+    """Whether stash_clean only lists the files that are gone from the disk. If off, a
+    run has Stash remove the files, with the scenes that lose their last file."""
+
+    backup_timeout_seconds: float = Field(default=900, gt=0)
+    """Maximum time to wait for a backup of Stash's database, in seconds."""
+
+    backup_before_changes: int | None = Field(default=None, ge=0)
+    """Number of approved changes above which StashHog has Stash back up its database
+    before the changes of a plan are applied. If empty, no backup is made: an undo
+    restores what a plan changed, and nobody deletes old backups."""
 
     verify: Literal["none", "sample", "all"] = "sample"
     """Which scenes of a generate run are checked for their media before the scenes are

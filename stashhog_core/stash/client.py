@@ -1,33 +1,31 @@
-"""What the product asks of a Stash server, one method per question.
+"""What the product asks of a Stash library, one method per question.
 
 Ids are integers. Lists are never sent empty: Stash takes an empty list of scenes or
 paths as "all of them".
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from functools import cached_property
 from itertools import chain, count
-from typing import Any, Self, TypeVar
-
-import httpx
+from typing import Any, Literal, TypeVar
 
 from stashhog_core.batches import batched
 from stashhog_core.errors import (
     ConfigurationError,
     JobError,
-    TransientError,
-    UnreadableError,
+    RefusedError,
 )
-from stashhog_core.settings import StashSettings
 from stashhog_core.stash import documents as d
+from stashhog_core.stash.connection import StashConnection, wire_ids
 from stashhog_core.stash.payloads import (
     Glance,
-    Job,
     KindGlance,
     LibraryChanges,
     LibraryListing,
-    LogEntry,
+    LocatedFile,
     MarkerStamp,
+    NamedObject,
+    ObjectUse,
     Ref,
     SceneMedia,
     SceneStamp,
@@ -35,9 +33,8 @@ from stashhog_core.stash.payloads import (
     StashScene,
     StashStudio,
     StashTag,
-    TagUse,
 )
-from stashhog_core.stash.transport import RETRY_DELAYS_SECONDS, Transport
+from stashhog_core.stash.transport import READ_LOG
 
 T = TypeVar("T")
 Keyed = TypeVar("Keyed", StashScene, SceneMedia, SceneStamp)
@@ -65,125 +62,17 @@ SCALAR_FIELDS = frozenset(
 """What `update_scene` may set. Sets of tags and so on would be replaced whole."""
 
 
-class StashClient:
-    """A Stash server. Close it, or use it in a `with` statement.
+class StashClient(StashConnection):
+    """A Stash server, and its library. Close it, or use it in a `with` statement.
 
-    Every method raises `ConfigurationError` (wrong key), `TransientError` (no answer)
-    or `JobError` (an error as the answer). Reads ride out short outages by themselves;
-    writes are sent once, and it is for the caller to look what became of them.
-
-    Args:
-        settings: Address, key, time limit.
-        transport: What carries the requests; None: the network.
-        retry_delays_seconds: Pauses before a read is tried again.
+    Reads ride out short outages by themselves; writes are sent once, and it is for the
+    caller to look what became of them. Every method raises what `StashConnection` says.
     """
 
-    def __init__(
-        self,
-        settings: StashSettings,
-        transport: httpx.BaseTransport | None = None,
-        *,
-        retry_delays_seconds: tuple[float, ...] = RETRY_DELAYS_SECONDS,
-    ) -> None:
-        self._transport = Transport(settings, transport, retry_delays_seconds)
-        self._tag_use: d.Operation[dict[str, Any]] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give back all connections."""
-        self._transport.close()
-
-    @property
-    def address(self) -> str:
-        """Where the server is, without credentials."""
-        return self._transport.address
-
-    # --- the server ------------------------------------------------------------------
-
-    def version(self) -> str:
-        """Return Stash's version; empty for a build that does not know it."""
-        return self._one(d.VERSION).version or ""
-
-    def check_ready(self) -> None:
-        """Make sure, without waiting, that Stash is there, set up, and lets us in.
-
-        Raises:
-            ConfigurationError: It is not; says what to check.
-        """
-        try:
-            status = self._one(
-                d.SYSTEM_STATUS, timeout_seconds=self._transport.timeout_seconds
-            ).status
-        except (TransientError, JobError) as error:
-            remedy = error.remedy or "check STASHHOG_STASH__URL"
-            raise ConfigurationError(error.what, error.where, remedy) from error
-        if status != "OK":
-            raise ConfigurationError(
-                f"Stash is not set up yet (its status is {status})",
-                where=self.address,
-                remedy="open STASHHOG_STASH__URL in a browser and finish its set-up",
-            )
-
-    def library_roots(self) -> list[str]:
-        """Return the folders of Stash's library, as Stash names them."""
-        stashes = self._one(d.LIBRARY_ROOTS).general.stashes
-        return [folder.path for folder in stashes]
-
-    def recent_log(self) -> list[LogEntry]:
-        """Return the last lines of Stash's log, the newest first: about 30."""
-        lines = self._transport.send(d.RECENT_LOG)
-        return list(lines or ())
-
-    def scan_rules(self) -> d.ScanRules:
-        """Return which files Stash's scan takes as videos."""
-        return self._one(d.SCAN_RULES).general
-
-    # --- its jobs --------------------------------------------------------------------
-
-    def start_scan(self, scan_input: Mapping[str, Any]) -> int:
-        """Queue a metadata scan; return the job's id."""
-        _never_empty(scan_input, "paths")
-        return self._one(d.START_SCAN, {"input": scan_input})
-
-    def start_generate(self, generate_input: Mapping[str, Any]) -> int:
-        """Queue a generate job; return the job's id."""
-        _never_empty(generate_input, "sceneIDs", "markerIDs")
-        return self._one(d.START_GENERATE, {"input": generate_input})
-
-    def find_job(
-        self, job_id: int, *, timeout_seconds: float | None = None
-    ) -> Job | None:
-        """Return the job; None if Stash forgot it or never had it.
-
-        Stash keeps the last ten finished jobs, none across a restart, and counts ids
-        from 1 again: compare `add_time` before taking it for the same job.
-
-        Args:
-            job_id: Its id.
-            timeout_seconds: Wait no longer, and do not try again.
-        """
-        return self._transport.send(
-            d.FIND_JOB, {"id": str(job_id)}, timeout_seconds=timeout_seconds
-        )
-
-    def job_queue(self, *, timeout_seconds: float | None = None) -> list[Job]:
-        """Return the jobs that wait, run or are being stopped, in order."""
-        queue = self._transport.send(d.JOB_QUEUE, timeout_seconds=timeout_seconds)
-        return list(queue or ())
-
-    def stop_job(self, job_id: int, *, timeout_seconds: float | None = None) -> None:
-        """Ask Stash to stop a job; it may go on for half a minute.
-
-        Stash says nothing if the job is over or unknown.
-        """
-        self._transport.send(
-            d.STOP_JOB, {"id": str(job_id)}, timeout_seconds=timeout_seconds
-        )
+    @cached_property
+    def _uses(self) -> dict[d.NamedKind, d.Operation[dict[str, Any]]]:
+        """The question for everything about an object, by kind, once it was made."""
+        return {}
 
     # --- reading the library ----------------------------------------------------------
 
@@ -210,6 +99,9 @@ class StashClient:
             performers=found.performers.rows,
             studios=found.studios.rows,
             files=found.files.rows,
+            folders=None
+            if found.folders is None
+            else [folder.path for folder in found.folders.rows],
         )
 
     def changes(self, since: str, page_size: int = 20_000) -> LibraryChanges:
@@ -230,6 +122,7 @@ class StashClient:
             performers=found.performers.rows,
             studios=found.studios.rows,
             files=found.files.rows,
+            folders=None,
             children=found.children.rows,
             file_ids=[row.id for row in found.changed_files.rows],
         )
@@ -337,21 +230,41 @@ class StashClient:
                 return tag
         return None
 
-    def tag_use(self, tag_id: int) -> TagUse | None:
-        """Return how much a tag is used; None: Stash has no such tag.
+    def find_objects(
+        self, kind: d.NamedKind, name: str, endpoint: str, stash_id: str
+    ) -> list[NamedObject]:
+        """Return what has this id at a stash-box, or this name or alias.
 
-        Stash is asked which fields a tag has: later versions have more.
+        Stash compares names with LIKE: in a name, % and _ match anything.
+        """
+        names = {"name": name, "endpoint": endpoint, "stash_id": stash_id}
+        return self._rows(d.find_objects(kind), names)
+
+    def object_use(
+        self, kind: d.NamedKind, id_: int, given: Mapping[str, Any] | None = None
+    ) -> ObjectUse | None:
+        """Return how much something is used; None: Stash does not have it.
+
+        Stash is asked which fields there are: later versions have more.
+
+        Args:
+            kind: What it is.
+            id_: Its id.
+            given: Field → value that it was created with, beside its name.
 
         Raises:
             JobError: Stash does not say.
         """
-        if self._tag_use is None:
-            fields = self._transport.send(d.TAG_TYPE, {})
+        if kind not in self._uses:
+            type_name = kind.capitalize()
+            fields = self._transport.send(d.TYPE_FIELDS, {"name": type_name})
             if fields is None:
-                raise JobError("Stash does not say which fields a tag has")
-            self._tag_use = d.tag_use(fields)
-        answer = self._transport.send(self._tag_use, {"id": str(tag_id)})
-        return None if answer is None else TagUse.of(answer)
+                raise JobError(
+                    f"Stash does not say which fields a {kind} has", remedy=READ_LOG
+                )
+            self._uses[kind] = d.object_use(kind, fields)
+        answer = self._transport.send(self._uses[kind], {"id": str(id_)})
+        return None if answer is None else ObjectUse.of(answer, given or {})
 
     def scenes_lacking_phash(self, ids: Sequence[int]) -> list[int]:
         """Return those of `ids` with a file that has no perceptual hash."""
@@ -369,6 +282,40 @@ class StashClient:
         """Yield where the media of every scene would be, page by page, by rising id."""
         return self._pages_by_id(d.SCENE_MEDIA_PAGE, page_size)
 
+    def some_files(self, scenes: int) -> list[LocatedFile]:
+        """Return the files of so many scenes from all over the library."""
+        rows = self._rows(d.SOME_FILES, {"size": scenes})
+        return [file for row in rows for file in row.files]
+
+    def file_pages(self, page_size: int = 5000) -> Iterator[list[str]]:
+        """Yield the paths of all files, of videos and of others, page by page.
+
+        Raises:
+            ConfigurationError: This Stash is too old to list its files.
+        """
+        for number in count(1):
+            try:
+                rows = self._rows(d.FILE_PATHS, {"page": number, "size": page_size})
+            except RefusedError as error:
+                if "findFiles" not in error.what:
+                    raise
+                raise ConfigurationError(
+                    "This Stash cannot list its files",
+                    where=self.address,
+                    remedy="install Stash 0.30 or later",
+                ) from error
+            yield [row.path for row in rows]
+            if len(rows) < page_size:
+                return
+
+    def folder_paths(self) -> list[str]:
+        """Return the paths of all folders that scans have found."""
+        return [folder.path for folder in self._rows(d.FOLDER_PATHS)]
+
+    def count_files(self) -> int:
+        """Return the number of files, of videos and of others."""
+        return self._one(d.FILE_COUNT).count
+
     def has_file(self, path: str) -> bool:
         """Tell whether a scene has a file at this path, as Stash names it."""
         rows = self._rows(d.SCENES_AT, {"path": path})
@@ -384,6 +331,10 @@ class StashClient:
         A placeholder for a picture that Stash has not made counts as none.
         """
         return self._transport.picture(url_path)
+
+    def cover(self, scene_id: int) -> bytes | None:
+        """Return the cover of a scene; None: the scene has none."""
+        return self.picture(f"/scene/{scene_id}/screenshot")
 
     # --- writing ---------------------------------------------------------------------
 
@@ -410,7 +361,7 @@ class StashClient:
         removed = _id_sets("REMOVE", remove_tag_ids, remove_performer_ids)
         for change in (added, removed):
             if change:
-                update = {"ids": _wire_ids(ids), **change}
+                update = {"ids": wire_ids(ids), **change}
                 self._one(d.BULK_UPDATE_SCENES, {"input": update})
 
     def update_scene(self, scene_id: int, fields: Mapping[str, Any]) -> None:
@@ -422,6 +373,48 @@ class StashClient:
         if refused := fields.keys() - SCALAR_FIELDS:
             raise ValueError(f"update_scene does not set {', '.join(sorted(refused))}")
         update = {"id": str(scene_id), **fields}
+        self._one(d.UPDATE_SCENE, {"input": update})
+
+    def set_cover(self, scene_id: int, data_url: str) -> None:
+        """Replace the cover of a scene. Stash cannot be without a cover again."""
+        update = {"id": str(scene_id), "cover_image": data_url}
+        self._one(d.UPDATE_SCENE, {"input": update})
+
+    def change_urls(
+        self, scene_id: int, mode: Literal["ADD", "REMOVE"], urls: Sequence[str]
+    ) -> None:
+        """Add URLs behind those that a scene has, or remove some of them.
+
+        Doing it again changes nothing more.
+        """
+        change = {"values": list(urls), "mode": mode}
+        self._one(
+            d.BULK_UPDATE_SCENES, {"input": {"ids": [str(scene_id)], "urls": change}}
+        )
+
+    def set_box_id(self, scene_id: int, endpoint: str, stash_id: str | None) -> None:
+        """Set the id of a scene at one stash-box; the ids at others stay as they are.
+
+        Stash replaces the whole list, and dates every id anew that is sent without its
+        date. So the list is read just before.
+
+        Args:
+            scene_id: The scene.
+            endpoint: The stash-box.
+            stash_id: The id; None: none any more.
+
+        Raises:
+            JobError: Stash has no such scene.
+        """
+        found = self._transport.send(d.SCENE_BOX_IDS, {"id": str(scene_id)})
+        if found is None:
+            raise JobError(
+                f"Stash has no scene {scene_id}", remedy="run `stashhog run sync`"
+            )
+        ids = [box.input for box in found.stash_ids if box.endpoint != endpoint]
+        if stash_id is not None:
+            ids.append({"endpoint": endpoint, "stash_id": stash_id})
+        update = {"id": str(scene_id), "stash_ids": ids}
         self._one(d.UPDATE_SCENE, {"input": update})
 
     def create_tag(self, name: str) -> StashTag:
@@ -449,7 +442,7 @@ class StashClient:
             "seconds": seconds,
             "end_seconds": end_seconds,
             "primary_tag_id": str(primary_tag_id),
-            "tag_ids": _wire_ids(tag_ids),
+            "tag_ids": wire_ids(tag_ids),
         }
         return self._one(d.CREATE_MARKER, {"input": marker}).id
 
@@ -457,51 +450,25 @@ class StashClient:
         """Delete markers, all or none."""
         if not ids:
             raise ValueError("destroy_markers needs at least one marker")
-        self._one(d.DESTROY_MARKERS, {"ids": _wire_ids(ids)})
+        self._one(d.DESTROY_MARKERS, {"ids": wire_ids(ids)})
 
-    def destroy_tag(self, tag_id: int) -> None:
-        """Delete a tag.
+    def create_object(self, kind: d.NamedKind, given: Mapping[str, Any]) -> int:
+        """Create a tag, performer or studio with these fields; return its id.
 
         Raises:
-            JobError: It is unknown, or the primary tag of a marker.
+            JobError: The name, or an alias of this name, is taken.
         """
-        self._one(d.DESTROY_TAG, {"id": str(tag_id)})
+        return self._one(d.create_object(kind), {"input": given}).id
+
+    def destroy_object(self, kind: d.NamedKind, id_: int) -> None:
+        """Delete a tag, performer or studio.
+
+        Raises:
+            JobError: It is unknown, or a tag is the primary tag of a marker.
+        """
+        self._one(d.destroy_object(kind), {"id": str(id_)})
 
     # --- common ----------------------------------------------------------------------
-
-    def _one(
-        self,
-        operation: d.Operation[T],
-        variables: Mapping[str, Any] | None = None,
-        *,
-        timeout_seconds: float | None = None,
-    ) -> T:
-        return self._dated(operation, variables, timeout_seconds=timeout_seconds)[0]
-
-    def _dated(
-        self,
-        operation: d.Operation[T],
-        variables: Mapping[str, Any] | None = None,
-        *,
-        timeout_seconds: float | None = None,
-    ) -> tuple[T, datetime | None]:
-        """Return the answer, and what the server's clock said then."""
-        dated = self._transport.send_dated(
-            operation, variables, timeout_seconds=timeout_seconds
-        )
-        answer, clock = dated
-        if answer is None:
-            raise UnreadableError(
-                f"Stash gave an empty answer to {operation.name}", where=self.address
-            )
-        return answer, clock
-
-    def _rows(
-        self,
-        operation: d.Operation[d.Rows[T]],
-        variables: Mapping[str, Any] | None = None,
-    ) -> list[T]:
-        return list(self._one(operation, variables).rows)
 
     def _pages_by_id(
         self,
@@ -534,7 +501,7 @@ class StashClient:
             known = batch
             while known:
                 try:
-                    rows += self._rows(operation, {"ids": _wire_ids(known)})
+                    rows += self._rows(operation, {"ids": wire_ids(known)})
                     break
                 except JobError:
                     existing = self.existing_scene_ids(known)
@@ -546,20 +513,10 @@ class StashClient:
         return rows, missing
 
 
-def _wire_ids(ids: Sequence[int]) -> list[str]:
-    """Return ids as Stash writes them."""
-    return [str(id_) for id_ in ids]
-
-
 def _id_sets(
     mode: str, tag_ids: Sequence[int], performer_ids: Sequence[int]
 ) -> dict[str, Any]:
     sets = {"tag_ids": tag_ids, "performer_ids": performer_ids}
     return {
-        name: {"ids": _wire_ids(ids), "mode": mode} for name, ids in sets.items() if ids
+        name: {"ids": wire_ids(ids), "mode": mode} for name, ids in sets.items() if ids
     }
-
-
-def _never_empty(job_input: Mapping[str, Any], *names: str) -> None:
-    if not any(job_input.get(name) for name in names):
-        raise ValueError(f"Stash would take missing or empty {names[0]} as everything")

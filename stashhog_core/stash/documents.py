@@ -8,17 +8,22 @@ ask for several things at once are marked as `whole`.
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from stashhog_core.stash.box_payloads import RemoteScene, RemoteSceneWithCover
 from stashhog_core.stash.payloads import (
+    Folder,
     GraphQLError,
     Job,
+    LocatedScene,
     LogEntry,
     MarkerStamp,
+    NamedObject,
     Payload,
     Ref,
+    SceneBoxIds,
     SceneFiles,
     SceneMedia,
     ScenePaths,
@@ -82,6 +87,7 @@ class LibraryAnswer(Payload, frozen=True, kw_only=True):
     performers: Rows[StashPerformer]
     studios: Rows[StashStudio]
     files: Rows[SceneFiles]
+    folders: Rows[Folder] | None = None
 
 
 class ChangesAnswer(LibraryAnswer, frozen=True, kw_only=True):
@@ -134,6 +140,13 @@ class SystemStatus(Payload, frozen=True, kw_only=True):
     status: str
 
 
+class Programs(Payload, frozen=True, kw_only=True, rename="camel"):
+    """The programs that Stash reads videos with; null or empty: it has not found it."""
+
+    ffmpeg_path: str | None = None
+    ffprobe_path: str | None = None
+
+
 class ScanFolder(Payload, frozen=True, kw_only=True, rename="camel"):
     """A folder of Stash's library, and whether its videos are left out."""
 
@@ -159,6 +172,24 @@ class ScanConfiguration(Payload, frozen=True, kw_only=True):
     """The part of Stash's configuration that scans follow."""
 
     general: ScanRules
+
+
+class Box(Payload, frozen=True, kw_only=True):
+    """A stash-box that Stash knows, without its key."""
+
+    endpoint: str
+
+
+class Boxes(Payload, frozen=True, kw_only=True, rename="camel"):
+    """The stash-boxes in Stash's order."""
+
+    stash_boxes: tuple[Box, ...]
+
+
+class BoxConfiguration(Payload, frozen=True, kw_only=True):
+    """The part of Stash's configuration with the stash-boxes."""
+
+    general: Boxes
 
 
 @dataclass(frozen=True)
@@ -204,10 +235,17 @@ class Operation(Generic[T]):
 
 TAG_FIELDS = selection(StashTag)
 SCENE_FIELDS = selection(StashScene)
-YOUNGER_FIELDS = younger_fields(StashScene, StashTag, StashPerformer, StashStudio)
+YOUNGER_FIELDS = younger_fields(
+    StashScene, StashTag, StashPerformer, StashStudio, SceneBoxIds, RemoteScene
+)
 """What older servers do not know, as `Type.field` → the first version that does."""
-YOUNGER_QUERIES = {"Query.findFiles": "0.30"}
+YOUNGER_QUERIES = {"Query.findFiles": "0.30", "Query.findFolders": "0.29"}
 """In the same way, what older servers cannot be asked."""
+WITHOUT_QUERY = {
+    "Query.findFiles": "each check for changes lists the whole library",
+    "Query.findFolders": "only a deep sync finds renamed folders",
+}
+"""What it means that a server lacks one of these."""
 MEDIA_FIELDS = (
     "id paths{screenshot preview webp sprite vtt} files{fingerprints{type value}} "
     "scene_markers{id seconds stream preview screenshot}"
@@ -222,10 +260,11 @@ def _query(name: str, asked: str, shape: type[T], variables: str = "") -> Operat
 
 
 def _mutation(
-    name: str, asked: str, shape: type[T], variables: str, *, stops: bool = False
+    name: str, asked: str, shape: type[T], variables: str = "", *, stops: bool = False
 ) -> Operation[T]:
     """Return the operation that has done what is `asked`."""
-    text = f"mutation {name}({variables}){{answer:{asked}}}"
+    given = f"({variables})" if variables else ""
+    text = f"mutation {name}{given}{{answer:{asked}}}"
     return Operation(name, text, shape, reads=False, stops=stops)
 
 
@@ -236,25 +275,63 @@ SYSTEM_STATUS = _query("SystemStatus", "systemStatus{status}", SystemStatus)
 LIBRARY_ROOTS = _query(
     "LibraryRoots", "configuration{general{stashes{path}}}", ScanConfiguration
 )
+PROGRAMS = _query("Programs", "systemStatus{ffmpegPath ffprobePath}", Programs)
 RECENT_LOG = _query("RecentLog", "logs{time level message}", tuple[LogEntry, ...])
 SCAN_RULES = _query(
     "ScanRules",
     "configuration{general{stashes{path excludeVideo} videoExtensions excludes}}",
     ScanConfiguration,
 )
+STASH_BOXES = _query(
+    "StashBoxes", "configuration{general{stashBoxes{endpoint}}}", BoxConfiguration
+)
+
+
+def _scrape(name: str, row: type[T]) -> Operation[tuple[tuple[T, ...], ...]]:
+    asked = (
+        "scrapeMultiScenes(source:{stash_box_endpoint:$endpoint},"
+        f"input:{{scene_ids:$ids}}){{{selection(row)}}}"  # type: ignore[arg-type]
+    )
+    shape = tuple[tuple[row, ...], ...]  # type: ignore[valid-type]
+    return _query(name, asked, shape, "$endpoint:String!,$ids:[ID!]!")
+
+
+SCRAPE_SCENES = _scrape("ScrapeScenes", RemoteScene)
+SCRAPE_COVERS = _scrape("ScrapeCovers", RemoteSceneWithCover)
 FIND_JOB = _query(
     "FindJob", f"findJob(input:{{id:$id}}){{{JOB_FIELDS}}}", Job, "$id:ID!"
 )
 JOB_QUEUE = _query("JobQueue", f"jobQueue{{{JOB_FIELDS}}}", tuple[Job, ...])
-START_SCAN = _mutation(
-    "StartScan", "metadataScan(input:$input)", int, "$input:ScanMetadataInput!"
-)
-START_GENERATE = _mutation(
-    "StartGenerate",
-    "metadataGenerate(input:$input)",
-    int,
-    "$input:GenerateMetadataInput!",
-)
+JobKind = Literal["scan", "generate", "auto_tag", "identify", "clean", "optimise"]
+"""A kind of jobs that a Stash server does."""
+
+
+def _start(name: str) -> Operation[int]:
+    return _mutation(
+        f"Start{name}",
+        f"metadata{name}(input:$input)",
+        int,
+        f"$input:{name}MetadataInput!",
+    )
+
+
+START: dict[JobKind, Operation[int]] = {
+    "scan": _start("Scan"),
+    "generate": _start("Generate"),
+    "auto_tag": _start("AutoTag"),
+    "identify": _start("Identify"),
+    "clean": _start("Clean"),
+    "optimise": _mutation("StartOptimise", "optimiseDatabase", int),
+}
+EVERYTHING_IF_EMPTY: dict[JobKind, tuple[str, ...]] = {
+    "scan": ("paths",),
+    "generate": ("sceneIDs", "markerIDs"),
+    "auto_tag": ("paths",),
+    "identify": ("sceneIDs", "paths"),
+    "clean": ("paths",),
+}
+"""The lists of which one must be given: without any, Stash takes its whole library."""
+BACK_UP = _mutation("BackUp", "backupDatabase(input:{})", str)
 STOP_JOB = _mutation("StopJob", "stopJob(job_id:$id)", bool, "$id:ID!", stops=True)
 
 JOBS_SUBSCRIBE = "subscription JobsSubscribe{answer:jobsSubscribe{type job{id}}}"
@@ -305,6 +382,14 @@ def _scenes_between(
     return _query(name, asked, Rows[row], "$low:Int!,$high:Int!")  # type: ignore[valid-type]
 
 
+# The same scenes each time, from all over the library.
+SOME_FILES = _query(
+    "SomeFiles",
+    'findScenes(filter:{per_page:$size,sort:"random_20"})'
+    f"{{rows:scenes{{{selection(LocatedScene)}}}}}",
+    Rows[LocatedScene],
+    "$size:Int!",
+)
 _CHANGED_FILES = _all_scenes(
     "files_filter:{updated_at:{value:$since,modifier:GREATER_THAN}}",
     f"id files{{{selection(StashFile)}}}",
@@ -326,12 +411,16 @@ _ALL_TAGS = _all("tags", TAG_FIELDS)
 _ALL_PERFORMERS = _all("performers", selection(StashPerformer))
 _ALL_STUDIOS = _all("studios", selection(StashStudio))
 
+_ALL_FOLDERS = (
+    "«Query.findFolders=folders:findFolders(filter:{per_page:-1}){rows:folders{path}}»"
+)
+
 LIBRARY = Operation(
     "Library",
     "query Library($after:Int!,$page:Int!,$size:Int!,$since:String!){"
     f"scenes:{_page_of_scenes('id updated_at')} markers:{_MARKERS} "
     f"tags:{_ALL_TAGS} performers:{_ALL_PERFORMERS} studios:{_ALL_STUDIOS} "
-    f"files:{_CHANGED_FILES}}}",
+    f"files:{_CHANGED_FILES} {_ALL_FOLDERS}}}",
     LibraryAnswer,
     whole=True,
 )
@@ -419,6 +508,17 @@ SCENE_COUNT = _query("SceneCount", "findScenes(filter:{per_page:0}){count}", Cou
 MARKER_STAMPS = _query(
     "MarkerStamps", _MARKERS, Rows[MarkerStamp], "$page:Int!,$size:Int!"
 )
+FILE_PATHS = _query(
+    "FilePaths",
+    'findFiles(filter:{page:$page,per_page:$size,sort:"id",direction:ASC})'
+    "{rows:files{path}}",
+    Rows[Folder],
+    "$page:Int!,$size:Int!",
+)
+FOLDER_PATHS = _query(
+    "FolderPaths", "findFolders(filter:{per_page:-1}){rows:folders{path}}", Rows[Folder]
+)
+FILE_COUNT = _query("FileCount", "findFiles(filter:{per_page:0}){count}", Count)
 TAGS = _query("Tags", _ALL_TAGS, Rows[StashTag])
 PERFORMERS = _query("Performers", _ALL_PERFORMERS, Rows[StashPerformer])
 STUDIOS = _query("Studios", _ALL_STUDIOS, Rows[StashStudio])
@@ -430,22 +530,72 @@ FIND_TAG = _query(
     Rows[StashTag],
     "$name:String!",
 )
-TAG_TYPE = _query(
-    "TagType",
-    '__type(name:"Tag"){fields{name type{kind ofType{kind ofType{kind '
+NamedKind = Literal["tag", "performer", "studio"]
+"""What scenes refer to by its name."""
+
+
+def find_objects(kind: NamedKind) -> Operation[Rows[NamedObject]]:
+    """Return the question for what has an id at a stash-box, a name, or an alias."""
+    names = (
+        "{stash_id_endpoint:{endpoint:$endpoint,stash_id:$stash_id,modifier:EQUALS},"
+        "OR:{name:{value:$name,modifier:EQUALS},"
+        "OR:{aliases:{value:$name,modifier:EQUALS}}}}"
+    )
+    fields = selection(NamedObject)
+    if kind == "performer":
+        fields = fields.replace("aliases", "aliases:alias_list")
+    return _query(
+        f"Find{kind.capitalize()}s",
+        f"find{kind.capitalize()}s(filter:{{per_page:-1}},{kind}_filter:{names})"
+        f"{{rows:{kind}s{{{fields}}}}}",
+        Rows[NamedObject],
+        "$endpoint:String!,$stash_id:String!,$name:String!",
+    )
+
+
+def create_object(kind: NamedKind) -> Operation[Ref]:
+    """Return what creates a tag, performer or studio."""
+    type_name = kind.capitalize()
+    return _mutation(
+        f"Create{type_name}",
+        f"{kind}Create(input:$input){{id}}",
+        Ref,
+        f"$input:{type_name}CreateInput!",
+    )
+
+
+def destroy_object(kind: NamedKind) -> Operation[bool]:
+    """Return what deletes a tag, performer or studio."""
+    type_name = kind.capitalize()
+    asked = f"{kind}Destroy(input:{{id:$id}})"
+    return _mutation(f"Destroy{type_name}", asked, bool, "$id:ID!")
+
+
+TYPE_FIELDS = _query(
+    "TypeFields",
+    "__type(name:$name){fields{name type{kind ofType{kind ofType{kind "
     "ofType{kind}}}}}}",
     TypeFields,
+    "$name:String!",
 )
 
 
-def tag_use(fields: TypeFields) -> Operation[dict[str, Any]]:
-    """Return the question for every field that this Stash has for a tag."""
+def object_use(kind: NamedKind, fields: TypeFields) -> Operation[dict[str, Any]]:
+    """Return the question for every field that this Stash has for a kind of objects."""
+    type_name = kind.capitalize()
     names = " ".join(field.selection for field in fields.fields)
-    return _query("TagUse", f"findTag(id:$id){{{names}}}", dict[str, Any], "$id:ID!")
+    asked = f"find{type_name}(id:$id){{{names}}}"
+    return _query(f"{type_name}Use", asked, dict[str, Any], "$id:ID!")
 
 
 # --- writing -------------------------------------------------------------------------
 
+SCENE_BOX_IDS = _query(
+    "SceneBoxIds",
+    f"findScene(id:$id){{{selection(SceneBoxIds)}}}",
+    SceneBoxIds,
+    "$id:ID!",
+)
 BULK_UPDATE_SCENES = _mutation(
     "BulkUpdateScenes",
     "bulkSceneUpdate(input:$input){id}",
@@ -470,4 +620,3 @@ CREATE_MARKER = _mutation(
 DESTROY_MARKERS = _mutation(
     "DestroyMarkers", "sceneMarkersDestroy(ids:$ids)", bool, "$ids:[ID!]!"
 )
-DESTROY_TAG = _mutation("DestroyTag", "tagDestroy(input:{id:$id})", bool, "$id:ID!")

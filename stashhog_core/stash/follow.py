@@ -19,10 +19,11 @@ _LONGEST_PAUSE_SECONDS = 30.0
 # Stash counts on while work goes on: its 100 % is not the end.
 _ALMOST_DONE = 0.99
 _ACTIVITY = re.compile(
-    r"(?P<verb>Generating|Scanning)"
+    r"(?P<verb>Generating|Scanning|Identifying|Assessing file|Assessing folder)"
     r"(?: (?P<kind>[\w ]+?) (?:for image Clip|for image|for marker ID|for))?"
     r" (?P<item>.+)"
 )
+_FOR_CLEAN = " for clean"
 _PLURALS = {
     "cover": "covers",
     "heatmap and speed": "heatmaps",
@@ -138,6 +139,8 @@ def describe(job: Job) -> str:
     if match is None:
         return f"{activity}..." if activity else job.description
     verb, kind, item = match["verb"], match["kind"], match["item"]
+    if verb.startswith("Assessing"):
+        item = item.removesuffix(_FOR_CLEAN)
     what = f"{verb} {_PLURALS.get(kind.lower(), kind)}" if kind else verb
     return f"{what}... ({_base_name(item)})"
 

@@ -31,7 +31,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
 
 
-def _since(name: str, version: str) -> msgspec.Meta:
+def since(name: str, version: str) -> msgspec.Meta:
     """Mark a field, `Type.field` in Stash's words, that older servers do not know."""
     return msgspec.Meta(extra={"name": name, "since": version})
 
@@ -104,6 +104,12 @@ class Ref(Payload, frozen=True, kw_only=True, order=True):
     id: Id
 
 
+class Folder(Payload, frozen=True, kw_only=True):
+    """A folder of the library."""
+
+    path: str
+
+
 class Job(Payload, frozen=True, kw_only=True):
     """A job of the server. `progress` is None while Stash cannot tell."""
 
@@ -150,6 +156,24 @@ class StashBoxId(Payload, frozen=True, kw_only=True, order=True):
     stash_id: str
 
 
+class DatedBoxId(StashBoxId, frozen=True, kw_only=True, order=True):
+    """An id on a stash-box, and when Stash was given the id."""
+
+    updated_at: Annotated[str | None, since("StashID.updated_at", "0.28")] = None
+
+    @property
+    def input(self) -> dict[str, str]:
+        """What Stash is sent to keep the id as it is."""
+        given = {"endpoint": self.endpoint, "stash_id": self.stash_id}
+        return given | ({"updated_at": self.updated_at} if self.updated_at else {})
+
+
+class SceneBoxIds(Payload, frozen=True, kw_only=True):
+    """The ids of a scene on stash-boxes."""
+
+    stash_ids: tuple[DatedBoxId, ...]
+
+
 class Fingerprint(Payload, frozen=True, kw_only=True, order=True):
     """A hash of a file. A phash is unpadded hexadecimal."""
 
@@ -193,6 +217,25 @@ class SceneFiles(Payload, frozen=True, kw_only=True):
 
     id: Id
     files: tuple[StashFile, ...]
+
+
+class LocatedFile(Payload, frozen=True, kw_only=True):
+    """Where a file lies, and its hashes."""
+
+    path: str
+    fingerprints: tuple[Fingerprint, ...]
+
+    @property
+    def oshash(self) -> str | None:
+        """The file's oshash; None: Stash has not computed it."""
+        values = (f.value for f in self.fingerprints if f.type == "oshash")
+        return next(values, None)
+
+
+class LocatedScene(Payload, frozen=True, kw_only=True):
+    """The files of a scene."""
+
+    files: tuple[LocatedFile, ...]
 
 
 class StashGroup(Payload, frozen=True, kw_only=True, order=True):
@@ -244,7 +287,7 @@ class StashMarker(Payload, frozen=True, kw_only=True, order=True):
     id: Id
     title: str
     seconds: float
-    end_seconds: Annotated[float | None, _since("SceneMarker.end_seconds", "0.28")] = (
+    end_seconds: Annotated[float | None, since("SceneMarker.end_seconds", "0.28")] = (
         None
     )
     primary_tag: Ref
@@ -381,12 +424,12 @@ class StashTag(Payload, frozen=True, kw_only=True):
 
     id: Id
     name: str
-    sort_name: Annotated[str | None, _since("Tag.sort_name", "0.28")] = None
+    sort_name: Annotated[str | None, since("Tag.sort_name", "0.28")] = None
     description: str | None = None
     aliases: tuple[str, ...] = ()
     favorite: bool = False
     ignore_auto_tag: bool = False
-    stash_ids: Annotated[tuple[StashBoxId, ...], _since("Tag.stash_ids", "0.30")] = ()
+    stash_ids: Annotated[tuple[StashBoxId, ...], since("Tag.stash_ids", "0.30")] = ()
     created_at: str = ""
     updated_at: str = ""
     parents: tuple[Ref, ...] = ()
@@ -419,6 +462,8 @@ class TypeField(Payload, frozen=True, kw_only=True):
     @property
     def selection(self) -> str:
         """What a query says to get the field."""
+        if self.name == "stash_ids":
+            return f"{self.name}{{endpoint stash_id}}"
         return f"{self.name}{{__typename}}" if self.type.is_object else self.name
 
 
@@ -428,9 +473,18 @@ class TypeFields(Payload, frozen=True, kw_only=True):
     fields: tuple[TypeField, ...]
 
 
+class NamedObject(Payload, frozen=True, kw_only=True):
+    """A tag, performer or studio by all that it is found by."""
+
+    id: Id
+    name: str
+    aliases: tuple[str, ...] = ()
+    stash_ids: tuple[StashBoxId, ...] = ()
+
+
 @dataclass(frozen=True)
-class TagUse:
-    """A tag, and what is not as Stash makes a tag of which only the name is given.
+class ObjectUse:
+    """A tag, performer or studio, and what is not as Stash makes it by its name alone.
 
     Attributes:
         additions: Field → value: uses, and what somebody has added.
@@ -441,35 +495,38 @@ class TagUse:
     additions: Mapping[str, Any]
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> "TagUse":
-        """Return the use of a tag.
+    def of(cls, answer: Mapping[str, Any], given: Mapping[str, Any]) -> "ObjectUse":
+        """Return the use of a tag, performer or studio.
 
         Args:
-            answer: Every field that Stash has for a tag, known to us or not.
+            answer: Every field that Stash has for it, known to us or not.
+            given: Field → value that it was created with, beside its name.
         """
         additions = {
             name: value
             for name, value in answer.items()
-            if value and name not in _OF_EVERY_TAG
+            if value and name not in _OF_EVERY_OBJECT and value != given.get(name)
         }
-        # Without an image of its own, a tag has Stash's.
+        # Without an image of its own, it has Stash's.
         if "default=true" in str(additions.get("image_path", "")):
             del additions["image_path"]
         return cls(int(answer["id"]), str(answer["name"]), additions)
 
     @property
     def in_words(self) -> str:
-        """What keeps the tag, such as `image, scenes: 2`."""
+        """What keeps it, such as `image, scenes: 2`."""
         words = [
             f"{name.removesuffix('_count')}s: {value}"
             if name.endswith("_count")
             else name.removesuffix("_path")
             for name, value in sorted(self.additions.items())
+            # Some kinds have both the scenes and their number.
+            if f"{name.removesuffix('s')}_count" not in self.additions
         ]
         return ", ".join(words)
 
 
-_OF_EVERY_TAG = frozenset({"id", "name", "created_at", "updated_at", "__typename"})
+_OF_EVERY_OBJECT = frozenset({"id", "name", "created_at", "updated_at", "__typename"})
 
 
 _PERFORMER_LISTS = _Unordered("alias_list", "stash_ids", "tags")
@@ -505,7 +562,7 @@ class StashPerformer(Payload, frozen=True, kw_only=True):
     ignore_auto_tag: bool = False
     stash_ids: tuple[StashBoxId, ...] = ()
     custom_fields: Annotated[
-        dict[str, Any], _since("Performer.custom_fields", "0.28")
+        dict[str, Any], since("Performer.custom_fields", "0.28")
     ] = {}
     created_at: str = ""
     updated_at: str = ""
@@ -526,7 +583,7 @@ class StashStudio(Payload, frozen=True, kw_only=True):
     name: str
     aliases: tuple[str, ...] = ()
     parent_studio: Ref | None = None
-    urls: Annotated[tuple[str, ...] | None, _since("Studio.urls", "0.30")] = None
+    urls: Annotated[tuple[str, ...] | None, since("Studio.urls", "0.30")] = None
     details: str | None = None
     rating100: int | None = None
     favorite: bool = False
@@ -553,6 +610,8 @@ class LibraryListing:
         performers: All of them.
         studios: All of them.
         files: Those of the scenes with a file that was changed lately.
+        folders: The paths of all folders; None: they were not asked for, or this
+            version of Stash does not list them.
     """
 
     pages: Iterator[Sequence[SceneStamp]]
@@ -561,6 +620,7 @@ class LibraryListing:
     performers: Sequence[StashPerformer]
     studios: Sequence[StashStudio]
     files: Sequence[SceneFiles]
+    folders: Sequence[str] | None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,12 @@ from stashhog_core.loopback import is_loopback
 from stashhog_core.progress import before_write
 from stashhog_core.retries import with_retries
 from stashhog_core.settings import StashSettings
-from stashhog_core.stash.documents import YOUNGER_FIELDS, YOUNGER_QUERIES, Operation
+from stashhog_core.stash.documents import (
+    WITHOUT_QUERY,
+    YOUNGER_FIELDS,
+    YOUNGER_QUERIES,
+    Operation,
+)
 from stashhog_core.stash.payloads import GraphQLError
 
 logger = logging.getLogger(__name__)
@@ -41,6 +46,11 @@ T = TypeVar("T")
 
 RETRY_DELAYS_SECONDS = (0.5, 1.0, 2.0)
 """Pauses before a reading operation is sent again."""
+READ_LOG = (
+    "read the log of Stash or of the proxy in front of Stash, and check "
+    "STASHHOG_STASH__URL"
+)
+"""What to do about an answer that says nothing."""
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _CA_FILE = "STASHHOG_STASH__CA_FILE"
@@ -245,7 +255,7 @@ class Transport:
                 _YOUNGER[name],
                 "the field stays empty"
                 if name in YOUNGER_FIELDS
-                else "each check for changes lists the whole library",
+                else WITHOUT_QUERY[name],
             )
         self._unknown |= names
 
@@ -293,7 +303,9 @@ class Transport:
             )
         if status == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
             raise TransientError(
-                f"Stash answered {name} with status {status}", where=self.address
+                f"Stash answered {name} with status {status}",
+                where=self.address,
+                remedy=READ_LOG,
             )
         # 400 and 422 carry GraphQL errors.
         if response.is_redirect or (response.is_client_error and status not in _SAID):
@@ -314,7 +326,11 @@ class Transport:
     ) -> StashHogError:
         text = "; ".join(error.message for error in errors)
         if any(words in text for words in _LOCKED):
-            return BusyError(f"Stash's database is busy ({name})", where=self.address)
+            return BusyError(
+                f"Stash's database is busy ({name})",
+                where=self.address,
+                remedy="wait until Stash has finished its other jobs",
+            )
         if _PANIC in text:
             return RefusedError(
                 f"Stash itself failed at {name}",
@@ -331,7 +347,7 @@ class Transport:
             raise untrusted("Stash", why, self.address, _CA_FILE) from error
         what = f"Stash {fault(error, name, limit_seconds)}"
         if isinstance(error, httpx.DecodingError):
-            raise UnreadableError(what, where=self.address) from error
+            raise UnreadableError(what, where=self.address, remedy=READ_LOG) from error
         raise TransientError(
             what,
             where=self.address,

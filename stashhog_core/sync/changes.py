@@ -1,6 +1,7 @@
 """The rows that Stash changed since some time, compared with the mirror."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 
 from sqlalchemy import select
@@ -66,8 +67,9 @@ def find_changes(
     """Return what differs; None: more has changed than the changed rows show.
 
     All rows that Stash changed since the kept glance are listed and compared. They are
-    all that changed if they explain the numbers of rows. Two kinds of change do not:
-    a removal, and tags that get another parent by an edit of the parent.
+    all that changed if they explain the numbers of rows; a removal they do not explain.
+    An edit of a tag may also put others under it, and moves the time of none of those:
+    then all tags are listed, and those are compared, too.
 
     Args:
         stash: The Stash server.
@@ -92,10 +94,13 @@ def find_changes(
         for kind, ids in listed.items()
     ):
         return None
+    with database.transaction() as session:
+        moved = _moved_children(session, library.children)
+    if moved.difference(listed["tag"]):
+        tags = [tag for tag in stash.tags() if tag.id in moved.union(listed["tag"])]
+        library = replace(library, tags=tags)
     changes = Changes(glance, library)
     with database.transaction() as session:
-        if not _has_these_children(session, library.children):
-            return None
         _compare(session, changes, scenes, markers)
         changes.scenes.file.update(scenes_with_other_files(session, library.files))
     changes.scenes.changed.update(set(to_fetch) - changes.scenes.to_fetch)
@@ -133,18 +138,11 @@ def _compare(
         )
 
 
-def _has_these_children(session: Session, listed: Sequence[TagChildren]) -> bool:
-    """Tell whether the mirror has the same tags under each of these tags.
-
-    An edit of a tag may put others under it, and moves the time of none of those.
-    """
-    theirs: Mapping[int, set[int]] = {
-        tag.id: {child.id for child in tag.children} for tag in listed
-    }
-    mine: dict[int, set[int]] = {id_: set() for id_ in theirs}
+def _moved_children(session: Session, listed: Sequence[TagChildren]) -> set[int]:
+    """Return the tags that are under one of these in Stash or here, but not in both."""
+    theirs = {(tag.id, child.id) for tag in listed for child in tag.children}
     links = select(TagParent.parent_id, TagParent.tag_id).where(
-        TagParent.parent_id == any_of(theirs)
+        TagParent.parent_id == any_of(tag.id for tag in listed)
     )
-    for parent_id, tag_id in session.execute(links):
-        mine[parent_id].add(tag_id)
-    return mine == theirs
+    mine = {(parent_id, tag_id) for parent_id, tag_id in session.execute(links)}
+    return {tag_id for _, tag_id in theirs ^ mine}

@@ -98,7 +98,7 @@ FileRows = frozenset[tuple[Any, ...]]
 """The rows of the files of a scene, without their hashes and without their order."""
 
 
-_TO_FETCH = ("new", "returned", "changed", "marker", "file", "entity", "deep")
+_TO_FETCH = ("new", "returned", "changed", "marker", "file", "entity")
 """Reasons to fetch a scene: the first one counts."""
 
 
@@ -111,8 +111,6 @@ class SceneDifference:
     marker: set[int] = field(default_factory=set)
     file: set[int] = field(default_factory=set)
     entity: set[int] = field(default_factory=set)
-    deep: set[int] = field(default_factory=set)
-    """Found by the deep comparison alone: a field of theirs, or of what they have."""
     returned: set[int] = field(default_factory=set)
     vanished: set[int] = field(default_factory=set)
     """Gone from Stash since the last run; nothing to fetch."""

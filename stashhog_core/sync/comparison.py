@@ -81,25 +81,25 @@ class Comparison:
 
     @contextmanager
     def differences(
-        self, *, deep: bool = False, removes: bool = False
+        self, *, lists: bool = False, removes: bool = False
     ) -> Iterator[Differences]:
         """Compare; return what differs.
 
         Args:
-            deep: Also compare every field of every scene.
+            lists: List everything, whatever the glance shows.
             removes: Rows that wait to be removed are wanted, too.
         """
-        changes = None if deep else self._changes(removes=removes)
+        changes = None if lists else self._changes(removes=removes)
         if changes is not None:
             yield changes
             return
-        with begin_survey(self._stash, self._database, deep=deep) as survey:
+        with begin_survey(self._stash, self._database) as survey:
             yield survey
 
     @contextmanager
-    def full(self, *, deep: bool) -> Iterator[Survey]:
+    def full(self) -> Iterator[Survey]:
         """List a library of which every scene will be fetched, by `all_scenes`."""
-        with begin_full_survey(self._stash, self._database, deep=deep) as survey:
+        with begin_full_survey(self._stash, self._database) as survey:
             yield survey
 
     def keep(self, found: Differences) -> None:
@@ -170,6 +170,7 @@ _NOTHING = LibraryChanges(
     performers=(),
     studios=(),
     files=(),
+    folders=None,
     children=(),
     file_ids=(),
 )

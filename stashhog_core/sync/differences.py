@@ -62,4 +62,4 @@ class Differences(ABC):
     @property
     def touched(self) -> set[int]:
         """Scenes that are to be fetched, though their own time did not move."""
-        return self.scenes.entity | self.scenes.file | self.scenes.deep
+        return self.scenes.entity | self.scenes.file

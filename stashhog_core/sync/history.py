@@ -1,5 +1,6 @@
 """The history of sync: what each run did, and what it could not store."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -11,10 +12,17 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.db.manifest import LIBRARY
 from stashhog_core.db.models import Manifest, SyncIssue, SyncRun
+from stashhog_core.db.session import Database
+from stashhog_core.errors import JobCancelled, StashHogError
 from stashhog_core.sync.compare import Hash
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["full", "incremental", "scenes"]
 Status = Literal["completed", "completed_with_errors", "failed", "cancelled"]
+
+JOB = "sync"
+"""The name of the job's lock."""
 
 _RUNNING = "running"
 _INTERRUPTED = "interrupted"
@@ -67,13 +75,18 @@ class Tally:
         )
 
 
+def new_run(kind: Kind, trigger: str, run_id: str | None) -> SyncRun:
+    """Return a run that is not in the history yet."""
+    return SyncRun(kind=kind, trigger=trigger, run_id=run_id, status=_RUNNING)
+
+
 def start_run(session: Session, kind: Kind, trigger: str, run_id: str | None) -> int:
     """Note that a run starts; return its number.
 
     The caller holds the lock of sync.
     """
     note_interrupted(session)
-    run = SyncRun(kind=kind, trigger=trigger, run_id=run_id, status=_RUNNING)
+    run = new_run(kind, trigger, run_id)
     session.add(run)
     session.flush()
     return run.id
@@ -132,6 +145,32 @@ def finish_run(
     if status in _SUCCESSFUL and run.kind in _LIBRARY_KINDS:
         run.baseline = run.started_at
     _store_issues(session, number, tally.issues)
+
+
+def note_failure(
+    database: Database, run: int | SyncRun, tally: Tally, error: BaseException
+) -> None:
+    """Note why a run ended early, as far as the database is there.
+
+    Args:
+        database: The mirror.
+        run: The number of the run; or a run that had not started yet.
+        tally: What it has done.
+        error: Why it ended.
+    """
+    cancelled = isinstance(error, JobCancelled) or not isinstance(error, Exception)
+    status: Status = "cancelled" if cancelled else "failed"
+    message = str(error) or type(error).__name__
+    try:
+        with database.transaction() as session:
+            if isinstance(run, SyncRun):
+                session.add(run)
+                session.flush()
+                run = run.id
+            finish_run(session, run, status, tally, message)
+    except StashHogError as problem:
+        # The database may be what failed; the next run notes this one's end.
+        log.warning("Could not record the end of a sync run: %s", problem)
 
 
 def last_survey(session: Session) -> tuple[datetime | None, tuple[Hash, ...]]:

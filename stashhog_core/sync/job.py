@@ -11,14 +11,21 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.comparison import HOURLY, Comparison, ListingRule
-from stashhog_core.sync.history import Kind, start_run
+from stashhog_core.sync.deep import WAIT_SECONDS, mark_differing
+from stashhog_core.sync.history import (
+    JOB,
+    Kind,
+    Tally,
+    new_run,
+    note_failure,
+    start_run,
+)
 from stashhog_core.sync.loader import STABLE_SECONDS
 from stashhog_core.sync.local_edits import Conflicts
 from stashhog_core.sync.pipeline import SyncPipeline
 
 log = logging.getLogger(__name__)
 
-JOB = "sync"
 SCHEDULE_TRIGGER = "AUTO_STASH_SYNC_DAEMON"
 """What the history says started a scheduled sync."""
 
@@ -27,6 +34,8 @@ NONE_PENDING = "No scenes pending sync from Stash"
 EXECUTED = "Executed incremental sync due to %d scenes that needed to be resynced"
 """Logged by whoever started a sync because of pending scenes, once it completed."""
 NOT_EXECUTED = "The sync because of pending scenes ended with status: %s"
+
+_DEEP_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,9 @@ def sync(
 ) -> SyncResult:
     """Bring the mirror up to date with Stash.
 
+    A deep sync compares all scenes before it takes the lock, so others may sync
+    meanwhile; what differs is then fetched like any other change.
+
     May be killed at any point and run again. Scenes that fail are reported, stay
     pending and hold nobody back.
 
@@ -125,7 +137,19 @@ def sync(
         kind = "scenes"
     elif params.force:
         kind = "full"
-    with job_lock(database, JOB):
+    wait_seconds = 0.0
+    if params.deep and kind == "incremental":
+        try:
+            mark_differing(stash, database, progress.within(0, _DEEP_SHARE))
+        except BaseException as error:
+            # Stops arrive as KeyboardInterrupt and the like, too.
+            note_failure(database, new_run(kind, trigger, run_id), Tally(), error)
+            raise
+        # A scheduled sync of a moment is no reason to have compared for nothing.
+        wait_seconds = WAIT_SECONDS
+    with job_lock(
+        database, JOB, wait_seconds=wait_seconds, checkpoint=progress.checkpoint
+    ):
         with database.transaction() as session:
             number = start_run(session, kind, trigger, run_id)
         pipeline = SyncPipeline(
@@ -144,6 +168,5 @@ def sync(
                 return pipeline.sync_library()
             return pipeline.sync_scenes(params.scene_ids)
         except BaseException as error:
-            # Stops arrive as KeyboardInterrupt and the like, too.
             pipeline.note_failure(error)
             raise

@@ -27,14 +27,14 @@ from stashhog_core.sync.entities import (
 )
 from stashhog_core.sync.history import Issue, Stored, Tally, note_progress
 from stashhog_core.sync.local_edits import Conflicts
-from stashhog_core.sync.mirror import known_scenes
+from stashhog_core.sync.mirror import known_scenes, mirrored_ids
 from stashhog_core.sync.rows import (
     collector_paused,
     parse_stash_time,
     referenced_ids,
     text_surely_before,
 )
-from stashhog_core.sync.store import halve_on_failure, store_scenes
+from stashhog_core.sync.store import NewScenes, halve_on_failure, store_scenes
 
 PAGE_SIZE = 1000
 STABLE_SECONDS = 1.1
@@ -63,11 +63,13 @@ class _Page(NamedTuple):
 
     The latter are fetched again later: they may change once more in that second. Those
     that the mirror has were fetched again before they got the hash of their content.
+    The rows of those that the mirror has not at all are made as soon as they are there.
     """
 
     fetched: list[StashScene]
     differing: list[StashScene]
     unstable: dict[int, datetime]
+    new: NewScenes
 
 
 class SceneLoader:
@@ -189,11 +191,15 @@ class SceneLoader:
         fetched = self._fetch(ids, without_gaps)
         scenes = list({scene.id: scene for scene in fetched}.values())
         unstable = self._unstable_of(scenes, before)
-        if not self._trusting:
-            return _Page(scenes, scenes, unstable)
+        differing = scenes
         with self._database.transaction() as session:
-            known = known_scenes(session, ids)
-        return _Page(scenes, [s for s in scenes if not known.has(s)], unstable)
+            if self._trusting:
+                known = known_scenes(session, ids)
+                differing = [scene for scene in scenes if not known.has(scene)]
+            mirrored = mirrored_ids(session, [scene.id for scene in differing])
+        with collector_paused():
+            new = NewScenes([s for s in differing if s.id not in mirrored])
+        return _Page(scenes, differing, unstable, new)
 
     def _store_page(self, page: _Page) -> None:
         if not self._is_stabilizing:
@@ -209,6 +215,7 @@ class SceneLoader:
                 session,
                 part,
                 stubs=stubs,
+                encoded=page.new,
                 conflicts=self._conflicts,
             )
             ids = page.unstable.keys() & {scene.id for scene in part}

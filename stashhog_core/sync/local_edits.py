@@ -190,7 +190,10 @@ def keep_local(session: Session, scene_id: int, field: str) -> None:
     lock_scenes(session, [scene_id])
     row = session.get(LocalEdit, (scene_id, field))
     if row is None or row.conflict_since is None:
-        raise JobError(f"The field {field} of scene {scene_id} is not in conflict")
+        raise JobError(
+            f"The field {field} of scene {scene_id} is not in conflict",
+            remedy="`stashhog edits list --conflicts` lists the conflicts",
+        )
     row.base = row.theirs if row.theirs is not None else null()
     row.theirs = null()
     row.conflict_since = None

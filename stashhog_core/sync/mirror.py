@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy import SelectBase, select
 from sqlalchemy.orm import Session
 
-from stashhog_core.background import read_ahead
 from stashhog_core.db.models import (
     Marker,
     MarkerTag,
@@ -26,9 +25,6 @@ from stashhog_core.db.models import (
     SceneTag,
 )
 from stashhog_core.db.reading import THESE, read_these
-from stashhog_core.db.session import Database
-from stashhog_core.errors import JobError
-from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync import rows
 from stashhog_core.sync.compare import Hash, content_hash
@@ -73,6 +69,7 @@ MARKER_TAGS = "tags of markers"
 _SCENES = select(
     *(getattr(Scene, name) for name in rows.SCENE_COLUMNS), Scene.content
 ).where(Scene.id == THESE)
+_IDS = select(Scene.id).where(Scene.id == THESE)
 _OF_SCENES: Mapping[str, SelectBase] = {
     name: select(*(getattr(table.model, column) for column in table.columns)).where(
         table.model.scene_id == THESE
@@ -91,6 +88,11 @@ def mirrored_scenes(session: Session, scene_ids: Sequence[int]) -> dict[int, Row
     What the columns of scenes are followed by is the hash of their content.
     """
     return {row[0]: row for row in read_these(session, _SCENES, scene_ids)}
+
+
+def mirrored_ids(session: Session, scene_ids: Sequence[int]) -> set[int]:
+    """Return those of the scenes that are mirrored."""
+    return {row[0] for row in read_these(session, _IDS, scene_ids)}
 
 
 def mirrored_children(
@@ -210,53 +212,3 @@ def known_scenes(session: Session, scene_ids: Iterable[int]) -> KnownScenes:
     for scene_id, id_, updated_text in read_these(session, _MARKERS, ids):
         markers.setdefault(scene_id, set()).add((id_, updated_text))
     return KnownScenes(contents, markers)
-
-
-def scenes_that_differ(stash: StashClient, database: Database) -> Iterator[int]:
-    """Yield the mirrored scenes of which any field is not as Stash has it.
-
-    Much of a scene changes without a time of change that moves: plays, captions, a
-    funscript, hashes, the name of a group, a file that was removed. So all scenes are
-    fetched whole, and each field is compared with the mirror's own rows. Fields edited
-    here are left out: they differ on purpose. Nor are scenes compared that Stash lacks
-    or the mirror has not yet: the light listings tell of both.
-
-    No transaction is open while Stash is asked.
-
-    Raises:
-        TransientError: Stash or the database is away.
-    """
-    for ids, scenes in read_ahead(_fetched(stash, database), "sync-deep"):
-        if scenes is None:
-            # Stash fails at one of them: each is fetched by itself later on.
-            yield from ids
-            continue
-        with rows.collector_paused(), database.transaction() as session:
-            known = set(ids)
-            mine = [scene for scene in scenes if scene.id in known]
-            differing = {id_ for id_, *_ in scene_differences(session, mine)}
-        yield from differing
-
-
-def _fetched(
-    stash: StashClient, database: Database
-) -> Iterator[tuple[Sequence[int], Sequence[StashScene] | None]]:
-    """Yield the ids of all mirrored scenes, page by page, and the scenes in Stash."""
-    after = 0
-    while True:
-        with database.transaction() as session:
-            ids = _ids_after(session, after)
-        if not ids:
-            return
-        try:
-            yield ids, stash.scenes_between(ids[0], ids[-1])
-        except JobError:
-            yield ids, None
-        after = ids[-1]
-
-
-def _ids_after(session: Session, after: int) -> Sequence[int]:
-    query = (
-        select(Scene.id).where(Scene.id > after).order_by(Scene.id).limit(_PAGE_SIZE)
-    )
-    return session.scalars(query).all()

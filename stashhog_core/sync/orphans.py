@@ -17,7 +17,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import RemoveOrphansResult
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.entities import KINDS, scenes_of_entities
-from stashhog_core.sync.job import JOB
+from stashhog_core.sync.history import JOB
 from stashhog_core.sync.removals import SHOWS_NONE, mark_missing, remove_missing
 from stashhog_core.sync.survey import take_survey
 

@@ -8,7 +8,6 @@ from stashhog_core.background import Background
 from stashhog_core.batches import batched
 from stashhog_core.db.manifest import SCENE, forget_hashes, note_listing, note_survey
 from stashhog_core.db.session import Database
-from stashhog_core.errors import JobCancelled, StashHogError
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, SyncResult
@@ -16,7 +15,14 @@ from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.compare import EntityDifference
 from stashhog_core.sync.comparison import Comparison, ListingRule
 from stashhog_core.sync.differences import Differences
-from stashhog_core.sync.history import Issue, Kind, Status, Tally, finish_run
+from stashhog_core.sync.history import (
+    Issue,
+    Kind,
+    Status,
+    Tally,
+    finish_run,
+    note_failure,
+)
 from stashhog_core.sync.loader import LISTED_SCENES, PAGE_SIZE, SceneLoader, in_batches
 from stashhog_core.sync.local_edits import Conflicts, count_conflicts
 from stashhog_core.sync.mirror import is_empty
@@ -57,7 +63,7 @@ class SyncPipeline:
         comparison = Comparison(self.stash, self.database, self.listing)
         if is_full:
             trusting = not is_first and not deep
-            with comparison.full(deep=deep) as survey:
+            with comparison.full() as survey:
                 self._begin_to_load(survey, trusting=trusting)
                 for listing in survey.listings.values():
                     self._loader.store_entities(listing, listing.rows.keys())
@@ -65,7 +71,7 @@ class SyncPipeline:
                 self._load(pages, survey.expected, without_gaps=True)
             found: Differences = survey
         else:
-            with comparison.differences(deep=deep, removes=True) as found:
+            with comparison.differences(lists=deep, removes=True) as found:
                 to_fetch = sorted(found.compare_scenes())
                 self._begin_to_load(found)
                 for kind, listing in found.listings.items():
@@ -137,22 +143,7 @@ class SyncPipeline:
 
     def note_failure(self, error: BaseException) -> None:
         """Note in the history why the run ended early."""
-        cancelled = isinstance(error, JobCancelled) or not isinstance(error, Exception)
-        status: Status = "cancelled" if cancelled else "failed"
-        try:
-            with self.database.transaction() as session:
-                finish_run(
-                    session,
-                    self.number,
-                    status,
-                    self._loader.tally,
-                    str(error) or type(error).__name__,
-                )
-        except StashHogError as problem:
-            # The database may be what failed; the next run notes this one's end.
-            log.warning(
-                "Could not record the end of sync run %d: %s", self.number, problem
-            )
+        note_failure(self.database, self.number, self._loader.tally, error)
 
     def _new_loader(
         self, newest_text: str = "", *, trusting: bool = False

@@ -90,7 +90,9 @@ def _push_scene(
 ) -> Pushed:
     scenes, _ = stash.scenes([scene_id])
     if not scenes:
-        raise JobError("Stash has no scene of this id")
+        raise JobError(
+            "Stash has no scene of this id", remedy="run `stashhog run sync`"
+        )
     live = {edit.field: stash_value(scenes[0], edit.field) for edit in edits}
     changed = [e for e in edits if live[e.field] not in (*e.before, e.value)]
     already = [e for e in edits if live[e.field] == e.value]

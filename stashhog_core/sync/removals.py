@@ -12,6 +12,7 @@ from stashhog_core.db.manifest import SCENE, forget_hashes, forget_listing
 from stashhog_core.db.models import Scene
 from stashhog_core.db.reading import any_of
 from stashhog_core.params import removal_limit
+from stashhog_core.plans.rejections import keep_rejected_matches
 from stashhog_core.sync.entities import KINDS, scenes_of_entities
 from stashhog_core.sync.local_edits import edits_of
 
@@ -80,6 +81,7 @@ def remove_missing(
     ids = list(missing)
     if kind == SCENE:
         _warn_of_lost_edits(session, ids)
+        keep_rejected_matches(session, ids)
     else:
         # Scenes that still have it here lose it: they are to be fetched again.
         forget_hashes(session, scenes_of_entities(session, kind, ids))

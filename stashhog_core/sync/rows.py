@@ -4,6 +4,7 @@ import gc
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from stashhog_core.db.columns import Base
@@ -313,6 +314,7 @@ def _stash_ids(ids: Iterable[StashBoxId]) -> list[dict[str, str]]:
     return [{"endpoint": box.endpoint, "stash_id": box.stash_id} for box in ids]
 
 
+@lru_cache(4096)
 def parse_stash_time(text: str) -> datetime | None:
     """Return the moment as an aware UTC datetime; None if the text is none.
 

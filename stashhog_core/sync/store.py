@@ -20,6 +20,9 @@ from sqlalchemy.orm import Session
 from stashhog_core.batches import batched
 from stashhog_core.db.manifest import forget_hashes, forget_listing
 from stashhog_core.db.merge import (
+    EncodedRows,
+    encode_rows,
+    insert_encoded,
     insert_rows,
     replace_children,
     unchecked_references,
@@ -55,7 +58,35 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _OWNERS = select(Marker.id, Marker.scene_id).where(Marker.id == THESE)
+_MARKER_TAG = ("marker_id", "tag_id")
 _PLAIN = [name for name in CHILDREN if name != "markers"]
+
+
+class NewScenes:
+    """The rows of scenes that the mirror does not have, as they are sent.
+
+    Making them takes longer than anything else that StashHog itself does to store a
+    scene, and needs no database: the threads that fetch scenes can do it.
+
+    Args:
+        scenes: The scenes; none twice.
+    """
+
+    def __init__(self, scenes: Sequence[StashScene]) -> None:
+        self.ids = frozenset(scene.id for scene in scenes)
+        self.named = referenced_ids(scenes)
+        """Tags, performers and studios, by kind."""
+        columns = (*SCENE_COLUMNS, "content")
+        rows = [(*scene_row(scene), content_hash(scene)) for scene in scenes]
+        children = {name: _children(name, scenes) for name in CHILDREN}
+        self.marker_ids = frozenset(row[0] for row in children["markers"])
+        self.plain = [encode_rows(Scene, columns, rows)]
+        """The scenes, and all of theirs but markers."""
+        self.plain += [_encoded(name, children[name]) for name in _PLAIN]
+        self.markers = [
+            _encoded("markers", children["markers"]),
+            encode_rows(MarkerTag, _MARKER_TAG, _marker_tags(scenes)),
+        ]
 
 
 def store_scenes(
@@ -63,6 +94,7 @@ def store_scenes(
     scenes: Sequence[StashScene],
     *,
     stubs: Mapping[str, Collection[int]] | None = None,
+    encoded: NewScenes | None = None,
     conflicts: Conflicts = "ask",
 ) -> Stored:
     """Store scenes with their files, hashes, tags, performers and markers.
@@ -78,6 +110,8 @@ def store_scenes(
         scenes: The scenes; none twice.
         stubs: Ids of tags, performers and studios, by kind, that the scenes name and
             that have no row.
+        encoded: Rows of those that the mirror does not have, made before; they are
+            used if they are the rows of exactly these.
         conflicts: Who wins a field that was edited on both sides.
     """
     # A page lost with a crashed server is found pending by the next run. The end of
@@ -94,7 +128,7 @@ def store_scenes(
     robbed = set(owners.values()) - ids
     known = lock_scenes(session, ids | robbed)
     fresh = [scene for scene in scenes if scene.id not in known]
-    _create(session, fresh, owners.keys())
+    _create(session, fresh, owners.keys(), encoded)
     others = [scene for scene in scenes if scene.id in known]
     updated = _update(session, others, conflicts)
     # Once their markers are mirrored where they are now, nothing else tells of it.
@@ -134,28 +168,30 @@ def halve_on_failure(
     return [result], []
 
 
+def _encoded(name: str, rows: Sequence[Row]) -> EncodedRows:
+    table = CHILDREN[name]
+    return encode_rows(table.model, table.columns, rows)
+
+
 def _create(
-    session: Session, scenes: Sequence[StashScene], known_markers: Set[int]
+    session: Session,
+    scenes: Sequence[StashScene],
+    known_markers: Set[int],
+    encoded: NewScenes | None,
 ) -> None:
     """Insert scenes of which the mirror has nothing, but for some markers maybe."""
     if not scenes:
         return
-    named = referenced_ids(scenes)
-    entities_stay = lock_entities(session, named)
-    marker_ids = {marker.id for scene in scenes for marker in scene.scene_markers}
-    markers_are_new = known_markers.isdisjoint(marker_ids)
-    columns = (*SCENE_COLUMNS, "content")
-    known = {**named, "scene": {scene.id for scene in scenes}, "marker": marker_ids}
-    plainly = nullcontext(insert_rows)
+    ids = {scene.id for scene in scenes}
+    new = encoded if encoded and encoded.ids == ids else NewScenes(scenes)
+    entities_stay = lock_entities(session, new.named)
+    markers_are_new = known_markers.isdisjoint(new.marker_ids)
+    known = {**new.named, "scene": new.ids, "marker": new.marker_ids}
+    plainly = nullcontext(insert_encoded)
     with unchecked_references(session, known) if entities_stay else plainly as insert:
-        rows = [(*scene_row(scene), content_hash(scene)) for scene in scenes]
-        insert(session, Scene, columns, rows)
-        for name in CHILDREN if markers_are_new else _PLAIN:
-            table = CHILDREN[name]
-            if children := _children(name, scenes):
-                insert(session, table.model, table.columns, children)
-        if markers_are_new and (links := _marker_tags(scenes)):
-            insert(session, MarkerTag, ("marker_id", "tag_id"), links)
+        for rows in new.plain + new.markers if markers_are_new else new.plain:
+            if rows.text:
+                insert(session, rows)
     if not markers_are_new:
         _replace_markers(session, [scene for scene in scenes if scene.scene_markers])
 
@@ -277,7 +313,7 @@ def _replace_markers(session: Session, scenes: Sequence[StashScene]) -> None:
         MarkerTag,
         "marker_id",
         [marker.id for scene in scenes for marker in scene.scene_markers],
-        ("marker_id", "tag_id"),
+        _MARKER_TAG,
         _marker_tags(scenes),
     )
 

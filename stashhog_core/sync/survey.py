@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 import msgspec
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from stashhog_core.background import read_ahead
@@ -26,7 +27,6 @@ from stashhog_core.sync.history import last_survey
 from stashhog_core.sync.mirror import (
     is_empty,
     mirrored_children,
-    scenes_that_differ,
 )
 from stashhog_core.sync.read_ahead import (
     LOCAL_MARKERS,
@@ -90,7 +90,15 @@ class Survey(Differences):
                 )
 
     def compare_files(self, database: Database) -> None:
-        """Find the scenes of files that were moved or replaced."""
+        """Find the scenes of files that were moved or replaced.
+
+        A folder that is renamed moves no time of change, neither of its files nor of
+        itself, but its old path is no longer among those of all folders.
+        """
+        folders = self._library.folders
+        if folders is not None and self.hashes.differ(folders):
+            with database.transaction() as session:
+                self.scenes.file.update(scenes_in_other_folders(session, folders))
         if self._library.files:
             with database.transaction() as session:
                 found = scenes_with_other_files(session, self._library.files)
@@ -110,7 +118,7 @@ class Survey(Differences):
         for _, found in self._compared_scenes():
             self.scenes.add(found)
             self.hashes.found(found.pending)
-        for reason in (self.scenes.entity, self.scenes.file, self.scenes.deep):
+        for reason in (self.scenes.entity, self.scenes.file):
             reason.difference_update(self._gone)
         return self.scenes.to_fetch
 
@@ -152,9 +160,7 @@ class Survey(Differences):
 
 
 @contextmanager
-def begin_survey(
-    stash: StashClient, database: Database, *, deep: bool = False
-) -> Iterator[Survey]:
+def begin_survey(stash: StashClient, database: Database) -> Iterator[Survey]:
     """Compare light listings of all of Stash's library with the mirror.
 
     Four kinds of change do not move a scene's own time of change, and are found by
@@ -171,7 +177,6 @@ def begin_survey(
     Args:
         stash: The Stash server.
         database: The mirror.
-        deep: Also compare every field of every scene.
     """
     with database.transaction() as session:
         baseline, known = last_survey(session)
@@ -185,15 +190,11 @@ def begin_survey(
         survey = Survey(library, scenes, markers, ListingHashes(known))
         survey.compare_entities(database)
         survey.compare_files(database)
-        if deep:
-            survey.scenes.deep.update(scenes_that_differ(stash, database))
         yield survey
 
 
 @contextmanager
-def begin_full_survey(
-    stash: StashClient, database: Database, *, deep: bool = False
-) -> Iterator[Survey]:
+def begin_full_survey(stash: StashClient, database: Database) -> Iterator[Survey]:
     """Survey a library of which every scene will be fetched, by `all_scenes`.
 
     Scenes are listed in smaller pages, so that fetching can begin with the first one.
@@ -207,12 +208,11 @@ def begin_full_survey(
             performers=stash.performers(),
             studios=stash.studios(),
             files=(),
+            folders=None,
         )
         survey = Survey(library, scenes, markers, ListingHashes(None))
         survey.expected, survey.newest_text = stash.newest_scene()
         survey.compare_entities(database)
-        if deep:
-            survey.scenes.deep.update(scenes_that_differ(stash, database))
         yield survey
 
 
@@ -268,6 +268,23 @@ class ListingHashes:
     def are_known(self) -> bool:
         """Whether the listings are the known ones to their end."""
         return self._known == tuple(self.hashes)
+
+
+def scenes_in_other_folders(session: Session, folders: Iterable[str]) -> set[int]:
+    """Return the scenes with a mirrored file that lies in none of the folders."""
+    # A root keeps its separator, which the path of a file in the root loses.
+    known = [folder.rstrip("/\\") for folder in folders]
+    return set(session.scalars(_IN_OTHER_FOLDERS, {"folders": known}))
+
+
+# On a server that is not Windows, a backslash is a letter like any other.
+_IN_OTHER_FOLDERS = text("""
+SELECT DISTINCT scene_id FROM scene_file
+WHERE CASE WHEN path LIKE '/%'
+    THEN regexp_replace(path, '/[^/]*$', '')
+    ELSE regexp_replace(path, '[/\\\\][^/\\\\]*$', '')
+END NOT IN (SELECT unnest(CAST(:folders AS text[])))
+""")
 
 
 def scenes_with_other_files(session: Session, listed: Iterable[SceneFiles]) -> set[int]:

@@ -1,17 +1,16 @@
 """The job `verify_mirror`: verification of the mirror by comparing it with Stash."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from stashhog_core.background import read_ahead
 from stashhog_core.batches import batched
 from stashhog_core.db.kept_glance import forget_glance
-from stashhog_core.db.locks import hold_off, wait_until_free
+from stashhog_core.db.locks import hold_off
 from stashhog_core.db.manifest import forget_hashes, forget_listing
 from stashhog_core.db.models import (
     Marker,
@@ -19,38 +18,31 @@ from stashhog_core.db.models import (
     Scene,
     SyncRun,
 )
-from stashhog_core.db.reading import THESE, any_of, read_these
+from stashhog_core.db.reading import any_of
 from stashhog_core.db.session import Database
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, VerifyMirrorResult
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync import rows
-from stashhog_core.sync.entities import KINDS
-from stashhog_core.sync.job import JOB
-from stashhog_core.sync.mirror import (
-    differing_fields,
-    grouped,
-    scene_differences,
+from stashhog_core.sync.deep import (
+    PAGE_SIZE,
+    ComparedPage,
+    SceneComparison,
+    count_mirrored,
+    wait_for_sync,
 )
+from stashhog_core.sync.entities import KINDS
+from stashhog_core.sync.history import JOB
+from stashhog_core.sync.mirror import differing_fields, grouped
 
 log = logging.getLogger(__name__)
 
-PAGE_SIZE = 1000
 _LISTED = 100
 _SHOWN_CHARACTERS = 80
-_WAIT_SECONDS = 600.0
 
 Difference = tuple[str, str, Any, Any]
 """What (such as `scene 7`), field, Stash's value, the mirror's."""
-
-Marks = Mapping[int, tuple[Any, ...]]
-"""Scene → values of which one changes whenever anything stored of the scene does."""
-
-_MARKS = select(Scene.id, Scene.content, Scene.synced_at, Scene.missing_since).where(
-    Scene.id == THESE
-)
 
 
 def verify_mirror(
@@ -87,19 +79,6 @@ def last_verification(session: Session) -> MirrorCheck | None:
     )
 
 
-class _Page(NamedTuple):
-    """Scenes as Stash has them.
-
-    `marks` are those of the mirror before Stash was asked; `absent` are mirrored
-    scenes that Stash lacks.
-    """
-
-    ids: Sequence[int]
-    marks: Marks
-    scenes: Sequence[StashScene]
-    absent: Sequence[int]
-
-
 @dataclass
 class _Found:
     """The differences: how many, and the first of them."""
@@ -127,7 +106,6 @@ class _Verification:
         self._stash = stash
         self._database = database
         self._sample = params.scenes
-        self._is_sample = True
         self._progress = progress
         self._found = _Found()
         self._checked = 0
@@ -138,10 +116,16 @@ class _Verification:
         self._progress.update(0, "Counting in Stash")
         counts, mirrored = self._compare_entities()
         total = min(self._sample, mirrored["scenes"])
-        self._is_sample = self._sample < mirrored["scenes"]
-        for page in read_ahead(self._pages(), "sync-verify"):
-            self._progress.items(self._checked, total, "Compared scenes")
-            self._compare_scenes(page)
+        scenes = SceneComparison(
+            self._stash,
+            self._database,
+            self._progress.checkpoint,
+            sample=total if total < mirrored["scenes"] else None,
+        )
+        for page in scenes.pages():
+            self._count(page)
+            done = self._checked
+            self._progress.items(done, max(total, done), "Compared scenes")
         return self._result(run_id, counts, mirrored)
 
     def _compare_entities(self) -> tuple[dict[str, int], dict[str, int]]:
@@ -151,7 +135,7 @@ class _Verification:
         """
         stash, database = self._stash, self._database
         while True:
-            self._wait_for_sync()
+            wait_for_sync(database, self._progress.checkpoint)
             with database.transaction() as session:
                 newest = session.scalar(select(func.max(SyncRun.id)))
             listings = {name: kind.fetch(stash) for name, kind in KINDS.items()}
@@ -178,70 +162,16 @@ class _Verification:
             )
             return counts, mirrored
 
-    def _pages(self) -> Iterator[_Page]:
-        """Yield the scenes to compare by rising id, as Stash has them."""
-        if self._is_sample:
-            with self._database.transaction() as session:
-                drawn = _draw(session, self._sample)
-            for ids in batched(drawn, PAGE_SIZE):
-                yield self._fetch(ids)
-            return
-        after = 0
-        while ids := self._ids_after(after):
-            yield self._fetch(ids)
-            after = ids[-1]
-
-    def _ids_after(self, after: int) -> list[int]:
-        query = (
-            select(Scene.id)
-            .where(Scene.id > after, Scene.missing_since.is_(None))
-            .order_by(Scene.id)
-            .limit(PAGE_SIZE)
-        )
-        with self._database.transaction() as session:
-            return list(session.scalars(query))
-
-    def _fetch(self, ids: Sequence[int]) -> _Page:
-        with self._database.transaction() as session:
-            marks = _marks(session, ids)
-        if self._is_sample:
-            listed, _ = self._stash.scenes(ids)
-        else:
-            # Stash takes less time for all scenes of a range than for ids.
-            listed = self._stash.scenes_between(ids[0], ids[-1])
-        scenes = [scene for scene in listed if scene.id in marks]
-        absent = marks.keys() - {scene.id for scene in scenes}
-        return _Page(ids, marks, scenes, sorted(absent))
-
-    def _compare_scenes(self, page: _Page) -> None:
-        """Compare a page; fetch it again if the mirror has changed meanwhile."""
-        while (found := self._differences(page)) is None:
-            self._wait_for_sync()
-            page = self._fetch(page.ids)
-        different = {id_ for id_, *_ in found}
+    def _count(self, page: ComparedPage) -> None:
+        different = {id_ for id_, *_ in page.differences}
         awaiting = set(page.absent)
-        awaiting.update(id_ for id_, f, *_ in found if f == "stash_updated_text")
-        self._checked += len(page.marks)
+        awaiting.update(
+            id_ for id_, name, *_ in page.differences if name == "stash_updated_text"
+        )
+        self._checked += page.number
         self._different += len(different)
         self._awaiting_sync += len(awaiting & different)
-        self._found.add((f"scene {id_}", *rest) for id_, *rest in found)
-
-    def _differences(self, page: _Page) -> list[tuple[int, str, Any, Any]] | None:
-        """Return what differs; None: the mirror is, or was, being changed."""
-        with rows.collector_paused(), self._database.transaction() as session:
-            if (
-                not hold_off(session, JOB)
-                or _marks(session, page.marks.keys()) != page.marks
-            ):
-                return None
-            found = list(scene_differences(session, page.scenes))
-            found += [(id_, "scene", None, "it") for id_ in page.absent]
-            forget_hashes(session, {id_ for id_, *_ in found})
-        return found
-
-    def _wait_for_sync(self) -> None:
-        wait_until_free(self._database, JOB, _WAIT_SECONDS, self._progress.checkpoint)
-        self._progress.checkpoint()
+        self._found.add((f"scene {id_}", *rest) for id_, *rest in page.differences)
 
     def _result(
         self, run_id: str | None, counts: dict[str, int], mirrored: dict[str, int]
@@ -286,31 +216,18 @@ class _Verification:
         )
 
 
-def _marks(session: Session, scene_ids: Collection[int]) -> Marks:
-    return {row[0]: row for row in read_these(session, _MARKS, scene_ids)}
-
-
-def _draw(session: Session, number: int) -> list[int]:
-    query = (
-        select(Scene.id)
-        .where(Scene.missing_since.is_(None))
-        .order_by(func.random())
-        .limit(number)
-    )
-    return sorted(session.scalars(query))
-
-
 def _local_counts(session: Session) -> dict[str, int]:
     """Count what is mirrored and not known to be gone."""
-    models: dict[str, Any] = {f"{name}s": kind.model for name, kind in KINDS.items()}
-    models["scenes"] = Scene
     counts = {
-        name: session.scalar(
-            select(func.count()).select_from(model).where(model.missing_since.is_(None))
+        f"{name}s": session.scalar(
+            select(func.count())
+            .select_from(kind.model)
+            .where(kind.model.missing_since.is_(None))
         )
         or 0
-        for name, model in models.items()
+        for name, kind in KINDS.items()
     }
+    counts["scenes"] = count_mirrored(session)
     here = select(Scene.id).where(Scene.missing_since.is_(None))
     markers = select(func.count()).where(Marker.scene_id.in_(here))
     return {**counts, "markers": session.scalar(markers) or 0}

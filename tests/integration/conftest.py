@@ -1,5 +1,6 @@
-"""Fixtures of the tests that look at the stand-in Stash itself."""
+"""Fixtures of the tests that look at a Stash server itself, mostly the stand-in."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,3 +41,19 @@ def two_videos(stash: Stash, video: Path) -> tuple[Path, Path]:
     second.write_bytes(video.read_bytes() + b"other content")
     stash.scan()
     return first, second
+
+
+@pytest.fixture(scope="module")
+def stash_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[str, Path]]:
+    """Address and library folder of a stand-in, or of the Stash to be tested."""
+    if url := os.environ.get("STASHHOG_TEST_STASH_URL"):
+        yield url, Path(os.environ["STASHHOG_TEST_STASH_LIBRARY"])
+        return
+
+    library = tmp_path_factory.mktemp("stash-library")
+    home = tmp_path_factory.mktemp("stash-home")
+    with StandIn(home=home, library=library, timezone="UTC") as stand_in:
+        stand_in.faults.item_seconds = 0
+        yield stand_in.url, library

@@ -27,6 +27,8 @@ from stashhog_core.db.models import (
     JobReport,
     MediaCheck,
     MirrorCheck,
+    Picture,
+    PlanChange,
     Scene,
     SceneFile,
     SceneFingerprint,
@@ -248,6 +250,48 @@ def test_results_of_videos_that_are_gone_go(database: Database) -> None:
     assert count(database, TaggerResult) == 2
 
 
+def test_answers_of_stash_boxes_go_by_their_age(database: Database) -> None:
+    """They are kept by several hashes, and asked for again: no limit holds them."""
+    boxes = [tagged(f"old {number}", OLD) for number in range(30)]
+    boxes.append(tagged("new", NEW))
+    for row in boxes:
+        row.tagger = "stash_box"
+    store(database, *boxes)
+
+    result = run(database)
+
+    assert (result.removed, result.held) == ({"answer of a stash-box": 30}, None)
+    assert count(database, TaggerResult) == 1
+
+
+def test_covers_go_that_no_undo_needs(database: Database) -> None:
+    """A cover that a change proposes, or has replaced, stays however old it is."""
+    plan = AnalysisPlan(name="Plan", state="applied")
+    store(database, plan)
+    covers = ("proposed", "before", "unused")
+    store(
+        database,
+        *(Picture(sha256=name, content=b"x", created_at=OLD) for name in covers),
+        Picture(sha256="new", content=b"x", created_at=NEW),
+        PlanChange(
+            plan_id=plan.id,
+            scene_id=1,
+            field="cover",
+            action="set",
+            value_key="k",
+            proposed={"sha256": "proposed"},
+            confidence=1,
+            detector="stash_box",
+            evidence={},
+            state="applied",
+            effect={"before": "before", "after": "proposed"},
+        ),
+    )
+
+    assert run(database).removed == {"picture": 1}
+    assert count(database, Picture) == 3
+
+
 def test_checks_of_scenes_that_are_gone_go(database: Database) -> None:
     """They stand beside the mirror, which forgets a scene by itself."""
     store(database, Scene(id=1))
@@ -322,7 +366,7 @@ def test_what_dead_runs_left_is_reconciled(
     with StashClient(get_settings().stash) as stash:
         write_video(stand_in.library / "a.mp4", seconds=4)
         stand_in.faults.on_item = until(threading.Event())
-        working = stash.start_scan({"paths": [str(stand_in.library)]})
+        working = stash.start_job("scan", {"paths": [str(stand_in.library)]})
     store(
         database,
         StashJob(run_id="told", kind="scan", stash_job_id=working),

@@ -27,7 +27,7 @@ from stashhog_core.db.models import (
 )
 from stashhog_core.db.session import Database
 from stashhog_core.params import JOB_PARAMS, ReviewPlanParams, StashGenerateParams
-from stashhog_core.plans.proposals import add_member
+from stashhog_core.plans.proposals import add_member, set_text
 from stashhog_core.settings import get_settings
 
 
@@ -383,7 +383,9 @@ def test_services_that_do_not_run_are_said(
     assert stashhog(monkeypatch, "status", "--json") == 1
     parts = json.loads(capsys.readouterr().out)
     broken = {name for name, part in parts.items() if not part["ok"]}
-    assert broken == {"supervisor", "server", "worker", "deployments", "pages"}
+    services = {"supervisor", "server", "worker", "deployments", "pages"}
+    # No Stash server is configured either.
+    assert broken == services | {"Stash"}
     assert stashhog(monkeypatch, "down") == 0
     assert "Nothing was running" in capsys.readouterr().out
 
@@ -494,6 +496,39 @@ def test_show_names_the_scenes(
     assert "2 Dawn [x]" in capsys.readouterr().out
 
 
+def test_a_conflict_is_shown_and_overwritten_by_its_value(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    database: Database,
+    plan_id: int,
+) -> None:
+    """The terminal says what Stash has; only this value can be overwritten."""
+    proposal = set_text("title", "Old", "New", 0.9, "reader", {"rule": "seen"})
+    with database.transaction() as session:
+        session.add(Scene(id=2, title="Mine"))
+        row = {**proposal.row, "state": "conflict"}
+        change = PlanChange(plan_id=plan_id, scene_id=2, **row)
+        session.add(change)
+        session.flush()
+        named = ("accept", str(plan_id), "--change", str(change.id))
+
+    def run(*arguments: str) -> tuple[int, str]:
+        status = stashhog(monkeypatch, "plans", *arguments)
+        said = capsys.readouterr()
+        return status, " ".join((said.out + said.err).split())
+
+    status, shown = run("show", str(plan_id), "--state", "conflict")
+    assert (status, "'Mine'," in shown, "'Old'" in shown) == (0, True, True)
+    status, blind = run(*named)
+    assert (status, "accept the change with --over" in blind) == (0, True)
+    status, wrong = run(*named, "--over", "Guessed")
+    assert (status, "Stash now has 'Mine'" in wrong) == (1, True)
+    status, done = run(*named, "--over", "Mine")
+    assert (status, f"Accepted 1 change of plan {plan_id}" in done) == (0, True)
+    status, back = run("take-back", str(plan_id))
+    assert (status, "1 change is as before" in back) == (0, True)
+
+
 def test_list_tells_an_undone_plan_from_an_applied_one(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -578,7 +613,7 @@ def test_plan_is_reviewed_in_the_terminal(
     out = capsys.readouterr().out
     for words in (
         "[bold]Plan",
-        "add tags Outside",
+        "add tag Outside",
         "Replaced 2 changes",
         "Accepted 1 change of",
         "Wrote plan",
@@ -801,9 +836,9 @@ def test_replacing_says_which_name_was_not_found(
         pytest.param(["export", "1", "plan.xlsx"], "neither .csv nor", id="format"),
         pytest.param(["import", "1", "none.csv"], "cannot be read", id="file"),
         pytest.param(["import", "1", __file__], "neither .csv nor", id="ending"),
-        pytest.param(["accept", "1", "--value", ""], "value is not valid", id="empty"),
+        pytest.param(["accept", "1", "--value", ""], "value cannot be ''", id="empty"),
         pytest.param(
-            ["accept", "1", "--value", "\udcff"], "value is not valid", id="no utf-8"
+            ["accept", "1", "--value", "\udcff"], "value cannot be", id="no utf-8"
         ),
     ],
 )

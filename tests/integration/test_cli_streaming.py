@@ -1,6 +1,7 @@
 """Long lists for programs: printed row by row, in memory that does not grow."""
 
 import json
+import re
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, func, insert, literal, select
 
+from stashhog.cli import console, plans
 from stashhog.cli.app import main
 from stashhog_core.db.models import (
     AnalysisPlan,
@@ -142,6 +144,30 @@ def test_memory_does_not_grow_with_the_list(
     many, few = peaks(database, print_all)
 
     assert many < 1.5 * few
+
+
+@pytest.mark.usefixtures("filled")
+def test_changes_of_a_plan_are_printed_as_several_tables(
+    monkeypatch: pytest.MonkeyPatch,
+    database: Database,
+    database_url: str,
+    tmp_path: Path,
+) -> None:
+    """Each change is in one of them, with the title of its scene."""
+    with database.transaction() as session:
+        session.execute(delete(PlanChange).where(PlanChange.scene_id > 120))
+    monkeypatch.setenv("STASHHOG_DATABASE__URL", database_url)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(plans, "ROWS_PER_TABLE", 50)
+    monkeypatch.setattr(console, "ROWS_PER_TABLE", 50)
+    output = tmp_path / "out.txt"
+    run(monkeypatch, output, "plans", "show", str(PLAN))
+    printed = output.read_text()
+
+    # Once as the title, once as the proposed value.
+    shown = sorted(int(n) for n in re.findall(r"name (\d+)", printed))
+    assert shown == sorted([*range(1, 121), *range(1, 121)])
+    assert printed.count("Confidence") == 3
 
 
 @pytest.mark.usefixtures("filled")

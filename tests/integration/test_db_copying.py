@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.embedded import EMBEDDED_SETTING
-from stashhog_core.db.merge import insert_rows, unchecked_references
+from stashhog_core.db.merge import encode_rows, insert_rows, unchecked_references
 from stashhog_core.db.models import Scene, SceneTag
 from stashhog_core.db.reading import any_of, read_rows
 from stashhog_core.db.session import Database
@@ -107,7 +107,7 @@ def test_references_are_checked_again_after_the_block(database: Database) -> Non
     """Keys are left unchecked inside the block alone."""
     with database.transaction() as session:
         with unchecked_references(session, {}) as insert:
-            insert(session, Scene, ("id",), [(1,)])
+            insert(session, encode_rows(Scene, ("id",), [(1,)]))
         with pytest.raises(psycopg.errors.ForeignKeyViolation):
             insert_rows(session, SceneTag, ("scene_id", "tag_id"), [(1, 99)])
         session.rollback()
@@ -121,8 +121,11 @@ def test_no_reference_dangles_after_the_block(database: Database) -> None:
             database.transaction() as session,
             unchecked_references(session, {"scene": {1}, "tag": {98}}) as insert,
         ):
-            insert(session, Scene, ("id", "studio_id"), [(1, None)])
-            insert(session, SceneTag, ("scene_id", "tag_id"), [(1, 98), (1, 99)])
+            insert(session, encode_rows(Scene, ("id", "studio_id"), [(1, None)]))
+            insert(
+                session,
+                encode_rows(SceneTag, ("scene_id", "tag_id"), [(1, 98), (1, 99)]),
+            )
 
     with pytest.raises(
         ValueError, match="a row of scene_tag refers to tag 99, which does not exist"
@@ -141,7 +144,7 @@ def test_on_a_server_of_somebody_else_triggers_run(database: Database) -> None:
             unchecked_references(session, {"scene": {1}, "tag": {99}}) as insert,
             pytest.raises(psycopg.errors.ForeignKeyViolation),
         ):
-            insert(session, SceneTag, ("scene_id", "tag_id"), [(1, 99)])
+            insert(session, encode_rows(SceneTag, ("scene_id", "tag_id"), [(1, 99)]))
         session.rollback()
 
 
@@ -154,7 +157,14 @@ def test_without_the_right_every_reference_is_checked(database: Database) -> Non
         session.execute(text(f'GRANT ALL ON scene, scene_tag, tag TO "{name}"'))
         session.execute(text(f'SET LOCAL ROLE "{name}"'))
         with unchecked_references(session, {"scene": {1}, "tag": {99}}) as insert:
-            insert(session, Scene, ("id", "stash_created_at"), [(1, datetime.now(UTC))])
+            insert(
+                session,
+                encode_rows(
+                    Scene, ("id", "stash_created_at"), [(1, datetime.now(UTC))]
+                ),
+            )
             with pytest.raises(psycopg.errors.ForeignKeyViolation):
-                insert(session, SceneTag, ("scene_id", "tag_id"), [(1, 99)])
+                insert(
+                    session, encode_rows(SceneTag, ("scene_id", "tag_id"), [(1, 99)])
+                )
             session.rollback()

@@ -19,54 +19,26 @@ from stashhog_core.db.embedded import (
     kept_running,
     start_embedded,
     stop_embedded,
+    stop_unused,
 )
 from stashhog_core.db.open import open_database
 from stashhog_core.db.schema import schema_state
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
+from tests.conftest import copy_cluster
+from tests.support.embedded import USER, kill, start_user, wait_ready
 from tests.support.processes import crash, is_alive, postmaster
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-USER = """
-import sys, time
-from pathlib import Path
-from sqlalchemy import text
-from stashhog_core.db.open import open_database
-from stashhog_core.settings import Settings
-with open_database(Settings(home=Path(sys.argv[1]))) as database:
-    with database.transaction() as session:
-        scene = {"id": sys.argv[2]}
-        session.execute(text("INSERT INTO scene (id) VALUES (:id)"), scene)
-    print("ready", flush=True)
-    if sys.argv[3] == "stay":
-        time.sleep(3600)
-"""
 
-
-def start_user(
-    home: Path, scene_id: int, until: str = "leave"
-) -> subprocess.Popen[str]:
-    """Start a process that opens the database under `home` and stores a scene."""
-    return subprocess.Popen(
-        [sys.executable, "-c", USER, str(home), str(scene_id), until],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_ready(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-    assert process.stdout is not None
-    process.stdout.close()
+@pytest.fixture
+def made_home(home: Path, migrated_cluster: Path) -> Path:
+    """A home with the databases: to make them takes longer than most of the tests."""
+    copy_cluster(migrated_cluster, home)
+    return home
 
 
 def stored_scenes(home: Path) -> set[int]:
@@ -108,16 +80,16 @@ def test_processes_share_one_server(home: Path) -> None:
     assert not is_alive(server)
 
 
-def test_the_last_user_stops_the_server_whoever_was_killed(home: Path) -> None:
+def test_the_last_user_stops_the_server_whoever_was_killed(made_home: Path) -> None:
     """Also when another one was killed after the last one came, and nobody waited.
 
     Such as the pages of `stashhog up`, which its supervisor outlives.
     """
-    last = start_user(home, 1, "stay")
+    last = start_user(made_home, 1, "stay")
     wait_ready(last)
-    killed = start_user(home, 2, "stay")
+    killed = start_user(made_home, 2, "stay")
     wait_ready(killed)
-    server = postmaster(home)
+    server = postmaster(made_home)
     killed.kill()
     wait_until(lambda: not is_alive(psutil.Process(killed.pid)), "the end")
 
@@ -129,32 +101,51 @@ def test_the_last_user_stops_the_server_whoever_was_killed(home: Path) -> None:
     assert not is_alive(server)
 
 
-def test_server_recovers_from_a_crash(home: Path) -> None:
-    """After server and user were killed, the next user finds the committed rows."""
-    user = start_user(home, 1, "stay")
+def test_a_server_without_users_is_stopped(made_home: Path) -> None:
+    """One whose users were killed, and none that a program still uses: that is named.
+
+    Nobody else would stop the server of killed users before the next user comes.
+    """
+    user = start_user(made_home, 1, "stay")
     wait_ready(user)
-    server = postmaster(home)
+    server = postmaster(made_home)
+    assert stop_unused(made_home) == [user.pid]
+    assert is_alive(server)
+
+    kill(user)
+    assert is_alive(server)
+
+    assert stop_unused(made_home) == []
+    assert not is_alive(server)
+    assert stop_unused(made_home) == []
+
+
+def test_server_recovers_from_a_crash(made_home: Path) -> None:
+    """After server and user were killed, the next user finds the committed rows."""
+    user = start_user(made_home, 1, "stay")
+    wait_ready(user)
+    server = postmaster(made_home)
     crash(server)
     kill(user)
-    assert (home / "postgres/postmaster.pid").exists()
+    assert (made_home / "postgres/postmaster.pid").exists()
 
-    assert stored_scenes(home) == {1}
+    assert stored_scenes(made_home) == {1}
 
 
 @pytest.mark.parametrize("whose", ["another program", "another PostgreSQL", "nobody"])
-def test_stale_pid_file(home: Path, postgres_url: str, whose: str) -> None:
+def test_stale_pid_file(made_home: Path, postgres_url: str, whose: str) -> None:
     """A pid file with the number of another process, or none, keeps nobody out."""
-    assert stored_scenes(home) == set()
-    pid_file = home / "postgres/postmaster.pid"
+    assert stored_scenes(made_home) == set()
+    pid_file = made_home / "postgres/postmaster.pid"
     assert not pid_file.exists()
-    data = home / "postgres"
+    data = made_home / "postgres"
     other = Path(str(make_url(postgres_url).query["host"])) / "postmaster.pid"
     pid = other.read_text().split()[0] if "Postgre" in whose else os.getpid()
     lines = f"{pid}\n{data}\n1700000000\n5432\n{data}\n\n  1 2\nready   \n"
     pid_file.write_text("" if whose == "nobody" else lines)
 
-    assert embedded_url(home) is None
-    assert stored_scenes(home) == set()
+    assert embedded_url(made_home) is None
+    assert stored_scenes(made_home) == set()
 
 
 @pytest.mark.parametrize(
@@ -194,11 +185,11 @@ def test_line_breaks_in_the_home_are_refused(home: Path) -> None:
     assert list(home.iterdir()) == []
 
 
-def test_a_server_that_is_killed_in_a_run_is_started_again(home: Path) -> None:
+def test_a_server_that_is_killed_in_a_run_is_started_again(made_home: Path) -> None:
     """While a run is kept up, what it asks next is answered after a moment."""
-    database = Database(start_embedded(home))
-    with kept_running(home):
-        server = postmaster(home)
+    database = Database(start_embedded(made_home))
+    with kept_running(made_home):
+        server = postmaster(made_home)
         crash(server)
 
         def answers() -> bool:
@@ -208,7 +199,7 @@ def test_a_server_that_is_killed_in_a_run_is_started_again(home: Path) -> None:
             return False
 
         wait_until(answers, "the new server")
-        assert postmaster(home).pid != server.pid
+        assert postmaster(made_home).pid != server.pid
     database.close()
 
 
@@ -225,17 +216,17 @@ def test_a_server_that_nobody_started_is_not_started(
     assert "has ended" not in caplog.text
 
 
-def test_server_that_dies_under_a_user_is_started_again(home: Path) -> None:
+def test_server_that_dies_under_a_user_is_started_again(made_home: Path) -> None:
     """A long-lived process that opens the database anew gets a running server."""
-    settings = Settings(home=home)
+    settings = Settings(home=made_home)
     with open_database(settings):
-        server = postmaster(home)
+        server = postmaster(made_home)
     crash(server)
 
     with open_database(settings) as database:
         with database.connect() as connection:
             assert schema_state(connection).kind == "current"
-        assert postmaster(home).pid != server.pid
+        assert postmaster(made_home).pid != server.pid
 
 
 def test_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
@@ -249,9 +240,9 @@ def test_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
         pytest.fail("it opened")
 
 
-def test_server_listens_to_no_network(home: Path) -> None:
+def test_server_listens_to_no_network(made_home: Path) -> None:
     """The embedded server is reached by a local socket alone."""
-    with open_database(Settings(home=home)) as database:
+    with open_database(Settings(home=made_home)) as database:
         with psycopg.connect(database.connection_string) as connection:
             row = connection.execute("SHOW listen_addresses").fetchone()
 

@@ -12,7 +12,7 @@ from stashhog_core.db.jobs import open_jobs
 from stashhog_core.db.kept_glance import kept_glance
 from stashhog_core.db.session import Database
 from stashhog_core.detection.job import unanalyzed_scene_ids
-from stashhog_core.downloads.ledger import unfinished_folders, videos_not_in_stash
+from stashhog_core.downloads.ledger import files_not_in_stash, unfinished_folders
 from stashhog_core.plans.plans import attention_needed, changes_of_run
 from stashhog_core.plans.records import unapplied_plan_ids
 from tests.support.statements import statements
@@ -96,7 +96,7 @@ def read_whole(session: Session, sent: list[tuple[str, Any]]) -> list[str]:
         pytest.param(unapplied_plan_ids, id="plans to apply"),
         pytest.param(scenes_not_generated, id="scenes to generate"),
         pytest.param(open_jobs, id="open jobs"),
-        pytest.param(videos_not_in_stash, id="videos not in Stash"),
+        pytest.param(files_not_in_stash, id="files not in Stash"),
         pytest.param(unfinished_folders, id="unfinished folders"),
         pytest.param(lambda s: attention_needed(s, "run 7"), id="plans to decide"),
         pytest.param(lambda s: changes_of_run(s, "run 7", 500), id="changes of a run"),

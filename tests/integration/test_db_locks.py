@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import pickle
 import shutil
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,13 +18,22 @@ import pytest
 from sqlalchemy import make_url, text
 
 from stashhog_core.db.embedded import start_embedded
-from stashhog_core.db.locks import hold_off, is_held, job_lock, wait_until_free
+from stashhog_core.db.locks import (
+    LockLostError,
+    ends_this_run,
+    hold_off,
+    is_held,
+    job_lock,
+    require_exclusive,
+    wait_until_free,
+)
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.placing import LibraryFolder
 from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.errors import ConfigurationError, JobCancelled, TransientError
 from tests.support.fake_stash import FakeStash
+from tests.support.locks import cut_lock, elsewhere
 from tests.support.processes import crash, postmaster
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -165,35 +175,6 @@ def test_waiting_until_a_lock_is_free(database: Database) -> None:
     assert not is_held(database, "work")
 
 
-def cut_lock(database: Database, name: str) -> None:
-    """End the connection that holds a lock, as a restart of the server does."""
-    with database.connect() as connection:
-        ended = connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE application_name LIKE %s",
-            [f"stashhog {name}, %"],
-        ).fetchall()
-    assert ended == [(True,)]
-
-
-def elsewhere(work: Callable[[], None]) -> None:
-    """Do something in a thread of its own, which has none of our locks."""
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - raised below
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(PATIENCE_SECONDS)
-    assert not thread.is_alive()
-    if errors:
-        raise errors[0]
-
-
 def store(database: Database, scene_id: int) -> None:
     with database.transaction() as session:
         session.execute(text("INSERT INTO scene (id) VALUES (:id)"), {"id": scene_id})
@@ -249,6 +230,27 @@ def test_who_lost_a_lock_writes_nothing_more(
     assert stored(database) == [1, 2]
     assert [name for name, _ in stash.requests] == ["StopJob"]
     assert not list(library.root.iterdir())
+
+
+def test_a_lost_lock_ends_what_runs_under_it(database: Database) -> None:
+    """Trying again helps only outside of the lock's block, where it is taken anew."""
+    with job_lock(database, "outer"):
+        with job_lock(database, "work"):
+            cut_lock(database, "work")
+
+            def take_over() -> None:
+                with job_lock(database, "work"):
+                    pass
+
+            elsewhere(take_over)
+            with pytest.raises(LockLostError) as lost:
+                store(database, 1)
+            sent = pickle.loads(pickle.dumps(lost.value))  # noqa: S301 - our own
+            assert ends_this_run(lost.value)
+            assert ends_this_run(sent)
+            assert str(sent) == str(lost.value)
+        assert not ends_this_run(lost.value)
+        assert not ends_this_run(TransientError("The database did not answer"))
 
 
 def test_a_lock_that_nobody_had_meanwhile_is_taken_again(database: Database) -> None:
@@ -382,10 +384,15 @@ def test_a_pooler_that_shares_backends_is_refused(database_url: str, size: int) 
             f"pool_mode = transaction\ndefault_pool_size = {size}\n"
             "ignore_startup_parameters = options",
         ) as database,
-        pytest.raises(ConfigurationError, match=r"pool_mode = session.*names? Postgre"),
-        job_lock(database, "work"),
     ):
-        pytest.fail("it was granted")
+        refused = r"pool_mode = session.*names? Postgre"
+        with (
+            pytest.raises(ConfigurationError, match=refused),
+            job_lock(database, "work"),
+        ):
+            pytest.fail("it was granted")
+        with pytest.raises(ConfigurationError, match=refused):
+            require_exclusive(database)
 
 
 @pytest.mark.slow
@@ -400,6 +407,7 @@ def test_a_pooler_that_keeps_backends_is_used(database_url: str) -> None:
                 job_lock(database, "work"),
             ):
                 pytest.fail("two hold it")
+            require_exclusive(database)
             with database.transaction() as session:
                 zone = session.scalar(text("SELECT current_setting('TimeZone')"))
         assert zone == "UTC"

@@ -116,12 +116,18 @@ def test_plans_that_earlier_versions_closed_over_failures_are_open_again(
     migrate(empty_database)
 
     with empty_database.transaction() as session:
-        plans = {plan.id: plan.state for plan in list_plans(driver_connection(session))}
+        listed = list_plans(driver_connection(session))
+        plans = {plan.id: plan.state for plan in listed}
         waiting = [
             plan.id for plan in list_plans(driver_connection(session), attention=True)
         ]
         assert plans == {1: "applied", 2: "reviewing", 3: "cancelled"}
         assert waiting == [2]
+        assert {plan.id: plan.counts for plan in listed} == {
+            1: {"applied": 1},
+            2: {"applied": 1, "failed": 1},
+            3: {"failed": 1},
+        }
         assert [plan.item for plan in attention_needed(session, "")] == ["plan 2"]
         assert unapplied_plan_ids(session) == []
 

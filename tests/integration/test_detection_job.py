@@ -458,7 +458,7 @@ def test_cards_propose_the_kinds_that_a_run_asks_for(
         rows = session.scalars(
             select(PlanChange)
             .where(PlanChange.scene_id == 1)
-            .order_by(PlanChange.field)
+            .order_by(PlanChange.field, PlanChange.id)
         )
         found = [(row.field, row.proposed["name"], row.detector) for row in rows]
     names = [

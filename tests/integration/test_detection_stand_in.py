@@ -55,7 +55,7 @@ def library(
     shutil.copytree(sample_videos[0], stand_in.library, dirs_exist_ok=True)
     samples = make_samples(stand_in.library)
     seed_library(stand_in.store)
-    client.start_scan({"paths": [str(stand_in.library)]})
+    client.start_job("scan", {"paths": [str(stand_in.library)]})
     stand_in.jobs.wait()
     mirror(client, database)
     settings = Settings(

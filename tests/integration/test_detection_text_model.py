@@ -141,7 +141,7 @@ def test_what_it_says_is_proposed_with_its_words(
         jade, studio = session.scalars(
             select(PlanChange)
             .where(PlanChange.field.in_(["performers", "studio"]))
-            .order_by(PlanChange.field)
+            .order_by(PlanChange.field, PlanChange.id)
         )
     assert jade.evidence["text"] == "jade at the beach"
     assert jade.evidence["span"] == [0, 4]

@@ -12,7 +12,6 @@ from stashhog_core.db.models import DownloadItem, Scene, SceneFile, SceneFingerp
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.in_stash import (
     ask_scan_rules,
-    awaiting_scan,
     confirm_in_stash,
     mark_scanned,
     why_left_out,
@@ -71,7 +70,10 @@ class House:
         self, rules: Callable[[], ScanRules | None] = lambda: None
     ) -> dict[str, str]:
         failures = confirm_in_stash(self.database, self.path_map, rules)
-        return {Path(failure.item).name: failure.reason for failure in failures}
+        return {Path(failure.item).name: failure.reason for failure in failures.videos}
+
+    def awaiting_scan(self) -> int:
+        return confirm_in_stash(self.database, self.path_map).awaiting_scan
 
 
 @pytest.fixture
@@ -86,13 +88,13 @@ def house(database: Database, tmp_path: Path) -> House:
 
 def test_a_scan_takes_placed_files_one_step_on(house: House) -> None:
     """Until then they wait, which a run that places nothing more can still see."""
-    waiting = awaiting_scan(house.database)
+    waiting = house.awaiting_scan()
     too_early = mark_scanned(house.database, datetime.now(UTC) - timedelta(hours=1))
     marked = mark_scanned(house.database)
     again = mark_scanned(house.database)
 
     assert (waiting, too_early, marked, again) == (3, 0, 3, 0)
-    assert awaiting_scan(house.database) == 0
+    assert house.awaiting_scan() == 0
     assert house.row("a.mp4").state == "scanned"
     assert house.row("a.mp4").scanned_at is not None
 
@@ -107,6 +109,15 @@ def test_stash_has_a_file_by_its_path_or_by_its_hash(house: House) -> None:
     assert house.row("a.mp4").state == house.row("b.mp4").state == "seen"
     assert house.row("a.mp4").seen_at is not None
     assert house.run().unseen == ()
+
+
+def test_a_file_that_stash_has_was_scanned(house: House) -> None:
+    """Also if nobody saw the end of the scan, as when Stash was restarted."""
+    house.stash_has(1, "/data/a.mp4")
+    house.unseen()
+
+    assert house.row("a.mp4").state == "seen"
+    assert house.row("a.mp4").scanned_at is not None
 
 
 def test_what_stash_has_not_is_reported_with_the_reason(house: House) -> None:

@@ -772,6 +772,24 @@ def test_a_library_that_cannot_be_written_to_is_found_out_by_writing(
         run(ProcessDownloadsParams(dry_run=dry_run), library_root=Path("/sys"))
 
 
+def test_a_full_library_needs_space_and_no_permission(
+    run: Run, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The remedy is room, not a permission."""
+    _video(downloads / "film.mp4")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "touch", full)
+
+    with pytest.raises(ConfigurationError, match="No space left") as caught:
+        run(ProcessDownloadsParams())
+
+    assert "free some space" in str(caught.value)
+    assert "permissions" not in str(caught.value)
+
+
 def test_the_ledger_takes_batches_not_files(
     run: Run, database: Database, downloads: Path
 ) -> None:

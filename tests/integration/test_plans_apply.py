@@ -1,6 +1,8 @@
 """The job `apply_plan` on real PostgreSQL, against a Stash held in memory."""
 
+import itertools
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,19 +36,26 @@ from stashhog_core.plans.proposals import (
     set_studio,
     set_text,
 )
-from stashhog_core.plans.records import MAX_ATTEMPTS, unapplied_plan_ids
+from stashhog_core.plans.records import (
+    MAX_ATTEMPTS,
+    OPEN_STATES,
+    unapplied_plan_ids,
+)
 from stashhog_core.plans.rejections import remember_rejected
 from stashhog_core.plans.review import (
     approve,
     cancel,
+    open_plan,
     reject,
     replace_value,
 )
 from stashhog_core.plans.selection import Selection
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult
+from stashhog_core.settings import StashSettings
 from stashhog_core.stash.payloads import Ref
-from tests.support.fake_stash import BUSY, OUTAGE, FakeStash
+from tests.support.fake_stash import BUSY, OUTAGE, FakeStash, refusal
+from tests.support.faults import FaultyStatements
 from tests.support.plans import plan_of
 
 OUTDOOR = add_member("tags", 1, "Outdoor", 0.9, "test", {"rule": "seen"})
@@ -231,6 +240,56 @@ def test_live_state_decides(mirror: Database) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("limit", "backups"),
+    [
+        pytest.param(None, 0, id="not-set"),
+        pytest.param(2, 0, id="not-more"),
+        pytest.param(1, 1, id="more"),
+    ],
+)
+def test_a_backup_before_many_changes(
+    mirror: Database, limit: int | None, backups: int
+) -> None:
+    """Stash backs up its database once, before the first change."""
+    stash = stash_with(1)
+    plan_id = plan_of(mirror, {1: [OUTDOOR, DETAILS]})
+    stash.on("writes", before=lambda: seen.append(len(stash.asked("BackUp"))))
+    seen: list[int] = []
+
+    apply_plan(
+        stash,
+        mirror,
+        ApplyPlanParams(plan_id=plan_id),
+        Progress(),
+        create_missing_tags=True,
+        settings=StashSettings(backup_before_changes=limit),
+    )
+
+    assert set(seen) == {backups}
+    assert set(states(mirror, plan_id)) == {"applied"}
+
+
+def test_without_its_backup_no_change_is_made(mirror: Database) -> None:
+    """The changes stay approved."""
+    stash = stash_with(1)
+    plan_id = plan_of(mirror, {1: [OUTDOOR]})
+    stash.on("BackUp", before=refusal("vacuum failed: disk full"))
+
+    with pytest.raises(JobError, match="disk full"):
+        apply_plan(
+            stash,
+            mirror,
+            ApplyPlanParams(plan_id=plan_id),
+            Progress(),
+            create_missing_tags=True,
+            settings=StashSettings(backup_before_changes=0),
+        )
+
+    assert stash.writes == []
+    assert states(mirror, plan_id) == ["approved"]
+
+
 def test_other_peoples_tags_stay(mirror: Database) -> None:
     """Adding never replaces the set."""
     stash = stash_with(1)
@@ -368,7 +427,7 @@ def test_plan_that_is_cancelled_while_it_is_applied_stays_cancelled(
     def cancel_it() -> None:
         if not stash.writes:
             with mirror.transaction() as session:
-                cancel(session, plan_id)
+                cancel(session, open_plan(session, plan_id))
 
     plan_id = plan_of(mirror, {1: [OUTDOOR, JADE]})
     stash = stash_with(1)
@@ -536,6 +595,34 @@ def test_killed_run_goes_on_and_each_change_is_applied_once(
     assert all("intended" not in effect for effect in effects)
     assert all(effect.get("present_before") is not True for effect in effects)
     assert "Fresh" in plan.facts["created_tags"]
+
+
+@pytest.mark.slow
+def test_a_plan_is_closed_together_with_its_last_change(
+    mirror: Database, database_url: str
+) -> None:
+    """Whenever a run dies, only plans with an open change seem to wait for one."""
+    seen = Counter[str]()
+    for number in itertools.count(1):
+        plan_id = plan_of(mirror, {1: ALL, 2: [OUTDOOR, MARKER]})
+        statements = FaultyStatements(KilledError, number)
+        database = statements.watch(Database(database_url))
+        try:
+            apply(stash_with(1, 2), database, plan_id)
+        except KilledError:
+            pass
+        finally:
+            database.close()
+        is_open = not set(states(mirror, plan_id)).isdisjoint(OPEN_STATES)
+        state = plan_state(mirror, plan_id)
+        seen[state] += 1
+
+        assert is_open == (state != "applied")
+        if statements.count < number:
+            break
+
+    assert seen["applied"] > 1
+    assert seen["reviewing"] > 1
 
 
 def test_outage_leaves_the_rest_approved(mirror: Database) -> None:

@@ -34,6 +34,7 @@ from stashhog_core.plans.review import (
     approve,
     cancel,
     edit_text,
+    open_plan,
     reject,
     replace_value,
 )
@@ -154,7 +155,7 @@ def test_selection(
 def test_cancelled_plan_may_be_proposed_again(database: Database, plan: int) -> None:
     """Cancelling is no rejection; the plan takes no more decisions."""
     with database.transaction() as session:
-        cancel(session, plan)
+        cancel(session, open_plan(session, plan))
     with database.transaction() as session:
         assert read_plan(session, plan).state == "cancelled"
         assert session.scalars(select(ReviewMemory)).all() == []
@@ -544,6 +545,6 @@ def test_tables_show_values_and_evidence(database: Database, plan: int) -> None:
         values = value_rows(session, plan)
         changes = change_rows(session, plan, "http://stash")
 
-    assert (values[0]["change"], values[0]["scenes"]) == ("add tags Outside", 2)
+    assert (values[0]["change"], values[0]["scenes"]) == ("add tag Outside", 2)
     assert changes[0]["scene"] == "[scene 1](http://stash/scenes/1?t=5)"
     assert changes[0]["why"] == "seen at 5 s"

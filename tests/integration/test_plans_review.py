@@ -31,7 +31,7 @@ from stashhog_core.plans.review import (
 from stashhog_core.plans.selection import Selection
 from stashhog_core.plans.summaries import list_plans
 from stashhog_core.plans.writer import PlanOptions, PlanWriter
-from stashhog_core.results import SPELLED_ALIKE
+from stashhog_core.results import ONE_OF_SEVERAL
 from tests.support.plans import (
     VIDEO_ONLY,
     Reader,
@@ -179,7 +179,7 @@ def test_bulk_acceptance_does_not_choose_between_almost_alike_names(
         refused = reject(session, made.plan_id, Selection())
         decided = attention_needed(session, "1")
 
-    assert in_bulk == [ReviewOutcome(left_alone={SPELLED_ALIKE: 2})] * 6
+    assert in_bulk == [ReviewOutcome(left_alone={ONE_OF_SEVERAL: 2})] * 6
     assert waiting.item == f"plan {made.plan_id}"
     assert waiting.reason.startswith("2 changes propose names that are spelled almost")
     assert (of_other_run, decided) == ([], [])
@@ -318,9 +318,10 @@ def test_bulk_decision_takes_a_plan_of_any_size(
             text(
                 "INSERT INTO plan_change (plan_id, scene_id, field, action, value_key, "
                 "proposed, confidence, detector, evidence) SELECT :plan, n, 'tags', "
-                "'add', 'x', '{}', 1, 'reader', '{}' FROM generate_series(1, 70000) n"
+                "'add', 'x', :proposed, 1, 'reader', '{}' "
+                "FROM generate_series(1, 70000) n"
             ),
-            {"plan": plan_id},
+            {"plan": plan_id, "proposed": '{"id": null, "name": "x"}'},
         )
         show("plan_change")
     with scenes.transaction() as session:

@@ -22,11 +22,17 @@ from stashhog_core.db.models import (
     Tag,
 )
 from stashhog_core.db.session import Database
-from stashhog_core.errors import JobError
+from stashhog_core.errors import JobError, TransientError
 from stashhog_core.params import ApplyPlanParams, SyncParams, UndoParams
 from stashhog_core.plans.apply import apply_plan
-from stashhog_core.plans.plans import plan_changes
-from stashhog_core.plans.proposals import add_member, set_studio, set_text
+from stashhog_core.plans.plans import plan_changes, plan_lock
+from stashhog_core.plans.proposals import (
+    add_box_id,
+    add_member,
+    add_url,
+    set_studio,
+    set_text,
+)
 from stashhog_core.plans.selection import Selection
 from stashhog_core.plans.undo import undo
 from stashhog_core.progress import Progress
@@ -74,6 +80,8 @@ def scenes(stand_in: StandIn, client: StashClient, database: Database) -> list[i
     create_performer(settings, "Jade Kush")
     client.bulk_update_scenes(ids[:2], add_tag_ids=[tag.id], studio_id=studio.id)
     client.update_scene(ids[1], {"date": "2020-01-02", "details": "<p>Mine.</p>"})
+    client.change_urls(ids[1], "ADD", ["https://films.example/mine"])
+    client.set_box_id(ids[1], "https://other.example/graphql", "mine")
     client.create_marker(
         scene_id=ids[0], title="Mine", seconds=7, primary_tag_id=tag.id
     )
@@ -111,6 +119,10 @@ def wide_plan(database: Database, client: StashClient, ids: list[int]) -> int:
     more = [
         (ids[0], add_member("tags", tags["Mine"], "Mine", 0.9, "test", {})),
         (ids[1], set_text("title", "Scene 1", "Better", 0.9, "test", {})),
+        (ids[1], set_text("director", "", "Dora Example", 0.9, "test", {})),
+        (ids[1], add_url("https://films.example/1", 0.9, "test", {})),
+        (ids[1], add_url("https://films.example/mine", 0.9, "test", {})),
+        (ids[1], add_box_id("https://box.example/graphql", "one", 0.9, "test", {})),
         (ids[2], add_member("performers", jade.id, jade.name, 0.9, "test", {})),
         (
             ids[2],
@@ -144,7 +156,14 @@ def mirrored(database: Database) -> dict[str, Any]:
         return {
             "scenes": session.execute(
                 select(
-                    Scene.id, Scene.title, Scene.details, Scene.studio_id, Scene.date
+                    Scene.id,
+                    Scene.title,
+                    Scene.details,
+                    Scene.studio_id,
+                    Scene.date,
+                    Scene.director,
+                    Scene.urls,
+                    Scene.stash_ids,
                 ).order_by(Scene.id)
             ).all(),
             "tags": session.execute(
@@ -218,6 +237,55 @@ def test_tag_that_somebody_uses_is_kept(
     assert result.tags_dropped == ("Fresh", "Odd")
     assert result.tags_kept == {"Even": "scenes: 1"}
     assert [tag.name for tag in client.tags()] == ["Mine", "Even"]
+
+
+def test_a_created_tag_goes_with_its_last_use(
+    client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """Whichever plan created the tag; but not while a run works on that plan."""
+    fresh = add_member("tags", None, "Fresh", 0.9, "test", {})
+    creator, user, other = (
+        plan_of(database, {scene_id: [fresh]}) for scene_id in scenes[:3]
+    )
+    for plan_id in (creator, user, other):
+        apply(client, database, plan_id)
+
+    first = take_back(client, database, plan_id=creator)
+    second = take_back(client, database, plan_id=user)
+    with plan_lock(database, creator):
+        held = take_back(client, database, plan_id=other)
+    tags = [tag.name for tag in client.tags()]
+    last = take_back(client, database, plan_id=creator)
+
+    assert first.tags_kept == {"Fresh": "scenes: 2"}
+    assert second.tags_kept == {"Fresh": "scenes: 1"}
+    assert (held.tags_dropped, held.tags_kept) == ((), {})
+    assert "Fresh" in tags
+    assert last.tags_dropped == ("Fresh",)
+
+
+def test_the_undo_of_the_last_use_deletes_what_another_plan_created(
+    client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """A tag of that plan which the undo did not touch stays, used or not."""
+    fresh, odd = (
+        add_member("tags", None, n, 0.9, "test", {}) for n in ("Fresh", "Odd")
+    )
+    creator = plan_of(database, {scenes[0]: [fresh, odd]})
+    user = plan_of(database, {scenes[1]: [fresh]})
+    for plan_id in (creator, user):
+        apply(client, database, plan_id)
+    made = client.find_tag("Odd")
+    assert made is not None
+    # A person takes both tags from the scene of the plan that created them.
+    client.bulk_update_scenes(
+        [scenes[0]], remove_tag_ids=[tag.id for tag in client.tags()]
+    )
+
+    result = take_back(client, database, plan_id=user)
+
+    assert result.tags_dropped == ("Fresh",)
+    assert [tag.name for tag in client.tags()] == ["Mine", "Odd"]
 
 
 def edit_in_stash(stand_in: StandIn, kind: str, row_id: int, **fields: Any) -> None:
@@ -395,3 +463,47 @@ def test_undo_of_anything_is_refused(client: StashClient, database: Database) ->
     """Without a plan, scene, change or detector it is not everything."""
     with pytest.raises(JobError, match="No changes to undo"):
         take_back(client, database)
+
+
+def test_a_plan_that_is_just_being_applied_is_not_undone(
+    client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """Undoing a plan is refused while a run holds it, also before its first change."""
+    plan_id = a_plan(database, scenes)
+
+    with (
+        plan_lock(database, plan_id),
+        pytest.raises(TransientError, match=f"Another run of plan {plan_id}"),
+    ):
+        take_back(client, database, plan_id=plan_id)
+
+
+def test_only_plans_that_the_run_holds_are_undone(
+    client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """What another plan brings to a scene while this one is undone stays applied."""
+    first, second = (
+        plan_of(
+            database, {scenes[0]: [add_member("tags", None, name, 0.9, "test", {})]}
+        )
+        for name in ("Fresh", "Later")
+    )
+    apply(client, database, first)
+    has_begun = False
+
+    def meanwhile(_fraction: float | None, _message: str) -> None:
+        nonlocal has_begun
+        if not has_begun:
+            has_begun = True
+            apply(client, database, second)
+
+    undo(client, database, UndoParams(scene_id=scenes[0]), Progress(meanwhile))
+
+    with database.transaction() as session:
+        states = [
+            change.state
+            for plan_id in (first, second)
+            for change in plan_changes(session, plan_id)
+        ]
+    assert states == ["undone", "applied"]
+    assert [tag.name for tag in client.tags()] == ["Mine", "Later"]

@@ -201,7 +201,9 @@ def test_check_feeds_a_targeted_generate(
     """What the check finds missing over the network is made, and then found."""
     for number in range(2):
         write_video(stand_in.library / f"{number}.mp4", seconds=8, seed=number)
-    client.start_scan({"paths": [str(stand_in.library)], "scanGenerateCovers": True})
+    client.start_job(
+        "scan", {"paths": [str(stand_in.library)], "scanGenerateCovers": True}
+    )
     stand_in.jobs.wait()
     ids = [stamp.id for page in client.scene_stamps() for stamp in page]
     with database.transaction() as session:

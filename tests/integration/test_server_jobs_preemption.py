@@ -30,7 +30,7 @@ def stash(stand_in: StandIn) -> Iterator[StashClient]:
 
 
 def scan(stash: StashClient, stand_in: StandIn) -> int:
-    return stash.start_scan({"paths": [str(stand_in.library)]})
+    return stash.start_job("scan", {"paths": [str(stand_in.library)]})
 
 
 def work(progress: Progress, seconds: float) -> None:

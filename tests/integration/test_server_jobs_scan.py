@@ -342,7 +342,7 @@ def test_deadline_leaves_the_scan_alone(stash: FakeStash, database: Database) ->
 @pytest.mark.parametrize(
     ("polls", "cancelled", "state"),
     [
-        pytest.param([RUNNING, FINISHED], False, "open", id="still-running"),
+        pytest.param([RUNNING, FINISHED], False, "finished", id="ends-before-ours"),
         pytest.param([FINISHED], False, "finished", id="over"),
         pytest.param([RUNNING, FINISHED], True, "cancelled", id="told-to-stop"),
         pytest.param([None, FINISHED], False, "lost", id="forgotten"),
@@ -355,7 +355,7 @@ def test_scans_of_runs_that_are_gone(
     cancelled: bool,
     state: str,
 ) -> None:
-    """What a dead run left is reconciled, and never taken for this run's own scan."""
+    """What a dead run left is closed, and never taken for this run's own scan."""
     stash.started = [("scan", {})]
     with database.transaction() as session:
         record_job(session, run_id="gone", kind="scan", stash_job_id=1)

@@ -426,7 +426,7 @@ def test_very_short_clip(stand_in: StandIn, database: Database) -> None:
     settings = StashSettings(url=stand_in.url, poll_interval_seconds=0.05)
     params = StashGenerateParams(preview_segments=1, image_previews=True)
     with StashClient(settings) as client:
-        client.start_scan({"paths": [str(stand_in.library)]})
+        client.start_job("scan", {"paths": [str(stand_in.library)]})
         stand_in.jobs.wait()
         mirror(client, database)
         (blink,) = [

@@ -2,15 +2,12 @@
 
 import json
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
 import pytest
 
+from sandbox.stash.server import StandIn
 from stashhog.services.lifecycle import up
 from stashhog.services.prefect_server import POOL
 from stashhog.services.state import record, running
@@ -18,6 +15,7 @@ from stashhog.services.status import Part, status
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings, get_settings
+from tests.support.http import answering
 from tests.support.pages import serving
 from tests.support.services import PARTS, free_port
 
@@ -34,45 +32,18 @@ WELL: dict[str, tuple[int, object]] = {
 }
 
 
-class Scripted(BaseHTTPRequestHandler):
-    """Answers as Prefect's API would in some state."""
-
-    answers: dict[str, tuple[int, object]]
-
-    def do_GET(self) -> None:
-        status, content = self.answers.get(self.path, (404, {}))
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.do_GET()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def answering(answers: dict[str, tuple[int, object]]) -> Iterator[str]:
-    """Answer on loopback meanwhile; yield the API's address."""
-    handler = type("Handler", (Scripted,), {"answers": answers})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/api"
-        server.shutdown()
-        thread.join()
-
-
 @pytest.fixture
 def settings(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: str
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    database_url: str,
+    stand_in: StandIn,
 ) -> Settings:
-    """Settings with a home of their own and a database that answers."""
+    """Settings with a home of their own, and a database and a Stash that answer."""
+    monkeypatch.setenv("STASHHOG_STASH__URL", stand_in.url)
+    monkeypatch.setenv(
+        "STASHHOG_STASH__SCAN_PATHS", json.dumps([str(stand_in.library)])
+    )
     monkeypatch.setenv("STASHHOG_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("STASHHOG_DATABASE__URL", database_url)
     for name in ("PORT", "HOST", "AUTH_STRING"):
@@ -168,6 +139,21 @@ def test_a_server_that_does_not_answer(settings: Settings) -> None:
     assert "gets no runs" in parts["worker"].words
     assert not parts["deployments"].ok
     assert "stashhog up" in parts["supervisor"].words
+
+
+def test_stash_and_the_folders_belong_to_the_status(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Services that run well do no job without Stash or the library."""
+    monkeypatch.setenv("STASHHOG_STASH__URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("STASHHOG_DOWNLOADS__LIBRARY_ROOT", str(tmp_path / "gone"))
+    parts = read_status(Settings())
+
+    assert parts["worker"].ok
+    assert not parts["Stash"].ok
+    assert "STASHHOG_STASH__URL" in parts["Stash"].words
+    assert not parts["library"].ok
+    assert "gone" in parts["library"].words
 
 
 def test_a_database_that_is_away(

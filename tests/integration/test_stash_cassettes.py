@@ -112,7 +112,7 @@ def test_scan(play: Play, settings: StashSettings) -> None:
         write_video(Path(LIBRARY) / "sub" / "third.mp4", seconds=4, seed=3)
         (Path(LIBRARY) / "broken.mp4").write_bytes(b"no video " * 9999)
     with play("scan") as stash:
-        job_id = stash.start_scan({"paths": [LIBRARY], "rescan": False})
+        job_id = stash.start_job("scan", {"paths": [LIBRARY], "rescan": False})
         _let_it_run(1)
         job = _wait(stash, settings, job_id)
 
@@ -184,7 +184,7 @@ def test_entities(play: Play, settings: StashSettings) -> None:
         assert [marker.id for marker in scene.scene_markers] == [marker_id]
         assert [stamp.scene for stamp in stash.marker_stamps()] == [Ref(id=1)]
         with pytest.raises(JobError, match="primary tag in scene markers"):
-            stash.destroy_tag(1)
+            stash.destroy_object("tag", 1)
 
         stash.destroy_markers([marker_id])
         stash.bulk_update_scenes([1], remove_tag_ids=[1])
@@ -227,11 +227,13 @@ def test_generate(play: Play, settings: StashSettings) -> None:
             stash.media_exists(p or "") for p in (paths.screenshot, paths.preview)
         ]
         dropped = _wait(
-            stash, settings, stash.start_generate({**wanted, "sceneIDs": [1, 99999]})
+            stash,
+            settings,
+            stash.start_job("generate", {**wanted, "sceneIDs": [1, 99999]}),
         )
         lacking = stash.scenes_lacking_phash([3, 1])
-        job_id = stash.start_generate(
-            {**wanted, "sceneIDs": [1], "previewOptions": PREVIEW_OPTIONS}
+        job_id = stash.start_job(
+            "generate", {**wanted, "sceneIDs": [1], "previewOptions": PREVIEW_OPTIONS}
         )
         job = _wait(stash, settings, job_id)
         after = [stash.media_exists(p or "") for p in (paths.screenshot, paths.preview)]
@@ -249,7 +251,7 @@ def test_generate(play: Play, settings: StashSettings) -> None:
 def test_stop(play: Play, settings: StashSettings) -> None:
     """A job that is told to stop ends as cancelled, after what it was at."""
     with play("stop") as stash:
-        job_id = stash.start_generate({"sceneIDs": [1, 2, 3], "sprites": True})
+        job_id = stash.start_job("generate", {"sceneIDs": [1, 2, 3], "sprites": True})
         _let_it_run(0.5)
         running = stash.find_job(job_id)
         stash.stop_job(job_id)

@@ -32,7 +32,13 @@ from stashhog_core.server_jobs.media_check import Lacking, find_lacking
 from stashhog_core.server_jobs.scan import scan_input
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.documents import SCENES, Operation, Rows
+from stashhog_core.stash.documents import (
+    SCENE_BOX_IDS,
+    SCENES,
+    NamedKind,
+    Operation,
+    Rows,
+)
 from stashhog_core.stash.follow import JobKey, follow
 from stashhog_core.stash.payloads import Job, Ref, StashScene, StashTag
 from stashhog_core.stash.transport import Transport
@@ -119,7 +125,7 @@ class Target:
     def scan(self, path: Path | None = None, **flags: bool) -> Job:
         """Scan a path, our folder by default, to the end."""
         paths = [str(path or self.folder)]
-        return self.wait(self.client.start_scan({"paths": paths, **flags}))
+        return self.wait(self.client.start_job("scan", {"paths": paths, **flags}))
 
     def write(self, name: str, **video: Any) -> Path:
         """Write a video whose content no Stash has seen."""
@@ -373,7 +379,7 @@ def test_idle_queue_is_empty(target: Target) -> None:
 def test_last_ten_jobs_are_kept(target: Target) -> None:
     """Of the finished jobs Stash remembers ten."""
     nowhere = {"paths": [str(target.folder / "missing")]}
-    ids = [target.client.start_scan(nowhere) for _ in range(12)]
+    ids = [target.client.start_job("scan", nowhere) for _ in range(12)]
     for job_id in ids[-9:]:
         target.wait(job_id)
 
@@ -393,8 +399,8 @@ def test_one_job_at_a_time(target: Target, scene: StashScene) -> None:
     work = {"sceneIDs": [str(id_) for id_ in (scene.id, *others)], "overwrite": True}
 
     with target.slow_work():
-        first = client.start_generate({**work, "sprites": True})
-        second = client.start_generate({**work, "sprites": True})
+        first = client.start_job("generate", {**work, "sprites": True})
+        second = client.start_job("generate", {**work, "sprites": True})
 
         def queued() -> dict[int, Job]:
             return {job.id: job for job in client.job_queue()}
@@ -519,7 +525,7 @@ def test_25_rows_by_default(target: Target) -> None:
     assert len(rows) == 25
     assert {tag.id for tag in created} <= {tag.id for tag in tags}
     for tag in created:
-        target.client.destroy_tag(tag.id)
+        target.client.destroy_object("tag", tag.id)
 
 
 # --- tags, performers, studios -------------------------------------------------------
@@ -569,12 +575,12 @@ def test_every_field_of_a_tag_differs_from_an_untouched_one(
 
     for name in sorted(names):
         tag = client.create_tag(target.name(name))
-        untouched = client.tag_use(tag.id)
+        untouched = client.object_use("tag", tag.id)
         value = ADDED_TO_TAGS[name] or [str(client.create_tag(target.name("Kin")).id)]
         if name == "aliases":
             value = [target.name("alias")]
         target.ask(UPDATE_TAG, input={"id": str(tag.id), name: value})
-        touched = client.tag_use(tag.id)
+        touched = client.object_use("tag", tag.id)
 
         assert untouched is not None
         assert touched is not None
@@ -589,7 +595,7 @@ def test_every_use_of_a_tag_is_seen(target: Target, scene: StashScene) -> None:
     def used(word: str, use: Callable[[int], object]) -> str:
         tag = client.create_tag(target.name(word))
         use(tag.id)
-        found = client.tag_use(tag.id)
+        found = client.object_use("tag", tag.id)
         assert found is not None
         return found.in_words
 
@@ -732,12 +738,12 @@ def test_markers(target: Target) -> None:
     assert stamps[marker_id].scene.id == scene.id
     assert stamps[marker_id].updated_at == marker.updated_at
     with pytest.raises(JobError, match="primary tag"):
-        client.destroy_tag(primary)
+        client.destroy_object("tag", primary)
 
     client.destroy_markers([marker_id])
 
     assert target.again(scene).scene_markers == ()
-    client.destroy_tag(primary)
+    client.destroy_object("tag", primary)
     assert primary not in {tag.id for tag in client.tags()}
 
 
@@ -767,7 +773,7 @@ def test_media_of_markers(target: Target) -> None:
     def generate(**ids: list[str]) -> Job:
         flags = ("markers", "markerImagePreviews", "markerScreenshots")
         wanted = dict.fromkeys(flags, True)
-        return target.wait(target.client.start_generate({**ids, **wanted}))
+        return target.wait(target.client.start_job("generate", {**ids, **wanted}))
 
     before = lacking()
     generate(sceneIDs=[str(scene.id)])
@@ -801,7 +807,7 @@ def test_scan_of_files_changed_since(target: Target) -> None:
     params = StashScanParams(min_mod_time=datetime(2020, 1, 1, tzinfo=UTC))
     scan = scan_input(params, [str(path)])
 
-    target.wait(target.client.start_scan(scan))
+    target.wait(target.client.start_job("scan", scan))
     left_out = target.client.has_file(str(path))
     target.scan(path)
 
@@ -824,7 +830,7 @@ def test_end_of_a_job_is_reported(target: Target) -> None:
     path = target.write("told.mp4", seconds=8)
     with ExitStack() as open_until_the_end:
         with target.slow_work():
-            job_id = target.client.start_scan({"paths": [str(path)]})
+            job_id = target.client.start_job("scan", {"paths": [str(path)]})
             watch = JobWatch(target.settings, job_id)
             open_until_the_end.enter_context(watch)
             assert watch.listening.wait(PATIENCE_SECONDS)
@@ -887,9 +893,9 @@ def test_generate_makes_what_was_asked_for(target: Target) -> None:
     wanted = {**WANTED, "sceneIDs": [str(scene.id)]}
 
     before = _media(client, scene)
-    job = target.wait(client.start_generate(wanted))
+    job = target.wait(client.start_job("generate", wanted))
     after = _media(client, scene)
-    idle = target.wait(client.start_generate(wanted))
+    idle = target.wait(client.start_job("generate", wanted))
 
     assert set(before.values()) == {False}
     assert (job.status, job.progress, job.error) == ("FINISHED", 1, None)
@@ -904,7 +910,7 @@ def test_one_unknown_scene_drops_the_job(target: Target) -> None:
     scene = target.add("dropped.mp4")
     wanted = {"covers": True, "sceneIDs": [str(scene.id), str(UNKNOWN_ID)]}
 
-    job = target.wait(client.start_generate(wanted))
+    job = target.wait(client.start_job("generate", wanted))
 
     assert (job.status, job.progress, job.error) == ("FINISHED", None, None)
     assert not client.media_exists(f"/scene/{scene.id}/screenshot")
@@ -921,3 +927,106 @@ def test_one_unknown_scene_drops_the_job(target: Target) -> None:
 def test_media_of_no_scene(target: Target, path: str) -> None:
     """Media of an unknown scene does not exist."""
     assert not target.client.media_exists(path)
+
+
+# --- URLs, and ids at stash-boxes ----------------------------------------------------
+
+
+def test_urls_are_added_behind_and_removed(target: Target) -> None:
+    """What is there already is not added again; the order of the others stays."""
+    scene = target.add("urls.mp4")
+    first, second, third = (f"https://films.example/{n}" for n in range(3))
+
+    target.client.change_urls(scene.id, "ADD", [first, second])
+    target.client.change_urls(scene.id, "ADD", [second, third])
+    assert target.again(scene).urls == (first, second, third)
+
+    target.client.change_urls(scene.id, "REMOVE", [second, "https://nowhere.example"])
+    assert target.again(scene).urls == (first, third)
+
+
+def test_one_id_for_each_stash_box(target: Target) -> None:
+    """An id is set, replaced and removed; the ids at other stash-boxes keep theirs."""
+    scene = target.add("box-ids.mp4")
+    boxes = [f"https://{name}.example/graphql" for name in ("a", "b")]
+
+    def dated() -> dict[str, tuple[str, str | None]]:
+        found = target.ask(SCENE_BOX_IDS, id=str(scene.id))
+        return {b.endpoint: (b.stash_id, b.updated_at) for b in found.stash_ids}
+
+    target.client.set_box_id(scene.id, boxes[0], "one")
+    kept = dated()[boxes[0]]
+    target.client.set_box_id(scene.id, boxes[1], "two")
+    target.client.set_box_id(scene.id, boxes[1], "three")
+    assert dated()[boxes[0]] == kept
+    assert dated()[boxes[1]][0] == "three"
+
+    target.client.set_box_id(scene.id, boxes[1], None)
+    assert dated() == {boxes[0]: kept}
+    with pytest.raises(JobError, match="no scene"):
+        target.client.set_box_id(UNKNOWN_ID, boxes[0], "one")
+
+
+# --- what a stash-box knows and Stash lacks ------------------------------------------
+
+KINDS: tuple[NamedKind, ...] = ("tag", "performer", "studio")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_object_is_found_by_its_id_and_by_its_names(
+    target: Target, kind: NamedKind
+) -> None:
+    """By the id at one stash-box, by the name and by an alias, in any letter case."""
+    client, box = target.client, "https://a.example/graphql"
+    aliases = "alias_list" if kind == "performer" else "aliases"
+    name, alias, box_id = target.name("Name"), target.name("Alias"), target.name("id")
+    ids = {"stash_ids": [{"endpoint": box, "stash_id": box_id}]}
+    made = client.create_object(kind, {"name": name, aliases: [alias], **ids})
+
+    def found(name: str, endpoint: str, stash_id: str) -> list[int]:
+        return [row.id for row in client.find_objects(kind, name, endpoint, stash_id)]
+
+    nobody = target.name("nobody")
+    assert found(nobody, box, box_id) == [made]
+    assert found(nobody, "https://b.example/graphql", box_id) == []
+    assert found(name.upper(), box, nobody) == [made]
+    assert found(alias, box, nobody) == [made]
+    (row,) = client.find_objects(kind, name, box, nobody)
+    assert (row.name, row.aliases) == (name, (alias,))
+    assert [(b.endpoint, b.stash_id) for b in row.stash_ids] == [(box, box_id)]
+    with pytest.raises(JobError, match="exists"):
+        client.create_object(kind, {"name": name})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_object_that_nobody_has_touched(target: Target, kind: NamedKind) -> None:
+    """Only what it was created with; a use or an edit is named; then it is deleted."""
+    client, scene = target.client, target.add(f"use-{kind}.mp4")
+    given: dict[str, Any] = {
+        "stash_ids": [{"endpoint": "https://a.example/graphql", "stash_id": "one"}]
+    }
+    if kind == "performer":
+        given["disambiguation"] = "second"
+    made = client.create_object(kind, {"name": target.name("Made"), **given})
+
+    untouched = client.object_use(kind, made, given)
+    assert untouched is not None
+    assert untouched.additions == {}
+    without = client.object_use(kind, made)
+    assert without is not None
+    assert set(without.additions) == set(given)
+
+    if kind == "studio":
+        client.update_scene(scene.id, {"studio_id": str(made)})
+    elif kind == "tag":
+        client.bulk_update_scenes([scene.id], add_tag_ids=[made])
+    else:
+        client.bulk_update_scenes([scene.id], add_performer_ids=[made])
+    used = client.object_use(kind, made, given)
+    assert used is not None
+    assert used.in_words == "scenes: 1"
+
+    client.destroy_object(kind, made)
+    assert client.object_use(kind, made, given) is None
+    with pytest.raises(JobError):
+        client.destroy_object(kind, made)

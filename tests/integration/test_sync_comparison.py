@@ -213,7 +213,7 @@ def test_child_of_an_edited_tag(stash: WatchedStash) -> None:
     parent, child = newest(stash, "tags"), newest(stash, "tags") - 1
     stash.change("tagUpdate", id=parent, child_ids=[child])
     assert stash.pending().entities == {"tag": 2}
-    assert stash.asked == LISTING_AFTER_CHANGES
+    assert stash.asked == [*CHANGES, "Tags"]
     stash.sync()
 
     links = select(TagParent.parent_id).where(TagParent.tag_id == child)
@@ -221,6 +221,24 @@ def test_child_of_an_edited_tag(stash: WatchedStash) -> None:
     stash.later(hours=4)
     stash.change("tagUpdate", id=parent, child_ids=[])
     assert stash.pending().entities == {"tag": 2}
+    stash.sync()
+    assert value(stash, links) is None
+    stash.change("tagUpdate", id=parent, description="only this")
+    assert stash.pending().entities == {"tag": 1}
+    assert stash.asked == CHANGES
+
+
+def test_edited_tag_whose_child_is_removed(stash: WatchedStash) -> None:
+    """The number of tags shows the removal, whatever is under the edited tag."""
+    parent, child = newest(stash, "tags"), newest(stash, "tags") - 1
+    stash.change("tagUpdate", id=parent, child_ids=[child])
+    stash.sync()
+    stash.later(hours=4)
+    stash.change("tagUpdate", id=parent, description="changed")
+    stash.ask(f"mutation{{tagDestroy(input:{{id:{child}}})}}")
+
+    assert stash.pending().entities == {"tag": 2}
+    assert stash.asked == LISTING
 
 
 def test_row_created_between_two_requests(stash: WatchedStash) -> None:

@@ -4,10 +4,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
-from stashhog_core.db.models import Scene, SceneFile, SceneFingerprint
+from stashhog_core.db.models import Scene, SceneFile, SceneFingerprint, SyncRun
 from stashhog_core.db.session import Database
+from stashhog_core.errors import TransientError
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.stash.payloads import (
@@ -19,7 +20,7 @@ from stashhog_core.stash.payloads import (
 )
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.verify import verify_mirror
-from tests.support.fake_stash import FakeStash
+from tests.support.fake_stash import OUTAGE, FakeStash
 from tests.support.sync import run as mirror
 
 pytestmark = pytest.mark.slow
@@ -140,6 +141,40 @@ def test_scene_at_which_stash_fails_holds_nobody_back(
     stash.broken_scenes.clear()
     assert run(stash, database, deep=True) == 0
     assert is_right(stash, database)
+
+
+def test_others_sync_while_scenes_are_compared(
+    stash: FakeStash, database: Database
+) -> None:
+    """The deep look takes the lock of sync only once it has compared all scenes."""
+    first, second = sorted(stash.scene_rows)
+    stash.change_silently(first, play_count=7)
+
+    def edit_and_sync() -> None:
+        stash.on("ScenesBetween")
+        stash.edit(second, title="meanwhile")
+        assert run(stash, database) == 1
+
+    stash.on("ScenesBetween", after=edit_and_sync)
+
+    assert run(stash, database, deep=True) == 1
+    assert is_right(stash, database)
+
+
+def test_deep_sync_that_fails_is_in_the_history(
+    stash: FakeStash, database: Database
+) -> None:
+    """It ends before its sync starts, and is a run like any other."""
+    stash.on("ScenesBetween", before=OUTAGE)
+    with pytest.raises(TransientError):
+        run(stash, database, deep=True)
+
+    with database.transaction() as session:
+        last = session.scalars(select(SyncRun).order_by(SyncRun.id.desc())).first()
+        assert last is not None
+        assert (last.status, last.kind) == ("failed", "incremental")
+        assert last.finished_at is not None
+        assert "Stash" in last.message
 
 
 @pytest.mark.parametrize(

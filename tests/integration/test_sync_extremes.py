@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 
 from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded, stop_embedded
@@ -228,11 +228,15 @@ def test_database_that_goes_away_in_the_middle(
     for _ in range(6500):
         stash.add_scene()
 
-    def unplug() -> None:
-        if len(stash.asked("scenes")) == 5:
+    has_ended = threading.Event()
+
+    def unplug(_: object) -> None:
+        if len(stash.asked("scenes")) >= 5 and not has_ended.is_set():
+            has_ended.set()
             ended(own_server, home)
 
-    stash.on("scenes", after=unplug)
+    # In a transaction: a connection that is cut while it is idle is replaced.
+    event.listen(own_server.engine, "commit", unplug)
     with pytest.raises(TransientError, match="The database did not answer"):
         run(stash, own_server)
 

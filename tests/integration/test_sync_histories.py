@@ -246,7 +246,7 @@ def test_history_of_edits(
             recorded.run(NUMBER // len(ZONES))
 
     # Many checks do without a listing, so that something is shown by them.
-    assert 3 * recorded.asked["no listing"] > recorded.asked.total()
+    assert 4 * recorded.asked["no listing"] > recorded.asked.total()
     assert len(recorded.kinds) > min(50, NUMBER // 10)
 
 
@@ -275,4 +275,4 @@ def test_history_of_edits_of_a_real_stash(
         with history(stash, editor, tmp_path / "backup", seed) as recorded:
             recorded.run(NUMBER)
 
-    assert 3 * recorded.asked["no listing"] > recorded.asked.total()
+    assert 4 * recorded.asked["no listing"] > recorded.asked.total()

@@ -18,7 +18,7 @@ from stashhog_core.progress import Progress
 from stashhog_core.sync import loader
 from stashhog_core.sync.history import note_progress
 from stashhog_core.sync.job import pending_scenes
-from stashhog_core.sync.store import store_scenes
+from stashhog_core.sync.store import NewScenes, store_scenes
 from tests.support.fake_stash import OUTAGE, FakeStash, Hook, refusal
 from tests.support.sync import run
 
@@ -214,6 +214,23 @@ def test_what_fails_to_commit_is_not_counted(
         run(stash, database)
 
     assert stored_and_noted(database) == (0, 0)
+
+
+def test_rows_that_were_made_for_other_scenes_are_not_stored(
+    database: Database,
+) -> None:
+    """Somebody else may mirror a scene between its fetching and its storing."""
+    stash = FakeStash()
+    ids = [stash.add_scene("first"), stash.add_scene("second")]
+    made = NewScenes(stash.scenes(ids)[0])
+    run(stash, database, scene_ids=ids[:1])
+    stash.edit(ids[0], title="first, edited")
+    scenes, _ = stash.scenes(ids)
+    with database.transaction() as session:
+        stored = store_scenes(session, scenes, encoded=made)
+
+    assert (stored.created, stored.updated) == ({ids[1]}, {ids[0]})
+    assert titles(database) == ["first, edited", "second"]
 
 
 INTERRUPTED = """

@@ -26,7 +26,7 @@ from stashhog_core.errors import JobCancelled
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import VerifyMirrorResult
-from stashhog_core.sync import verify as verification
+from stashhog_core.sync import deep
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.local_edits import SceneEdit, edit_scene
 from stashhog_core.sync.verify import last_verification, verify_mirror
@@ -302,7 +302,7 @@ def test_the_whole_library_is_compared_page_by_page(
     stash: FakeStash, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each further page takes the same statements, whatever its scenes have."""
-    monkeypatch.setattr(verification, "PAGE_SIZE", 4)
+    monkeypatch.setattr(deep, "PAGE_SIZE", 4)
     taken: list[int] = []
     for wanted in (4, 8, 12):
         while len(stash.scene_rows) < wanted:

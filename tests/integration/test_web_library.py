@@ -18,6 +18,7 @@ from stashhog_core.db.jobs import save_report
 from stashhog_core.db.models import AnalysisPlan, MirrorCheck, PlanChange, Scene
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.plans.decisions import decide_seen
 from stashhog_core.plans.proposals import add_member
 from stashhog_core.settings import Settings, StashSettings, get_settings
 from stashhog_core.stash.client import StashClient
@@ -44,7 +45,12 @@ def client(database: Database, settings: Settings) -> Iterator[TestClient]:
         row = add_member("tags", None, EVIL, 0.9, EVIL, {}).row
         change = PlanChange(plan_id=plan.id, scene_id=1, **{**row, "state": "applied"})
         change.applied_at, change.approved_by = NOW, "user"
-        session.add(change)
+        open_row = add_member("tags", None, "other", 0.9, EVIL, {}).row
+        other = PlanChange(plan_id=plan.id, scene_id=1, **open_row)
+        plan.state = "reviewing"
+        session.add_all([change, other])
+        session.flush()
+        decide_seen(session, plan.id, "accept", {other.id: "pending"})
         check = MirrorCheck(scenes_checked=10, scenes_different=1)
         check.proved, check.facts = False, {}
         session.add(check)
@@ -59,8 +65,9 @@ def test_the_state_of_the_library_is_shown(client: TestClient) -> None:
     run = client.get("/runs/run").text
 
     assert "<b>1</b> scenes" in shown
-    assert shown.count('<svg class="chart"') == 3
+    assert shown.count('<svg class="chart"') == 4
     assert "Nothing is recorded." in shown
+    assert "by week: <b>100% accepted</b>" in shown
     for text in (shown, run):
         assert "&lt;img src=x" in text
         assert "<img src=x" not in text
@@ -80,17 +87,18 @@ def test_what_waits_for_a_sync_is_unknown_without_stash(
     client: TestClient, database: Database, settings: Settings
 ) -> None:
     """The page says why, and the rest of the page does not need Stash."""
-    unset = client.get("/library/pending").json()["words"]
+    unset = client.get("/library/pending").json()
     address = StashSettings(url=f"http://127.0.0.1:{free_port()}")
     with (
         StashClient(address, retry_delays_seconds=()) as stash,
         browser_let_in(database, settings, stash) as browser,
     ):
-        away = browser.get("/library/pending").json()["words"]
+        away = browser.get("/library/pending").json()
         shown = browser.get("/library")
 
-    assert unset.startswith("unknown: no Stash server is set")
-    assert away.startswith("unknown: ")
+    assert unset["why"].startswith("No Stash server is set")
+    assert (unset["count"], away["count"]) == ("?", "?")
+    assert away["why"]
     assert shown.status_code == 200
 
 
@@ -118,7 +126,7 @@ def test_the_report_needs_no_other_file(
     links.feed(html)
 
     assert links.found == []
-    assert html.count('<svg class="chart"') == 3
+    assert html.count('<svg class="chart"') == 4
     assert "&lt;img src=x" in html
     assert "<img" not in html
 

@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator
 from html import escape, unescape
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select
+from sqlalchemy import select, text
 from starlette.testclient import TestClient
 
 from stashhog.web.access import COOKIE, access_of
@@ -18,14 +20,18 @@ from stashhog.web.site import make_site
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SceneFile
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
-from stashhog_core.plans.pages import values_page
+from stashhog_core.plans.decisions import decide_seen, take_back
 from stashhog_core.plans.proposals import add_marker, add_member, set_text
 from stashhog_core.plans.review import reject
 from stashhog_core.plans.selection import Selection
+from stashhog_core.plans.values import values_page
 from stashhog_core.redaction import visible_lines
 from stashhog_core.settings import Settings, StashSettings, WebSettings
+from tests.support.http import answering
 from tests.support.media import write_video
 from tests.support.plans import add_scenes
+from tests.support.statements import statements
+from tests.support.waiting import wait_until
 
 HERE = "http://127.0.0.1:4201"
 EVIL = "<img src=x onerror=alert(1)> [x] \u202egpj.exe *bold*"
@@ -249,6 +255,25 @@ def test_a_plan_links_to_its_run(
     assert f'href="http://prefect.lan:4200/runs/flow-run/{run}"' in linked
 
 
+def test_the_prefect_of_another_project_is_left_alone(
+    client: TestClient, plan_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that answers at our usual port gets no run of ours, and no link."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with answering({"/api/admin/version": (200, "3.8.8")}) as url:
+        port = str(urlsplit(url).port)
+        monkeypatch.setenv("PREFECT_SERVER_API_PORT", port)
+        number = client.post(f"/plans/{plan_id}/apply").json()["job"]
+        wait_until(lambda: client.get(f"/jobs/{number}").json()["is_over"], "the job")
+        job = client.get(f"/jobs/{number}").json()
+        shown = client.get(f"/plans/{plan_id}").text
+
+    # Here, where no Stash is set.
+    assert "No Stash server is configured" in job["message"]
+    assert (job["run_id"], job["link"]) == (None, None)
+    assert f":{port}" not in shown
+
+
 @pytest.mark.parametrize("view", ["scene", "value", "confidence"])
 def test_names_are_shown_as_text(
     client: TestClient, database: Database, plan_id: int, view: str
@@ -326,6 +351,95 @@ def test_decisions_that_waited_are_stored_one_by_one(
         assert states(database)[:2] == expected
 
 
+@pytest.mark.slow
+def test_a_decision_does_not_read_the_plan(
+    client: TestClient, database: Database
+) -> None:
+    """A few statements look up the change by its id; none counts or joins the plan."""
+    with database.transaction() as session:
+        session.add_all(Scene(id=number) for number in range(1, 3001))
+    plan_id = add_plan(database, scenes=3000)
+    first, second, *_ = ids(database)
+    with database.connect() as connection:
+        connection.execute("VACUUM ANALYZE")
+    url = f"/plans/{plan_id}"
+    client.post(f"{url}/decide", json=decisions("reject", {first: "pending"}))
+
+    def rows_read() -> int:
+        # Those that this connection has read since it told others, by whatever index.
+        query = text(
+            "SELECT sum(seq_tup_read + idx_tup_fetch) "
+            "FROM pg_stat_xact_user_tables WHERE relname = 'plan_change'"
+        )
+        return int(session.scalar(query) or 0)
+
+    with statements() as sent:
+        answer = client.post(
+            f"{url}/decide", json=decisions("accept", {second: "pending"})
+        ).json()
+    with database.transaction() as session:
+        before = rows_read()
+        done = decide_seen(session, plan_id, "reject", {second: "approved"})
+        of_decision = rows_read() - before
+        take_back(session, plan_id, done.decision_id)
+        of_taking_back = rows_read() - before - of_decision
+
+    assert (answer["opened"], answer["state"]) == (-1, "reviewing")
+    assert len(sent) <= 12
+    assert max(of_decision, of_taking_back) < 100
+
+
+def test_ten_thousand_selected_changes_are_decided_at_once(
+    client: TestClient, database: Database, plan_id: int
+) -> None:
+    """All are stored in one request, and can be taken back in one."""
+    with database.transaction() as session:
+        added = session.scalars(
+            text(
+                "INSERT INTO plan_change (plan_id, scene_id, field, action, value_key, "
+                "proposed, confidence, detector) SELECT :plan, n, 'tags', 'add', "
+                "'many', :proposed, 0.9, 'reader' FROM generate_series(1, 10000) n "
+                "RETURNING id"
+            ),
+            {"plan": plan_id, "proposed": '{"id": null, "name": "Many"}'},
+        ).all()
+    seen = dict.fromkeys(added, "pending")
+    url = f"/plans/{plan_id}"
+
+    answer = client.post(f"{url}/decide", json=decisions("accept", seen))
+
+    assert answer.status_code == 200, answer.text
+    assert set(answer.json()["changes"].values()) == {"approved"}
+    assert answer.json()["opened"] == -10_000
+    back = {"decision_id": answer.json()["decision_ids"][0], "shown": added}
+    assert client.post(f"{url}/take-back", json=back).json()["opened"] == 10_000
+
+
+def test_the_number_of_open_changes_goes_with_each_decision(
+    client: TestClient, database: Database, plan_id: int
+) -> None:
+    """Whatever is decided, replaced, edited and taken back: the page counts on."""
+    tag, title, _, other, *_ = ids(database)
+    url = f"/plans/{plan_id}"
+    shown = client.get(url).text
+    number = int(re.findall(r'data-count="(\d+)"', shown)[0])
+    for path, sent in (
+        ("decide", decisions("accept", {tag: "pending", other: "pending"})),
+        ("decide-all", {"decision": "reject", "filter": {"field": "markers"}}),
+        ("edit", {"seen": {title: "pending"}, "text": "Another"}),
+        ("decide", decisions("reject", {tag: "approved"})),
+        ("replace", {"seen": {other: "approved"}, "by": "Outdoor"}),
+    ):
+        answer = client.post(f"{url}/{path}", json=sent).json()
+        number += answer["opened"]
+        assert number == states(database).count("pending"), path
+        back = {"decision_id": answer["decision_ids"][0]}
+        number += client.post(f"{url}/take-back", json=back).json()["opened"]
+        assert number == states(database).count("pending"), path
+        client.post(f"{url}/{path}", json=sent)
+        number = states(database).count("pending")
+
+
 @pytest.mark.parametrize("view", ["scene", "confidence"])
 def test_a_conflict_shows_all_three_values(
     client: TestClient, database: Database, plan_id: int, view: str
@@ -338,12 +452,48 @@ def test_a_conflict_shows_all_three_values(
 
     shown = client.get(f"/plans/{plan_id}", params={"view": view, "field": "title"})
 
-    sides = re.findall(r"<dt>([^<]*)</dt><dd>([^<]*)</dd>", shown.text)
+    sides = re.findall(r"<dt>([^<]*)</dt><dd[^>]*>([^<]*)</dd>", shown.text)
     assert sides == [
         ("When it was proposed", "Before"),
-        ("In Stash, as of the last sync", str(escape(visible_lines(EVIL)))),
+        ("In Stash now", str(escape(visible_lines(EVIL)))),
         ("Proposed", "Title 1"),
     ]
+    assert "1 conflict with Stash" in shown.text
+    assert ("Overwrite" in shown.text, "Keep Stash&#39;s" in shown.text) == (True, True)
+
+
+def test_a_conflict_is_decided_on_the_value_that_was_shown(
+    client: TestClient, database: Database, plan_id: int
+) -> None:
+    """Accepting overwrites this value and no other; each choice can be taken back."""
+    change_id = ids(database)[1]
+    with database.transaction() as session:
+        session.get_one(Scene, 1).title = "Mine"
+        change = session.get_one(PlanChange, change_id)
+        change.state, change.base = "conflict", "Before"
+    url = f"/plans/{plan_id}"
+    page = client.get(url, params={"state": "conflict"}).text
+    shown = re.search(r'data-over="([^"]+)"', page)
+    assert shown is not None
+
+    def accept(over: dict[int, str]) -> Any:
+        one = {"decision": "accept", "seen": {change_id: "conflict"}, "over": over}
+        return client.post(f"{url}/decide", json={"decisions": [one]}).json()
+
+    blind = accept({})
+    other = accept({change_id: "another"})
+    taken = accept({change_id: shown[1]})
+
+    assert blind["changes"] == other["changes"] == {str(change_id): "conflict"}
+    assert "--state conflict" in blind["lines"][-1]
+    assert taken["changes"] == {str(change_id): "approved"}
+    with database.transaction() as session:
+        assert session.get_one(PlanChange, change_id).base == "Mine"
+    back = {"decision_id": taken["decision_ids"][0], "shown": [change_id]}
+    again = client.post(f"{url}/take-back", json=back).json()
+    assert again["changes"] == {str(change_id): "conflict"}
+    with database.transaction() as session:
+        assert session.get_one(PlanChange, change_id).base == "Before"
 
 
 def test_plans_are_sorted(client: TestClient, database: Database, plan_id: int) -> None:
@@ -371,10 +521,10 @@ def test_plans_are_sorted(client: TestClient, database: Database, plan_id: int) 
     assert re.search(r'data-label="Age" class="whole">\d+ minutes?<', shown)
 
 
-def test_values_are_counted_in_one_pass(
+def test_values_are_shown_by_pages(
     client: TestClient, database: Database, plan_id: int
 ) -> None:
-    """Scenes once, decisions apart, pictures of the most certain first, by pages."""
+    """States apart, pictures of the most certain first, by pages."""
     with database.transaction() as session:
         reject(session, plan_id, Selection(scene_ids=[2], field="tags"))
         first = values_page(session, plan_id, size=2)
@@ -382,13 +532,15 @@ def test_values_are_counted_in_one_pass(
 
     groups = {group.field: group for group in (*first.rows, *last.rows)}
     assert (len(first.rows), len(last.rows), last.after) == (2, 1, None)
-    assert groups["tags"].decisions == {"pending": 2, "rejected": 1}
-    assert groups["tags"].scenes == 3
+    assert groups["tags"].states == {"pending": 2, "rejected": 1}
+    assert groups["tags"].changes == 3
     assert groups["tags"].pictures == [(3, 1.0), (2, 1.0), (1, 1.0)]
     assert groups["markers"].pictures == [(1, 2.0), (2, 2.0), (3, 2.0)]
     assert groups["title"].name == ""
     assert groups["title"].confidence == (0.8, 0.8)
-    assert client.get(f"/plans/{plan_id}?view=value").status_code == 200
+    text = client.get(f"/plans/{plan_id}?view=value").text
+    assert "add tag · 3 scenes" in text
+    assert "add marker · 3 changes" in text
 
 
 def test_a_group_decision_leaves_earlier_decisions_alone(
@@ -547,4 +699,4 @@ def test_what_is_sent_is_shown_before_a_plan_is_applied(
     shown = client.get(f"/plans/{plan_id}/apply").text
 
     assert "Apply 1 change<" in shown
-    assert "add tags &lt;img" in shown
+    assert "add tag &lt;img" in shown

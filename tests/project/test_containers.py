@@ -15,6 +15,7 @@ from stashhog_core.settings import setting_variables
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "deployments" / "compose.yaml"
+MEDIA = ROOT / "deployments" / "compose.media.yaml"
 DOCKERFILE = ROOT / "deployments" / "Dockerfile"
 OPERATING = ROOT / "deployments" / "operating.md"
 
@@ -25,6 +26,13 @@ Compose = dict[str, Any]
 def compose() -> Compose:
     """The compose file, its anchors and merges resolved."""
     loaded: Compose = yaml.safe_load(COMPOSE.read_text())
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def media() -> Compose:
+    """The compose file of Stash and qBittorrent."""
+    loaded: Compose = yaml.safe_load(MEDIA.read_text())
     return loaded
 
 
@@ -70,9 +78,45 @@ def test_images_are_plain_names(compose: Compose) -> None:
     assert set(images) == {"stashhog", "postgres:18", "python:3.12-slim"}
 
 
-def test_ports_are_open_on_loopback_only(compose: Compose) -> None:
+def test_images_are_pinned(compose: Compose, media: Compose) -> None:
+    """By a version: no image changes by itself."""
+    services = [*compose["services"].values(), *media["services"].values()]
+    images = {service["image"] for service in services} - {"stashhog"}
+
+    assert all(re.search(r":v?\d", image) for image in images), images
+
+
+def test_logs_have_a_limit(compose: Compose, media: Compose) -> None:
+    """No container fills the disk with what it says."""
+    for service in (*compose["services"].values(), *media["services"].values()):
+        assert service["logging"]["driver"] == "json-file"
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}
+
+
+def test_stash_on_this_machine_can_be_reached(compose: Compose) -> None:
+    """From each container of ours, by one name."""
+    ours = [s for s in compose["services"].values() if s["image"] == "stashhog"]
+
+    assert len(ours) == 5
+    for service in ours:
+        assert service["extra_hosts"] == ["host.docker.internal:host-gateway"]
+
+
+def test_media_are_one_mount_for_all(compose: Compose, media: Compose) -> None:
+    """Stash and qBittorrent see the paths that the worker sees."""
+    mount = compose["services"]["worker"]["volumes"][-1]
+
+    assert mount.endswith(":/media")
+    assert set(media["services"]) == {"stash", "qbittorrent"}
+    for service in media["services"].values():
+        assert service["volumes"][0] == mount
+    assert media["services"]["stash"]["environment"]["STASH_STASH"] == "/media/library"
+
+
+def test_ports_are_open_on_loopback_only(compose: Compose, media: Compose) -> None:
     """Other machines get in by a deliberate change, or a proxy."""
-    ports = [p for s in compose["services"].values() for p in s.get("ports", [])]
+    services = [*compose["services"].values(), *media["services"].values()]
+    ports = [port for service in services for port in service.get("ports", [])]
 
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
@@ -89,6 +133,14 @@ def test_services_that_stay_are_watched(compose: Compose) -> None:
         assert services[name]["healthcheck"]["test"][0] == "CMD"
 
 
+def test_the_database_is_well_when_others_reach_it(compose: Compose) -> None:
+    """The image makes its databases with a server that listens at its socket only."""
+    test = compose["services"]["database"]["healthcheck"]["test"]
+
+    assert test[:2] == ["CMD", "pg_isready"]
+    assert "--host=127.0.0.1" in test
+
+
 def test_services_start_in_order(compose: Compose) -> None:
     """Each waits for what it needs; whatever is waited for exists and can say so."""
     services = compose["services"]
@@ -99,6 +151,22 @@ def test_services_start_in_order(compose: Compose) -> None:
 
     assert set(services["deploy"]["depends_on"]) == {"server", "migrate"}
     assert set(services["worker"]["depends_on"]) == {"deploy"}
+    assert set(services["web"]["depends_on"]) == {"migrate"}
+
+
+def test_the_pages_ask_for_a_password(compose: Compose) -> None:
+    """They listen on all addresses of the container, and are found where links lead."""
+    service = compose["services"]["web"]
+    environment = service["environment"]
+
+    assert environment["STASHHOG_WEB__HOST"] == "0.0.0.0"  # noqa: S104 - see above
+    assert environment["STASHHOG_WEB__PASSWORD"].startswith(
+        "${STASHHOG_WEB__PASSWORD:?"
+    )
+    inside = environment["STASHHOG_WEB__PORT"]
+    assert [port.rsplit(":", 1)[1] for port in service["ports"]] == [inside]
+    assert f":{inside}/" in service["healthcheck"]["test"][-1]
+    assert service["volumes"] == compose["services"]["worker"]["volumes"]
 
 
 def test_volumes_and_configs_are_declared(compose: Compose) -> None:
@@ -133,21 +201,23 @@ def test_variables_exist(compose: Compose) -> None:
 
 def test_what_must_be_set_is_in_the_guide(compose: Compose) -> None:
     """Each variable without a default stops compose with a word, and is explained."""
-    wanted = set(re.findall(r"\$\{(\w+):\?", COMPOSE.read_text()))
+    files = COMPOSE.read_text() + MEDIA.read_text()
+    wanted = set(re.findall(r"\$\{(\w+):\?", files))
 
     assert wanted
     assert [name for name in wanted if f"\n{name}=" not in OPERATING.read_text()] == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("service", ["migrate", "server", "deploy", "worker"])
+@pytest.mark.parametrize("service", ["migrate", "server", "deploy", "worker", "web"])
 def test_commands_exist(compose: Compose, service: str) -> None:
     """Each command and each of its options is one that the program has."""
     program, *words = compose["services"][service]["command"]
     names = [word for word in words if word.startswith("--")]
+    module, words = (words[:2], words[2:]) if words[0] == "-m" else ([], words)
     subcommands = words[: next((i for i, w in enumerate(words) if w[0] == "-"), None)]
     help_text = subprocess.run(
-        [Path(sys.executable).parent / program, *subcommands, "--help"],
+        [Path(sys.executable).parent / program, *module, *subcommands, "--help"],
         env={"COLUMNS": "200", "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
         capture_output=True,
         text=True,

@@ -15,9 +15,8 @@ from stashhog_core.params import JOB_PARAMS
 from stashhog_core.settings.operation import ScheduleSettings
 
 ROOT = Path(__file__).parents[2]
-DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())[
-    "deployments"
-]
+WANTED: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+DEPLOYMENTS: list[dict[str, Any]] = WANTED["deployments"]
 
 
 def load(entrypoint: str) -> Flow[..., Any]:
@@ -59,6 +58,18 @@ def test_every_job_has_a_flow_with_a_readable_form(job: str) -> None:
         assert "$ref" not in shown
 
 
+def test_no_code_is_pulled_and_no_folder_is_copied() -> None:
+    """The one step leaves the working directory as it is.
+
+    With an empty list Prefect copies the folder that the worker was started in, and
+    without a list it makes a step that names the folder of this machine.
+    """
+    step = "prefect.deployments.steps.set_working_directory"
+
+    assert WANTED["pull"] == [{step: {"directory": "."}}]
+    assert [d["name"] for d in DEPLOYMENTS if "pull" in d] == []
+
+
 def test_packages_are_ours() -> None:
     """`flows` and `tasks` are general names; others' packages must not shadow them."""
     assert Path(flows_package.__file__ or "").parent == ROOT / "flows"
@@ -77,7 +88,7 @@ def test_every_schedule_has_its_setting() -> None:
     [
         ("auto-stash-sync", {"interval": 300}, True),
         ("auto-video-analysis", {"interval": 600}, False),
-        ("auto-plan-apply", {"interval": 60}, False),
+        ("auto-plan-apply", {"interval": 3600}, False),
         ("auto-stash-generate", {"interval": 3600}, False),
         ("process-downloads", {"interval": 300}, False),
         ("process-new-scenes", {"cron": "0 4 * * *"}, False),

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,17 @@ def test_no_test_folder_shadows_a_package() -> None:
     folders = {path.name for path in (ROOT / "tests").rglob("*") if path.is_dir()}
 
     assert not folders & PACKAGES
+
+
+def test_each_folder_of_tests_is_run() -> None:
+    """By `make test`, or by the one target that is for the folder."""
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    run = {
+        path.removeprefix("tests/") for path in project["tool"]["pytest"]["testpaths"]
+    }
+
+    assert folders == run | {"containers"}
 
 
 def test_requirements_are_hashed_and_name_no_index() -> None:

@@ -22,11 +22,12 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.remote.webelement import WebElement
 
+from tests.support.waiting import PATIENCE_SECONDS
+
 T = TypeVar("T")
 
 PROGRAMS = ("chromium", "chromedriver")
 SCREENSHOTS = Path(__file__).parents[1] / "output" / "browser"
-_WAIT_SECONDS = 120
 # A page that was told of the end of a run asks no more, though more may have come.
 _RELOAD_SECONDS = 8
 _OPTIONS = (
@@ -40,6 +41,8 @@ _OPTIONS = (
     "--disable-component-update",
     "--disable-sync",
     "--window-size=1400,1000",
+    # Nobody sees Prefect's UI move while the tests wait.
+    "--force-prefers-reduced-motion",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
 # What a page that is being drawn anew answers; the next look succeeds.
@@ -50,6 +53,29 @@ _NOT_YET = (
     ElementClickInterceptedException,
     ElementNotInteractableException,
 )
+
+
+_TYPE_AT_PACE = """
+const [keys, pause, done] = arguments;
+const wait = (ms) => new Promise((next) => setTimeout(next, ms));
+(async () => {
+  const taken = [];
+  const started = performance.now();
+  for (const key of keys) {
+    const pressed = performance.now();
+    const how = { key, bubbles: true, cancelable: true };
+    document.activeElement.dispatchEvent(new KeyboardEvent("keydown", how));
+    document.body.getBoundingClientRect();
+    taken.push(performance.now() - pressed);
+    await wait(pause);
+  }
+  let before;
+  do { before = queue; await queue; } while (before !== queue);
+  taken.push(performance.now() - started);
+  done(taken);
+})();
+"""
+"""Presses keys, and waits for `queue`: the requests that review.js has yet to send."""
 
 
 class Browser:
@@ -69,8 +95,11 @@ class Browser:
 
     @property
     def text(self) -> str:
-        """What can be read on the page."""
-        return str(self._driver.find_element("tag name", "body").text)
+        """What can be read on the page; each cell of a table is a line."""
+        # The driver's own reading looks at each element in turn, for a second or more.
+        found = self._driver.execute_script("return document.body?.innerText")
+        lines = str(found or "").replace("\t", "\n").splitlines()
+        return "\n".join(line.strip() for line in lines)
 
     def find(self, xpath: str) -> WebElement:
         """Return an element as soon as it is there."""
@@ -104,6 +133,17 @@ class Browser:
     def keys(self, text: str) -> None:
         """Press keys one after the other, wherever the focus is."""
         ActionChains(self._driver, duration=0).send_keys(text).perform()
+
+    def type_at_pace(self, text: str, pause_ms: int) -> list[float]:
+        """Press keys with pauses, as a person does, and wait until all is stored.
+
+        Returns:
+            For each key the milliseconds until the page had drawn its effect, and last
+            the milliseconds from the first key until everything was stored.
+        """
+        self._driver.set_script_timeout(600)
+        found = self._driver.execute_async_script(_TYPE_AT_PACE, [*text], pause_ms)
+        return [float(number) for number in found]
 
     def confirm(self) -> None:
         """Say yes to the question that the page asks."""
@@ -144,6 +184,25 @@ class Browser:
         """Show pages as in the window again."""
         self._resize(width=0, height=0)
 
+    def as_wide_as(self, width: int) -> None:
+        """Show pages at this width, in pixels."""
+        self._resize(width=width, height=1000)
+
+    def shows(self, xpath: str) -> bool:
+        """Tell whether the whole element is in the window, without scrolling."""
+        element = self.find(xpath)
+        return bool(
+            self._driver.execute_script(
+                "const at = arguments[0].getBoundingClientRect();"
+                "return at.height > 0 && at.top >= 0 && at.bottom <= innerHeight;",
+                element,
+            )
+        )
+
+    def draws(self, xpath: str) -> bool:
+        """Tell whether the element is drawn at all, in the window or outside."""
+        return bool(self.find(xpath).is_displayed())
+
     def width_of_page(self) -> int:
         """Return how wide the page is, with what must be scrolled to."""
         return int(self._driver.execute_script("return document.body.scrollWidth"))
@@ -153,13 +212,23 @@ class Browser:
         command = "Emulation.setDeviceMetricsOverride"
         self._driver.execute_cdp_cmd(command, {**size, "mobile": False})
 
-    def inaccessible(self) -> list[str]:
-        """Return what axe-core finds on the page that is serious or worse."""
-        axe = resources.files("axe_core_python") / "axe.min.js"
-        self._driver.execute_script(axe.read_text("utf-8"))
+    def inaccessible(self, *rules: str) -> list[str]:
+        """Return what axe-core finds on the page that is serious or worse.
+
+        Args:
+            rules: The rules of axe-core to look at; none: all.
+        """
+        if not self._driver.execute_script("return 'axe' in window"):
+            axe = resources.files("axe_core_python") / "axe.min.js"
+            self._driver.execute_script(axe.read_text("utf-8"))
+        # What is in order need not be described.
+        options: dict[str, object] = {"resultTypes": ["violations"]}
+        if rules:
+            options["runOnly"] = list(rules)
         found = self._driver.execute_async_script(
-            "const done = arguments[arguments.length - 1];"
-            "axe.run().then((said) => done(said.violations), (e) => done(String(e)));"
+            "const [options, done] = arguments; axe.run(options)"
+            ".then((said) => done(said.violations), (e) => done(String(e)));",
+            options,
         )
         assert isinstance(found, list), found
         return [
@@ -184,20 +253,26 @@ class Browser:
         self, condition: Callable[[], T | None], what: str, *, reload: bool = False
     ) -> T:
         started = reloaded = time.monotonic()
+        patience = _RELOAD_SECONDS
         while True:
+            began = time.monotonic()
             try:
                 if found := condition():
                     return found
             except _NOT_YET:
                 pass
             now = time.monotonic()
-            if now > started + _WAIT_SECONDS:
+            taken = now - began
+            if now > started + PATIENCE_SECONDS:
                 self.screenshot("failure")
                 raise AssertionError(f"No {what!r} on {self.url}:\n{self.text}")
-            if reload and now > reloaded + _RELOAD_SECONDS:
+            if reload and now > reloaded + patience:
                 self._driver.refresh()
-                reloaded = now
-            time.sleep(0.1)
+                # A busy machine needs longer than that to draw the page.
+                patience *= 2
+                reloaded = time.monotonic()
+            # Looks that take long are rare, and leave the processors to the page.
+            time.sleep(min(max(0.1, 4 * taken), 1))
 
 
 @contextmanager

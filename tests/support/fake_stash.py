@@ -22,6 +22,7 @@ from stashhog_core.stash.payloads import (
     MarkerStamp,
     Ref,
     SceneStamp,
+    StashBoxId,
     StashMarker,
     StashPerformer,
     StashScene,
@@ -75,6 +76,16 @@ LIBRARY_PARTS = {
     "files": "Files",
 }
 """What `Library` lists, one after another, and the operation that lists it alone."""
+
+_DESCRIPTIONS = {
+    "scan": "Scanning...",
+    "generate": "Generating...",
+    "auto_tag": "Auto-tagging...",
+    "identify": "Identifying...",
+    "clean": "Cleaning...",
+    "optimise": "Optimising database...",
+}
+"""What Stash calls the jobs of each kind."""
 
 OUTAGE = httpx.Response(503)
 BUSY = refusal("database is locked")
@@ -130,6 +141,8 @@ class FakeStash(StashClient):
         self.lacking_markers: dict[int, set[str]] = {}
         """Marker → the kinds of media that are missing."""
         self.stash_version = "v0.30.1"
+        self.boxes: list[str] = []
+        """The stash-boxes that Stash knows."""
         self.log: list[str] = []
         """Errors, the newest first."""
 
@@ -294,11 +307,14 @@ class FakeStash(StashClient):
                 return _rows(list(self.studio_rows.values()))
             case "FindTag":
                 return _rows(self._tags_called(variables["name"]))
-            case "TagType":
+            case "TypeFields":
                 names = ("id", "name", "aliases", "scene_count")
                 return {"fields": [{"name": n, "type": {"kind": "X"}} for n in names]}
             case "TagUse":
                 return self._tag_use_of(int(variables["id"]))
+            case "SceneBoxIds":
+                scene = self.scene_rows.get(int(variables["id"]))
+                return scene and {"stash_ids": scene.stash_ids}
             case "BulkUpdateScenes":
                 return self._bulk_update(variables["input"])
             case "UpdateScene":
@@ -317,6 +333,17 @@ class FakeStash(StashClient):
                 return self._start("scan", variables["input"])
             case "StartGenerate":
                 return self._start("generate", variables["input"])
+            case "StartAutoTag":
+                return self._start("auto_tag", variables["input"])
+            case "StartIdentify":
+                return self._start("identify", variables["input"])
+            case "StartOptimise":
+                return self._start("optimise", {})
+            case "BackUp":
+                return None
+            case "StashBoxes":
+                boxes = [{"endpoint": endpoint} for endpoint in self.boxes]
+                return {"general": {"stashBoxes": boxes}}
             case "FindJob":
                 return self._poll(int(variables["id"]))
             case "JobQueue":
@@ -421,6 +448,10 @@ class FakeStash(StashClient):
                 else:
                     has = list(dict.fromkeys([*has, *named]))
                 fields[f"{kind}s"] = refs(*has)
+            if urls := update.get("urls"):
+                kept = [url for url in scene.urls if url not in urls["values"]]
+                more = urls["values"] if urls["mode"] == "ADD" else ()
+                fields["urls"] = (*kept, *more)
             if "studio_id" in update:
                 fields["studio"] = self._studio(update["studio_id"])
             self.edit(scene_id, **fields)
@@ -439,6 +470,11 @@ class FakeStash(StashClient):
             fields["studio"] = self._studio(fields.pop("studio_id"))
         if "urls" in fields:
             fields["urls"] = tuple(fields["urls"])
+        if "stash_ids" in fields:
+            fields["stash_ids"] = tuple(
+                StashBoxId(endpoint=box["endpoint"], stash_id=box["stash_id"])
+                for box in fields["stash_ids"]
+            )
         self.edit(scene_id, **fields)
         return {"id": scene_id}
 
@@ -472,8 +508,7 @@ class FakeStash(StashClient):
 
     def _job(self, job_id: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         kind = self.started[job_id - 1][0]
-        description = {"scan": "Scanning...", "generate": "Generating..."}[kind]
-        job = {"status": "RUNNING", "description": description, "progress": 1}
+        job = {"status": "RUNNING", "description": _DESCRIPTIONS[kind], "progress": 1}
         return {"id": job_id, **job, "addTime": self.add_time, **facts}
 
     # --- changes ---------------------------------------------------------------------

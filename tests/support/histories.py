@@ -26,6 +26,7 @@ IDS = """{
 GROUPS = (
     'query{findScenes(filter:{per_page:-1,sort:"id"}){scenes{id groups{group{id}}}}}'
 )
+PATHS = 'query{findScenes(filter:{per_page:-1,sort:"id"}){scenes{id files{path}}}}'
 LEAST_ROWS = 6
 """Nothing is removed of a kind that has so few rows."""
 
@@ -550,6 +551,19 @@ def move_file(editor: Editor) -> None:
     folder = editor.folder / editor.random.choice(["a", "b"])
     folder.mkdir(exist_ok=True)
     path.rename(folder / f"moved {editor.random.randrange(10**9)}.mp4")
+    editor.scan()
+
+
+@edit
+def rename_folder(editor: Editor) -> None:
+    """A real Stash changes the paths of the files, and no time of change."""
+    path = editor.one_file()
+    if path.parent == editor.folder:
+        raise RefusedEditError("no folder of its own")
+    for scene in editor.ask(PATHS)["findScenes"]["scenes"]:
+        if any(Path(f["path"]).parent == path.parent for f in scene["files"]):
+            editor.silent.add(int(scene["id"]))
+    path.parent.rename(editor.folder / f"folder {editor.random.randrange(10**9)}")
     editor.scan()
 
 

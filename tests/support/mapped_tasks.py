@@ -31,26 +31,30 @@ def halve_all(numbers: list[int], parallel: int = 2) -> list[object]:
 
 
 @task(cache_policy=NO_CACHE)
-def halve_or_die(number: int, deadly: int, folder: str, *, always: bool) -> int:
-    """Return half of a number; `deadly` kills the process, the first time or always."""
-    died = Path(folder) / "died"
-    if number == deadly and (always or not died.exists()):
+def halve_or_die(number: int, folder: str, dies: str | None) -> int:
+    """Return half of an even number; the process dies the first time, or always."""
+    died = Path(folder) / f"died-{number}"
+    if dies and (dies == "always" or not died.exists()):
         died.touch()
         # As the kernel does where memory is out.
         os.kill(os.getpid(), signal.SIGKILL)
-    (Path(folder) / f"halved-{number}").touch()
-    return number // 2
+    half, process = halve.fn(number)
+    (Path(folder) / f"halved-in-{process}").touch()
+    return half
 
 
 @flow
 def halve_and_die(
-    numbers: list[int], deadly: int, folder: str, *, always: bool
+    numbers: list[int], deadly: dict[int, str], folder: str
 ) -> list[object]:
-    """Return the outcomes, wrapped: a flow that returns exceptions has failed."""
-    calls = [
-        {"number": n, "deadly": deadly, "folder": folder, "always": always}
-        for n in numbers
-    ]
+    """Return the outcomes, wrapped: a flow that returns exceptions has failed.
+
+    Args:
+        numbers: What to halve, two at a time.
+        deadly: The numbers that kill their process, and when: `once` or `always`.
+        folder: Where the processes leave their traces.
+    """
+    calls = [{"number": n, "folder": folder, "dies": deadly.get(n)} for n in numbers]
     with mapped(halve_or_die, calls, 2) as outcomes:
         return [repr(o) if isinstance(o, Exception) else o for o in outcomes]
 

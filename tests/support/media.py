@@ -129,6 +129,28 @@ def write_film(path: Path, *, silent_seconds: int = 0, codec: str = "libx264") -
     return path
 
 
+def write_noise(path: Path, codec: str) -> Path:
+    """Write two seconds of noise without sound.
+
+    Args:
+        path: The file; its extension says the container.
+        codec: Encoder of the pictures.
+    """
+    random = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        film = container.add_stream(codec, rate=25)
+        film.width, film.height = 160, 120
+        film.pix_fmt = (film.codec.video_formats or ["yuv420p"])[0].name
+        film.gop_size = 10
+        for number in range(50):
+            picture = random.integers(0, 255, (120, 160, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number
+            container.mux(film.encode(frame))
+        container.mux(film.encode(None))
+    return path
+
+
 def _sound(
     stream: AudioStream, piece: Any, kind: str, begin: int, end: int
 ) -> list[Packet]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psutil
 from dotenv import set_key
 from prefect import Flow
@@ -29,6 +30,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, Log, TaskRun
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.server.api.server import SubprocessASGIServer
 from prefect.states import AwaitingRetry, Cancelling
 from sqlalchemy import select
 
@@ -282,6 +284,18 @@ def runs_of(deployment_id: UUID) -> list[FlowRun]:
                 id=DeploymentFilterId(any_=[deployment_id])
             )
         )
+
+
+def start_server(server: SubprocessASGIServer) -> None:
+    """Start Prefect's server, and return once it answers.
+
+    Prefect itself gives up when one answer takes five seconds.
+    """
+    try:
+        server.start(timeout=int(PATIENCE_SECONDS))
+    except httpx.TimeoutException:
+        httpx.get(f"{server.api_url}/health", timeout=PATIENCE_SECONDS)
+        server.running = True
 
 
 def ended_tasks(run_id: str, *names: str) -> list[TaskRun]:

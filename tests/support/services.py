@@ -10,7 +10,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import httpx
 
 from sandbox.samples import Sample, seed_library
 from sandbox.stash.server import StandIn
+from stashhog_core.settings import PREFIX, get_settings
 from tests.support.http import loopback
 from tests.support.processes import is_alive, processes
 from tests.support.waiting import wait_until
@@ -61,10 +62,67 @@ class Services:
         return self.library / sample.path.relative_to(self.downloads)
 
 
+def sample_services(
+    stand_in: StandIn,
+    database_url: str,
+    videos: Path,
+    samples: list[Sample],
+    folder: Path,
+    set_variable: Callable[[str, str], object],
+) -> Services:
+    """Copy downloads, seed a stand-in Stash, and set both and a database as services.
+
+    Args:
+        stand_in: The stand-in, with an empty library.
+        database_url: An empty database.
+        videos: The folder of the downloads.
+        samples: What these are.
+        folder: Where the copies of the downloads and STASHHOG_HOME come to lie.
+        set_variable: Sets a variable of the environment for the time of the test.
+    """
+    seed_library(stand_in.store)
+    downloads = folder / "downloads"
+    shutil.copytree(videos, downloads)
+    samples = [replace(s, path=downloads / s.path.relative_to(videos)) for s in samples]
+    library = stand_in.library
+    for name, value in {
+        "HOME": str(folder / "home"),
+        "DATABASE__URL": database_url,
+        "STASH__URL": stand_in.url,
+        "STASH__SCAN_PATHS": json.dumps([str(library)]),
+        "STASH__POLL_INTERVAL_SECONDS": "0.1",
+        "DOWNLOADS__SOURCE": "folder",
+        "DOWNLOADS__FOLDER": str(downloads),
+        "DOWNLOADS__LIBRARY_ROOT": str(library),
+        "DOWNLOADS__SETTLE_SECONDS": "0",
+        "ANALYSIS__DETECT_PERFORMERS": "true",
+        "ANALYSIS__DETECT_STUDIOS": "true",
+    }.items():
+        set_variable(f"{PREFIX}{name}", value)
+    get_settings.cache_clear()
+    return Services(stand_in, downloads, library, samples)
+
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PARTS = ("supervisor", "server", "worker", "pages")
 """What `up` starts."""
+
+SERVICES = ("database", *PARTS, "deployments")
+"""What `status` shows besides Stash and the folders."""
+
+
+FEW_SAMPLES = frozenset(
+    ("harbor-morning.mp4", "quiet-lake.mp4", "fast-steps.mp4", "broken-download.mp4")
+)
+"""Three of the sample videos and the corrupt file."""
+
+
+def copy_few(samples: Path, folder: Path) -> None:
+    """Copy these from the folder of all samples."""
+    folder.mkdir(exist_ok=True)
+    for name in FEW_SAMPLES:
+        shutil.copy(samples / name, folder)
 
 
 Done = subprocess.CompletedProcess[str]
@@ -113,12 +171,6 @@ class RunningServices:
             text=True,
             check=False,
         )
-
-    def run_job(self, deployment: str, *parameters: str) -> Done:
-        """Have the worker run a deployment, and wait for its end."""
-        options = [word for text in parameters for word in ("--param", text)]
-        run = ("prefect", "deployment", "run", deployment)
-        return self.command(*run, *options, "--watch")
 
     def request(
         self, method: str, path: str, content: object = None, *, auth: str | None
@@ -202,8 +254,8 @@ class RunningServices:
         )
 
     def add_downloads(self, samples: Path) -> None:
-        """Put the sample downloads into the watch folder."""
-        shutil.copytree(samples, self.downloads, dirs_exist_ok=True)
+        """Put a few of the sample videos into the watch folder."""
+        copy_few(samples, self.downloads)
 
 
 @contextmanager

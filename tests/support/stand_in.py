@@ -51,7 +51,10 @@ ALL_MEDIA = {
 def asking(url: str) -> Iterator[Ask]:
     """Open a connection to the server at `url`."""
     with httpx.Client(
-        base_url=url, verify=NO_CERTIFICATES, trust_env=False, timeout=60
+        base_url=url.removesuffix("/graphql"),
+        verify=NO_CERTIFICATES,
+        trust_env=False,
+        timeout=60,
     ) as client:
 
         def send(query: str, **variables: Any) -> dict[str, Any]:

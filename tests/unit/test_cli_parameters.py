@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError, field_validator
 
-from stashhog.cli.parameters import shown, typed_value
+from stashhog.cli.parameters import typed_value
 from stashhog_core.errors import first_problem
 from stashhog_core.params import (
     AnalysisParams,
@@ -84,10 +84,3 @@ def test_text_of_a_parameter_may_be_quoted(
 ) -> None:
     """As JSON it needs quotation marks, and in a terminal it does not."""
     assert typed_value(model, name, text) == value
-
-
-def test_long_values_are_cut() -> None:
-    """An error is a sentence, also about a number that Python does not print."""
-    assert shown(7) == "7"
-    assert len(shown("x" * 10_000)) == 60
-    assert shown(10**5000) == "the given value"

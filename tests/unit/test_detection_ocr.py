@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -153,9 +154,13 @@ def test_picture_without_text_has_no_lines() -> None:
 
 @dataclass
 class Uses:
-    """What the models were used for: files loaded, and the shapes of their inputs."""
+    """What the models were used for: files loaded, and the shapes of their inputs.
+
+    `smallest` is what the threads take 1e-39 for.
+    """
 
     loaded: list[str] = field(default_factory=list)
+    smallest: set[float] = field(default_factory=set)
     shapes: dict[str, list[tuple[int, ...]]] = field(
         default_factory=lambda: {name: [] for name in MODELS}
     )
@@ -174,6 +179,7 @@ def uses(monkeypatch: pytest.MonkeyPatch) -> Uses:
 
         def run(self, outputs: Any, inputs: dict[str, Any], *args: Any) -> Any:
             noted.shapes[self.file] += [given.shape for given in inputs.values()]
+            noted.smallest.add(float((np.full(8, 1e-39, np.float32) * 1)[0]))
             return super().run(outputs, inputs, *args)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
@@ -200,6 +206,19 @@ def test_models_are_not_loaded_before_the_first_picture(
     load_ocr(models)
 
     assert uses.loaded == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64",
+    reason="only such processors are known to be slowed down",
+)
+def test_models_are_not_slowed_down_by_tiny_numbers(models: Path, uses: Uses) -> None:
+    """Numbers below 1e-38 are zero for the models, and for nothing else."""
+    assert load_ocr(models)([card("Jade Kush")])
+
+    assert uses.smallest == {0.0}
+    assert (np.full(8, 1e-39, np.float32) * 1)[0] > 0
 
 
 @pytest.mark.slow

@@ -27,11 +27,12 @@ NOTHING = {
     "detect_studios": False,
     "detect_tags": False,
     "detect_details": False,
+    "detect_fingerprints": False,
 }
 
 
 def test_defaults_are_those_of_the_workflow() -> None:
-    """Video tags and tags; no performers, studios or details."""
+    """Video tags and tags; no performers, studios, details or fingerprints."""
     params = AnalysisParams()
 
     chosen = {name: getattr(params, name) for name in NOTHING}

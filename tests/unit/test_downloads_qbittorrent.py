@@ -222,7 +222,7 @@ def test_a_file_without_a_name_is_said_to_be_that(
     source = _open(server)
     (entry,) = source.finished(Progress()).entries
 
-    with pytest.raises(ItemError, match="lists a file without a name"):
+    with pytest.raises(ItemError, match="the torrent has a wrong value: name: "):
         source.files(entry)
 
 
@@ -235,19 +235,34 @@ def test_a_torrent_without_a_name_is_known_by_its_hash(server: Server) -> None:
     assert entry.name == _torrent()["hash"]
 
 
-def test_an_answer_that_nobody_foresaw_stays_that_of_its_torrent(
-    server: Server,
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("state", None),
+        ("state", 5),
+        ("save_path", []),
+        ("content_path", 1),
+        ("tags", ["a"]),
+        ("category", {}),
+        ("ratio", "1"),
+        ("seeding_time", "soon"),
+    ],
+)
+def test_a_wrong_value_stays_that_of_its_torrent(
+    server: Server, field: str, value: Any
 ) -> None:
-    """The others are listed, and it is named."""
-    odd = _torrent(hash="b" * 40, name="Odd")
-    del odd["state"]
+    """The others are listed, it is named, and no torrent that may share files goes."""
+    odd = _torrent(hash="b" * 40, name="Odd") | {field: value}
     server.torrents(_torrent(), odd)
+    source = _open(server)
 
-    listing = _open(server).finished(Progress())
+    listing = source.finished(Progress())
 
     assert [entry.key for entry in listing.entries] == ["a" * 40]
     assert [problem.name for problem in listing.problems] == ["Odd"]
-    assert "KeyError" in listing.problems[0].reason
+    assert f"the torrent has a wrong value: {field}: " in listing.problems[0].reason
+    with pytest.raises(ItemError, match="wrong value"):
+        source.sharing(listing.entries[0])
 
 
 def test_done_torrents_are_counted_only(server: Server) -> None:

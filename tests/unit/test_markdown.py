@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from stashhog_core.markdown import cells, link, scene_link, table, text
+from stashhog_core.markdown import cells, in_lines, link, scene_link, table, text
 from stashhog_core.redaction import visible
 
 NAMES = [
@@ -118,3 +118,43 @@ def test_prefects_own_tables_show_text() -> None:
     rows = [{"name": "<b>|\u202e", "size": 3}]
 
     assert cells(rows) == [{"name": "<b>|\ufffd", "size": 3}]
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=300), st.text(max_size=300), st.integers(0, 10**6)),
+        min_size=1,
+        max_size=5,
+    )
+)
+@example([("scene 5", "word " * 60, 1), ("x" * 200, "", 2)])
+def test_a_table_fits_its_page(found: list[tuple[str, str, int]]) -> None:
+    """Prefect's UI breaks no line of a table and hides what sticks out."""
+    rows = [dict(zip(("change", "why", "id"), row, strict=True)) for row in found]
+    widths = [0, 0, 0]
+    for line in table(rows).splitlines()[2:]:
+        parts = [
+            part.children or []
+            for part in MarkdownIt("commonmark")
+            .enable("table")
+            .parse(f"| a | b | c |\n|---|---|---|\n{line}\n")
+            if part.type == "inline"
+        ][3:]
+        for place, tokens in enumerate(parts):
+            shown = "".join(
+                "\n" if token.type == "html_inline" else token.content
+                for token in tokens
+            )
+            widths[place] = max(widths[place], *map(len, shown.split("\n")))
+
+    assert sum(widths) <= 103
+
+
+def test_a_long_text_is_broken_between_words() -> None:
+    """What is short, and what is a link, stays as it is."""
+    assert in_lines("one two three", 8) == "one two<br>three"
+    assert in_lines("a*b and more", 5) == "a\\*b<br>and<br>more"
+    assert in_lines("short", 5) == "short"
+    assert in_lines(link("a long link", "http://stash"), 5) == (
+        "[a long link](http://stash)"
+    )

@@ -32,7 +32,7 @@ def test_each_card_is_one_still(tmp_path: Path) -> None:
 
 def test_pictures_are_counted(tmp_path: Path) -> None:
     """One picture a second is asked for; those that repeat others are seen too."""
-    cards = [(2.0, []), (2.0, ["One"]), (3.0, ["Two"])]
+    cards = [(2.0, []), (2.0, ["One"]), (9.0, ["Two"])]
     dense = write_cards(tmp_path / "dense.mp4", cards, keyframe_seconds=1)
     sparse = write_cards(tmp_path / "sparse.mp4", cards)
     long = write_cards(
@@ -41,10 +41,27 @@ def test_pictures_are_counted(tmp_path: Path) -> None:
 
     counts = [(s.seen, s.asked) for s in map(end_stills, (dense, sparse, long))]
 
-    assert counts[:2] == [(7, 7), (3, 7)]
+    assert counts[:2] == [(6, 13), (3, 13)]
     assert counts[2][1] == 120
     # A picture at least every 20 seconds, although only the first one is a keyframe.
     assert 6 <= counts[2][0] < 60
+
+
+def test_keyframes_that_come_as_expected_are_passed_over(tmp_path: Path) -> None:
+    """A picture in four seconds is enough while distance and size stay the same."""
+    calm = [(40.0, ["One"])]
+    shown = [(8.0, ["One"]), (2.0, ["Jade Kush"]), (7.0, ["One"]), (1.0, ["Mia Cole"])]
+    paths = [
+        write_cards(tmp_path / f"{number}.mp4", cards, keyframe_seconds=2)
+        for number, cards in enumerate((calm, shown))
+    ]
+
+    passed, stopped = map(end_stills, paths)
+
+    assert passed.seen <= 40 / 4 + 2
+    # A card appears at the expected time, and another one at any time.
+    seconds = [still.second for still in stopped.stills]
+    assert seconds == pytest.approx([0.0, 8.0, 10.0, 17.0])
 
 
 def test_pictures_after_the_last_one_taken_are_not_asked_for(

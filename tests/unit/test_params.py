@@ -121,6 +121,8 @@ def test_generate_has_the_seeds_names_and_defaults() -> None:
         pytest.param(AnalysisParams, {"scene_ids": ["x"]}, id="id-that-is-no-number"),
         pytest.param(SyncParams, {"scene_ids": [2**63]}, id="id-no-database-holds"),
         pytest.param(UndoParams, {"change_ids": [0]}, id="change-of-no-id"),
+        pytest.param(SyncParams, {"scene_ids": [True]}, id="id-that-is-a-switch"),
+        pytest.param(AnalysisParams, {"limit": True}, id="number-that-is-a-switch"),
         pytest.param(StashGenerateParams, {"previewSegments": 0}, id="no-segments"),
         pytest.param(StashGenerateParams, {"previewPreset": "nope"}, id="preset"),
         pytest.param(StashGenerateParams, {"previewExcludeEnd": "abc"}, id="exclude"),

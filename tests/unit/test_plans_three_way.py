@@ -16,6 +16,7 @@ from stashhog_core.plans.three_way import (
     Effect,
     FieldEffect,
     FoundChange,
+    ItemEffect,
     MarkerEffect,
     MemberEffect,
     OutgoingChange,
@@ -23,7 +24,7 @@ from stashhog_core.plans.three_way import (
     decide_change,
     read_effect,
 )
-from stashhog_core.stash.payloads import Ref, StashMarker
+from stashhog_core.stash.payloads import Ref, StashBoxId, StashMarker
 from tests.support.fake_stash import FakeStash, bare_scene
 
 
@@ -98,6 +99,36 @@ def test_text(live: str, kind: str) -> None:
 
     assert decision.kind == kind
     assert decision.effect == FieldEffect(live, "new")
+
+
+@pytest.mark.parametrize(
+    ("live", "kind"), [((), "apply"), (("https://a/",), "already")]
+)
+def test_url(live: tuple[str, ...], kind: str) -> None:
+    """A URL is there or not; the other URLs do not matter."""
+    decision = decide_apply(
+        change("urls", "add", None, "https://a/"),
+        bare_scene(urls=("https://b/", *live)),
+        None,
+    )
+
+    assert decision.kind == kind
+    assert decision.effect == ItemEffect("https://a/")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "stash_id", "kind"),
+    [("box", "1", "already"), ("box", "2", "conflict"), ("other box", "2", "apply")],
+)
+def test_box_id(endpoint: str, stash_id: str, kind: str) -> None:
+    """An id at a stash-box never replaces another id at the same stash-box."""
+    live = bare_scene(stash_ids=(StashBoxId(endpoint=endpoint, stash_id=stash_id),))
+    proposed: StoredValue = {"endpoint": "box", "stash_id": "1"}
+
+    decision = decide_apply(change("stash_ids", "add", None, proposed), live, None)
+
+    assert decision.kind == kind
+    assert (decision.reason is not None) == (kind == "conflict")
 
 
 @pytest.mark.parametrize(

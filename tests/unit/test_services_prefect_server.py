@@ -1,5 +1,8 @@
 """Where the Prefect server of `stashhog up` listens, and which database it uses."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,11 @@ from stashhog.services.prefect_server import (
     api_url,
     asyncpg_url,
     auth_string,
+    own_api,
     server_database,
+    ui_url,
 )
+from stashhog.services.state import record
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
 
@@ -20,7 +26,8 @@ def clean_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the machine decides."""
     for name in ("HOST", "PORT", "AUTH_STRING"):
         monkeypatch.delenv(f"PREFECT_SERVER_API_{name}", raising=False)
-    monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL", raising=False)
+    for name in ("API_DATABASE_CONNECTION_URL", "API_URL", "UI_URL"):
+        monkeypatch.delenv(f"PREFECT_{name}", raising=False)
 
 
 def test_the_server_listens_on_loopback_unless_set_otherwise(
@@ -53,6 +60,28 @@ def test_a_server_for_other_machines_asks_for_a_password(
     assert open_to_the_network()
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:secret")
     assert not open_to_the_network()
+
+
+def test_only_a_server_of_this_installation_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that `up` has started, while it runs; or the one that is set."""
+    settings = Settings(home=tmp_path)
+    url = "http://127.0.0.1:4300/api"
+    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+
+    assert (own_api(settings), ui_url(settings)) == (None, None)
+    record(settings, url, {"server": os.getpid()})
+    assert own_api(settings) == url
+    assert ui_url(settings) == "http://127.0.0.1:4300"
+    record(settings, url, {"server": ended.pid})
+    ended.communicate()
+    assert (own_api(settings), ui_url(settings)) == (None, None)
+    monkeypatch.setenv("PREFECT_API_URL", "http://prefect.lan/api")
+    assert own_api(settings) == "http://prefect.lan/api"
+    assert ui_url(settings) == "http://prefect.lan"
+    monkeypatch.setenv("PREFECT_UI_URL", "https://runs.lan/")
+    assert ui_url(settings) == "https://runs.lan"
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])

@@ -131,10 +131,14 @@ def test_address_forms(configured: str, graphql: str, media: str) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        pytest.param(lambda c: c.start_generate({"sceneIDs": []}), id="generate"),
-        pytest.param(lambda c: c.start_generate({"covers": True}), id="generate all"),
-        pytest.param(lambda c: c.start_scan({"paths": []}), id="scan"),
-        pytest.param(lambda c: c.start_scan({"rescan": True}), id="scan all"),
+        pytest.param(
+            lambda c: c.start_job("generate", {"sceneIDs": []}), id="generate"
+        ),
+        pytest.param(
+            lambda c: c.start_job("generate", {"covers": True}), id="generate all"
+        ),
+        pytest.param(lambda c: c.start_job("scan", {"paths": []}), id="scan"),
+        pytest.param(lambda c: c.start_job("scan", {"rescan": True}), id="scan all"),
         pytest.param(
             lambda c: c.bulk_update_scenes([], add_tag_ids=[1]), id="bulk update"
         ),
@@ -397,8 +401,10 @@ def test_refusals_are_not_tried_again(response: httpx.Response) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        pytest.param(lambda c: c.start_scan({"paths": ["/data"]}), id="scan"),
-        pytest.param(lambda c: c.start_generate({"sceneIDs": ["1"]}), id="generate"),
+        pytest.param(lambda c: c.start_job("scan", {"paths": ["/data"]}), id="scan"),
+        pytest.param(
+            lambda c: c.start_job("generate", {"sceneIDs": ["1"]}), id="generate"
+        ),
         pytest.param(lambda c: c.create_tag("x"), id="tag"),
         pytest.param(
             lambda c: c.create_marker(
@@ -406,7 +412,7 @@ def test_refusals_are_not_tried_again(response: httpx.Response) -> None:
             ),
             id="marker",
         ),
-        pytest.param(lambda c: c.destroy_tag(1), id="destroy tag"),
+        pytest.param(lambda c: c.destroy_object("tag", 1), id="destroy tag"),
         pytest.param(lambda c: c.bulk_update_scenes([1], add_tag_ids=[2]), id="bulk"),
     ],
 )

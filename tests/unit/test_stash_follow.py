@@ -80,6 +80,9 @@ def test_progress_is_reported_and_only_grows() -> None:
         ("Generating Preview for image Clip /x.gif", "Generating previews... (x.gif)"),
         ("Generating Thumbnail for image /x.jpg", "Generating thumbnails... (x.jpg)"),
         ("Scanning /data/b for c.mkv", "Scanning... (b for c.mkv)"),
+        ("Identifying /data/b/c.mkv", "Identifying... (c.mkv)"),
+        ("Assessing file /data/b/c.mkv for clean", "Assessing file... (c.mkv)"),
+        ("Cleaning 3 files and folders", "Cleaning 3 files and folders..."),
         ("Walking directory tree", "Walking directory tree..."),
     ],
 )

@@ -32,7 +32,7 @@ from stashhog_core.results import (
     Step,
     SyncResult,
 )
-from stashhog_core.workflow import MILESTONES, Recorder, status_of
+from stashhog_core.workflow import MILESTONES, NOT_CHOSEN, Recorder, status_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -633,3 +633,35 @@ def test_costs_are_words_in_the_report() -> None:
     report = job_markdown("analysis", AnalysisResult(status="completed", costs=costs))
 
     assert "| costs | text model examined scenes 3, tokens in 1200 |" in report
+
+
+@pytest.mark.parametrize(
+    ("found", "may_miss"),
+    [
+        ({}, False),
+        ({"synced_items": 1, "awaiting_scan": 1}, True),
+        ({"awaiting_scan": 2}, True),
+        ({"unseen": FAILURE}, True),
+    ],
+)
+def test_stash_may_lack_what_the_downloads_left(
+    found: dict[str, Any], may_miss: bool
+) -> None:
+    """A run that leaves no file unscanned or unseen need not look again at its end."""
+    recorder = Recorder("run")
+    recorder.completed(
+        "process_downloads", DownloadsResult(status="completed", **found), 1.0
+    )
+
+    assert recorder.may_miss_downloads is may_miss
+
+
+def test_stash_may_lack_what_was_not_asked_for() -> None:
+    """Downloads that were not chosen or failed say nothing of earlier files."""
+    skipped, failed = Recorder("run"), Recorder("run")
+    skipped.skipped("process_downloads", NOT_CHOSEN)
+    failed.failed("process_downloads", ValueError("away"), 1.0)
+
+    assert Recorder("run").may_miss_downloads
+    assert skipped.may_miss_downloads
+    assert failed.may_miss_downloads

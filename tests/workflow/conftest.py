@@ -1,9 +1,11 @@
 """A Prefect API on PostgreSQL for the session, and the product's services set up."""
 
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -21,17 +23,22 @@ from prefect.settings import (
 )
 from sqlalchemy import select
 
-from sandbox.samples import Sample, seed_library
+from sandbox.samples import Sample
 from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.db.models import TaggerResult
 from stashhog_core.db.session import Database
 from stashhog_core.detection import title_cards
 from stashhog_core.detection.result_cache import RawOutput, store_outputs
-from stashhog_core.settings import get_settings
-from tests.conftest import copy_cluster, postgres_home
-from tests.support.prefect import Runner
-from tests.support.services import RunningServices, Services, prepared_services
+from tests.conftest import copy_cluster, postgres_home, shared_folder
+from tests.support.prefect import Runner, start_server
+from tests.support.services import (
+    FEW_SAMPLES,
+    RunningServices,
+    Services,
+    prepared_services,
+    sample_services,
+)
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +68,7 @@ def prefect_api(
         # Without a port of its own: threads of Prefect that do not know these settings
         # start the one that has none, which is then this one.
         server = SubprocessASGIServer()
-        server.start(timeout=120)
+        start_server(server)
         with temporary_settings({PREFECT_API_URL: server.api_url}):
             yield server.api_url
             # What is still to be sent would be tried for a minute on a dead server.
@@ -70,20 +77,40 @@ def prefect_api(
         server.stop()
 
 
-_Readings = dict[tuple[str, str], RawOutput]
+class _Readings:
+    """What stands on the title cards of the videos that any process has read so far."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+
+    def all(self) -> list[RawOutput]:
+        """Return the readings."""
+        files = self._folder.glob("*.json")
+        return [RawOutput(**json.loads(file.read_text())) for file in files]
+
+    def add(self, reading: RawOutput) -> None:
+        """Keep a reading, unless it is known."""
+        key = repr((reading.content_hash, reading.configuration))
+        name = hashlib.sha256(key.encode()).hexdigest()
+        file = self._folder / f"{name}.json"
+        if not file.exists():
+            part = self._folder / f"{name}.{os.getpid()}"
+            part.write_text(json.dumps(asdict(reading)))
+            part.rename(file)
 
 
 @pytest.fixture(scope="session")
-def title_card_readings() -> _Readings:
-    """What stands on the title cards of the videos that were read so far."""
-    return {}
+def title_card_readings(tmp_path_factory: pytest.TempPathFactory) -> _Readings:
+    """The readings of this session."""
+    return _Readings(shared_folder(tmp_path_factory) / "readings")
 
 
 @pytest.fixture
 def read_once(database: Database, title_card_readings: _Readings) -> Iterator[None]:
     """The result cache has what earlier tests read: to read a video takes a second."""
     with database.transaction() as session:
-        store_outputs(session, title_card_readings.values())
+        store_outputs(session, title_card_readings.all())
     yield
     query = select(
         TaggerResult.content_hash,
@@ -93,8 +120,7 @@ def read_once(database: Database, title_card_readings: _Readings) -> Iterator[No
     ).where(TaggerResult.tagger == title_cards.NAME)
     with database.transaction() as session:
         for row in session.execute(query).mappings():
-            reading = RawOutput(**row)
-            title_card_readings[reading.content_hash, reading.configuration] = reading
+            title_card_readings.add(RawOutput(**row))
 
 
 @pytest.fixture
@@ -109,31 +135,9 @@ def services(
 ) -> Services:
     """Sample downloads, a stand-in Stash and an empty database, set as services."""
     del prefect_api, read_once
-    folder, samples = sample_videos
-    seed_library(stand_in.store)
-    downloads = tmp_path / "downloads"
-    shutil.copytree(folder, downloads)
-    samples = [replace(s, path=downloads / s.path.relative_to(folder)) for s in samples]
-    library = stand_in.library
-    for name, value in {
-        "HOME": str(tmp_path / "home"),
-        "DATABASE__URL": database_url,
-        "STASH__URL": stand_in.url,
-        "STASH__SCAN_PATHS": json.dumps([str(library)]),
-        "STASH__POLL_INTERVAL_SECONDS": "0.1",
-        "DOWNLOADS__SOURCE": "folder",
-        "DOWNLOADS__FOLDER": str(downloads),
-        "DOWNLOADS__LIBRARY_ROOT": str(library),
-        "DOWNLOADS__SETTLE_SECONDS": "0",
-        "ANALYSIS__DETECT_PERFORMERS": "true",
-        "ANALYSIS__DETECT_STUDIOS": "true",
-    }.items():
-        monkeypatch.setenv(f"STASHHOG_{name}", value)
-    get_settings.cache_clear()
-    return Services(stand_in, downloads, library, samples)
-
-
-_FEW = {"harbor-morning.mp4", "quiet-lake.mp4", "fast-steps.mp4", "broken-download.mp4"}
+    return sample_services(
+        stand_in, database_url, *sample_videos, tmp_path, monkeypatch.setenv
+    )
 
 
 @pytest.fixture
@@ -142,7 +146,7 @@ def few_services(services: Services) -> Services:
     for path in services.downloads.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name not in _FEW:
+        elif path.name not in FEW_SAMPLES:
             path.unlink()
     return replace(services, samples=[s for s in services.samples if s.path.exists()])
 
@@ -170,11 +174,11 @@ def up(prepared_up: RunningServices) -> RunningServices:
     return prepared_up
 
 
-@pytest.fixture(scope="session")
-def session_worker(
+@pytest.fixture(scope="module")
+def process_worker(
     prefect_api: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Runner]:
-    """A process worker for the whole session."""
+    """A process worker for the tests of a file: it asks for runs every second."""
     del prefect_api
     with get_client(sync_client=True) as client:
         runner = Runner("worked", "worker", client, tmp_path_factory.mktemp("worker"))
@@ -182,11 +186,11 @@ def session_worker(
             yield runner
 
 
-@pytest.fixture(scope="session")
-def session_server(
+@pytest.fixture(scope="module")
+def serving_program(
     prefect_api: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Runner]:
-    """A program that serves the flows, for the whole session."""
+    """A program that serves the flows, for the tests of a file, as it asks, too."""
     del prefect_api
     with get_client(sync_client=True) as client:
         runner = Runner("served", "serve", client, tmp_path_factory.mktemp("serve"))
@@ -195,18 +199,18 @@ def session_server(
 
 
 @pytest.fixture
-def worker(session_worker: Runner, services: Services) -> Runner:
+def worker(process_worker: Runner, services: Services) -> Runner:
     """A process worker with this test's services."""
     del services
-    session_worker.configure()
-    return session_worker
+    process_worker.configure()
+    return process_worker
 
 
 @pytest.fixture(params=["worker", "serve"])
 def runner(request: pytest.FixtureRequest, services: Services) -> Runner:
     """A process worker, or `serve`, with this test's services."""
     del services
-    which = "session_worker" if request.param == "worker" else "session_server"
+    which = "process_worker" if request.param == "worker" else "serving_program"
     runner: Runner = request.getfixturevalue(which)
     runner.configure()
     return runner

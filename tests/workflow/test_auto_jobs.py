@@ -250,7 +250,7 @@ def test_it_does_not_begin_while_something_goes_first(
     write_video(services.library / "new.mp4", seconds=2)
     checked = threading.Event()
     services.stash.faults.on_item = until(checked)
-    number = stash.start_scan({"paths": [str(services.library)]})
+    number = stash.start_job("scan", {"paths": [str(services.library)]})
     scanning = auto_stash_generate(return_state=True)
     checked.set()
 
@@ -274,7 +274,7 @@ def test_it_is_preempted_by_a_scan_that_comes(
     def scan_comes() -> None:
         while not stash.job_queue():
             time.sleep(0.05)
-        numbers.append(stash.start_scan({"paths": [str(services.library)]}))
+        numbers.append(stash.start_job("scan", {"paths": [str(services.library)]}))
 
     scan = threading.Thread(target=scan_comes)
     scan.start()

@@ -37,6 +37,9 @@ WRITTEN = {
 }
 TELLS = "stashhog: tell about runs that failed"
 TELLS_OF_PLANS = "stashhog: tell about plans to review"
+TELLS_OF_BLOCKS = "stashhog: tell about blocked downloads"
+TELLS_OF_REMOVALS = "stashhog: tell about held removals"
+NOTICES = {TELLS, TELLS_OF_PLANS, TELLS_OF_BLOCKS, TELLS_OF_REMOVALS}
 
 
 @pytest.fixture
@@ -116,7 +119,7 @@ def send(
 def test_applying_twice_makes_no_doubles(deployments: dict[str, UUID]) -> None:
     """Each automation exists once, and one that was switched keeps its switch."""
     apply_automations(FILE)
-    names = [name for name in WRITTEN if name not in {TELLS, TELLS_OF_PLANS}]
+    names = [name for name in WRITTEN if name not in NOTICES]
     first = {name: automations(name)[0] for name in names}
     with get_client(sync_client=True) as client:
         for automation in first.values():
@@ -134,10 +137,11 @@ def test_applying_twice_makes_no_doubles(deployments: dict[str, UUID]) -> None:
 
 
 def test_those_that_start_jobs_are_off_until_switched_on() -> None:
-    """Only marking dead runs, and telling whom the settings name, are on."""
+    """Marking dead runs is on, and telling whom the settings name what needs them."""
     on = {name for name, entry in WRITTEN.items() if entry["enabled"]}
 
-    assert on == {"stashhog: runs without a heartbeat have crashed", TELLS}
+    dead = "stashhog: runs without a heartbeat have crashed"
+    assert on == {dead, *NOTICES} - {TELLS_OF_PLANS}
 
 
 def test_every_end_of_a_run_disarms_the_heartbeat() -> None:
@@ -294,8 +298,9 @@ def test_a_notice_leads_to_the_page_of_a_new_plan(
     page = "http://127.0.0.1:4201/plans/7"
 
     event = "stashhog.analysis.completed"
-    emit(event, "process_new_scenes", {"plan_id": 6, "page": "elsewhere"})
-    emit(event, "analysis", {"plan_id": 7, "page": page})
+    applied = {"plan_id": 6, "page": "elsewhere"}
+    emit(event, "process_new_scenes", applied, review="no")
+    emit(event, "analysis", {"plan_id": 7, "page": page}, review="yes")
 
     notices = wait_until(
         lambda: [notice for notice in reported if "plan" in notice["subject"]],
@@ -307,6 +312,55 @@ def test_a_notice_leads_to_the_page_of_a_new_plan(
             "body": f"An analysis has made plan 7: {page}",
         }
     ]
+
+
+def test_a_notice_leads_to_the_page_of_blocked_downloads(
+    reported: list[dict[str, Any]],
+) -> None:
+    """It says how many, and where they and their reasons are."""
+    apply_automations(FILE, ["webhook/alerts"])
+    page = "http://127.0.0.1:4201/downloads?state=blocked"
+    facts = {"count": 2, "files": "2 files", "page": page}
+
+    emit("stashhog.downloads.blocked", "process_downloads", facts)
+
+    notices = wait_until(
+        lambda: [notice for notice in reported if "imported" in notice["subject"]],
+        "the notice",
+    )
+    assert notices == [
+        {
+            "subject": "StashHog: 2 files cannot be imported",
+            "body": f"StashHog does not try 2 files again: {page}",
+        }
+    ]
+
+
+def test_a_held_run_notifies_once_and_says_how_to_confirm(
+    reported: list[dict[str, Any]],
+) -> None:
+    """The notice has the words of the run; the one of failures stays silent."""
+    apply_automations(FILE, ["webhook/alerts"])
+    words = "25 of 30 scenes would be removed: run the sync with confirm_removals"
+    with get_client(sync_client=True) as client:
+        with suppress(ObjectAlreadyExists):
+            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        deployment = register(apply_plan, "apply-plan", work_pool_name=POOL)
+        run = client.create_flow_run_from_deployment(
+            deployment, parameters={"plan_id": 1}
+        )
+        client.set_flow_run_state(run.id, Running(), force=True)
+        held = Completed(name="Held", message=words)
+        client.set_flow_run_state(run.id, held, force=True)
+
+    def of_the_run() -> list[dict[str, Any]]:
+        return [notice for notice in reported if run.name in notice["body"]]
+
+    wait_until(of_the_run, "the notice")
+    time.sleep(1)
+    (notice,) = of_the_run()
+    assert notice["subject"].endswith("removed nothing and waits for you")
+    assert words in notice["body"]
 
 
 def test_an_unknown_block_is_named(deployments: dict[str, UUID]) -> None:

@@ -72,7 +72,7 @@ def scan_library(services: Services, database: Database, stash: StashClient) -> 
     """Put two videos into Stash and the mirror."""
     for number in range(2):
         write_video(services.library / f"{number}.mp4", seconds=8, seed=number)
-    stash.start_scan({"paths": [str(services.library)]})
+    stash.start_job("scan", {"paths": [str(services.library)]})
     services.stash.jobs.wait()
     with database.transaction() as session:
         session.add_all(
@@ -295,7 +295,7 @@ def test_with_the_worker_gone_the_next_job_reconciles_it(
     services: Services,
     database: Database,
     stash: StashClient,
-    session_worker: Runner,
+    process_worker: Runner,
     tmp_path: Path,
     number: signal.Signals,
 ) -> None:
@@ -312,7 +312,7 @@ def test_with_the_worker_gone_the_next_job_reconciles_it(
 
     services.stash.faults.on_item = hold
     name = f"doomed-{number.name.lower()}"
-    doomed = Runner(name, "worker", session_worker.client, tmp_path / "doomed")
+    doomed = Runner(name, "worker", process_worker.client, tmp_path / "doomed")
     with doomed.running():
         doomed.configure()
         run = doomed.start("stash_generate", previewSegments=1)

@@ -66,7 +66,7 @@ def test_errors_with_a_result_survive_pickling() -> None:
 
 def test_no_failed_run_leaves_a_traceback(
     services: Services,
-    session_worker: Runner,
+    process_worker: Runner,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -78,23 +78,23 @@ def test_no_failed_run_leaves_a_traceback(
         DOWNLOADS__FOLDER=str(services.downloads / "none"),
         LIBRARY__ALLOWED_SCAN_ROOTS=json.dumps([str(folder)]),
     )
-    session_worker.configure()
-    log = session_worker.folder / "log"
+    process_worker.configure()
+    log = process_worker.folder / "log"
     before = log.stat().st_size
 
-    failed = session_worker.start("process_new_scenes")
-    timed_out = session_worker.start(
+    failed = process_worker.start("process_new_scenes")
+    timed_out = process_worker.start(
         "directory_scan", path=str(folder), timeout_seconds=0.001, workers=1
     )
-    refused = session_worker.start("directory_scan", path=str(tmp_path))
+    refused = process_worker.start("directory_scan", path=str(tmp_path))
     for run, state, why in (
         (failed, "Failed", "correct STASHHOG_DOWNLOADS__FOLDER"),
         (timed_out, "TimedOut", "TimedOut - after 0 s: the folder is only partly"),
         (refused, "Failed", "is not inside an allowed scan root"),
     ):
-        session_worker.wait_for(run, state)
+        process_worker.wait_for(run, state)
         wait_until(lambda run=run: not processes_of(run), f"the end of {run.name}")
-        reported = session_worker.warnings(run)
+        reported = process_worker.warnings(run)
         assert any(why in line for line in reported)
         assert max(len(line.splitlines()) for line in reported) == 1
     assert "Traceback" not in log.read_bytes()[before:].decode()

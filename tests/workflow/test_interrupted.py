@@ -1,7 +1,6 @@
 """`make run` that gets Ctrl-C, as a terminal sends it to the whole group, or a kill."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from sandbox.samples import Sample
 from stashhog_core.db.embedded import embedded_url, start_embedded, stop_embedded
 from tests.conftest import copy_cluster
 from tests.support.prefect import ROOT
+from tests.support.services import copy_few
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -73,10 +73,10 @@ def started(
     tmp_path: Path,
     sample_videos: tuple[Path, list[Sample]],
 ) -> Iterator[Started]:
-    """The sandbox's first run, with its samples and its databases made."""
+    """The sandbox's first run, with a few samples and its databases made."""
     sandbox = home / "sandbox"
     copy_cluster(migrated_cluster, sandbox)
-    shutil.copytree(sample_videos[0], sandbox / "downloads")
+    copy_few(sample_videos[0], sandbox / "downloads")
     own = {
         name: value
         for name, value in os.environ.items()

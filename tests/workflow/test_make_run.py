@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sandbox.samples import Sample
+from tests.conftest import copy_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -112,9 +113,10 @@ def test_half_configured_services_never_fall_back_to_the_sandbox(
 
 
 def test_configured_services_are_used_and_a_wrong_one_is_said(
-    home: Path, tmp_path: Path
+    home: Path, tmp_path: Path, migrated_cluster: Path
 ) -> None:
     """With a Stash set, the run goes there; unreachable is one sentence, exit not 0."""
+    copy_cluster(migrated_cluster, home)
     done = make_run(home, tmp_path, STASHHOG_STASH__URL="http://127.0.0.1:9")
 
     assert done.returncode == 2

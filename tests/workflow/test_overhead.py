@@ -65,12 +65,12 @@ def test_a_scheduled_sync_that_finds_nothing(
 
 
 def test_an_idle_main_job(
-    services: Services, requests: "Counter[str]", prefect_api: str
+    few_services: Services, requests: "Counter[str]", prefect_api: str
 ) -> None:
     """Each service is opened once, and Prefect's API is not asked for each report."""
     process_new_scenes()
     process_new_scenes()
-    stash = urlsplit(services.stash.url).netloc
+    stash = urlsplit(few_services.stash.url).netloc
     requests.clear()
 
     with statements() as sent:

@@ -47,20 +47,20 @@ def api(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> FaultyApi:
 
 
 def test_a_server_that_shows_nothing_fails_no_job(
-    services: Services,
+    few_services: Services,
     api: FaultyApi,
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Bars, reports, tables and names answered with 500: every result is the same."""
-    roots = json.dumps([str(services.library)])
+    roots = json.dumps([str(few_services.library)])
     monkeypatch.setenv("STASHHOG_LIBRARY__ALLOWED_SCAN_ROOTS", roots)
     get_settings.cache_clear()
     # Artifacts of all kinds; names of runs.
     api.parts = ("/artifacts", "PATCH /api/flow_runs")
 
     done: Any = process_new_scenes(return_state=True)
-    scanned: Any = directory_scan(path=str(services.library), return_state=True)
+    scanned: Any = directory_scan(path=str(few_services.library), return_state=True)
 
     # One of the sample videos is broken, for both.
     assert (done.name, scanned.name) == ("CompletedWithErrors", "CompletedWithErrors")

@@ -100,6 +100,24 @@ def test_old_runs_of_ours_go_with_their_artifacts(deployment: UUID) -> None:
     assert left == []
 
 
+def test_runs_without_work_go_after_a_day(deployment: UUID) -> None:
+    """They are many and tell little; others stay for a month. A dry run says so."""
+    idle = a_run(deployment, Completed(name="Skipped"))
+    busy = a_run(deployment, Completed())
+    soon, next_day = (datetime.now(UTC) + timedelta(hours=h) for h in (23, 25))
+    forget(soon)
+    before = state_of(idle)
+    listed = forget(next_day, dry_run=True)
+
+    done = forget(next_day)
+
+    kind = "skipped run in Prefect"
+    assert before == "Skipped"
+    assert listed.removed[kind] == done.removed[kind] >= 1
+    assert "run in Prefect" not in done.removed
+    assert (state_of(idle), state_of(busy)) == (None, "Completed")
+
+
 def test_runs_of_other_projects_stay(prefect_api: str) -> None:
     """A flow of the same name elsewhere is not ours."""
     del prefect_api

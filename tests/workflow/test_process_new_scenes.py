@@ -9,25 +9,34 @@ from prefect.client.schemas.objects import State
 from sqlalchemy import delete, select, text, update
 
 from flows.outcome import result_of
-from flows.process_new_scenes import process_new_scenes
+from flows.process_new_scenes import JOB, process_new_scenes
 from sandbox.samples import Sample
+from sandbox.stash.scraping import Box
+from sandbox.stash_box import StashBox, scene
+from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import (
     AnalysisPlan,
     JobReport,
     PlanChange,
     Scene,
+    SceneTag,
+    Tag,
     TaggerResult,
 )
 from stashhog_core.db.scenes import SceneSummary, list_scenes
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.hashing import oshash
 from stashhog_core.plans.records import MAX_ATTEMPTS
 from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
 from stashhog_core.workflow import TITLES
 from tasks.run_progress import listeners
+from tests.support.locks import cut_lock, elsewhere
+from tests.support.media import write_video
 from tests.support.prefect import ended_tasks
 from tests.support.services import Services
+from tests.support.stand_in import asking
 
 pytestmark = pytest.mark.slow
 
@@ -239,6 +248,43 @@ def test_any_other_failed_step_is_recorded_and_the_rest_goes_on(
     assert report.steps.stash_generate is not None
     assert report.steps.stash_generate.status == "completed"
     assert len(report.unseen) == len(few_services.samples)
+
+
+def test_a_run_in_whose_place_another_one_began_ends_at_once(
+    few_services: Services, database: Database
+) -> None:
+    """The run lost its lock: nothing is tried again, and end and report say why."""
+
+    def lose(_percent: float, message: str) -> None:
+        if message == "Analyze scenes …":
+            cut_lock(database, JOB)
+            elsewhere(take_over)
+
+    def take_over() -> None:
+        with job_lock(database, JOB):
+            pass
+
+    listeners.append(lose)
+    try:
+        state = process_new_scenes(return_state=True)
+    finally:
+        listeners.remove(lose)
+
+    assert state.is_failed()
+    why = "The lock of process_new_scenes was lost"
+    assert why in (state.message or "")
+    with database.transaction() as session:
+        report = WorkflowReport.model_validate(
+            session.scalars(select(JobReport.report)).one()
+        )
+    assert report.status == "failed"
+    assert report.steps.analysis is not None
+    assert why in (report.steps.analysis.error or "")
+    assert report.steps.stash_generate is None
+    run_id = str(state.state_details.flow_run_id)
+    tasks = ended_tasks(run_id, "incremental_sync", "unapplied_plans")
+    assert {task.run_count for task in tasks} == {1}
+    assert "stash_generate" not in {task.name for task in tasks}
 
 
 def test_files_of_a_run_that_died_before_its_scan_are_scanned_by_the_next(
@@ -474,3 +520,94 @@ def errors_of_downloads(report: WorkflowReport) -> list[dict[str, str]]:
 def media_kinds(services: Services) -> set[str]:
     """Return the kinds of files that Stash generated."""
     return {path.suffix for path in services.stash.home.rglob("*") if path.is_file()}
+
+
+def test_tasks_of_stash_run_only_if_they_are_named(
+    services: Services, database: Database
+) -> None:
+    """Each is a step at its place; what Stash changes is in the mirror afterwards."""
+    write_video(services.library / "a beach.mp4", seconds=2)
+    with asking(services.stash.url) as ask:
+        ask('mutation{tagCreate(input:{name:"Beach"}){id}}')
+
+    state, report = run(
+        steps=[
+            "stash_backup",
+            "stash_scan",
+            "incremental_sync",
+            "stash_identify",
+            "stash_auto_tag",
+            "stash_optimise",
+        ]
+    )
+
+    named = statuses(report)
+    assert {name for name, status in named.items() if status == "skipped"} == {
+        "process_downloads",
+        "analysis",
+        "stash_generate",
+        "final_incremental_sync",
+    }
+    # No stash-box is set in Stash.
+    assert named.pop("stash_identify") == "failed"
+    assert report.steps.stash_identify is not None
+    assert "Stash knows no stash-box" in str(report.steps.stash_identify.error)
+    assert state.name == "CompletedWithErrors"
+    for name in ("stash_backup", "stash_scan", "stash_auto_tag", "stash_optimise"):
+        assert named[name] == "completed", name
+    (scene,) = mirrored(database).values()
+    assert [tag.name for tag in tags_of(database, scene.id)] == ["Beach"]
+
+
+def test_scenes_are_identified_before_they_are_analyzed(
+    services: Services, database: Database
+) -> None:
+    """What the stash-box says is in the mirror at the end of the same run."""
+    video = services.library / "unnamed.mp4"
+    write_video(video, seconds=2)
+    with StashBox() as box:
+        hashes = [("OSHASH", oshash(video), 2)]
+        box.scenes.append(scene("Harbor Morning", fingerprints=hashes, duration=2))
+        services.stash.boxes.append(Box(box.endpoint, box.api_key, "box"))
+
+        state, report = run(
+            steps=["stash_scan", "incremental_sync", "stash_identify", "analysis"]
+        )
+        _, later = run(steps=["incremental_sync"])
+
+    assert state.name == "Completed"
+    assert statuses(report)["stash_identify"] == "completed"
+    assert statuses(later)["incremental_sync"] == "completed"
+    assert [found.title for found in mirrored(database).values()] == ["Harbor Morning"]
+
+
+def test_a_clean_removes_scenes_only_if_the_settings_say_so(
+    services: Services, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step lists what is gone; with the setting, mirror and Stash lose it."""
+    for seed, name in enumerate(("gone.mp4", "kept.mp4")):
+        write_video(services.library / name, seconds=1, seed=seed)
+    run(steps=["stash_scan", "incremental_sync"])
+    (services.library / "gone.mp4").unlink()
+
+    state, report = run(steps=["stash_clean", "incremental_sync"])
+
+    assert state.name == "Completed"
+    assert report.steps.stash_clean is not None
+    assert report.steps.stash_clean.result is not None
+    assert report.steps.stash_clean.result["gone"] == 1
+    assert set(mirrored(database)) == {"gone.mp4", "kept.mp4"}
+
+    monkeypatch.setenv("STASHHOG_STASH__CLEAN_DRY_RUN", "false")
+    get_settings.cache_clear()
+    run(steps=["stash_clean", "incremental_sync"])
+    run(steps=["incremental_sync"])
+
+    assert set(mirrored(database)) == {"kept.mp4"}
+
+
+def tags_of(database: Database, scene_id: int) -> list[Tag]:
+    """Return the tags of a scene in the mirror."""
+    with database.transaction() as session:
+        query = select(Tag).join(SceneTag).where(SceneTag.scene_id == scene_id)
+        return list(session.scalars(query))

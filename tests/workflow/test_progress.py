@@ -53,6 +53,38 @@ def reports() -> Iterator[Reports]:
     listeners.remove(listen)
 
 
+@pytest.mark.usefixtures("services")
+def test_tasks_move_the_bar_within_their_span(reports: Reports) -> None:
+    """Tasks side by side add up; the bar passes no milestone that was not reached."""
+
+    @flow
+    def run() -> None:
+        with workflow_progress("a-bar") as bar:
+            bar.move(35, "batch 0/2")
+            bar.span(35, 20)
+            with task_progress("one") as one, task_progress("two") as two:
+                one.items(15, 60, "Analyzed")
+                two.items(30, 60, "Analyzed")
+                one.items(60, 60, "Analyzed")
+            with task_progress("apply") as apply:
+                apply.items(1, 2, "Applied")
+            bar.move(55, "batch 1/2")
+            with task_progress("late") as late:
+                late.items(1, 1, "Done")
+
+    run()
+
+    assert reports == [
+        (35, "batch 0/2"),
+        (40, "Analyzed 15/60"),
+        (50, "Analyzed 30/60"),
+        (55, "Analyzed 60/60"),
+        (55, "Applied 1/2"),
+        (55, "batch 1/2"),
+        (55, "Done 1/1"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("is_one_task", "percents"), [(True, [10, 50, 50, 60]), (False, [10, 10, 10, 10])]
 )

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from typing import Any
 import psutil
 import pytest
 from prefect import flow
+from sqlalchemy import select
 
 from flows.process_new_scenes import process_new_scenes
+from stashhog_core.db.models import PlanChange, Scene
+from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, ItemError, TransientError
 from stashhog_core.results import WorkflowReport
 from stashhog_core.settings import get_settings
@@ -30,11 +34,12 @@ from tests.support.mapped_tasks import (
     work_and_be_interrupted,
 )
 from tests.support.prefect import ended_tasks
+from tests.support.processes import kill_all, workers_of_pools
 from tests.support.services import Services
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
-KINDS = ("threads", "processes", "dask")
+TWO_OF_THREE = {"started-0", "started-1", "stopped-0", "stopped-1"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -55,88 +60,6 @@ def use(
         get_settings.cache_clear()
 
     return use
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_outcomes_come_in_order(use: Any, kind: str) -> None:
-    """Results and errors come in the order of the calls; an error stops nothing."""
-    use(kind)
-
-    outcomes = halve_all([2, 4, 5, 8])
-
-    assert [o[0] for o in outcomes if isinstance(o, tuple)] == [1, 2, 4]
-    assert isinstance(outcomes[2], ItemError)
-    processes = {o[1] for o in outcomes if isinstance(o, tuple)}
-    assert (processes == {os.getpid()}) == (kind == "threads")
-
-
-def test_no_more_than_asked_for_run_at_a_time(use: Any, tmp_path: Path) -> None:
-    """The bound holds, and it is used."""
-    use("threads")
-    folder = tmp_path / "under-way"
-    folder.mkdir()
-
-    assert max(count_all(str(folder), 8, 2)) == 2
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_interrupted_run_stops_its_tasks(use: Any, tmp_path: Path, kind: str) -> None:
-    """Tasks under way are told to stop, wherever they run; no further one starts."""
-    use(kind)
-
-    with pytest.raises(Interrupted):
-        work_and_be_interrupted(str(tmp_path))
-
-    names = {path.name for path in tmp_path.glob("st*-*")}
-    assert names == {"started-0", "started-1", "stopped-0", "stopped-1"}
-
-
-@pytest.mark.parametrize("kind", ["processes", "dask"])
-def test_a_process_that_dies_once_costs_no_call(
-    use: Any, tmp_path: Path, kind: str
-) -> None:
-    """What happened to the pool says nothing about the calls: all of them come."""
-    use(kind)
-
-    outcomes = halve_and_die(
-        [0, 2, 4, 6, 8, 10], deadly=6, folder=str(tmp_path), always=False
-    )
-
-    assert outcomes == [0, 1, 2, 3, 4, 5]
-
-
-def test_a_call_that_ends_its_process_twice_is_the_only_one_that_fails(
-    use: Any, tmp_path: Path
-) -> None:
-    """Its neighbours are tried again alone, and Prefect shows nothing as running."""
-    use("processes")
-
-    state: Any = halve_and_die(
-        [0, 2, 4, 6, 8, 10],
-        deadly=6,
-        folder=str(tmp_path),
-        always=True,
-        return_state=True,
-    )
-
-    outcomes = state.result()
-    (failed,) = [outcome for outcome in outcomes if isinstance(outcome, str)]
-    assert "The process of this task died twice" in failed
-    assert [o for o in outcomes if o != failed] == [0, 1, 2, 4, 5]
-    run_id = str(state.state_details.flow_run_id)
-    assert {run.state_name for run in ended_tasks(run_id)} <= {"Crashed", "Completed"}
-
-
-def start_run(folder: Path) -> subprocess.Popen[bytes]:
-    """Start a run whose two tasks work until they are told to stop."""
-    run = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.mapped_tasks", str(folder)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    wait_for(str(folder), "started-*", 2)
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +84,104 @@ def dask_cluster(
         )
     with cluster:
         yield cluster.scheduler_address
+
+
+@pytest.mark.parametrize("kind", ["threads", "dask"])
+def test_outcomes_come_in_order(
+    use: Any, request: pytest.FixtureRequest, kind: str
+) -> None:
+    """Results and errors come in the order of the calls; an error stops nothing.
+
+    The tests of processes that die show it of processes, and of a run's own cluster.
+    """
+    use(kind, request.getfixturevalue("dask_cluster") if kind == "dask" else "")
+
+    outcomes = halve_all([2, 4, 5, 8])
+
+    assert [o[0] for o in outcomes if isinstance(o, tuple)] == [1, 2, 4]
+    assert isinstance(outcomes[2], ItemError)
+    processes = {o[1] for o in outcomes if isinstance(o, tuple)}
+    assert (processes == {os.getpid()}) == (kind == "threads")
+
+
+def test_no_more_than_asked_for_run_at_a_time(use: Any, tmp_path: Path) -> None:
+    """The bound holds, and it is used."""
+    use("threads")
+    folder = tmp_path / "under-way"
+    folder.mkdir()
+
+    assert max(count_all(str(folder), 8, 2)) == 2
+
+
+def test_interrupted_run_stops_its_tasks(use: Any, tmp_path: Path) -> None:
+    """Tasks under way are told to stop, and no further one starts.
+
+    `test_signal_to_the_whole_group_lets_tasks_stop` shows it of other processes.
+    """
+    use("threads")
+
+    with pytest.raises(Interrupted):
+        work_and_be_interrupted(str(tmp_path))
+
+    assert stops(tmp_path) == TWO_OF_THREE
+
+
+def stops(folder: Path) -> set[str]:
+    """Return which calls have started, and which were stopped."""
+    return {path.name for path in folder.glob("st*-*")}
+
+
+def test_a_process_that_dies_costs_only_the_call_that_ends_it_twice(
+    use: Any, tmp_path: Path
+) -> None:
+    """What happened to the pool says nothing about the other calls: all of them come.
+
+    They are tried again alone, and outcomes come in order, each from another process
+    than this one; Prefect shows nothing as running.
+    """
+    use("processes")
+
+    # The first one is over before the other begins: neither takes the other along.
+    state: Any = halve_and_die(
+        [8, 0, 5, 2, 10, 6],
+        deadly={8: "once", 6: "always"},
+        folder=str(tmp_path),
+        return_state=True,
+    )
+
+    outcomes = state.result()
+    assert [o for o in outcomes if isinstance(o, int)] == [4, 0, 1, 5]
+    assert "It is odd" in outcomes[2]
+    assert "The process of this task died twice" in outcomes[5]
+    assert not (tmp_path / f"halved-in-{os.getpid()}").exists()
+    run_id = str(state.state_details.flow_run_id)
+    assert {run.state_name for run in ended_tasks(run_id)} <= {
+        *("Crashed", "Completed", "Failed"),
+    }
+
+
+def test_a_worker_of_dask_that_dies_costs_no_call(use: Any, tmp_path: Path) -> None:
+    """The cluster of the run goes on, and all outcomes come, in order."""
+    use("dask")
+
+    outcomes = halve_and_die(
+        [0, 2, 5, 6, 8, 10], deadly={6: "once"}, folder=str(tmp_path)
+    )
+
+    assert [o for o in outcomes if isinstance(o, int)] == [0, 1, 3, 4, 5]
+    assert "It is odd" in str(outcomes[2])
+
+
+def start_run(folder: Path) -> subprocess.Popen[bytes]:
+    """Start a run whose two tasks work until they are told to stop."""
+    run = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.mapped_tasks", str(folder)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for(str(folder), "started-*", 2)
+    return run
 
 
 def test_cluster_of_ones_own_is_used_within_bounds(
@@ -191,7 +212,10 @@ def test_tasks_on_a_cluster_outlive_no_killed_run(
 def test_signal_to_the_whole_group_lets_tasks_stop(
     use: Any, tmp_path: Path, kind: str
 ) -> None:
-    """A run is cancelled as a process group: its tasks still come to a proper stop."""
+    """A run is cancelled as a process group: its tasks still come to a proper stop.
+
+    No further one starts.
+    """
     use(kind)
     run = start_run(tmp_path)
     children = psutil.Process(run.pid).children(recursive=True)
@@ -200,10 +224,7 @@ def test_signal_to_the_whole_group_lets_tasks_stop(
     run.wait(PATIENCE_SECONDS)
 
     _, alive = psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
-    assert sorted(path.name for path in tmp_path.glob("stopped-*")) == [
-        "stopped-0",
-        "stopped-1",
-    ]
+    assert stops(tmp_path) == TWO_OF_THREE
     assert alive == []
 
 
@@ -241,28 +262,52 @@ def test_missing_package_is_named_with_how_to_install_it(
         task_runner(2)
 
 
-def test_analysis_batches_give_the_same_on_dask(
-    services: Services, monkeypatch: pytest.MonkeyPatch
+# On a busy machine, four workers take minutes to start.
+@pytest.mark.timeout(1200)
+def test_a_killed_worker_of_dask_changes_nothing(
+    few_services: Services, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches on Dask's processes find, apply and report what they do on threads.
+    """Batches that a dead worker had begun, or even ended, are harmless when repeated.
 
-    Another program may have the port that Dask uses for its pages.
+    Each scene is analyzed and each change is applied once, as on threads. Another
+    program may have the port that Dask uses for its pages.
     """
     monkeypatch.setenv("STASHHOG_RUNNER__KIND", "dask")
+    monkeypatch.setenv("STASHHOG_ANALYSIS__PARALLEL_BATCHES", "3")
     get_settings.cache_clear()
+    killed: list[psutil.Process] = []
 
-    with socket.socket() as other:
+    def kill_a_worker() -> None:
+        def is_applied() -> bool:
+            with database.transaction() as session:
+                applied = select(PlanChange.id).where(PlanChange.state == "applied")
+                return session.scalar(applied.limit(1)) is not None
+
+        # The run may take its time until then; the limit of this test counts.
+        wait_until(is_applied, "the first applied change", seconds=1200)
+        killed.append(workers_of_pools()[0])
+        kill_all(killed)
+
+    with socket.socket() as other, ThreadPoolExecutor(1) as killer:
         with suppress(OSError):
             other.bind(("", 8787))
             other.listen()
-        state = process_new_scenes(batch_size=5, return_state=True)
+        killing = killer.submit(kill_a_worker)
+        state = process_new_scenes(batch_size=1, return_state=True)
+        killing.result()
 
     report: WorkflowReport = state.result(raise_on_failure=False)
-    first, second = report.steps.analysis_batches
-    assert (first.batch_num, second.batch_num) == (1, 2)
-    assert first.errors == second.errors == ()
-    assert first.scenes_analyzed == 5
-    assert second.scenes_analyzed == len(services.readable) - 5
-    assert first.changes_applied == first.changes_approved > 0
-    assert second.changes_applied == second.changes_approved > 0
-    assert report.summary.total_scenes_analyzed == len(services.readable)
+    assert len(killed) == 1
+    assert len(report.steps.analysis_batches) == len(few_services.readable)
+    assert [batch.errors for batch in report.steps.analysis_batches] == [
+        () for _ in report.steps.analysis_batches
+    ]
+    with database.transaction() as session:
+        scenes = session.scalars(select(Scene.video_analyzed)).all()
+        changes = session.execute(
+            select(PlanChange.scene_id, PlanChange.field, PlanChange.proposed)
+        ).all()
+        states = set(session.scalars(select(PlanChange.state)))
+    assert scenes == [True] * len(few_services.readable)
+    assert len(changes) == len({str(change) for change in changes})
+    assert states == {"applied"}

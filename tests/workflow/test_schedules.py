@@ -40,10 +40,11 @@ class Deployed:
         *,
         default: dict[str, Any] = EVERY_5_MINUTES,
         reset: bool = False,
+        has_stash: bool = True,
         **schedules: str,
     ) -> None:
         """Do as `stashhog up` does with this default and these settings."""
-        defaults = default_schedules("auto-stash-sync", [default])
+        defaults = default_schedules("auto-stash-sync", [default], has_stash=has_stash)
         with get_client(sync_client=True) as client:
             self.known = apply_schedules(
                 client,
@@ -95,6 +96,21 @@ def deployed(prefect_api: str) -> Deployed:
     """The deployment, anew."""
     del prefect_api
     return Deployed()
+
+
+def test_no_schedule_is_on_that_must_fail(deployed: Deployed) -> None:
+    """Without a Stash server; with one, it is switched on, unless a person has not."""
+    deployed.apply(default=EVERY_7_MINUTES, has_stash=False)
+    without = deployed.schedule
+    deployed.apply(default=EVERY_7_MINUTES)
+
+    assert without == (False, 420)
+    assert deployed.schedule == (True, 420)
+
+    deployed.apply(default=EVERY_7_MINUTES, has_stash=False)
+    deployed.change(active=True)
+    deployed.apply(default=EVERY_7_MINUTES, has_stash=False)
+    assert deployed.schedule == (True, 420)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +189,20 @@ def test_what_nobody_changed_follows_the_default(deployed: Deployed) -> None:
     assert isinstance(after.schedule, IntervalSchedule)
     assert after.schedule.anchor_date == before.schedule.anchor_date
     assert after.id == before.id
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_default_of_an_earlier_version_goes(
+    deployed: Deployed, changed: bool
+) -> None:
+    """A renamed default is not left beside the new one, unless somebody changed it."""
+    if changed:
+        deployed.change(active=True)
+
+    deployed.apply(default={"slug": "renamed", "interval": 3600, "active": False})
+
+    slugs = {schedule.slug for schedule in deployed.schedules}
+    assert slugs == ({"ours", "renamed"} if changed else {"renamed"})
 
 
 def test_a_deleted_schedule_stays_deleted(deployed: Deployed) -> None:

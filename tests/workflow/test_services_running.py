@@ -14,10 +14,16 @@ import pytest
 
 from stashhog.services.schedules import VARIABLE
 from stashhog_core.db.embedded import start_embedded, stop_embedded
+from tests.conftest import copy_cluster, postgres_home
 from tests.support.http import loopback
 from tests.support.media import write_video
 from tests.support.processes import is_alive, kill_all, postmaster, processes
-from tests.support.services import PARTS, RunningServices
+from tests.support.services import (
+    PARTS,
+    SERVICES,
+    RunningServices,
+    prepared_services,
+)
 from tests.support.stand_in import until
 from tests.support.waiting import wait_until
 
@@ -30,6 +36,33 @@ SCAN = "stash_scan/stash-scan"
 PROXIES = dict.fromkeys(
     ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"), "http://127.0.0.1:9"
 )
+
+
+@pytest.fixture(scope="module")
+def prepared_up(
+    migrated_cluster: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServices]:
+    """What `stashhog up` needs, with another account's files in the temporary folder.
+
+    A file has the name of the folder that Prefect shares there between all accounts.
+    """
+    shared = tmp_path_factory.mktemp("shared")
+    (shared / "runner_storage").touch()
+    folder = tmp_path_factory.mktemp("up")
+    with postgres_home() as home:
+        copy_cluster(migrated_cluster, home)
+        with prepared_services(home, folder, TMPDIR=str(shared)) as services:
+            yield services
+
+
+def test_another_account_may_own_the_shared_temporary_folder(
+    up: RunningServices,
+) -> None:
+    """The worker takes runs although Prefect's own folder there cannot be used."""
+    state = up.wait_for_end(up.start(SCAN, {}))["state"]
+
+    assert (Path(up.variables["TMPDIR"]) / "runner_storage").is_file()
+    assert state["type"] == "COMPLETED", state
 
 
 def test_up_again(up: RunningServices) -> None:
@@ -74,6 +107,14 @@ def test_up_again(up: RunningServices) -> None:
     (restored,) = up.ask("GET", f"/deployments/name/{SCHEDULED}")["schedules"]
     assert (restored["id"], restored["active"]) == (schedule["id"], False)
     assert restored["schedule"] == schedule["schedule"]
+
+
+def test_what_up_starts_is_checked(up: RunningServices) -> None:
+    """`check` looks at server, deployments, worker, schedules and runs."""
+    said = up.command("stashhog", "check")
+
+    for name in ("Prefect", "deployments", "worker", "schedules", "runs"):
+        assert f"✓ {name} " in said.stdout, said.stdout + said.stderr
 
 
 def test_an_upgrade_keeps_what_people_set(up: RunningServices) -> None:
@@ -155,15 +196,16 @@ def test_everything_killed_at_once(up: RunningServices) -> None:
     before = up.pids()
     database = postmaster(up.home).pid
     kill_all(processes([*before.values(), database]))
-    assert not any(part["ok"] for part in up.status().values())
+    status = up.status()
+    assert not any(status[name]["ok"] for name in SERVICES)
 
     again = up.command("stashhog", "up")
 
     assert again.returncode == 0, again.stderr + up.logs()
     assert not set(up.pids().values()) & set(before.values())
     assert postmaster(up.home).pid != database
-    run = up.run_job("process_downloads/process-downloads")
-    assert run.returncode == 0, run.stdout + run.stderr + up.logs()
+    state = up.wait_for_end(up.start(SCAN, {}))["state"]
+    assert state["type"] == "COMPLETED", state
 
 
 def test_the_supervisor_mends_the_rest(up: RunningServices) -> None:
@@ -252,8 +294,8 @@ def test_a_run_and_those_after_it_outlive_a_killed_server(up: RunningServices) -
 
     state = up.wait_for_end(run)["state"]
     assert state["type"] == "COMPLETED", state
-    again = up.run_job(SCAN)
-    assert again.returncode == 0, again.stdout + up.logs()
+    again = up.wait_for_end(up.start(SCAN, {}))["state"]
+    assert again["type"] == "COMPLETED", again
 
 
 def test_down(up: RunningServices) -> None:
@@ -288,9 +330,8 @@ def test_up_without_a_worker_leaves_nothing_behind(
     assert failed.returncode == 2, failed.stdout
     assert "; `up` has stopped all parts that it started (" in failed.stderr
     assert not (up.home / "services.json").exists()
-    assert not any(
-        part["ok"] for name, part in up.status().items() if name != "database"
-    )
+    status = up.status()
+    assert not any(status[name]["ok"] for name in SERVICES if name != "database")
 
 
 def test_a_database_of_a_newer_prefect_is_named(stopped: RunningServices) -> None:
@@ -309,21 +350,3 @@ def test_a_database_of_a_newer_prefect_is_named(stopped: RunningServices) -> Non
     assert failed.returncode == 2
     assert "Can't locate revision identified by 'ffffffffffff'" in failed.stderr
     assert not (up.home / "services.json").exists()
-
-
-def test_another_account_may_own_the_shared_temporary_folder(
-    stopped: RunningServices, tmp_path: Path
-) -> None:
-    """The worker takes runs although Prefect's own folder there cannot be used.
-
-    A file of that name is in the way here, as the folder of another account would be.
-    """
-    up = stopped
-    (tmp_path / "runner_storage").touch()
-
-    again = up.command("stashhog", "up", TMPDIR=str(tmp_path))
-
-    assert again.returncode == 0, again.stderr + up.logs()
-    # What the server says of a worker of that name may still be about the one before.
-    state = up.wait_for_end(up.start(SCAN, {}))["state"]
-    assert state["type"] == "COMPLETED", state

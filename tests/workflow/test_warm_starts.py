@@ -38,10 +38,10 @@ STEP = "prefect.deployments.steps.set_working_directory"
 
 
 @pytest.fixture
-def warm(session_worker: Runner, services: Services) -> Runner:
+def warm(process_worker: Runner, services: Services) -> Runner:
     """A worker with this test's services."""
-    session_worker.configure()
-    return session_worker
+    process_worker.configure()
+    return process_worker
 
 
 def servers(worker: Runner) -> list[psutil.Process]:

@@ -22,7 +22,7 @@ from stashhog_core.db.models import (
 )
 from stashhog_core.db.session import Database
 from stashhog_core.plans.decisions import decide_on
-from stashhog_core.plans.proposals import add_member
+from stashhog_core.plans.proposals import add_member, set_text
 from stashhog_core.plans.selection import Selection
 from stashhog_core.settings import Settings, StashSettings
 from stashhog_core.stash.client import StashClient
@@ -36,6 +36,13 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SCENES, TAGS = 100, ("Dawn", "Dusk", "Night")
+
+
+_LONG = "A very-long_name.without.any-place/to break it " + "x" * 120
+_MANY_KINDS = [
+    set_text("title", "Old", _LONG, 0.8, "reader", {"rule": "seen", "text": _LONG}),
+    set_text("details", "", f"{_LONG} " * 9, 0.8, "reader", {"rule": "seen"}),
+]
 
 
 @pytest.fixture
@@ -102,6 +109,24 @@ def test_a_plan_is_reviewed_by_keyboard_alone(
         "all decisions are stored",
     )
     browser.screenshot("review-wide")
+    assert browser.shows("//*[@id='status'][contains(., 'Rejected 1 change')]")
+
+
+def test_sentences_are_seen_and_read_far_down_the_list(
+    browser: Browser, site: str, plan_id: int
+) -> None:
+    """At each width the sentence is in the window, and the row says its decision."""
+    for width in (1920, 380):
+        browser.as_wide_as(width)
+        open_plan(browser, site, plan_id)
+        browser.keys("j" * 50 + "a")
+        label = "//li[@data-decision='approved'][contains(@aria-label, ', approved')]"
+        browser.find(label)
+        assert browser.shows("//*[@id='status'][contains(., 'Accepted 1 change')]")
+        browser.screenshot(f"far-down-{width}")
+        browser.keys("u")
+        browser.find("//*[@id='status'][contains(., 'Took back')]")
+    browser.wide()
 
 
 def test_decisions_are_taken_back_step_by_step(
@@ -231,6 +256,8 @@ def test_a_plan_is_applied_and_undone_in_the_browser(
             applied = names()
             browser.press("See the outcome of each change")
             browser.screenshot("review-applied")
+            assert browser.draws("//li[1]//button[@class='undo']")
+            assert not browser.draws("//li[1]//button[@class='accept']")
             browser.click("(//li//button[@class='undo'])[1]")
             browser.confirm()
             wait_until(lambda: names() == ["Dusk"], "one change is undone")
@@ -244,15 +271,62 @@ def test_a_plan_is_applied_and_undone_in_the_browser(
     assert states(database) == {"undone": 2}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_are_accessible(
-    browser: Browser, site: str, database: Database, plan_id: int, scheme: str
+def test_conflicts_are_decided_by_keyboard(
+    browser: Browser, site: str, database: Database
 ) -> None:
-    """axe-core finds nothing serious on any page, in either colour scheme."""
+    """Overwrite, keep, edit, take back; what Stash has by now is shown first."""
+    proposed = [
+        set_text(field, "Old", f"New {field}", 0.9, "reader", {"rule": "seen"})
+        for field in ("title", "details", "code")
+    ]
+    with database.transaction() as session:
+        session.add(Scene(id=1, title="Mine", details="Mine", code="Mine"))
+    plan_id = plan_of(database, {1: proposed}, state="conflict")
+    with database.transaction() as session:
+        plan = session.get_one(AnalysisPlan, plan_id)
+        plan.state, plan.applied_at = "applied", datetime.now(UTC)
+    open_plan(browser, site, plan_id, "?state=conflict")
+    browser.screenshot("conflicts-wide")
+    with database.transaction() as session:
+        session.get_one(Scene, 1).title = "Another"
+
+    browser.keys("ja")
+    browser.find("//*[@id='status'][contains(., 'another value than expected')]")
+    browser.find("//li[1]//dd[.='Another']")
+    open_plan(browser, site, plan_id)
+    browser.keys("jar")
+    wait_until(
+        lambda: states(database) == {"approved": 1, "rejected": 1, "conflict": 1},
+        "two choices",
+    )
+    browser.keys("e")
+    browser.find("//textarea[@id='edit-text']").send_keys(" code")
+    browser.press("Propose")
+    browser.find("//li[3]//dd[.='New code code']")
+    browser.keys("a")
+    wait_until(lambda: states(database).get("approved") == 2, "the third choice")
+    browser.keys("uuuu")
+
+    wait_until(lambda: states(database) == {"conflict": 3}, "all as before")
+    with database.transaction() as session:
+        assert session.get_one(AnalysisPlan, plan_id).state == "applied"
+
+
+@pytest.mark.parametrize("width", [380, 1920])
+def test_pages_are_accessible(
+    browser: Browser, site: str, database: Database, plan_id: int, width: int
+) -> None:
+    """axe-core finds nothing serious on any page, and nothing sticks out sideways.
+
+    In the dark only the colours are others.
+    """
     now = datetime.now(UTC)
     with database.transaction() as session:
         decide_on(session, plan_id, "accept", Selection(scene_ids=[1]))
         decide_on(session, plan_id, "reject", Selection(scene_ids=[2]))
+        for number, proposal in enumerate(_MANY_KINDS, start=3):
+            row = {**proposal.row, "state": "conflict"}
+            session.add(PlanChange(plan_id=plan_id, scene_id=number, **row))
         session.add(
             DownloadItem(
                 source="folder",
@@ -272,7 +346,7 @@ def test_pages_are_accessible(
         save_report(session, "run", "sync", "completed", now, {"scenes_updated": [1]})
     base = site.partition("?")[0]
     browser.open(site)
-    browser.prefer(scheme)
+    browser.as_wide_as(width)
     plan = f"plans/{plan_id}"
     found: list[str] = []
     for path in (
@@ -285,13 +359,23 @@ def test_pages_are_accessible(
             "nothing",
         ),
         *("files", "files?view=missing", "files?view=stash"),
-        *(f"{plan}?view={view}" for view in ("scene", "value", "confidence")),
+        # The rows are alike in each view; axe-core looks into each of them.
+        *(f"{plan}?view=scene", f"{plan}?view=value"),
+        f"{plan}?view=confidence&state=conflict",
         *(f"{plan}?text=none", f"{plan}/apply"),
     ):
+        name = path.replace("/", "-").replace("?", "-")
+        browser.prefer("light")
         browser.open(base + path)
         browser.find("//main//h1")
         found += browser.inaccessible()
-        browser.screenshot(f"{path.replace('/', '-').replace('?', '-')}-{scheme}")
+        if (wide := browser.width_of_page()) > width:
+            found.append(f"{browser.url} is {wide} pixels wide")
+        browser.screenshot(f"{name}-light-{width}")
+        browser.prefer("dark")
+        found += browser.inaccessible("color-contrast")
+        browser.screenshot(f"{name}-dark-{width}")
     browser.prefer("")
+    browser.wide()
 
     assert found == []

@@ -2,6 +2,9 @@
 "use strict";
 
 fetch("/library/pending")
-  .then((answer) => (answer.ok ? answer.json() : { words: "unknown" }))
-  .catch(() => ({ words: "unknown" }))
-  .then(({ words }) => { document.getElementById("pending").textContent = words; });
+  .then((answer) => (answer.ok ? answer.json() : Promise.reject(answer.status)))
+  .catch(() => ({ count: "?", why: "StashHog does not answer" }))
+  .then(({ count, why }) => {
+    document.getElementById("pending").textContent = count;
+    document.getElementById("pending-why").textContent = why;
+  });

@@ -62,6 +62,7 @@ function move(step, extend) {
 function show(row, decision) {
   row.dataset.decision = decision;
   row.querySelector(".decision").textContent = decision;
+  row.setAttribute("aria-label", `${row.dataset.words}, ${decision}`);
 }
 
 function showNow(answer) {
@@ -69,7 +70,10 @@ function showNow(answer) {
     const row = document.getElementById(`change-${id}`);
     if (row) show(row, decision);
   }
-  document.getElementById("open-changes").textContent = answer.open;
+  const open = document.getElementById("open-changes");
+  const count = Number(open.dataset.count) + answer.opened;
+  open.dataset.count = count;
+  open.textContent = `${count} open ${count === 1 ? "change" : "changes"}`;
   document.getElementById("plan-state").textContent = answer.state;
 }
 
@@ -124,6 +128,10 @@ function decide(targets, decision) {
     return;
   }
   const seen = Object.fromEntries(changes.map((r) => [idOf(r), r.dataset.decision]));
+  // Of conflicts: which value in Stash the reviewer sees, and overwrites.
+  const over = Object.fromEntries(
+    changes.filter((r) => r.dataset.decision === "conflict").map((r) => [idOf(r), r.dataset.over || ""]),
+  );
   for (const row of changes) show(row, wanted);
   if (!batch || batch.length >= MOST_TOGETHER) {
     const mine = [];
@@ -133,13 +141,13 @@ function decide(targets, decision) {
     });
     batch = mine;
   }
-  batch.push({ decision, seen, changes });
+  batch.push({ decision, seen, over, changes });
 }
 
 async function sendDecisions(waited) {
   let answer;
   try {
-    const decisions = waited.map(({ decision, seen }) => ({ decision, seen }));
+    const decisions = waited.map(({ decision, seen, over }) => ({ decision, seen, over }));
     answer = await send(`${plan}/decide`, { decisions });
   } catch (error) {
     for (const { seen, changes } of waited.reverse()) {
@@ -150,6 +158,10 @@ async function sendDecisions(waited) {
   remember(answer);
   showNow(answer);
   say(answer.lines.join(". "));
+  // Stash has another value than the row shows: draw the value that it has.
+  const stale = waited.flatMap(({ over }) => Object.keys(over)).filter((id) => answer.changes[id] === "conflict");
+  for (const id of stale) document.getElementById(`change-${id}`)?.classList.add("edited");
+  if (stale.length) await reload();
 }
 
 function pageFilter() {
@@ -275,7 +287,7 @@ function watchMore() {
 const dialog = document.getElementById("edit");
 const nameBox = document.getElementById("edit-name");
 const textBox = document.getElementById("edit-text");
-const TEXTS = new Set(["title", "details", "date", "code"]);
+const TEXTS = new Set(rows.dataset.texts.split(" "));
 
 function openEdit(row) {
   if (!row || !isChange(row)) return;

@@ -1,51 +1,11 @@
-"""The results of jobs: frozen models that are stored as JSON."""
+"""The results of the jobs that StashHog does itself."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from stashhog_core.redaction import without_secrets
-
-JobStatus = Literal["completed", "completed_with_errors", "failed", "cancelled"]
-StepStatus = Literal[
-    "completed",
-    "completed_with_errors",
-    "failed",
-    "cancelled",
-    "skipped",
-    "deferred",
-    "held",
-]
-"""How a step ended. *deferred*: a service was unreachable. *held*: the removal limit
-blocks removals until they are confirmed."""
-
-Step = Literal[
-    "process_downloads",
-    "stash_scan",
-    "incremental_sync",
-    "analysis",
-    "stash_generate",
-    "final_incremental_sync",
-]
-"""A step of `process_new_scenes`."""
-
-
-class Result(BaseModel):
-    """Base of all results."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-Reason = Annotated[str, AfterValidator(without_secrets)]
-"""The reason of a failure, without secrets, so that it may be stored and shown."""
-
-
-class ItemFailure(Result):
-    """One item that failed, while the run continued with the other items."""
-
-    item: str
-    reason: Reason
+from stashhog_core.results.base import ItemFailure, JobStatus, Reason, Result
 
 
 class DownloadsResult(Result):
@@ -107,17 +67,6 @@ class DownloadsResult(Result):
         default=(),
         description="First 100 torrents that the clean-up kept, with the reason.",
     )
-    errors: tuple[ItemFailure, ...] = ()
-
-
-class StashScanResult(Result):
-    """How a metadata scan on the Stash server ended."""
-
-    stash_job_id: str
-    status: JobStatus
-    message: str = ""
-    start_time: datetime
-    end_time: datetime
     errors: tuple[ItemFailure, ...] = ()
 
 
@@ -227,9 +176,7 @@ class AppliedChanges(Result):
     applied: int = 0
     already: int = 0
     conflicts: int = 0
-    skipped: int = Field(
-        default=0, description="Changes of scenes that Stash no longer has."
-    )
+    skipped: int = Field(default=0, description="Changes of scenes that are gone.")
     to_retry: int = Field(
         default=0,
         description="Changes that Stash refused or did not confirm: they stay "
@@ -275,9 +222,7 @@ class UndoResult(Result):
         description="Changes whose value was changed in Stash since. Stash "
         "stays as it is.",
     )
-    skipped: int = Field(
-        default=0, description="Changes of scenes that Stash no longer has."
-    )
+    skipped: int = Field(default=0, description="Changes of scenes that are gone.")
     failed: int = 0
     tags_dropped: tuple[str, ...] = Field(
         default=(),
@@ -289,11 +234,12 @@ class UndoResult(Result):
         description="Names of tags that were created for the changes and stay, with "
         "what uses the tag or what was edited in Stash.",
     )
+    created: dict[str, str] = Field(default={}, description="Deleted, or why kept.")
     scene_ids: tuple[int, ...] = ()
     errors: tuple[ItemFailure, ...] = ()
 
 
-SPELLED_ALIKE = "spelled almost like another name"
+ONE_OF_SEVERAL = "one of several possible values"
 """Why a bulk approval leaves a change open, beside the states of changes."""
 
 
@@ -312,16 +258,15 @@ class ReviewResult(Result):
     overruled: int = Field(
         default=0, description="Number of changes whose earlier decision was replaced."
     )
-    already: int = Field(
-        default=0, description="Selected changes that already had this decision."
-    )
+    already: int = Field(default=0, description="Selected changes decided so before.")
     left_alone: dict[str, int] = Field(
         default_factory=dict,
         description="Selected changes that had another decision before and keep it, "
-        "counted by that decision; and changes of names that have to be accepted one "
-        "by one, because they are spelled almost like another name.",
+        "counted by that decision; and changes that have to be accepted one by one, "
+        "because only a person can choose between several possible values.",
     )
-    pending: int = Field(default=0, description="Changes that are still open.")
+    opened: int = Field(default=0, description="Growth of the number of open changes.")
+    pending: int | None = Field(default=None, description="Open changes, if counted.")
     applied: int = 0
     errors: tuple[ItemFailure, ...] = ()
 
@@ -339,6 +284,7 @@ class TakenBack(Result):
         description="Changes that somebody has changed since, and that stay as they "
         "are, counted by their decision.",
     )
+    opened: int = Field(description="Growth of the number of open changes.")
 
 
 class ImportedDecisions(Result):
@@ -362,98 +308,6 @@ class ImportedDecisions(Result):
         description="Changes that were decided on or replaced after the export and "
         "stay as they are, counted by their state.",
     )
-
-
-class StashGenerateResult(Result):
-    """How a generate job on the Stash server ended, and what it completed."""
-
-    job_id: str
-    stash_job_id: str | None
-    stash_job_ids: tuple[str, ...] = Field(
-        default=(), description="Ids of all Stash jobs of the run."
-    )
-    status: JobStatus
-    scenes_updated_count: int = 0
-    scenes_updated: tuple[str, ...] = ()
-    start_time: datetime
-    end_time: datetime
-    duration_seconds: float = Field(
-        default=0, description="Duration of the whole run in seconds, including waits."
-    )
-    scenes_processed: int = Field(
-        default=0, description="Scenes for which Stash was asked to generate media."
-    )
-    success_rate: float | None = Field(
-        default=None,
-        description="Share of the checked scenes that have all requested media (0 to "
-        "1); empty if no scene was checked.",
-    )
-    failure_rate: float | None = Field(
-        default=None,
-        description="Share of the checked scenes that lack requested media (0 to 1).",
-    )
-    unmakeable_count: int = Field(
-        default=0,
-        description="Scenes with media that Stash cannot make and that is not "
-        "requested again.",
-    )
-    unmakeable: tuple[ItemFailure, ...] = Field(
-        default=(),
-        description="First 500 of the scenes with media that Stash cannot make, with "
-        "the reason.",
-    )
-    gave_way: bool = Field(
-        default=False,
-        description="Whether a scan in Stash preempted the job; generated media stays.",
-    )
-    errors: tuple[ItemFailure, ...] = ()
-
-
-class CheckStashGenerateResult(Result):
-    """Which scenes lack generated media."""
-
-    status: JobStatus
-    scenes_checked: int = Field(
-        default=0, description="Number of scenes whose media was checked."
-    )
-    scenes_unchanged: int = Field(
-        default=0,
-        description="Number of scenes that were complete at the last check "
-        "and have not changed since; they are not checked again.",
-    )
-    scenes_complete: int = 0
-    scenes_incomplete: int = 0
-    scenes_unmakeable: int = Field(
-        default=0,
-        description="Scenes that lack only media that Stash cannot make. These scenes "
-        "are not counted as incomplete.",
-    )
-    unmakeable: tuple[ItemFailure, ...] = Field(
-        default=(),
-        description="First 500 of the scenes with media that Stash cannot make, with "
-        "the reason.",
-    )
-    missing: dict[str, int] = Field(
-        default_factory=dict,
-        description="Number of scenes that lack media, by kind of media.",
-    )
-    marked: int = Field(
-        default=0, description="Number of scenes that are newly marked as generated."
-    )
-    unmarked: int = Field(
-        default=0,
-        description="Number of scenes that are no longer marked as generated.",
-    )
-    scene_ids: tuple[int, ...] = Field(
-        default=(), description="Ids of the incomplete scenes."
-    )
-    marker_ids: tuple[int, ...] = Field(
-        default=(), description="Ids of the markers that lack media."
-    )
-    samples: tuple[ItemFailure, ...] = Field(
-        default=(), description="The first incomplete scenes, with the missing media."
-    )
-    errors: tuple[ItemFailure, ...] = ()
 
 
 class CleanupResult(Result):
@@ -508,18 +362,32 @@ class RemoveOrphansResult(Result):
     errors: tuple[ItemFailure, ...] = ()
 
 
-class CancelledResult(Result):
-    """The result of a run that was cancelled."""
-
-    status: JobStatus = "cancelled"
-    message: str = ""
+CheckState = Literal["ok", "warning", "failure", "skipped"]
+"""What a check found. *skipped*: another check that it builds on has failed."""
 
 
-class FailedResult(Result):
-    """The result of a run that failed before its job had a result."""
+class CheckLine(Result):
+    """One check of the installation: what was found, and how to mend what is wrong."""
 
-    status: JobStatus = "failed"
-    error: Reason
+    name: str
+    state: CheckState
+    found: Reason
+    remedy: Reason = ""
+
+
+class ChecksResult(Result):
+    """What `check` found."""
+
+    status: JobStatus
+    passed: int = Field(default=0, description="Checks that found no problem.")
+    warnings: int = 0
+    failed: int = 0
+    skipped: int = Field(
+        default=0,
+        description="Checks that were not made, because a check that they build on "
+        "failed.",
+    )
+    checks: tuple[CheckLine, ...] = ()
 
 
 class DirectoryScanResult(Result):
@@ -570,100 +438,3 @@ class DirectoryScanResult(Result):
         "removals.",
     )
     duration_seconds: float = 0
-
-
-class BatchResult(Result):
-    """One analysis batch. Batch 0 holds changes that an earlier run did not apply."""
-
-    batch_num: int
-    job_id: str | None = Field(
-        default=None, description="Id of the task run of the batch."
-    )
-    plan_id: int | None = Field(
-        default=None, description="Id of the plan; empty if nothing was proposed."
-    )
-    scenes_analyzed: int = 0
-    scenes_left: int = Field(
-        default=0,
-        description="Number of scenes that are left for the next run, because the time "
-        "limit was reached.",
-    )
-    scenes_deferred: int = Field(
-        default=0,
-        description="Number of scenes that are left for the next run, because a "
-        "service was unreachable.",
-    )
-    deferred: str | None = Field(
-        default=None,
-        description="The service that was unreachable, and what to do.",
-    )
-    changes_approved: int = 0
-    changes_applied: int = 0
-    errors: tuple[Reason, ...] = ()
-
-
-class StepResult(Result):
-    """One step of the workflow."""
-
-    job_id: str | None = Field(
-        default=None, description="Id of the task run of the step."
-    )
-    status: StepStatus
-    message: str = ""
-    result: dict[str, Any] | None = None
-    error: Reason | None = None
-    duration_seconds: float = 0
-
-
-class WorkflowSummary(Result):
-    """The totals of a workflow run."""
-
-    total_synced_items: int = 0
-    total_scenes_analyzed: int = 0
-    total_scenes_left: int = 0
-    total_scenes_deferred: int = 0
-    total_changes_approved: int = 0
-    total_changes_applied: int = 0
-    total_errors: int = 0
-
-
-class WorkflowSteps(Result):
-    """The steps of `process_new_scenes`. Steps that were not reached are empty."""
-
-    process_downloads: StepResult | None = None
-    stash_scan: StepResult | None = None
-    incremental_sync: StepResult | None = None
-    analysis_batches: tuple[BatchResult, ...] = ()
-    analysis: StepResult | None = None
-    stash_generate: StepResult | None = None
-    final_incremental_sync: StepResult | None = None
-
-
-class SceneChanges(Result):
-    """What one run changed in one scene, in words."""
-
-    scene_id: int
-    title: str
-    changes: tuple[str, ...]
-
-
-class WorkflowReport(Result):
-    """The result of `process_new_scenes`."""
-
-    job_id: str
-    status: JobStatus
-    steps: WorkflowSteps
-    summary: WorkflowSummary
-    unseen: tuple[ItemFailure, ...] = Field(
-        default=(),
-        description="Placed files that Stash does not have yet, with the reason.",
-    )
-    scenes: tuple[SceneChanges, ...] = Field(
-        default=(), description="First 500 scenes that were changed."
-    )
-    undecided: tuple[ItemFailure, ...] = Field(
-        default=(),
-        description="Plans that wait for your decision: on changes that Stash refused "
-        "in several runs, on names that are spelled almost alike, or, without "
-        "automatic approval, on all that this run proposed.",
-    )

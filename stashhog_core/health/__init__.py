@@ -1,0 +1,1 @@
+"""Checks of the installation: what they find, and how to mend it."""

@@ -1,0 +1,1 @@
+"""Taking over what the original StashHog knows, from its database."""

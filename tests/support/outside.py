@@ -1,0 +1,137 @@
+"""What happens outside of a run of the main job while the run is at a point.
+
+The run waits at the point until it is told to go on. A trouble may be over by then, may
+last while the run goes on, or may have changed what the run finds.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+from prefect.server.api.server import SubprocessASGIServer
+
+from sandbox.stash.server import StandIn
+from stashhog_core.db.embedded import start_embedded
+from tests.support.prefect import start_server
+from tests.support.processes import crash, postmaster
+
+STASH_TIMEOUT_SECONDS = 2.0
+"""How long a run that is disturbed waits for an answer of Stash."""
+
+_ASLEEP_SECONDS = STASH_TIMEOUT_SECONDS + 0.5
+
+
+@dataclass(frozen=True)
+class WaitingRun:
+    """A run that waits at a point.
+
+    Attributes:
+        process_id: Of its process.
+        go_on: Lets the run go on.
+        run_another: Makes another run, and returns when that has ended.
+    """
+
+    process_id: int
+    go_on: Callable[[], None]
+    run_another: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Outside:
+    """The services of runs.
+
+    Attributes:
+        stash: The stand-in Stash.
+        database_url: The database of the runs.
+        postgres_home: The home under which its server runs.
+    """
+
+    stash: StandIn
+    database_url: str
+    postgres_home: Path
+
+    def befall(self, what: str, run: WaitingRun) -> None:
+        """Have one of OUTSIDE_TROUBLES happen, and let the run go on."""
+        _TROUBLES[what](self, run)
+
+
+def _restart_stash(outside: Outside, run: WaitingRun) -> None:
+    outside.stash.restart()
+    run.go_on()
+
+
+def _disconnect(outside: Outside, run: WaitingRun) -> None:
+    _end_connections(outside)
+    run.go_on()
+
+
+def _kill_postgres(outside: Outside, run: WaitingRun) -> None:
+    crash(postmaster(outside.postgres_home))
+    run.go_on()
+    start_embedded(outside.postgres_home, "template")
+
+
+def _kill_prefect(outside: Outside, run: WaitingRun) -> None:
+    # The one of this process, which the fixture has started.
+    server = SubprocessASGIServer()
+    assert server.server_process is not None
+    server.server_process.kill()
+    server.server_process.wait()
+    server.running = False
+    run.go_on()
+    start_server(server)
+
+
+def _run_two(outside: Outside, run: WaitingRun) -> None:
+    run.go_on()
+    run.run_another()
+
+
+def _sleep(outside: Outside, run: WaitingRun) -> None:
+    _stop(run, lambda: time.sleep(_ASLEEP_SECONDS))
+
+
+def _sleep_long(outside: Outside, run: WaitingRun) -> None:
+    def meanwhile() -> None:
+        _end_connections(outside)
+        run.run_another()
+
+    _stop(run, meanwhile)
+
+
+def _stop(run: WaitingRun, meanwhile: Callable[[], None]) -> None:
+    process = psutil.Process(run.process_id)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        meanwhile()
+    finally:
+        process.send_signal(signal.SIGCONT)
+    run.go_on()
+
+
+def _end_connections(outside: Outside) -> None:
+    with psycopg.connect(outside.database_url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+_TROUBLES: dict[str, Callable[[Outside, WaitingRun], None]] = {
+    "Stash restarts": _restart_stash,
+    "the database ends all connections": _disconnect,
+    "PostgreSQL is killed and starts again": _kill_postgres,
+    "Prefect's server is killed and starts again": _kill_prefect,
+    "a second run begins": _run_two,
+    "asleep for longer than Stash may take": _sleep,
+    "asleep while the database ends all connections, and another run works": (
+        _sleep_long
+    ),
+}
+
+OUTSIDE_TROUBLES = tuple(_TROUBLES)
+"""All of them; each may happen at any point."""
