@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +21,26 @@ from tests.support.waiting import PATIENCE_SECONDS, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PROGRAM = """
-import signal
+import signal, sys
 from sandbox.run import main
+
+class Held:
+    # Standard output that stands still after some words, as in a terminal after
+    # Ctrl-S and until Ctrl-Q: what comes after them has not happened yet.
+    def __init__(self, words):
+        self.words = words
+    def write(self, text):
+        written = sys.__stdout__.write(text)
+        if self.words in text:
+            self.words = "\\0"
+            sys.stdin.read()
+        return written
+    def __getattr__(self, name):
+        return getattr(sys.__stdout__, name)
+
 # A shell that starts the tests in the background has it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.stdout = Held(sys.argv.pop())
 main()
 """
 
@@ -43,11 +59,10 @@ class Started:
     def wait_to_say(self, words: str) -> None:
         wait_until(lambda: words in self.said(), words)
 
-    def wait_for(self, command: str) -> None:
-        """Return as soon as the session has such a process."""
-        wait_until(
-            lambda: any(command in each for each in self.session()), f"a {command}"
-        )
+    def go_on(self) -> None:
+        """Have the run go on after the words that it was to print."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
 
     def interrupt(self) -> None:
         os.killpg(self.process.pid, signal.SIGINT)
@@ -65,15 +80,22 @@ class Started:
                 continue
         return found
 
+    def serves(self, command: str) -> bool:
+        """Tell whether the session has such a process."""
+        return any(command in each for each in self.session())
+
 
 @pytest.fixture
-def started(
+def run_until(
     home: Path,
     migrated_cluster: Path,
     tmp_path: Path,
     sample_videos: tuple[Path, list[Sample]],
-) -> Iterator[Started]:
-    """The sandbox's first run, with a few samples and its databases made."""
+) -> Iterator[Callable[[str], Started]]:
+    """Start the sandbox's first run, with a few samples and its databases made.
+
+    The call returns when the run has printed the words, and the run goes no further.
+    """
     sandbox = home / "sandbox"
     copy_cluster(migrated_cluster, sandbox)
     copy_few(sample_videos[0], sandbox / "downloads")
@@ -83,66 +105,78 @@ def started(
         if not name.startswith(("STASHHOG_", "PREFECT_"))
     }
     output = tmp_path / "output"
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
-            cwd=tmp_path,
-            env={
-                **own,
-                "STASHHOG_HOME": str(home),
-                "PYTHONPATH": str(ROOT),
-                "PYTHONUNBUFFERED": "1",
-            },
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-    yield Started(process, sandbox, output)
-    if process.poll() is None:
-        process.kill()
-        process.wait()
+    runs: list[Started] = []
+
+    def start(words: str) -> Started:
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, words],
+                cwd=tmp_path,
+                env={
+                    **own,
+                    "STASHHOG_HOME": str(home),
+                    "PYTHONPATH": str(ROOT),
+                    "PYTHONUNBUFFERED": "1",
+                },
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+        runs.append(Started(process, sandbox, output))
+        runs[-1].wait_to_say(words)
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        if run.process.poll() is None:
+            run.process.kill()
+            run.process.wait()
+        run.go_on()
     # A database server whose user was killed stops after its next user.
     start_embedded(sandbox)
     stop_embedded(sandbox)
 
 
 @pytest.mark.parametrize("words", ["  0 %", " 50 %"])
-def test_interrupted_run(started: Started, words: str) -> None:
+def test_interrupted_run(run_until: Callable[[str], Started], words: str) -> None:
     """It ends soon, in one sentence, and takes its servers with it."""
-    started.wait_to_say(words)
-    started.interrupt()
+    run = run_until(words)
+    run.interrupt()
 
-    assert started.process.wait(PATIENCE_SECONDS) == 130
-    assert "Traceback" not in started.said()
-    assert started.said().count("Error:") == 1
-    assert "process_new_scenes was cancelled" in started.said()
-    assert started.session() == []
-    assert embedded_url(started.home) is None
+    assert run.process.wait(PATIENCE_SECONDS) == 130
+    assert "Traceback" not in run.said()
+    assert run.said().count("Error:") == 1
+    assert "process_new_scenes was cancelled" in run.said()
+    assert run.session() == []
+    assert embedded_url(run.home) is None
 
 
-def test_interrupted_while_it_stops(started: Started) -> None:
+def test_interrupted_while_it_stops(run_until: Callable[[str], Started]) -> None:
     """What is stopped is still stopped, without a word of Python's."""
-    started.wait_to_say("own services")
-    started.wait_for("sandbox.stash")
-    while started.process.poll() is None:
-        started.interrupt()
+    run = run_until("own services")
+    assert run.serves("sandbox.stash")
+    run.interrupt()
+    run.go_on()
+    while run.process.poll() is None:
+        run.interrupt()
         try:
-            started.process.wait(0.3)
+            run.process.wait(0.3)
         except subprocess.TimeoutExpired:
             continue
 
-    assert started.process.returncode in {0, 130}
-    assert "Traceback" not in started.said()
-    assert started.session() == []
-    assert embedded_url(started.home) is None
+    assert run.process.returncode in {0, 130}
+    assert "Traceback" not in run.said()
+    assert run.session() == []
+    assert embedded_url(run.home) is None
 
 
-def test_killed_run_leaves_no_server(started: Started) -> None:
+def test_killed_run_leaves_no_server(run_until: Callable[[str], Started]) -> None:
     """Neither the stand-in Stash nor the temporary Prefect server."""
-    started.wait_to_say(" 50 %")
-    started.wait_for("sandbox.stash")
-    started.wait_for("uvicorn")
-    started.process.kill()
-    started.process.wait()
+    run = run_until(" 50 %")
+    assert run.serves("sandbox.stash")
+    assert run.serves("uvicorn")
+    run.process.kill()
+    run.process.wait()
 
-    wait_until(lambda: started.session() == [], "the end of its servers")
+    wait_until(lambda: run.session() == [], "the end of its servers")
