@@ -356,26 +356,34 @@ def _pages_fault(
 ) -> str | None:
     """Wait for the pages; return why they do not come, None: they are served."""
     log = log_folder(settings) / "pages.log"
+    logged = _size(settings, "pages")
     begun = time.monotonic()
     starts: set[int] = set()
+    said: list[str] = []
     while lives(supervisor):
         pages = running(settings).get("pages")
         if pages is not None:
             starts.add(pages.pid)
             if pages_answer(settings) and lives(pages):
                 return None
-        last = (_lines(log, read_from) or [""])[-1]
-        if pages is None and last.startswith(_FAULT):
-            return (
-                f"The pages are not served: {last.removeprefix(_FAULT)}; they start by "
-                "themselves within a minute after the cause is gone"
-            )
+            # They may have ended, and begun anew, while they were asked.
+            said = _lines(log, logged)
+        else:
+            said = _lines(log, read_from)[-1:]
+            if said and said[0].startswith(_FAULT):
+                break
         waited = time.monotonic() - begun
         if len(starts) > _MOST_STARTS or waited > _START_LIMIT_SECONDS:
             break
         if not starts and waited > _FIRST_SIGN_SECONDS:
             break
         time.sleep(_CHECK_INTERVAL_SECONDS)
+    faults = [line for line in said if line.startswith(_FAULT)]
+    if faults:
+        return (
+            f"The pages are not served: {faults[-1].removeprefix(_FAULT)}; they start "
+            "by themselves within a minute after the cause is gone"
+        )
     return (
         f"The pages do not answer at {settings.web.local_base}: see {log}, or run "
         "`stashhog down` and then `stashhog up`"
