@@ -23,6 +23,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from stashhog_core.db.models import (
     JobReport,
+    Marker,
+    MarkerTag,
     Performer,
     Scene,
     SceneFile,
@@ -286,6 +288,28 @@ _LOCK = (
     .order_by(Scene.id)
     .with_for_update(key_share=True)
 )
+
+
+def scenes_of_entities(session: Session, kind: str, ids: Collection[int]) -> set[int]:
+    """Return the mirrored scenes that have any of these entities."""
+    if not ids:
+        return set()
+    wanted = any_of(ids)
+    if kind == "performer":
+        queries = [
+            select(ScenePerformer.scene_id).where(ScenePerformer.performer_id == wanted)
+        ]
+    elif kind == "studio":
+        queries = [select(Scene.id).where(Scene.studio_id == wanted)]
+    else:
+        queries = [
+            select(SceneTag.scene_id).where(SceneTag.tag_id == wanted),
+            select(Marker.scene_id).where(Marker.primary_tag_id == wanted),
+            select(Marker.scene_id)
+            .join(MarkerTag, MarkerTag.marker_id == Marker.id)
+            .where(MarkerTag.tag_id == wanted),
+        ]
+    return {scene_id for query in queries for scene_id in session.scalars(query)}
 
 
 def lock_scenes(session: Session, scene_ids: Collection[int]) -> set[int]:

@@ -46,12 +46,7 @@ from stashhog_core.plans.requests import (
     parts_of,
     requests_for,
 )
-from stashhog_core.plans.tags import (
-    LiveTags,
-    forget_tag,
-    note_tag,
-    unfinished_tags,
-)
+from stashhog_core.plans.tags import CREATED_TAGS, LiveTags
 from stashhog_core.plans.three_way import (
     ApprovedChange,
     ChangeResult,
@@ -196,8 +191,8 @@ class _Apply:
     def resume_tags(self) -> None:
         """Find out whether Stash has the tags that an earlier run began to create."""
         with self.database.transaction() as session:
-            names = unfinished_tags(session, self.plan_id)
-        for name in names:
+            created = CREATED_TAGS.of_plan(session, self.plan_id)
+        for name in [name for name, tag_id in created.items() if tag_id is None]:
             tag = self.stash.find_tag(name)
             if tag is not None and tag.name == name:
                 self._after_creating_tag(tag)
@@ -389,16 +384,16 @@ class _Apply:
 
     def _before_creating_tag(self, name: str) -> None:
         with self.database.transaction() as session:
-            note_tag(session, self.plan_id, name, None)
+            CREATED_TAGS.note(session, self.plan_id, name, None)
 
     def _after_creating_tag(self, tag: StashTag) -> None:
         with self.database.transaction() as session:
-            note_tag(session, self.plan_id, tag.name, tag.id)
+            CREATED_TAGS.note(session, self.plan_id, tag.name, tag.id)
             mirror_tag(session, tag)
 
     def _tag_not_created(self, name: str) -> None:
         with self.database.transaction() as session:
-            forget_tag(session, self.plan_id, name)
+            CREATED_TAGS.forget(session, self.plan_id, name)
 
     def _note_object(self, wanted: NewObject) -> None:
         with self.database.transaction() as session:

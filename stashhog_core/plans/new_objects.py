@@ -5,17 +5,17 @@ Before one is created, the plan records that it is about to be; so undo deletes 
 plan created, and nothing else.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.manifest import forget_hashes
-from stashhog_core.db.models import AnalysisPlan, Performer, Scene, Studio, Tag
+from stashhog_core.db.models import Performer, Studio, Tag
+from stashhog_core.db.scenes import scenes_of_entities
 from stashhog_core.errors import (
     BusyError,
     ItemError,
@@ -23,6 +23,7 @@ from stashhog_core.errors import (
     RefusedError,
     TransientError,
 )
+from stashhog_core.plans.created import Creations
 from stashhog_core.plans.proposals import BoxIdValue, NamedValue, name_key
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.documents import NamedKind
@@ -38,6 +39,7 @@ _MODELS: dict[NamedKind, type[Tag] | type[Performer] | type[Studio]] = {
     "performer": Performer,
     "studio": Studio,
 }
+_CREATED = Creations("created_objects")
 
 
 @dataclass(frozen=True)
@@ -223,35 +225,19 @@ def _rows(stash: StashClient, wanted: NewObject) -> list[NamedObject]:
 # --- what a plan created -------------------------------------------------------------
 
 
-def note_object(session: Session, plan_id: int, created: NewObject) -> None:
+def note_object(session: Session, plan_id: int, made: NewObject) -> None:
     """Record that a plan created something; without an id: the plan is about to."""
-    session.execute(
-        text(
-            "UPDATE analysis_plan SET facts = jsonb_set(facts, '{created_objects}', "
-            "coalesce(facts->'created_objects', '{}'::jsonb) || CAST(:entry AS jsonb)) "
-            "WHERE id = :plan"
-        ),
-        {"plan": plan_id, "entry": json.dumps({created.key: asdict(created)})},
-    )
+    _CREATED.note(session, plan_id, made.key, asdict(made))
 
 
 def forget_object(session: Session, plan_id: int, wanted: NewObject) -> None:
     """Remove the record that a plan created something: nothing came of it."""
-    session.execute(
-        text(
-            "UPDATE analysis_plan SET facts = facts #- "
-            "ARRAY['created_objects', :key] WHERE id = :plan"
-        ),
-        {"plan": plan_id, "key": wanted.key},
-    )
+    _CREATED.forget(session, plan_id, wanted.key)
 
 
 def unfinished_objects(session: Session, plan_id: int) -> list[NewObject]:
     """Return what a run began to create and did not live to record."""
-    created = session.scalar(
-        select(AnalysisPlan.facts["created_objects"]).where(AnalysisPlan.id == plan_id)
-    )
-    found = [NewObject(**row) for row in (created or {}).values()]
+    found = [NewObject(**row) for row in _CREATED.of_plan(session, plan_id).values()]
     return [made for made in found if made.id is None]
 
 
@@ -260,15 +246,7 @@ def created_objects(session: Session) -> list[tuple[int, NewObject]]:
 
     It has no id if the run died before it could record the creation.
     """
-    found = AnalysisPlan.facts["created_objects"]
-    rows = session.execute(
-        select(AnalysisPlan.id, found)
-        .where(func.jsonb_typeof(found) == "object")
-        .order_by(AnalysisPlan.id)
-    )
-    return [
-        (plan_id, NewObject(**row[key])) for plan_id, row in rows for key in sorted(row)
-    ]
+    return [(plan, NewObject(**row)) for plan, _, row in _CREATED.of_all(session)]
 
 
 def mirror_object(session: Session, created: NewObject) -> None:
@@ -286,10 +264,8 @@ def mirror_object(session: Session, created: NewObject) -> None:
 
 
 def unmirror_object(session: Session, kind: NamedKind, id_: int) -> None:
-    """Remove from the mirror what was deleted in Stash and no scene has any more."""
+    """Remove a tag, performer or studio that was deleted in Stash."""
     model = _MODELS[kind]
-    if kind == "studio":
-        scenes = session.scalars(select(Scene.id).where(Scene.studio_id == id_))
-        forget_hashes(session, set(scenes))
+    forget_hashes(session, scenes_of_entities(session, kind, [id_]))
     session.execute(delete(model).where(model.id == id_))
     forget_hashes(session, [id_], kind)

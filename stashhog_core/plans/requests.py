@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from stashhog_core.db.manifest import forget_hashes
-from stashhog_core.db.models import Marker, Scene, SceneTag, Tag
+from stashhog_core.db.models import Marker, Scene, Tag
 from stashhog_core.errors import BusyError, TransientError, UnreadableError
 from stashhog_core.plans.covers import LiveCovers
 from stashhog_core.plans.proposals import (
@@ -404,11 +404,3 @@ def unmirror_markers(session: Session, marker_ids: list[int]) -> None:
     marked = session.scalars(select(Marker.scene_id).where(gone))
     forget_hashes(session, set(marked))
     session.execute(delete(Marker).where(gone))
-
-
-def unmirror_tag(session: Session, tag_id: int) -> None:
-    """Remove a tag that was deleted in Stash."""
-    tagged = select(SceneTag.scene_id).where(SceneTag.tag_id == tag_id)
-    forget_hashes(session, set(session.scalars(tagged)))
-    session.execute(delete(Tag).where(Tag.id == tag_id))
-    forget_hashes(session, [tag_id], "tag")

@@ -1,12 +1,7 @@
-"""Tags of Stash while a plan is applied, and the tags that a plan created."""
+"""Tags of Stash while a plan is applied."""
 
-import json
 from collections.abc import Callable
 
-from sqlalchemy import func, select, text
-from sqlalchemy.orm import Session
-
-from stashhog_core.db.models import AnalysisPlan
 from stashhog_core.errors import (
     BusyError,
     ItemError,
@@ -14,9 +9,13 @@ from stashhog_core.errors import (
     RefusedError,
     TransientError,
 )
+from stashhog_core.plans.created import Creations
 from stashhog_core.plans.proposals import NamedValue, name_key
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashTag
+
+CREATED_TAGS = Creations("created_tags")
+"""Name → id; None: a run was about to create the tag."""
 
 
 class LiveTags:
@@ -127,48 +126,3 @@ def _is_taken(error: Exception, existing: StashTag, name: str) -> bool:
     return name_key(existing.name) != name_key(name) or any(
         words in str(error) for words in ("already exists", "used as alias")
     )
-
-
-def note_tag(session: Session, plan_id: int, name: str, tag_id: int | None) -> None:
-    """Record that a plan created a tag; `tag_id` None: the plan is about to."""
-    session.execute(
-        text(
-            "UPDATE analysis_plan SET facts = jsonb_set(facts, '{created_tags}', "
-            "coalesce(facts->'created_tags', '{}'::jsonb) || CAST(:entry AS jsonb)) "
-            "WHERE id = :plan"
-        ),
-        {"plan": plan_id, "entry": json.dumps({name: tag_id})},
-    )
-
-
-def forget_tag(session: Session, plan_id: int, name: str) -> None:
-    """Remove the record that a plan created a tag: somebody else did."""
-    session.execute(
-        text(
-            "UPDATE analysis_plan SET facts = facts #- ARRAY['created_tags', :name] "
-            "WHERE id = :plan"
-        ),
-        {"plan": plan_id, "name": name},
-    )
-
-
-def unfinished_tags(session: Session, plan_id: int) -> list[str]:
-    """Return names of tags whose creation a run began and did not live to record."""
-    created = session.scalar(
-        select(AnalysisPlan.facts["created_tags"]).where(AnalysisPlan.id == plan_id)
-    )
-    return [name for name, tag_id in (created or {}).items() if tag_id is None]
-
-
-def created_tags(session: Session) -> list[tuple[int, str, int | None]]:
-    """Return the tags that plans created: plan, name, and id of the tag.
-
-    The id is None if the run died before it could record the creation.
-    """
-    found = AnalysisPlan.facts["created_tags"]
-    rows = session.execute(
-        select(AnalysisPlan.id, found)
-        .where(func.jsonb_typeof(found) == "object")
-        .order_by(AnalysisPlan.id)
-    )
-    return [(plan_id, name, row[name]) for plan_id, row in rows for name in sorted(row)]

@@ -8,9 +8,11 @@ undone stays applied, and the next run tries again.
 
 import logging
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -50,9 +52,8 @@ from stashhog_core.plans.requests import (
     mirror_texts,
     send_group,
     unmirror_markers,
-    unmirror_tag,
 )
-from stashhog_core.plans.tags import created_tags
+from stashhog_core.plans.tags import CREATED_TAGS
 from stashhog_core.plans.three_way import (
     SCENE_GONE,
     AppliedChange,
@@ -70,6 +71,8 @@ from stashhog_core.stash.documents import NamedKind
 from stashhog_core.stash.payloads import StashScene
 
 logger = logging.getLogger(__name__)
+
+_DELETED = "deleted"
 
 UndoItem = tuple[AppliedChange, UndoDecision]
 
@@ -424,7 +427,7 @@ class _Undo:
         with self.database.transaction() as session:
             creators = {
                 plan_id
-                for plan_id, name, tag_id in created_tags(session)
+                for plan_id, name, tag_id in CREATED_TAGS.of_all(session)
                 if self.taken.has("tag", name, tag_id)
             }
             creators |= {
@@ -447,33 +450,15 @@ class _Undo:
         with self.database.transaction() as session:
             created = {
                 name: tag_id
-                for plan_id, name, tag_id in created_tags(session)
+                for plan_id, name, tag_id in CREATED_TAGS.of_all(session)
                 if self._is_to_drop(plan_id, "tag", name, tag_id)
             }
         for name, tag_id in sorted(created.items()):
-            if tag_id is None:
-                tag = self.stash.find_tag(name)
-                tag_id = tag.id if tag else None
-            try:
-                use = None
-                if tag_id is not None:
-                    use = self.stash.object_use("tag", tag_id)
-                if use is None:
-                    continue
-                if use.name != name:
-                    # Somebody has made the tag their own.
-                    self.kept[name] = f"renamed to {use.name}"
-                    continue
-                if use.additions:
-                    self.kept[name] = use.in_words
-                    continue
-                self._destroy("tag", use.id)
-            except JobError as error:
-                self.failures.append(ItemFailure(item=f"tag {name}", reason=str(error)))
-                continue
-            with self.database.transaction() as session:
-                unmirror_tag(session, use.id)
-            self.dropped.append(name)
+            outcome = self._drop("tag", name, tag_id, partial(self._tag_id, name))
+            if outcome == _DELETED:
+                self.dropped.append(name)
+            elif outcome:
+                self.kept[name] = outcome
 
     def drop_objects(self) -> None:
         """Delete what these plans created for stash-boxes and nothing uses any more."""
@@ -483,29 +468,54 @@ class _Undo:
                 for plan_id, made in created_objects(session)
                 if self._is_to_drop(plan_id, made.kind, made.name, made.id)
             }
-        for _, made in sorted(created.items()):
-            made_id = made.id
-            try:
-                if made_id is None:
-                    made_id = ours_in_stash(self.stash, made)
-                use = None
-                if made_id is not None:
-                    use = self.stash.object_use(made.kind, made_id, made.given)
-                if use is None:
-                    continue
-                if use.name != made.name:
-                    self.created[made.key] = f"renamed to {use.name}"
-                    continue
-                if use.additions:
-                    self.created[made.key] = use.in_words
-                    continue
-                self._destroy(made.kind, use.id)
-            except JobError as error:
-                self.failures.append(ItemFailure(item=made.key, reason=str(error)))
-                continue
-            with self.database.transaction() as session:
-                unmirror_object(session, made.kind, use.id)
-            self.created[made.key] = "deleted"
+        for key, made in sorted(created.items()):
+            find = partial(ours_in_stash, self.stash, made)
+            outcome = self._drop(made.kind, made.name, made.id, find, made.given)
+            if outcome:
+                self.created[key] = outcome
+
+    def _tag_id(self, name: str) -> int | None:
+        tag = self.stash.find_tag(name)
+        return tag.id if tag else None
+
+    def _drop(
+        self,
+        kind: NamedKind,
+        name: str,
+        id_: int | None,
+        find: Callable[[], int | None],
+        given: Mapping[str, Any] | None = None,
+    ) -> str | None:
+        """Delete something that a plan created, unless it is used or renamed.
+
+        Args:
+            kind: What it is.
+            name: The name that it was created with.
+            id_: Its id; None: the run died before it could record the id.
+            find: Returns the id that it has in Stash then.
+            given: Field → value that it was created with, beside its name.
+
+        Returns:
+            `_DELETED`, or why it is kept; None: it is not there, or Stash failed.
+        """
+        try:
+            id_ = find() if id_ is None else id_
+            use = None if id_ is None else self.stash.object_use(kind, id_, given)
+            if use is None:
+                return None
+            if use.name != name:
+                # Somebody has made it their own.
+                return f"renamed to {use.name}"
+            if use.additions:
+                return use.in_words
+            self._destroy(kind, use.id)
+        except JobError as error:
+            failure = ItemFailure(item=f"{kind} {name}", reason=str(error))
+            self.failures.append(failure)
+            return None
+        with self.database.transaction() as session:
+            unmirror_object(session, kind, use.id)
+        return _DELETED
 
     def _destroy(self, kind: NamedKind, id_: int) -> None:
         """Delete a tag, performer or studio.

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import TagParent
 from stashhog_core.db.reading import any_of, read_these
+from stashhog_core.db.scenes import scenes_of_entities
 from stashhog_core.db.session import Database
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import (
@@ -24,7 +25,7 @@ from stashhog_core.sync.compare import (
     scenes_of_changed_markers,
 )
 from stashhog_core.sync.differences import Differences
-from stashhog_core.sync.entities import KINDS, local_entities, scenes_of_entities
+from stashhog_core.sync.entities import KINDS, local_entities
 from stashhog_core.sync.glance import KeptGlance, adds_up
 from stashhog_core.sync.read_ahead import THESE_MARKERS, THESE_SCENES
 from stashhog_core.sync.survey import scenes_with_other_files

@@ -16,13 +16,8 @@ from stashhog_core.db.merge import (
 )
 from stashhog_core.db.models import (
     Manifest,
-    Marker,
-    MarkerTag,
     Performer,
     PerformerTag,
-    Scene,
-    ScenePerformer,
-    SceneTag,
     Studio,
     StudioTag,
     Tag,
@@ -221,25 +216,3 @@ def lock_entities(session: Session, named: Mapping[str, Collection[int]]) -> boo
         len(read_these(session, _LOCK[kind], ids)) == len(ids)
         for kind, ids in named.items()
     )
-
-
-def scenes_of_entities(session: Session, kind: str, ids: Collection[int]) -> set[int]:
-    """Return the mirrored scenes that have any of these entities."""
-    if not ids:
-        return set()
-    wanted = any_of(ids)
-    if kind == "performer":
-        queries = [
-            select(ScenePerformer.scene_id).where(ScenePerformer.performer_id == wanted)
-        ]
-    elif kind == "studio":
-        queries = [select(Scene.id).where(Scene.studio_id == wanted)]
-    else:
-        queries = [
-            select(SceneTag.scene_id).where(SceneTag.tag_id == wanted),
-            select(Marker.scene_id).where(Marker.primary_tag_id == wanted),
-            select(Marker.scene_id)
-            .join(MarkerTag, MarkerTag.marker_id == Marker.id)
-            .where(MarkerTag.tag_id == wanted),
-        ]
-    return {scene_id for query in queries for scene_id in session.scalars(query)}

@@ -10,13 +10,13 @@ from sqlalchemy import func, select
 
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.manifest import SCENE, forget_hashes
-from stashhog_core.db.scenes import scene_titles
+from stashhog_core.db.scenes import scene_titles, scenes_of_entities
 from stashhog_core.db.session import Database
 from stashhog_core.params import RemoveOrphansParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import RemoveOrphansResult
 from stashhog_core.stash.client import StashClient
-from stashhog_core.sync.entities import KINDS, scenes_of_entities
+from stashhog_core.sync.entities import KINDS
 from stashhog_core.sync.history import JOB
 from stashhog_core.sync.removals import SHOWS_NONE, mark_missing, remove_missing
 from stashhog_core.sync.survey import take_survey

@@ -11,9 +11,10 @@ from stashhog_core.db.kept_glance import forget_glance
 from stashhog_core.db.manifest import SCENE, forget_hashes, forget_listing
 from stashhog_core.db.models import Scene
 from stashhog_core.db.reading import any_of
+from stashhog_core.db.scenes import scenes_of_entities
 from stashhog_core.params import removal_limit
 from stashhog_core.plans.rejections import keep_rejected_matches
-from stashhog_core.sync.entities import KINDS, scenes_of_entities
+from stashhog_core.sync.entities import KINDS
 from stashhog_core.sync.local_edits import edits_of
 
 log = logging.getLogger(__name__)

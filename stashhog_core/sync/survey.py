@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from stashhog_core.background import read_ahead
+from stashhog_core.db.scenes import scenes_of_entities
 from stashhog_core.db.session import Database
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import LibraryListing, SceneFiles, SceneStamp
@@ -22,7 +23,7 @@ from stashhog_core.sync.compare import (
     scenes_of_changed_files,
 )
 from stashhog_core.sync.differences import Differences
-from stashhog_core.sync.entities import local_entities, scenes_of_entities
+from stashhog_core.sync.entities import local_entities
 from stashhog_core.sync.history import last_survey
 from stashhog_core.sync.mirror import (
     is_empty,

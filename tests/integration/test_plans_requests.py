@@ -1,7 +1,7 @@
 """What analysis writes into the mirror, and a sync at the same time."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy import select
@@ -16,10 +16,12 @@ from stashhog_core.params import (
 )
 from stashhog_core.plans import requests
 from stashhog_core.plans.apply import apply_plan
+from stashhog_core.plans.new_objects import unmirror_object
 from stashhog_core.plans.proposals import Proposal, add_marker, add_member, set_text
 from stashhog_core.plans.undo import undo
 from stashhog_core.progress import Progress
 from stashhog_core.results import ApplyResult
+from stashhog_core.stash.documents import NamedKind
 from stashhog_core.stash.payloads import Fingerprint
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.verify import verify_mirror
@@ -136,21 +138,25 @@ def test_undone_change_is_fetched_again(stash: FakeStash, database: Database) ->
     assert is_right(stash, database)
 
 
-@pytest.mark.parametrize("what", ["unmirror_markers", "unmirror_tag"])
+@pytest.mark.parametrize("what", ["markers", "tag", "performer", "studio"])
 def test_what_is_removed_too_early_comes_back(
-    stash: FakeStash, database: Database, what: str
+    stash: FakeStash, database: Database, what: Literal["markers"] | NamedKind
 ) -> None:
     """A row that Stash has after all is there again after the next sync."""
     scene, tag = min(stash.scene_rows), min(stash.tag_rows)
+    performer, studio = stash.add_performer("Mia"), stash.add_studio("Harbor")
     marker = stash.add_marker(scene, tag)
-    stash.edit(scene, tags=refs(tag))
+    stash.edit(
+        scene, tags=refs(tag), performers=refs(performer), studio=refs(studio)[0]
+    )
     run(stash, database)
     run(stash, database)
     with database.transaction() as session:
-        if what == "unmirror_tag":
-            requests.unmirror_tag(session, tag)
-        else:
+        if what == "markers":
             requests.unmirror_markers(session, [marker])
+        else:
+            id_ = {"tag": tag, "performer": performer, "studio": studio}[what]
+            unmirror_object(session, what, id_)
     run(stash, database)
 
     assert is_right(stash, database)
