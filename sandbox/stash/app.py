@@ -139,8 +139,7 @@ class _Graphql:
         if http.method == "GET" and not request.is_query:
             message = "GET requests only allow query operations"
             return _json({"errors": [{"message": message}], "data": None}, 406, dialect)
-        names = {nodes[0].name.value for nodes in request.root_fields().values()}
-        fault = self._site.faults.next_for(names)
+        fault = self._site.faults.next_for(_names(request))
         if fault and fault.kind == "slow":
             await asyncio.sleep(fault.seconds)
         elif fault and fault.kind != "errors":
@@ -160,6 +159,7 @@ class _Graphql:
             _base_url(http),
             shuffled=self._site.faults.shuffled_lists,
         )
+        self._site.faults.on_request(_names(request))
         result = run(request, self._site.answers, reader)
         if fault and fault.kind == "errors":
             path = [next(iter(request.root_fields()))]
@@ -183,6 +183,11 @@ class _Graphql:
         if fault.kind == "empty":
             return Response(b"", media_type=_JSON)
         return PlainTextResponse("no answer", fault.status)
+
+
+def _names(request: Request) -> set[str]:
+    """Return the names of what a request asks for."""
+    return {nodes[0].name.value for nodes in request.root_fields().values()}
 
 
 async def _asked(http: HttpRequest, dialect: str) -> dict[str, Any] | Response:

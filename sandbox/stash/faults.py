@@ -34,8 +34,8 @@ class Fault:
     after: bool = False
 
 
-def nothing(job: Job) -> None:
-    """Hold no item up."""
+def nothing(_: object) -> None:
+    """Hold nothing up."""
 
 
 @dataclass
@@ -48,6 +48,10 @@ class Faults:
 
     on_item: Callable[[Job], object] = field(default=nothing)
     """Called with the job before each item of it, and before that pause."""
+
+    on_request: Callable[[set[str]], object] = field(default=nothing)
+    """Called with the root fields of each request before it is carried out, in a thread
+    of its own."""
 
     failing_items: set[str] = field(default_factory=set)
     """Generate items fail whose `<kind> <path>` holds one of these, such as `phash `,
@@ -108,6 +112,7 @@ class Faults:
             self._planned.clear()
         self.item_seconds = type(self).item_seconds
         self.on_item = nothing
+        self.on_request = nothing
         self.failing_items.clear()
         self.shuffled_lists = False
         self.unknown_fields.clear()

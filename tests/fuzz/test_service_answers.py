@@ -100,7 +100,6 @@ def test_no_answer_of_qbittorrent_does_lasting_harm(
                         url=proxy.url,
                         username=USERNAME,
                         password=SecretStr(PASSWORD),
-                        timeout_seconds=10,
                     ),
                 ),
                 database,

@@ -254,12 +254,11 @@ def test_interrupted_while_the_cluster_is_made(home: Path, made: str) -> None:
     """Ctrl-C, which goes to the whole group, leaves no half of it."""
     program = "import signal; signal.signal(2, signal.default_int_handler)\n" + USER
     first = subprocess.Popen(
-        [sys.executable, "-c", program, str(home), "1", "leave"],
+        [sys.executable, "-c", program, str(home), "1", "stay"],
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    while not (home / "postgres" / made).exists():
-        time.sleep(0.01)
+    wait_until(lambda: (home / "postgres" / made).exists(), made)
     os.killpg(first.pid, signal.SIGINT)
     first.communicate()
     second = start_user(home, 2)

@@ -4,12 +4,10 @@ import getpass
 import os
 import pickle
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,7 +33,8 @@ from stashhog_core.errors import ConfigurationError, JobCancelled, TransientErro
 from tests.support.fake_stash import FakeStash
 from tests.support.locks import cut_lock, elsewhere
 from tests.support.processes import crash, postmaster
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.services import free_port
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 HOLDER = """
 import sys, time
@@ -43,7 +42,7 @@ from stashhog_core.db.locks import is_held, job_lock
 from stashhog_core.db.session import Database
 with job_lock(Database(sys.argv[1]), "sync"):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 
@@ -105,7 +104,9 @@ def test_waiting_asks_whether_to_go_on(database: Database) -> None:
     with (
         job_lock(database, "sync"),
         pytest.raises(JobCancelled),
-        job_lock(database, "sync", wait_seconds=60, checkpoint=checkpoint),
+        job_lock(
+            database, "sync", wait_seconds=PATIENCE_SECONDS, checkpoint=checkpoint
+        ),
     ):
         pytest.fail("two hold it")
 
@@ -132,8 +133,7 @@ def test_a_run_that_begins_while_it_is_held_off_waits(database: Database) -> Non
     with database.transaction() as session:
         assert hold_off(session, "work")
         run.start()
-        while not is_held(database, "work"):
-            time.sleep(0.01)
+        wait_until(lambda: is_held(database, "work"), "the run")
         order.append("compared")
     run.join(PATIENCE_SECONDS)
 
@@ -285,8 +285,7 @@ def test_the_next_holder_waits_for_what_is_being_stored(database: Database) -> N
             session.execute(text("INSERT INTO scene (id) VALUES (1)"))
             cut_lock(database, "work")
             next_run.start()
-            while token(database) == before:
-                time.sleep(0.01)
+            wait_until(lambda: token(database) != before, "the next run")
             order.append("stored")
         next_run.join(PATIENCE_SECONDS)
 
@@ -337,9 +336,7 @@ def pgbouncer(url: str, settings: str) -> Iterator[Database]:
     if program is None:
         pytest.skip("pgbouncer is not installed")
     server = make_url(url)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         configuration = Path(folder) / "pgbouncer.ini"

@@ -73,7 +73,6 @@ def run(qbittorrent: QBittorrentServer, database: Database, library: Path) -> Ru
                     "url": qbittorrent.url,
                     "username": USERNAME,
                     "password": SecretStr(password),
-                    "timeout_seconds": 10,
                 }
                 | (server or {})
             ),

@@ -21,7 +21,7 @@ def kill_at(library: Library, url: str, line: str) -> None:
     scan = subprocess.Popen(
         [
             *(sys.executable, "-m", "tests.support.programs", "scan"),
-            *(url, str(library.folder), str(library.home)),
+            *(url, str(library.folder), str(library.home), line),
         ],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,

@@ -42,6 +42,7 @@ from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.job import sync
 from tests.support.creating import all_scenes, create_performer, create_studio
 from tests.support.http import loopback
+from tests.support.locks import wait_until_unlocked
 from tests.support.plans import plan_of
 from tests.support.stand_in import a_plan, new_scene
 
@@ -432,6 +433,7 @@ def test_killed_undo_ends_as_one_clean_run(
             process.send_signal(signal.SIGKILL)
         process.stdout.close()
         kills += process.wait() == -signal.SIGKILL
+        wait_until_unlocked(database)
     take_back(client, database, plan_id=plan_id)
 
     assert kills

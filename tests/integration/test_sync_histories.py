@@ -35,6 +35,7 @@ from stashhog_core.sync.survey import take_survey
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.creating import all_scenes
 from tests.support.histories import EDITS, Editor, fill, make_one
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.watched_stash import WatchedStash, watched
 
 pytestmark = pytest.mark.slow
@@ -239,7 +240,9 @@ def test_history_of_edits(
     with (
         server,
         watched(server, database) as stash,
-        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+        httpx.Client(
+            base_url=server.url, trust_env=False, timeout=PATIENCE_SECONDS
+        ) as client,
     ):
         editor = Editor(client, Random(seed), folder, video.read_bytes(), server=server)
         with history(stash, editor, tmp_path / "backup", seed) as recorded:
@@ -268,7 +271,7 @@ def test_history_of_edits_of_a_real_stash(
     folder.mkdir()
     seed = os.getpid()
     with (
-        httpx.Client(base_url=url, timeout=60) as client,
+        httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as client,
         watched(url, database) as stash,
     ):
         editor = Editor(client, Random(seed), folder, video.read_bytes(), folder.name)

@@ -32,7 +32,7 @@ from tests.integration.test_sync_kill import make_library
 def report(fraction, message):
     if message == "Synced 2000/2200 scenes":
         print("two pages", flush=True)
-        time.sleep(60)
+        time.sleep(3600)
 
 sync(make_library(), Database(sys.argv[1]), SyncParams(), Progress(report),
      trigger="manual")
@@ -117,6 +117,7 @@ def test_sync_of_changes_killed_at_any_moment(
         cwd=ROOT,
     )
     assert victim.returncode == -signal.SIGKILL
+    wait_until_unlocked(database)
     stash = changing_library(later=True)
     run(stash, database)
 

@@ -31,6 +31,7 @@ from sqlalchemy import Engine, event
 
 from tests.support.faults import FAULTS, Moment
 from tests.support.outside import (
+    ASLEEP,
     OUTSIDE_TROUBLES,
     STASH_TIMEOUT_SECONDS,
     Outside,
@@ -287,7 +288,7 @@ def _run(setting: Setting, disturbance: Disturbance | None, parent: Connection) 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(setting.folder)
     os.environ.update(setting.variables)
-    if disturbance is not None:
+    if disturbance is not None and disturbance.what == ASLEEP:
         os.environ["STASHHOG_STASH__TIMEOUT_SECONDS"] = str(STASH_TIMEOUT_SECONDS)
     get_settings.cache_clear()
     observer = _Observer(disturbance, parent, setting)

@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 
+from tests.support.waiting import PATIENCE_SECONDS
+
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For clients of servers without encryption.
 
@@ -20,7 +22,7 @@ a client: that takes more of the processor than the request.
 loopback = httpx.Client(
     verify=NO_CERTIFICATES,
     trust_env=False,
-    timeout=60,
+    timeout=PATIENCE_SECONDS,
     limits=httpx.Limits(max_keepalive_connections=0),
 )
 

@@ -29,9 +29,9 @@ def cut_lock(database: Database, name: str) -> None:
     """End the connection that holds a lock, as a restart of the server does."""
     with database.connect() as connection:
         ended = connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity "
             "WHERE application_name LIKE %s",
-            [f"stashhog {name}, %"],
+            [int(1000 * PATIENCE_SECONDS), f"stashhog {name}, %"],
         ).fetchall()
     assert ended == [(True,)]
 

@@ -45,7 +45,6 @@ def run_mounted(code: str, binds: Mapping[Path, Path], *arguments: str) -> str:
         env=os.environ | {"PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -68,7 +67,7 @@ def _namespace() -> tuple[str, ...]:
     with tempfile.TemporaryDirectory() as folder:
         trial = [*command, "mount", "--bind", folder, folder]
         try:
-            tried = subprocess.run(trial, capture_output=True, check=False, timeout=30)
+            tried = subprocess.run(trial, capture_output=True, check=False)
         except FileNotFoundError:
             return ()
     return tuple(command) if tried.returncode == 0 else ()

@@ -18,9 +18,11 @@ from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded
 from tests.support.prefect import start_server
 from tests.support.processes import crash, postmaster
+from tests.support.waiting import PATIENCE_SECONDS
 
+ASLEEP = "asleep for longer than Stash may take"
 STASH_TIMEOUT_SECONDS = 2.0
-"""How long a run that is disturbed waits for an answer of Stash."""
+"""How long a run waits for an answer of Stash that is to sleep for longer than that."""
 
 _ASLEEP_SECONDS = STASH_TIMEOUT_SECONDS + 0.5
 
@@ -116,8 +118,9 @@ def _stop(run: WaitingRun, meanwhile: Callable[[], None]) -> None:
 def _end_connections(outside: Outside) -> None:
     with psycopg.connect(outside.database_url, autocommit=True) as connection:
         connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            [int(1000 * PATIENCE_SECONDS)],
         )
 
 
@@ -127,7 +130,7 @@ _TROUBLES: dict[str, Callable[[Outside, WaitingRun], None]] = {
     "PostgreSQL is killed and starts again": _kill_postgres,
     "Prefect's server is killed and starts again": _kill_prefect,
     "a second run begins": _run_two,
-    "asleep for longer than Stash may take": _sleep,
+    ASLEEP: _sleep,
     "asleep while the database ends all connections, and another run works": (
         _sleep_long
     ),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, Log, TaskRun
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.states import AwaitingRetry, Cancelling
+from prefect.states import AwaitingRetry, Cancelling, Scheduled
 from sqlalchemy import select
 
 from flows import flow_of
@@ -41,6 +42,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.settings import PREFIX
 from stashhog_core.stash.client import StashClient
 from tests.support.processes import kill_all
+from tests.support.services import free_port
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -155,11 +157,15 @@ class Runner:
 
     # --- runs ------------------------------------------------------------------------
 
-    def start(self, job: str, **parameters: Any) -> FlowRun:
+    def start(
+        self, job: str, due_in: timedelta = timedelta(), **parameters: Any
+    ) -> FlowRun:
         """Ask for a run."""
         deployment = self.client.read_deployment_by_name(f"{job}/{self.name}")
         return self.client.create_flow_run_from_deployment(
-            deployment.id, parameters=parameters
+            deployment.id,
+            parameters=parameters,
+            state=Scheduled(scheduled_time=datetime.now(UTC) + due_in),
         )
 
     def cancel(self, run: FlowRun) -> None:
@@ -289,8 +295,10 @@ def runs_of(deployment_id: UUID) -> list[FlowRun]:
 def start_server(server: SubprocessASGIServer) -> None:
     """Start Prefect's server, and return once it answers.
 
-    Prefect itself gives up when one answer takes five seconds.
+    Prefect itself gives up when one answer takes five seconds. It draws one of a
+    thousand ports, and would take the server of another process for its own.
     """
+    server.port = server.port or free_port()
     try:
         server.start(timeout=int(PATIENCE_SECONDS))
     except httpx.TimeoutException:
@@ -305,16 +313,20 @@ def ended_tasks(run_id: str, *names: str) -> list[TaskRun]:
 
     Args:
         run_id: The flow run.
-        names: How the names that must be there begin.
+        names: Of task runs that must be there, without the ending that Prefect gives
+            to names of its own.
     """
     which = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
     found: list[TaskRun] = []
 
+    def is_there(name: str) -> bool:
+        return any(run.name == name or run.name.startswith(f"{name}-") for run in found)
+
     def are_there() -> bool:
         with get_client(sync_client=True) as client:
             found[:] = client.read_task_runs(flow_run_filter=which)
-        return all(run.state and run.state.is_final() for run in found) and all(
-            any(run.name.startswith(name) for run in found) for name in names
+        return all(map(is_there, names)) and all(
+            run.state and run.state.is_final() for run in found
         )
 
     wait_until(are_there, f"the end of {names} of {run_id}")

@@ -30,15 +30,24 @@ def probe_hanging(file: str) -> None:
         list(pool.probe([hanging], lambda: None))
 
 
-def scan(url: str, folder: str, home: str) -> None:
-    """Scan a folder; print the progress and then the result."""
+def scan(url: str, folder: str, home: str, *last: str) -> None:
+    """Scan a folder; print the progress and then the result.
+
+    With words it goes no further than to a report that has them, and waits there.
+    """
+
+    def report(_fraction: float | None, message: str) -> None:
+        print(message, flush=True)
+        if any(words in message for words in last):
+            threading.Event().wait()
+
     result = scan_directory(
         Settings(
             home=Path(home), library=LibrarySettings(allowed_scan_roots=(Path(folder),))
         ),
         Database(url),
         DirectoryScanParams(path=folder, workers=2),
-        Progress(lambda _, message: print(message, flush=True)),
+        Progress(report),
     )
     print(result.model_dump_json())
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests.support.http import NO_CERTIFICATES
+from tests.support.waiting import PATIENCE_SECONDS
 
 _NOT_HANDED_ON = {"host", "connection", "content-length", "transfer-encoding"}
 
@@ -33,7 +34,9 @@ class Proxy:
 def proxy_of(upstream: str) -> Iterator[Proxy]:
     """Listen on loopback in front of the server at `upstream`."""
     proxy = Proxy()
-    client = httpx.Client(base_url=upstream, verify=NO_CERTIFICATES, timeout=30)
+    client = httpx.Client(
+        base_url=upstream, verify=NO_CERTIFICATES, timeout=PATIENCE_SECONDS
+    )
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -49,7 +49,7 @@ class QBittorrentServer:
             host=url,
             username=USERNAME,
             password=PASSWORD,
-            REQUESTS_ARGS={"timeout": 10},
+            REQUESTS_ARGS={"timeout": PATIENCE_SECONDS},
             FORCE_SCHEME_FROM_HOST=True,
         )
 

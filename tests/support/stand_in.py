@@ -14,6 +14,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.plans.proposals import add_marker, add_member, set_text
 from tests.support.http import NO_CERTIFICATES, loopback
 from tests.support.plans import plan_of
+from tests.support.waiting import PATIENCE_SECONDS
 
 Ask = Callable[..., dict[str, Any]]
 """Sends a document with variables; returns the whole decoded answer."""
@@ -54,7 +55,7 @@ def asking(url: str) -> Iterator[Ask]:
         base_url=url.removesuffix("/graphql"),
         verify=NO_CERTIFICATES,
         trust_env=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     ) as client:
 
         def send(query: str, **variables: Any) -> dict[str, Any]:

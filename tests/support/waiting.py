@@ -6,8 +6,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 180.0
-"""After so long something will not come about any more, however busy the machine is."""
+PATIENCE_SECONDS = 400.0
+"""After so long something will not come about any more, however busy the machine is.
+
+No test waits for anything that takes an idle machine more than a tenth of this.
+"""
 
 
 def wait_until(

@@ -18,6 +18,7 @@ from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.comparison import ListingRule
 from stashhog_core.sync.job import Pending, pending_scenes
 from tests.support.sync import run
+from tests.support.waiting import PATIENCE_SECONDS
 
 Hook = Callable[[], httpx.Response | None]
 """What happens after Stash has answered; it may return another answer."""
@@ -80,7 +81,7 @@ class WatchedStash:
         answer = httpx.post(
             f"{self.url}/graphql",
             json={"query": document, "variables": variables},
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
         ).json()
         assert not answer.get("errors"), answer
         (value,) = answer["data"].values()

@@ -1,7 +1,6 @@
 """The flow `directory_scan`: states, events, artifact, status, refusals."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from stashhog_core.errors import ConfigurationError
 from stashhog_core.results import DirectoryScanResult
 from stashhog_core.settings import get_settings
 from tests.support.media import write_video
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -51,17 +51,19 @@ def status(run_id: str) -> dict[str, Any]:
 
 
 def events_of(run_id: str) -> list[dict[str, Any]]:
-    """Return the scan's own events of a run, oldest first."""
+    """Return the scan's own events of a run, oldest first, when both are there."""
     EventsWorker.drain_all()
     wanted = {"resource": {"id": [f"stashhog.directory-scan.{run_id}"]}}
-    deadline = time.monotonic() + 20
+    found: list[dict[str, Any]] = []
+
+    def are_there() -> bool:
+        answer = client.request("POST", "/events/filter", json={"filter": wanted})
+        found[:] = answer.json()["events"]
+        return len(found) >= 2
+
     with get_client(sync_client=True) as client:
-        while True:
-            answer = client.request("POST", "/events/filter", json={"filter": wanted})
-            found: list[dict[str, Any]] = answer.json()["events"]
-            if len(found) >= 2 or time.monotonic() > deadline:
-                return sorted(found, key=lambda event: event["occurred"])
-            time.sleep(0.3)
+        wait_until(are_there, lambda: f"two events in {found}")
+    return sorted(found, key=lambda event: event["occurred"])
 
 
 def test_scan_tells_result_status_and_events(folder: Path) -> None:

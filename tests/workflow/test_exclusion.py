@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -84,13 +83,22 @@ def test_a_job_that_is_busy_is_waited_for(
     services: Services, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another sync under way is an outage to this one: tried again, and then done."""
-    monkeypatch.setattr(sync_task.sync, "retry_delay_seconds", [3.0])
+    may_retry = sync_task.sync.retry_condition_fn
+    refused: list[Any] = []
+    monkeypatch.setattr(sync_task.sync, "retry_delay_seconds", [0.1])
     with another_run(database, "sync") as other:
-        end = threading.Timer(1.5, other.kill)
-        end.start()
-        state: Any = sync(return_state=True)
-        end.join()
 
+        def end_the_other(task: Any, run: Any, state: Any) -> bool:
+            refused.append(state.result(raise_on_failure=False))
+            other.kill()
+            wait_until(lambda: locks(database) == [], "the end of the lock")
+            return may_retry is None or bool(may_retry(task, run, state))
+
+        monkeypatch.setattr(sync_task.sync, "retry_condition_fn", end_the_other)
+        state: Any = sync(return_state=True)
+
+    (error,) = refused
+    assert f"process {other.pid} on" in str(error)
     assert state.name == "Completed"
 
 

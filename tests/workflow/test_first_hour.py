@@ -23,7 +23,7 @@ from tests.conftest import copy_cluster
 from tests.support.http import NO_CERTIFICATES, loopback
 from tests.support.processes import postmaster
 from tests.support.services import FEW_SAMPLES
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from tests.workflow.test_make_run import ROOT, clean_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -213,7 +213,7 @@ def plan_is_accepted_in_the_terminal_and_applied_on_the_page(
         headers={"Origin": origin},
         verify=NO_CERTIFICATES,
         trust_env=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     ) as browser:
         assert browser.get(address[1], follow_redirects=True).is_success
         started = browser.post("/plans/1/apply").json()

@@ -1,5 +1,6 @@
 """The main job end to end: real files, PostgreSQL, Prefect, and Stash over HTTP."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from tests.support.locks import cut_lock, elsewhere
 from tests.support.media import write_video
 from tests.support.prefect import ended_tasks
 from tests.support.services import Services
-from tests.support.stand_in import asking
+from tests.support.stand_in import asking, until
 
 pytestmark = pytest.mark.slow
 
@@ -152,6 +153,9 @@ def test_messages_of_sub_jobs_show_and_do_not_move_the_bar(
     """Scan and generate say what Stash does; meanwhile no transaction is open."""
     said: Reported = []
     idle: set[int] = set()
+    told = {"Scanning...": threading.Event(), "Generating...": threading.Event()}
+    # However late the first check of a job is, the job is still at work.
+    services.stash.faults.on_item = lambda job: until(told[job.description])(job)
     query = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
         "AND state LIKE 'idle in transaction%'"
@@ -162,6 +166,8 @@ def test_messages_of_sub_jobs_show_and_do_not_move_the_bar(
         if message.startswith(("Metadata scan", "Generate metadata")):
             with database.transaction() as session:
                 idle.add(session.scalar(query) or 0)
+            job = "Scanning" if message.startswith("Metadata scan") else "Generating"
+            told[f"{job}..."].set()
 
     listeners.append(listen)
     try:
