@@ -32,7 +32,7 @@ from stashhog_core.settings import PREFIX, Settings, configured_variables, get_s
 
 SERVICES = ("STASH", "DATABASE", "DOWNLOADS", "QBITTORRENT", "AI_SERVER", "LIBRARY")
 MAIN_JOB = ["run", "process_new_scenes"]
-_START_LIMIT_SECONDS = 60
+_START_LIMIT_SECONDS = 300
 
 
 def main() -> None:
@@ -142,7 +142,7 @@ def stand_in(home: Path, library: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait()
 
 
 def start_stand_in(
@@ -188,7 +188,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
     deadline = time.monotonic() + _START_LIMIT_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/healthz", timeout=5).is_success:
+            if httpx.get(f"{url}/healthz", timeout=_START_LIMIT_SECONDS).is_success:
                 return
         time.sleep(0.1)
     sys.exit(f"Error: the stand-in Stash did not start; see {log}")

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import uvicorn
 
-_START_SECONDS = 30
+_START_SECONDS = 300
 _GRACE_SECONDS = 1.0
 _POLL_SECONDS = 0.002
 _CHECK_SECONDS = 0.1

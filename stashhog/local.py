@@ -1,11 +1,8 @@
 """Running a flow in this process, on a temporary Prefect API or on the user's own."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +20,7 @@ from stashhog_core.settings import (
     make_home_folder,
 )
 
-_START_LIMIT_SECONDS = "120"
+_START_LIMIT_SECONDS = "300"
 
 
 class Display(Protocol):
@@ -137,7 +134,9 @@ def _require_api(settings: Settings) -> None:
     from prefect.client.orchestration import get_client
 
     if not os.environ.get("PREFECT_API_URL"):
-        _detach_server()
+        from stashhog.temporary_server import TemporaryServer
+
+        TemporaryServer()
     try:
         with get_client(sync_client=True) as client:
             client.hello()
@@ -152,45 +151,6 @@ def _require_api(settings: Settings) -> None:
             if own
             else f"try again, or start a server with `stashhog up` ({error})",
         ) from error
-
-
-def _detach_server() -> None:
-    """Keep Ctrl-C, which goes to the whole group, from the temporary Prefect server.
-
-    A run that is cancelled still has to tell it so. It ends with this process, even if
-    that is killed.
-    """
-    import prefect
-    from prefect.server.api.server import SubprocessASGIServer
-    from prefect.settings import get_current_settings
-
-    from stashhog_core.background import leave_process_group
-
-    class DetachedServer(SubprocessASGIServer):
-        def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
-            # As Prefect does it, which has no say in how the process starts.
-            return subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "uvicorn"),
-                    *("--app-dir", str(prefect.__module_path__.parent)),
-                    *("--factory", "prefect.server.api.server:create_app"),
-                    *("--host", "127.0.0.1", "--port", str(self.port)),
-                    *("--log-level", "error", "--lifespan", "on"),
-                ],
-                env={
-                    **os.environ,
-                    "PREFECT_UI_ENABLED": "0",
-                    "PREFECT__SERVER_EPHEMERAL": "1",
-                    "PREFECT__SERVER_FINAL": "1",
-                    **get_current_settings().to_environment_variables(
-                        exclude_unset=True
-                    ),
-                },
-                preexec_fn=partial(leave_process_group, os.getpid()),
-            )
-
-    # Prefect keeps one for the process, the first that is made, and starts it itself.
-    DetachedServer()
 
 
 @contextmanager

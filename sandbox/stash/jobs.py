@@ -143,7 +143,7 @@ class JobQueue:
             self._changed.notify_all()
         self._thread.join()
 
-    def wait(self, timeout_seconds: float = 180) -> None:
+    def wait(self, timeout_seconds: float = 400) -> None:
         """Return when no job is waiting or running.
 
         Raises:

@@ -42,7 +42,8 @@ from stashhog_core.db.open import open_database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
 
-_START_LIMIT_SECONDS = 120
+# Only a part that hangs is waited for so long: one that ends is noticed at once.
+_START_LIMIT_SECONDS = 300
 _CHECK_INTERVAL_SECONDS = 0.5
 _FIRST_SIGN_SECONDS = 15
 """The supervisor of an earlier version serves no pages."""

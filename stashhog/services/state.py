@@ -12,7 +12,8 @@ import psutil
 from stashhog_core.files import write_whole
 from stashhog_core.settings import Settings, make_home_folder
 
-_STOP_LIMIT_SECONDS = 60
+# Longer than the supervisor may take to stop its three children.
+_STOP_LIMIT_SECONDS = 240
 _CHECK_INTERVAL_SECONDS = 0.1
 
 

@@ -39,7 +39,8 @@ from stashhog_core.errors import StashHogError
 from stashhog_core.loopback import keep_loopback_direct
 from stashhog_core.settings import Settings, get_settings
 
-_STOP_LIMIT_SECONDS = 20
+# Longer than the 30 seconds that Prefect gives a run to stop.
+_STOP_LIMIT_SECONDS = 60
 _CHECK_INTERVAL_SECONDS = 1.0
 _UPKEEP_INTERVAL_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 60.0

@@ -28,7 +28,8 @@ from stashhog.services.run_server import PER_RUN, READY
 
 _OURS = ("stashhog", "flows", "tasks", "stashhog_core")
 _SUPERVISOR = ["-m", "prefect.runner._workspace_supervisor"]
-_READY_SECONDS = 60.0
+# Only one that hangs is waited for so long: one that ends is noticed at once.
+_READY_SECONDS = 300.0
 _READ_BYTES = 1 << 16
 
 logger = logging.getLogger("prefect.stashhog.worker")

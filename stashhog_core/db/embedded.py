@@ -38,7 +38,7 @@ from stashhog_core.errors import ConfigurationError
 from stashhog_core.retries import with_retries
 
 DATABASE = "stashhog"
-START_TIMEOUT_SECONDS = 60
+START_TIMEOUT_SECONDS = 300
 """Longest wait for a server that starts, stops or recovers from a crash."""
 
 EMBEDDED_SETTING = "stashhog.embedded"

@@ -24,7 +24,7 @@ from tests.support.chaos_table import of_disturbance, of_points
 from tests.support.end_state import differences
 from tests.support.locks import wait_until_unlocked
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2700)]
 
 RUNS = int(os.environ.get("STASHHOG_TEST_CHAOS_RUNS", "5"))
 FIRST = int(os.environ.get("STASHHOG_TEST_CHAOS_FIRST", "0"))

@@ -183,7 +183,7 @@ def _url(database: Database) -> str:
     return url.replace("postgresql+psycopg", "postgresql")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("policy", ["hardlink", "copy"])
 def test_killed_runs_end_as_one_clean_run(
     policy: str,
@@ -221,7 +221,7 @@ def test_killed_runs_end_as_one_clean_run(
     assert _ledger(database, library) == _ledger(other_database, clean_library)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_killed_runs_tell_qbittorrent_all_the_same(
     database: Database, downloads: Path, tmp_path: Path
 ) -> None:

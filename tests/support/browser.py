@@ -114,6 +114,24 @@ class Browser:
 
         self._soon(click, xpath)
 
+    def write(self, xpath: str, text: str) -> None:
+        """Write into a field, in the place of what stands there."""
+
+        def write() -> bool:
+            field = self._driver.find_element("xpath", xpath)
+            field.clear()
+            field.send_keys(text)
+            return True
+
+        self._soon(write, xpath)
+
+    def attribute(self, xpath: str, name: str) -> str:
+        """Return an attribute, or a property, of an element as soon as it has one."""
+        return self._soon(
+            lambda: self._driver.find_element("xpath", xpath).get_attribute(name),
+            f"{name} of {xpath}",
+        )
+
     def choose(self, label: str) -> None:
         """Click the item of an open menu that begins so."""
         self.click(f"//*[@role='menuitem'][starts-with(normalize-space(), '{label}')]")
@@ -123,11 +141,11 @@ class Browser:
         self.click(f"//*[self::button or self::a][normalize-space()='{label}']")
 
     def see(self, line: str) -> None:
-        """Wait until a line of the page is this."""
+        """Wait until a line of one of Prefect's pages, which may be old, is this."""
         self._soon(lambda: line in self.text.splitlines(), line, reload=True)
 
     def read(self, words: str) -> None:
-        """Wait until the words are anywhere on the page."""
+        """Wait until the words are anywhere on one of Prefect's pages."""
         self._soon(lambda: words in self.text, words, reload=True)
 
     def keys(self, text: str) -> None:
@@ -141,7 +159,6 @@ class Browser:
             For each key the milliseconds until the page had drawn its effect, and last
             the milliseconds from the first key until everything was stored.
         """
-        self._driver.set_script_timeout(600)
         found = self._driver.execute_async_script(_TYPE_AT_PACE, [*text], pause_ms)
         return [float(number) for number in found]
 
@@ -190,18 +207,26 @@ class Browser:
 
     def shows(self, xpath: str) -> bool:
         """Tell whether the whole element is in the window, without scrolling."""
-        element = self.find(xpath)
-        return bool(
-            self._driver.execute_script(
+
+        def look() -> list[bool]:
+            element = self._driver.find_element("xpath", xpath)
+            script = (
                 "const at = arguments[0].getBoundingClientRect();"
-                "return at.height > 0 && at.top >= 0 && at.bottom <= innerHeight;",
-                element,
+                "return at.height > 0 && at.top >= 0 && at.bottom <= innerHeight;"
             )
-        )
+            return [self._driver.execute_script(script, element)]
+
+        (is_shown,) = self._soon(look, xpath)
+        return is_shown
 
     def draws(self, xpath: str) -> bool:
         """Tell whether the element is drawn at all, in the window or outside."""
-        return bool(self.find(xpath).is_displayed())
+
+        def look() -> list[bool]:
+            return [self._driver.find_element("xpath", xpath).is_displayed()]
+
+        (is_drawn,) = self._soon(look, xpath)
+        return is_drawn
 
     def width_of_page(self) -> int:
         """Return how wide the page is, with what must be scrolled to."""
@@ -252,6 +277,14 @@ class Browser:
     def _soon(
         self, condition: Callable[[], T | None], what: str, *, reload: bool = False
     ) -> T:
+        """Return what the condition gives, as soon as that is true.
+
+        Args:
+            condition: Looks at the page, and may act on it: what it has found may be
+                drawn anew in the middle.
+            what: What is waited for.
+            reload: Whether the page may be loaded anew, which ends its own requests.
+        """
         started = reloaded = time.monotonic()
         patience = _RELOAD_SECONDS
         while True:
@@ -294,6 +327,8 @@ def open_browser(profile: Path) -> Iterator[Browser]:
     # By its path: selenium would look for a driver to download.
     service = Service(driver_program)
     driver = webdriver.Chrome(options=options, service=service)
+    driver.set_page_load_timeout(PATIENCE_SECONDS)
+    driver.set_script_timeout(PATIENCE_SECONDS)
     try:
         yield Browser(driver)
     finally:

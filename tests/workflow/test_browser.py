@@ -12,10 +12,12 @@ from tests.support.browser import Browser, open_browser
 from tests.support.media import write_video
 from tests.support.services import RunningServices
 from tests.support.stand_in import until
+from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 MAIN_JOB = "process_new_scenes/process-new-scenes"
+SCAN = "stash_scan/stash-scan"
 STEPS = {
     "Process downloads": "CompletedWithErrors",
     "Stash metadata scan": "Completed",
@@ -42,23 +44,22 @@ def test_from_the_form_to_the_report(browser: Browser, up: RunningServices) -> N
     (up.downloads / "no-video.mp4").write_bytes(b"no video")
     watched = threading.Event()
     up.stash.faults.on_item = until(watched)
+    before = runs(up, MAIN_JOB)
     open_deployment(browser, up, MAIN_JOB)
     browser.press("Run")
     browser.choose("Custom run")
     field = "//fieldset[preceding-sibling::div//label[starts-with(., 'batch_size')]]"
     browser.click(f"{field}//button[normalize-space()='int']")
-    batch_size = browser.find(f"{field}//input")
-    batch_size.send_keys("0")
+    browser.write(f"{field}//input", "0")
     browser.press("Submit")
     browser.screenshot("form")
 
-    refusal = str(batch_size.get_property("validationMessage"))
+    refusal = browser.attribute(f"{field}//input", "validationMessage")
     assert "greater than or equal to 1" in refusal
     assert "/run?" in browser.url
-    batch_size.clear()
-    batch_size.send_keys("1")
+    browser.write(f"{field}//input", "1")
     browser.press("Submit")
-    run = view_run(browser)
+    run = view_run(browser, up, MAIN_JOB, before)
     open_artifact(browser, run, "process-new-scenes-progress")
     browser.read("Progress: 20%")
     browser.screenshot("progress")
@@ -75,8 +76,7 @@ def test_from_the_form_to_the_report(browser: Browser, up: RunningServices) -> N
     browser.read("process_new_scenes: CompletedWithErrors")
     for step, state in STEPS.items():
         row = f"//tr[td[1][normalize-space()='{step}']][td[2][.='{state}']]"
-        link = browser.find(f"{row}//a").get_attribute("href")
-        assert "/runs/task-run/" in str(link)
+        assert "/runs/task-run/" in browser.attribute(f"{row}//a", "href")
     browser.read("3 items placed")
     browser.read("no-video.mp4: The file cannot be read as a video")
     browser.screenshot("report")
@@ -102,10 +102,11 @@ def test_cancel(browser: Browser, up: RunningServices) -> None:
         write_video(late / f"{number}.mp4", seed=40 + number)
     cancelled = threading.Event()
     up.stash.faults.on_item = until(cancelled)
-    open_deployment(browser, up, "stash_scan/stash-scan")
+    earlier = runs(up, SCAN)
+    open_deployment(browser, up, SCAN)
     browser.press("Run")
     browser.choose("Quick run")
-    run = view_run(browser)
+    run = view_run(browser, up, SCAN, earlier)
     browser.open(f"{run}?tab=Logs")
     browser.read("Started Stash job")
     browser.press("Open menu")
@@ -120,19 +121,31 @@ def test_cancel(browser: Browser, up: RunningServices) -> None:
     assert len(up.stash.store.ids("SELECT id FROM scenes")) == before + 4
 
 
-def view_run(browser: Browser) -> str:
-    """Follow the note that a run was made; return the address of its page."""
-    browser.press("View run")
+def runs(up: RunningServices, name: str) -> set[str]:
+    """Return the runs of a deployment."""
+    deployment = up.ask("GET", f"/deployments/name/{name}")["id"]
+    wanted = {"deployments": {"id": {"any_": [deployment]}}}
+    return {run["id"] for run in up.ask("POST", "/flow_runs/filter", wanted)}
+
+
+def view_run(browser: Browser, up: RunningServices, name: str, before: set[str]) -> str:
+    """Open the page of the run that was made now; return its address.
+
+    The note that a run was made leads there too, but stands for seconds only.
+    """
+    (run,) = wait_until(lambda: runs(up, name) - before, "the run")
+    address = f"{up.url}/v2/runs/flow-run/{run}"
+    browser.open(address)
     browser.see("Running")
-    return browser.url.partition("?")[0]
+    return address
 
 
 def open_artifact(browser: Browser, run: str, key: str) -> None:
     """Go from a run's page to its artifact of this key."""
     browser.open(f"{run}?tab=Artifacts")
-    link = browser.find(f"//a[contains(@href, '/artifacts/key/{key}')]")
+    link = f"//a[contains(@href, '/artifacts/key/{key}')]"
     # The page is loaded anew: the run's own list has links to artifacts, too.
-    browser.open(str(link.get_attribute("href")))
+    browser.open(browser.attribute(link, "href"))
     browser.click("//a[contains(@href, '/artifacts/artifact/')]")
 
 
@@ -140,6 +153,6 @@ def open_deployment(browser: Browser, up: RunningServices, name: str) -> None:
     """Find a deployment as people do: in the list, by its name."""
     flow, _, deployment = name.partition("/")
     browser.open(f"{up.url}/v2/deployments")
-    browser.find("//input[starts-with(@placeholder, 'Search')]").send_keys(deployment)
+    browser.write("//input[starts-with(@placeholder, 'Search')]", deployment)
     browser.press(deployment)
     browser.see(flow)

@@ -39,7 +39,7 @@ from tests.support.services import Services
 from tests.support.stand_in import generating_until_stopped, until, until_stopped
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TERMINAL = """
 import signal

@@ -19,7 +19,7 @@ from tests.support.prefect import ROOT
 from tests.support.services import Services
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 HOLD = """
 import sys, time

@@ -25,7 +25,7 @@ from tests.support.prefect import Runner, processes_of
 from tests.support.services import Services
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def set_to(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:

@@ -26,7 +26,7 @@ from tests.support.services import FEW_SAMPLES
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from tests.workflow.test_make_run import ROOT, clean_environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 DEPLOYMENT = "process_new_scenes/process-new-scenes"
 BIN = Path(sys.executable).parent

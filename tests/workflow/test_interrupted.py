@@ -18,7 +18,7 @@ from tests.support.prefect import ROOT
 from tests.support.services import copy_few
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 PROGRAM = """
 import signal, sys

@@ -12,7 +12,7 @@ import pytest
 from sandbox.samples import Sample
 from tests.conftest import copy_cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 

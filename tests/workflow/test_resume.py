@@ -20,7 +20,7 @@ from tests.support.services import Services
 from tests.support.stand_in import until
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SEEN: Spans = {"actions": {"Dancing": [(0.0, 1.0, 0.9)]}}
 

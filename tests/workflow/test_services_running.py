@@ -27,7 +27,7 @@ from tests.support.services import (
 from tests.support.stand_in import until
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SCHEDULED = "process_new_scenes/process-new-scenes"
 EVERY_5_MINUTES = "auto_stash_sync/auto-stash-sync"

@@ -19,7 +19,7 @@ from tests.support.services import BIN, ROOT, RunningServices, prepared_services
 from tests.support.stand_in import until
 from tests.support.waiting import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 AUTH = "admin:correct horse"
 ADDITIONAL_WORKERS = ("one", "two")

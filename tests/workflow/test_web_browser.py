@@ -33,7 +33,7 @@ from tests.support.services import free_port
 from tests.support.stand_in import new_scene
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SCENES, TAGS = 100, ("Dawn", "Dusk", "Night")
 
@@ -177,7 +177,7 @@ def test_a_value_is_decided_with_one_key(
 
     browser.keys("ja")
 
-    browser.read("99 approved, 1 rejected")
+    browser.find("//main//*[contains(., '99 approved, 1 rejected')]")
     browser.wide()
     assert states(database) == {"approved": 99, "pending": 198, "rejected": 3}
 
@@ -300,7 +300,9 @@ def test_conflicts_are_decided_by_keyboard(
         "two choices",
     )
     browser.keys("e")
-    browser.find("//textarea[@id='edit-text']").send_keys(" code")
+    box = "//textarea[@id='edit-text']"
+    assert browser.attribute(box, "value") == "New code"
+    browser.write(box, "New code code")
     browser.press("Propose")
     browser.find("//li[3]//dd[.='New code code']")
     browser.keys("a")

@@ -17,7 +17,7 @@ from tests.conftest import postgres_home
 from tests.support.media import write_video
 from tests.support.services import PARTS, ROOT, RunningServices, prepared_services
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2700)]
 
 SHIPPED = {
     "stashhog/data/prefect.yaml": "prefect.yaml",
