@@ -14,7 +14,7 @@ from stashhog_core.markdown import text
 from stashhog_core.progress import Progress, Stop
 from tasks.prefect_api import display
 
-_UPDATE_INTERVAL_SECONDS = 1.0
+UPDATE_INTERVAL_SECONDS = 1.0
 _AFTER_FAILURE_SECONDS = 30.0
 # How often the log tells of the active step: at each tenth of its way, though not twice
 # in a moment, and at least once a minute while it reports.
@@ -218,7 +218,7 @@ class _Artifact:
         self._id: UUID | None = None
         self._lock = threading.Lock()
         # A task that ends sooner than this makes no artifact at all.
-        self._next = time.monotonic() + (0 if key else _UPDATE_INTERVAL_SECONDS)
+        self._next = time.monotonic() + (0 if key else UPDATE_INTERVAL_SECONDS)
         self._unsent: tuple[float, str] | None = None
         self._timer: threading.Timer | None = None
 
@@ -256,7 +256,7 @@ class _Artifact:
         self._next = time.monotonic() + _AFTER_FAILURE_SECONDS
         with display("the progress of this run"):
             self._put(percent, message)
-            self._next = time.monotonic() + _UPDATE_INTERVAL_SECONDS
+            self._next = time.monotonic() + UPDATE_INTERVAL_SECONDS
 
     def _put(self, percent: float, message: str) -> None:
         if self._id is not None:

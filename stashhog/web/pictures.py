@@ -1,6 +1,7 @@
 """Pictures of scenes: covers from Stash, and frames of local files, kept on disk."""
 
 import hashlib
+import importlib
 import logging
 import multiprocessing
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
-from stashhog_core.errors import ItemError, StashHogError
+from stashhog_core.errors import ItemError, StashHogError, TransientError
 from stashhog_core.files import write_whole
 from stashhog_core.paths import PathMap
 from stashhog_core.settings import Settings, make_home_folder
@@ -96,13 +97,18 @@ class Pictures:
             if self._pool is None or not self._pool.active:
                 # A fork of a process with threads may wait for ever.
                 spawned = multiprocessing.get_context("spawn")
-                self._pool = ProcessPool(max_workers=1, context=spawned)
+                self._pool = ProcessPool(
+                    max_workers=1, context=spawned, initializer=_load_decoders
+                )
             pool = self._pool
         try:
             picture: bytes | None = pool.schedule(
                 _still, args=[path, second], timeout=_FRAME_SECONDS
             ).result()
-        except (ItemError, OSError, ValueError, OutOfTime, ProcessExpired) as error:
+        except OutOfTime as error:
+            # The machine may have been busy.
+            raise TransientError("A picture took too long", where=str(path)) from error
+        except (ItemError, OSError, ValueError, ProcessExpired) as error:
             logger.info("No picture at %g s of %s: %s", second, path, error)
             return None
         return picture
@@ -118,7 +124,7 @@ class Pictures:
             try:
                 made = make()
             except StashHogError as error:
-                # Not kept: Stash may be back soon.
+                # Not kept: the next time it may be there.
                 logger.info("No picture: %s", error)
                 return None
             picture = made or b""
@@ -150,6 +156,11 @@ class Pictures:
                 return
             Path(path).unlink(missing_ok=True)
             size -= bytes_
+
+
+def _load_decoders() -> None:
+    """Load them before the time of a picture counts."""
+    importlib.import_module("stashhog_core.media.pictures")
 
 
 def _still(path: Path, second: float) -> bytes | None:

@@ -33,7 +33,7 @@ _WORD = 2**32
 _LONGEST_NAME_BYTES = 63
 _PAUSE_SECONDS = 0.1
 # How long a connection that was cut may take to free its lock.
-_CUT_SECONDS = 5.0
+_CUT_SECONDS = 60.0
 # How long the last transaction of a holder that lost the lock may take.
 _FENCE_SECONDS = 60.0
 _POOLER_TRIES = 3

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from pebble import ProcessPool
 from pydantic import SecretStr
 from sqlalchemy import select, text
 from starlette.testclient import TestClient
@@ -687,6 +689,30 @@ def test_pictures_come_from_the_second_of_the_evidence(
             200,
             "image/svg+xml",
         )
+
+
+def test_a_picture_that_came_too_late_is_made_the_next_time(
+    client: TestClient,
+    database: Database,
+    plan_id: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The machine may have been busy: that no picture was to be had is not kept."""
+    video = write_video(tmp_path / "a.mp4", seconds=3)
+    with database.transaction() as session:
+        for file in session.scalars(select(SceneFile)):
+            file.path = str(video)
+    late: Future[bytes] = Future()
+    late.set_exception(TimeoutError())
+    with monkeypatch.context() as patched:
+        patched.setattr(ProcessPool, "schedule", lambda *_, **__: late)
+        none = client.get("/scenes/1/frame/1.00")
+
+    frame = client.get("/scenes/1/frame/1.00")
+
+    assert none.headers["content-type"] == "image/svg+xml"
+    assert type_of(frame.content) == "image/jpeg"
 
 
 def test_what_is_sent_is_shown_before_a_plan_is_applied(

@@ -19,6 +19,7 @@ import pytest
 
 from stashhog_core.stash.client import StashClient
 from tests.support.process_state import process_state, restore
+from tests.support.waiting import PATIENCE_SECONDS
 
 TESTS = Path(__file__).parents[1]
 
@@ -71,7 +72,6 @@ def private_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 CLOCKS = {"monotonic", "perf_counter", "process_time", "time", "now"}
 WAITS = {"wait", "join", "wait_for", "wait_procs", "communicate", "Barrier"}
-LEAST_PATIENCE_SECONDS = 60
 
 
 def clocks_in_asserts(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -121,14 +121,15 @@ def short_waits(tree: ast.AST) -> Iterator[tuple[int, str]]:
             continue
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
         given = [
-            *node.args[:1],
+            *(node.args[:1] if name in WAITS else []),
+            # Of a wait, a request or a program.
             *(k.value for k in node.keywords if k.arg == "timeout"),
         ]
-        for value in given if name in WAITS else []:
+        for value in given:
             if (
                 isinstance(value, ast.Constant)
                 and isinstance(value.value, int | float)
-                and 1 <= value.value < LEAST_PATIENCE_SECONDS
+                and 1 <= value.value < PATIENCE_SECONDS
                 and (name != "Barrier" or value is not node.args[0])
             ):
                 yield node.lineno, ast.unparse(node)
@@ -236,6 +237,8 @@ def test_no_test_measures_time() -> None:
         ("psutil.wait_procs(children, timeout=10)", 1),
         ("threading.Barrier(3, timeout=10)", 1),
         ("threading.Barrier(3)", 0),
+        ("httpx.get(url, timeout=60)", 1),
+        ("subprocess.run(command, timeout=60)", 1),
         ("event.wait(PATIENCE_SECONDS)", 0),
         ("process.wait()", 0),
         ("assert not event.wait(1)", 0),
