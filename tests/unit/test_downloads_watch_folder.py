@@ -48,6 +48,13 @@ def _files(source: WatchFolderSource, name: str) -> EntryFiles:
     return source.files(next(e for e in listing.entries if e.name == name))
 
 
+@pytest.fixture
+def young(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the test takes, what it writes is young when it is looked at."""
+    now = time.time()
+    monkeypatch.setattr(watch_folder.time, "time", lambda: now)
+
+
 def test_entries_that_rest_are_finished_at_once(
     downloads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +74,7 @@ def test_entries_that_rest_are_finished_at_once(
     assert said == []
 
 
+@pytest.mark.usefixtures("young")
 def test_young_entries_are_checked_twice(downloads: Path) -> None:
     """Equal in both looks: finished, within the settle time."""
     _write(downloads / "young.mp4", old=False)
@@ -79,6 +87,7 @@ def test_young_entries_are_checked_twice(downloads: Path) -> None:
     assert _names(listing) == ["tomorrow.mp4", "young.mp4"]
 
 
+@pytest.mark.usefixtures("young")
 @pytest.mark.parametrize(
     "change",
     [
@@ -110,6 +119,7 @@ def test_an_entry_that_changes_between_two_checks_is_not_finished(
     assert listing.unfinished == 1
 
 
+@pytest.mark.usefixtures("young")
 def test_a_file_with_an_old_time_that_changed_just_now_is_checked_twice(
     downloads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
