@@ -208,7 +208,7 @@ class Browser:
     def shows(self, xpath: str) -> bool:
         """Tell whether the whole element is in the window, without scrolling."""
 
-        def look() -> list[bool]:
+        def measure() -> list[bool]:
             element = self._driver.find_element("xpath", xpath)
             script = (
                 "const at = arguments[0].getBoundingClientRect();"
@@ -216,16 +216,16 @@ class Browser:
             )
             return [self._driver.execute_script(script, element)]
 
-        (is_shown,) = self._soon(look, xpath)
+        (is_shown,) = self._soon(measure, xpath)
         return is_shown
 
     def draws(self, xpath: str) -> bool:
         """Tell whether the element is drawn at all, in the window or outside."""
 
-        def look() -> list[bool]:
+        def measure() -> list[bool]:
             return [self._driver.find_element("xpath", xpath).is_displayed()]
 
-        (is_drawn,) = self._soon(look, xpath)
+        (is_drawn,) = self._soon(measure, xpath)
         return is_drawn
 
     def width_of_page(self) -> int:

@@ -153,9 +153,9 @@ def test_messages_of_sub_jobs_show_and_do_not_move_the_bar(
     """Scan and generate say what Stash does; meanwhile no transaction is open."""
     said: Reported = []
     idle: set[int] = set()
-    told = {"Scanning...": threading.Event(), "Generating...": threading.Event()}
+    reports = {"Scanning...": threading.Event(), "Generating...": threading.Event()}
     # However late the first check of a job is, the job is still at work.
-    services.stash.faults.on_item = lambda job: until(told[job.description])(job)
+    services.stash.faults.on_item = lambda job: until(reports[job.description])(job)
     query = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
         "AND state LIKE 'idle in transaction%'"
@@ -167,7 +167,7 @@ def test_messages_of_sub_jobs_show_and_do_not_move_the_bar(
             with database.transaction() as session:
                 idle.add(session.scalar(query) or 0)
             job = "Scanning" if message.startswith("Metadata scan") else "Generating"
-            told[f"{job}..."].set()
+            reports[f"{job}..."].set()
 
     listeners.append(listen)
     try:
