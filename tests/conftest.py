@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import hypothesis
 import psycopg
@@ -29,6 +29,10 @@ from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.settings import PREFIX, TEST_PREFIX, get_settings
 from tests.support.process_state import process_state, restore
+
+# Modules and tests stay: looking for garbage meanwhile is a quarter of the time that
+# it takes to import and collect them.
+gc.disable()
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would
 # the programs that they start, which are then never ended by it.
@@ -77,10 +81,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
     """Have no search for garbage look at the modules and tests again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -230,9 +236,11 @@ def _do_not_wait_for_disks(postgres_url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def used_database(postgres_url: str) -> "UsedDatabase":
+def used_database(postgres_url: str) -> Iterator["UsedDatabase"]:
     """The database that the tests use one after another."""
-    return UsedDatabase(postgres_url)
+    used = UsedDatabase(postgres_url)
+    yield used
+    used.close()
 
 
 @pytest.fixture
@@ -289,23 +297,38 @@ class UsedDatabase:
         self.url = _url_of(self._postgres_url, self._name)
         # One object for all tests: it keeps the statements that it has compiled.
         self.opened = Database(self.url)
-        with psycopg.connect(self.url) as connection:
-            self._schema = _schema(connection)
+        self._connection = self._connect()
+        self._schema = _schema(self._connection)
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        """Open what lasts for all tests: a new connection reads the catalogs anew."""
+        return psycopg.connect(self.url, autocommit=True)
 
     def remove_rows(self) -> None:
         """Remove all rows, faster than TRUNCATE, which makes each table a new file."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(_REMOVE_ROWS)
+        self._execute(_REMOVE_ROWS)
 
     def empty(self) -> None:
         """Remove all rows; a test that changed the schema makes a new database due."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(_END_OTHERS)
-            if _schema(connection) == self._schema:
-                connection.execute(_REMOVE_ROWS)
-                return
+        self._execute(_END_OTHERS)
+        if _schema(self._connection) == self._schema:
+            self.remove_rows()
+            return
+        self.close()
         _drop_database(self._postgres_url, self._name)
         self._make()
+
+    def _execute(self, statement: LiteralString) -> None:
+        try:
+            self._connection.execute(statement)
+        except psycopg.OperationalError:
+            # The test has ended all connections, or the server.
+            self._connection = self._connect()
+            self._connection.execute(statement)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
 
 _END_OTHERS = """

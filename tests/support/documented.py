@@ -23,6 +23,8 @@ _START = re.compile(
     r"(?:^|&& |\bexec |\bsh -c [\"']|^Exec\w+=|^\$ )\s*(?:\w+=\S+ )*"
     rf"(?:[\w./~-]*/)?({'|'.join(PROGRAMS)}) ([^|>&;]*)"
 )
+# A text may go on in a further literal.
+_NAMED = re.compile(rf"(?:{'|'.join(PROGRAMS)})[ \"']")
 
 
 class Command(NamedTuple):
@@ -73,7 +75,11 @@ def _in_document(path: Path) -> Iterator[Command]:
 
 
 def _in_program(path: Path) -> Iterator[Command]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    text = path.read_text()
+    # Most modules name no command, and it takes seconds to parse all of them.
+    if not _NAMED.search(text):
+        return
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.JoinedStr):
             parts = (
                 part.value if isinstance(part, ast.Constant) else "…"
