@@ -313,14 +313,17 @@ def ended_tasks(run_id: str, *names: str) -> list[TaskRun]:
 
     Args:
         run_id: The flow run.
-        names: Of task runs that must be there, without the ending that Prefect gives
-            to names of its own.
+        names: Of task runs that must be there; one that ends with a dash is the
+            beginning of a name that Prefect itself has given.
     """
     which = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
     found: list[TaskRun] = []
 
     def is_there(name: str) -> bool:
-        return any(run.name == name or run.name.startswith(f"{name}-") for run in found)
+        return any(
+            run.name == name or (name.endswith("-") and run.name.startswith(name))
+            for run in found
+        )
 
     def are_there() -> bool:
         with get_client(sync_client=True) as client:

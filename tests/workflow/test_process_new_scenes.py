@@ -121,7 +121,7 @@ def test_each_step_and_batch_names_its_own_run(
     """The report leads to the task run of each; the UI's report links there."""
     _, report = run(batch_size=2)
 
-    tasks = ended_tasks(report.job_id, "confirm_downloads", "analysis batch 2")
+    tasks = ended_tasks(report.job_id, "confirm_downloads-", "analysis batch 2")
     names = {str(task.id): task.name for task in tasks}
     steps = report.steps
     assert [
@@ -288,7 +288,7 @@ def test_a_run_in_whose_place_another_one_began_ends_at_once(
     assert why in (report.steps.analysis.error or "")
     assert report.steps.stash_generate is None
     run_id = str(state.state_details.flow_run_id)
-    tasks = ended_tasks(run_id, "incremental_sync", "unapplied_plans")
+    tasks = ended_tasks(run_id, "incremental_sync", "unapplied_plans-")
     assert {task.run_count for task in tasks} == {1}
     assert "stash_generate" not in {task.name for task in tasks}
 
