@@ -45,8 +45,9 @@ from stashhog_core.settings import Settings
 # Only a part that hangs is waited for so long: one that ends is noticed at once.
 _START_LIMIT_SECONDS = 300
 _CHECK_INTERVAL_SECONDS = 0.5
-_FIRST_SIGN_SECONDS = 15
-"""The supervisor of an earlier version serves no pages."""
+# Longer than a supervisor pauses before it starts the pages anew; one of an earlier
+# version never starts any.
+_FIRST_SIGN_SECONDS = 75
 # A part that was started more often does not come; once, its database may be away.
 _MOST_STARTS = 2
 _QUOTED_LINES = 8

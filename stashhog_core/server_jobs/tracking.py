@@ -306,16 +306,26 @@ def start(
         if appeared is None:
             raise
         stash_job_id, cause = appeared, error
-    with database.transaction() as session:
-        row = record_job(
-            session,
-            run_id=run_id,
-            kind=kind,
-            stash_job_id=stash_job_id,
-            scene_ids=scene_ids,
-            server=server,
-            asked=asked,
-        )
+
+    def record() -> StashJob:
+        with database.transaction() as session:
+            return record_job(
+                session,
+                run_id=run_id,
+                kind=kind,
+                stash_job_id=stash_job_id,
+                scene_ids=scene_ids,
+                server=server,
+                asked=asked,
+            )
+
+    try:
+        row = record()
+    except BaseException as error:
+        if is_cancellation(error):
+            # Stash works on it: who ends the jobs of this run has to know of it.
+            record()
+        raise
     logger.info("Started Stash job %s", stash_job_id)
     if cause is not None and is_cancellation(cause):
         raise cause

@@ -653,6 +653,28 @@ def test_stop_event_stops_the_server_job(stash: FakeStash, database: Database) -
     assert stash.stopped == [1]
 
 
+def test_cancelling_while_the_start_is_stored(
+    stash: FakeStash, database: Database
+) -> None:
+    """Stash works by then: the job is stored all the same, and stopped."""
+    add_scenes(database, 1)
+    stash.job_states = [RUNNING]
+    interruptions = [KeyboardInterrupt()]
+
+    def interrupt(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if "INSERT INTO stash_job" in statement and interruptions:
+            raise interruptions.pop()
+
+    event.listen(database.engine, "before_cursor_execute", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(stash, database)
+    event.remove(database.engine, "before_cursor_execute", interrupt)
+
+    assert interruptions == []
+    assert stash.stopped == [1]
+    assert [row[1] for row in server_jobs(database)] == ["cancelled"]
+
+
 def test_cancelling_while_starting(stash: FakeStash, database: Database) -> None:
     """A run cancelled while it waits for the start's answer stops what was started."""
     add_scenes(database, 1)
