@@ -48,6 +48,9 @@ _OPTIONS = {
     "protocol_whitelist": "file,fd",
     "probesize": "5000000",
     "analyzeduration": "5000000",
+    # PyAV has FFmpeg invent the times that a file does not hold. For H.264 in AVI they
+    # are wrong, and go to and fro; ffmpeg takes the times of decoding instead.
+    "fflags": "-genpts",
 }
 # Recordings and streams may begin with half a minute of sound alone. A format without
 # a table of contents then says nothing of its picture before that.

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import av
@@ -236,20 +236,20 @@ class Sampler:
         """
         base = self.stream.time_base or Fraction(1, av.time_base)
         start = self.container.start_time or 0
-        frames: Iterator[VideoFrame] | None = None
-        last: VideoFrame | None = None
+        frames: Iterator[tuple[int, VideoFrame]] | None = None
+        last: tuple[int, VideoFrame] | None = None
         for second in seconds:
             micros = round(second * av.time_base) + start
             tick = math.floor(Fraction(micros, av.time_base) / base + Fraction(1, 2))
             found = None
             if frames is not None and read_on:
-                found = last if last and _ticks(last) >= tick else _at(tick, frames)
+                found = last if last and last[0] >= tick else _at(tick, frames)
             if found is None:
                 # In a damaged file, reading on may end earlier than seeking.
                 frames = self._running(max(0.0, second - self._early))
                 found = _at(tick, frames)
             last = found
-            yield found
+            yield found and found[1]
 
     @property
     def _early(self) -> float:
@@ -260,14 +260,27 @@ class Sampler:
         shown = Flags(self.container.format.flags) & Flags.seek_to_pts
         return 0.0 if shown or not self._codec.has_b_frames else 3 / 23
 
-    def _running(self, second: float) -> Iterator[VideoFrame]:
-        packets = self._packets(second)
+    def _running(self, second: float) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield (its time in ticks, the picture), decoded on from before a second."""
+        end: tuple[float, None] = (0.0, None)
+        packets = chain(self._packets(second), [end])
         self._restart()
+        before: int | None = None
         for at, packet in packets:
             for _, frame in self._decode(packet, at):
-                yield frame
-        for _, frame in self._decode(None, 0.0):
-            yield frame
+                ticks = frame.dts if frame.pts is None else frame.pts
+                if ticks is None:
+                    # The last pictures of an AVI file come without a time.
+                    if before is None:
+                        raise ItemError("the pictures of the video have no times")
+                    ticks = before + self._ticks_of_a_picture
+                before = ticks
+                yield ticks, frame
+
+    @property
+    def _ticks_of_a_picture(self) -> int:
+        rate = self.stream.average_rate or Fraction(_USUAL_RATE)
+        return max(1, round(1 / (rate * (self.stream.time_base or 1))))
 
     def _keyframe(self, start: float, second: float) -> tuple[float, VideoFrame] | None:
         """Return the last keyframe at or before `second` when read from `start`."""
@@ -427,12 +440,7 @@ class _Rhythm:
         return goes_on
 
 
-def _at(tick: int, frames: Iterator[VideoFrame]) -> VideoFrame | None:
-    return next((frame for frame in frames if _ticks(frame) >= tick), None)
-
-
-def _ticks(frame: VideoFrame) -> int:
-    ticks = frame.dts if frame.pts is None else frame.pts
-    if ticks is None:
-        raise ItemError("the pictures of the video have no times")
-    return ticks
+def _at(
+    tick: int, frames: Iterator[tuple[int, VideoFrame]]
+) -> tuple[int, VideoFrame] | None:
+    return next((found for found in frames if found[0] >= tick), None)

@@ -348,6 +348,25 @@ def test_a_broken_keyframe_is_not_shown(tmp_path: Path) -> None:
     assert lights == [whole[8], whole[4], whole[12]]
 
 
+@pytest.mark.parametrize("read_on", [True, False])
+@pytest.mark.parametrize(("bframes", "delay"), [(0, 0), (3, 2)])
+def test_pictures_of_avi_are_those_that_ffmpeg_shows(
+    tmp_path: Path, bframes: int, delay: int, read_on: bool
+) -> None:
+    """AVI holds the times of decoding alone, and ffmpeg shows its pictures at those."""
+    path = write(tmp_path / "a.avi", 4, options={"bf": str(bframes)})
+    seconds = [0.4, 1.0, 1.04, 1.2, 3.2]
+
+    with Sampler(str(path)) as sampler:
+        lights = [
+            luma(frame) if frame else None
+            for frame in sampler.exact(seconds, read_on=read_on)
+        ]
+
+    for second, light in zip(seconds, lights, strict=True):
+        assert light == pytest.approx(shown(second - delay / RATE), abs=NEAR)
+
+
 def test_where_reading_on_ends_early_the_sampler_seeks(tmp_path: Path) -> None:
     """A hole in an AVI file shifts the times of what is read after it."""
     path = write(tmp_path / "a.avi", 20, gop=10)
