@@ -91,7 +91,7 @@ def test_options_become_settings(
     [
         (["--library", "/does/not/exist"], "STASHHOG_DOWNLOADS__LIBRARY_ROOT"),
         (["--stash-api-key", "wrong-key"], "STASHHOG_STASH__API_KEY"),
-        (["--qbittorrent-url", f"http://127.0.0.1:{free_port()}"], "qBittorrent"),
+        (["--qbittorrent-url", "http://127.0.0.1:9"], "qBittorrent"),
         (["--database-url", "mysql://x"], "STASHHOG_DATABASE__URL"),
         (["--stash-url", "nas:9999"], "http://localhost:9999"),
         (["--path-map", "/data"], "/folder/of/stash=/local/folder"),
