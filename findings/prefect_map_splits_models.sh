@@ -12,7 +12,7 @@ set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet prefect==3.8.8 'fastapi<0.151' 'sqlalchemy<2.1' \
+"$folder/venv/bin/pip" install --quiet --no-compile prefect==3.8.8 'fastapi<0.151' 'sqlalchemy<2.1' \
     pydantic==2.14.3
 cd "$folder"
 export PREFECT_HOME="$folder/home" PREFECT_LOGGING_LEVEL=CRITICAL

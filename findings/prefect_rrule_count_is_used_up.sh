@@ -12,7 +12,7 @@ set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet prefect==3.8.8 'fastapi<0.151' 'sqlalchemy<2.1' tzdata
+"$folder/venv/bin/pip" install --quiet --no-compile prefect==3.8.8 'fastapi<0.151' 'sqlalchemy<2.1' tzdata
 cd "$folder"
 PREFECT_HOME="$folder/home" "$folder/venv/bin/python" - <<'PYTHON'
 import asyncio
