@@ -138,9 +138,7 @@ class StashClient(StashConnection):
             newest: d.Newest | None = getattr(found, kind)
             last: d.Rows[Ref] | None = getattr(found, f"{kind}_id")
             if newest is not None and last is not None:
-                text = max((row.updated_at for row in newest.rows), default="")
-                id_ = max((row.id for row in last.rows), default=0)
-                kinds[kind] = KindGlance(newest.count, text, id_)
+                kinds[kind] = _glance_of(newest, last)
         return Glance(kinds, tuple(line.time for line in found.logs), clock)
 
     def _from_markers(
@@ -169,10 +167,10 @@ class StashClient(StashConnection):
         page = self._rows(d.MARKER_STAMPS, first)
         yield from chain.from_iterable(self._from_markers(page, page_size))
 
-    def newest_scene(self) -> tuple[int, str]:
-        """Return how many scenes there are, and the latest time of change of any."""
+    def newest_scene(self) -> KindGlance:
+        """Return what a glance shows of scenes."""
         found = self._one(d.NEWEST_SCENE)
-        return found.count, max((row.updated_at for row in found.rows), default="")
+        return _glance_of(found.scene, found.scene_id)
 
     def count_scenes(self) -> int:
         """Return the number of scenes."""
@@ -511,6 +509,11 @@ class StashClient(StashConnection):
             kept = set(known)
             missing += [scene_id for scene_id in batch if scene_id not in kept]
         return rows, missing
+
+
+def _glance_of(newest: d.Newest, last: d.Rows[Ref]) -> KindGlance:
+    text = max((row.updated_at for row in newest.rows), default="")
+    return KindGlance(newest.count, text, max((row.id for row in last.rows), default=0))
 
 
 def _id_sets(

@@ -104,6 +104,13 @@ class Newest(Payload, frozen=True, kw_only=True):
     rows: tuple[SceneStamp, ...]
 
 
+class NewestScene(Payload, frozen=True, kw_only=True):
+    """How many scenes, the one that was changed last, and the one created last."""
+
+    scene: Newest
+    scene_id: Rows[Ref]
+
+
 class GlanceAnswer(Payload, frozen=True, kw_only=True):
     """Of each kind: how many, the one that was changed last, the one created last."""
 
@@ -490,7 +497,12 @@ GLANCE = Operation(
     GlanceAnswer,
     whole=True,
 )
-NEWEST_SCENE = _query("NewestScene", _newest(*GLANCE_KINDS["scene"]), Newest)
+NEWEST_SCENE = Operation(
+    "NewestScene",
+    f"query NewestScene{{{_glance_of('scene')}}}",
+    NewestScene,
+    whole=True,
+)
 SCENE_STAMPS = _scene_page("SceneStamps", "id updated_at", SceneStamp)
 SCENES = _scenes_by_id("Scenes", SCENE_FIELDS, StashScene)
 SCENES_BETWEEN = _scenes_between("ScenesBetween", SCENE_FIELDS, StashScene)

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import TagParent
 from stashhog_core.db.reading import any_of, read_these
-from stashhog_core.db.scenes import scenes_of_entities
 from stashhog_core.db.session import Database
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import (
@@ -20,12 +19,10 @@ from stashhog_core.stash.payloads import (
     TagChildren,
 )
 from stashhog_core.sync.compare import (
-    compare_entities,
     compare_scenes,
     scenes_of_changed_markers,
 )
 from stashhog_core.sync.differences import Differences
-from stashhog_core.sync.entities import KINDS, local_entities
 from stashhog_core.sync.glance import KeptGlance, adds_up
 from stashhog_core.sync.read_ahead import THESE_MARKERS, THESE_SCENES
 from stashhog_core.sync.survey import scenes_with_other_files
@@ -129,14 +126,7 @@ def _compare(
             {id_: (scene_id, text) for id_, scene_id, text in known},
         )
     )
-    for kind in KINDS:
-        listing = changes.listings[kind]
-        mine = local_entities(session, kind, listing.rows.keys())
-        found = compare_entities(listing.names(), mine)
-        changes.entities[kind] = found
-        changes.scenes.entity.update(
-            scenes_of_entities(session, kind, found.touches_scenes)
-        )
+    changes.compare_entities(session)
 
 
 def _moved_children(session: Session, listed: Sequence[TagChildren]) -> set[int]:

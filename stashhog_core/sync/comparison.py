@@ -20,13 +20,14 @@ from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import Glance, LibraryChanges
 from stashhog_core.sync.changes import Changes, find_changes
 from stashhog_core.sync.differences import Differences
+from stashhog_core.sync.full import WholeLibrary, whole_library
 from stashhog_core.sync.glance import (
     KeptGlance,
     reason_to_list,
     shows_no_change,
     why_unusable,
 )
-from stashhog_core.sync.survey import Survey, begin_full_survey, begin_survey
+from stashhog_core.sync.survey import begin_survey
 
 log = logging.getLogger(__name__)
 
@@ -96,11 +97,9 @@ class Comparison:
         with begin_survey(self._stash, self._database) as survey:
             yield survey
 
-    @contextmanager
-    def full(self) -> Iterator[Survey]:
-        """List a library of which every scene will be fetched, by `all_scenes`."""
-        with begin_full_survey(self._stash, self._database) as survey:
-            yield survey
+    def full(self) -> WholeLibrary:
+        """Compare all but scenes, each of which will be fetched."""
+        return whole_library(self._stash, self._database)
 
     def keep(self, found: Differences) -> None:
         """Note that the mirror has all that the glance shows.

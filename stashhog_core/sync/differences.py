@@ -3,9 +3,21 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+from sqlalchemy.orm import Session
+
+from stashhog_core.db.scenes import scenes_of_entities
 from stashhog_core.stash.payloads import LibraryListing
-from stashhog_core.sync.compare import EntityDifference, SceneDifference
-from stashhog_core.sync.entities import KINDS, EntityListing, listing_of
+from stashhog_core.sync.compare import (
+    EntityDifference,
+    SceneDifference,
+    compare_entities,
+)
+from stashhog_core.sync.entities import (
+    KINDS,
+    EntityListing,
+    listing_of,
+    local_entities,
+)
 
 
 class Differences(ABC):
@@ -31,6 +43,18 @@ class Differences(ABC):
         """How many scenes Stash has, or were listed so far."""
         self.newest_text = ""
         """The latest time of change of any scene, as Stash wrote it."""
+
+    def compare_entities(self, session: Session) -> None:
+        """Compare tags, performers and studios, and find the scenes that follow."""
+        for kind, listing in self.listings.items():
+            ids = None if self.lists_everything else listing.rows.keys()
+            found = compare_entities(
+                listing.names(), local_entities(session, kind, ids)
+            )
+            self.entities[kind] = found
+            self.scenes.entity.update(
+                scenes_of_entities(session, kind, found.touches_scenes)
+            )
 
     @property
     @abstractmethod

@@ -19,6 +19,7 @@ from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashScene
+from stashhog_core.sync.compare import SceneDifference
 from stashhog_core.sync.entities import (
     EntityListing,
     entity_ids,
@@ -64,12 +65,31 @@ class _Page(NamedTuple):
     The latter are fetched again later: they may change once more in that second. Those
     that the mirror has were fetched again before they got the hash of their content.
     The rows of those that the mirror has not at all are made as soon as they are there.
+
+    Attributes:
+        ids: What was asked for; a range: all scenes that lie in it.
+        fetched: What Stash gave.
+        refused: Those that Stash does not give, though it has them.
+        differing: Those of the fetched ones that are to be stored.
+        unstable: When some of the fetched ones were last changed.
+        new: The rows of those that the mirror does not have.
+        gone: Of a range: those that the mirror has and Stash has not.
     """
 
+    ids: Sequence[int]
     fetched: list[StashScene]
+    refused: Collection[int]
     differing: list[StashScene]
     unstable: dict[int, datetime]
     new: NewScenes
+    gone: SceneDifference
+
+    @property
+    def number(self) -> int:
+        """How many scenes this is about."""
+        if isinstance(self.ids, range):
+            return len(self.fetched) + len(self.refused)
+        return len(self.ids)
 
 
 class SceneLoader:
@@ -99,6 +119,10 @@ class SceneLoader:
         self.stored = 0
         self.absent: list[int] = []
         """Asked for, and not in Stash."""
+        self.found = 0
+        """Scenes that were asked for; of ranges, those that Stash has."""
+        self.gone = SceneDifference()
+        """Mirrored scenes of ranges that Stash no longer has."""
         self.has_written = False
         """Whether any scene was stored, changed or not."""
         self.entities: dict[str, int] = {}
@@ -119,17 +143,14 @@ class SceneLoader:
         pages: Iterable[Sequence[int]],
         total: int,
         progress: Progress,
-        *,
-        without_gaps: bool = False,
     ) -> None:
         """Fetch and store these scenes; issues and counts go to `tally`.
 
         Args:
-            pages: The ids of the scenes, so many at a time as are fetched at once.
+            pages: The ids of the scenes, so many at a time as are fetched at once. A
+                range stands for all scenes that Stash has in it.
             total: How many scenes there are, for the progress alone.
             progress: Receives the scenes synced so far.
-            without_gaps: Each page has all the scenes that Stash has between its first
-                and its last.
 
         Raises:
             TransientError: Stash or the database is away; stored pages stay.
@@ -137,11 +158,15 @@ class SceneLoader:
             JobCancelled: A stop was asked for; stored pages stay.
         """
         done = 0
-        for ids, page in self._fetched(pages, without_gaps):
-            total = max(total, done + len(ids))
+        for page in self._fetched(pages):
+            self.gone.add_gone(page.gone)
+            if not page.number:
+                continue
+            total = max(total, done + page.number)
             progress.update(done / total, f"Synced {done}/{total} scenes")
             self._store_page(page)
-            done += len(ids)
+            done += page.number
+        self.found += done
         if done:
             progress.update(1.0, f"Synced {done}/{done} scenes")
 
@@ -167,39 +192,40 @@ class SceneLoader:
             }
             self._store_page(page._replace(unstable=changed_anew))
 
-    def _fetched(
-        self, pages: Iterable[Sequence[int]], without_gaps: bool
-    ) -> Iterator[tuple[Sequence[int], _Page]]:
-        """Yield each page's ids and scenes, fetching ahead in other threads."""
+    def _fetched(self, pages: Iterable[Sequence[int]]) -> Iterator[_Page]:
+        """Yield each page's scenes, fetching ahead in other threads."""
         coming = iter(pages)
-        under_way: deque[tuple[Sequence[int], Future[_Page]]] = deque()
+        under_way: deque[Future[_Page]] = deque()
         with Background(_AHEAD, "sync-fetch") as background:
             while True:
                 for ids in coming:
-                    fetch = partial(self._fetch_page, ids, without_gaps)
-                    under_way.append((ids, background.submit(fetch)))
+                    under_way.append(background.submit(partial(self._fetch_page, ids)))
                     if len(under_way) > _AHEAD:
                         break
                 if not under_way:
                     return
-                ids, fetched = under_way.popleft()
-                yield ids, fetched.result()
+                yield under_way.popleft().result()
 
-    def _fetch_page(self, ids: Sequence[int], without_gaps: bool = False) -> _Page:
+    def _fetch_page(self, ids: Sequence[int]) -> _Page:
         """Fetch; no scene twice."""
         before = self._newest
-        fetched = self._fetch(ids, without_gaps)
-        scenes = list({scene.id: scene for scene in fetched}.values())
+        refused: set[int] = set()
+        fetched = {scene.id: scene for scene in self._fetch(ids, refused)}
+        scenes = list(fetched.values())
         unstable = self._unstable_of(scenes, before)
         differing = scenes
         with self._database.transaction() as session:
             if self._trusting:
-                known = known_scenes(session, ids)
+                known = known_scenes(session, fetched)
                 differing = [scene for scene in scenes if not known.has(scene)]
-            mirrored = mirrored_ids(session, [scene.id for scene in differing])
+            mirrored = mirrored_ids(session, ids)
+        gone = SceneDifference()
+        if isinstance(ids, range):
+            for id_ in mirrored.keys() - fetched.keys() - refused:
+                (gone.missing if mirrored[id_] else gone.vanished).add(id_)
         with collector_paused():
             new = NewScenes([s for s in differing if s.id not in mirrored])
-        return _Page(scenes, differing, unstable, new)
+        return _Page(ids, scenes, refused, differing, unstable, new, gone)
 
     def _store_page(self, page: _Page) -> None:
         if not self._is_stabilizing:
@@ -249,27 +275,34 @@ class SceneLoader:
 
         _once_committed(session, count)
 
-    def _fetch(self, ids: Sequence[int], without_gaps: bool) -> Iterator[StashScene]:
-        """Yield those of the scenes that Stash gives, one bad scene notwithstanding."""
+    def _fetch(self, ids: Sequence[int], refused: set[int]) -> Iterator[StashScene]:
+        """Yield those of the scenes that Stash gives, one bad scene notwithstanding.
+
+        Args:
+            ids: The scenes; a range: all that Stash has in it.
+            refused: Gets those that Stash does not give.
+        """
+        absent: Sequence[int] = ()
         try:
-            if without_gaps:
+            if isinstance(ids, range):
+                # Stash takes less time for a range than for the same scenes by id.
                 scenes = self._stash.scenes_between(ids[0], ids[-1])
-                given = {scene.id for scene in scenes}
-                absent = [id_ for id_ in ids if id_ not in given]
             else:
                 scenes, absent = self._stash.scenes(ids)
         except JobError as error:
             if len(ids) > 1:
                 middle = len(ids) // 2
-                yield from self._fetch(ids[:middle], without_gaps)
-                yield from self._fetch(ids[middle:], without_gaps)
+                yield from self._fetch(ids[:middle], refused)
+                yield from self._fetch(ids[middle:], refused)
                 return
+            refused.add(ids[0])
             self._set_aside(SCENE, ids[0], str(error))
             self._failures_in_a_row += 1
             if self._failures_in_a_row >= _SYSTEMATIC:
                 raise
             return
-        self._failures_in_a_row = 0
+        if scenes:
+            self._failures_in_a_row = 0
         if not self._is_stabilizing:
             self.absent += absent
         yield from scenes

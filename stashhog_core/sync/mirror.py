@@ -24,7 +24,7 @@ from stashhog_core.db.models import (
     ScenePerformer,
     SceneTag,
 )
-from stashhog_core.db.reading import THESE, read_these
+from stashhog_core.db.reading import THESE, read_rows, read_these
 from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync import rows
 from stashhog_core.sync.compare import Hash, content_hash
@@ -69,7 +69,7 @@ MARKER_TAGS = "tags of markers"
 _SCENES = select(
     *(getattr(Scene, name) for name in rows.SCENE_COLUMNS), Scene.content
 ).where(Scene.id == THESE)
-_IDS = select(Scene.id).where(Scene.id == THESE)
+_IDS = select(Scene.id, Scene.missing_since.is_not(None))
 _OF_SCENES: Mapping[str, SelectBase] = {
     name: select(*(getattr(table.model, column) for column in table.columns)).where(
         table.model.scene_id == THESE
@@ -90,9 +90,17 @@ def mirrored_scenes(session: Session, scene_ids: Sequence[int]) -> dict[int, Row
     return {row[0]: row for row in read_these(session, _SCENES, scene_ids)}
 
 
-def mirrored_ids(session: Session, scene_ids: Sequence[int]) -> set[int]:
-    """Return those of the scenes that are mirrored."""
-    return {row[0] for row in read_these(session, _IDS, scene_ids)}
+def mirrored_ids(session: Session, ids: Sequence[int]) -> dict[int, bool]:
+    """Return which of the scenes are mirrored, and whether each is known to be gone.
+
+    Args:
+        session: Open session.
+        ids: The scenes; of a range, all that lie in it.
+    """
+    if isinstance(ids, range):
+        within = _IDS.where(Scene.id.between(ids[0], ids[-1]))
+        return dict(read_rows(session, within))
+    return dict(read_these(session, _IDS.where(Scene.id == THESE), ids))
 
 
 def mirrored_children(

@@ -15,6 +15,7 @@ from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.compare import EntityDifference
 from stashhog_core.sync.comparison import Comparison, ListingRule
 from stashhog_core.sync.differences import Differences
+from stashhog_core.sync.full import WholeLibrary
 from stashhog_core.sync.history import (
     Issue,
     Kind,
@@ -63,13 +64,7 @@ class SyncPipeline:
         comparison = Comparison(self.stash, self.database, self.listing)
         if is_full:
             trusting = not is_first and not deep
-            with comparison.full() as survey:
-                self._begin_to_load(survey, trusting=trusting)
-                for listing in survey.listings.values():
-                    self._loader.store_entities(listing, listing.rows.keys())
-                pages = batched(survey.all_scenes(), PAGE_SIZE)
-                self._load(pages, survey.expected, without_gaps=True)
-            found: Differences = survey
+            found: Differences = self._load_all(comparison.full(), trusting)
         else:
             with comparison.differences(lists=deep, removes=True) as found:
                 to_fetch = sorted(found.compare_scenes())
@@ -92,6 +87,16 @@ class SyncPipeline:
         # some of them fail.
         self._mark(found.touched, found.entities)
         self._loader = self._new_loader(found.newest_text, trusting=trusting)
+
+    def _load_all(self, library: WholeLibrary, trusting: bool) -> WholeLibrary:
+        """Load the whole library; return it with which scenes are gone from Stash."""
+        self._begin_to_load(library, trusting=trusting)
+        for listing in library.listings.values():
+            self._loader.store_entities(listing, listing.rows.keys())
+        self._load(library.ranges(PAGE_SIZE), library.expected)
+        library.total = self._loader.found
+        library.scenes.add_gone(self._loader.gone)
+        return library
 
     def _note_comparison(self, comparison: Comparison, found: Differences) -> None:
         """Note that all that was found to differ is stored."""
@@ -161,11 +166,9 @@ class SyncPipeline:
         self,
         pages: Iterable[Sequence[int]],
         total: int,
-        *,
-        without_gaps: bool = False,
     ) -> None:
         progress = self.progress.within(_SURVEY_SHARE, _LOAD_SHARE)
-        self._loader.load(pages, total, progress, without_gaps=without_gaps)
+        self._loader.load(pages, total, progress)
 
     def _stabilize(self) -> None:
         self._loader.stabilize(self.progress, self.stabilize_seconds)

@@ -1,7 +1,7 @@
 """The survey: light listings of all that Stash has, compared with the mirror."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -10,20 +10,17 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from stashhog_core.background import read_ahead
-from stashhog_core.db.scenes import scenes_of_entities
 from stashhog_core.db.session import Database
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.payloads import LibraryListing, SceneFiles, SceneStamp
+from stashhog_core.stash.payloads import LibraryListing, SceneFiles
 from stashhog_core.sync.compare import (
     Hash,
     SceneDifference,
-    compare_entities,
     compare_marker_stamps,
     compare_stamps,
     scenes_of_changed_files,
 )
 from stashhog_core.sync.differences import Differences
-from stashhog_core.sync.entities import local_entities
 from stashhog_core.sync.history import last_survey
 from stashhog_core.sync.mirror import (
     is_empty,
@@ -66,8 +63,6 @@ class Survey(Differences):
     ) -> None:
         super().__init__(library)
         self.hashes = hashes
-        self.expected = 0
-        """How many scenes are to be listed, where that is known before."""
         self._library = library
         self._my_scenes = scenes
         self._my_markers = markers
@@ -76,19 +71,6 @@ class Survey(Differences):
     def lists_everything(self) -> bool:
         """Everything was listed."""
         return True
-
-    def compare_entities(self, database: Database) -> None:
-        """Compare tags, performers and studios, and find the scenes that follow."""
-        library = self._library
-        if not self.hashes.differ(library.tags, library.performers, library.studios):
-            return
-        with database.transaction() as session:
-            for kind, listing in self.listings.items():
-                found = compare_entities(listing.names(), local_entities(session, kind))
-                self.entities[kind] = found
-                self.scenes.entity.update(
-                    scenes_of_entities(session, kind, found.touches_scenes)
-                )
 
     def compare_files(self, database: Database) -> None:
         """Find the scenes of files that were moved or replaced.
@@ -105,18 +87,19 @@ class Survey(Differences):
                 found = scenes_with_other_files(session, self._library.files)
             self.scenes.file.update(found)
 
-    def all_scenes(self) -> Iterator[int]:
-        """Yield the id of each scene, listing ahead; note which scenes are gone."""
-        for page, found in self._compared_scenes():
-            self.scenes.add_gone(found)
-            yield from [stamp.id for stamp in page]
-
     def compare_scenes(self) -> set[int]:
         """Compare all scenes, each page while the next is listed; return what differs.
 
         Scenes that differ in their markers alone are still lacking.
         """
-        for _, found in self._compared_scenes():
+        for after, until, page in windows(read_ahead(self._library.pages, "sync-list")):
+            # A page that is known not to differ is counted, and compared no further.
+            found = SceneDifference()
+            if self.hashes.differ(page):
+                found = compare_stamps(page, self._my_scenes.between(after, until))
+            self.total += len(page)
+            latest = max([stamp.updated_at for stamp in page], default="")
+            self.newest_text = max(self.newest_text, latest)
             self.scenes.add(found)
             self.hashes.found(found.pending)
         for reason in (self.scenes.entity, self.scenes.file):
@@ -138,22 +121,6 @@ class Survey(Differences):
                 marked.update(compare_marker_stamps(page, rows))
         marked.difference_update(self._gone)
         return marked - known
-
-    def _compared_scenes(
-        self,
-    ) -> Iterator[tuple[Sequence[SceneStamp], SceneDifference]]:
-        """Yield each page of scenes, and what of it differs, while the next is listed.
-
-        Pages that are known not to differ are counted, and compared no further.
-        """
-        for after, until, page in windows(read_ahead(self._library.pages, "sync-list")):
-            found = SceneDifference()
-            if self.hashes.differ(page):
-                found = compare_stamps(page, self._my_scenes.between(after, until))
-            self.total += len(page)
-            latest = max([stamp.updated_at for stamp in page], default="")
-            self.newest_text = max(self.newest_text, latest)
-            yield page, found
 
     @property
     def _gone(self) -> set[int]:
@@ -189,31 +156,10 @@ def begin_survey(stash: StashClient, database: Database) -> Iterator[Survey]:
             markers.start()
         library = stash.library(since)
         survey = Survey(library, scenes, markers, ListingHashes(known))
-        survey.compare_entities(database)
+        if survey.hashes.differ(library.tags, library.performers, library.studios):
+            with database.transaction() as session:
+                survey.compare_entities(session)
         survey.compare_files(database)
-        yield survey
-
-
-@contextmanager
-def begin_full_survey(stash: StashClient, database: Database) -> Iterator[Survey]:
-    """Survey a library of which every scene will be fetched, by `all_scenes`.
-
-    Scenes are listed in smaller pages, so that fetching can begin with the first one.
-    Markers and files are not listed: they come with their scenes.
-    """
-    with reading_ahead(database, LOCAL_SCENES, LOCAL_MARKERS) as (scenes, markers):
-        library = LibraryListing(
-            pages=stash.scene_stamps(),
-            marker_pages=iter(()),
-            tags=stash.tags(),
-            performers=stash.performers(),
-            studios=stash.studios(),
-            files=(),
-            folders=None,
-        )
-        survey = Survey(library, scenes, markers, ListingHashes(None))
-        survey.expected, survey.newest_text = stash.newest_scene()
-        survey.compare_entities(database)
         yield survey
 
 

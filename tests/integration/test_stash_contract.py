@@ -466,13 +466,14 @@ def test_all_listings_in_one_answer(target: Target, scene: StashScene) -> None:
 
 
 def test_newest_scene(target: Target, scene: StashScene) -> None:
-    """All scenes are counted, and the latest time of change is that of one of them."""
+    """All scenes are counted; one was changed last, and one has the highest id."""
     time.sleep(1.1)
     target.client.update_scene(scene.id, {"title": "The newest"})
 
-    count, newest = target.client.newest_scene()
-    assert count == target.client.count_scenes()
-    assert newest == target.again(scene).updated_at
+    newest = target.client.newest_scene()
+    assert newest.total == target.client.count_scenes()
+    assert newest.newest_text == target.again(scene).updated_at
+    assert newest.newest_id == max(s.id for s in all_scenes(target.client))
 
 
 def test_times_are_whole_seconds(target: Target, scene: StashScene) -> None:

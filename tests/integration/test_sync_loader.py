@@ -104,7 +104,7 @@ def test_change_is_not_lost_with_a_run_that_is_stopped(
     stash.on("scenes")
 
     run(stash, database)
-    assert titles(database) == ["change 1"]
+    assert titles(database) == [stash.scene_rows[1].title]
     assert not pending_scenes(stash, database)
 
 

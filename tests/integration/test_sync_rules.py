@@ -440,15 +440,16 @@ def test_removal_limit_blocks_removals_of_entities(
     assert values(database, missing) == [(0,)]
 
 
+@pytest.mark.parametrize("force", [False, True])
 def test_incomplete_listing_proves_no_absence(
-    stash: FakeStash, database: Database
+    stash: FakeStash, database: Database, force: bool
 ) -> None:
-    """Where Stash counts more scenes than it lists, none is taken for gone."""
+    """Where Stash counts more scenes than it gives, none is taken for gone."""
     hidden, _ = stash.add_scene(), stash.add_scene()
     run(stash, database)
     stash.hidden_scenes.add(hidden)
-    run(stash, database)
-    run(stash, database)
+    run(stash, database, force=force)
+    run(stash, database, force=force)
 
     assert len(values(database, select(Scene.id))) == 2
     missing = select(Scene.id).where(Scene.missing_since.is_not(None))
@@ -533,7 +534,24 @@ def test_when_every_scene_fails_the_run_fails(
     with pytest.raises(JobError, match="Stash fails at scene"):
         run(stash, database)
     assert values(database, select(SyncRun.status)) == [("failed",)]
-    assert len(stash.asked("scenes")) < 60
+    assert len(stash.asked("scenes")) < 100
+
+
+def test_full_sync_finds_what_is_gone_and_takes_no_failing_scene_for_it(
+    stash: FakeStash, database: Database
+) -> None:
+    """Of a range, what Stash does not give is gone, unless Stash refuses to give it."""
+    gone, refused, _ = (stash.add_scene() for _ in range(3))
+    run(stash, database)
+    del stash.scene_rows[gone]
+    stash.broken_scenes.add(refused)
+    first = run(stash, database, force=True)
+    second = run(stash, database, force=True)
+
+    assert (first.removed, second.removed) == (0, 1)
+    assert [error.item for error in second.errors] == [f"scene {refused}"]
+    left = values(database, select(Scene.id, Scene.missing_since.is_not(None)))
+    assert sorted(left) == [(id_, False) for id_ in sorted(stash.scene_rows)]
 
 
 def test_named_scenes_do_not_move_the_baseline(
@@ -621,11 +639,11 @@ def test_stopped_run_keeps_its_pages(stash: FakeStash, database: Database) -> No
     with pytest.raises(JobCancelled):
         run(stash, database, Progress(sink, stop))
 
-    assert values(database, select(SyncRun.status, SyncRun.created)) == [
-        ("cancelled", 1000)
-    ]
-    assert pending_scenes(stash, database).reasons == {"new": 10}
-    assert counts(run(stash, database)) == (10, 0, 1000, 0, 0)
+    [(status, stored)] = values(database, select(SyncRun.status, SyncRun.created))
+    assert status == "cancelled"
+    assert 900 < stored < 1010
+    assert pending_scenes(stash, database).reasons == {"new": 1010 - stored}
+    assert counts(run(stash, database)) == (1010 - stored, 0, stored, 0, 0)
 
 
 def test_killed_run_is_noted_by_the_next(stash: FakeStash, database: Database) -> None:

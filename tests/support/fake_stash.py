@@ -77,6 +77,9 @@ LIBRARY_PARTS = {
 }
 """What `Library` lists, one after another, and the operation that lists it alone."""
 
+WHOLE = {"Library", "Glance", "NewestScene"}
+"""Operations that ask for several things at once."""
+
 _DESCRIPTIONS = {
     "scan": "Scanning...",
     "generate": "Generating...",
@@ -215,7 +218,7 @@ class FakeStash(StashClient):
             answer = self._ask(name, variables)
         except _InsteadError as error:
             return error.response
-        data = answer if name in {"Library", "Glance"} else {"answer": answer}
+        data = answer if name in WHOLE else {"answer": answer}
         return httpx.Response(200, content=msgspec.json.encode({"data": data}))
 
     def _ask(self, name: str, variables: Mapping[str, Any]) -> Any:
@@ -259,7 +262,10 @@ class FakeStash(StashClient):
             case "NewestScene":
                 times = [scene.updated_at for scene in list(scenes.values())]
                 newest = [{"id": 1, "updated_at": max(times)}] if times else []
-                return {"count": len(times), "rows": newest}
+                return {
+                    "scene": {"count": len(times), "rows": newest},
+                    "scene_id": _rows({"id": id_} for id_ in sorted(scenes)[-1:]),
+                }
             case "SceneCount":
                 return {"count": len(scenes)}
             case "SceneStamps":
@@ -284,7 +290,8 @@ class FakeStash(StashClient):
             case "Scenes":
                 return _rows(self._known(variables["ids"]))
             case "ScenesBetween":
-                return _rows(self._known(self._between(**variables)))
+                shown = set(self._between(**variables)) - self.hidden_scenes
+                return _rows(self._known(sorted(shown)))
             case "SceneMedia":
                 return _rows(map(self._media_of, self._known(variables["ids"])))
             case "SceneIds":
