@@ -72,6 +72,7 @@ def make_app(site: Site, access: Access) -> Starlette:
             Route("/files", downloads.files),
             Route("/names", plans.names),
             Route(METRICS, metrics, methods=["GET"]),
+            Route("/pictures/{sha256}", plans.stored),
             Route("/scenes/{scene_id:id}/cover", plans.cover),
             Route("/scenes/{scene_id:id}/frame/{second:second}", plans.frame),
             Mount("/static", StaticFiles(directory=STATIC_FOLDER)),

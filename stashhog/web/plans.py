@@ -16,6 +16,7 @@ from stashhog.web.access import body_of
 from stashhog.web.jobs import Job, run_link
 from stashhog.web.pictures import type_of
 from stashhog.web.site import STATIC_FOLDER, page, site_of
+from stashhog_core.db.pictures import stored_picture
 from stashhog_core.db.scenes import primary_path
 from stashhog_core.db.session import driver_connection
 from stashhog_core.errors import JobError, first_problem
@@ -290,6 +291,12 @@ def names(request: Request) -> Response:
     with site_of(request).database.transaction() as session:
         found = names_like(session, query.get("field", ""), query.get("text", ""))
     return JSONResponse(found)
+
+
+def stored(request: Request) -> Response:
+    """Return a picture that a change proposes."""
+    with site_of(request).database.transaction() as session:
+        return _picture(stored_picture(session, request.path_params["sha256"]))
 
 
 def cover(request: Request) -> Response:

@@ -70,6 +70,7 @@ PATHS = [
         )
         for number in ("1", "0", "9" * 25, "9" * 5000, "-1", "1%00", "²")
     ),
+    *(f"/pictures/{text}" for text in ("0" * 64, "%00", "a%2Fb", "%ff", "x" * 3000)),
     "/static/../app.py",
     "/static/%2e%2e/app.py",
     "/static/%00",

@@ -20,10 +20,17 @@ from stashhog.web.app import make_app
 from stashhog.web.pictures import type_of
 from stashhog.web.site import make_site
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SceneFile
+from stashhog_core.db.pictures import picture_key, store_pictures
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.plans.decisions import decide_seen, take_back
-from stashhog_core.plans.proposals import add_marker, add_member, set_text
+from stashhog_core.plans.proposals import (
+    CoverValue,
+    add_marker,
+    add_member,
+    set_cover,
+    set_text,
+)
 from stashhog_core.plans.review import reject
 from stashhog_core.plans.selection import Selection
 from stashhog_core.plans.values import values_page
@@ -31,6 +38,7 @@ from stashhog_core.redaction import visible_lines
 from stashhog_core.settings import Settings, StashSettings, WebSettings
 from tests.support.http import answering
 from tests.support.media import write_video
+from tests.support.pictures import png
 from tests.support.plans import add_scenes
 from tests.support.statements import statements
 from tests.support.waiting import wait_until
@@ -689,6 +697,31 @@ def test_pictures_come_from_the_second_of_the_evidence(
             200,
             "image/svg+xml",
         )
+
+
+def test_a_proposed_cover_is_shown(
+    client: TestClient, database: Database, plan_id: int
+) -> None:
+    """A person decides about a picture that the page shows, not about its size."""
+    content = png(320, 180, grey=200)
+    key = picture_key(content)
+    change = set_cover(
+        CoverValue("0" * 64, "PNG", 160, 90, 300),
+        CoverValue(key, "PNG", 320, 180, len(content)),
+        0.9,
+        "stash-box",
+        {"rule": "r"},
+    )
+    with database.transaction() as session:
+        store_pictures(session, [content])
+        session.add(PlanChange(plan_id=plan_id, scene_id=1, **change.row))
+
+    for view in ("scene", "confidence"):
+        page = client.get(f"/plans/{plan_id}", params={"view": view}).text
+        assert f'src="/pictures/{key}"' in page
+    assert client.get(f"/pictures/{key}").content == content
+    gone = client.get(f"/pictures/{'0' * 64}")
+    assert gone.headers["content-type"] == "image/svg+xml"
 
 
 def test_a_picture_that_came_too_late_is_made_the_next_time(
