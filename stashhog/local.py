@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import httpx
 from dotenv import dotenv_values
 
+from stashhog.importing import importing
 from stashhog_core.db.embedded import kept_running, start_embedded
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.redaction import remember_address, remember_credentials
@@ -115,10 +116,11 @@ def run_flow(
     with kept_running(settings.home_folder) if is_embedded else nullcontext():
         _require_api(settings)
         # Prefect is slow to import, and reads the environment when it is.
-        from flows import flow_of
-        from flows.outcome import result_of
+        with importing():
+            from flows import flow_of
+            from flows.outcome import result_of
 
-        flow = flow_of(job)
+            flow = flow_of(job)
 
         with _shown_progress(display):
             state = flow(**values, return_state=True)
@@ -131,10 +133,12 @@ def _require_api(settings: Settings) -> None:
     Raises:
         ConfigurationError: It does not start, or does not answer.
     """
-    from prefect.client.orchestration import get_client
+    with importing():
+        from prefect.client.orchestration import get_client
 
     if not os.environ.get("PREFECT_API_URL"):
-        from stashhog.temporary_server import TemporaryServer
+        with importing():
+            from stashhog.temporary_server import TemporaryServer
 
         TemporaryServer()
     try:

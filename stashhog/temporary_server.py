@@ -40,7 +40,7 @@ class TemporaryServer(SubprocessASGIServer):
         # As Prefect does it, which has no say in how the process starts.
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "uvicorn"),
+                *(sys.executable, "-m", "stashhog.services.server", "uvicorn"),
                 *("--app-dir", str(prefect.__module_path__.parent)),
                 *("--factory", "prefect.server.api.server:create_app"),
                 *("--host", "127.0.0.1", "--port", str(self.port)),

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from stashhog.importing import importing
+
 READY = b"ready"
 """The first packet that the worker gets."""
 
@@ -67,8 +69,9 @@ class Request:
 def main() -> int:
     """Fork runs until the worker has ended; the argument is the worker's socket."""
     worker = socket.socket(fileno=int(sys.argv[1]))
-    for module in _IMPORTED:
-        importlib.import_module(module)
+    with importing():
+        for module in _IMPORTED:
+            importlib.import_module(module)
     if _threads() > 1:
         # Locks that another thread holds would stay locked in each run.
         sys.stderr.write(

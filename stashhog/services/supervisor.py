@@ -59,8 +59,8 @@ class Supervisor:
         python = shlex.quote(sys.executable)
         pool = f"--pool {POOL} --type process"
         self._commands = {
-            "server": f"{python} -m prefect server start --host {listen_host()}"
-            f" --port {port}",
+            "server": f"{python} -m stashhog.services.server prefect server start"
+            f" --host {listen_host()} --port {port}",
             # The same name after each start: the server then knows of one worker.
             "worker": f"{python} -m stashhog.services.worker worker start {pool}"
             f" --name {socket.gethostname()}",

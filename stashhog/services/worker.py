@@ -8,10 +8,13 @@ machine's, since sockets need short paths.
 
 import tempfile
 
-from prefect.cli import app
-from prefect.settings import get_current_settings
+from stashhog.importing import importing
 
-from stashhog.services.warm_starts import start_runs_warm
+with importing():
+    from prefect.cli import app
+    from prefect.settings import get_current_settings
+
+    from stashhog.services.warm_starts import start_runs_warm
 
 
 def main() -> None:
