@@ -138,7 +138,8 @@ def _end_stills(sampler: Sampler, path: Path) -> EndStills:
     stills: list[Still] = []
     last: Any = None
     seen = asked = 0
-    duration = header_duration(sampler.container, sampler.stream)
+    said = header_duration(sampler.container, sampler.stream)
+    duration = sampler.shown_seconds(said)
     for start, end in _windows(duration):
         taken = 0
         until = min(end, duration or end)

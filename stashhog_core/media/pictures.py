@@ -76,7 +76,7 @@ def thumbnail(sampler: Sampler, duration_seconds: float | None) -> Thumbnail:
     best: tuple[float, VideoFrame, VideoFrame] | None = None
     reformatter = VideoReformatter()
     aspect = _pixel_aspect(sampler)
-    for second in _choices(duration_seconds):
+    for second in _choices(sampler.shown_seconds(duration_seconds)):
         found = sampler.near(second)
         if found is None:
             continue
@@ -128,10 +128,11 @@ def sprite_sheet(sampler: Sampler, duration_seconds: float | None) -> SpriteShee
     Raises:
         ItemError: The length is not known, or nothing can be decoded.
     """
-    if not duration_seconds:
+    shown = sampler.shown_seconds(duration_seconds)
+    if not shown:
         raise ItemError("a video of unknown length has no sprites")
-    count = max(1, min(_MOST_SPRITES, int(duration_seconds / _LEAST_STEP_SECONDS)))
-    step = duration_seconds / count
+    count = max(1, min(_MOST_SPRITES, int(shown / _LEAST_STEP_SECONDS)))
+    step = shown / count
     upright = Upright(
         _sprite_size,
         "rgb24",

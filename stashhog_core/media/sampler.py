@@ -170,6 +170,18 @@ class Sampler:
                 if shown is not None:
                     due = shown + max(spacing, EVEN_SECONDS)
 
+    def shown_seconds(self, duration_seconds: float | None) -> float | None:
+        """Return how long pictures are shown, from the first one on.
+
+        Args:
+            duration_seconds: What the file says. A Matroska file counts from zero,
+                whenever its first picture comes; other formats count from there.
+        """
+        start = (self.container.start_time or 0) / av.time_base
+        if duration_seconds is None or "matroska" not in self.container.format.name:
+            return duration_seconds
+        return max(0.0, duration_seconds - start)
+
     def near(self, second: float) -> tuple[float, VideoFrame] | None:
         """Return (its second, the picture) at a keyframe before `second`.
 

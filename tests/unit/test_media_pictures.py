@@ -183,6 +183,33 @@ def test_cover_art_is_no_video(tmp_path: Path) -> None:
         picture_stream(container)
 
 
+@pytest.mark.parametrize("name", ["late.mp4", "late.mkv"])
+def test_pictures_are_spread_over_what_is_shown(tmp_path: Path, name: str) -> None:
+    """Also where the first picture comes late, and the length counts from zero."""
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        stream.options = {"g": "5", "bf": "0"}
+        for number in range(4 * RATE):
+            light = np.full((120, 160, 3), 40 + 5 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(light, format="rgb24")
+            frame.pts = 20 * RATE + number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with Sampler(str(path)) as sampler:
+        facts = read_facts(sampler.container, sampler.stream, path.stat().st_size)
+        sheet = sprite_sheet(sampler, facts.duration_seconds)
+
+    parts = np.split(decoded(sheet.jpeg, tmp_path), sheet.count, axis=1)
+    lights = [float(part.mean()) for part in parts]
+    assert sheet.count == 8
+    assert lights == sorted(lights)
+    assert lights[-1] - lights[0] > 150
+    light = decoded(thumbnail_of(path).jpeg, tmp_path).mean()
+    assert light < lights[2]
+
+
 def test_sprites_and_their_times(tmp_path: Path) -> None:
     """The VTT names each part of the sheet with its time, to the end."""
     path = write(tmp_path / "a.mp4")
