@@ -1,6 +1,7 @@
 """The temporary Prefect server of a run in the terminal; it imports Prefect."""
 
 import os
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -22,6 +23,15 @@ class TemporaryServer(SubprocessASGIServer):
 
     Prefect keeps one for the process, the first that is made, and starts it itself.
     """
+
+    def find_available_port(self) -> int:
+        """Return a port that the system gives.
+
+        Prefect draws one of a thousand. If two runs that start together drew the same,
+        one of them would take the server of the other for its own.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            return int(probe.getsockname()[1])
 
     def start(self, timeout: int | None = None) -> None:
         """Return when the server answers.

@@ -1,5 +1,6 @@
 """The temporary Prefect server of a run in the terminal."""
 
+import random
 import subprocess
 import sys
 from functools import partial
@@ -34,6 +35,16 @@ class LateServer(TemporaryServer):
     def _run_uvicorn_command(self) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-c", LATE, str(self.port)]
         return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def test_servers_that_start_together_have_ports_of_their_own() -> None:
+    """Prefect's choice is by lot among a thousand: two may draw the same."""
+    server = TemporaryServer(free_port())
+    state = random.getstate()
+    first = server.find_available_port()
+    random.setstate(state)
+
+    assert server.find_available_port() != first
 
 
 def test_a_late_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
