@@ -107,7 +107,9 @@ class Pictures:
             ).result()
         except OutOfTime as error:
             # The machine may have been busy.
-            raise TransientError("A picture took too long", where=str(path)) from error
+            raise TransientError(
+                "A picture took too long", where=str(path), remedy="reload the page"
+            ) from error
         except (ItemError, OSError, ValueError, ProcessExpired) as error:
             logger.info("No picture at %g s of %s: %s", second, path, error)
             return None

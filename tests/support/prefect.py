@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, Log, TaskRun
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.states import AwaitingRetry, Cancelling, Scheduled
+from prefect.states import AwaitingRetry, Cancelling, Crashed, Scheduled
 from sqlalchemy import select
 
 from flows import flow_of
@@ -41,6 +42,7 @@ from stashhog_core.db.models import JobReport, StashJob
 from stashhog_core.db.session import Database
 from stashhog_core.settings import PREFIX
 from stashhog_core.stash.client import StashClient
+from tasks.flow_runs import runs_going
 from tests.support.processes import kill_all
 from tests.support.services import free_port
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -304,6 +306,14 @@ def start_server(server: SubprocessASGIServer) -> None:
     except httpx.TimeoutException:
         httpx.get(f"{server.api_url}/health", timeout=PATIENCE_SECONDS)
         server.running = True
+
+
+def end_left_runs() -> None:
+    """End the runs that earlier tests have killed: Prefect takes them for running."""
+    with get_client(sync_client=True) as client:
+        for run in chain(*runs_going(client)):
+            left = Crashed(message="Left by an earlier test.")
+            client.set_flow_run_state(run.id, left, force=True)
 
 
 def ended_tasks(run_id: str, *names: str) -> list[TaskRun]:

@@ -31,7 +31,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.detection import title_cards
 from stashhog_core.detection.result_cache import RawOutput, store_outputs
 from tests.conftest import copy_cluster, postgres_home, shared_folder
-from tests.support.prefect import Runner, start_server
+from tests.support.prefect import Runner, end_left_runs, start_server
 from tests.support.services import (
     FEW_SAMPLES,
     RunningServices,
@@ -124,17 +124,24 @@ def read_once(database: Database, title_card_readings: _Readings) -> Iterator[No
 
 
 @pytest.fixture
+def no_run(prefect_api: str) -> None:
+    """No other run is going on, whatever earlier tests have left."""
+    del prefect_api
+    end_left_runs()
+
+
+@pytest.fixture
 def services(
     stand_in: StandIn,
     database_url: str,
     read_once: None,
-    prefect_api: str,
+    no_run: None,
     sample_videos: tuple[Path, list[Sample]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Services:
     """Sample downloads, a stand-in Stash and an empty database, set as services."""
-    del prefect_api, read_once
+    del no_run, read_once
     return sample_services(
         stand_in, database_url, *sample_videos, tmp_path, monkeypatch.setenv
     )
