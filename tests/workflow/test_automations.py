@@ -292,6 +292,14 @@ def test_failed_runs_are_reported_to_whom_the_settings_name(
     assert automations(TELLS) == []
 
 
+def notices_of(reported: list[dict[str, Any]], word: str) -> list[dict[str, Any]]:
+    """Wait for notices with this word in the subject, and return them."""
+    return wait_until(
+        lambda: [notice for notice in reported if word in notice["subject"]],
+        f"a notice of {word}",
+    )
+
+
 def test_a_notice_leads_to_the_page_of_a_new_plan(
     reported: list[dict[str, Any]],
 ) -> None:
@@ -305,11 +313,7 @@ def test_a_notice_leads_to_the_page_of_a_new_plan(
     emit(event, "process_new_scenes", applied, review="no")
     emit(event, "analysis", {"plan_id": 7, "page": page}, review="yes")
 
-    notices = wait_until(
-        lambda: [notice for notice in reported if "plan" in notice["subject"]],
-        "the notice",
-    )
-    assert notices == [
+    assert notices_of(reported, "plan") == [
         {
             "subject": "StashHog: plan 7 can be reviewed",
             "body": f"An analysis has made plan 7: {page}",
@@ -327,11 +331,7 @@ def test_a_notice_leads_to_the_page_of_blocked_downloads(
 
     emit("stashhog.downloads.blocked", "process_downloads", facts)
 
-    notices = wait_until(
-        lambda: [notice for notice in reported if "imported" in notice["subject"]],
-        "the notice",
-    )
-    assert notices == [
+    assert notices_of(reported, "imported") == [
         {
             "subject": "StashHog: 2 files cannot be imported",
             "body": f"StashHog does not try 2 files again: {page}",
