@@ -225,12 +225,12 @@ def test_models_are_not_slowed_down_by_tiny_numbers(models: Path, uses: Uses) ->
 def test_picture_without_text_is_searched_once_and_small(
     models: Path, uses: Uses
 ) -> None:
-    """The search in full size takes nine times as long: only text is worth it."""
+    """The search in full size takes ten times as long: only text is worth it."""
     noise = np.random.default_rng(3).integers(0, 255, (540, 960, 3), np.uint8)
 
     assert load_ocr(models)([noise]) == [[]]
 
-    assert uses.shapes[MODELS[0]] == [(1, 3, 256, 448)]
+    assert uses.shapes[MODELS[0]] == [(1, 3, 224, 384)]
 
 
 @pytest.mark.slow
@@ -250,6 +250,20 @@ def test_text_that_stands_still_is_read_once(models: Path, uses: Uses) -> None:
     # The first picture is searched twice; grain moves the border of a line a little.
     assert len(uses.shapes[MODELS[0]]) == 7
     assert len(uses.shapes[MODELS[1]]) <= 6
+
+
+@pytest.mark.slow
+def test_line_that_both_searches_find_is_read_once(models: Path, uses: Uses) -> None:
+    """The first new line shows that a picture is searched again; only it is read twice.
+
+    Later pictures of the same card are not read at all.
+    """
+    lines = ["Starring", "Mia Cole", "Dana Reed", "Tom Baker", "Jade Kush"]
+
+    found = load_ocr(models)([card(*lines)] * 3)
+
+    assert [[line.text for line in of_picture] for of_picture in found] == [lines] * 3
+    assert len(uses.shapes[MODELS[1]]) == len(lines) + 1
 
 
 @pytest.mark.slow
