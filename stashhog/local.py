@@ -10,6 +10,7 @@ import httpx
 from dotenv import dotenv_values
 
 from stashhog.importing import importing
+from stashhog.temporary_server import TemporaryServer
 from stashhog_core.db.embedded import kept_running, start_embedded
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.redaction import remember_address, remember_credentials
@@ -20,8 +21,6 @@ from stashhog_core.settings import (
     get_settings,
     make_home_folder,
 )
-
-_START_LIMIT_SECONDS = "300"
 
 
 class Display(Protocol):
@@ -58,7 +57,6 @@ def prefect_defaults(settings: Settings) -> dict[str, str]:
     """Return the variables that Prefect gets where the user has set none."""
     return {
         "PREFECT_HOME": str(settings.home_folder / "prefect"),
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": _START_LIMIT_SECONDS,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # The temporary server has no pages; no other page may use its API.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1",
@@ -114,7 +112,8 @@ def run_flow(
         os.environ.get("PREFECT_API_URL") or own_database
     )
     with kept_running(settings.home_folder) if is_embedded else nullcontext():
-        _require_api(settings)
+        own = os.environ.get("PREFECT_API_URL")
+        temporary = None if own else TemporaryServer()
         # Prefect is slow to import, and reads the environment when it is.
         with importing():
             from flows import flow_of
@@ -122,38 +121,33 @@ def run_flow(
 
             flow = flow_of(job)
 
+        if temporary is not None:
+            temporary.wait()
+        elif own is not None:
+            _reach(own)
         with _shown_progress(display):
             state = flow(**values, return_state=True)
     return state.name, result_of(state)
 
 
-def _require_api(settings: Settings) -> None:
-    """Start the temporary Prefect API, or reach the user's own.
+def _reach(api_url: str) -> None:
+    """Ask the user's own Prefect API whether it is there.
 
     Raises:
-        ConfigurationError: It does not start, or does not answer.
+        ConfigurationError: It does not answer.
     """
-    with importing():
-        from prefect.client.orchestration import get_client
+    from prefect.client.orchestration import get_client
 
-    if not os.environ.get("PREFECT_API_URL"):
-        with importing():
-            from stashhog.temporary_server import TemporaryServer
-
-        TemporaryServer()
     try:
         with get_client(sync_client=True) as client:
             client.hello()
-    # Prefect raises bare RuntimeErrors where a server cannot be started or reached.
+    # Prefect raises bare RuntimeErrors where a server cannot be reached.
     except (RuntimeError, httpx.HTTPError) as error:
-        own = os.environ.get("PREFECT_API_URL")
         raise ConfigurationError(
-            "Prefect's API does not answer" if own else "Prefect's API did not start",
-            where=own or str(settings.home_folder / "prefect"),
+            "Prefect's API does not answer",
+            where=api_url,
             remedy="start the server, or unset PREFECT_API_URL to use "
-            "a temporary server"
-            if own
-            else f"try again, or start a server with `stashhog up` ({error})",
+            "a temporary server",
         ) from error
 
 

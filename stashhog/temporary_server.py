@@ -1,69 +1,97 @@
-"""The temporary Prefect server of a run in the terminal; it imports Prefect."""
+"""The temporary Prefect server of a run in the terminal."""
 
+import atexit
 import os
 import socket
 import subprocess
 import sys
+import time
 from functools import partial
-from typing import Any
 
 import httpx
-import prefect
-from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import (
-    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
-    get_current_settings,
-)
 
 from stashhog_core.background import leave_process_group
+from stashhog_core.errors import ConfigurationError
+
+_START_LIMIT_SECONDS = 300.0
+_STOP_LIMIT_SECONDS = 5.0
+_CHECK_INTERVAL_SECONDS = 0.1
 
 
-class TemporaryServer(SubprocessASGIServer):
-    """Prefect's own temporary server, which Ctrl-C and a busy machine do not end.
+class TemporaryServer:
+    """Prefect's server for as long as this process lives; Ctrl-C does not end it.
 
-    Prefect keeps one for the process, the first that is made, and starts it itself.
+    It must be made before Prefect is imported: it starts meanwhile, and Prefect, which
+    finds its address in the environment, does not import the server as well. Prefect's
+    own temporary server is started by the client, takes any server that answers at its
+    port for its own, and gives up when one answer takes five seconds.
+
+    Attributes:
+        api_url: The address of its API.
     """
 
-    def find_available_port(self) -> int:
-        """Return a port that the system gives.
-
-        Prefect draws one of a thousand. If two runs that start together drew the same,
-        one of them would take the server of the other for its own.
-        """
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            return int(probe.getsockname()[1])
-
-    def start(self, timeout: int | None = None) -> None:
-        """Return when the server answers.
-
-        Prefect waits as long as it may take to start, but gives up when one of the
-        answers meanwhile takes five seconds.
-        """
-        try:
-            super().start(timeout)
-        except httpx.TimeoutException:
-            limit = timeout or PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
-            httpx.get(f"{self.api_url}/health", timeout=limit).raise_for_status()
-            self.running = True
-
-    def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
-        # As Prefect does it, which has no say in how the process starts.
-        return subprocess.Popen(
-            [
-                *(sys.executable, "-m", "stashhog.services.server", "uvicorn"),
-                *("--app-dir", str(prefect.__module_path__.parent)),
-                *("--factory", "prefect.server.api.server:create_app"),
-                *("--host", "127.0.0.1", "--port", str(self.port)),
-                *("--log-level", "error", "--lifespan", "on"),
-            ],
+    def __init__(self) -> None:
+        port = _free_port()
+        self.api_url = f"http://127.0.0.1:{port}/api"
+        # No pages are served, so nothing is to link to them.
+        os.environ["PREFECT_SERVER_UI_ENABLED"] = "false"
+        self._process = subprocess.Popen(
+            self._command(port),
             env={
                 **os.environ,
-                "PREFECT_UI_ENABLED": "0",
                 "PREFECT__SERVER_EPHEMERAL": "1",
                 "PREFECT__SERVER_FINAL": "1",
-                **get_current_settings().to_environment_variables(exclude_unset=True),
             },
             # Ctrl-C goes to the whole group: a run that is cancelled still has to tell
             # the server so. It ends with this process, even if that is killed.
             preexec_fn=partial(leave_process_group, os.getpid()),
         )
+        os.environ["PREFECT_API_URL"] = self.api_url
+        # Called after what Prefect registers later: it sends what it still has to say.
+        atexit.register(self.stop)
+
+    def _command(self, port: int) -> list[str]:
+        """Return what Prefect starts as a temporary server."""
+        return [
+            *(sys.executable, "-m", "stashhog.services.server", "uvicorn"),
+            *("--factory", "prefect.server.api.server:create_app"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+            *("--log-level", "error", "--lifespan", "on"),
+        ]
+
+    def wait(self) -> None:
+        """Return when the server answers.
+
+        Raises:
+            ConfigurationError: It has ended, or does not answer.
+        """
+        end = time.monotonic() + _START_LIMIT_SECONDS
+        with httpx.Client(trust_env=False, timeout=_START_LIMIT_SECONDS) as client:
+            while time.monotonic() < end and self._process.poll() is None:
+                try:
+                    client.get(f"{self.api_url}/health").raise_for_status()
+                except httpx.HTTPError:
+                    time.sleep(_CHECK_INTERVAL_SECONDS)
+                else:
+                    return
+        code = self._process.poll()
+        raise ConfigurationError(
+            "Prefect's temporary server does not answer"
+            if code is None
+            else f"Prefect's temporary server ended at its start, with code {code}",
+            remedy="try again, or start a server with `stashhog up`",
+        )
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

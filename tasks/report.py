@@ -4,9 +4,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
 from stashhog_core.db.jobs import save_report
@@ -67,7 +67,7 @@ def keep_report(
         to_markdown(
             result,
             services.settings.stash.link_base,
-            partial(url_for, "task-run"),
+            _address_of_task_run,
             services.settings.web.link_base,
         )
         if isinstance(result, WorkflowReport)
@@ -79,3 +79,10 @@ def keep_report(
             key=f"{job.replace('_', '-')}-report",
             description="Report of the run",
         )
+
+
+def _address_of_task_run(task_run_id: str) -> str | None:
+    """Return where Prefect's UI shows a task run; None: the server has no UI."""
+    if not get_current_settings().server.ui.enabled:
+        return None
+    return url_for("task-run", task_run_id)

@@ -44,7 +44,7 @@ def test_each_error_text_is_listed() -> None:
         "No Stash server is configured",
         "Another run of … is under way",
         "Prefect's API does not answer",
-        "Prefect's API did not start",
+        "Prefect's temporary server does not answer",
     ):
         assert text in texts
     assert len(texts) > 200

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_SERVER_UI_ENABLED, temporary_settings
 from sqlalchemy import delete, select, text, update
 
 from flows.outcome import result_of
@@ -428,6 +431,23 @@ def test_only_the_chosen_steps_run(few_services: Services, database: Database) -
         "skipped",
     )
     assert mirrored(database) == {}
+
+
+@pytest.mark.parametrize("has_pages", [True, False])
+def test_reports_link_only_to_pages_that_there_are(
+    few_services: Services, *, has_pages: bool
+) -> None:
+    """The temporary server of a run in the terminal has none, and is gone then."""
+    with temporary_settings({PREFECT_SERVER_UI_ENABLED: has_pages}):
+        state, _ = run(steps=["incremental_sync"])
+
+    of_run = ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id])
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=of_run)
+        )
+    (report,) = (a for a in found if a.key == "process-new-scenes-report")
+    assert ("/runs/task-run/" in str(report.data)) is has_pages
 
 
 def test_a_failed_step_is_tried_again_when_asked(few_services: Services) -> None:

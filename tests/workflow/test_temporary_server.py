@@ -1,61 +1,82 @@
 """The temporary Prefect server of a run in the terminal."""
 
-import random
-import subprocess
+import os
 import sys
-from functools import partial
 
-import httpx
 import pytest
 
 from stashhog.temporary_server import TemporaryServer
-from tests.support.services import free_port
+from stashhog_core.errors import ConfigurationError
+from tests.support.http import loopback
 
 pytestmark = pytest.mark.slow
 
-# The first request is answered when the second one has come.
+# The first answer says that it is not ready yet.
 LATE = """
-import sys, threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-first, second = threading.Lock(), threading.Event()
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+asked = []
 class Late(BaseHTTPRequestHandler):
     def do_GET(self):
-        if first.acquire(blocking=False):
-            second.wait()
-        second.set()
-        self.send_response(200)
+        asked.append(self.path)
+        self.send_response(200 if len(asked) > 1 else 503)
         self.end_headers()
-ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Late).serve_forever()
+    def log_message(self, *_):
+        pass
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Late).serve_forever()
 """
+BROKEN = "raise SystemExit(3)"
 
 
-class LateServer(TemporaryServer):
-    """A server that is too busy for its first answer."""
+class Server(TemporaryServer):
+    """A program in the place of Prefect's server."""
 
-    def _run_uvicorn_command(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-c", LATE, str(self.port)]
-        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    program = LATE
 
-
-def test_servers_that_start_together_have_ports_of_their_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Also if the lot, by which Prefect chooses among a thousand, is the same."""
-    monkeypatch.setattr(random, "choice", min)
-    server = TemporaryServer(free_port())
-
-    assert server.find_available_port() != server.find_available_port()
+    def _command(self, port: int) -> list[str]:
+        return [sys.executable, "-c", self.program, str(port)]
 
 
-def test_a_late_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine the run begins later, instead of ending with an error."""
-    monkeypatch.setattr(httpx, "Client", partial(httpx.Client, timeout=0.1))
-    server = LateServer(free_port())
+class BrokenServer(Server):
+    """A server that ends at once."""
 
-    server.start()
+    program = BROKEN
 
-    assert server.running
-    assert server.server_process is not None
-    assert server.server_process.poll() is None
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the server sets is for the run of the test."""
+    for name in ("PREFECT_API_URL", "PREFECT_SERVER_UI_ENABLED"):
+        monkeypatch.setenv(name, "")
+
+
+def test_a_server_that_is_not_ready_is_waited_for() -> None:
+    """The run begins later, at the address that Prefect finds in the environment."""
+    server = Server()
+
+    server.wait()
+
+    assert os.environ["PREFECT_API_URL"] == server.api_url
+    assert loopback.get(f"{server.api_url}/health").is_success
     server.stop()
-    assert not server.running
+    with pytest.raises(ConfigurationError, match="ended at its start"):
+        server.wait()
+
+
+def test_servers_that_start_together_have_ports_of_their_own() -> None:
+    """Neither run takes the server of the other for its own."""
+    servers = [Server(), Server()]
+
+    assert len({server.api_url for server in servers}) == 2
+    for server in servers:
+        server.wait()
+        server.stop()
+
+
+def test_a_server_that_ends_is_said() -> None:
+    """The run is not begun, and one sentence says so."""
+    server = BrokenServer()
+
+    with pytest.raises(ConfigurationError, match="at its start, with code 3"):
+        server.wait()
+    server.stop()
