@@ -68,7 +68,6 @@ _NICKNAME = re.compile(
     r"(?<=\S)\s+[\"\u201c'\u2018(][^\s\W]+[\"\u201d'\u2019)]\s+(?=\S)"
 )
 _AMPERSAND = re.compile(r"\s*&\s*")
-_AS_SPACES = str.maketrans("._-", "   ")
 _FIRST_SPACELESS = "\u1100"
 PLAIN_WORDS = re.compile(r"[A-Z]?[a-z]{2,}(?: [A-Z]?[a-z]{2,})*")
 """Words that spaces part, as most names are written."""
@@ -299,7 +298,8 @@ class NameFinder:
         has. A name that begins or ends inside a word of small letters is none.
         """
         text, plain_names = letters.text, self._plain
-        written = text.translate(_AS_SPACES).lower()
+        # Faster than `translate` with a table of three signs.
+        written = text.replace(".", " ").replace("_", " ").replace("-", " ").lower()
         starts: Sequence[int] = ()
         rest = []
         for end, key in found:
