@@ -7,6 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # A file stays together, and the files keep the order of tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
+# Twice as many as processors, as tests of services wait more than they compute; each takes
+# up to a gigabyte of memory.
+PROCESSES := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? 2 * n : 8)))
+
 # Each program would compile the modules of this checkout again, and each session of
 # pytest all tests.
 unexport PYTHONDONTWRITEBYTECODE
@@ -37,8 +41,7 @@ identify: .venv/run.stamp ## propose what the stash-boxes of Stash know, on the 
 
 test: .venv/test.stamp ## run the whole test suite
 	@$(BIN)/python -m tests.support.requirements
-	@# Twice two cores: tests of services wait more than they compute.
-	$(PYTEST) --numprocesses 4
+	$(PYTEST) --numprocesses $(PROCESSES)
 
 test-fast: .venv/test.stamp ## run the tests that need no servers (under a minute)
 	$(PYTEST) --numprocesses 2 -m "not slow" tests/unit tests/project tests/integration
