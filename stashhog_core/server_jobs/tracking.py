@@ -112,7 +112,7 @@ _STOP_POLL_SECONDS = 0.25
 # A cancelled run has seconds before it is killed.
 _HURRY_SECONDS = 4.0
 # A process that was just killed holds its lock a moment longer.
-_LOCK_SECONDS = 5.0
+LOCK_WAIT_SECONDS = 5.0
 
 
 class JobForgottenError(JobError):
@@ -158,7 +158,7 @@ def only_one(database: Database, kind: Kind, server: str = "") -> Iterator[None]
         TransientError: Another run is at it.
     """
     name = f"stash_{kind}" + (f" on {server}" if server else "")
-    with job_lock(database, name, wait_seconds=_LOCK_SECONDS):
+    with job_lock(database, name, wait_seconds=LOCK_WAIT_SECONDS):
         yield
 
 

@@ -1,11 +1,9 @@
 """Answers of qBittorrent and of an AI server that neither gives: no lasting harm."""
 
-import json
 import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -29,7 +27,7 @@ from stashhog_core.settings import (
     QBittorrentSettings,
     Settings,
 )
-from tests.support.fuzzing import check_sentence, many, mutated
+from tests.support.fuzzing import LyingOnce, check_sentence, many
 from tests.support.media import write_video
 from tests.support.plans import VIDEO_ONLY, add_scenes, run
 from tests.support.proxy import proxy_of
@@ -38,27 +36,7 @@ from tests.support.qbittorrent import PASSWORD, USERNAME, running_qbittorrent
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 
-def lying(seed: int, at: int) -> Callable[[bytes], bytes]:
-    """Return what changes the `at`-th answer that is JSON, and no other."""
-    left = at
-
-    def change(body: bytes) -> bytes:
-        nonlocal left
-        try:
-            answer = json.loads(body)
-        except ValueError:
-            return body
-        left -= 1
-        changed = answer if left else mutated(Random(seed), answer)
-        if isinstance(changed, list) and len(changed) < len(answer):
-            # Nothing tells a list that lacks an item from the truth.
-            return body
-        return json.dumps(changed).encode()
-
-    return change
-
-
-lies = st.builds(lying, st.integers(0, 2**32), st.integers(1, 4))
+lies = st.builds(LyingOnce, st.integers(0, 2**32), st.integers(1, 4))
 
 
 def names_below(folder: Path) -> dict[str, int]:

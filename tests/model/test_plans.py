@@ -150,10 +150,12 @@ Disturbance = tuple[Trouble, int]
 UNDISTURBED: Disturbance = ("", 0)
 TROUBLES: tuple[Trouble, ...] = (
     *("killed", "killed", "lost", "lost", "paused", "paused", "paused"),
-    *("not sent", "refused", "Ctrl-C", ""),
+    *("not sent", "refused", "Ctrl-C", "lock lost", "lock lost", ""),
 )
 # The first steps come in every run.
 STEPS = (1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 8, 9, 10, 12, 14)
+READS_PER_STEP = 4
+"""About so many moments without a transaction come by while a run makes a step."""
 
 # The person's edits: (what, where, value).
 EDITS: list[tuple[str, int, Any]] = [
@@ -288,8 +290,11 @@ class ApplyAndUndo(RuleBasedStateMachine):
             self.databases[index],
             self.inner,
             *disturbance,
-            on_change=partial(self._has_changed, plan_ids),
         )
+        run.on_change = partial(self._has_changed, run, plan_ids)
+        if run.trouble == "lock lost":
+            run.counts_reads = True
+            run.at *= READS_PER_STEP
         run.start(with_client)
         self.seen["runs"] += 1
         if disturbance[0] and run.trouble != disturbance[0]:
@@ -305,8 +310,6 @@ class ApplyAndUndo(RuleBasedStateMachine):
             raise AssertionError("no run ends like this") from run.error
         if run.dead:
             self.seen["killed"] += 1
-            held = sum(len(pause.plan_ids) for pause in self.paused.values())
-            wait_for_locks(self.database, held)
         if run.error is None:
             self.unresolved -= set(resolves)
         assert self.faults == []
@@ -561,8 +564,13 @@ class ApplyAndUndo(RuleBasedStateMachine):
             unsure |= {name for _, name, id_ in made if id_ is None}
         return sure, unsure
 
-    def _has_changed(self, plan_ids: list[int], request: str) -> None:
+    def _has_changed(self, run: Run, plan_ids: Sequence[int], request: str) -> None:
         """Judge a change that a run has made in Stash."""
+        if run.is_replaced:
+            self.faults.append(f"{request} after the lock was lost to another run")
+        for pause in self.paused.values():
+            if "lock lost" in pause.run.happened and set(pause.plan_ids) & {*plan_ids}:
+                pause.run.is_replaced = True
         after = facts_of(self.store)
         gone, new = self.facts - after, after - self.facts
         keys = {key_of(f) for f in gone | new}

@@ -1,7 +1,10 @@
 """Inputs that nobody would think of: how many, and of what kinds."""
 
+import json
 import os
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -101,3 +104,37 @@ def mutated(chance: Random, tree: Any) -> Any:
                 changed[index] = mutated(chance, tree[index])
         return changed
     return chance.choice(_OTHERS)
+
+
+@dataclass
+class LyingOnce:
+    """Changes one answer of a server: the `left`-th one that is JSON.
+
+    Args:
+        seed: What the change is drawn from.
+        left: The number of the answer, from 1.
+        change: Returns a changed answer.
+        is_meant: Whether an answer is one of those that are counted.
+    """
+
+    seed: int
+    left: int
+    change: Callable[[Random, Any], Any] = mutated
+    is_meant: Callable[[Any], bool] = lambda _: True
+
+    def __call__(self, body: bytes) -> bytes:
+        """Return what is answered instead of this."""
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            return body
+        if not self.is_meant(answer):
+            return body
+        self.left -= 1
+        if self.left != 0:
+            return body
+        changed = self.change(Random(self.seed), answer)
+        if isinstance(changed, list) and len(changed) < len(answer):
+            # Nothing tells a list that lacks an item from the truth.
+            return body
+        return json.dumps(changed).encode()
