@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -11,6 +12,9 @@ import httpx
 
 from tests.support.http import NO_CERTIFICATES
 from tests.support.waiting import PATIENCE_SECONDS
+
+Carry = Callable[[], httpx.Response]
+"""Carries a request to the server behind, and returns its answer."""
 
 _NOT_HANDED_ON = {"host", "connection", "content-length", "transfer-encoding"}
 
@@ -23,11 +27,14 @@ class Proxy:
         url: Where it listens.
         failing: Paths that are answered with 500.
         change: Makes the body of each answer to another one.
+        trouble: Answers a request, which it may carry or not; None: the connection is
+            closed without an answer.
     """
 
     url: str = ""
     failing: set[str] = field(default_factory=set)
     change: Callable[[bytes], bytes] = bytes
+    trouble: Callable[[Carry], httpx.Response | None] = lambda carry: carry()
 
 
 @contextmanager
@@ -35,7 +42,11 @@ def proxy_of(upstream: str) -> Iterator[Proxy]:
     """Listen on loopback in front of the server at `upstream`."""
     proxy = Proxy()
     client = httpx.Client(
-        base_url=upstream, verify=NO_CERTIFICATES, timeout=PATIENCE_SECONDS
+        base_url=upstream,
+        verify=NO_CERTIFICATES,
+        timeout=PATIENCE_SECONDS,
+        # The server behind may have started again.
+        limits=httpx.Limits(max_keepalive_connections=0),
     )
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,9 +63,16 @@ def proxy_of(upstream: str) -> Iterator[Proxy]:
                 if name.lower() not in _NOT_HANDED_ON
             }
             headers["Accept-Encoding"] = "identity"
-            answer = client.request(
-                self.command, self.path, headers=headers, content=body
+            carry = partial(
+                client.request, self.command, self.path, headers=headers, content=body
             )
+            try:
+                answer = proxy.trouble(carry)
+            except httpx.TransportError:
+                answer = None
+            if answer is None:
+                self.close_connection = True
+                return
             self.send_response(answer.status_code)
             for name, value in answer.headers.multi_items():
                 if name.lower() not in _NOT_HANDED_ON:

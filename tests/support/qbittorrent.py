@@ -4,8 +4,9 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,10 @@ WebUI\MaxAuthenticationFailCount=3
 class QBittorrentServer:
     """A running server, and how to give it finished torrents."""
 
-    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, url: str, start: Callable[[], subprocess.Popen[bytes]]) -> None:
         self.url = url
-        self.process = process
+        self._start = start
+        self.process = start()
         self.client = qbittorrentapi.Client(
             host=url,
             username=USERNAME,
@@ -131,6 +133,11 @@ class QBittorrentServer:
         self.process.kill()
         self.process.wait()
 
+    def start_again(self) -> None:
+        """Start a server that has died, with all that it has stored."""
+        self.process = self._start()
+        _wait_until_up(self)
+
 
 @contextmanager
 def running_qbittorrent(profile: Path) -> Iterator[QBittorrentServer]:
@@ -148,21 +155,22 @@ def running_qbittorrent(profile: Path) -> Iterator[QBittorrentServer]:
     config.write_text(
         _CONFIG.format(port=port, username=USERNAME, password=_PASSWORD_HASH)
     )
-    process = subprocess.Popen(
+    start = partial(
+        subprocess.Popen[bytes],
         [PROGRAM, f"--profile={profile}", f"--webui-port={port}"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "HOME": str(profile)},
     )
-    server = QBittorrentServer(f"http://127.0.0.1:{port}", process)
+    server = QBittorrentServer(f"http://127.0.0.1:{port}", start)
     try:
         _wait_until_up(server)
         yield server
     finally:
-        process.terminate()
+        server.process.terminate()
         try:
-            process.wait(timeout=PATIENCE_SECONDS)
+            server.process.wait(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             server.kill()
 
