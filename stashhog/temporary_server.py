@@ -31,7 +31,8 @@ class TemporaryServer:
     """
 
     def __init__(self) -> None:
-        port = _free_port()
+        self._reserved = _reserved_port()
+        port = self._reserved.getsockname()[1]
         self.api_url = f"http://127.0.0.1:{port}/api"
         # No pages are served, so nothing is to link to them.
         os.environ["PREFECT_SERVER_UI_ENABLED"] = "false"
@@ -46,6 +47,8 @@ class TemporaryServer:
             # the server so. It ends with this process, even if that is killed.
             preexec_fn=partial(leave_process_group, os.getpid()),
         )
+        if sys.platform != "linux":
+            self._reserved.close()
         os.environ["PREFECT_API_URL"] = self.api_url
         # Called after what Prefect registers later: it sends what it still has to say.
         atexit.register(self.stop)
@@ -90,8 +93,16 @@ class TemporaryServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._reserved.close()
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+def _reserved_port() -> socket.socket:
+    """Return a socket with a port that is free until the server listens there.
+
+    To import the server takes seconds. Linux gives a port with a socket like this to no
+    connection, and lets the server have it; elsewhere the server could not.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved

@@ -1,7 +1,9 @@
 """The temporary Prefect server of a run in the terminal."""
 
 import os
+import socket
 import sys
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -43,6 +45,12 @@ class BrokenServer(Server):
     program = BROKEN
 
 
+class SilentServer(Server):
+    """A server that does not listen yet."""
+
+    program = "import time; time.sleep(3600)"
+
+
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the server sets is for the run of the test."""
@@ -71,6 +79,17 @@ def test_servers_that_start_together_have_ports_of_their_own() -> None:
     for server in servers:
         server.wait()
         server.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows it")
+def test_nobody_else_gets_the_port_before_the_server() -> None:
+    """While the server starts, no connection is given its port."""
+    server = SilentServer()
+    port = urlsplit(server.api_url).port
+
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    server.stop()
 
 
 def test_a_server_that_ends_is_said() -> None:
