@@ -292,6 +292,7 @@ class ApplyAndUndo(RuleBasedStateMachine):
             *disturbance,
         )
         run.on_change = partial(self._has_changed, run, plan_ids)
+        run.on_commit = partial(self._has_written, run, plan_ids)
         if run.trouble == "lock lost":
             run.counts_reads = True
             run.at *= READS_PER_STEP
@@ -566,11 +567,7 @@ class ApplyAndUndo(RuleBasedStateMachine):
 
     def _has_changed(self, run: Run, plan_ids: Sequence[int], request: str) -> None:
         """Judge a change that a run has made in Stash."""
-        if run.is_replaced:
-            self.faults.append(f"{request} after the lock was lost to another run")
-        for pause in self.paused.values():
-            if "lock lost" in pause.run.happened and set(pause.plan_ids) & {*plan_ids}:
-                pause.run.is_replaced = True
+        self._has_written(run, plan_ids, request)
         after = facts_of(self.store)
         gone, new = self.facts - after, after - self.facts
         keys = {key_of(f) for f in gone | new}
@@ -592,6 +589,16 @@ class ApplyAndUndo(RuleBasedStateMachine):
                 self.contested.add(key_of(fact))
         self.person.touched -= keys
         self.facts = after
+
+    def _has_written(
+        self, run: Run, plan_ids: Sequence[int], what: str = "a commit"
+    ) -> None:
+        """See that a run whose lock another one has got writes nothing more."""
+        if run.is_replaced:
+            self.faults.append(f"{what} after the lock was lost to another run")
+        for pause in self.paused.values():
+            if pause.run.has_lost_lock and set(pause.plan_ids) & {*plan_ids}:
+                pause.run.is_replaced = True
 
     def _may_replace(self, change: Change, fact: Fact) -> bool:
         """Tell whether a change is about a value that is replaced."""

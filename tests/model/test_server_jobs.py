@@ -73,7 +73,7 @@ TROUBLES: tuple[Trouble, ...] = (
     *("lost", "lost", "interrupted", "not sent", "refused", ""),
 )
 OF_REQUESTS = {"lost", "interrupted", "not sent", "refused"}
-STEPS = {"scan": 16, "sync": 28, "generate": 40}
+STEPS = {"scan": 16, "sync": 28, "generate": 24}
 """About so many steps does a run of a job make that has something to do."""
 
 AFTER = (1, 2, 3, 5, 8)
@@ -226,6 +226,7 @@ class ScanSyncGenerate(RuleBasedStateMachine):
         note(f"{job} {run_id}: {run.trouble} at {run.at}, then {run.then}")
         run.on_read = self._has_read
         run.on_change = partial(self._has_changed, begun)
+        run.on_commit = partial(self._has_written, begun)
         run.restart_stash = self._restart
 
         def with_client(run: Run) -> None:
@@ -483,11 +484,8 @@ class ScanSyncGenerate(RuleBasedStateMachine):
     def _has_changed(self, begun: Begun, request: str) -> None:
         """Judge what a run has had Stash do."""
         variables, answer = begun.run.variables, begun.run.answer
-        if begun.run.is_replaced and request != "StopJob":
-            self.faults.append(f"{request} of {begun.run_id}, which lost its lock")
-        for other in self.paused.values():
-            if "lock lost" in other.run.happened and other.job == begun.job:
-                other.run.is_replaced = True
+        if request != "StopJob":
+            self._has_written(begun, request)
         if request == "StopJob":
             key = self.restarts, int(variables["id"])
             stopped = self.started.get(key)
@@ -512,6 +510,14 @@ class ScanSyncGenerate(RuleBasedStateMachine):
                 self.faults.append(f"{new} while its own {other_id} runs")
         self.started[self.restarts, number] = new
         self.seen[f"job {kind}"] += 1
+
+    def _has_written(self, begun: Begun, what: str = "a commit") -> None:
+        """See that a run whose lock another one has got writes nothing more."""
+        if begun.run.is_replaced:
+            self.faults.append(f"{what} of {begun.run_id}, which lost its lock")
+        for other in self.paused.values():
+            if other.run.has_lost_lock and other.job == begun.job:
+                other.run.is_replaced = True
 
     def _is_noted(self, stash_job_id: int, job: Started) -> bool:
         """Tell whether the run that started a job lived to note it."""

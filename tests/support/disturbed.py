@@ -84,13 +84,19 @@ class MortalDatabase(Database):
                 "the end of connections that were closed",
             )
 
-    def lose_locks(self) -> None:
-        """Have the server end the connections that hold locks, as a restart does."""
+    def lose_locks(self) -> bool:
+        """Have the server end the connections that hold locks, as a restart does.
+
+        Returns:
+            Whether there were any.
+        """
+        numbers = self._numbers()
         with super().connect() as other:
             other.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) AS pid",
-                [self._numbers()],
+                [numbers],
             )
+        return bool(numbers)
 
     def _numbers(self) -> list[int]:
         return [c.info.backend_pid for c in self._beside if not c.closed]
@@ -108,6 +114,7 @@ class MortalDatabase(Database):
     def _commit(self, connection: Any) -> None:
         if connection.info.pop("has written", False) and self.run is not None:
             self.run.step("commit")
+            self.run.on_commit()
 
 
 @dataclass
@@ -125,6 +132,7 @@ class Run(httpx.BaseTransport):
         on_read: Called after each read from Stash, with the name of the request.
         on_change: Called after Stash has carried out a change, with its name;
             `variables` and `answer` are those of the request.
+        on_commit: Called before each commit of a transaction that wrote.
         restart_stash: Has Stash start again.
     """
 
@@ -136,6 +144,7 @@ class Run(httpx.BaseTransport):
     counts_reads: bool = False
     on_read: Callable[[str], None] = lambda _: None
     on_change: Callable[[str], None] = lambda _: None
+    on_commit: Callable[[], None] = lambda: None
     restart_stash: Callable[[], None] = lambda: None
     steps: int = 0
     error: BaseException | None = None
@@ -143,6 +152,7 @@ class Run(httpx.BaseTransport):
     ended: bool = False
     paused: bool = False
     dead: bool = False
+    has_lost_lock: bool = False
     is_replaced: bool = False
     """Whether another run has worked under the lock that this one has lost."""
 
@@ -216,7 +226,7 @@ class Run(httpx.BaseTransport):
                 self._pause(kind)
             # A request that is under way when the lock is lost still does its work.
             case "lock lost" if kind in _WITHOUT_TRANSACTION - {"request"}:
-                self.database.lose_locks()
+                self.has_lost_lock = self.database.lose_locks()
                 self._pause(kind)
 
     def _pause(self, kind: str) -> None:
