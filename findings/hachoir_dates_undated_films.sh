@@ -4,8 +4,8 @@
 # `extractMetadata` tells what is in a file: of Matroska and AVI without a date there is
 # no `creation_date`. So one expects none either of MP4, in which a program that does not
 # know the date writes 0, as FFmpeg does. hachoir takes 0 for a moment: in MP4 and
-# QuickTime one of 1904, and in the ASF that FFmpeg writes one of 1970. A library that is sorted by
-# this date has nearly all its films in 1904, and the few that are dated behind them.
+# QuickTime one of 1904, and in the ASF that FFmpeg writes one of 1970. A library that is
+# sorted by this date has nearly all its films in 1904, and the dated ones behind them.
 #
 # Installs the pinned packages into a temporary folder; fails when the behaviour changes.
 set -eu
