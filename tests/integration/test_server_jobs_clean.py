@@ -216,6 +216,16 @@ def test_doubtful_removals_wait_for_a_confirmation(site: Site, harm: Any) -> Non
     assert len(site.backups) == 1
 
 
+def test_as_many_as_the_limit_are_removed(site: Site) -> None:
+    """The limit itself needs no confirmation; only more than that does."""
+    site.write("a.mp4", "b.mp4")
+    site.add_rows(20)
+
+    done = site.clean(dry_run=False)
+
+    assert (done.held, done.removed) == (None, 20)
+
+
 def test_a_folder_that_was_taken_out_of_the_library(site: Site) -> None:
     """Stash would remove all its scenes: such a folder is refused."""
     site.write("a.mp4")
