@@ -251,8 +251,27 @@ class ScanSyncGenerate(RuleBasedStateMachine):
             if begun.is_clicked:
                 self.cancelled.add(begun.run_id)
             self._check_stopped(begun)
+        self._check_noted(begun)
         if run.error is not None and begun.run_id not in self.cancelled:
             self.repeatable.append((begun.job, begun.run_id))
+
+    def _check_noted(self, begun: Begun) -> None:
+        """See that a run that has lived noted all that it had Stash start."""
+        happened = begun.run.happened
+        # After a second trouble it could not look into Stash's queue, or not note it.
+        if len(happened) > 1 or set(happened) - {*OF_REQUESTS, "Ctrl-C"}:
+            return
+        if begun.restarts != self.restarts:
+            return
+        live = self._live()
+        unnoted = [
+            number
+            for (restarts, number), job in self.started.items()
+            if (restarts, job.run_id) == (self.restarts, begun.run_id)
+            and number in live
+            and not self._is_noted(number, job)
+        ]
+        assert unnoted == [], f"{begun.run_id} has not noted {unnoted}"
 
     def _check_stopped(self, begun: Begun) -> None:
         """See that Stash was asked to stop what a cancelled run had it generate."""
