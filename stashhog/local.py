@@ -112,8 +112,7 @@ def run_flow(
         os.environ.get("PREFECT_API_URL") or own_database
     )
     with kept_running(settings.home_folder) if is_embedded else nullcontext():
-        own = os.environ.get("PREFECT_API_URL")
-        temporary = None if own else TemporaryServer()
+        temporary = None if os.environ.get("PREFECT_API_URL") else TemporaryServer()
         # Prefect is slow to import, and reads the environment when it is.
         with importing():
             from flows import flow_of
@@ -123,8 +122,8 @@ def run_flow(
 
         if temporary is not None:
             temporary.wait()
-        elif own is not None:
-            _reach(own)
+        else:
+            _reach(os.environ["PREFECT_API_URL"])
         with _shown_progress(display):
             state = flow(**values, return_state=True)
     return state.name, result_of(state)
