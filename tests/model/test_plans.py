@@ -5,7 +5,7 @@ in the state that Stash shows, and undo leaves what Stash would have without Sta
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -70,7 +70,6 @@ from tests.support.disturbed import (
     MortalDatabase,
     Run,
     Trouble,
-    two_databases,
     wait_for_locks,
 )
 from tests.support.faults import plain_transport
@@ -750,13 +749,6 @@ def _fact_of(change: Change) -> Fact:
         return _fact(change.field, change.scene_id, value.text)
     made = effect["after"] if change.field == "studio" else effect["id"]
     return _fact(change.field, change.scene_id, made)
-
-
-@pytest.fixture
-def databases(database_url: str) -> Iterator[list[MortalDatabase]]:
-    """The databases of two runs."""
-    with two_databases(database_url) as opened:
-        yield opened
 
 
 def test_apply_and_undo(

@@ -7,7 +7,7 @@ undisturbed run puts everything right.
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -56,7 +56,6 @@ from tests.support.disturbed import (
     MortalDatabase,
     Run,
     Trouble,
-    two_databases,
     wait_for_locks,
 )
 from tests.support.histories import EDITS, Editor, RefusedEditError, fill
@@ -643,13 +642,6 @@ class ScanSyncGenerate(RuleBasedStateMachine):
             "SELECT state, count(*) FROM stash_job GROUP BY 1"
         ):
             self.seen[f"noted {state}"] += number
-
-
-@pytest.fixture
-def databases(database_url: str) -> Iterator[list[MortalDatabase]]:
-    """The databases of two runs."""
-    with two_databases(database_url) as opened:
-        yield opened
 
 
 def _filled(stand_in: StandIn, video: bytes, folder: Path) -> Path:

@@ -279,6 +279,17 @@ def report_of(database: Database, run_id: UUID) -> JobReport | None:
         return session.get(JobReport, str(run_id))
 
 
+def artifact(key: str) -> Any:
+    """Return the newest artifact of this key."""
+    with get_client(sync_client=True) as client:
+        answer = client.request(
+            "POST",
+            "/artifacts/filter",
+            json={"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"},
+        )
+    return answer.json()[0]
+
+
 def register(flow: Flow[..., Any], name: str, **options: Any) -> UUID:
     """Register a deployment of a flow; return its id."""
     return flow.to_deployment(name, **options).apply()

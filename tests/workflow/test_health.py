@@ -1,9 +1,6 @@
 """The checks as a job in Prefect, and before the steps of the main job."""
 
-from typing import Any
-
 import pytest
-from prefect.client.orchestration import get_client
 
 from flows.jobs import check
 from flows.process_new_scenes import process_new_scenes
@@ -11,20 +8,10 @@ from stashhog_core.errors import ConfigurationError
 from stashhog_core.health.checks import Checkup, run_checks
 from stashhog_core.settings import get_settings
 from tasks.health import PREFECT
+from tests.support.prefect import artifact
 from tests.support.services import Services
 
 pytestmark = pytest.mark.slow
-
-
-def artifact(key: str) -> Any:
-    """Return the newest artifact of this key."""
-    with get_client(sync_client=True) as client:
-        answer = client.request(
-            "POST",
-            "/artifacts/filter",
-            json={"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"},
-        )
-    return answer.json()[0]
 
 
 def test_the_job_lists_each_check(

@@ -22,6 +22,7 @@ from stashhog_core.stash.client import StashClient
 from tasks.cancellation import was_cancelled
 from tasks.stash_jobs import SHOWN, show_impacted_scenes
 from tests.support.media import write_video
+from tests.support.prefect import artifact
 from tests.support.services import Services
 
 pytestmark = pytest.mark.slow
@@ -32,16 +33,6 @@ def stash(services: Services) -> Iterator[StashClient]:
     """The product's client of the stand-in."""
     with StashClient(get_settings().stash) as client:
         yield client
-
-
-def artifact(key: str) -> Any:
-    with get_client(sync_client=True) as client:
-        answer = client.request(
-            "POST",
-            "/artifacts/filter",
-            json={"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"},
-        )
-    return answer.json()[0]
 
 
 def run_id_of(state: State[Any]) -> UUID:
