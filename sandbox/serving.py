@@ -124,13 +124,24 @@ class _Server(uvicorn.Server):
                 await asyncio.wait_for(self._ending.wait(), 1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A connection that was accepted a moment ago is only a task of the loop. Python
+        # 3.11 forgets that one, open, if its server is closed before the task's first
+        # step, and its client would wait for an answer that nobody gives.
+        loop = asyncio.get_running_loop()
+        for server in self.servers:
+            for listener in server.sockets:
+                loop.remove_reader(listener.fileno())
+        await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         state = self.server_state
-        for connection in list(state.connections):
-            connection.shutdown()
+        current = asyncio.current_task()
         deadline = time.monotonic() + _GRACE_SECONDS
-        while (state.connections or state.tasks) and time.monotonic() < deadline:
+        while state.connections or asyncio.all_tasks() != {current}:
+            for connection in list(state.connections):
+                connection.shutdown()
+            if time.monotonic() > deadline:
+                break
             await asyncio.sleep(_POLL_SECONDS)
         for task in state.tasks:
             task.cancel()
