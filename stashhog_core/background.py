@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from functools import partial
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any, Self, TypeVar
 
@@ -70,14 +71,22 @@ class Background:
 def map_in_threads(
     call: Callable[[T], R], items: Iterable[T], threads: int, name: str
 ) -> Generator[R, None, None]:
-    """Yield the result of each call in the order of the items, all taken at once.
+    """Yield the result of each call in the order of the items.
+
+    Two calls for each thread are under way or wait, so that a slow one does not block
+    the others; further items are taken as results are used. So memory stays flat.
 
     Raises:
         Exception: What a call raised; the calls that have not begun are cancelled.
     """
+    rest = iter(items)
     with Background(threads, name) as background:
-        results = deque(background.submit(partial(call, item)) for item in items)
-        while results:
+        results: deque[Future[R]] = deque()
+        while True:
+            for item in islice(rest, 2 * threads - len(results)):
+                results.append(background.submit(partial(call, item)))
+            if not results:
+                return
             yield results.popleft().result()
 
 

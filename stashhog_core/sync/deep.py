@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from stashhog_core.background import read_ahead
+from stashhog_core.background import map_in_threads
 from stashhog_core.batches import batched
 from stashhog_core.db.locks import hold_off, wait_until_free
 from stashhog_core.db.manifest import forget_hashes
@@ -18,13 +18,12 @@ from stashhog_core.progress import Progress
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.history import JOB
+from stashhog_core.sync.loader import FETCHERS, PAGE_SIZE
 from stashhog_core.sync.mirror import scene_differences
 from stashhog_core.sync.rows import collector_paused
 
 WAIT_SECONDS = 600.0
 """So long a comparison waits for a sync to end."""
-
-PAGE_SIZE = 1000
 
 Marks = Mapping[int, tuple[Any, ...]]
 """Scene → values of which one changes whenever anything stored of the scene does."""
@@ -99,23 +98,23 @@ class SceneComparison:
             TransientError: Stash or the database is away, or a sync does not end.
             JobError: Stash refuses to answer.
         """
-        for page in read_ahead(self._fetched(), "sync-compare"):
+        fetched = map_in_threads(self._fetch, self._ids(), FETCHERS, "sync-compare")
+        for page in fetched:
             while (found := self._differences(page)) is None:
                 wait_for_sync(self._database, self._checkpoint)
                 page = self._fetch(page.ids)
             yield found
 
-    def _fetched(self) -> Iterator[_Page]:
-        """Yield the scenes by rising id, as Stash has them."""
+    def _ids(self) -> Iterator[Sequence[int]]:
+        """Yield the scenes by rising id, in pages."""
         if self._sample is not None:
             with self._database.transaction() as session:
                 drawn = _draw(session, self._sample)
-            for ids in batched(drawn, PAGE_SIZE):
-                yield self._fetch(ids)
+            yield from batched(drawn, PAGE_SIZE)
             return
         after = 0
         while ids := self._ids_after(after):
-            yield self._fetch(ids)
+            yield ids
             after = ids[-1]
 
     def _ids_after(self, after: int) -> list[int]:

@@ -1,9 +1,7 @@
 """Fetching scenes in pages and storing them; what fails is set aside."""
 
 import logging
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -11,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from stashhog_core.background import Background
+from stashhog_core.background import map_in_threads
 from stashhog_core.batches import batched
 from stashhog_core.db.manifest import SCENE, forget_hashes
 from stashhog_core.db.session import Database
@@ -38,6 +36,8 @@ from stashhog_core.sync.rows import (
 from stashhog_core.sync.store import NewScenes, halve_on_failure, store_scenes
 
 PAGE_SIZE = 1000
+FETCHERS = 2
+"""So many pages are fetched at a time, while one is used: neither side waits."""
 STABLE_SECONDS = 1.1
 """Stash's times of change have whole seconds: after so long, the second is over."""
 
@@ -45,9 +45,6 @@ LISTED_SCENES = 500
 """As many of the changed scenes are named in the result."""
 
 _SYSTEMATIC = 20
-_AHEAD = 2
-"""Pages that are fetched while one is stored, so that neither side waits for the
-other; memory stays flat."""
 # Stash's clock may differ from ours by hours, and a zone be read wrongly.
 _RECENT = timedelta(hours=26)
 
@@ -158,7 +155,8 @@ class SceneLoader:
             JobCancelled: A stop was asked for; stored pages stay.
         """
         done = 0
-        for page in self._fetched(pages):
+        fetched = map_in_threads(self._fetch_page, pages, FETCHERS, "sync-fetch")
+        for page in fetched:
             self.gone.add_gone(page.gone)
             if not page.number:
                 continue
@@ -191,20 +189,6 @@ class SceneLoader:
                 if unstable.get(id_) != moment
             }
             self._store_page(page._replace(unstable=changed_anew))
-
-    def _fetched(self, pages: Iterable[Sequence[int]]) -> Iterator[_Page]:
-        """Yield each page's scenes, fetching ahead in other threads."""
-        coming = iter(pages)
-        under_way: deque[Future[_Page]] = deque()
-        with Background(_AHEAD, "sync-fetch") as background:
-            while True:
-                for ids in coming:
-                    under_way.append(background.submit(partial(self._fetch_page, ids)))
-                    if len(under_way) > _AHEAD:
-                        break
-                if not under_way:
-                    return
-                yield under_way.popleft().result()
 
     def _fetch_page(self, ids: Sequence[int]) -> _Page:
         """Fetch; no scene twice."""

@@ -8,6 +8,7 @@ from stashhog_core.background import Background
 from stashhog_core.batches import batched
 from stashhog_core.db.manifest import SCENE, forget_hashes, note_listing, note_survey
 from stashhog_core.db.session import Database
+from stashhog_core.db.statistics import refresh_statistics
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, SyncResult
@@ -77,6 +78,9 @@ class SyncPipeline:
         if is_full:
             self._forget_failed()
         removed, blocked = self._remove_gone(found)
+        if self._loader.has_written:
+            with self.database.transaction() as session:
+                refresh_statistics(session, found.total)
         if not self._loader.tally.issues:
             self._note_comparison(comparison, found)
         return self._finish_library(found.total, removed, blocked)

@@ -26,7 +26,6 @@ from stashhog_core.results import ItemFailure, VerifyMirrorResult
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync import rows
 from stashhog_core.sync.deep import (
-    PAGE_SIZE,
     ComparedPage,
     SceneComparison,
     count_mirrored,
@@ -34,6 +33,7 @@ from stashhog_core.sync.deep import (
 )
 from stashhog_core.sync.entities import KINDS
 from stashhog_core.sync.history import JOB
+from stashhog_core.sync.loader import PAGE_SIZE
 from stashhog_core.sync.mirror import differing_fields, grouped
 
 log = logging.getLogger(__name__)

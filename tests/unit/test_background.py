@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import closing
+from itertools import count
 
 import pytest
 
@@ -44,6 +45,20 @@ def test_results_come_in_the_order_of_the_items() -> None:
         return number * 10
 
     assert list(map_in_threads(call, [1, 2, 3], 2, "test")) == [10, 20, 30]
+
+
+def test_items_are_taken_as_results_are_used() -> None:
+    """Two calls for each thread are under way, however many items there are."""
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in count():
+            taken.append(number)
+            yield number
+
+    with closing(map_in_threads(lambda number: number, items(), 2, "test")) as results:
+        assert [next(results), next(results)] == [0, 1]
+        assert taken == [0, 1, 2, 3, 4]
 
 
 def test_error_of_a_call_is_raised() -> None:

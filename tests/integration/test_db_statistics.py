@@ -1,0 +1,63 @@
+"""What the planner of PostgreSQL knows after a bulk write."""
+
+from sqlalchemy import text
+
+from stashhog_core.db.session import Database
+from stashhog_core.db.statistics import refresh_statistics
+from tests.support.fake_stash import FakeStash
+from tests.support.statements import statements
+from tests.support.sync import run
+
+ROWS_OF_A_SCENE = {"scene": 1, "scene_file": 1, "scene_fingerprint": 2}
+
+
+def expected_rows(database: Database) -> dict[str, float]:
+    """Return how many rows the planner takes each table to have; -1: unknown."""
+    with database.transaction() as session:
+        rows = session.execute(
+            text("SELECT relname, reltuples FROM pg_class WHERE relname = ANY(:names)"),
+            {"names": list(ROWS_OF_A_SCENE)},
+        )
+        return dict(rows.tuples().all())
+
+
+def statements_sent(database: Database, scenes: int) -> int:
+    """Return how often the planner is told to look at so many scenes."""
+    with database.transaction() as session:
+        session.connection()
+        with statements() as sent:
+            refresh_statistics(session, scenes)
+    return sum("ANALYZE" in statement for statement, _ in sent)
+
+
+def test_planner_knows_the_size_of_a_mirror_that_was_just_filled(
+    database: Database,
+) -> None:
+    """After a first sync a page of scenes is looked up, and no table read whole."""
+    stash = FakeStash()
+    for _ in range(1100):
+        stash.add_scene()
+
+    run(stash, database)
+
+    rows = {table: 1100 * number for table, number in ROWS_OF_A_SCENE.items()}
+    assert expected_rows(database) == rows
+
+
+def test_planner_counts_again_once_a_mirror_has_grown_by_a_tenth(
+    database: Database,
+) -> None:
+    """A few new scenes in a large library, or a small library, need no look."""
+    with database.connect() as connection:
+        connection.execute(
+            "INSERT INTO scene (id) SELECT n FROM generate_series(1, 20000) n"
+        )
+
+    assert [
+        statements_sent(database, number) for number in (900, 20_000, 22_000, 24_000)
+    ] == [
+        0,
+        1,
+        0,
+        1,
+    ]
