@@ -5,9 +5,10 @@ import itertools
 import os
 import re
 import resource
+import stat
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -27,7 +28,7 @@ from stashhog_core.downloads.placing import (
 )
 from stashhog_core.downloads.preview import PlacingPreview
 from stashhog_core.downloads.sources import SourceFile
-from stashhog_core.errors import ItemError, JobCancelled
+from stashhog_core.errors import ItemError, JobCancelled, JobError
 from stashhog_core.paths import printable
 from stashhog_core.settings import PlacePolicy
 
@@ -90,6 +91,73 @@ def test_a_placed_file_is_whole(
     assert target.stat().st_mtime == 1_500_000_000
     assert target.samefile(file.path) == policy.startswith("hardlink")
     assert (placed.method == "link") == policy.startswith("hardlink")
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [(0o640, 0o640), (0o444, 0o644), (0o4755, 0o755)]
+)
+def test_a_copy_has_the_permissions_of_its_file(
+    mode: int, expected: int, copying: LibraryFolder, root: Path, tmp_path: Path
+) -> None:
+    """Its owner may also read and write it, and nobody gets the rights of its owner."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    file.path.chmod(mode)
+
+    copying.place(file, ("film.mp4",))
+
+    assert stat.S_IMODE((root / "film.mp4").stat().st_mode) == expected
+
+
+@pytest.mark.parametrize("is_equal", [True, False])
+def test_a_name_that_is_taken_during_a_copy_stays_as_it_is(
+    is_equal: bool, copying: LibraryFolder, root: Path, tmp_path: Path
+) -> None:
+    """An equal file is taken for the copy; beside another one a name is chosen."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    taken = file.path.read_bytes() if is_equal else b"other"
+
+    def take() -> None:
+        (root / "film.mp4").write_bytes(taken)
+
+    copying.before_copy = take
+    placed = copying.place(file, ("film.mp4",))
+
+    assert placed.is_new != is_equal
+    assert Path(placed.path).read_bytes() == file.path.read_bytes()
+    assert (root / "film.mp4").read_bytes() == taken
+    assert len(_tree(root)) == (1 if is_equal else 2)
+
+
+def test_an_earlier_copy_that_lacks_bytes_becomes_whole(
+    copying: LibraryFolder, root: Path, tmp_path: Path
+) -> None:
+    """A copy that was made before the file was whole is replaced."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    (root / "film.mp4").write_bytes(b"film" * 10 + bytes(60))
+
+    placed = copying.replace(file, ("film.mp4",), 100)
+
+    assert placed == Placed(str(root / "film.mp4"), "copy", is_new=True)
+    assert _tree(root) == {"film.mp4": file.path.read_bytes()}
+
+
+def test_nothing_but_an_earlier_copy_is_replaced(
+    copying: LibraryFolder, root: Path, tmp_path: Path
+) -> None:
+    """A file of other bytes stays, also if it gets them while the copy is made."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    (root / "other.mp4").write_bytes(b"mine" * 25)
+    (root / "film.mp4").write_bytes(b"film" * 10 + bytes(60))
+
+    def edit() -> None:
+        (root / "film.mp4").write_bytes(b"mine")
+
+    copying.before_copy = edit
+    with pytest.raises(ItemError, match="changed while"):
+        copying.replace(file, ("film.mp4",), 100)
+    assert copying.replace(file, ("other.mp4",), 100) is None
+
+    assert _tree(root) == {"film.mp4": b"mine", "other.mp4": b"mine" * 25}
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -512,9 +580,9 @@ def test_a_target_that_cannot_be_written_is_the_items_error(
     assert set(_tree(root)) == {"first.mp4"}
 
 
-@pytest.mark.parametrize("growth", [b"more", None], ids=["grows", "shrinks"])
+@pytest.mark.parametrize("size_bytes", [4004, 4000, 100])
 def test_a_file_that_changes_while_it_is_copied_is_refused(
-    growth: bytes | None,
+    size_bytes: int,
     copying: LibraryFolder,
     root: Path,
     tmp_path: Path,
@@ -525,11 +593,8 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(
     real_copy = placing.copy_content
 
     def copy(source: int, target: int, checkpoint: files.Checkpoint) -> int:
-        if growth is None:
-            os.truncate(file.path, 100)
-        else:
-            with file.path.open("ab") as more:
-                more.write(growth)
+        file.path.write_bytes(b"f" * size_bytes)
+        os.utime(file.path, (1_500_000_000, 1_500_000_000))
         return real_copy(source, target, checkpoint)
 
     monkeypatch.setattr(placing, "copy_content", copy)
@@ -537,6 +602,22 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(
         copying.place(file, ("Film", "film.mp4"))
 
     assert not list(root.iterdir())
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_download_is_not_taken_for_its_own_copy(
+    policy: PlacePolicy, root: Path, tmp_path: Path
+) -> None:
+    """A library that is the folder of downloads by another path gets nothing."""
+    (tmp_path / "in").symlink_to(root)
+    file = _source(tmp_path / "in" / "film.mp4")
+    preview = PlacingPreview(root, policy, 0, lambda: None)
+    with closing(_library(root, policy)) as library:
+        for place in (library.place, preview.place):
+            with pytest.raises(ItemError, match="the same folder under two names"):
+                place(file, ("film.mp4",))
+
+    assert list(_tree(root)) == ["film.mp4"]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -695,6 +776,36 @@ def test_many_folders_need_few_open_files(
 
     linking.close()
     assert len(os.listdir("/proc/self/fd")) == few_files  # noqa: PTH208 - counted
+
+
+@pytest.mark.parametrize(
+    ("code", "is_tolerated"),
+    [
+        *((code, True) for code in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)),
+        *((code, False) for code in (errno.EIO, errno.ENOSPC)),
+    ],
+)
+def test_a_disk_that_does_not_store_names_ends_the_run(
+    code: int,
+    is_tolerated: bool,
+    linking: LibraryFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some file systems cannot store the names of a folder by request: no failure."""
+
+    def fail(folder: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    linking.place(_source(tmp_path / "in" / "film.mp4"), ("Film", "film.mp4"))
+    monkeypatch.setattr(os, "fsync", fail)
+
+    with (
+        nullcontext()
+        if is_tolerated
+        else pytest.raises(JobError, match="does not store the written data")
+    ):
+        linking.flush()
 
 
 @settings(max_examples=40)
