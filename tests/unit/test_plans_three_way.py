@@ -2,15 +2,18 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from stashhog_core.errors import ItemError
+from stashhog_core.plans.covers import LiveCovers
 from stashhog_core.plans.proposals import (
     StoredValue,
     read_value,
 )
 from stashhog_core.plans.tags import LiveTags
 from stashhog_core.plans.three_way import (
+    AppliedChange,
     ApprovedChange,
     ChangeResult,
     Effect,
@@ -18,10 +21,13 @@ from stashhog_core.plans.three_way import (
     FoundChange,
     ItemEffect,
     MarkerEffect,
+    MemberEdit,
     MemberEffect,
     OutgoingChange,
     decide_apply,
     decide_change,
+    decide_sent,
+    decide_undo,
     read_effect,
 )
 from stashhog_core.stash.payloads import Ref, StashBoxId, StashMarker
@@ -47,6 +53,17 @@ def change(
     )
 
 
+MARKER = StashMarker(
+    id=3,
+    title="Five",
+    seconds=10.0,
+    end_seconds=None,
+    created_at="",
+    primary_tag=Ref(id=5),
+    tags=(),
+    updated_at="",
+)
+BOX = {"endpoint": "box", "stash_id": "1"}
 MEMBER = {"id": 5, "name": "Five"}
 HAS_FIVE = (Ref(id=5),)
 
@@ -123,9 +140,8 @@ def test_url(live: tuple[str, ...], kind: str) -> None:
 def test_box_id(endpoint: str, stash_id: str, kind: str) -> None:
     """An id at a stash-box never replaces another id at the same stash-box."""
     live = bare_scene(stash_ids=(StashBoxId(endpoint=endpoint, stash_id=stash_id),))
-    proposed: StoredValue = {"endpoint": "box", "stash_id": "1"}
 
-    decision = decide_apply(change("stash_ids", "add", None, proposed), live, None)
+    decision = decide_apply(change("stash_ids", "add", None, BOX), live, None)
 
     assert decision.kind == kind
     assert (decision.reason is not None) == (kind == "conflict")
@@ -142,21 +158,11 @@ def test_box_id(endpoint: str, stash_id: str, kind: str) -> None:
 )
 def test_marker(tag_id: int, seconds: float, kind: str) -> None:
     """A marker of the same tag in the same second is the same marker."""
-    marker = StashMarker(
-        id=3,
-        title="Five",
-        seconds=10.0,
-        end_seconds=None,
-        created_at="",
-        primary_tag=Ref(id=5),
-        tags=(),
-        updated_at="",
-    )
     proposed = {"title": "x", "tag": MEMBER, "seconds": seconds, "end_seconds": None}
 
     decision = decide_apply(
         change("markers", "add", None, proposed),
-        bare_scene(scene_markers=(marker,)),
+        bare_scene(scene_markers=(MARKER,)),
         tag_id,
     )
 
@@ -167,6 +173,250 @@ def test_change_that_nobody_proposes_is_refused() -> None:
     """A row of an unknown kind is an error, not a silent success."""
     with pytest.raises(ValueError, match="set tags"):
         decide_apply(change("tags", "set", None, MEMBER), bare_scene(), 5)
+
+
+def cover(name: str) -> dict[str, Any]:
+    facts = {"kind": "JPEG", "width": 1, "height": 1, "size_bytes": 1}
+    return {"sha256": name, **facts}
+
+
+class StoredCovers(LiveCovers):
+    """The covers of a Stash whose scene has `current`; those in `stored` are stored."""
+
+    def __init__(self, current: str | None, stored: str = "old new") -> None:
+        self.current, self.stored = current, stored.split()
+
+    def now(self, scene_id: int) -> str | None:
+        return self.current
+
+    keep = now
+
+    def is_stored(self, key: str) -> bool:
+        return key in self.stored
+
+
+@pytest.mark.parametrize(
+    ("current", "state"),
+    [("old", None), ("new", "already"), ("other", "conflict"), (None, "conflict")],
+)
+def test_cover(current: str | None, state: str | None) -> None:
+    """A cover takes the place of the one it was proposed for, and of no other."""
+    live, tags, covers = bare_scene(), live_tags(FakeStash()), StoredCovers(current)
+    effect = FieldEffect(current, "new")
+    proposed = change("cover", "set", cover("old"), cover("new"))
+
+    decided = decide_change(proposed, live, tags, covers=covers)
+    sent = decide_sent(OutgoingChange(proposed, None, effect), live, covers)
+
+    if state is None:
+        assert decided == OutgoingChange(proposed, None, effect)
+        assert sent is None
+        return
+    assert isinstance(decided, ChangeResult)
+    assert decided.state == state
+    assert decided.effect == (effect if state == "conflict" else None)
+    assert (decided.error is None) == (state == "already")
+    if state == "already":
+        # Whatever was sent has had its effect.
+        assert sent == FoundChange(OutgoingChange(proposed, None, effect))
+    else:
+        assert sent == decided
+
+
+def test_the_cover_that_a_killed_run_has_set_is_its_own() -> None:
+    """Its effect is the one that was noted before the request."""
+    intent = FieldEffect("old", "new")
+    proposed = change("cover", "set", cover("old"), cover("new"), intent=intent)
+
+    decided = decide_change(
+        proposed, bare_scene(), live_tags(FakeStash()), covers=StoredCovers("new")
+    )
+
+    assert decided == FoundChange(OutgoingChange(proposed, None, intent))
+
+
+def test_a_cover_that_is_no_longer_stored_is_an_error() -> None:
+    """The scene has to be analyzed again."""
+    proposed = change("cover", "set", cover("old"), cover("gone"))
+    for covers in (None, StoredCovers("old")):
+        with pytest.raises(ItemError, match="no longer stored"):
+            decide_change(proposed, bare_scene(), live_tags(FakeStash()), covers=covers)
+
+
+@pytest.mark.parametrize(
+    ("live", "expected"),
+    [
+        ("new", FoundChange),
+        ("old", type(None)),
+        ("other", ChangeResult),
+    ],
+)
+def test_what_a_request_without_an_answer_has_done(live: str, expected: type) -> None:
+    """The value in Stash tells: done, not done, or somebody's edit has come between."""
+    sent = OutgoingChange(
+        change("title", "set", "old", "new"), None, FieldEffect("old", "new")
+    )
+
+    decided = decide_sent(sent, bare_scene(title=live))
+
+    assert type(decided) is expected
+    if isinstance(decided, ChangeResult):
+        assert decided.state == "conflict"
+        assert decided.effect == FieldEffect("other", "new")
+
+
+def applied(
+    field: str, action: str, proposed: StoredValue, effect: Effect, **more: Any
+) -> AppliedChange:
+    return AppliedChange(1, 1, 1, field, action, read_value(proposed), effect, **more)
+
+
+@pytest.mark.parametrize("field", ["tags", "performers"])
+@pytest.mark.parametrize("action", ["add", "remove"])
+@pytest.mark.parametrize("present", [True, False])
+def test_undo_of_members(field: str, action: str, present: bool) -> None:
+    """What was added is removed, and the other way round, unless somebody did that."""
+    other = {"tags": "performers", "performers": "tags"}[field]
+    here, there = (HAS_FIVE, ()) if present else ((), HAS_FIVE)
+    live = bare_scene(**{field: here, other: there})
+    effect = MemberEffect(5, present_before=action == "remove")
+
+    decision = decide_undo(applied(field, action, MEMBER, effect), live)
+
+    assert decision.kind == ("undo" if present == (action == "add") else "already")
+    slot = f"{'remove' if action == 'add' else 'add'}_{field.removesuffix('s')}"
+    assert decision.edit == MemberEdit(slot, 5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "before", "now", "kind"),
+    [
+        ("title", "", "new", "undo"),
+        ("title", "old", "new", "undo"),
+        ("title", "old", "old", "already"),
+        ("title", "old", "other", "conflict"),
+        ("studio", None, 5, "undo"),
+        ("studio", 9, 5, "undo"),
+        ("studio", None, None, "already"),
+        ("studio", 9, None, "conflict"),
+    ],
+)
+def test_undo_of_fields(field: str, before: Any, now: Any, kind: str) -> None:
+    """A field gets its value of before, unless it has another one by now."""
+    is_studio = field == "studio"
+    live = bare_scene(**{field: now and Ref(id=now) if is_studio else now})
+    effect = FieldEffect(before, 5 if is_studio else "new")
+    proposed: StoredValue = MEMBER if is_studio else "new"
+
+    decision = decide_undo(applied(field, "set", proposed, effect), live)
+
+    assert decision.kind == kind
+    assert (decision.reason is not None) == (kind == "conflict")
+    name = "studio_id" if is_studio else field
+    assert decision.fields == ({} if kind == "conflict" else {name: before or None})
+
+
+@pytest.mark.parametrize(
+    ("current", "stored", "kind"),
+    [
+        ("new", "old", "undo"),
+        ("old", "old", "already"),
+        ("other", "old", "conflict"),
+        ("new", "other", "conflict"),
+    ],
+)
+def test_undo_of_covers(current: str, stored: str, kind: str) -> None:
+    """A cover is restored if it is stored, and if nobody has set another one."""
+    set_cover = applied("cover", "set", cover("new"), FieldEffect("old", "new"))
+
+    decision = decide_undo(set_cover, bare_scene(), StoredCovers(current, stored))
+
+    assert decision.kind == kind
+    assert decision.cover == ("old" if kind == "undo" else None)
+    assert (decision.reason is not None) == (kind == "conflict")
+
+
+@pytest.mark.parametrize(
+    ("field", "proposed", "live", "kind"),
+    [
+        ("urls", "https://one", {"urls": ("https://one",)}, "undo"),
+        ("urls", "https://one", {"urls": ("https://two",)}, "already"),
+        (
+            "stash_ids",
+            BOX,
+            {"stash_ids": (StashBoxId(endpoint="box", stash_id="1"),)},
+            "undo",
+        ),
+        (
+            "stash_ids",
+            BOX,
+            {"stash_ids": (StashBoxId(endpoint="box", stash_id="2"),)},
+            "conflict",
+        ),
+        (
+            "stash_ids",
+            BOX,
+            {"stash_ids": (StashBoxId(endpoint="other", stash_id="1"),)},
+            "already",
+        ),
+    ],
+)
+def test_undo_of_items(
+    field: str, proposed: StoredValue, live: dict[str, Any], kind: str
+) -> None:
+    """A URL or an id that was added is removed, and no other one."""
+    added = applied(field, "add", proposed, ItemEffect("1"))
+
+    decision = decide_undo(added, bare_scene(**live))
+
+    assert decision.kind == kind
+    assert decision.removed == (None if kind == "conflict" else added.proposed)
+    assert (decision.reason is not None) == (kind == "conflict")
+
+
+PROPOSED_MARKER = {"title": "Five", "tag": MEMBER, "seconds": 10.0, "end_seconds": None}
+
+
+@pytest.mark.parametrize(
+    ("edit", "kind"),
+    [
+        ({}, "undo"),
+        ({"title": "Mine"}, "conflict"),
+        ({"tags": HAS_FIVE}, "conflict"),
+        ({"primary_tag": Ref(id=6)}, "conflict"),
+        ({"seconds": 11.0}, "conflict"),
+        ({"end_seconds": 0.0}, "conflict"),
+        ({"id": 4}, "already"),
+    ],
+)
+def test_undo_of_markers(edit: dict[str, Any], kind: str) -> None:
+    """A marker is removed as it was created; another marker is not the one."""
+    marker = msgspec.structs.replace(MARKER, **edit)
+    effect = MarkerEffect(3, 5)
+
+    decision = decide_undo(
+        applied("markers", "add", PROPOSED_MARKER, effect),
+        bare_scene(scene_markers=(marker,)),
+    )
+
+    assert decision.kind == kind
+    assert decision.marker_id == (None if kind == "conflict" else 3)
+    assert (decision.reason is not None) == (kind == "conflict")
+
+
+@pytest.mark.parametrize(("title", "kind"), [("Five", "undo"), ("Mine", "already")])
+def test_undo_of_a_marker_whose_number_is_not_known(title: str, kind: str) -> None:
+    """The marker that a killed run was about to create is known by what it is."""
+    marker = msgspec.structs.replace(MARKER, title=title)
+    proposed, effect = PROPOSED_MARKER, MarkerEffect(None, 5)
+
+    decision = decide_undo(
+        applied("markers", "add", proposed, effect, recorded=False),
+        bare_scene(scene_markers=(marker,)),
+    )
+
+    assert decision.kind == kind
+    assert decision.marker_id == (3 if kind == "undo" else None)
 
 
 def created(stash: FakeStash) -> list[str]:
