@@ -193,9 +193,14 @@ def scenes_to_generate(
 
 @dataclass(frozen=True)
 class _FinishedJob:
-    """A server job that is over: what it was asked for, and what is lacking."""
+    """A server job that is over: what it was asked for, and what is lacking.
+
+    Attributes:
+        since: When Stash took it, as Stash writes it.
+    """
 
     server_job: ServerJob
+    since: str
     kinds: frozenset[str]
     lacking: Mapping[int, Lacking]
 
@@ -353,7 +358,7 @@ class _GenerateRun:
         lacking = self._check_media(
             server_job.scene_ids, params, kinds, progress.within(_SERVER_SHARE, 1.0)
         )
-        self._done.append(_FinishedJob(server_job, kinds, lacking))
+        self._done.append(_FinishedJob(server_job, job.add_time, kinds, lacking))
         if params.incremental:
             self._judge(incremental=True)
 
@@ -546,7 +551,7 @@ class _GenerateRun:
             asked=outcome.kinds,
             basis=basis_of(job),
             total=len(job.scene_ids),
-            since=job.key.add_time,
+            since=outcome.since,
             at_a_time=self.settings.probes_at_a_time,
         )
 

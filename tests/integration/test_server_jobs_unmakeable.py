@@ -242,6 +242,20 @@ def test_trouble_of_stash_is_not_remembered(
     assert marked(database) == [1, 2, 3]
 
 
+def test_trouble_before_a_job_is_not_the_jobs(
+    stash: FakeStash, database: Database
+) -> None:
+    """Lines that Stash wrote before it took the job say nothing about its media."""
+    stash.log = ["write /generated/phash.jpg: no space left on device"]
+    stash.log_time = "2026-11-21T04:57:00Z"
+    assert stash.log_time < stash.add_time
+
+    result = run(stash, database)
+
+    assert "no space" not in result.errors[0].reason
+    assert remembered(database) == 1
+
+
 def test_many_at_once_are_given_up_only_after_some_tries(database: Database) -> None:
     """When much is missing at once Stash may be at fault: that is tried again."""
     ids = set(range(1, MANY + 3))

@@ -148,6 +148,8 @@ class FakeStash(StashClient):
         """The stash-boxes that Stash knows."""
         self.log: list[str] = []
         """Errors, the newest first."""
+        self.log_time = ""
+        """When Stash has written these."""
 
         self.requests: list[tuple[str, dict[str, Any]]] = []
         """Operation (or `Media`) and variables of each request."""
@@ -362,7 +364,8 @@ class FakeStash(StashClient):
             case "Version":
                 return {"version": self.stash_version}
             case "RecentLog":
-                return [{"level": "Error", "message": line} for line in self.log]
+                facts = {"time": self.log_time, "level": "Error"}
+                return [{"message": line, **facts} for line in self.log]
         raise NotImplementedError(name)
 
     def _library(self, variables: Mapping[str, Any]) -> dict[str, Any]:
