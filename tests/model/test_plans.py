@@ -5,7 +5,7 @@ in the state that Stash shows, and undo leaves what Stash would have without Sta
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,18 +13,9 @@ from functools import partial
 from random import Random
 from typing import Any
 
-import httpx
-import psycopg
 import pytest
 from hypothesis import note
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import invariant
 
 from sandbox.stash.editing import (
     destroy_markers,
@@ -34,7 +25,6 @@ from sandbox.stash.editing import (
     update_scenes,
 )
 from sandbox.stash.naming import create, destroy, update
-from sandbox.stash.server import StandIn
 from stashhog_core.db.session import Database
 from stashhog_core.errors import StashHogError
 from stashhog_core.params import (
@@ -61,19 +51,11 @@ from stashhog_core.plans.proposals import (
 )
 from stashhog_core.plans.undo import undo
 from stashhog_core.progress import Progress
-from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.verify import verify_mirror
-from tests.conftest import UsedDatabase
 from tests.support import sync
-from tests.support.disturbed import (
-    MortalDatabase,
-    Run,
-    Trouble,
-    wait_for_locks,
-)
-from tests.support.faults import plain_transport
-from tests.support.model_checking import chance_of, drawn
+from tests.support.disturbed import Run, Trouble, wait_for_locks
+from tests.support.model_checking import Begun, History, World, draw
 from tests.support.person import (
     ENTITIES,
     ONE_VALUED,
@@ -211,35 +193,22 @@ class Change:
         )
 
 
-@dataclass(frozen=True)
-class Pause:
-    """A run that pauses.
+@dataclass(kw_only=True)
+class PlanRun(Begun):
+    """A run that applies or undoes plans.
 
     Attributes:
-        plan_ids: The plans that it holds.
         resolves: Plans of whose undo nothing is unknown once it has ended well.
     """
 
-    run: Run
-    plan_ids: Sequence[int]
     resolves: Collection[int]
 
 
-class ApplyAndUndo(RuleBasedStateMachine):
+class ApplyAndUndo(History[PlanRun]):
     """Two scenes, up to three plans, two runs, a person, and every kind of trouble."""
-
-    stand_in: StandIn
-    database: Database
-    databases: list[MortalDatabase]
-    inner: httpx.BaseTransport
-    used: UsedDatabase
-    observer: psycopg.Connection
-    seen: Counter[str]
-    """How often what came about."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.used.remove_rows()
         self.store = self.stand_in.store
         begin_again(self.store, 2)
         update_scenes(
@@ -248,20 +217,14 @@ class ApplyAndUndo(RuleBasedStateMachine):
         self.person = Person(self.store)
         self.facts = set(self.person.facts)
         self.plans: list[int] = []
-        self.paused: dict[int, Pause] = {}
-        """Which of the two databases → a run that pauses."""
         self.unresolved: set[int] = set()
         """Plans with an undo that did not end well: what it undid may be unrecorded."""
         self.contested: set[Key] = set()
         """What two runs of different plans had in hand at once."""
-        self.faults: list[str] = []
-        self.steps = 0
         self.is_applied_first = self.is_mirrored = False
 
-    @initialize(seed=st.integers(0, 2**32))
-    def begin(self, seed: int) -> None:
+    def set_up(self, chance: Random) -> None:
         """Mirror the library or not, and make a plan of it."""
-        chance = chance_of(seed, 0)
         self.is_applied_first = chance.random() < 0.5
         self.is_mirrored = chance.random() < 0.3
         if self.is_mirrored:
@@ -273,46 +236,27 @@ class ApplyAndUndo(RuleBasedStateMachine):
     def _run(
         self,
         work: Callable[[StashClient, Database], Any],
-        plan_ids: Sequence[int],
+        plan_ids: Collection[int],
         disturbance: Disturbance,
         resolves: Collection[int] = (),
     ) -> Run:
-        """Start a run on a free database."""
-        (index, *_) = {0, 1} - self.paused.keys()
-        settings = StashSettings(url=self.stand_in.url)
-
-        def with_client(run: Run) -> None:
-            with StashClient(settings, run, retry_delays_seconds=()) as client:
-                work(client, run.database)
-
-        run = Run(
-            self.databases[index],
-            self.inner,
-            *disturbance,
-        )
-        run.on_change = partial(self._has_changed, run, plan_ids)
-        run.on_commit = partial(self._has_written, run, plan_ids)
-        if run.trouble == "lock lost":
+        """Start a run that holds these plans."""
+        trouble, at = disturbance
+        run = self.new_run(trouble=trouble, at=at)
+        begun = PlanRun(run=run, holds=frozenset(plan_ids), resolves=resolves)
+        run.on_change = partial(self._has_changed, begun)
+        run.on_commit = partial(self.has_written, begun)
+        if trouble == "lock lost":
             run.counts_reads = True
             run.at *= READS_PER_STEP
-        run.start(with_client)
-        self.seen["runs"] += 1
-        if disturbance[0] and run.trouble != disturbance[0]:
-            self.seen[disturbance[0]] += 1
-        if run.paused:
-            self.paused[index] = Pause(run, plan_ids, resolves)
-        else:
-            self._ended(run, resolves)
+        self.start(begun, work)
         return run
 
-    def _ended(self, run: Run, resolves: Collection[int]) -> None:
-        if not run.ended_as_expected:
-            raise AssertionError("no run ends like this") from run.error
-        if run.dead:
-            self.seen["killed"] += 1
-        if run.error is None:
-            self.unresolved -= set(resolves)
-        assert self.faults == []
+    def ended(self, begun: PlanRun) -> None:
+        """Judge a run that has ended."""
+        super().ended(begun)
+        if begun.run.error is None:
+            self.unresolved -= set(begun.resolves)
 
     def _apply(self, plan_id: int, disturbance: Disturbance = UNDISTURBED) -> Run:
         def work(client: StashClient, database: Database) -> None:
@@ -342,22 +286,18 @@ class ApplyAndUndo(RuleBasedStateMachine):
         resolves = set(plan_ids) - (set() if is_whole else self.unresolved)
         if not self._pausing() & set(plan_ids):
             self.unresolved |= set(plan_ids)
-        return self._run(work, sorted(plan_ids), disturbance, resolves)
+        return self._run(work, plan_ids, disturbance, resolves)
 
-    @rule(seed=st.integers(0, 2**32))
-    def step(self, seed: int) -> None:
-        """A run starts or goes on, or a person does something."""
-        self.steps += 1
-        chance = chance_of(seed, self.steps)
-        steps: dict[Callable[[Random], None], int] = {self.edit: 2, self.decide: 1}
+    def possible_steps(self) -> Mapping[Callable[[Random], None], float]:
+        """Return what may happen next."""
+        steps: dict[Callable[[Random], None], float] = {self.edit: 2, self.decide: 1}
         if len(self.paused) < 2:
             steps |= {self.run_job: 5, self.undo_part: 1}
         if self.paused:
             steps[self.go_on] = 3
         if len(self.plans) < MOST_PLANS:
             steps[self.propose] = 1
-        (chosen,) = chance.choices([*steps], [*steps.values()])
-        chosen(chance)
+        return steps
 
     def run_job(self, chance: Random) -> None:
         """A run applies or undoes a plan, and something may happen to it."""
@@ -390,14 +330,6 @@ class ApplyAndUndo(RuleBasedStateMachine):
         else:
             note(f"undo change {chosen.id}")
             self._undo([chosen.plan_id], change_ids=[chosen.id])
-
-    def go_on(self, chance: Random) -> None:
-        """A run that paused goes on, or dies where it was."""
-        pause = self.paused.pop(chance.choice(sorted(self.paused)))
-        then: Trouble = chance.choice(("killed", "", ""))
-        note(f"the run of plans {pause.plan_ids} goes on {then}")
-        pause.run.go_on(then=then)
-        self._ended(pause.run, pause.resolves)
 
     # --- people ------------------------------------------------------------------
 
@@ -532,7 +464,7 @@ class ApplyAndUndo(RuleBasedStateMachine):
 
     def _pausing(self) -> set[int]:
         """Return the plans of runs that pause."""
-        return {p for pause in self.paused.values() for p in pause.plan_ids}
+        return {plan_id for begun in self.paused.values() for plan_id in begun.holds}
 
     # --- what must hold ------------------------------------------------------------
 
@@ -564,13 +496,13 @@ class ApplyAndUndo(RuleBasedStateMachine):
             unsure |= {name for _, name, id_ in made if id_ is None}
         return sure, unsure
 
-    def _has_changed(self, run: Run, plan_ids: Sequence[int], request: str) -> None:
+    def _has_changed(self, begun: PlanRun, request: str) -> None:
         """Judge a change that a run has made in Stash."""
-        self._has_written(run, plan_ids, request)
+        self.has_written(begun, request)
         after = facts_of(self.store)
         gone, new = self.facts - after, after - self.facts
         keys = {key_of(f) for f in gone | new}
-        changes = self._changes(plan_ids)
+        changes = self._changes(begun.holds)
         for fact in gone & self.person.facts:
             if fact[0] in ONE_VALUED:
                 if not any(self._may_replace(c, fact) for c in changes):
@@ -582,22 +514,12 @@ class ApplyAndUndo(RuleBasedStateMachine):
         for fact in gone:
             if fact[0] in ENTITIES and key_of(fact) in used(self.facts):
                 self.faults.append(f"{request} removed {fact}, which is in use")
-        others = self._changes(self._pausing() - set(plan_ids))
+        others = self._changes(self._pausing() - begun.holds)
         for fact in gone | new:
             if any(self._is_about(c, fact) for c in others):
                 self.contested.add(key_of(fact))
         self.person.touched -= keys
         self.facts = after
-
-    def _has_written(
-        self, run: Run, plan_ids: Sequence[int], what: str = "a commit"
-    ) -> None:
-        """See that a run whose lock another one has got writes nothing more."""
-        if run.is_replaced:
-            self.faults.append(f"{what} after the lock was lost to another run")
-        for pause in self.paused.values():
-            if pause.run.has_lost_lock and set(pause.plan_ids) & {*plan_ids}:
-                pause.run.is_replaced = True
 
     def _may_replace(self, change: Change, fact: Fact) -> bool:
         """Tell whether a change is about a value that is replaced."""
@@ -675,37 +597,28 @@ class ApplyAndUndo(RuleBasedStateMachine):
         """Each change, and each tag or performer, is accounted for."""
         self._check()
 
-    def teardown(self) -> None:
-        """End every run, run each job once undisturbed, and compare."""
-        try:
-            while self.paused:
-                _, pause = self.paused.popitem()
-                pause.run.go_on()
-                self._ended(pause.run, pause.resolves)
-            if self.is_applied_first:
-                for plan_id in self.plans:
-                    run = self._apply(plan_id)
-                    # Nothing of a plan is open if all of it was rejected.
-                    if run.error is not None and "was cancelled" not in str(run.error):
-                        raise AssertionError("no clean apply") from run.error
-                self._check()
-                assert self._maybe() == [] or self.unresolved
-            # Twice: a value may be another plan's until that one is undone.
+    def finish(self) -> None:
+        """Run each job once undisturbed, and compare."""
+        if self.is_applied_first:
+            for plan_id in self.plans:
+                run = self._apply(plan_id)
+                # Nothing of a plan is open if all of it was rejected.
+                if run.error is not None and "was cancelled" not in str(run.error):
+                    raise AssertionError("no clean apply") from run.error
+            self._check()
+            assert self._maybe() == [] or self.unresolved
+        # Twice: a value may be another plan's until that one is undone.
+        self._undo_all()
+        if any(change.state == "applied" for change in self._changes()):
             self._undo_all()
-            if any(change.state == "applied" for change in self._changes()):
-                self._undo_all()
-            self._check(is_over=True)
-            mine = self.person.facts
-            assert self.facts == mine | {
-                fact for fact in self.facts if key_of(fact) in used(mine)
-            }
-            if self.is_mirrored:
-                self._check_mirror()
-            wait_for_locks(self.database, 0)
-            self.seen["histories"] += 1
-        finally:
-            for pause in self.paused.values():
-                pause.run.go_on(then="killed")
+        self._check(is_over=True)
+        mine = self.person.facts
+        assert self.facts == mine | {
+            fact for fact in self.facts if key_of(fact) in used(mine)
+        }
+        if self.is_mirrored:
+            self._check_mirror()
+        wait_for_locks(self.database, 0)
 
     def _undo_all(self) -> None:
         for plan_id in reversed(self.plans):
@@ -713,22 +626,17 @@ class ApplyAndUndo(RuleBasedStateMachine):
             if run.error is not None:
                 raise AssertionError("no clean undo") from run.error
 
-    def _client(self) -> StashClient:
-        # A run without troubles as transport: it leaves the connections open.
-        settings = StashSettings(url=self.stand_in.url)
-        return StashClient(settings, Run(self.databases[0], self.inner))
-
     def _sync(self) -> None:
         # An edit in the second of a sync is found by the next one only.
         clock = self.stand_in.clock
         clock.offset += timedelta(minutes=1)
-        with self._client() as client:
+        with self.client() as client:
             sync.run(client, self.database)
         clock.offset += timedelta(minutes=1)
 
     def _check_mirror(self) -> None:
         self._sync()
-        with self._client() as client:
+        with self.client() as client:
             params = VerifyMirrorParams()
             found = verify_mirror(client, self.database, params, Progress())
         assert found.differences == 0, found
@@ -751,28 +659,7 @@ def _fact_of(change: Change) -> Fact:
     return _fact(change.field, change.scene_id, made)
 
 
-def test_apply_and_undo(
-    stand_in: StandIn,
-    database: Database,
-    databases: list[MortalDatabase],
-    used_database: UsedDatabase,
-) -> None:
+def test_apply_and_undo(world: World) -> None:
     """Whatever happens in whatever order, the person's library is left in the end."""
-    inner = plain_transport()
-    observer = psycopg.connect(used_database.url, autocommit=True)
-    seen: Counter[str] = Counter()
-    world = {
-        "stand_in": stand_in,
-        "database": database,
-        "databases": databases,
-        "inner": inner,
-        "used": used_database,
-        "observer": observer,
-        "seen": seen,
-    }
-    machine = type("Machine", (ApplyAndUndo,), world)
-    run_state_machine_as_test(machine, settings=drawn(40, 10))
-    inner.close()
-    observer.close()
-    print(dict(seen))
-    assert seen.keys() >= set(TROUBLES) - {""}
+    draw(ApplyAndUndo, world, 40, 10)
+    assert world.seen.keys() >= set(TROUBLES) - {""}
