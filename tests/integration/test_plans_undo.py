@@ -1,12 +1,15 @@
 """The job `undo_plan`, over HTTP against the stand-in Stash."""
 
+import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from sqlalchemy import select
@@ -41,6 +44,7 @@ from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.job import sync
 from tests.support.creating import all_scenes, create_performer, create_studio
+from tests.support.faults import FAULTS, plain_transport
 from tests.support.http import loopback
 from tests.support.locks import wait_until_unlocked
 from tests.support.plans import plan_of
@@ -359,6 +363,56 @@ def test_marker_that_somebody_tagged_is_kept(
     assert [m.id for m in scene.scene_markers] == [marker.id]
     kept = {"Fresh": "scene_markers: 1"} if field == "tag_ids" else {}
     assert result.tags_kept == kept
+
+
+@dataclass
+class Refusing(httpx.BaseTransport):
+    """Has each change refused that sets a title or removes a certain tag."""
+
+    tag_id: int
+    inner: httpx.BaseTransport = field(default_factory=plain_transport)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.read())
+        given = body["variables"].get("input", {})
+        tags = given.get("tag_ids", {})
+        if "title" in given or str(self.tag_id) in tags.get("ids", []):
+            answer: httpx.Response = FAULTS["refused"](request)
+            return answer
+        return self.inner.handle_request(request)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def test_what_stash_refuses_keeps_nothing_else_from_being_undone(
+    stand_in: StandIn, client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """A request that is refused is sent again value by value."""
+    mark = (0.9, "test", {"rule": "seen"})
+    good, bad = (client.create_tag(name) for name in ("Good", "Bad"))
+    before = library(client)
+    proposals = [
+        set_text("title", "Scene 1", "Better", *mark),
+        set_text("director", "", "Dora Example", *mark),
+        *(add_member("tags", tag.id, tag.name, *mark) for tag in (good, bad)),
+    ]
+    plan_id = plan_of(database, {scenes[1]: proposals}, "approved")
+    apply(client, database, plan_id)
+
+    settings = StashSettings(url=stand_in.url)
+    with StashClient(settings, Refusing(bad.id)) as refused:
+        result = take_back(refused, database, plan_id=plan_id)
+
+    assert (result.undone, result.failed) == (2, 2)
+    (scene,), _ = client.scenes([scenes[1]])
+    assert (scene.title, scene.director) == ("Better", "")
+    ids = {tag.id for tag in scene.tags}
+    assert bad.id in ids
+    assert good.id not in ids
+
+    assert take_back(client, database, plan_id=plan_id).undone == 2
+    assert library(client) == before
 
 
 def test_part_of_a_plan(
