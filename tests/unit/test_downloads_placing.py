@@ -604,6 +604,20 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(
     assert not list(root.iterdir())
 
 
+def test_folders_for_a_file_that_does_not_come_are_removed(
+    copying: LibraryFolder, root: Path, tmp_path: Path
+) -> None:
+    """Those that were there before stay."""
+    (root / "a").mkdir()
+    file = _source(tmp_path / "in" / "film.mp4")
+    file.path.write_bytes(b"other")
+
+    with pytest.raises(ItemError):
+        copying.place(file, ("a", "b", "c", "film.mp4"))
+
+    assert list(root.rglob("*")) == [root / "a"]
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_download_is_not_taken_for_its_own_copy(
     policy: PlacePolicy, root: Path, tmp_path: Path
