@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
+from sandbox.stash.editing import destroy_scenes
 from sandbox.stash.server import StandIn
 from stashhog_core.db.models import (
     AnalysisPlan,
@@ -363,6 +364,40 @@ def test_marker_that_somebody_tagged_is_kept(
     assert [m.id for m in scene.scene_markers] == [marker.id]
     kept = {"Fresh": "scene_markers: 1"} if field == "tag_ids" else {}
     assert result.tags_kept == kept
+
+
+def test_tag_whose_number_a_killed_run_could_not_record_is_deleted(
+    client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """It is found by its name."""
+    plan_id = a_plan(database, scenes[1:3])
+    apply(client, database, plan_id)
+    with database.transaction() as session:
+        plan = session.get_one(AnalysisPlan, plan_id)
+        created = plan.facts["created_tags"]
+        plan.facts = {**plan.facts, "created_tags": dict.fromkeys(created)}
+
+    result = take_back(client, database, plan_id=plan_id)
+
+    assert sorted(result.tags_dropped) == sorted(created) != []
+    assert not {tag.name for tag in client.tags()} & created.keys()
+
+
+def test_scene_that_is_gone_is_skipped(
+    stand_in: StandIn, client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """There is nothing to undo, and the other scenes are undone."""
+    made = {
+        scenes[n]: [set_text("title", f"Scene {n}", "Better", 0.9, "test", {})]
+        for n in (0, 1)
+    }
+    plan_id = plan_of(database, made, "approved")
+    apply(client, database, plan_id)
+    destroy_scenes(stand_in.store, [str(scenes[0])], {})
+
+    result = take_back(client, database, plan_id=plan_id)
+
+    assert (result.undone, result.skipped, result.failed) == (1, 1, 0)
 
 
 @dataclass

@@ -182,7 +182,8 @@ class History(RuleBasedStateMachine, Generic[B]):
         self.seen.update(run.happened)
         if not run.ended_as_expected:
             raise AssertionError("no run ends like this") from run.error
-        assert self.faults == []
+        if self.faults:
+            raise AssertionError(self.faults)
 
     def has_read(self, request: str) -> None:
         """Note that somebody has read from Stash."""
