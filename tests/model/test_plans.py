@@ -372,8 +372,21 @@ class ApplyAndUndo(History[PlanRun]):
         name, change = chance.choice(possible)
         note(f"edit: {name}")
         self.person.edit(change)
+        self._leave_to_plans(facts_of(self.store) - self.facts)
         self.facts = facts_of(self.store)
         self.seen[name] += 1
+
+    def _leave_to_plans(self, added: set[Fact]) -> None:
+        """Take what a plan has added for the plan's, though a person adds it again.
+
+        Nothing in Stash shows that the person had removed it.
+        """
+        for change in self._changes():
+            if change.state == "applied" and change.action == "add":
+                fact = _fact_of(change)
+                if fact in added:
+                    self.person.facts.discard(fact)
+                    self.person.touched.discard(key_of(fact))
 
     def _edit(
         self, what: str, scene: int, value: Any
@@ -518,7 +531,10 @@ class ApplyAndUndo(History[PlanRun]):
         for fact in gone | new:
             if any(self._is_about(c, fact) for c in others):
                 self.contested.add(key_of(fact))
-        self.person.touched -= keys
+        self.person.covered |= self.person.touched & keys
+        back = {key_of(f) for f in new & self.person.facts} & self.person.covered
+        self.person.touched -= keys - back
+        self.person.touched |= back
         self.facts = after
 
     def _may_replace(self, change: Change, fact: Fact) -> bool:
@@ -609,7 +625,7 @@ class ApplyAndUndo(History[PlanRun]):
             assert self._maybe() == [] or self.unresolved
         # Twice: a value may be another plan's until that one is undone.
         self._undo_all()
-        if any(change.state == "applied" for change in self._changes()):
+        if self._maybe() or any(c.state == "applied" for c in self._changes()):
             self._undo_all()
         self._check(is_over=True)
         mine = self.person.facts

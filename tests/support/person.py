@@ -94,11 +94,14 @@ class Person:
     Attributes:
         facts: The person's library.
         touched: What the person has changed since StashHog last did.
+        covered: What StashHog has replaced that the person had changed; an undo may
+            bring that back.
     """
 
     library: Library
     facts: set[Fact] = field(default_factory=set)
     touched: set[Key] = field(default_factory=set)
+    covered: set[Key] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.facts = facts_of(self.library)
