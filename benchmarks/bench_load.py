@@ -93,10 +93,10 @@ def measure() -> Iterator[Measurement]:
     budgets = tomllib.loads(_BUDGETS.read_text(encoding="utf-8"))
     small, large = (_costs(scenes, budgets) for scenes in (_SMALL, _LARGE))
     sizes = f"{_LARGE:,} : {_SMALL:,} scenes"
-    for kind in ("commands", "pages", "each"):
+    for kind in ("ratios", "each", "once"):
         for name, goal in budgets[kind].items():
             ratio = large[name].seconds / small[name].seconds
-            if kind == "each":
+            if kind != "ratios":
                 ratio *= _SMALL / _LARGE
                 name += ", for each of them"
             yield Measurement(f"load: {name}, {sizes}", ratio, "times", goal, "max")
@@ -120,13 +120,15 @@ def measure() -> Iterator[Measurement]:
 def _costs(scenes: int, budgets: Mapping[str, Any]) -> dict[str, _Cost]:
     """Return what everything costs on a library of so many scenes."""
     with _library(scenes) as (settings, database, url, used):
+        often = [*budgets["ratios"], *budgets["each"]]
         costs = {
             name: _least(_RUNS, lambda name=name: _command(url, name, used))
-            for name in budgets["commands"]
+            for name in often
+            if not name.startswith("/")
         }
-        costs |= _pages(settings, database, list(budgets["pages"]), used)
-        # A change is decided on once.
-        for name in budgets["each"]:
+        pages = [name for name in often if name.startswith("/")]
+        costs |= _pages(settings, database, pages, used)
+        for name in budgets["once"]:
             costs[name] = _command(url, name, used)
     for name, cost in costs.items():
         print(
