@@ -137,8 +137,10 @@ class _Server(uvicorn.Server):
         state = self.server_state
         current = asyncio.current_task()
         deadline = time.monotonic() + _GRACE_SECONDS
+        closed: set[object] = set()
         while state.connections or asyncio.all_tasks() != {current}:
-            for connection in list(state.connections):
+            for connection in state.connections - closed:
+                closed.add(connection)
                 connection.shutdown()
             if time.monotonic() > deadline:
                 break
