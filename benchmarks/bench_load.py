@@ -28,6 +28,7 @@ from stashhog_core.db.embedded import start_embedded, stop_embedded
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.settings import Settings, WebSettings
+from tests.support.processes import postmaster
 from tests.support.statements import statements
 
 _SMALL = 1_000
@@ -100,21 +101,14 @@ def measure() -> Iterator[Measurement]:
                 ratio *= _SMALL / _LARGE
                 name += ", for each of them"
             yield Measurement(f"load: {name}, {sizes}", ratio, "times", goal, "max")
-    limits = budgets["limits"]
-    yield Measurement(
-        f"load: most statements of a page, {_LARGE:,} scenes",
-        max(cost.statements for cost in large.values()),
-        "statements",
-        limits["statements"],
-        "max",
-    )
-    yield Measurement(
-        f"load: most memory of a command, {_LARGE:,} scenes",
-        max(cost.megabytes for cost in large.values()),
-        "MB",
-        limits["megabytes"],
-        "max",
-    )
+    most_statements = max(cost.statements for cost in large.values())
+    most_megabytes = max(cost.megabytes for cost in large.values())
+    for name, most, unit in (
+        ("most statements of a page", most_statements, "statements"),
+        ("most memory of a command", most_megabytes, "MB"),
+    ):
+        goal = budgets["limits"][unit]
+        yield Measurement(f"load: {name}, {_LARGE:,} scenes", most, unit, goal, "max")
 
 
 def _costs(scenes: int, budgets: Mapping[str, Any]) -> dict[str, _Cost]:
@@ -154,10 +148,7 @@ def _library(
                 with database.connect() as connection:
                     for statement in _FILL:
                         connection.execute(statement.format(scenes=scenes))
-                    row = connection.execute("SHOW data_directory").fetchone()
-                assert row is not None
-                listed = Path(row[0]) / "postmaster.pid"
-                server = int(listed.read_text(encoding="ascii").split("\n")[0])
+                server = postmaster(home).pid
                 yield settings, database, url, lambda: processor_seconds_of(server)
         finally:
             stop_embedded(home)

@@ -1,4 +1,4 @@
-"""Ten days of schedules in one process: what must level off, and whether it does.
+"""Whether anything goes on growing over ten days of schedules in one process.
 
 A day is some checks by `auto_stash_sync`, of which the last one finds an edit to sync,
 and a `cleanup`. At its end every time in both databases is put a day back, so what is
@@ -19,6 +19,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from benchmarks.bench_workflow import configure
 from benchmarks.measurement import Measurement
 from sandbox.stash.server import StandIn
 from stashhog.local import prepare_prefect
@@ -86,11 +87,6 @@ def _main() -> None:
 def _days(home: Path, stash_url: str) -> Iterator[dict[str, float]]:
     """Yield what is taken at the end of each day."""
     os.environ |= {
-        "STASHHOG_HOME": str(home),
-        "STASHHOG_STASH__URL": stash_url,
-        "STASHHOG_STASH__SCAN_PATHS": json.dumps([str(home / "library")]),
-        "STASHHOG_DOWNLOADS__FOLDER": str(home / "downloads"),
-        "STASHHOG_DOWNLOADS__LIBRARY_ROOT": str(home / "library"),
         **{
             f"STASHHOG_CLEANUP__{kind}_DAYS": "2"
             for kind in ("REPORTS", "RUNS", "SYNC_RUNS", "STASH_JOBS", "DOWNLOADS")
@@ -99,7 +95,7 @@ def _days(home: Path, stash_url: str) -> Iterator[dict[str, float]]:
         "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "5",
     }
-    get_settings.cache_clear()
+    configure(home, stash_url)
     settings = get_settings()
     prepare_prefect(settings)
     server = TemporaryServer()

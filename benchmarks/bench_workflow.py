@@ -29,16 +29,17 @@ def measure() -> Iterator[Measurement]:
         library = home / "library"
         try:
             with StandIn(home=home / "empty", library=library) as stash:
-                _configure(home, stash.url)
+                configure(home, stash.url)
                 yield _idle()
             with StandIn(home / "filled", library, scenes=_BATCHES) as stash:
-                _configure(home, stash.url)
+                configure(home, stash.url)
                 yield _per_batch()
         finally:
             stop_embedded(home)
 
 
-def _configure(home: Path, stash_url: str) -> None:
+def configure(home: Path, stash_url: str) -> None:
+    """Use a home with the folders `library` and `downloads`, and a Stash."""
     os.environ |= {
         "STASHHOG_HOME": str(home),
         "STASHHOG_STASH__URL": stash_url,

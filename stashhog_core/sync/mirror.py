@@ -31,8 +31,6 @@ from stashhog_core.sync.compare import Hash, content_hash
 from stashhog_core.sync.local_edits import edits_of, with_edits
 from stashhog_core.sync.rows import Row
 
-_PAGE_SIZE = 1000
-
 
 @dataclass(frozen=True)
 class Children:

@@ -8,7 +8,6 @@ from stashhog_core.background import Background
 from stashhog_core.batches import batched
 from stashhog_core.db.manifest import SCENE, forget_hashes, note_listing, note_survey
 from stashhog_core.db.session import Database
-from stashhog_core.db.statistics import refresh_statistics
 from stashhog_core.params import SyncParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, SyncResult
@@ -29,6 +28,7 @@ from stashhog_core.sync.loader import LISTED_SCENES, PAGE_SIZE, SceneLoader, in_
 from stashhog_core.sync.local_edits import Conflicts, count_conflicts
 from stashhog_core.sync.mirror import is_empty
 from stashhog_core.sync.removals import mark_missing, remove_missing
+from stashhog_core.sync.statistics import refresh_statistics
 from stashhog_core.sync.survey import Survey
 
 log = logging.getLogger(__name__)

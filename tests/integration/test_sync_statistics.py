@@ -3,7 +3,7 @@
 from sqlalchemy import text
 
 from stashhog_core.db.session import Database
-from stashhog_core.db.statistics import refresh_statistics
+from stashhog_core.sync.statistics import refresh_statistics
 from tests.support.fake_stash import FakeStash
 from tests.support.statements import statements
 from tests.support.sync import run
@@ -53,11 +53,5 @@ def test_planner_counts_again_once_a_mirror_has_grown_by_a_tenth(
             "INSERT INTO scene (id) SELECT n FROM generate_series(1, 20000) n"
         )
 
-    assert [
-        statements_sent(database, number) for number in (900, 20_000, 22_000, 24_000)
-    ] == [
-        0,
-        1,
-        0,
-        1,
-    ]
+    sizes = (900, 20_000, 22_000, 24_000)
+    assert [statements_sent(database, scenes) for scenes in sizes] == [0, 1, 0, 1]

@@ -5,25 +5,10 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from stashhog_core.db.models import (
-    Marker,
-    MarkerTag,
-    Scene,
-    SceneFile,
-    SceneFingerprint,
-    ScenePerformer,
-    SceneTag,
-)
+from stashhog_core.db.models import MarkerTag, Scene
+from stashhog_core.sync.mirror import CHILDREN
 
-_TABLES = (
-    Scene,
-    SceneFile,
-    SceneFingerprint,
-    SceneTag,
-    ScenePerformer,
-    Marker,
-    MarkerTag,
-)
+_TABLES = (Scene, *(table.model for table in CHILDREN.values()), MarkerTag)
 _FEW_SCENES = 1000
 _ROWS = text("SELECT reltuples FROM pg_class WHERE oid = to_regclass('scene')")
 
@@ -39,6 +24,7 @@ def refresh_statistics(session: Session, scenes: int) -> None:
         session: Open session; the caller commits.
         scenes: How many scenes are mirrored.
     """
+    # Negative: PostgreSQL has never looked.
     known = max(0.0, session.scalar(_ROWS) or 0.0)
     if scenes > _FEW_SCENES + 1.1 * known:
         session.execute(text(f"ANALYZE {', '.join(map(_keys, _TABLES))}"))
