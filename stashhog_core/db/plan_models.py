@@ -56,6 +56,8 @@ class PlanChange(Base):
     id: Mapped[RowId]
     plan_id: Mapped[int] = reference("analysis_plan")
     scene_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    # Tells the scene from another one that has its id later, as in a restored Stash.
+    scene_created_at: Mapped[Moment | None]
     # tags | performers | studio | title | details | date | markers
     field: Mapped[str] = mapped_column(Text)
     # add | remove | set

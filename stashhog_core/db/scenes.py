@@ -283,7 +283,7 @@ _PRIMARY_PATHS = (
     .order_by(SceneFile.position.desc())
 )
 _LOCK = (
-    select(Scene.id)
+    select(Scene.id, Scene.stash_created_at)
     .where(Scene.id == THESE)
     .order_by(Scene.id)
     .with_for_update(key_share=True)
@@ -312,13 +312,18 @@ def scenes_of_entities(session: Session, kind: str, ids: Collection[int]) -> set
     return {scene_id for query in queries for scene_id in session.scalars(query)}
 
 
-def lock_scenes(session: Session, scene_ids: Collection[int]) -> set[int]:
-    """Keep others from touching these scenes; return those mirrored.
+def lock_scenes(
+    session: Session, scene_ids: Collection[int]
+) -> dict[int, datetime | None]:
+    """Keep others from touching these scenes.
+
+    Returns:
+        Those that are mirrored, with the time when Stash created them.
 
     Whoever touches more than the scenes holds them before all else that is theirs,
     such as edits and markers: else two would wait for each other.
     """
-    return {id_ for (id_,) in read_these(session, _LOCK, scene_ids)}
+    return dict(read_these(session, _LOCK, scene_ids))
 
 
 def primary_oshash() -> ScalarSelect[str]:

@@ -80,7 +80,7 @@ def clean_up(
             progress.checkpoint()
             if len(cleaned.removed) >= settings.qbittorrent.clean_up_limit:
                 _log.info(
-                    "This run has reached STASHHOG_DOWNLOADS__CLEAN_UP_LIMIT; "
+                    "This run has reached STASHHOG_QBITTORRENT__CLEAN_UP_LIMIT; "
                     "the next run removes more torrents"
                 )
                 return cleaned

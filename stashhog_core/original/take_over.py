@@ -71,14 +71,16 @@ _SET_FLAGS = text(
     "OR (g.analyzed AND NOT s.analyzed)) RETURNING s.id"
 )
 _ADD_CHANGES = text(
-    "INSERT INTO plan_change (plan_id, scene_id, field, action, value_key, base, "
-    "proposed, confidence, detector, evidence, state, approved_by, applied_at) "
-    "SELECT :plan_id, r.scene_id, r.field, r.action, r.value_key, r.base, r.proposed, "
-    "r.confidence, r.detector, r.evidence, r.state, r.approved_by, r.applied_at "
+    "INSERT INTO plan_change (plan_id, scene_id, scene_created_at, field, action, "
+    "value_key, base, proposed, confidence, detector, evidence, state, approved_by, "
+    "applied_at) SELECT :plan_id, r.scene_id, s.stash_created_at, r.field, r.action, "
+    "r.value_key, r.base, r.proposed, r.confidence, r.detector, r.evidence, r.state, "
+    "r.approved_by, r.applied_at "
     "FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(scene_id bigint, field text, "
     "action text, value_key text, base jsonb, proposed jsonb, confidence float8, "
     "detector text, evidence jsonb, state text, approved_by text, "
-    "applied_at timestamptz, place int) ORDER BY r.place "
+    "applied_at timestamptz, place int) LEFT JOIN scene s ON s.id = r.scene_id "
+    "ORDER BY r.place "
     "ON CONFLICT (plan_id, scene_id, field, action, value_key) DO NOTHING "
     "RETURNING (evidence->>'change')::bigint"
 )

@@ -247,6 +247,7 @@ def approved_changes(
             PlanChange.base,
             PlanChange.proposed,
             PlanChange.effect,
+            PlanChange.scene_created_at,
         )
         .where(*approved, PlanChange.scene_id == any_of(scene_ids))
         .order_by(PlanChange.scene_id, PlanChange.id)
@@ -261,6 +262,7 @@ def approved_changes(
             base=read_value(row.base) if row.base is not None else None,
             proposed=read_value(row.proposed),
             intent=read_effect(row.effect) if is_intended(row.effect) else None,
+            scene_created_at=row.scene_created_at,
         )
         for row in rows
     ]
@@ -414,6 +416,7 @@ def applied_changes(
             PlanChange.proposed,
             PlanChange.effect,
             PlanChange.state,
+            PlanChange.scene_created_at,
         )
         .where(
             *_to_undo(params),
@@ -432,6 +435,7 @@ def applied_changes(
             proposed=read_value(row.proposed),
             effect=read_effect(row.effect),
             recorded=row.state == "applied",
+            scene_created_at=row.scene_created_at,
         )
         for row in rows
     ]

@@ -30,13 +30,18 @@ SAME_VALUE = and_(
 """Joins a change and the rejection of its value."""
 
 # The mirror is compared with what was applied. A tag that Stash no longer has was not
-# removed from this scene; a marker belongs to no other scene.
+# removed from this scene; a marker belongs to no other scene. Removing a value changes
+# the scene: one that has not changed since comes from a backup of Stash that did not
+# have the value yet. Clocks may differ by minutes. Markers do not change their scene.
 _REMEMBER_REMOVED = text(
     """
     INSERT INTO review_memory (scene_id, field, value_key, detector)
     SELECT c.scene_id, c.field, c.value_key, c.detector
     FROM plan_change c JOIN scene s ON s.id = c.scene_id
     WHERE c.scene_id = ANY(:ids) AND c.state = 'applied' AND s.missing_since IS NULL
+        AND coalesce(c.scene_created_at = s.stash_created_at, true)
+        AND (c.field = 'markers' OR coalesce(
+            s.stash_updated_at > c.applied_at - interval '5 minutes', true))
         AND CASE
             WHEN c.field = 'tags' AND c.action = 'add' THEN
                 EXISTS (SELECT FROM tag WHERE id = (c.effect->>'id')::bigint

@@ -6,6 +6,7 @@ success, and before it is undone.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any, Literal
 
 from stashhog_core.errors import ItemError
@@ -128,6 +129,8 @@ class ApprovedChange:
     """A change that people or settings have approved.
 
     Attributes:
+        scene_created_at: When Stash created the scene that the change was proposed
+            for; None: not known.
         intent: The effect that an earlier run was about to have when it was killed;
             None: no run has come that far.
     """
@@ -140,6 +143,7 @@ class ApprovedChange:
     base: Value | None
     proposed: Value
     intent: Effect | None = None
+    scene_created_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,7 @@ class AppliedChange:
 
     Attributes:
         recorded: Whether the run lived to record that the change was applied.
+        scene_created_at: When Stash created the scene; None: not known.
     """
 
     id: int
@@ -158,6 +163,7 @@ class AppliedChange:
     proposed: Value
     effect: Effect
     recorded: bool = True
+    scene_created_at: datetime | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -272,6 +278,18 @@ class FoundChange:
     marker_id: int | None = None
 
 
+def scene_of(
+    change: ApprovedChange | AppliedChange, live: StashScene | None
+) -> StashScene | None:
+    """Return the scene of a change; None: Stash no longer has the scene.
+
+    `live` is what Stash has under the id of the scene, which may be another scene's.
+    """
+    if live is None or live.was_created_at(change.scene_created_at):
+        return live
+    return None
+
+
 def decide_change(
     change: ApprovedChange,
     live: StashScene | None,
@@ -291,6 +309,7 @@ def decide_change(
     Raises:
         ItemError: What the change needs cannot be created now, or is not stored.
     """
+    live = scene_of(change, live)
     if live is None:
         return ChangeResult(change.id, "skipped", error=SCENE_GONE)
     if isinstance(change.proposed, CoverValue):
@@ -354,6 +373,7 @@ def decide_sent(
         None if the request had no effect.
     """
     change = outgoing.change
+    live = scene_of(change, live)
     if live is None:
         return ChangeResult(change.id, "skipped", error=SCENE_GONE)
     if isinstance(change.proposed, CoverValue) and covers is not None:

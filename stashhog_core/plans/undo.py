@@ -63,6 +63,7 @@ from stashhog_core.plans.three_way import (
     MemberEffect,
     UndoDecision,
     decide_undo,
+    scene_of,
 )
 from stashhog_core.progress import Progress
 from stashhog_core.results import ItemFailure, UndoResult
@@ -319,7 +320,7 @@ class _Undo:
         done: list[UndoItem] = []
         conflicts: list[tuple[AppliedChange, str]] = []
         for change in changes:
-            scene = live.get(change.scene_id)
+            scene = scene_of(change, live.get(change.scene_id))
             if scene is None:
                 self.counts["skipped"] += 1
                 conflicts.append((change, SCENE_GONE))

@@ -17,13 +17,14 @@ from stashhog_core.plans.proposals import Proposal
 from stashhog_core.plans.trust import Trust
 
 _INSERT_CHANGES = text(
-    "INSERT INTO plan_change (plan_id, scene_id, field, action, value_key, base, "
-    "proposed, confidence, detector, evidence, state, approved_by) "
-    "SELECT :plan_id, r.scene_id, r.field, r.action, r.value_key, r.base, r.proposed, "
-    "r.confidence, r.detector, r.evidence, r.state, r.approved_by "
+    "INSERT INTO plan_change (plan_id, scene_id, scene_created_at, field, action, "
+    "value_key, base, proposed, confidence, detector, evidence, state, approved_by) "
+    "SELECT :plan_id, r.scene_id, s.stash_created_at, r.field, r.action, r.value_key, "
+    "r.base, r.proposed, r.confidence, r.detector, r.evidence, r.state, r.approved_by "
     "FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(scene_id bigint, field text, "
     "action text, value_key text, base jsonb, proposed jsonb, confidence float8, "
     "detector text, evidence jsonb, state text, approved_by text, place int) "
+    "LEFT JOIN scene s ON s.id = r.scene_id "
     # An analysis takes minutes: somebody may have rejected a value meanwhile.
     "WHERE NOT EXISTS (SELECT FROM review_memory m WHERE m.scene_id = r.scene_id "
     "AND m.field = r.field AND m.value_key = r.value_key AND m.detector = r.detector) "

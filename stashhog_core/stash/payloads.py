@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from stashhog_core.stash.times import parse_stash_time
+
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """What Stash numbers its rows with; a larger number is none of its own."""
 
@@ -351,6 +353,15 @@ class StashScene(Payload, frozen=True, kw_only=True):
             primary, *others = self.files
             files = (primary, *sorted(others))
             msgspec.structs.force_setattr(self, "files", files)
+
+    def was_created_at(self, moment: datetime | None) -> bool:
+        """Tell whether this is the scene that Stash created then; None: not known.
+
+        A Stash that was set up anew, or whose database was restored from a backup,
+        gives ids again: the same id may then be that of another scene.
+        """
+        created_at = parse_stash_time(self.created_at)
+        return moment is None or created_at is None or created_at == moment
 
 
 class MediaPaths(Payload, frozen=True, kw_only=True):

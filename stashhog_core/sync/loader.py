@@ -17,6 +17,7 @@ from stashhog_core.errors import JobError
 from stashhog_core.progress import Progress
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.payloads import StashScene
+from stashhog_core.stash.times import parse_stash_time
 from stashhog_core.sync.compare import SceneDifference
 from stashhog_core.sync.entities import (
     EntityListing,
@@ -29,7 +30,6 @@ from stashhog_core.sync.local_edits import Conflicts
 from stashhog_core.sync.mirror import known_scenes, mirrored_ids
 from stashhog_core.sync.rows import (
     collector_paused,
-    parse_stash_time,
     referenced_ids,
     text_surely_before,
 )
@@ -99,6 +99,7 @@ class SceneLoader:
         newest_text: The latest time of change known so far, as Stash wrote it.
         trusting: A scene that is fetched as it was last stored is not stored again.
         conflicts: Who wins a field that was edited on both sides.
+        confirmed: Scenes that have the ids of earlier ones may be many.
     """
 
     def __init__(
@@ -109,6 +110,8 @@ class SceneLoader:
         newest_text: str = "",
         trusting: bool = False,
         conflicts: Conflicts = "ask",
+        *,
+        confirmed: bool = False,
     ) -> None:
         self.tally = Tally()
         self.changed_ids: list[int] = []
@@ -133,6 +136,7 @@ class SceneLoader:
         self._failures_in_a_row = 0
         self._trusting = trusting
         self._conflicts: Conflicts = conflicts
+        self._confirmed = confirmed
         self._known: dict[str, set[int]] | None = None
 
     def load(
@@ -227,6 +231,7 @@ class SceneLoader:
                 stubs=stubs,
                 encoded=page.new,
                 conflicts=self._conflicts,
+                confirmed=self._confirmed,
             )
             ids = page.unstable.keys() & {scene.id for scene in part}
             forget_hashes(session, ids)

@@ -164,6 +164,7 @@ class SyncPipeline:
             newest_text,
             trusting,
             self.conflicts,
+            confirmed=self.params.confirm_removals,
         )
 
     def _load(

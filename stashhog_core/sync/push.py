@@ -88,10 +88,12 @@ def _push_scene(
     edits: Sequence[FieldEdit],
     done: Pushed,
 ) -> Pushed:
+    with database.transaction() as session:
+        created_at = lock_scenes(session, [scene_id]).get(scene_id)
     scenes, _ = stash.scenes([scene_id])
-    if not scenes:
+    if not scenes or not scenes[0].was_created_at(created_at):
         raise JobError(
-            "Stash has no scene of this id", remedy="run `stashhog run sync`"
+            "Stash no longer has this scene", remedy="run `stashhog run sync`"
         )
     live = {edit.field: stash_value(scenes[0], edit.field) for edit in edits}
     changed = [e for e in edits if live[e.field] not in (*e.before, e.value)]

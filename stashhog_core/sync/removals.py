@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.db.kept_glance import forget_glance
 from stashhog_core.db.manifest import SCENE, forget_hashes, forget_listing
-from stashhog_core.db.models import Scene
+from stashhog_core.db.models import ReviewMemory, Scene
 from stashhog_core.db.reading import any_of
 from stashhog_core.db.scenes import scenes_of_entities
+from stashhog_core.errors import JobError
 from stashhog_core.params import removal_limit
 from stashhog_core.plans.rejections import keep_rejected_matches
 from stashhog_core.sync.entities import KINDS
@@ -89,6 +90,42 @@ def remove_missing(
     session.execute(delete(model).where(model.id == any_of(ids)))
     forget_hashes(session, ids, kind)
     return len(ids), None
+
+
+def forget_scenes(
+    session: Session, scene_ids: Collection[int], fetched: int, *, confirmed: bool
+) -> None:
+    """Remove scenes whose ids Stash has given to other scenes.
+
+    What people rejected for them says nothing about the scenes that have the ids now.
+
+    Args:
+        session: Open session; the caller commits.
+        scene_ids: The scenes.
+        fetched: How many scenes were fetched together, for the removal limit.
+        confirmed: The user allows more removals than the removal limit does.
+
+    Raises:
+        JobError: They are too many. Perhaps this is another Stash.
+    """
+    if not scene_ids:
+        return
+    ids = sorted(scene_ids)
+    if not confirmed and len(ids) > removal_limit(fetched):
+        raise JobError(
+            f"{len(ids)} of {fetched} scenes are not the scenes that had their ids "
+            "before",
+            remedy="check STASHHOG_STASH__URL; if Stash was set up anew or restored "
+            "from a backup, run sync with confirm_removals=true",
+        )
+    log.warning(
+        "%d scenes in Stash have the ids of earlier scenes, and are stored as new ones",
+        len(ids),
+    )
+    _warn_of_lost_edits(session, ids)
+    keep_rejected_matches(session, ids)
+    session.execute(delete(ReviewMemory).where(ReviewMemory.scene_id == any_of(ids)))
+    session.execute(delete(Scene).where(Scene.id == any_of(ids)))
 
 
 def _warn_of_lost_edits(session: Session, scene_ids: Sequence[int]) -> None:

@@ -4,7 +4,6 @@ import gc
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 from stashhog_core.db.columns import Base
@@ -26,6 +25,7 @@ from stashhog_core.stash.payloads import (
     StashStudio,
     StashTag,
 )
+from stashhog_core.stash.times import parse_stash_time
 from stashhog_core.sync.compare import FileRows
 
 Row = tuple[Any, ...]
@@ -312,25 +312,6 @@ def _ids(refs: Iterable[Ref]) -> list[int]:
 
 def _stash_ids(ids: Iterable[StashBoxId]) -> list[dict[str, str]]:
     return [{"endpoint": box.endpoint, "stash_id": box.stash_id} for box in ids]
-
-
-@lru_cache(4096)
-def parse_stash_time(text: str) -> datetime | None:
-    """Return the moment as an aware UTC datetime; None if the text is none.
-
-    A time without a zone, which very old versions wrote, counts as UTC.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        # Year 1, Go's zero time, with an offset that leaves the calendar.
-        return None
 
 
 def text_surely_before(moment: datetime) -> str:

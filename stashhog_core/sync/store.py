@@ -44,6 +44,7 @@ from stashhog_core.sync.mirror import (
     mirrored_children,
     mirrored_scenes,
 )
+from stashhog_core.sync.removals import forget_scenes
 from stashhog_core.sync.rows import (
     MARKER_TIMES,
     SCENE_COLUMNS,
@@ -96,10 +97,12 @@ def store_scenes(
     stubs: Mapping[str, Collection[int]] | None = None,
     encoded: NewScenes | None = None,
     conflicts: Conflicts = "ask",
+    confirmed: bool = False,
 ) -> Stored:
     """Store scenes with their files, hashes, tags, performers and markers.
 
-    Local flags stay, but for two cases: other markers want other media, so
+    A scene that has the id of an earlier one is stored as a new scene. Local flags of
+    all others stay, but for two cases: other markers want other media, so
     `generated` is taken back, also from a scene that loses a marker to one of these;
     another primary file wants everything anew, so `video_analyzed` is taken back too.
     Fields edited here stay as well. The hashes stored are those of the scene as it was
@@ -113,6 +116,10 @@ def store_scenes(
         encoded: Rows of those that the mirror does not have, made before; they are
             used if they are the rows of exactly these.
         conflicts: Who wins a field that was edited on both sides.
+        confirmed: Scenes that have the ids of earlier ones may be many.
+
+    Raises:
+        JobError: Many scenes have the ids of earlier ones.
     """
     # A page lost with a crashed server is found pending by the next run. The end of
     # the run is committed in full, and no later commit survives an earlier one's loss.
@@ -127,9 +134,11 @@ def store_scenes(
     owners = dict(read_these(session, _OWNERS, markers))
     robbed = set(owners.values()) - ids
     known = lock_scenes(session, ids | robbed)
-    fresh = [scene for scene in scenes if scene.id not in known]
+    another = {s.id for s in scenes if not s.was_created_at(known.get(s.id))}
+    forget_scenes(session, another, len(scenes), confirmed=confirmed)
+    fresh = [s for s in scenes if s.id not in known or s.id in another]
     _create(session, fresh, owners.keys(), encoded)
-    others = [scene for scene in scenes if scene.id in known]
+    others = [s for s in scenes if s.id in known and s.id not in another]
     updated = _update(session, others, conflicts)
     # Once their markers are mirrored where they are now, nothing else tells of it.
     _reset(session, robbed, generated=False)

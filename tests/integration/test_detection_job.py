@@ -1,6 +1,7 @@
 """The job `analysis` on real PostgreSQL, with a video reader held in the hand."""
 
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ from tests.support.plans import (
     run,
     unanalyzed,
 )
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -547,3 +550,38 @@ def test_value_that_a_user_removed_is_not_proposed_again(scenes: Database) -> No
         session.get_one(Tag, 1).missing_since = NOW
     run(scenes, reader, run_id="3", scene_ids=(1,), **VIDEO_ONLY)
     assert count(scenes, ReviewMemory) == 0
+
+
+@pytest.mark.parametrize(
+    ("scene", "is_removed"),
+    [
+        pytest.param({"stash_updated_at": NOW + HOUR}, True, id="edited since"),
+        pytest.param({"stash_updated_at": NOW - HOUR}, False, id="of a backup"),
+        pytest.param({"stash_created_at": NOW + HOUR}, False, id="another scene"),
+        pytest.param({"stash_created_at": NOW - HOUR}, True, id="the same scene"),
+    ],
+)
+def test_value_that_stash_lost_is_proposed_again(
+    scenes: Database, scene: dict[str, Any], is_removed: bool
+) -> None:
+    """A restored Stash has lost values that nobody removed, and gives ids again.
+
+    It shows in the times: a person who removes a value changes the scene, and a scene
+    that has the id of an earlier one was created later.
+    """
+    reader = Reader({1: ["Outdoor"]})
+    created_at = {"stash_created_at": NOW - HOUR, "stash_updated_at": NOW + HOUR}
+    with scenes.transaction() as session:
+        session.execute(update(Scene).values(**created_at))
+    run(scenes, reader, **VIDEO_ONLY)
+    with scenes.transaction() as session:
+        (change,) = session.scalars(select(PlanChange)).all()
+        assert change.scene_created_at == NOW - HOUR
+        change.state, change.applied_at = "applied", NOW
+        change.effect = {"id": change.proposed["id"], "present_before": False}
+        session.execute(update(Scene).values(**scene))
+
+    again = run(scenes, reader, run_id="2", scene_ids=(1,), **VIDEO_ONLY)
+
+    assert (again.plan_id is None) == is_removed
+    assert count(scenes, ReviewMemory) == is_removed

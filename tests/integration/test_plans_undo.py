@@ -400,6 +400,41 @@ def test_scene_that_is_gone_is_skipped(
     assert (result.undone, result.skipped, result.failed) == (1, 1, 0)
 
 
+def test_scenes_that_have_ids_of_earlier_scenes_are_left_alone(
+    stand_in: StandIn, client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """After Stash has lost scenes, its ids name others: these get and lose nothing.
+
+    A person has given the new scene what the plan had given to the lost one.
+    """
+    text = "A title of the lost scene"
+    made = [set_text("title", "", text, 0.9, "test", {})]
+    applied = plan_of(database, dict.fromkeys(scenes[:2], made), "approved")
+    waiting = plan_of(database, dict.fromkeys(scenes[2:4], made), "approved")
+    for scene_id in scenes:
+        client.update_scene(scene_id, {"title": ""})
+    apply(client, database, applied)
+    lost = [scenes[0], scenes[2]]
+    for scene_id in lost:
+        stand_in.store.rows(
+            "UPDATE scenes SET created_at = '2031-01-01T00:00:00Z', title = ? "
+            "WHERE id = ?",
+            [text if scene_id == scenes[0] else "", scene_id],
+        )
+    before = {s.id: s.title for s in all_scenes(client)}
+
+    apply(client, database, waiting)
+    result = take_back(client, database, plan_id=applied)
+
+    assert (result.undone, result.skipped) == (1, 1)
+    after = {s.id: s.title for s in all_scenes(client)}
+    assert {i: after[i] for i in lost} == {i: before[i] for i in lost}
+    assert (after[scenes[1]], after[scenes[3]]) == ("", text)
+    with database.transaction() as session:
+        states = {c.scene_id: c.state for c in plan_changes(session, waiting)}
+    assert states == {scenes[2]: "skipped", scenes[3]: "applied"}
+
+
 @dataclass
 class Refusing(httpx.BaseTransport):
     """Has each change refused that sets a title or removes a certain tag."""

@@ -25,8 +25,8 @@ from stashhog_core.db.models import (
 )
 from stashhog_core.db.session import Database
 from stashhog_core.stash.payloads import Fingerprint, Ref, StashScene
+from stashhog_core.stash.times import parse_stash_time
 from stashhog_core.sync.job import pending_scenes
-from stashhog_core.sync.rows import parse_stash_time
 from tests.support.fake_stash import LIBRARY_PARTS, FakeStash, refs
 from tests.support.sync import run
 

@@ -12,8 +12,10 @@ from sqlalchemy import func, select, update
 
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import (
+    LocalEdit,
     Marker,
     Performer,
+    ReviewMemory,
     Scene,
     SceneFile,
     SceneFingerprint,
@@ -27,11 +29,14 @@ from stashhog_core.db.models import (
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobCancelled, JobError, TransientError
 from stashhog_core.params import SyncParams
+from stashhog_core.plans.rejections import remember_rejected
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
 from stashhog_core.stash.payloads import Fingerprint
 from stashhog_core.sync.history import last_survey
 from stashhog_core.sync.job import pending_scenes, sync
+from stashhog_core.sync.local_edits import SceneEdit, edit_scene
+from stashhog_core.sync.push import push_edits
 from tests.support.fake_stash import FakeStash, refs
 from tests.support.sync import run
 
@@ -396,6 +401,62 @@ def test_scene_that_comes_back_is_restored(
     assert counts(run(stash, database)) == (0, 1, 0, 0, 0)
     assert values(database, select(Scene.id, Scene.missing_since)) == [(scene, None)]
     assert flags(database, scene) == (True, False, False)
+
+
+def lose_scenes(stash: FakeStash, *scene_ids: int) -> None:
+    """Restore a backup without these scenes, and scan other files: ids come again."""
+    for scene_id in scene_ids:
+        stash.destroy_scene(scene_id)
+        stash.add_scene("Another", id=scene_id)
+
+
+def test_scene_that_has_the_id_of_an_earlier_one_is_new(
+    stash: FakeStash, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Flags, edits and rejections of the earlier scene are not those of the new one.
+
+    The edits are named, as for scenes that are gone, and none of them is pushed.
+    """
+    lost, kept = stash.add_scene("Lost"), stash.add_scene("Kept")
+    run(stash, database)
+    set_flags(database, generated=True, video_analyzed=True, analyzed=True)
+    with database.transaction() as session:
+        for scene in (lost, kept):
+            edit_scene(session, scene, SceneEdit(rating100=80))
+            remember_rejected(session, [(scene, "tags", "outdoor", "names")])
+    lose_scenes(stash, lost)
+
+    pushed = push_edits(stash, database, Progress(), [lost])
+    assert [f.reason for f in pushed.failures] == [
+        "Stash no longer has this scene: run `stashhog run sync`"
+    ]
+    assert stash.scene_rows[lost].rating100 is None
+    assert counts(run(stash, database)) == (1, 0, 1, 0, 0)
+
+    assert flags(database, lost) == (False, False, False)
+    assert flags(database, kept) == (True, True, True)
+    titles = select(Scene.title, Scene.rating100).order_by(Scene.id)
+    assert values(database, titles) == [("Another", None), ("Kept", 80)]
+    assert values(database, select(LocalEdit.scene_id)) == [(kept,)]
+    assert values(database, select(ReviewMemory.scene_id)) == [(kept,)]
+    assert f"Scene {lost} is gone from Stash. Its local edits" in caplog.text
+
+
+def test_many_scenes_with_ids_of_earlier_ones_wait_for_a_confirmation(
+    stash: FakeStash, database: Database
+) -> None:
+    """They are those of another Stash, by a wrong address, or of one set up anew."""
+    scenes = [stash.add_scene() for _ in range(21)]
+    run(stash, database)
+    set_flags(database, generated=True)
+    lose_scenes(stash, *scenes)
+
+    with pytest.raises(JobError, match=r"21 of 21 scenes are not .*STASH__URL"):
+        run(stash, database)
+    assert values(database, select(Scene.generated).distinct()) == [(True,)]
+    assert counts(run(stash, database, confirm_removals=True)) == (21, 0, 0, 0, 0)
+    assert values(database, select(Scene.generated).distinct()) == [(False,)]
+    assert pending_scenes(stash, database).count == 0
 
 
 def test_removal_limit_blocks_until_confirmed(

@@ -3,15 +3,24 @@
 import ast
 import inspect
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from stashhog_core.settings import PREFIX, Section, Settings
+from stashhog_core.settings import (
+    ENV_FILE_VARIABLE,
+    PREFIX,
+    Section,
+    Settings,
+    setting_variables,
+)
 
-EXAMPLE = Path(__file__).parents[2] / "deployments" / "env.example"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "deployments" / "env.example"
+FOLDERS = ("deployments", "docs", "flows", "stashhog", "stashhog_core", "tasks")
 
 
 def entries(model: type[BaseModel], prefix: str) -> list[str]:
@@ -73,3 +82,23 @@ def test_nothing_else_is_documented() -> None:
     for line in EXAMPLE.read_text().splitlines():
         if line.startswith(f"#{PREFIX}"):
             assert f"{line}\n" in known
+
+
+def test_settings_that_texts_name_exist() -> None:
+    """Errors, log lines, descriptions and pages name no setting that does not exist."""
+    texts = [ROOT / "README.md"]
+    for folder in FOLDERS:
+        texts += (p for p in (ROOT / folder).rglob("*") if p.suffix in {".md", ".py"})
+    known = {*setting_variables(), ENV_FILE_VARIABLE}
+    # Those of `make test` and `make bench` are no settings of StashHog.
+    name = re.compile(rf"{PREFIX}(?!TEST_|BENCH_)[A-Z0-9_]*[A-Z0-9]\b(?![\\_])")
+
+    unknown = {
+        f"{path.relative_to(ROOT)}: {found}"
+        for path in texts
+        for found in name.findall(path.read_text().replace("\\_", "_"))
+        if found not in known
+    }
+
+    assert len(texts) > 300
+    assert unknown == set()

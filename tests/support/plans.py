@@ -121,10 +121,13 @@ def plan_of(
         plan = AnalysisPlan(name="Plan", state="draft", run_id="run")
         session.add(plan)
         session.flush()
+        scenes = session.execute(select(Scene.id, Scene.stash_created_at))
+        created_at = {row.id: row.stash_created_at for row in scenes}
         session.add_all(
             PlanChange(
                 plan_id=plan.id,
                 scene_id=scene_id,
+                scene_created_at=created_at.get(scene_id),
                 state=state,
                 approved_by="auto" if state == "approved" else None,
                 **p.row,

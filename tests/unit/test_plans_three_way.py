@@ -1,5 +1,6 @@
 """Three-way: base, proposed and live decide what becomes of a change."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from stashhog_core.plans.proposals import (
 )
 from stashhog_core.plans.tags import LiveTags
 from stashhog_core.plans.three_way import (
+    SCENE_GONE,
     AppliedChange,
     ApprovedChange,
     ChangeResult,
@@ -29,6 +31,7 @@ from stashhog_core.plans.three_way import (
     decide_sent,
     decide_undo,
     read_effect,
+    scene_of,
 )
 from stashhog_core.stash.payloads import Ref, StashBoxId, StashMarker
 from tests.support.fake_stash import FakeStash, bare_scene
@@ -488,6 +491,29 @@ def test_no_tag_is_created_for_a_scene_that_is_gone() -> None:
     assert isinstance(outcome, ChangeResult)
     assert outcome.state == "skipped"
     assert created(stash) == []
+
+
+def test_another_scene_that_has_the_id_is_left_alone() -> None:
+    """Stash gives ids again after a restored backup: the change was for a lost scene.
+
+    The same moment in another zone, and a moment that is not known, are the same scene.
+    """
+    then = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+    tags = live_tags(stash := FakeStash())
+    new = new_tag("Fresh", scene_created_at=then)
+    effect = MemberEffect(5, present_before=False)
+    later = bare_scene(created_at="2026-11-01T13:00:00Z", tags=HAS_FIVE)
+
+    for decided in (
+        decide_change(new, later, tags),
+        decide_sent(OutgoingChange(new, 5, effect), later),
+    ):
+        assert isinstance(decided, ChangeResult)
+        assert (decided.state, decided.error) == ("skipped", SCENE_GONE)
+    assert created(stash) == []
+    for same in ("2026-11-01T13:00:00+01:00", ""):
+        live = bare_scene(created_at=same)
+        assert scene_of(new, live) is live
 
 
 def test_own_work_is_known_again() -> None:

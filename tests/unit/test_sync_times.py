@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stashhog_core.sync.rows import parse_stash_time, text_surely_before
+from stashhog_core.stash.times import parse_stash_time
+from stashhog_core.sync.rows import text_surely_before
 
 
 @pytest.mark.parametrize(
