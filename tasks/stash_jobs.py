@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from stashhog_core.db.scenes import scene_titles
 from stashhog_core.db.session import Database
-from stashhog_core.downloads.in_stash import mark_scanned
+from stashhog_core.downloads.in_stash import awaiting_scan, mark_scanned
 from stashhog_core.errors import JobCancelled, StashHogError
 from stashhog_core.health.checks import Checkup, require_ready
 from stashhog_core.health.registry import CHECKS
@@ -107,9 +107,10 @@ def check_services() -> None:
 def stash_scan(params: StashScanParams = StashScanParams()) -> StashScanResult:
     """Scan and wait for the end. Cancelling it leaves Stash's own scan running."""
     with open_job("stash_scan") as job:
+        placed = awaiting_scan(job.database)
         result = _in_stash(scan, job, params)
         if params.server is None and result.status == "completed":
-            mark_scanned(job.database, placed_before=result.start_time)
+            mark_scanned(job.database, placed)
     return result
 
 

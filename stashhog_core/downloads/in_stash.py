@@ -2,11 +2,11 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, update
+from sqlalchemy import ARRAY, BigInteger, DateTime, bindparam, func, select, update
 
 from stashhog_core.batches import batched
 from stashhog_core.db.models import DownloadItem
@@ -34,16 +34,44 @@ _NOT_TAKEN = (
 )
 
 
-def mark_scanned(database: Database, placed_before: datetime | None = None) -> int:
+Placed = tuple[int, datetime | None]
+"""A file of the ledger, and when it was placed: placed again, it is another one."""
+
+
+def awaiting_scan(database: Database) -> list[Placed]:
+    """Return the placed files that no scan of Stash has followed yet."""
+    query = select(DownloadItem.id, DownloadItem.placed_at)
+    query = query.where(DownloadItem.state == "placed")
+    with database.transaction() as session:
+        return list(map(tuple, session.execute(query)))
+
+
+def mark_scanned(database: Database, files: Sequence[Placed] | None = None) -> int:
     """Note a successful scan of Stash; return the number of files that waited for it.
 
-    Files placed after `placed_before`, the scan's start, keep waiting. None: the scan
-    saw everything that is placed.
+    Args:
+        database: The database.
+        files: Those that were placed when the scan began; others keep waiting. They are
+            listed, since times of clocks that were set meanwhile cannot be compared.
+            None: the scan saw everything that is placed.
     """
     change = update(DownloadItem).where(DownloadItem.state == "placed")
-    if placed_before is not None:
-        change = change.where(DownloadItem.placed_at < placed_before)
     change = change.values(state="scanned", scanned_at=func.now())
+    if files is not None:
+        listed = (
+            func.unnest(
+                bindparam("ids", [id_ for id_, _ in files], ARRAY(BigInteger)),
+                bindparam(
+                    "times", [at for _, at in files], ARRAY(DateTime(timezone=True))
+                ),
+            )
+            .table_valued("id", "placed_at")
+            .render_derived("listed")
+        )
+        change = change.where(
+            DownloadItem.id == listed.c.id,
+            DownloadItem.placed_at.is_not_distinct_from(listed.c.placed_at),
+        )
     with database.transaction() as session:
         return len(session.execute(change.returning(DownloadItem.id)).all())
 

@@ -1,17 +1,19 @@
 """From placed to seen in Stash."""
 
+import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
 from sandbox.stash.server import StandIn
 from stashhog_core.db.models import DownloadItem, Scene, SceneFile, SceneFingerprint
 from stashhog_core.db.session import Database
 from stashhog_core.downloads.in_stash import (
     ask_scan_rules,
+    awaiting_scan,
     confirm_in_stash,
     mark_scanned,
     why_left_out,
@@ -89,14 +91,40 @@ def house(database: Database, tmp_path: Path) -> House:
 def test_a_scan_takes_placed_files_one_step_on(house: House) -> None:
     """Until then they wait, which a run that places nothing more can still see."""
     waiting = house.awaiting_scan()
-    too_early = mark_scanned(house.database, datetime.now(UTC) - timedelta(hours=1))
     marked = mark_scanned(house.database)
     again = mark_scanned(house.database)
 
-    assert (waiting, too_early, marked, again) == (3, 0, 3, 0)
+    assert (waiting, marked, again) == (3, 3, 0)
     assert house.awaiting_scan() == 0
     assert house.row("a.mp4").state == "scanned"
     assert house.row("a.mp4").scanned_at is not None
+
+
+def test_what_is_placed_during_a_scan_waits_for_the_next(house: House) -> None:
+    """Whether it is new, or has replaced a file that was there when the scan began."""
+    before = awaiting_scan(house.database)
+    shutil.copy(house.downloads / "a.mp4", house.downloads / "c.mp4")
+    house.run()
+    with house.database.transaction() as session:
+        again = update(DownloadItem).where(DownloadItem.relative_path == "b.mp4")
+        session.execute(again.values(placed_at=func.now()))
+
+    assert mark_scanned(house.database, before) == 2
+    assert mark_scanned(house.database, before) == 0
+    assert house.row("b.mp4").state == house.row("c.mp4").state == "placed"
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_scan_needs_no_clock_to_know_what_was_placed(
+    house: House, hours: int
+) -> None:
+    """The machine's clock may have been set between placing and the scan."""
+    with house.database.transaction() as session:
+        moved = DownloadItem.placed_at + timedelta(hours=hours)
+        session.execute(update(DownloadItem).values(placed_at=moved))
+    before = awaiting_scan(house.database)
+
+    assert mark_scanned(house.database, before) == 3
 
 
 def test_stash_has_a_file_by_its_path_or_by_its_hash(house: House) -> None:
