@@ -74,11 +74,14 @@ class ImportRecord(NamedTuple):
         )
 
     def waits(self, now: datetime) -> bool:
-        """Tell whether the next try is still to come."""
+        """Tell whether the next try is still to come.
+
+        No pause is as long as one that a wrong clock has noted: such a try is due.
+        """
         return (
             self.state == "failed"
             and self.next_try_at is not None
-            and self.next_try_at > now
+            and now < self.next_try_at <= now + _LONGEST_PAUSE
         )
 
 
