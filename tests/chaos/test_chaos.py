@@ -3,17 +3,21 @@
 `make chaos` draws more histories. A history can be played again by its number:
 `STASHHOG_TEST_CHAOS_FIRST=17 STASHHOG_TEST_CHAOS_RUNS=1 make chaos`. Threads and the
 time that Stash takes are not drawn, so a history is not repeated to the last request.
+`STASHHOG_TEST_CHAOS_VIDEOS=300` adds so many short videos, in batches of a hundred.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from random import Random
 
 import pytest
 
-from tests.chaos.conftest import NewRound, Round, Undisturbed
+from stashhog_core.batches import batched
+from tests.chaos.conftest import KINDS, QBITTORRENT, Round, Rounds, Undisturbed
 from tests.support.chaos import (
     ANYWHERE,
+    ENDS,
     KILL,
     STEPS,
     Disturbance,
@@ -26,26 +30,30 @@ from tests.support.locks import wait_until_unlocked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2700)]
 
-RUNS = int(os.environ.get("STASHHOG_TEST_CHAOS_RUNS", "5"))
-FIRST = int(os.environ.get("STASHHOG_TEST_CHAOS_FIRST", "0"))
-MOST_DISTURBANCES = 3
-PARTS = 6
+RUNS = int(os.environ.get("STASHHOG_TEST_CHAOS_RUNS", "2"))
+FIRST = int(os.environ.get("STASHHOG_TEST_CHAOS_FIRST", "1"))
+MOST_RUNS = 3
+MOST_AT_ONCE = 2
+PARTS = 3
 
 Note = Callable[[str, object], None]
 
 
-def disturb(round_: Round, disturbance: Disturbance, note: Note) -> tuple[str, bool]:
-    """Run with a disturbance, until the dead hold nothing.
+def disturb(
+    round_: Round, disturbances: Sequence[Disturbance], note: Note
+) -> tuple[str, list[Disturbance]]:
+    """Run with disturbances, until the dead hold nothing.
 
     Returns:
-        What happened, and whether the disturbance came about.
+        What happened, and the disturbances that came about.
     """
-    outcome = round_.run(disturbance)
+    outcome = round_.run(*disturbances)
     wait_until_unlocked(round_.database)
     round_.let_time_pass()
-    note(*of_disturbance(disturbance, reached=outcome.reached))
-    reached = "reached" if outcome.reached else "not reached"
-    line = f"{disturbance}: {reached}, {outcome.state or outcome.exit_code}"
+    for disturbance in disturbances:
+        note(*of_disturbance(disturbance, reached=disturbance in outcome.reached))
+    reached = "; ".join(map(str, outcome.reached)) or "nothing"
+    line = f"{reached}: {outcome.state or outcome.exit_code}"
     print(line)
     return line, outcome.reached
 
@@ -60,65 +68,81 @@ def check_end(round_: Round, undisturbed: Undisturbed, history: list[str]) -> No
         pytest.fail("\n".join([*history, f"at last: {last.state}", *found, log]))
 
 
-def test_each_step_has_points(undisturbed: Undisturbed, record_property: Note) -> None:
+def together() -> list[tuple[str, ...]]:
+    """Return the troubles that come in the same runs: in twos, and then the end."""
+    ends = [what for what in ENDS if what != KILL]
+    twos = batched([what for what in ANYWHERE if what not in ENDS], 2)
+    return [
+        (*two, *end) for two, end in zip_longest(twos, batched(ends, 1), fillvalue=())
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_step_has_points(kind: str, rounds: Rounds, record_property: Note) -> None:
     """A clean run comes by points of all six steps, so each of them is disturbed."""
-    for note in of_points(undisturbed.points):
+    points = rounds.undisturbed(kind).points
+    for note in of_points(points):
         record_property(*note)
 
-    assert {point.step for point in undisturbed.points} >= set(STEPS)
+    assert {point.step for point in points} >= set(STEPS)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_run_may_be_killed_at_each_point(
-    part: int, new_round: NewRound, undisturbed: Undisturbed, record_property: Note
+    part: int, rounds: Rounds, record_property: Note
 ) -> None:
     """Each run is killed further on than the one before; the next one goes on.
 
     What an earlier run of a history has done, a later one need not do again: the points
     that the runs did not reach come in a further history.
     """
+    undisturbed = rounds.undisturbed(QBITTORRENT)
     points = list(undisturbed.points)[part::PARTS]
-    readings = undisturbed.readings
     while points:
         missed = []
         history = []
-        with new_round(readings) as round_:
+        with rounds.new(QBITTORRENT) as round_:
             for point in points:
                 kill = Disturbance(point, 1, KILL)
-                line, reached = disturb(round_, kill, record_property)
+                line, reached = disturb(round_, [kill], record_property)
                 history.append(line)
                 if not reached:
                     missed.append(point)
             check_end(round_, undisturbed, history)
 
         assert len(missed) < len(points), "\n".join(history)
-        # Some points come only with a title card that was not read before.
-        points, readings = missed, []
+        points = missed
 
 
-@pytest.mark.parametrize("what", [what for what in ANYWHERE if what != KILL])
+@pytest.mark.parametrize("troubles", together())
 def test_each_trouble_may_come_at_any_point(
-    what: str, new_round: NewRound, undisturbed: Undisturbed, record_property: Note
+    troubles: tuple[str, ...], rounds: Rounds, record_property: Note
 ) -> None:
     """Whatever happens to a run, to another one or to a server: the end is the same."""
-    chance = Random(f"{what} {FIRST}")
-    reached = False
-    while not reached:
-        disturbance = drawn_for(what, undisturbed.points, chance)
-        with new_round(undisturbed.readings) as round_:
-            line, reached = disturb(round_, disturbance, record_property)
+    undisturbed = rounds.undisturbed(QBITTORRENT)
+    chance = Random(f"{troubles} {FIRST}")
+    left = list(troubles)
+    while left:
+        disturbances = drawn_for(left, undisturbed.points, chance)
+        with rounds.new(QBITTORRENT) as round_:
+            line, reached = disturb(round_, disturbances, record_property)
             check_end(round_, undisturbed, [line])
+        came = {disturbance.what for disturbance in reached}
+        left = [what for what in left if what not in came]
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + RUNS))
 def test_disturbed_runs_end_as_one_that_is_not(
-    seed: int, new_round: NewRound, undisturbed: Undisturbed, record_property: Note
+    seed: int, rounds: Rounds, record_property: Note
 ) -> None:
     """Whatever disturbs runs, after one more the end is that of a clean run."""
     chance = Random(seed)
-    with new_round(undisturbed.readings) as round_:
-        history = [
-            disturb(round_, drawn(undisturbed.points, chance), record_property)[0]
-            for _ in range(chance.randint(1, MOST_DISTURBANCES))
-        ]
+    kind = KINDS[seed % len(KINDS)]
+    undisturbed = rounds.undisturbed(kind)
+    with rounds.new(kind) as round_:
+        history = []
+        for _ in range(chance.randint(1, MOST_RUNS)):
+            at_once = chance.randint(1, MOST_AT_ONCE)
+            disturbances = [drawn(undisturbed.points, chance) for _ in range(at_once)]
+            history.append(disturb(round_, disturbances, record_property)[0])
         check_end(round_, undisturbed, history)

@@ -151,20 +151,8 @@ def seeding(
     write_video(downloads / "two" / "2.mp4", seconds=1, width=40, height=40, seed=2)
     with running_qbittorrent(folder / "profile") as server:
         hashes = [server.seed(downloads / name) for name in ("one.mp4", "two")]
-        wait_until_seeding(server, hashes)
+        server.wait_until_seeding(hashes)
         yield server, downloads, hashes
-
-
-def wait_until_seeding(server: QBittorrentServer, hashes: list[str]) -> None:
-    """Wait until a server that has begun knows that it has all files."""
-    for info_hash in hashes:
-        server.wait_for(info_hash, "stalledUP", "uploading", "queuedUP")
-
-
-def unmark_all(server: QBittorrentServer) -> None:
-    """Have no torrent of a server look as if it had been taken."""
-    server.client.torrents_remove_tags(torrent_hashes="all")
-    server.client.torrents_set_category("stash", torrent_hashes="all")
 
 
 @pytest.mark.parametrize("what", TROUBLES)
@@ -202,11 +190,11 @@ def test_trouble_of_qbittorrent_at_each_request(
     limits = {"timeout_seconds": LIMIT_SECONDS} if what == "slow" else {}
     with proxy_of(server.url) as proxy:
         for _ in each_request(proxy, what, server.kill, partial(take, **limits)):
-            if server.process.poll() is not None:
+            if not server.is_running:
                 server.start_again()
-                wait_until_seeding(server, hashes)
+                server.wait_until_seeding(hashes)
                 # It may have died before it had stored that the last round is undone.
-                unmark_all(server)
+                server.unmark_all()
             with database.transaction() as session:
                 session.execute(update(DownloadItem).values(next_try_at=None))
 
@@ -223,7 +211,7 @@ def test_trouble_of_qbittorrent_at_each_request(
             assert states == ["placed"] * len(truth)
             shutil.rmtree(library)
             library.mkdir()
-            unmark_all(server)
+            server.unmark_all()
 
 
 @pytest.mark.parametrize("what", TROUBLES)

@@ -1,9 +1,9 @@
 """A run of `process_new_scenes` that is disturbed at a chosen point of its work.
 
 A point is a place in the code at which a run changes something that outlives it or asks
-Stash for something: a commit, a request, an operation on a file. An undisturbed run
-lists its points; each of them can then be disturbed, before and after Stash has carried
-out a request.
+a server for something: a commit, a request to Stash, qBittorrent or the AI server, an
+operation on a file. An undisturbed run lists its points; each of them can then be
+disturbed, before and after the server has carried out a request.
 """
 
 import errno
@@ -14,39 +14,54 @@ import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache, partial
+from io import BytesIO
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
 from types import FrameType
 from typing import Any
 
 import httpx
+import psutil
+import pytest
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
 from sqlalchemy import Engine, event
 
-from tests.support.faults import FAULTS, Moment
+from stashhog_core.settings import PREFIX
+from tests.support.faults import FAULTS, Moment, answers
 from tests.support.outside import (
+    AI_SERVER_AWAY,
     ASLEEP,
     OUTSIDE_TROUBLES,
+    QBITTORRENT_KILLED,
     STASH_TIMEOUT_SECONDS,
     Outside,
     WaitingRun,
 )
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 _ROOT = Path(__file__).parents[2]
 _OURS = tuple(f"{_ROOT / name}/" for name in ("flows", "tasks", "stashhog_core"))
-# Any of our code comes to the database and to Stash through these.
+# Any of our code comes to the database and to the servers through these.
 _EDGES = tuple(
     str(_ROOT / "stashhog_core" / name)
     for name in (
         "db/session.py",
+        "detection/ai_client.py",
+        "downloads/qbittorrent_client.py",
         "stash/client.py",
         "stash/connection.py",
         "stash/transport.py",
@@ -57,6 +72,9 @@ _LIBRARY = sysconfig.get_path("stdlib")
 # What each run imports.
 _IMPORTED = ("flows.process_new_scenes", "prefect.flow_engine", "prefect.task_engine")
 MOMENTS: tuple[Moment, ...] = ("before", "after")
+_MEDIA = "media"
+"""The detail of a request for a file that Stash has generated."""
+
 _FIELD = re.compile(r"\{\s*(?:\w+\s*:\s*)?(\w+)")
 
 FILE_OPERATIONS = {
@@ -85,12 +103,41 @@ _REFUSALS = {
     "permission denied": errno.EACCES,
 }
 # What ends the run is done to the process itself, at every kind of point.
-_ANSWERS = sorted(FAULTS.keys() - _SIGNALS.keys() - {"exit"})
-ANYWHERE = (*_SIGNALS, PREFECT_AWAY, *OUTSIDE_TROUBLES)
+_ANSWERS = {
+    **{w: FAULTS[w] for w in sorted(FAULTS.keys() - _SIGNALS.keys() - {"exit"})},
+    "status 403": answers(403, b"Forbidden", "text/plain"),
+    "status 404": answers(404, b"", "text/plain"),
+    "status 429": answers(429, b"later", "text/plain"),
+}
+ERROR_BESIDE_DATA = "an error beside the data"
+"""What Stash carried out, and answers with all its data and an error."""
+
+CLOCK_JUMPS = {"the clock jumps ahead": "+5h", "the clock jumps back": "-5h"}
+"""What happens to the run's clock, and how libfaketime is told of it."""
+
+_LEAST_JUMP_SECONDS = 3600
+_CLOCK_SECONDS = 2.5
+"""After so long the clock of a run has jumped."""
+
+ANYWHERE = (*_SIGNALS, PREFECT_AWAY, *OUTSIDE_TROUBLES, *CLOCK_JUMPS)
 """What may happen at any point."""
+
+ENDS = tuple(_SIGNALS)
+"""What ends a run."""
+
+_OF_SERVER = {QBITTORRENT_KILLED: "qBittorrent", AI_SERVER_AWAY: "AI server"}
+"""Which server a trouble befalls: it happens only to runs that use this server."""
 
 # Fewer than Prefect's client makes of one request.
 _REQUESTS_WITHOUT_ANSWER = 3
+# Those of the product have a run wait for an AI server for most of a minute.
+_AI_RETRY_DELAYS_SECONDS = (0.5, 1.0, 2.0)
+_SERVERS = {
+    "Stash": "STASHHOG_STASH__URL",
+    "qBittorrent": "STASHHOG_QBITTORRENT__URL",
+    "AI server": "STASHHOG_AI_SERVER__URL",
+}
+"""The servers that a run asks, and the variables that have their addresses."""
 
 
 STEPS = (
@@ -118,10 +165,10 @@ _STEP_OF = {
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """A place in the code that changes something, or asks Stash for something.
+    """A place in the code that changes something, or asks a server for something.
 
     Attributes:
-        kind: commit, request or file.
+        kind: commit, file, or the name of the server that is asked.
         detail: What is asked for, or done to the file.
         place: Module and function.
     """
@@ -147,7 +194,7 @@ class Disturbance:
         point: Where it happens.
         time: At which of the times that a run comes by this point, from 1.
         what: What happens.
-        moment: Whether a request was carried out by Stash before.
+        moment: Whether a request was carried out by the server before.
     """
 
     point: Point
@@ -163,28 +210,47 @@ class Disturbance:
         )
 
 
-def kinds_of_trouble(point: Point) -> list[tuple[str, Moment]]:
+def anywhere(points: Mapping[Point, int]) -> list[str]:
+    """Return what may happen at any point of runs that come by these points."""
+    servers = {point.kind for point in points}
+    return [what for what in ANYWHERE if _OF_SERVER.get(what, "Stash") in servers]
+
+
+def _kinds_of_trouble(
+    point: Point, points: Mapping[Point, int]
+) -> list[tuple[str, Moment]]:
     """Return all that can happen at a point, and when."""
-    found: list[tuple[str, Moment]] = [(what, "before") for what in ANYWHERE]
+    found: list[tuple[str, Moment]] = [(what, "before") for what in anywhere(points)]
     if point.kind == "file":
         found += [(what, "before") for what in _REFUSALS]
-    elif point.kind == "request":
-        found += [(what, "after") for what in ANYWHERE]
+    elif point.kind in _SERVERS:
+        found += [(what, "after") for what in anywhere(points)]
         found += [(what, moment) for what in _ANSWERS for moment in MOMENTS]
+    if point.kind == "Stash" and point.detail != _MEDIA:
+        found.append((ERROR_BESIDE_DATA, "after"))
     return found
 
 
 def drawn(points: Mapping[Point, int], chance: Random) -> Disturbance:
     """Draw a disturbance: each place is as likely as each other, however often met."""
     point = chance.choice(sorted(points))
-    what, moment = chance.choice(kinds_of_trouble(point))
+    what, moment = chance.choice(_kinds_of_trouble(point, points))
     return Disturbance(point, chance.randint(1, points[point]), what, moment)
 
 
-def drawn_for(what: str, points: Mapping[Point, int], chance: Random) -> Disturbance:
-    """Draw when a trouble happens that may happen at any point."""
-    point = chance.choice(sorted(points))
-    return Disturbance(point, chance.randint(1, points[point]), what)
+def drawn_for(
+    troubles: Sequence[str], points: Mapping[Point, int], chance: Random
+) -> list[Disturbance]:
+    """Draw when troubles happen in a run that may happen at any point.
+
+    Each happens at another point, in the order in which a run first comes by these.
+    """
+    order = list(points)
+    chosen = sorted(chance.sample(sorted(points), len(troubles)), key=order.index)
+    return [
+        Disturbance(point, chance.randint(1, points[point]), what)
+        for point, what in zip(chosen, troubles, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -208,6 +274,17 @@ class Setting:
         """The file to which all runs write."""
         return self.folder / "log"
 
+    @property
+    def clock(self) -> Path:
+        """The file that tells libfaketime how wrong the clock of a run is."""
+        return self.folder / "clock"
+
+    def set_clock(self, offset: str) -> None:
+        """Have the clock of a run be so wrong from now on."""
+        part = self.folder / "clock.part"
+        part.write_text(f"{offset}\n")
+        part.rename(self.clock)
+
 
 @dataclass
 class Outcome:
@@ -217,64 +294,119 @@ class Outcome:
         exit_code: Of its process; negative: the signal that ended it.
         state: Name of its last state; "": it did not live to tell.
         points: How often the run came by each point.
-        reached: Whether the disturbance came about.
+        reached: The disturbances that came about.
     """
 
-    exit_code: int
-    state: str
-    points: Counter[Point]
-    reached: bool
+    exit_code: int = 0
+    state: str = ""
+    points: Counter[Point] = field(default_factory=Counter)
+    reached: list[Disturbance] = field(default_factory=list)
 
 
 def run(
     setting: Setting,
-    disturbance: Disturbance | None = None,
+    disturbances: Sequence[Disturbance] = (),
     outside: Outside | None = None,
 ) -> Outcome:
     """Run `process_new_scenes` in a process of its own.
 
     Args:
         setting: What the run needs to know.
-        disturbance: What happens to the run.
+        disturbances: What happens to the run.
         outside: The services that may be disturbed besides the run.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*_IMPORTED, __name__])
-    ours, its = context.Pipe()
-    process = context.Process(target=_run, args=(setting, disturbance, its))
-    process.start()
+    ours, its = multiprocessing.Pipe()
+    process = _start(setting, disturbances, its)
     its.close()
-    outcome = Outcome(0, "", Counter(), reached=False)
+    outcome = Outcome()
+    jumps: list[bool] = []
     with suppress(EOFError, ConnectionResetError):
         while ours.poll(PATIENCE_SECONDS):
             said, facts = ours.recv()
+            if said == "clock":
+                jumps.append(abs(facts - time.time()) > _LEAST_JUMP_SECONDS)
+                continue
             if said != "reached":
                 outcome.state, outcome.points = said, facts
                 continue
-            outcome.reached = True
-            if facts in OUTSIDE_TROUBLES:
+            outcome.reached.append(facts)
+            if facts.what in OUTSIDE_TROUBLES:
                 assert outside is not None
                 assert process.pid is not None
                 waiting = WaitingRun(
                     process.pid, lambda: ours.send("go on"), lambda: _another(setting)
                 )
-                outside.befall(facts, waiting)
-            else:
-                ours.send("go on")
+                outside.befall(facts.what, waiting)
+                continue
+            if facts.what in CLOCK_JUMPS:
+                setting.set_clock(CLOCK_JUMPS[facts.what])
+            ours.send("go on")
     process.join(PATIENCE_SECONDS)
     if process.exitcode is None:
         process.kill()
         process.join()
-        raise AssertionError(f"The run did not end: {disturbance}")
+        raise AssertionError(f"The run did not end: {disturbances}")
+    assert all(jumps), "the clock of the run did not jump"
     outcome.exit_code = process.exitcode
+    left = partial(_processes_of, process.pid)
+    wait_until(lambda: not left(), lambda: f"the end of {left()}")
     return outcome
+
+
+def _processes_of(session: int | None) -> list[int]:
+    """Return the numbers of the processes that a run has started and left behind."""
+    found = []
+    for number in psutil.pids():
+        with suppress(ProcessLookupError):
+            if os.getsid(number) == session:
+                found.append(number)
+    return found
+
+
+def _start(
+    setting: Setting, disturbances: Sequence[Disturbance], its: Connection
+) -> BaseProcess:
+    """Start the process of a run.
+
+    A run whose clock is to jump begins with a new program, which libfaketime goes into.
+    """
+    if not any(d.what in CLOCK_JUMPS for d in disturbances):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([*_IMPORTED, __name__])
+        process = context.Process(target=_run, args=(setting, disturbances, its))
+        process.start()
+        return process
+    setting.set_clock("+0")
+    own = multiprocessing.get_context("spawn").Process(
+        target=_run, args=(setting, disturbances, its)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LD_PRELOAD", _libfaketime())
+        patch.setenv("FAKETIME_TIMESTAMP_FILE", str(setting.clock))
+        # Seconds for which a time that was read is not looked up again.
+        patch.setenv("FAKETIME_CACHE_DURATION", "1")
+        patch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        # The times of files are those of another machine, as on a network share.
+        patch.setenv("NO_FAKE_STAT", "1")
+        own.start()
+    return own
+
+
+@cache
+def _libfaketime() -> str:
+    """Return the path of the library, as its program has it loaded."""
+    command = ["faketime", "-m", "-f", "+0", "printenv", "LD_PRELOAD"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True)
+    return said.stdout.strip()
 
 
 def _another(setting: Setting) -> None:
     run(setting)
 
 
-def _run(setting: Setting, disturbance: Disturbance | None, parent: Connection) -> None:
+def _run(
+    setting: Setting, disturbances: Sequence[Disturbance], parent: Connection
+) -> None:
     from prefect.settings import (
         PREFECT_API_URL,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -282,8 +414,10 @@ def _run(setting: Setting, disturbance: Disturbance | None, parent: Connection) 
     )
 
     from flows.process_new_scenes import process_new_scenes
+    from stashhog_core.detection import ai_client
     from stashhog_core.settings import get_settings
 
+    ai_client.RETRY_DELAYS_SECONDS = _AI_RETRY_DELAYS_SECONDS
     # Looking for garbage among what was imported takes a third of a short run.
     gc.freeze()
     os.setsid()
@@ -292,11 +426,17 @@ def _run(setting: Setting, disturbance: Disturbance | None, parent: Connection) 
     os.dup2(log, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(setting.folder)
+    # Some are those of the round in which the server began that this process is from.
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
     os.environ.update(setting.variables)
-    if disturbance is not None and disturbance.what == ASLEEP:
+    if "FAKETIME_TIMESTAMP_FILE" in os.environ:
+        # libfaketime 0.9.10 refuses the call that Python makes to sleep.
+        time.sleep = lambda seconds: threading.Event().wait(seconds)
+    if any(d.what == ASLEEP for d in disturbances):
         os.environ["STASHHOG_STASH__TIMEOUT_SECONDS"] = str(STASH_TIMEOUT_SECONDS)
     get_settings.cache_clear()
-    observer = _Observer(disturbance, parent, setting)
+    observer = _Observer(disturbances, parent, setting)
     with temporary_settings(
         {
             PREFECT_API_URL: setting.api_url,
@@ -310,19 +450,23 @@ def _run(setting: Setting, disturbance: Disturbance | None, parent: Connection) 
 
 
 class _Observer:
-    """Counts the points that this process comes by, and disturbs one of them."""
+    """Counts the points that this process comes by, and disturbs some of them."""
 
     def __init__(
         self,
-        disturbance: Disturbance | None,
+        disturbances: Sequence[Disturbance],
         parent: Connection,
         setting: Setting,
     ) -> None:
         self.counts: Counter[Point] = Counter()
         self.is_watching = True
-        self._due = disturbance
+        self._due = list(disturbances)
         self._parent = parent
-        self._stash = setting.variables["STASHHOG_STASH__URL"]
+        self._servers = {
+            f"{setting.variables[variable]}/": server
+            for server, variable in _SERVERS.items()
+            if variable in setting.variables
+        }
         self._prefect = setting.api_url
         self._unanswered = 0
         self._one_at_a_time = threading.RLock()
@@ -332,6 +476,7 @@ class _Observer:
         event.listen(Engine, "commit", self._on_commit)
         send = httpx.HTTPTransport.handle_request
         send_async = httpx.AsyncHTTPTransport.handle_async_request
+        send_other = HTTPAdapter.send
 
         def observed(
             transport: httpx.HTTPTransport, request: httpx.Request
@@ -345,78 +490,137 @@ class _Observer:
             self._lose_if_due(request)
             return await send_async(transport, request)
 
+        def observed_other(
+            adapter: HTTPAdapter,
+            request: requests.PreparedRequest,
+            *arguments: Any,
+            **options: Any,
+        ) -> requests.Response:
+            return self._on_other_request(
+                lambda: send_other(adapter, request, *arguments, **options), request
+            )
+
         httpx.HTTPTransport.handle_request = observed  # type: ignore[method-assign]
         httpx.AsyncHTTPTransport.handle_async_request = (  # type: ignore[method-assign]
             observed_async
         )
+        HTTPAdapter.send = observed_other  # type: ignore[method-assign]
         sys.addaudithook(self._on_audit)
 
     def _on_commit(self, _: object) -> None:
-        if self._is_due(Point("commit", "", _place())):
-            self._take()
+        if due := self._due_at(Point("commit", "", _place())):
+            self._take(due)
 
     def _on_audit(self, name: str, _: tuple[Any, ...]) -> None:
         if name not in FILE_OPERATIONS or not self.is_watching:
             return
         place = _place(directly=True)
-        if place and self._is_due(Point("file", name, place)):
-            what = self._take()
-            if code := _REFUSALS.get(what):
+        if place and (due := self._due_at(Point("file", name, place))):
+            self._take(due)
+            if code := _REFUSALS.get(due.what):
                 raise OSError(code, os.strerror(code))
 
     def _on_request(
         self, send: Callable[[], httpx.Response], request: httpx.Request
     ) -> httpx.Response:
-        if not str(request.url).startswith(self._stash):
+        """Send a request by httpx, or disturb it."""
+        if not (server := self._server_at(str(request.url))):
             return send()
-        detail = f"{request.method} media"
         if request.url.path.endswith("/graphql"):
             found = _FIELD.search(json.loads(request.content)["query"])
             detail = found[1] if found else ""
-        if not self._is_due(Point("request", detail, _place())):
+        elif server == "Stash":
+            detail = _MEDIA
+        else:
+            detail = f"{request.method} {request.url.path}"
+        due = self._due_at(Point(server, detail, _place()))
+        if due is None:
             return send()
-        assert self._due is not None
         answer = None
-        if self._due.moment == "after":
+        if due.moment == "after":
             answer = send()
             answer.read()
-        what = self._take()
-        if what in _ANSWERS:
-            made: httpx.Response = FAULTS[what](request)
+        self._take(due)
+        if due.what == ERROR_BESIDE_DATA and answer is not None:
+            return _with_error(answer)
+        if due.what in _ANSWERS:
+            made: httpx.Response = _ANSWERS[due.what](request)
             return made
         return answer or send()
 
-    def _is_due(self, point: Point) -> bool:
-        """Count a point; return whether the disturbance is to happen now."""
+    def _on_other_request(
+        self, send: Callable[[], requests.Response], request: requests.PreparedRequest
+    ) -> requests.Response:
+        """Send a request by `requests`, as those to qBittorrent are, or disturb it."""
+        url = str(request.url)
+        if not (server := self._server_at(url)):
+            return send()
+        detail = url.partition("?")[0].partition("/api/v2/")[2]
+        due = self._due_at(Point(server, detail, _place()))
+        if due is None:
+            return send()
+        answer = send() if due.moment == "after" else None
+        self._take(due)
+        if due.what not in _ANSWERS:
+            return send() if answer is None else answer
+        try:
+            made: httpx.Response = _ANSWERS[due.what](httpx.Request("GET", url))
+        except httpx.TimeoutException as error:
+            raise requests.ReadTimeout(str(error), request=request) from error
+        except httpx.TransportError as error:
+            raise requests.ConnectionError(str(error), request=request) from error
+        return HTTPAdapter().build_response(
+            request,
+            urllib3.HTTPResponse(
+                BytesIO(made.content),
+                dict(made.headers),
+                made.status_code,
+                preload_content=False,
+            ),
+        )
+
+    def _server_at(self, url: str) -> str:
+        """Return which of the servers this is; "" if it is none of them."""
+        return next(
+            (s for base, s in self._servers.items() if url.startswith(base)), ""
+        )
+
+    def _due_at(self, point: Point) -> Disturbance | None:
+        """Count a point; return what is to happen now."""
         if not self.is_watching:
-            return False
+            return None
         with self._one_at_a_time:
             self.counts[point] += 1
-            due = self._due
-            return (
-                due is not None
-                and due.point == point
-                and due.time == self.counts[point]
+            times = self.counts[point]
+            return next(
+                (d for d in self._due if d.point == point and d.time == times), None
             )
 
-    def _take(self) -> str:
-        """Have happen now what does not depend on the point; return what happens."""
-        assert self._due is not None
+    def _take(self, due: Disturbance) -> None:
+        """Have happen now what does not depend on the point."""
         with self._one_at_a_time:
-            what = self._due.what
-            self._parent.send(("reached", what))
+            self._parent.send(("reached", due))
             self._parent.recv()
-        if what in _SIGNALS:
-            os.kill(os.getpid(), _SIGNALS[what])
-        elif what == PREFECT_AWAY:
+        if due.what in CLOCK_JUMPS:
+            # The library looks at its file only now and then.
+            time.sleep(_CLOCK_SECONDS)
+            self._parent.send(("clock", time.time()))
+        elif due.what in _SIGNALS:
+            os.kill(os.getpid(), _SIGNALS[due.what])
+        elif due.what == PREFECT_AWAY:
             self._unanswered = _REQUESTS_WITHOUT_ANSWER
-        return what
 
     def _lose_if_due(self, request: httpx.Request) -> None:
         """Raise instead of sending a request to Prefect's server while that is away."""
         if self._unanswered and str(request.url).startswith(self._prefect):
             self._unanswered -= 1
             raise httpx.ConnectError("the server does not answer", request=request)
+
+
+def _with_error(answer: httpx.Response) -> httpx.Response:
+    """Return an answer of Stash with an error beside its data."""
+    errors = [{"message": "internal system error", "path": ["field"]}]
+    return httpx.Response(200, json={**answer.json(), "errors": errors})
 
 
 def _place(*, directly: bool = False) -> str:

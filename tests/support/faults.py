@@ -15,7 +15,9 @@ from stashhog_core.db.session import Database
 Moment = Literal["before", "after"]
 
 
-def _answers(status: int, body: bytes, kind: str) -> Callable[[httpx.Request], Any]:
+def answers(status: int, body: bytes, kind: str) -> Callable[[httpx.Request], Any]:
+    """Return a fault: another answer than the server's."""
+
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(status, content=body, headers={"Content-Type": kind})
 
@@ -37,18 +39,18 @@ def _dies(_: httpx.Request) -> NoReturn:
 _JSON = "application/json"
 
 FAULTS: dict[str, Callable[[httpx.Request], Any]] = {
-    "status 503": _answers(503, b"no answer", "text/plain"),
+    "status 503": answers(503, b"no answer", "text/plain"),
     "connection cut": _raises(lambda: httpx.ReadError("cut")),
     "time limit": _raises(lambda: httpx.ReadTimeout("late")),
-    "locked": _answers(
+    "locked": answers(
         200, b'{"errors":[{"message":"database is locked"}],"data":null}', _JSON
     ),
-    "refused": _answers(
+    "refused": answers(
         200, b'{"errors":[{"message":"constraint failed"}],"data":null}', _JSON
     ),
-    "page of a proxy": _answers(200, b"<html><body>Log in</body></html>", "text/html"),
-    "empty": _answers(200, b"", _JSON),
-    "cut off": _answers(200, b'{"data":{"answer":{"id":"', _JSON),
+    "page of a proxy": answers(200, b"<html><body>Log in</body></html>", "text/html"),
+    "empty": answers(200, b"", _JSON),
+    "cut off": answers(200, b'{"data":{"answer":{"id":"', _JSON),
     "Ctrl-C": _raises(KeyboardInterrupt),
     "exit": _raises(SystemExit),
     "killed": _dies,

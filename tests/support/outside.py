@@ -7,24 +7,32 @@ last while the run goes on, or may have changed what the run finds.
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import psutil
 import psycopg
 from prefect.server.api.server import SubprocessASGIServer
 
+from sandbox.ai_server import AiStandIn
 from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded
 from tests.support.prefect import start_server
 from tests.support.processes import crash, postmaster
+from tests.support.qbittorrent import QBittorrentServer
 from tests.support.waiting import PATIENCE_SECONDS
 
+QBITTORRENT_KILLED = "qBittorrent is killed and starts again"
+AI_SERVER_AWAY = "the AI server goes away and comes back"
 ASLEEP = "asleep for longer than Stash may take"
 STASH_TIMEOUT_SECONDS = 2.0
 """How long a run waits for an answer of Stash that is to sleep for longer than that."""
 
 _ASLEEP_SECONDS = STASH_TIMEOUT_SECONDS + 0.5
+_AWAY_SECONDS = 1.0
+_JUMP = timedelta(hours=5)
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,17 @@ class Outside:
         stash: The stand-in Stash.
         database_url: The database of the runs.
         postgres_home: The home under which its server runs.
+        qbittorrent: Where the downloads of runs without a watch folder come from.
+        ai_server: What these runs have look at videos.
+        torrents: The hashes of the downloads in qBittorrent.
     """
 
     stash: StandIn
     database_url: str
     postgres_home: Path
+    qbittorrent: QBittorrentServer
+    ai_server: AiStandIn
+    torrents: list[str] = field(default_factory=list)
 
     def befall(self, what: str, run: WaitingRun) -> None:
         """Have one of OUTSIDE_TROUBLES happen, and let the run go on."""
@@ -86,6 +100,25 @@ def _kill_prefect(outside: Outside, run: WaitingRun) -> None:
     server.running = False
     run.go_on()
     start_server(server)
+
+
+def _kill_qbittorrent(outside: Outside, run: WaitingRun) -> None:
+    outside.qbittorrent.kill()
+    run.go_on()
+    outside.qbittorrent.start_again()
+    outside.qbittorrent.wait_until_seeding(outside.torrents)
+
+
+def _restart_ai_server(outside: Outside, run: WaitingRun) -> None:
+    outside.ai_server.stop()
+    run.go_on()
+    time.sleep(_AWAY_SECONDS)
+    outside.ai_server.start()
+
+
+def _move_clock(outside: Outside, run: WaitingRun, jump: timedelta) -> None:
+    outside.stash.clock.offset += jump
+    run.go_on()
 
 
 def _run_two(outside: Outside, run: WaitingRun) -> None:
@@ -129,6 +162,10 @@ _TROUBLES: dict[str, Callable[[Outside, WaitingRun], None]] = {
     "the database ends all connections": _disconnect,
     "PostgreSQL is killed and starts again": _kill_postgres,
     "Prefect's server is killed and starts again": _kill_prefect,
+    QBITTORRENT_KILLED: _kill_qbittorrent,
+    AI_SERVER_AWAY: _restart_ai_server,
+    "Stash's clock jumps ahead": partial(_move_clock, jump=_JUMP),
+    "Stash's clock jumps back": partial(_move_clock, jump=-_JUMP),
     "a second run begins": _run_two,
     ASLEEP: _sleep,
     "asleep while the database ends all connections, and another run works": (

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -111,6 +111,16 @@ class QBittorrentServer:
             lambda: f"torrent {info_hash} is {state()}; one of {states}",
         )
 
+    def wait_until_seeding(self, hashes: Iterable[str]) -> None:
+        """Wait until a server that has begun knows that it has all files."""
+        for info_hash in hashes:
+            self.wait_for(info_hash, "stalledUP", "uploading", "queuedUP")
+
+    def unmark_all(self, category: str = "stash") -> None:
+        """Have no torrent look as if it had been taken."""
+        self.client.torrents_remove_tags(torrent_hashes="all")
+        self.client.torrents_set_category(category, torrent_hashes="all")
+
     def tags(self, info_hash: str) -> set[str]:
         """Return the tags of a torrent."""
         text = self.client.torrents_info(torrent_hashes=info_hash)[0].tags
@@ -132,6 +142,11 @@ class QBittorrentServer:
         """Let the server die without a word."""
         self.process.kill()
         self.process.wait()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server has not died."""
+        return self.process.poll() is None
 
     def start_again(self) -> None:
         """Start a server that has died, with all that it has stored."""

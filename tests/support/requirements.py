@@ -15,6 +15,7 @@ PROGRAMS = {
     "chromedriver": "chromium-driver",
     "pgbouncer": "pgbouncer",
     "openssl": "openssl",
+    "faketime": "faketime",
 }
 """Program → the Debian package that has it."""
 
