@@ -4,7 +4,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -144,9 +144,12 @@ class Rounds:
         """Make the services of a round of one of KINDS."""
         (self._folder / "library").mkdir(parents=True)
         with (
+            ExitStack() as at_last,
             pytest.MonkeyPatch.context() as patch,
             StandIn(self._folder / "stash", self._folder / "library") as stand_in,
         ):
+            # Not before the stand-in has stopped, which may still be writing.
+            at_last.callback(shutil.rmtree, self._folder)
             stand_in.faults.item_seconds = 0
             services = sample_services(
                 stand_in,
@@ -183,7 +186,6 @@ class Rounds:
             finally:
                 database.close()
                 self._used_database.empty()
-                shutil.rmtree(self._folder)
 
     def undisturbed(self, kind: str) -> Undisturbed:
         """Return what a run of a kind does that nothing disturbs."""
