@@ -18,6 +18,13 @@ THESE = func.any(bindparam("these", type_=NullType()))
 """What a column is compared with in a query of `read_these` to be one of the ids."""
 
 
+NOT_READ_BACK = {"synchronize_session": False}
+"""Execution options of a statement that changes any number of rows.
+
+SQLAlchemy would read back the id of each, to bring objects of the session up to date.
+"""
+
+
 def any_of(ids: Iterable[int]) -> Any:
     """Return what a column is compared with to be one of many ids."""
     return func.any(bindparam(None, _array(ids), NullType(), unique=True))

@@ -44,7 +44,7 @@ from stashhog_core.plans.conflicts import (
 )
 from stashhog_core.plans.plans import read_plan
 from stashhog_core.plans.proposals import name_key
-from stashhog_core.plans.rejections import MEMORY_COLUMNS, SAME_VALUE, was_rejected
+from stashhog_core.plans.rejections import MEMORY_COLUMNS, was_rejected
 from stashhog_core.plans.review import (
     INSTEAD_OF,
     ReviewOutcome,
@@ -312,13 +312,7 @@ def take_back(
             remedy="undo what was applied (`stashhog plans undo`), or analyze the "
             "scenes again",
         )
-    restored, left = _restore(session, decision)
-    opened = session.scalar(
-        select(func.sum(_opened(ReviewedChange.after, ReviewedChange.before))).where(
-            ReviewedChange.decision_id == decision.id,
-            ReviewedChange.change_id == any_of(restored),
-        )
-    )
+    restored, opened, left = _restore(session, decision)
     if plan.state == decision.plan_after and plan.applied_at is None:
         plan.state = decision.plan_before
     else:
@@ -332,9 +326,9 @@ def take_back(
         plan_state=plan.state,
         decision_id=decision.id,
         what=decision.what,
-        restored=len(restored),
+        restored=restored,
         left_alone=left,
-        opened=opened or 0,
+        opened=opened,
     )
 
 
@@ -369,11 +363,15 @@ def _are_many(session: Session, decision: ReviewDecision) -> bool:
 
 def _restore(
     session: Session, decision: ReviewDecision
-) -> tuple[Collection[int], dict[str, int]]:
-    """Give the changes of a decision what they had before; return their ids.
+) -> tuple[int, int, dict[str, int]]:
+    """Give the changes of a decision what they had before.
 
     A change is left alone, and counted by its decision so far, if it is no longer as
     the decision left it, or if another change of the plan now has its earlier value.
+
+    Returns:
+        How many changes were restored, how many more are open now, and decision so far
+        → number of those that were left alone.
     """
     of_decision = (ReviewedChange.change_id == PlanChange.id) & (
         ReviewedChange.decision_id == decision.id
@@ -392,9 +390,16 @@ def _restore(
         plan_for_many(session)
     of_plan = PlanChange.plan_id == decision.plan_id
     locked = select(PlanChange.id).where(of_plan, of_decision).order_by(PlanChange.id)
-    session.execute(locked.with_for_update(of=PlanChange))
+    # Counted, as the server would send what it locks.
+    session.execute(
+        select(func.count()).select_from(
+            locked.with_for_update(of=PlanChange).subquery()
+        )
+    )
     is_as_left = _standing({*VALUES, *_CONFLICTS}).contains(ReviewedChange.after)
-    restored = session.scalars(
+    was_remembered = before["rejected"].astext == "true"
+    # In one statement, as the changes may be too many to be named in the next ones.
+    restored = (
         update(PlanChange)
         .where(of_plan, of_decision, is_as_left, ~being_applied(), has_place)
         .values(
@@ -411,30 +416,43 @@ def _restore(
                 else_=PlanChange.error,
             ),
         )
-        .returning(PlanChange.id)
-        .execution_options(synchronize_session=False)
-    ).all()
-    session.expire_all()
-    chosen = PlanChange.id == any_of(restored)
-    was_remembered = before["rejected"].astext == "true"
-    columns = [getattr(PlanChange, name) for name in MEMORY_COLUMNS]
-    remembered = select(*columns).where(chosen, of_decision, was_remembered)
-    session.execute(
+        .returning(
+            PlanChange.id,
+            *(getattr(PlanChange, name) for name in MEMORY_COLUMNS),
+            was_remembered.label("was_remembered"),
+            _opened(ReviewedChange.after, before).label("opened"),
+        )
+        .cte("restored")
+    )
+    key = [restored.c[name] for name in MEMORY_COLUMNS]
+    remembered = (
         insert_new(ReviewMemory)
-        .from_select(MEMORY_COLUMNS, remembered)
+        .from_select(MEMORY_COLUMNS, select(*key).where(restored.c.was_remembered))
         .on_conflict_do_nothing()
+        .cte("remembered")
     )
-    session.execute(
-        delete(ReviewMemory).where(SAME_VALUE, chosen, of_decision, ~was_remembered)
+    same_value = [
+        getattr(ReviewMemory, name) == restored.c[name] for name in MEMORY_COLUMNS
+    ]
+    forgotten = (
+        delete(ReviewMemory)
+        .where(*same_value, ~restored.c.was_remembered)
+        .cte("forgotten")
     )
+    left_as = case((restored.c.id.is_(None), decision_so_far()))
     rows = session.execute(
-        select(PlanChange.id, decision_so_far())
+        select(left_as, func.count(), func.coalesce(func.sum(restored.c.opened), 0))
+        .select_from(PlanChange)
         .join(ReviewedChange, of_decision)
+        .outerjoin(restored, restored.c.id == PlanChange.id)
         .where(of_plan)
+        .group_by(left_as)
+        .add_cte(remembered, forgotten)
     )
-    done = set(restored)
-    left = Counter(row[1] for row in rows if row[0] not in done)
-    return done, dict(sorted(left.items()))
+    counts = {row[0]: (row[1], int(row[2])) for row in rows}
+    session.expire_all()
+    done, opened = counts.pop(None, (0, 0))
+    return done, opened, {left: number for left, (number, _) in sorted(counts.items())}
 
 
 def _replace(

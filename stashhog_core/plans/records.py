@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, case, func, or_, select, text, updat
 from sqlalchemy.orm import Session, aliased
 
 from stashhog_core.db.models import AnalysisPlan, PlanChange
-from stashhog_core.db.reading import any_of, plan_for_many
+from stashhog_core.db.reading import NOT_READ_BACK, any_of, plan_for_many
 from stashhog_core.errors import JobError
 from stashhog_core.params import UndoParams
 from stashhog_core.plans.plans import (
@@ -161,7 +161,8 @@ def begin_applying(
         session.execute(
             update(PlanChange)
             .where(chosen, PlanChange.state == "failed")
-            .values(state="approved", attempts=0)
+            .values(state="approved", attempts=0),
+            execution_options=NOT_READ_BACK,
         )
     # People have rejected the value since, in another plan: people have to decide.
     session.execute(
@@ -173,13 +174,15 @@ def begin_applying(
             was_rejected(),
             ~being_applied(),
         )
-        .values(state="pending", approved_by=None)
+        .values(state="pending", approved_by=None),
+        execution_options=NOT_READ_BACK,
     )
     if auto_approve:
         session.execute(
             update(PlanChange)
             .where(chosen, _approved_automatically())
-            .values(state="approved", approved_by=AUTOMATIC)
+            .values(state="approved", approved_by=AUTOMATIC),
+            execution_options=NOT_READ_BACK,
         )
     _close_if_done(session, plan_id)
     if not auto_approve:

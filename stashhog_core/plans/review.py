@@ -28,7 +28,7 @@ from stashhog_core.db.models import (
     Studio,
     Tag,
 )
-from stashhog_core.db.reading import any_of, plan_for_many
+from stashhog_core.db.reading import NOT_READ_BACK, any_of, plan_for_many
 from stashhog_core.db.scenes import is_called
 from stashhog_core.errors import JobError
 from stashhog_core.plans.plans import BY_USER, OPEN_STATES, lacks_plan
@@ -194,11 +194,19 @@ def _write_state(
             .on_conflict_do_nothing()
         )
     elif forget:
-        session.execute(delete(ReviewMemory).where(chosen, SAME_VALUE))
+        session.execute(
+            delete(ReviewMemory).where(chosen, SAME_VALUE),
+            execution_options=NOT_READ_BACK,
+        )
     by = BY_USER if state == "approved" else None
     session.execute(
-        update(PlanChange).where(chosen).values(state=state, approved_by=by, attempts=0)
+        update(PlanChange)
+        .where(chosen)
+        .values(state=state, approved_by=by, attempts=0),
+        execution_options=NOT_READ_BACK,
     )
+    # Those that this transaction has read.
+    session.expire_all()
 
 
 def _count_decisions(

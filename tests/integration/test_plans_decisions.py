@@ -1,12 +1,14 @@
 """Taking back what reviewers decided, on real PostgreSQL."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from stashhog_core.db.models import AnalysisPlan, PlanChange, ReviewDecision
 from stashhog_core.db.session import Database
@@ -22,10 +24,12 @@ from stashhog_core.plans.decisions import (
 from stashhog_core.plans.export import import_plan
 from stashhog_core.plans.plans import plan_changes
 from stashhog_core.plans.proposals import Proposal, add_member, set_text
+from stashhog_core.plans.records import begin_applying
 from stashhog_core.plans.selection import ALL_CHANGES, Selection
 from stashhog_core.results import ReviewResult
 from tests.conftest import UsedDatabase
 from tests.support.plans import add_scenes
+from tests.support.statements import answers
 
 
 @pytest.fixture
@@ -85,6 +89,30 @@ def test_a_decision_is_taken_back_exactly(database: Database, plan: int) -> None
                 back = take_back(session, plan, done.decision_id)
             assert (back.restored, back.left_alone) == (done.decided, {})
             assert everything(database) == before
+
+
+def test_no_change_of_a_plan_is_read_to_decide_on_all(
+    database: Database, plan: int
+) -> None:
+    """The memory that a decision takes does not grow with the plan."""
+    chosen = {"plan_id": plan, "selection": ALL_CHANGES, "again": True}
+    back = partial(take_back, plan_id=plan)
+    work: list[Callable[[Session], object]] = [
+        *(partial(decide_on, decision="accept", **chosen), back),
+        *(partial(decide_on, decision="reject", **chosen), back),
+        partial(
+            begin_applying,
+            plan_id=plan,
+            change_ids=None,
+            auto_approve=True,
+            retry=False,
+        ),
+    ]
+    for act in work:
+        with answers() as sent, database.transaction() as session:
+            act(session)
+        assert any("UPDATE plan_change" in query for query, _ in sent)
+        assert max(rows for _, rows in sent) < len(everything(database)[1]) / 2
 
 
 def test_the_newest_decision_goes_first(database: Database, plan: int) -> None:

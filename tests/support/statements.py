@@ -1,4 +1,4 @@
-"""The statements that a block of a test sends to PostgreSQL."""
+"""The statements that a block of a test sends to PostgreSQL, and their answers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +20,22 @@ def statements() -> Iterator[list[tuple[str, Any]]]:
     def note(cursor: Any, query: Any, values: Any = None, **options: Any) -> Any:
         sent.append((str(query), values))
         return execute(cursor, query, values, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(psycopg.Cursor, "execute", note)
+        yield sent
+
+
+@contextmanager
+def answers() -> Iterator[list[tuple[str, int]]]:
+    """Yield the statements of the block with the number of rows that each sent back."""
+    sent: list[tuple[str, int]] = []
+    execute = psycopg.Cursor.execute
+
+    def note(cursor: Any, query: Any, values: Any = None, **options: Any) -> Any:
+        result = execute(cursor, query, values, **options)
+        sent.append((str(query), cursor.rowcount if cursor.description else 0))
+        return result
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(psycopg.Cursor, "execute", note)
