@@ -333,7 +333,9 @@ def _server_class() -> Any:
                 wheel.postgres_server.initdb(
                     [
                         *("--auth=trust", "--auth-local=trust", "--encoding=utf8"),
-                        *("-U", self.postgres_user),
+                        # Whatever the environment names may be missing here, or on the
+                        # next machine. Our databases have a locale of their own.
+                        *("--locale=C", "-U", self.postgres_user),
                     ],
                     pgdata=self.pgdata,
                     **_as(account),

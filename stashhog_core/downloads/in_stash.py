@@ -1,21 +1,23 @@
 """Closing the loop: a download is done only when Stash has it."""
 
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import ARRAY, BigInteger, DateTime, bindparam, func, select, update
 
 from stashhog_core.batches import batched
-from stashhog_core.db.models import DownloadItem
+from stashhog_core.db.models import DownloadItem, SceneFile
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.ledger import PlacedFile
-from stashhog_core.errors import ItemError, StashHogError
+from stashhog_core.errors import ConfigurationError, ItemError, StashHogError
 from stashhog_core.media.headers import UNREADABLE, probe
-from stashhog_core.paths import PathMap, from_printable, is_below
+from stashhog_core.paths import PathMap, from_printable, is_below, printable
 from stashhog_core.results import ItemFailure
 from stashhog_core.settings import StashSettings
 from stashhog_core.stash.client import StashClient
@@ -74,6 +76,34 @@ def mark_scanned(database: Database, files: Sequence[Placed] | None = None) -> i
         )
     with database.transaction() as session:
         return len(session.execute(change.returning(DownloadItem.id)).all())
+
+
+def require_mounted(database: Database, root: Path, path_map: PathMap) -> None:
+    """Make sure that the library is not a mount point whose disk is missing.
+
+    Files would be placed below it, on another disk, and be hidden when the library's
+    disk is back. So an empty root is refused if Stash has files below it.
+
+    Raises:
+        ConfigurationError: The root is empty, and the mirror has files below it.
+    """
+    with os.scandir(root) as entries:
+        if any(entries):
+            return
+    # With the separator of Stash's machine.
+    prefix = path_map.to_remote(str(root / "x"))[:-1]
+    query = select(func.count()).where(
+        SceneFile.path.startswith(prefix, autoescape=True)
+    )
+    with database.transaction() as session:
+        known = session.scalar(query) or 0
+    if known:
+        raise ConfigurationError(
+            f"The library folder is empty, but Stash has {known} files below it",
+            where=printable(str(root)),
+            remedy="mount the disk of the library. If all files were removed on "
+            "purpose, create a folder in the library folder, and run this again",
+        )
 
 
 @dataclass(frozen=True)

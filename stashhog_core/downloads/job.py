@@ -18,6 +18,7 @@ from stashhog_core.downloads.in_stash import (
     ask_scan_rules,
     confirm_in_stash,
     known_not_in_stash,
+    require_mounted,
 )
 from stashhog_core.downloads.placing import LibraryFolder
 from stashhog_core.downloads.run import ImportRun
@@ -55,6 +56,8 @@ def process_downloads(
         JobCancelled: A stop was asked for; what was placed is recorded.
     """
     root = check_library_root(settings)
+    path_map = PathMap(settings.stash.path_map)
+    require_mounted(database, root, path_map)
     with ExitStack() as stack:
         source = stack.enter_context(closing(open_source(settings, root)))
         stack.enter_context(job_lock(database, ledger.LOCK))
@@ -98,7 +101,6 @@ def process_downloads(
             missing = known_not_in_stash(database)
         else:
             # Scans and syncs may have run on their own since the last run.
-            path_map = PathMap(settings.stash.path_map)
             missing = confirm_in_stash(
                 database,
                 path_map,

@@ -62,6 +62,23 @@ def stored_scenes(home: Path) -> set[int]:
     return {int(word) for word in answer.stdout.split()}
 
 
+def test_a_locale_that_the_machine_lacks_is_no_matter(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal may send one along; the databases depend on none of the machine."""
+    for name in ("LANG", "LC_ALL"):
+        monkeypatch.setenv(name, "xx_XX.UTF-8")
+
+    with psycopg.connect(start_embedded(home)) as connection:
+        found = connection.execute(
+            "SELECT datcollate, datctype, current_setting('lc_messages') "
+            "FROM pg_database WHERE datname = current_database()"
+        ).fetchone()
+    stop_embedded(home)
+
+    assert found == ("C", "C", "C")
+
+
 def test_processes_share_one_server(home: Path) -> None:
     """Processes that start at once on a fresh home share one migrated server.
 

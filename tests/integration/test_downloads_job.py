@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, select, update
 
 from stashhog_core.db.locks import job_lock
-from stashhog_core.db.models import DownloadItem
+from stashhog_core.db.models import DownloadItem, Scene, SceneFile
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import placing
 from stashhog_core.downloads.job import process_downloads
@@ -86,6 +86,30 @@ def _due_now(database: Database) -> None:
     """Let the pauses before the next tries be over."""
     with database.transaction() as session:
         session.execute(update(DownloadItem).values(next_try_at=None))
+
+
+def test_nothing_is_placed_below_the_mount_point_of_a_missing_disk(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """An empty library that Stash has files of is not mounted, or a person says so."""
+    (downloads / "New.mp4").write_bytes(b"x" * 10)
+    with database.transaction() as session:
+        for number, path in enumerate((f"{library}2/Film.mp4", f"{library}/Film.mp4")):
+            session.add(Scene(id=number + 1))
+            session.flush()
+            file = SceneFile(
+                scene_id=number + 1, file_id=number + 1, position=0, path=path
+            )
+            session.add(file)
+
+    with pytest.raises(ConfigurationError, match="Stash has 1 files below it"):
+        run()
+    left = _tree(library), _ledger(database)
+    (library / "emptied on purpose").mkdir()
+    placed = run()
+
+    assert left == (set(), {})
+    assert placed.synced_items == 1
 
 
 def test_downloads_come_into_the_library_once(
@@ -791,9 +815,11 @@ def test_a_full_library_needs_space_and_no_permission(
 
 
 def test_the_ledger_takes_batches_not_files(
-    run: Run, database: Database, downloads: Path
+    run: Run, database: Database, downloads: Path, library: Path
 ) -> None:
     """Ten times as many files take no more statements."""
+    # Of an empty library a question is asked.
+    (library / "Films").mkdir()
     statements: list[str] = []
 
     def count(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
