@@ -57,6 +57,11 @@ chaos: .venv/test.stamp ## disturb runs in 500 histories and compare the ends (t
 	STASHHOG_TEST_CHAOS_RUNS=$${STASHHOG_TEST_CHAOS_RUNS:-500} $(BIN)/python -m pytest \
 	  --numprocesses 2 --dist load -rA tests/chaos
 
+.PHONY: ray
+ray: .venv/test.stamp ## install Ray, and run mapped tasks on it as on Dask
+	$(PIP) install prefect-ray==0.6.0 ray==2.60.0
+	STASHHOG_TEST_RAY=1 $(BIN)/python -m pytest -rA tests/workflow/test_runners.py
+
 .PHONY: fuzz
 fuzz: .venv/test.stamp ## try 2000 inputs of each kind instead of 25 (takes an hour)
 	STASHHOG_TEST_FUZZ_EXAMPLES=$${STASHHOG_TEST_FUZZ_EXAMPLES:-2000} $(BIN)/python -m pytest \

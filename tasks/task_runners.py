@@ -95,11 +95,19 @@ def _dask(settings: RunnerSettings, parallel: int) -> TaskRunner[Any]:
 
 def _ray(settings: RunnerSettings, parallel: int) -> TaskRunner[Any]:
     package = _required("prefect_ray", "ray")
+    # Ray reports its use to its makers, and starts what died three times again.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_TASK_MAX_RETRIES", "1")
     if settings.address:
         runner = package.RayTaskRunner(address=settings.address)
     else:
         runner = package.RayTaskRunner(
-            init_kwargs={"num_cpus": parallel, "include_dashboard": False}
+            init_kwargs={
+                "num_cpus": parallel,
+                "include_dashboard": False,
+                # What tasks log comes by Prefect.
+                "log_to_driver": False,
+            }
         )
     return runner  # type: ignore[no-any-return]
 
@@ -125,6 +133,7 @@ def mapper(parallel: int) -> Iterator["Mapper"]:
 
     Raises:
         ConfigurationError: The runner's package is not installed.
+        TransientError: The cluster does not answer.
     """
     with closing(Mapper(parallel)) as opened:
         try:
@@ -161,8 +170,7 @@ class Mapper:
         self._parallel = parallel
         self._under_way: dict[int, PrefectFuture[Any]] = {}
         self._crashed: list[UUID] = []
-        self._opened = ExitStack()
-        self._runner = self._opened.enter_context(task_runner(parallel))
+        self._open()
 
     @property
     def is_here(self) -> bool:
@@ -217,9 +225,9 @@ class Mapper:
                     self._reopen()
                 else:
                     lost.append(number)
-            except Exception as error:  # noqa: BLE001 - such as a worker that is gone
+            except Exception as error:  # noqa: BLE001 - whatever a cluster raises
                 self._crashed.append(future.task_run_id)
-                found[number] = error
+                found[number] = _lost(error)
             if lost and not self._under_way:
                 self._reopen()
                 suspects.extend(sorted(lost))
@@ -261,30 +269,57 @@ class Mapper:
             "A process that ran mapped tasks has died; starting new processes"
         )
         self._opened.close()
+        self._open()
+
+    def _open(self) -> None:
         self._opened = ExitStack()
-        self._runner = self._opened.enter_context(task_runner(self._parallel))
+        with _answering():
+            self._runner = self._opened.enter_context(task_runner(self._parallel))
 
     def _submit(self, task: Task[Any, Any], call: Call) -> PrefectFuture[Any]:
-        try:
+        with _answering():
             future: PrefectFuture[Any] = self._runner.submit(task, dict(call))
-        except OSError as error:
-            runner = get_settings().runner
-            raise TransientError(
-                f"The {runner.kind} cluster does not answer",
-                where=runner.address or "",
-                remedy="start the cluster, or check STASHHOG_RUNNER__ADDRESS "
-                f"({error})",
-            ) from error
         return future
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Say in a sentence that the cluster of the settings does not answer.
+
+    Dask looks for its cluster with the first call, and Ray before.
+    """
+    try:
+        yield
+    except OSError as error:
+        runner = get_settings().runner
+        raise TransientError(
+            f"The {runner.kind} cluster does not answer",
+            where=runner.address or "",
+            remedy=f"start the cluster, or check STASHHOG_RUNNER__ADDRESS ({error})",
+        ) from error
 
 
 def _note(ended: SimpleQueue[int], number: int, _: PrefectFuture[Any]) -> None:
     ended.put(number)
 
 
+_REMEDY = (
+    "check the system's log for a lack of memory, and run fewer tasks in parallel or "
+    "choose another STASHHOG_RUNNER__KIND"
+)
+
+
 def _ended_its_process() -> JobError:
-    return JobError(
-        "The process of this task died twice",
-        remedy="check the system's log for a lack of memory, and run "
-        "fewer tasks in parallel or choose another STASHHOG_RUNNER__KIND",
+    return JobError("The process of this task died twice", remedy=_REMEDY)
+
+
+def _lost(error: Exception) -> JobError:
+    """Say in a sentence that a cluster has lost a task: its own error may be empty."""
+    said = JobError(
+        f"The {get_settings().runner.kind} cluster lost this task, such as with a "
+        "process that died again and again",
+        where=type(error).__name__,
+        remedy=_REMEDY,
     )
+    said.__cause__ = error
+    return said

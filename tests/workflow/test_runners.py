@@ -42,6 +42,9 @@ from tests.support.waiting import PATIENCE_SECONDS, wait_until
 ROOT = Path(__file__).parents[2]
 TWO_OF_THREE = {"started-0", "started-1", "stopped-0", "stopped-1"}
 
+CLUSTERS = ["dask", *(["ray"] if "STASHHOG_TEST_RAY" in os.environ else [])]
+"""`make ray` installs Ray, and tests both."""
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
@@ -161,16 +164,25 @@ def test_a_process_that_dies_costs_only_the_call_that_ends_it_twice(
     }
 
 
-def test_a_worker_of_dask_that_dies_costs_no_call(use: Any, tmp_path: Path) -> None:
-    """The cluster of the run goes on, and all outcomes come, in order."""
-    use("dask")
+@pytest.mark.parametrize("kind", CLUSTERS)
+def test_a_worker_of_a_cluster_that_dies_costs_no_call(
+    use: Any, tmp_path: Path, kind: str
+) -> None:
+    """The cluster of the run goes on, and all outcomes come, in order.
+
+    A call that ends its worker each time it is tried is said to be lost.
+    """
+    use(kind)
 
     outcomes = halve_and_die(
-        [0, 2, 5, 6, 8, 10], deadly={6: "once"}, folder=str(tmp_path)
+        [0, 2, 5, 6, 8, 10],
+        deadly={6: "once", 10: "always"},
+        folder=str(tmp_path),
     )
 
-    assert [o for o in outcomes if isinstance(o, int)] == [0, 1, 3, 4, 5]
+    assert [o for o in outcomes if isinstance(o, int)] == [0, 1, 3, 4]
     assert "It is odd" in str(outcomes[2])
+    assert f"The {kind} cluster lost this task" in str(outcomes[5])
 
 
 def start_run(folder: Path) -> subprocess.Popen[bytes]:
@@ -209,7 +221,7 @@ def test_tasks_on_a_cluster_outlive_no_killed_run(
     wait_for(str(tmp_path), "stopped-*", 2)
 
 
-@pytest.mark.parametrize("kind", ["processes", "dask"])
+@pytest.mark.parametrize("kind", ["processes", *CLUSTERS])
 def test_signal_to_the_whole_group_lets_tasks_stop(
     use: Any, tmp_path: Path, kind: str
 ) -> None:
@@ -229,19 +241,22 @@ def test_signal_to_the_whole_group_lets_tasks_stop(
     assert alive == []
 
 
+# Ray's own words, beside its error.
+@pytest.mark.filterwarnings("ignore:Ray Client connection timed out:UserWarning")
+@pytest.mark.parametrize("kind", CLUSTERS)
 def test_cluster_that_is_away_is_one_sentence(
-    use: Any, monkeypatch: pytest.MonkeyPatch
+    use: Any, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """An address where nothing listens fails the step, saying where and what to do."""
     monkeypatch.setenv("STASHHOG_RUNNER__TIMEOUT_SECONDS", "0.5")
-    use("dask", "tcp://127.0.0.1:9")
+    use(kind, f"{'tcp' if kind == 'dask' else kind}://127.0.0.1:9")
 
     @flow
     def one() -> None:
         with mapped(halve, [{"number": 2}], 1) as outcomes:
             list(outcomes)
 
-    with pytest.raises(TransientError, match=r"dask cluster does not answer \(tcp:"):
+    with pytest.raises(TransientError, match=rf"{kind} cluster does not answer \(\w+:"):
         one()
 
 
