@@ -205,8 +205,9 @@ def _write_state(
         .values(state=state, approved_by=by, attempts=0),
         execution_options=NOT_READ_BACK,
     )
-    # Those that this transaction has read.
-    session.expire_all()
+    for read in session.identity_map.values():
+        if isinstance(read, PlanChange):
+            session.expire(read)
 
 
 def _count_decisions(

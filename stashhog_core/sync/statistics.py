@@ -10,7 +10,11 @@ from stashhog_core.sync.mirror import CHILDREN
 
 _TABLES = (Scene, *(table.model for table in CHILDREN.values()), MarkerTag)
 _FEW_SCENES = 1000
-_ROWS = text("SELECT reltuples FROM pg_class WHERE oid = to_regclass('scene')")
+# In the middle of a sync PostgreSQL may have looked at one of them only.
+_ROWS = text(
+    "SELECT min(reltuples) FROM pg_class "
+    "WHERE oid IN (to_regclass('scene'), to_regclass('scene_file'))"
+)
 
 
 def refresh_statistics(session: Session, scenes: int) -> None:

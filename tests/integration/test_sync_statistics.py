@@ -33,15 +33,19 @@ def statements_sent(database: Database, scenes: int) -> int:
 def test_planner_knows_the_size_of_a_mirror_that_was_just_filled(
     database: Database,
 ) -> None:
-    """After a first sync a page of scenes is looked up, and no table read whole."""
+    """After a first sync a page of scenes is looked up, and no table read whole.
+
+    PostgreSQL may have looked by itself a page earlier.
+    """
     stash = FakeStash()
     for _ in range(1100):
         stash.add_scene()
 
     run(stash, database)
 
-    rows = {table: 1100 * number for table, number in ROWS_OF_A_SCENE.items()}
-    assert expected_rows(database) == rows
+    found = expected_rows(database)
+    for table, number in ROWS_OF_A_SCENE.items():
+        assert 0.9 <= found[table] / (1100 * number) <= 1, found
 
 
 def test_planner_counts_again_once_a_mirror_has_grown_by_a_tenth(
@@ -52,6 +56,12 @@ def test_planner_counts_again_once_a_mirror_has_grown_by_a_tenth(
         connection.execute(
             "INSERT INTO scene (id) SELECT n FROM generate_series(1, 20000) n"
         )
+        connection.execute(
+            "INSERT INTO scene_file (scene_id, file_id, position, path) "
+            "SELECT n, n, 0, n FROM generate_series(1, 20000) n"
+        )
+        # As PostgreSQL may do by itself, table by table.
+        connection.execute("ANALYZE scene")
 
     sizes = (900, 20_000, 22_000, 24_000)
     assert [statements_sent(database, scenes) for scenes in sizes] == [0, 1, 0, 1]
