@@ -360,8 +360,9 @@ class StashScene(Payload, frozen=True, kw_only=True):
         A Stash that was set up anew, or whose database was restored from a backup,
         gives ids again: the same id may then be that of another scene.
         """
-        created_at = parse_stash_time(self.created_at)
-        return moment is None or created_at is None or created_at == moment
+        if moment is None:
+            return True
+        return parse_stash_time(self.created_at) in (None, moment)
 
 
 class MediaPaths(Payload, frozen=True, kw_only=True):

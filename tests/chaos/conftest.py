@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, update
 
 from sandbox.ai_server import AiStandIn
 from sandbox.samples import Sample
 from sandbox.stash.server import StandIn
-from stashhog_core.db.models import DownloadItem, TaggerResult
+from stashhog_core.db.models import DownloadItem
 from stashhog_core.db.session import Database
-from stashhog_core.detection import title_cards
 from stashhog_core.detection.result_cache import RawOutput, store_outputs
 from stashhog_core.settings import PREFIX, get_settings
 from tests.conftest import UsedDatabase
@@ -33,7 +32,11 @@ from tests.support.qbittorrent import (
     running_qbittorrent,
 )
 from tests.support.services import Services, sample_services
-from tests.workflow.conftest import prefect_api, prefect_database
+from tests.workflow.conftest import (
+    prefect_api,
+    prefect_database,
+    stored_title_cards,
+)
 
 __all__ = ["prefect_api", "prefect_database"]
 
@@ -194,7 +197,7 @@ class Rounds:
                 outcome = first.run()
                 assert outcome.exit_code == 0
                 self._undisturbed[kind] = Undisturbed(outcome.points, first.end_state())
-                self._readings += _title_cards(first.database)
+                self._readings += stored_title_cards(first.database)
         return self._undisturbed[kind]
 
     @property
@@ -250,18 +253,6 @@ class Rounds:
             else {}
             for number, sample in enumerate(services.samples)
         }
-
-
-def _title_cards(database: Database) -> list[RawOutput]:
-    """Return what was read from title cards."""
-    query = select(
-        TaggerResult.content_hash,
-        TaggerResult.tagger,
-        TaggerResult.configuration,
-        TaggerResult.output,
-    ).where(TaggerResult.tagger == title_cards.NAME)
-    with database.transaction() as session:
-        return [RawOutput(**row) for row in session.execute(query).mappings()]
 
 
 @pytest.fixture(scope="session")

@@ -1,42 +1,45 @@
 """The statements that a block of a test sends to PostgreSQL, and their answers."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
 
+T = TypeVar("T")
 
-@contextmanager
-def statements() -> Iterator[list[tuple[str, Any]]]:
+
+def statements() -> AbstractContextManager[list[tuple[str, Any]]]:
     """Yield the statements of the block with their values, by whatever library.
 
     Of other processes there are none.
     """
-    sent: list[tuple[str, Any]] = []
-    execute = psycopg.Cursor.execute
+    return _noted(lambda _, query, values: (str(query), values))
 
-    def note(cursor: Any, query: Any, values: Any = None, **options: Any) -> Any:
-        sent.append((str(query), values))
-        return execute(cursor, query, values, **options)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(psycopg.Cursor, "execute", note)
-        yield sent
+def answers() -> AbstractContextManager[list[tuple[str, int]]]:
+    """Yield the statements of the block with the number of rows that each sent back."""
+    return _noted(
+        lambda cursor, query, _: (
+            str(query),
+            cursor.rowcount if cursor.description else 0,
+        )
+    )
 
 
 @contextmanager
-def answers() -> Iterator[list[tuple[str, int]]]:
-    """Yield the statements of the block with the number of rows that each sent back."""
-    sent: list[tuple[str, int]] = []
+def _noted(entry: Callable[[Any, Any, Any], T]) -> Iterator[list[T]]:
+    """Yield what `entry` makes of each cursor, statement and its values, once sent."""
+    noted: list[T] = []
     execute = psycopg.Cursor.execute
 
     def note(cursor: Any, query: Any, values: Any = None, **options: Any) -> Any:
-        result = execute(cursor, query, values, **options)
-        sent.append((str(query), cursor.rowcount if cursor.description else 0))
-        return result
+        try:
+            return execute(cursor, query, values, **options)
+        finally:
+            noted.append(entry(cursor, query, values))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(psycopg.Cursor, "execute", note)
-        yield sent
+        yield noted

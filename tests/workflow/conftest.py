@@ -106,12 +106,8 @@ def title_card_readings(tmp_path_factory: pytest.TempPathFactory) -> _Readings:
     return _Readings(shared_folder(tmp_path_factory) / "readings")
 
 
-@pytest.fixture
-def read_once(database: Database, title_card_readings: _Readings) -> Iterator[None]:
-    """The result cache has what earlier tests read: to read a video takes a second."""
-    with database.transaction() as session:
-        store_outputs(session, title_card_readings.all())
-    yield
+def stored_title_cards(database: Database) -> list[RawOutput]:
+    """Return what the result cache has of title cards."""
     query = select(
         TaggerResult.content_hash,
         TaggerResult.tagger,
@@ -119,8 +115,17 @@ def read_once(database: Database, title_card_readings: _Readings) -> Iterator[No
         TaggerResult.output,
     ).where(TaggerResult.tagger == title_cards.NAME)
     with database.transaction() as session:
-        for row in session.execute(query).mappings():
-            title_card_readings.add(RawOutput(**row))
+        return [RawOutput(**row) for row in session.execute(query).mappings()]
+
+
+@pytest.fixture
+def read_once(database: Database, title_card_readings: _Readings) -> Iterator[None]:
+    """The result cache has what earlier tests read: to read a video takes a second."""
+    with database.transaction() as session:
+        store_outputs(session, title_card_readings.all())
+    yield
+    for reading in stored_title_cards(database):
+        title_card_readings.add(reading)
 
 
 @pytest.fixture
