@@ -65,10 +65,8 @@ def remove_missing(
     Returns:
         How many rows were removed, and why the removal limit blocks more, if it does.
     """
-    if not vanished and not missing:
-        return 0, None
     model = _model(kind)
-    total = session.scalar(select(func.count()).select_from(model)) or 0
+    total = session.scalars(select(func.count()).select_from(model)).one()
     gone, limit = len(vanished) + len(missing), removal_limit(total)
     if not confirmed and gone > limit:
         return 0, (
@@ -87,8 +85,8 @@ def remove_missing(
     else:
         # Scenes that still have it here lose it: they are to be fetched again.
         forget_hashes(session, scenes_of_entities(session, kind, ids))
+        forget_hashes(session, ids, kind)
     session.execute(delete(model).where(model.id == any_of(ids)))
-    forget_hashes(session, ids, kind)
     return len(ids), None
 
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select
 
 from stashhog_core.db.locks import job_lock
-from stashhog_core.db.models import Manifest, Scene, Studio, Tag
+from stashhog_core.db.models import Scene, Studio, Tag
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
 from stashhog_core.params import RemoveOrphansParams
@@ -140,8 +140,8 @@ def test_scenes_of_a_tag_that_vanished_are_synced_again(
 
     assert result.marked == {"tag": 1}
     with database.transaction() as session:
-        known = select(Manifest.id).where(Manifest.entity == "scene")
-        assert scene_id not in session.scalars(known).all()
+        marked = select(Scene.id).where(Scene.content.is_(None))
+        assert session.scalars(marked).all() == [scene_id]
 
 
 def test_it_waits_for_no_sync(stash: FakeStash, database: Database) -> None:

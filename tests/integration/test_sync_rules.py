@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import (
     LocalEdit,
+    Manifest,
     Marker,
     Performer,
     ReviewMemory,
@@ -29,7 +30,7 @@ from stashhog_core.db.models import (
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobCancelled, JobError, TransientError
 from stashhog_core.params import SyncParams
-from stashhog_core.plans.rejections import remember_rejected
+from stashhog_core.plans.rejections import rejected_matches, remember_rejected
 from stashhog_core.progress import Progress
 from stashhog_core.results import SyncResult
 from stashhog_core.stash.payloads import Fingerprint
@@ -403,6 +404,23 @@ def test_scene_that_comes_back_is_restored(
     assert flags(database, scene) == (True, False, False)
 
 
+def test_scene_that_comes_back_to_a_known_listing_is_restored(
+    stash: FakeStash, database: Database
+) -> None:
+    """A listing that was found mirrored before a scene was away proves nothing now."""
+    stash.add_scene()
+    scene = stash.add_scene()
+    run(stash, database)
+    # Nothing differs: the listing is noted as mirrored.
+    run(stash, database)
+    row = stash.scene_rows[scene]
+    stash.destroy_scene(scene)
+    run(stash, database)
+    stash.scene_rows[scene] = row
+
+    assert pending_scenes(stash, database).reasons == {"returned": 1}
+
+
 def lose_scenes(stash: FakeStash, *scene_ids: int) -> None:
     """Restore a backup without these scenes, and scan other files: ids come again."""
     for scene_id in scene_ids:
@@ -442,6 +460,28 @@ def test_scene_that_has_the_id_of_an_earlier_one_is_new(
     assert f"Scene {lost} is gone from Stash. Its local edits" in caplog.text
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_rejected_match_outlives_its_scene(
+    stash: FakeStash, database: Database, is_replaced: bool
+) -> None:
+    """A match is known as rejected when the file of a lost scene comes back."""
+    lost, _ = stash.add_scene(), stash.add_scene()
+    oshash = Fingerprint(type="oshash", value="feed")
+    stash.replace_file(lost, fingerprints=(oshash,))
+    run(stash, database)
+    with database.transaction() as session:
+        remember_rejected(session, [(lost, "stash_ids", "match", "stash_box")])
+    if is_replaced:
+        lose_scenes(stash, lost)
+    else:
+        stash.destroy_scene(lost)
+        run(stash, database)
+    run(stash, database)
+
+    with database.transaction() as session:
+        assert rejected_matches(session, {99: ["feed"]}) == {99: {"match"}}
+
+
 def test_many_scenes_with_ids_of_earlier_ones_wait_for_a_confirmation(
     stash: FakeStash, database: Database
 ) -> None:
@@ -457,6 +497,20 @@ def test_many_scenes_with_ids_of_earlier_ones_wait_for_a_confirmation(
     assert counts(run(stash, database, confirm_removals=True)) == (21, 0, 0, 0, 0)
     assert values(database, select(Scene.generated).distinct()) == [(False,)]
     assert pending_scenes(stash, database).count == 0
+
+
+def test_as_many_ids_of_earlier_scenes_as_the_removal_limit_are_stored(
+    stash: FakeStash, database: Database
+) -> None:
+    """Up to the removal limit, scenes that replace earlier ones need no confirmation."""
+    scenes = [stash.add_scene() for _ in range(21)]
+    run(stash, database)
+    set_flags(database, generated=True)
+    lose_scenes(stash, *scenes[:20])
+
+    assert counts(run(stash, database)) == (20, 0, 1, 0, 0)
+    generated = select(Scene.id).where(Scene.generated)
+    assert values(database, generated) == [(scenes[20],)]
 
 
 def test_removal_limit_blocks_until_confirmed(
@@ -481,6 +535,30 @@ def test_removal_limit_blocks_until_confirmed(
     assert len(values(database, select(Scene.id))) == 9
 
 
+@pytest.mark.parametrize(
+    ("mirrored", "gone", "removed"),
+    [
+        pytest.param(30, 20, 20, id="twenty"),
+        pytest.param(440, 22, 22, id="five percent"),
+        pytest.param(440, 23, 0, id="one more"),
+    ],
+)
+def test_as_many_rows_as_the_removal_limit_are_removed(
+    database: Database, mirrored: int, gone: int, removed: int
+) -> None:
+    """The limit is 20 rows, or 5 % if that is more; only one more than it is held."""
+    stash = FakeStash(scenes=range(1, mirrored + 1), page_size=1000)
+    run(stash, database)
+    for scene in range(1, gone + 1):
+        stash.destroy_scene(scene)
+
+    first, second = run(stash, database), run(stash, database)
+
+    assert (first.removed, second.removed) == (0, removed)
+    assert (first.held is None, second.held is None) == (bool(removed), bool(removed))
+    assert len(values(database, select(Scene.id))) == mirrored - removed
+
+
 def test_removal_limit_blocks_removals_of_entities(
     stash: FakeStash, database: Database
 ) -> None:
@@ -499,6 +577,26 @@ def test_removal_limit_blocks_removals_of_entities(
     assert run(stash, database).held is None
     missing = select(func.count()).where(Tag.missing_since.is_not(None))
     assert values(database, missing) == [(0,)]
+
+
+def test_scene_that_still_has_a_removed_tag_is_fetched_again(
+    stash: FakeStash, database: Database
+) -> None:
+    """A list of tags may lack one that scenes have: they have it again in the end."""
+    tag = stash.add_tag("unlisted")
+    scene = stash.add_scene(tags=refs(tag))
+    run(stash, database)
+    del stash.tag_rows[tag]
+    run(stash, database)
+    assert run(stash, database).entities == {"tag": 1}
+
+    # Nothing is left of the tag, and its scene waits to be fetched.
+    assert values(database, select(Manifest.id).where(Manifest.entity == "tag")) == []
+    assert pending_scenes(stash, database).reasons == {"changed": 1}
+    run(stash, database)
+    assert values(database, select(SceneTag.scene_id, SceneTag.tag_id)) == [
+        (scene, tag)
+    ]
 
 
 @pytest.mark.parametrize("force", [False, True])
