@@ -502,7 +502,7 @@ def test_many_scenes_with_ids_of_earlier_ones_wait_for_a_confirmation(
 def test_as_many_ids_of_earlier_scenes_as_the_removal_limit_are_stored(
     stash: FakeStash, database: Database
 ) -> None:
-    """Up to the removal limit, scenes that replace earlier ones need no confirmation."""
+    """Up to the removal limit, they are taken for new scenes without asking."""
     scenes = [stash.add_scene() for _ in range(21)]
     run(stash, database)
     set_flags(database, generated=True)
