@@ -38,7 +38,7 @@ class LocalEntity(NamedTuple):
 
     name: str
     hash: Hash | None
-    missing: bool = False
+    missing: bool
 
 
 @dataclass(frozen=True)

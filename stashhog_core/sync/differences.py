@@ -70,13 +70,6 @@ class Differences(ABC):
         """Compare the markers; return further scenes to fetch."""
 
     @property
-    def is_pending(self) -> bool:
-        """Whether a sync has anything to do that is not a removal."""
-        return bool(self.scenes.pending) or any(
-            found.changed or found.vanished for found in self.entities.values()
-        )
-
-    @property
     def has_missing(self) -> bool:
         """Whether rows wait to be removed."""
         return bool(self.scenes.missing) or any(

@@ -104,11 +104,11 @@ class SyncPipeline:
 
     def _note_comparison(self, comparison: Comparison, found: Differences) -> None:
         """Note that all that was found to differ is stored."""
-        is_mirrored = not (
-            found.is_pending or found.has_missing or self._loader.has_written
-        )
-        # What is stored may be newer than the listing.
-        if isinstance(found, Survey) and is_mirrored:
+        # What has been stored is touched since the survey began, so a listing is noted
+        # only if there was nothing to store.
+        if isinstance(found, Survey) and not (
+            found.scenes.pending or found.has_missing
+        ):
             hashes = found.hashes
             if hashes.hashes and not hashes.are_known:
                 with self.database.transaction() as session:

@@ -615,6 +615,20 @@ def test_incomplete_listing_proves_no_absence(
     assert values(database, missing) == []
 
 
+def test_incomplete_listing_is_not_taken_for_mirrored(
+    stash: FakeStash, database: Database
+) -> None:
+    """Once an unlisted scene is gone, the listing that is still the same shows it."""
+    hidden, _ = stash.add_scene(), stash.add_scene()
+    run(stash, database)
+    stash.hidden_scenes.add(hidden)
+    run(stash, database)
+    stash.hidden_scenes.clear()
+    stash.destroy_scene(hidden)
+
+    assert pending_scenes(stash, database).reasons == {"vanished": 1}
+
+
 def test_failing_scene_holds_nobody_back(stash: FakeStash, database: Database) -> None:
     """A scene Stash cannot give stays as it is; the others are synced."""
     scenes = [stash.add_scene() for _ in range(7)]

@@ -65,11 +65,11 @@ def test_entity_differences() -> None:
     """Renamed and vanished entities touch scenes; other changes do not."""
     remote = {1: ("same", 1), 2: ("edited", 22), 3: ("new name", 33), 4: ("back", 4)}
     local = {
-        1: LocalEntity("same", 1),
-        2: LocalEntity("edited", 2),
-        3: LocalEntity("old name", 3),
+        1: LocalEntity("same", 1, missing=False),
+        2: LocalEntity("edited", 2, missing=False),
+        3: LocalEntity("old name", 3, missing=False),
         4: LocalEntity("back", 4, missing=True),
-        5: LocalEntity("merged away", 5),
+        5: LocalEntity("merged away", 5, missing=False),
         6: LocalEntity("long gone", 6, missing=True),
     }
 
