@@ -11,8 +11,9 @@ from dotenv import dotenv_values
 
 from stashhog.importing import importing
 from stashhog.temporary_server import TemporaryServer
-from stashhog_core.db.embedded import kept_running, start_embedded
-from stashhog_core.errors import ConfigurationError
+from stashhog_core.db.address import first_line
+from stashhog_core.db.embedded import kept_running, require_space, start_embedded
+from stashhog_core.errors import ConfigurationError, TransientError
 from stashhog_core.redaction import remember_address, remember_credentials
 from stashhog_core.results import Result
 from stashhog_core.settings import (
@@ -103,14 +104,19 @@ def run_flow(
         display: Receives each report of the run, and each line of its log.
 
     Raises:
-        ConfigurationError: Prefect's API does not start, or does not answer.
+        ConfigurationError: Prefect's API does not start, or does not answer; or the
+            disk of the embedded PostgreSQL is full.
+        TransientError: Prefect's API has failed in the middle of the run.
     """
     settings = get_settings()
-    own_database = read_prefect_variables().get("PREFECT_API_DATABASE_CONNECTION_URL")
-    prepare_prefect(settings)
+    variables = read_prefect_variables()
     is_embedded = settings.database.url is None or not (
-        os.environ.get("PREFECT_API_URL") or own_database
+        variables.get("PREFECT_API_URL")
+        or variables.get("PREFECT_API_DATABASE_CONNECTION_URL")
     )
+    if is_embedded:
+        require_space(settings.home_folder)
+    prepare_prefect(settings)
     with kept_running(settings.home_folder) if is_embedded else nullcontext():
         temporary = None if os.environ.get("PREFECT_API_URL") else TemporaryServer()
         # Prefect is slow to import, and reads the environment when it is.
@@ -124,7 +130,7 @@ def run_flow(
             temporary.wait()
         else:
             _reach(os.environ["PREFECT_API_URL"])
-        with _shown_progress(display):
+        with _shown_progress(display), _api_failures():
             state = flow(**values, return_state=True)
     return state.name, result_of(state)
 
@@ -147,6 +153,24 @@ def _reach(api_url: str) -> None:
             where=api_url,
             remedy="start the server, or unset PREFECT_API_URL to use "
             "a temporary server",
+        ) from error
+
+
+@contextmanager
+def _api_failures() -> Iterator[None]:
+    """Say in a sentence that Prefect's API has failed: the run itself never raises.
+
+    Raises:
+        TransientError: It has; what the run has done stays.
+    """
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise TransientError(
+            "Prefect's API has failed in the middle of the run; finished work stays",
+            where=os.environ["PREFECT_API_URL"],
+            remedy="see whether its server runs and the disk of its database has "
+            f"space, and run again ({first_line(error)})",
         ) from error
 
 

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import stat
 import struct
@@ -40,6 +41,10 @@ from stashhog_core.retries import with_retries
 DATABASE = "stashhog"
 START_TIMEOUT_SECONDS = 300
 """Longest wait for a server that starts, stops or recovers from a crash."""
+
+LEAST_FREE_BYTES = 100_000_000
+"""Space that a server must have before it is made, and before a run begins: on a full
+disk it ends in mid-run, and Prefect can no longer note what becomes of the run."""
 
 EMBEDDED_SETTING = "stashhog.embedded"
 """A setting that is `on` on a server of ours, and on no other."""
@@ -115,6 +120,26 @@ def _start(data: Path, database: str) -> str:
         raise
     except Exception as error:
         raise _no_start(data, error) from error
+
+
+def require_space(home: Path) -> int:
+    """Make sure that the server under `home` has room to write; return how much.
+
+    Raises:
+        ConfigurationError: It has not.
+    """
+    folder = home.expanduser().resolve() / "postgres"
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE_BYTES:
+        raise ConfigurationError(
+            f"The disk of the embedded PostgreSQL has {free // 1_000_000} MB left, "
+            f"and needs {LEAST_FREE_BYTES // 1_000_000} MB",
+            where=str(home),
+            remedy="free space there, or set STASHHOG_HOME to a folder of another disk",
+        )
+    return free
 
 
 def stop_embedded(home: Path) -> None:
@@ -330,15 +355,15 @@ def _server_class() -> Any:
                 wheel.utils.ensure_folder_permissions(binaries.parent / "lib", 0o044)
                 os.chown(self.pgdata, *account)
             if not (self.pgdata / "PG_VERSION").exists():
-                wheel.postgres_server.initdb(
-                    [
-                        *("--auth=trust", "--auth-local=trust", "--encoding=utf8"),
-                        # Whatever the environment names may be missing here, or on the
-                        # next machine. Our databases have a locale of their own.
-                        *("--locale=C", "-U", self.postgres_user),
-                    ],
-                    pgdata=self.pgdata,
-                    **_as(account),
+                require_space(self.pgdata.parent)
+                _run_program(
+                    "initdb",
+                    self.pgdata,
+                    account,
+                    *("--auth=trust", "--auth-local=trust", "--encoding=utf8"),
+                    # Whatever the environment names may be missing here, or on the
+                    # next machine. Our databases have a locale of their own.
+                    *("--locale=C", "-U", self.postgres_user),
                 )
 
         def _cleanup(self) -> None:
@@ -352,28 +377,14 @@ def _server_class() -> Any:
                 account = _account(self.system_user)
                 sockets = _socket_folder(self.pgdata, account)
                 _drop_stale_locks(self.pgdata, sockets)
-                program = wheel.postgres_server.POSTGRES_BIN_PATH / "pg_ctl"
-                # Paths go by environment and working folder: the shell that pg_ctl uses
-                # reads none of them.
-                with tempfile.TemporaryFile() as output:
-                    subprocess.run(
-                        [
-                            *(program, "-w", "-l", "log"),
-                            *(
-                                "-o",
-                                f'-h "" -k {sockets} -c {EMBEDDED_SETTING}=on',
-                                "start",
-                            ),
-                        ],
-                        check=True,
-                        cwd=self.pgdata,
-                        env={**os.environ, "PGDATA": str(self.pgdata)},
-                        stdin=subprocess.DEVNULL,
-                        stdout=output,
-                        stderr=output,
-                        timeout=_PG_CTL_SECONDS,
-                        **_as(account),
-                    )
+                _run_program(
+                    "pg_ctl",
+                    self.pgdata,
+                    account,
+                    *("-w", "-l", "log", "-o"),
+                    *(f'-h "" -k {sockets} -c {EMBEDDED_SETTING}=on', "start"),
+                    timeout=_PG_CTL_SECONDS,
+                )
             found = wheel.utils.PostmasterInfo.read_from_pgdata(self.pgdata)
             # Another process may be starting it just now: the caller tries again.
             if found is None or found.status != "ready" or not found.is_running():
@@ -381,6 +392,43 @@ def _server_class() -> Any:
             self._postmaster_info = found
 
     return Server
+
+
+def _run_program(
+    name: str,
+    data: Path,
+    account: tuple[int, int] | None,
+    *arguments: str,
+    timeout: float | None = None,
+) -> None:
+    """Run a program of PostgreSQL on the data folder; its errors say what it printed.
+
+    Paths go by environment and working folder: the shell that `pg_ctl` uses reads none
+    of them.
+
+    Raises:
+        RuntimeError: The program failed.
+        subprocess.TimeoutExpired: It takes longer than `timeout` seconds.
+    """
+    # A pipe would stay open as long as the server, which inherits it, runs.
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        done = subprocess.run(
+            [postgres_program(name), *arguments],
+            check=False,
+            cwd=data,
+            env={**os.environ, "PGDATA": str(data)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            timeout=timeout,
+            **_as(account),
+        )
+        output.seek(0)
+        lines = output.read().splitlines()
+    if done.returncode != 0:
+        telling = [line for line in lines if "FATAL" in line or "error:" in line]
+        said = [*telling[:1], *reversed(lines), f"exit status {done.returncode}"]
+        raise RuntimeError(f"{name}: {said[0].strip()}")
 
 
 def _account(name: str | None) -> tuple[int, int] | None:

@@ -246,8 +246,9 @@ class Database:
                 raise TransientError(
                     "The database did not answer",
                     where=self.address,
-                    remedy="start PostgreSQL, or check STASHHOG_DATABASE__URL "
-                    f"({first_line(cause)})",
+                    remedy="start PostgreSQL, or check STASHHOG_DATABASE__URL; why the "
+                    "embedded one ended is in the file postgres/log below "
+                    f"STASHHOG_HOME ({first_line(cause)})",
                 ) from error
             raise
 

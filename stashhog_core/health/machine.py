@@ -6,13 +6,17 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from stashhog_core.db.embedded import require_space
 from stashhog_core.file_index.watch import MORE_WATCHES
 from stashhog_core.health.checks import Checkup, Finding, failure, good, warning
 from stashhog_core.loopback import is_loopback
+from stashhog_core.paths import printable
+from stashhog_core.report import size_in_words
 from stashhog_core.settings import configured_variables, make_home_folder
 
 _OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _FEWEST_WATCHES = 65_536
+_LOW_BYTES = 1_000_000_000
 _WATCHES = Path("/proc/sys/fs/inotify/max_user_watches")
 
 
@@ -46,6 +50,18 @@ def check_home(checkup: Checkup) -> Finding:
             f"chmod go-w {home}",
         )
     return good(str(home))
+
+
+def check_home_space(checkup: Checkup) -> Finding | None:
+    """See how much space is left for the embedded PostgreSQL."""
+    if checkup.settings.database.url is not None:
+        return None
+    home = checkup.settings.home_folder
+    free = require_space(home)
+    found = f"{size_in_words(free)} are free for {printable(str(home))}"
+    if free < _LOW_BYTES:
+        return warning(found, "free space on the disk of STASHHOG_HOME")
+    return good(found)
 
 
 def check_proxies(checkup: Checkup) -> Finding | None:

@@ -16,6 +16,7 @@ from stashhog_core.health.downloads import (
 )
 from stashhog_core.health.machine import (
     check_home,
+    check_home_space,
     check_proxies,
     check_settings,
     check_watches,
@@ -43,6 +44,7 @@ from stashhog_core.health.work import (
 MACHINE = (
     Check("settings", check_settings),
     Check("home", check_home),
+    Check("home space", check_home_space, needs=("home",), before_runs="fail"),
     Check("proxies", check_proxies),
     Check("watches", check_watches),
 )

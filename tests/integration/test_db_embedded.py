@@ -15,8 +15,10 @@ import pytest
 from sqlalchemy import make_url
 
 from stashhog_core.db.embedded import (
+    LEAST_FREE_BYTES,
     embedded_url,
     kept_running,
+    require_space,
     start_embedded,
     stop_embedded,
     stop_unused,
@@ -28,6 +30,7 @@ from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import Settings
 from tests.conftest import copy_cluster
 from tests.support.embedded import USER, kill, start_user, wait_ready
+from tests.support.mounted import has_mounts, run_mounted
 from tests.support.processes import crash, is_alive, postmaster
 from tests.support.waiting import wait_until
 
@@ -284,3 +287,49 @@ def test_interrupted_while_the_cluster_is_made(home: Path, made: str) -> None:
     assert first.returncode != 0
     assert second.returncode == 0
     assert output == "ready\n"
+
+
+_MAKE = """
+import sys
+from pathlib import Path
+from stashhog_core.db.embedded import start_embedded
+from stashhog_core.errors import ConfigurationError
+home = Path(sys.argv[1])
+try:
+    start_embedded(home)
+except ConfigurationError as error:
+    print(error)
+print([path.name for path in home.rglob("*")])
+"""
+
+
+@pytest.mark.skipif(not has_mounts(), reason="the kernel lets nobody mount here")
+def test_no_server_is_made_on_a_disk_without_space(tmp_path: Path) -> None:
+    """One sentence instead of half a server, whose programs end in the middle."""
+    home = tmp_path / "home"
+
+    said, left = run_mounted(
+        _MAKE, {}, str(home), memory={home: "size=20m"}
+    ).splitlines()
+
+    assert "20 MB left" in said
+    assert f"({home})" in said
+    assert left == "['postgres']"
+
+
+def test_a_home_that_is_not_there_yet_has_the_space_of_its_disk(home: Path) -> None:
+    """The first command asks before anything is made."""
+    assert require_space(home / "not" / "there") > LEAST_FREE_BYTES
+
+
+def test_what_initdb_says_is_in_the_sentence(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line of its output, and nothing beside the sentence."""
+    (home / "postgres").mkdir(parents=True)
+    (home / "postgres" / "something").touch()
+
+    with pytest.raises(ConfigurationError, match="initdb: error: directory"):
+        start_embedded(home)
+
+    assert capfd.readouterr() == ("", "")

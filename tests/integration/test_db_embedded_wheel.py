@@ -6,7 +6,6 @@ Each test states what stashhog_core/db/embedded.py takes for granted about one n
 import json
 import os
 import stat
-import subprocess
 import tomllib
 import warnings
 from collections.abc import Iterator
@@ -164,18 +163,6 @@ def test_postgres_bin_path() -> None:
 
     assert {"initdb", "pg_ctl", "postgres"} <= {path.name for path in folder.iterdir()}
     assert (folder.parent / "lib").is_dir()
-
-
-def test_initdb(data: Path) -> None:
-    """`initdb` is given the folder, our arguments, and those of `subprocess.run`."""
-    program = str(postgres_server.POSTGRES_BIN_PATH / "initdb")
-
-    with pytest.raises(subprocess.CalledProcessError) as refused:
-        postgres_server.initdb(["--nonsense"], pgdata=data)
-    with pytest.raises(FileNotFoundError, match="missing"):
-        postgres_server.initdb([], pgdata=data, cwd=data / "missing")
-
-    assert refused.value.cmd == [program, "-D", str(data), "--nonsense"]
 
 
 def test_ensure_folder_permissions(data: Path) -> None:

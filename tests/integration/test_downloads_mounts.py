@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from stashhog_core.db.models import DownloadItem
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.ledger import ImportRecord
@@ -62,6 +64,17 @@ cleaned = clean_up(
 print(json.dumps({
     "removed": cleaned.removed, "kept": [failure.reason for failure in cleaned.kept]
 }))
+"""
+_RUN_AND_REMOUNT = f"""
+import subprocess, sys
+from pathlib import Path
+library, change = sys.argv.pop(), sys.argv.pop()
+code = {_RUN!r}
+for _ in range(2):
+    exec(code)
+    names = {{file.name: file.stat().st_size for file in Path(library).rglob("*")}}
+    print(json.dumps(names))
+    subprocess.run(["mount", "-o", f"remount,{{change}}", library], check=True)
 """
 pytestmark = pytest.mark.slow
 DATA = b"film" * 1000
@@ -263,3 +276,55 @@ def test_torrents_that_are_saved_in_the_library_are_refused_and_kept(
     assert "under two names" in result["kept"][0]["reason"]
     assert all(film.stat().st_nlink == 1 for film in films)
     assert sorted(p.name for p in disk.rglob("*.mp4")) == ["new.mp4", "old.mp4"]
+
+
+@pytest.mark.skipif(not has_mounts(), reason="the kernel lets nobody mount here")
+@pytest.mark.parametrize(
+    ("options", "change", "said", "placed"),
+    [
+        pytest.param("size=8k", "size=1m", "bytes free", 2, id="full"),
+        pytest.param("nr_inodes=2", "nr_inodes=9", "No space left", 0, id="no inodes"),
+        pytest.param("ro", "rw", "Read-only file system", 0, id="read-only"),
+    ],
+)
+def test_a_library_that_takes_no_more_files_gets_the_rest_later(
+    options: str,
+    change: str,
+    said: str,
+    placed: int,
+    disk: Path,
+    tmp_path: Path,
+    database: Database,
+    database_url: str,
+) -> None:
+    """A sentence, no half file, and the very next run places what is left."""
+    for number in range(3):
+        (disk / f"film {number}.mp4").write_bytes(DATA)
+    library = tmp_path / "library"
+    values = {
+        "folder": str(disk),
+        "library_root": str(library),
+        "settle_seconds": 0,
+        "reserve_bytes": 0,
+        "place": "copy",
+    }
+
+    printed = run_mounted(
+        _RUN_AND_REMOUNT,
+        {},
+        database_url,
+        json.dumps({"downloads": values}),
+        "real",
+        change,
+        str(library),
+        memory={library: options},
+    )
+
+    first, there, second, at_last = map(json.loads, printed.splitlines())
+    assert said in json.dumps(first)
+    assert there == {f"film {number}.mp4": len(DATA) for number in range(placed)}
+    assert (second["failed_items"], second["synced_items"]) == (0, 3 - placed)
+    assert at_last == {f"film {number}.mp4": len(DATA) for number in range(3)}
+    with database.transaction() as session:
+        tries = session.scalars(select(DownloadItem.tries)).all()
+    assert tries == [0, 0, 0]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox.stash.server import StandIn
+from stashhog_core.db import embedded
 from stashhog_core.db.session import Database
 from stashhog_core.health.checks import Checkup, run_checks
 from stashhog_core.health.downloads import try_link
@@ -287,6 +288,20 @@ def test_a_home_that_others_may_write_to(values: dict[str, Any]) -> None:
 
     assert line.state == "warning"
     assert line.remedy == f"chmod go-w {home}"
+
+
+def test_a_home_without_space_for_the_embedded_database(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No run begins that nobody could note; another database needs no space there."""
+    monkeypatch.setattr(embedded, "LEAST_FREE_BYTES", 10**18)
+    assert "home space" not in checked(values, "home", "home space")
+    del values["database"]
+    line = checked(values, "home", "home space")["home space"]
+
+    assert line.state == "failure"
+    assert values["home"] in line.found
+    assert "STASHHOG_HOME" in line.remedy
 
 
 def test_a_proxy_that_would_be_asked_for_a_service(

@@ -12,7 +12,12 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 
 
-def run_mounted(code: str, binds: Mapping[Path, Path], *arguments: str) -> str:
+def run_mounted(
+    code: str,
+    binds: Mapping[Path, Path],
+    *arguments: str,
+    memory: Mapping[Path, str] | None = None,
+) -> str:
     """Run Python code with folders mounted elsewhere, and return what it prints.
 
     The mounts exist for that program only, in a namespace. Where the kernel lets nobody
@@ -23,19 +28,27 @@ def run_mounted(code: str, binds: Mapping[Path, Path], *arguments: str) -> str:
         code: What to run; it can import the project and the tests.
         binds: The second name of a folder (does not exist yet) → the folder.
         arguments: Of the program, as `sys.argv[1:]`.
+        memory: A folder (does not exist yet) that gets an empty file system of its own
+            in memory → the options of this, see tmpfs(5). Only where `has_mounts`.
     """
+    made = memory or {}
     program = [sys.executable, "-c", code, *arguments]
     namespace = _namespace()
     if namespace:
-        for name in binds:
+        for name in (*binds, *made):
             name.mkdir(parents=True)
         mounts = [
             shlex.join(["mount", "--bind", str(folder), str(name)])
             for name, folder in binds.items()
         ]
+        mounts += [
+            shlex.join(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(name)])
+            for name, options in made.items()
+        ]
         script = " && ".join([*mounts, f"exec {shlex.join(program)}"])
         program = [*namespace, "sh", "-c", script]
     else:
+        assert not made, "the kernel lets nobody mount here"
         for name, folder in binds.items():
             name.parent.mkdir(parents=True, exist_ok=True)
             name.symlink_to(folder)

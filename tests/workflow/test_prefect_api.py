@@ -1,14 +1,18 @@
 """What Prefect's API answers, and what becomes of the jobs that ask."""
 
 import json
+from io import StringIO
 from typing import Any
 
 import httpx
 import pytest
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from rich.console import Console
 
 from flows.directory_scan import directory_scan
 from flows.process_new_scenes import process_new_scenes
+from stashhog.cli.display import RunDisplay
+from stashhog.local import prefect_defaults, run_flow
 from stashhog_core.db.models import JobReport
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
@@ -120,3 +124,25 @@ def test_an_api_that_refuses_is_no_outage(api: FaultyApi) -> None:
 
     with pytest.raises(httpx.HTTPStatusError), prefect_client() as client:
         client.count_flow_runs()
+
+
+def test_a_server_that_fails_in_a_run_of_the_terminal_costs_a_sentence(
+    few_services: Services,
+    prefect_api: str,
+    api: FaultyApi,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when the disk of its database is full: no traceback; what is done stays."""
+    variables = {**prefect_defaults(get_settings()), "PREFECT_API_URL": prefect_api}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    api.parts = ("/set_state",)
+
+    with (
+        RunDisplay(Console(file=StringIO())) as display,
+        pytest.raises(TransientError, match="finished work stays") as caught,
+    ):
+        run_flow("process_downloads", {}, display)
+
+    assert api.refused
+    assert prefect_api in str(caught.value)
