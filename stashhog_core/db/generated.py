@@ -286,7 +286,7 @@ class Failed:
 
     content: int
     found: Unmakeable
-    is_doubtful: bool = False
+    is_doubtful: bool
 
 
 def has_unmakeable(session: Session) -> bool:

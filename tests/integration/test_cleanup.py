@@ -143,7 +143,8 @@ def scene_with(oshash: str | None) -> Iterator[Base]:
 
 
 def failed(content: int) -> Failed:
-    return Failed(content, Unmakeable(frozenset({"cover"}), ("cover",), "no frame"))
+    found = Unmakeable(frozenset({"cover"}), ("cover",), "no frame")
+    return Failed(content, found, is_doubtful=False)
 
 
 def test_old_history_goes_and_new_history_stays(database: Database) -> None:
