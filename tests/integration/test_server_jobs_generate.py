@@ -215,6 +215,40 @@ def test_progress_is_the_servers(stash: FakeStash, database: Database) -> None:
     assert reports[-1] == (1, "Generate metadata: Completed")
 
 
+def test_progress_of_what_was_left_and_what_is_new(
+    stash: FakeStash, database: Database
+) -> None:
+    """A job that was left takes the first half, the jobs of this run share the other.
+
+    Of each job, Stash's work is 95 %, and the check of its outcome the rest.
+    """
+    add_scenes(database, 1, 2, 3)
+    left_behind(stash, database, 1)
+    stash.job_states = [
+        RUNNING,
+        RUNNING,
+        FINISHED,
+        RUNNING,
+        FINISHED,
+        RUNNING,
+        FINISHED,
+    ]
+    shown: list[float] = []
+
+    run(
+        stash,
+        database,
+        run_id="run-2",
+        progress=Progress(lambda fraction, _: shown.append(fraction or 0)),
+        chunk_size=1,
+    )
+
+    assert shown == sorted(shown)
+    left = {0.2375, 0.4875, 0.5}
+    new = {0.6188, 0.7438, 0.75, 0.8688, 0.9938, 1}
+    assert left | new <= {round(fraction, 4) for fraction in shown}
+
+
 # --- looking before marking ----------------------------------------------------------
 
 
@@ -261,10 +295,30 @@ def test_scene_that_lacks_media_is_not_marked(
     ]
 
 
-def test_incremental_marks_the_verified(stash: FakeStash, database: Database) -> None:
-    """With `incremental` one scene that lacks media does not hold up the others."""
+def test_result_counts_what_was_checked(stash: FakeStash, database: Database) -> None:
+    """It has the scenes that were sent, and the shares of those that were checked."""
+    add_scenes(database, 1, 2, 3)
+    stash.lacking = {2: {"preview"}}
+
+    result = run(stash, database)
+    stash.configure(verify="none")
+    unchecked = run(stash, database, run_id="run-2", scene_ids=(2,))
+
+    assert result.scenes_processed == 3
+    assert (result.success_rate, result.failure_rate) == (0.6667, 0.3333)
+    elapsed = result.end_time - result.start_time
+    assert 0 <= result.duration_seconds <= elapsed.total_seconds() + 1
+    assert (unchecked.scenes_processed, unchecked.success_rate) == (1, None)
+
+
+@pytest.mark.parametrize("all_or_nothing", [False, True])
+def test_incremental_marks_the_verified(
+    stash: FakeStash, database: Database, all_or_nothing: bool
+) -> None:
+    """One scene that lacks media does not hold up the others, whatever is set."""
     add_scenes(database, 1, 2, 3)
     stash.lacking = {2: {"phash", "preview"}}
+    stash.configure(all_or_nothing=all_or_nothing)
 
     result = run(stash, database, incremental=True)
 
@@ -323,6 +377,8 @@ def test_sample_that_lacks_media(
     more = result.errors[len(listed) :]
     beyond = int(more[0].item.split()[0]) if more else 0
     assert len(listed) + beyond == checked
+    paths = [asked["path"] for asked in stash.asked("Media")]
+    assert len(paths) == len(set(paths)), "each file is asked for once"
     assert marked(database) == []
 
 
@@ -484,6 +540,7 @@ def test_job_of_a_run_that_died_is_resumed(
     assert [asked.get("sceneIDs") for _, asked in stash.started] == [None, ["2"]]
     assert result.scenes_updated == ("1", "2")
     assert result.stash_job_ids == ("1", "2")
+    assert result.scenes_processed == 2
     assert [row[1] for row in server_jobs(database)] == ["finished", "finished"]
 
 
@@ -653,6 +710,25 @@ def test_stop_event_stops_the_server_job(stash: FakeStash, database: Database) -
     assert stash.stopped == [1]
 
 
+def test_stop_event_stops_a_resumed_job(stash: FakeStash, database: Database) -> None:
+    """A stop is no failure of the job that was left: nothing else is started."""
+    add_scenes(database, 1, 2)
+    left_behind(stash, database, 1)
+    stash.job_states = [RUNNING]
+    stop = threading.Event()
+
+    with pytest.raises(JobCancelled):
+        run(
+            stash,
+            database,
+            run_id="run-2",
+            progress=Progress(lambda *_: stop.set(), stop),
+        )
+
+    assert (stash.stopped, len(stash.started)) == ([1], 1)
+    assert [row[1] for row in server_jobs(database)] == ["cancelled"]
+
+
 def test_cancelling_while_the_start_is_stored(
     stash: FakeStash, database: Database
 ) -> None:
@@ -816,12 +892,13 @@ def test_scene_edited_meanwhile_is_marked(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "fetched"), [({}, 1), ({"phashes": False}, 0), ({"server": "b"}, 0)]
+    ("params", "fetched"),
+    [({}, 1), ({"overwrite": True}, 1), ({"phashes": False}, 0), ({"server": "b"}, 0)],
 )
 def test_phash_arrives_with_the_next_sync(
     database: Database, params: dict[str, Any], fetched: int
 ) -> None:
-    """Scenes that lacked a phash here are fetched, though no time moves for it."""
+    """Scenes that got a phash are fetched, though no time moves for it; no others."""
     stash = FakeStash()
     lacking, having = stash.add_scene(), stash.add_scene()
     whole = stash.scene_rows[lacking].files[0].fingerprints
@@ -844,6 +921,23 @@ def test_phash_arrives_with_the_next_sync(
         ).all()
     assert len(kinds) == 1 + fetched
     assert marked(database) == ([] if "server" in params else [lacking, having])
+
+
+def test_phash_of_a_resumed_job_arrives_with_the_next_sync(database: Database) -> None:
+    """What the job of a run that is gone has made is fetched like this run's."""
+    stash = FakeStash()
+    scene = stash.add_scene()
+    whole = stash.scene_rows[scene].files[0].fingerprints
+    stash.replace_file(scene, fingerprints=whole[:1])
+    sync(stash, database)
+    left_behind(stash, database, scene)
+    stash.replace_file(scene, fingerprints=whole)
+    stash.file_times = dict.fromkeys(stash.file_times, "2000-01-01T00:00:00Z")
+
+    result = run(stash, database, run_id="run-2")
+
+    assert result.stash_job_ids == ("1",)
+    assert pending_scenes(stash, database).reasons == {"changed": 1}
 
 
 # --- cost ----------------------------------------------------------------------------

@@ -62,6 +62,11 @@ def scenes(database: Database) -> Iterator[None]:
             id="given",
         ),
         pytest.param({"order": "newest"}, [[3, 1, 5, 2, 4]], id="one-job"),
+        pytest.param(
+            {"chunk_size": 2, "order": "newest", "incremental": True},
+            [[3, 1], [5, 2], [4]],
+            id="incremental",
+        ),
     ],
 )
 def test_order_and_chunks(
@@ -74,7 +79,9 @@ def test_order_and_chunks(
     result = run(stash, database, **params)
 
     assert sent(stash) == expected
-    assert marked(database) == sorted(i for chunk in expected for i in chunk)
+    updated = sorted(i for chunk in expected for i in chunk)
+    assert marked(database) == updated
+    assert result.scenes_updated == tuple(map(str, updated))
     assert result.stash_job_ids == tuple(str(i + 1) for i in range(len(expected)))
 
 
@@ -188,7 +195,8 @@ def test_markers_alone(stash: FakeStash, database: Database) -> None:
     """Named markers go to Stash without any scene; unknown ones are reported."""
     stash.add_marker(1, 1, id=7)
     stash.add_marker(2, 1, id=8)
-    stash.lacking_markers = {7: {"stream"}}
+    stash.add_marker(3, 1, id=9)
+    stash.lacking_markers = {7: {"stream"}, 9: {"stream"}}
 
     result = run(stash, database, marker_ids=(7, 8, 99))
 

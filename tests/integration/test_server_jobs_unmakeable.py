@@ -164,17 +164,35 @@ def test_asked_for_again(
     assert (result.status, result.unmakeable_count) == ("completed", 0)
 
 
+def test_what_was_made_after_all_is_forgotten(
+    stash: FakeStash, database: Database
+) -> None:
+    """Nothing is kept of media that another try has made."""
+    run(stash, database)
+    stash.lacking = {}
+    run(stash, database, retry_unmakeable=True)
+
+    assert (marked(database), remembered(database)) == ([1, 2, 3], 0)
+
+
 def test_only_remembered_scenes_lack_media_when_asked_again(
     stash: FakeStash, database: Database
 ) -> None:
-    """A wish that Stash still cannot fulfil is no error; what is newly missing is."""
+    """A wish that Stash still cannot fulfil is no error; what is newly missing is.
+
+    Why it could not be made stays as it was first known.
+    """
+    stash.log = ["Error generating phash: decoding image: image: unknown format"]
     run(stash, database)
+    stash.log = []
 
     again = run(stash, database, retry_unmakeable=True)
+    kept = run(stash, database)
     stash.lacking = {2: {"phash", "sprite"}}
     worse = run(stash, database, retry_unmakeable=True)
 
     assert (again.status, again.unmakeable_count) == ("completed", 1)
+    assert "unknown format" in kept.unmakeable[0].reason
     assert worse.status == "completed_with_errors"
     assert [error.item for error in worse.errors] == ["scene 2"]
 
@@ -242,6 +260,19 @@ def test_trouble_of_stash_is_not_remembered(
     assert marked(database) == [1, 2, 3]
 
 
+def test_scene_that_went_meanwhile_is_not_remembered(
+    stash: FakeStash, database: Database
+) -> None:
+    """A scene that Stash deletes during the job is lacking, but not unmakeable."""
+    stash.lacking = {}
+    stash.on("StartGenerate", after=lambda: stash.destroy_scene(2))
+
+    result = run(stash, database)
+
+    assert [(e.item, e.reason) for e in result.errors] == [("scene 2", "lacks scene")]
+    assert (marked(database), remembered(database)) == ([1, 3], 0)
+
+
 def test_trouble_before_a_job_is_not_the_jobs(
     stash: FakeStash, database: Database
 ) -> None:
@@ -278,9 +309,12 @@ def test_scene_of_which_nothing_was_made_is_given_up_only_after_some_tries(
     kinds = {"screenshot", "preview", "sprite", "vtt", "phash"}
     stash = FakeStash(scenes={1}, lacking={1: kinds})
 
-    statuses = [run(stash, database).status for _ in range(TRIES_IN_DOUBT + 1)]
+    results = [run(stash, database) for _ in range(TRIES_IN_DOUBT + 1)]
 
+    statuses = [result.status for result in results]
     assert statuses == ["completed_with_errors"] * TRIES_IN_DOUBT + ["completed"]
+    given_up = [result.unmakeable_count for result in results]
+    assert given_up == [0] * (TRIES_IN_DOUBT - 1) + [1, 1]
 
 
 def test_strict_setting_remembers_nothing(stash: FakeStash, database: Database) -> None:
@@ -402,6 +436,22 @@ def test_only_what_is_missing_is_not_asked_again(
     run(stash, database, only_missing=True, retry_unmakeable=True)
 
     assert (asked, result.status, result.unmakeable_count) == ([], "completed", 1)
+    assert sent(stash) == [[2]]
+
+
+def test_more_is_missing_than_stash_was_asked_for(
+    stash: FakeStash, database: Database
+) -> None:
+    """A targeted run asks for what the check found missing beside the unmakeable."""
+    stash.lacking = {2: {"screenshot", "preview"}}
+    check(stash, database)
+    found_out = run(
+        stash, database, scene_ids=(2,), previews=False, phashes=False, markers=False
+    )
+
+    run(stash, database, only_missing=True)
+
+    assert found_out.unmakeable_count == 1
     assert sent(stash) == [[2]]
 
 
