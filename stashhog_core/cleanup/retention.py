@@ -143,7 +143,9 @@ def orphaned_unmakeable_media() -> Iterator[OldRows]:
 def old_downloads(settings: Settings, now: datetime) -> Iterator[OldRows]:
     """Name the ledger's entries that arrived long ago and that the source has not.
 
-    While the source has an entry, its rows keep it from being imported again.
+    While the source has an entry, its rows keep it from being imported again. A source
+    with none of the entries that the ledger knows proves nothing: it is the mount point
+    of a missing disk, or another qBittorrent.
     """
     listed = listed_keys(settings)
     if listed is None:
@@ -159,6 +161,9 @@ def old_downloads(settings: Settings, now: datetime) -> Iterator[OldRows]:
         )
         .exists()
     )
+    has_known = select(other.id).where(
+        other.source == settings.downloads.source, other.entry_key.in_(sorted(listed))
+    )
     arrived = select(other.id).where(
         other.source == DownloadItem.source,
         other.entry_key == DownloadItem.entry_key,
@@ -168,6 +173,7 @@ def old_downloads(settings: Settings, now: datetime) -> Iterator[OldRows]:
         "download",
         DownloadItem,
         (DownloadItem.source == settings.downloads.source)
+        & has_known.exists()
         & (DownloadItem.entry_key != func.all(sorted(listed)))
         & arrived.exists()
         & ~is_open,

@@ -1,17 +1,32 @@
-"""Closing the loop: a download is done only when Stash has it."""
+"""What Stash's side says of the library: is its disk there, and what does Stash have?
+
+Before files are placed, `require_mounted` compares the library with the mirror. After a
+scan of Stash, `mark_scanned` takes the placed files one step on in the ledger. Then
+`confirm_in_stash` looks up the videos in the mirror, and finds out why Stash does not
+have some of them: only a file that Stash has is done.
+"""
 
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import ARRAY, BigInteger, DateTime, bindparam, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    DateTime,
+    bindparam,
+    func,
+    select,
+    tuple_,
+    update,
+)
 
 from stashhog_core.batches import batched
-from stashhog_core.db.models import DownloadItem, SceneFile
+from stashhog_core.db.models import DownloadItem, Scene, SceneFile
 from stashhog_core.db.session import Database
 from stashhog_core.downloads import ledger
 from stashhog_core.downloads.ledger import PlacedFile
@@ -26,6 +41,9 @@ from stashhog_core.stash.documents import ScanRules
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
+_FEW_FILES = 20
+"""So many files a person may have removed by hand, and left their scenes in Stash."""
+
 _NOT_SCANNED = "Stash has not scanned its library since"
 _GONE = "The file was removed from the library before Stash had it"
 _LEFT_OUT = "Stash's scan leaves the file out"
@@ -82,28 +100,66 @@ def require_mounted(database: Database, root: Path, path_map: PathMap) -> None:
     """Make sure that the library is not a mount point whose disk is missing.
 
     Files would be placed below it, on another disk, and be hidden when the library's
-    disk is back. So an empty root is refused if Stash has files below it.
+    disk is back. A mount point may hold files of its own, such as `.nomedia`. So a
+    library is refused if none of the files is there that Stash has below it; if it has
+    anything at all, only where these were many: a few may have been removed by hand.
 
     Raises:
-        ConfigurationError: The root is empty, and the mirror has files below it.
+        ConfigurationError: None of the files is there.
     """
     with os.scandir(root) as entries:
-        if any(entries):
-            return
+        few = _FEW_FILES if any(entries) else 0
     # With the separator of Stash's machine.
     prefix = path_map.to_remote(str(root / "x"))[:-1]
-    query = select(func.count()).where(
-        SceneFile.path.startswith(prefix, autoescape=True)
-    )
-    with database.transaction() as session:
-        known = session.scalar(query) or 0
-    if known:
+    known = 0
+    for path in _mirrored_paths(database, prefix):
+        if not _is_gone(path_map.to_local(path)):
+            return
+        known += 1
+    if known > few:
         raise ConfigurationError(
-            f"The library folder is empty, but Stash has {known} files below it",
+            f"Stash has {known} files below the library folder, but none is there",
             where=printable(str(root)),
-            remedy="mount the disk of the library. If all files were removed on "
-            "purpose, create a folder in the library folder, and run this again",
+            remedy="mount the disk of the library. If you have moved or removed all "
+            "files on purpose, let Stash scan and clean its library, then run a sync",
         )
+
+
+def _mirrored_paths(database: Database, prefix: str) -> Iterator[str]:
+    """Yield the paths of the mirror that begin with a prefix, as Stash writes them.
+
+    No transaction is open while the caller looks at the disk.
+    """
+    key = tuple_(SceneFile.scene_id, SceneFile.file_id)
+    query = (
+        select(SceneFile.scene_id, SceneFile.file_id, SceneFile.path)
+        .join(Scene, Scene.id == SceneFile.scene_id)
+        .where(
+            Scene.missing_since.is_(None),
+            SceneFile.path.startswith(prefix, autoescape=True),
+        )
+        .order_by(SceneFile.scene_id, SceneFile.file_id)
+        .limit(_AT_ONCE)
+    )
+    last = (-1, -1)
+    while True:
+        with database.transaction() as session:
+            rows = session.execute(query.where(key > last)).all()
+        yield from (row.path for row in rows)
+        if len(rows) < _AT_ONCE:
+            return
+        last = rows[-1].scene_id, rows[-1].file_id
+
+
+def _is_gone(path: str) -> bool:
+    """Tell whether nothing has this path; what cannot be looked at may be there."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @dataclass(frozen=True)

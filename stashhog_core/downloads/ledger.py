@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import delete, or_, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from stashhog_core.db.merge import insert_rows, merge_rows
 from stashhog_core.db.models import DownloadItem
@@ -60,6 +60,11 @@ class ImportRecord(NamedTuple):
         return self.state in IN_LIBRARY or (
             self.state == "blocked" and self.method is not None
         )
+
+    @property
+    def is_trouble(self) -> bool:
+        """Whether it, or its entry as a whole, could not even be read."""
+        return self.size_bytes == 0 and self.state in ("failed", "blocked")
 
     def failed(self, reason: str, now: datetime, max_tries: int) -> "ImportRecord":
         """Return it after one more failed try: to be tried later, or blocked."""
@@ -132,15 +137,29 @@ def write(session: Session, source: str, records: Iterable[ImportRecord]) -> Non
         merge_rows(session, DownloadItem, columns, other, keys=_KEY)
 
 
-def clear_entry_trouble(
-    session: Session, source: str, entry_keys: Collection[str]
-) -> None:
-    """Forget what kept these entries as a whole from being taken."""
+def clear_trouble(session: Session, source: str, entry_keys: Collection[str]) -> None:
+    """Forget what kept these entries, or files that are placed by now, from being read.
+
+    Such a file has no size in its row: see `ImportRecord.is_trouble`.
+    """
+    item, placed = DownloadItem, aliased(DownloadItem)
+    is_placed = (
+        select(placed.id)
+        .where(
+            placed.source == item.source,
+            placed.entry_key == item.entry_key,
+            placed.relative_path == item.relative_path,
+            placed.state.in_(IN_LIBRARY),
+        )
+        .exists()
+    )
     session.execute(
-        delete(DownloadItem).where(
-            DownloadItem.source == source,
-            DownloadItem.entry_key.in_(entry_keys),
-            DownloadItem.relative_path == "",
+        delete(item).where(
+            item.source == source,
+            item.entry_key.in_(entry_keys),
+            item.size_bytes == 0,
+            item.state.in_(["failed", "blocked"]),
+            or_(item.relative_path == "", is_placed),
         )
     )
 

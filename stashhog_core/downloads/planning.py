@@ -99,7 +99,7 @@ class ImportPlan:
             samples, symbolic links.
         left_out: Number of files left out for what they are.
         is_deferred: Something in it waits for its next try, or was given up.
-        had_trouble: The ledger holds a row for the entry as a whole.
+        had_trouble: The ledger holds rows of what could not even be read.
         has_failed: Something of it failed in this run.
         unchanged: Number of the files that were in the library as they are.
         waiting: Why it is not finished yet, so that nothing of it is placed.
@@ -162,7 +162,7 @@ class ImportPlanner:
         """
         plan = ImportPlan(entry)
         trouble = known.get(ledger.WHOLE_ENTRY)
-        plan.had_trouble = trouble is not None
+        plan.had_trouble = any(record.is_trouble for record in known.values())
         if trouble is not None and trouble.waits(self._now):
             plan.is_deferred = True
             return plan

@@ -436,7 +436,7 @@ class ImportRun:
             return
         if cleared:
             with self._database.transaction() as session:
-                ledger.clear_entry_trouble(session, self._source.kind, cleared)
+                ledger.clear_trouble(session, self._source.kind, cleared)
         self._source.mark_done(done)
         self._source.mark_failed(failed)
 

@@ -238,6 +238,23 @@ def test_an_empty_or_missing_folder_proves_nothing(
     assert count(database, DownloadItem) == 1
 
 
+def test_a_folder_with_nothing_that_the_ledger_knows_proves_nothing(
+    database: Database, downloads: Path
+) -> None:
+    """A mount point without its disk may hold other files: what was imported stays."""
+    store(database, download("gone"), download("film"))
+    (downloads / "kept").rmdir()
+    (downloads / "lost+found").mkdir()
+
+    away = run(database)
+    (downloads / "film").mkdir()
+    back = run(database)
+
+    assert away.removed == {}
+    assert back.removed == {"download": 1}
+    assert count(database, DownloadItem) == 1
+
+
 def test_results_of_videos_that_are_gone_go(database: Database) -> None:
     """What was seen in videos that Stash has stays, and so does what is new."""
     store(database, Scene(id=1))

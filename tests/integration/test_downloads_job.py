@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import event, func, select, update
 
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import DownloadItem, Scene, SceneFile
@@ -88,28 +88,60 @@ def _due_now(database: Database) -> None:
         session.execute(update(DownloadItem).values(next_try_at=None))
 
 
-def test_nothing_is_placed_below_the_mount_point_of_a_missing_disk(
-    run: Run, database: Database, downloads: Path, library: Path
-) -> None:
-    """An empty library that Stash has files of is not mounted, or a person says so."""
-    (downloads / "New.mp4").write_bytes(b"x" * 10)
+def _stash_has(database: Database, *paths: str) -> None:
+    """Note files of scenes in the mirror, each of a scene of its own."""
     with database.transaction() as session:
-        for number, path in enumerate((f"{library}2/Film.mp4", f"{library}/Film.mp4")):
-            session.add(Scene(id=number + 1))
+        known = session.scalar(select(func.count()).select_from(Scene)) or 0
+        for id_, path in enumerate(paths, start=known + 1):
+            session.add(Scene(id=id_))
             session.flush()
-            file = SceneFile(
-                scene_id=number + 1, file_id=number + 1, position=0, path=path
-            )
-            session.add(file)
+            session.add(SceneFile(scene_id=id_, file_id=id_, position=0, path=path))
 
-    with pytest.raises(ConfigurationError, match="Stash has 1 files below it"):
+
+@pytest.mark.parametrize("left_over", [None, "lost+found/", ".nomedia"])
+def test_nothing_is_placed_below_the_mount_point_of_a_missing_disk(
+    run: Run, database: Database, downloads: Path, library: Path, left_over: str | None
+) -> None:
+    """None of the many files that Stash has is there, whatever else lies there."""
+    (downloads / "New.mp4").write_bytes(b"x" * 10)
+    films = [f"{library}/Films/{number}.mp4" for number in range(1200)]
+    _stash_has(database, f"{library}2/Film.mp4", *films)
+    if left_over is not None and left_over.endswith("/"):
+        (library / left_over).mkdir()
+    elif left_over is not None:
+        (library / left_over).touch()
+    before = _tree(library)
+
+    with pytest.raises(ConfigurationError, match="Stash has 1200 files below"):
         run()
     left = _tree(library), _ledger(database)
-    (library / "emptied on purpose").mkdir()
+    (library / "Films").mkdir()
+    (library / "Films" / "1199.mp4").touch()
     placed = run()
 
-    assert left == (set(), {})
+    assert left == (before, {})
     assert placed.synced_items == 1
+
+
+def test_a_library_that_a_person_has_emptied_takes_downloads(
+    run: Run, database: Database, downloads: Path, library: Path
+) -> None:
+    """A few files that are gone prove nothing, nor do scenes that Stash has lost."""
+    (downloads / "New.mp4").write_bytes(b"x" * 10)
+    few = [f"{library}/{number}.mp4" for number in range(20)]
+    _stash_has(database, *few)
+
+    with pytest.raises(ConfigurationError, match="Stash has 20 files below"):
+        run()
+    (library / "new folder").mkdir()
+    assert run(ProcessDownloadsParams(dry_run=True)).synced_items == 1
+
+    _stash_has(database, f"{library}/20.mp4")
+    with pytest.raises(ConfigurationError, match="Stash has 21 files below"):
+        run()
+    with database.transaction() as session:
+        session.execute(update(Scene).values(missing_since=func.now()))
+    assert run().synced_items == 1
 
 
 def test_downloads_come_into_the_library_once(
@@ -627,6 +659,26 @@ def test_hostile_downloads_stay_outside_and_are_named(
     assert _tree(library) == {"Film/film.mp4", odd, long}
     assert result.model_dump_json()
     assert run().synced_items == 0
+
+
+def test_a_file_that_can_be_read_at_last_is_in_no_trouble_any_more(
+    run: Run, database: Database, downloads: Path, library: Path, tmp_path: Path
+) -> None:
+    """Nothing in the ledger says that a file is blocked that is in the library."""
+    film = downloads / "Film" / "film.mp4"
+    film.parent.mkdir()
+    elsewhere = _video(tmp_path / "film.mp4")
+    film.symlink_to(elsewhere)
+    run(max_tries=1)
+    before = {row.state for row in _ledger(database).values()}
+    film.unlink()
+    elsewhere.rename(film)
+
+    result = run()
+
+    assert before == {"blocked"}
+    assert (result.synced_items, _tree(library)) == (1, {"Film/film.mp4"})
+    assert {row.state for row in _ledger(database).values()} == {"placed"}
 
 
 def test_the_same_name_twice_keeps_both(

@@ -201,6 +201,36 @@ def test_missing_files_are_reported_not_passed_over(
     )
 
 
+def test_a_torrent_whose_disk_was_away_comes_in_when_it_is_back(
+    qbittorrent: QBittorrentServer,
+    run: Run,
+    database: Database,
+    downloads: Path,
+    library: Path,
+) -> None:
+    """However often it was tried meanwhile: nobody has to ask for another try."""
+    info_hash = qbittorrent.seed(_video(downloads / "film.mp4"))
+    qbittorrent.wait_for(info_hash, *_SEEDING)
+    away = downloads.with_name("away")
+    downloads.rename(away)
+    downloads.mkdir()
+    for _ in range(3):
+        run(max_tries=2)
+        _due_now(database)
+    with database.transaction() as session:
+        given_up = session.scalars(select(DownloadItem.state)).all()
+    downloads.rmdir()
+    away.rename(downloads)
+
+    back = run(max_tries=2)
+
+    assert given_up == ["blocked"]
+    assert (back.synced_items, _tree(library)) == (1, {"film.mp4"})
+    assert qbittorrent.tags(info_hash) == {"synced"}
+    with database.transaction() as session:
+        assert session.scalars(select(DownloadItem.state)).all() == ["placed"]
+
+
 def test_deselected_files_are_not_expected(
     qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
 ) -> None:
