@@ -156,7 +156,11 @@ class ReviewedChange(Base):
 
 
 class ReviewMemory(Base):
-    """A value that a person rejected for a scene; it is not proposed again."""
+    """A value that a person rejected for a scene; it is not proposed again.
+
+    `scene_created_at` is set when the mirror loses the scene: another scene that has
+    the id later, as in a restored Stash, does not inherit the rejection.
+    """
 
     __tablename__ = "review_memory"
 
@@ -164,6 +168,7 @@ class ReviewMemory(Base):
     field: Mapped[Key]
     value_key: Mapped[Key]
     detector: Mapped[Key]
+    scene_created_at: Mapped[Moment | None]
     rejected_at: Mapped[Now]
 
 

@@ -13,6 +13,7 @@ from stashhog_core.db.models import (
     PlanChange,
     RejectedMatch,
     ReviewMemory,
+    Scene,
     SceneFingerprint,
 )
 from stashhog_core.db.reading import any_of
@@ -87,12 +88,37 @@ _KEEP_MATCHES = text(
 )
 
 
-def keep_rejected_matches(session: Session, scene_ids: Sequence[int]) -> None:
-    """Remember by content what was rejected for scenes that the mirror now loses.
-
-    The same file may come back to Stash as a scene with another id.
+_KEEP_SCENES = text(
     """
+    UPDATE review_memory m SET scene_created_at = s.stash_created_at FROM scene s
+    WHERE s.id = m.scene_id AND s.id = ANY(:ids)
+    """
+)
+_FORGET_OTHERS = text(
+    """
+    DELETE FROM review_memory m USING scene s
+    WHERE s.id = m.scene_id AND s.id = ANY(:ids)
+        AND m.scene_created_at <> s.stash_created_at
+    """
+)
+
+
+def keep_rejections(session: Session, scene_ids: Sequence[int]) -> None:
+    """Note what rejections belong to before the mirror loses these scenes.
+
+    A scene may come back, as with a backup of Stash. A scene of a stash-box is also
+    remembered by the content of the file, which may come back with another id.
+    """
+    session.execute(_KEEP_SCENES, {"ids": list(scene_ids)})
     session.execute(_KEEP_MATCHES, {"ids": list(scene_ids)})
+
+
+def forget_rejections_of_others(session: Session, scene_ids: Sequence[int]) -> None:
+    """Forget what was rejected for earlier scenes that had the ids of these new ones.
+
+    The scenes are those that the mirror has just got.
+    """
+    session.execute(_FORGET_OTHERS, {"ids": list(scene_ids)})
 
 
 def rejected_matches(
@@ -162,6 +188,20 @@ def rejected_before(session: Session, scene_ids: Sequence[int]) -> set[Rejection
         ).where(ReviewMemory.scene_id.in_(scene_ids))
     )
     return {(row[0], row[1], row[2], row[3]) for row in rows}
+
+
+@cache
+def of_another_scene() -> ColumnElement[bool]:
+    """Return the condition of changes whose scene's id another scene has by now."""
+    return (
+        select(Scene.id)
+        .where(
+            Scene.id == PlanChange.scene_id,
+            Scene.stash_created_at != PlanChange.scene_created_at,
+        )
+        .correlate(PlanChange)
+        .exists()
+    )
 
 
 @cache

@@ -44,6 +44,7 @@ from stashhog_core.plans.rejections import (
     MEMORY_COLUMNS,
     SAME_VALUE,
     Rejection,
+    of_another_scene,
     remember_rejected,
     was_rejected,
 )
@@ -189,7 +190,9 @@ def _write_state(
             insert(ReviewMemory)
             .from_select(
                 MEMORY_COLUMNS,
-                select(*(getattr(PlanChange, n) for n in MEMORY_COLUMNS)).where(chosen),
+                select(*(getattr(PlanChange, n) for n in MEMORY_COLUMNS)).where(
+                    chosen, ~of_another_scene()
+                ),
             )
             .on_conflict_do_nothing()
         )
@@ -372,6 +375,10 @@ def replace_value(
         )
     )
     keys = {tuple(row) for row in rows}
+    of_others = select(PlanChange.id).where(
+        PlanChange.id == any_of(c.id for c in changes), of_another_scene()
+    )
+    strangers = frozenset(session.scalars(of_others))
     rejected: list[Rejection] = []
     for change in changes:
         old, other = read_value(change.proposed), named[change.field]
@@ -379,9 +386,10 @@ def replace_value(
         if new.key == change.value_key:
             continue
         counts[True, change.state] += 1
-        rejected.append(
-            (change.scene_id, change.field, change.value_key, change.detector)
-        )
+        if change.id not in strangers:
+            rejected.append(
+                (change.scene_id, change.field, change.value_key, change.detector)
+            )
         key = (change.scene_id, change.field, change.action, new.key)
         if key in keys:
             change.state, change.approved_by = "rejected", None

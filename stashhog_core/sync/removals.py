@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 
 from stashhog_core.db.kept_glance import forget_glance
 from stashhog_core.db.manifest import SCENE, forget_hashes, forget_listing
-from stashhog_core.db.models import ReviewMemory, Scene
+from stashhog_core.db.models import Scene
 from stashhog_core.db.reading import any_of
 from stashhog_core.db.scenes import scenes_of_entities
 from stashhog_core.errors import JobError
 from stashhog_core.params import removal_limit
-from stashhog_core.plans.rejections import keep_rejected_matches
+from stashhog_core.plans.rejections import keep_rejections
 from stashhog_core.sync.entities import KINDS
 from stashhog_core.sync.local_edits import edits_of
 
@@ -81,7 +81,7 @@ def remove_missing(
     ids = list(missing)
     if kind == SCENE:
         _warn_of_lost_edits(session, ids)
-        keep_rejected_matches(session, ids)
+        keep_rejections(session, ids)
     else:
         # Scenes that still have it here lose it: they are to be fetched again.
         forget_hashes(session, scenes_of_entities(session, kind, ids))
@@ -95,7 +95,8 @@ def forget_scenes(
 ) -> None:
     """Remove scenes whose ids Stash has given to other scenes.
 
-    What people rejected for them says nothing about the scenes that have the ids now.
+    What people rejected for them is forgotten once the mirror has the scenes that have
+    the ids now: it says nothing about those.
 
     Args:
         session: Open session; the caller commits.
@@ -121,8 +122,7 @@ def forget_scenes(
         len(ids),
     )
     _warn_of_lost_edits(session, ids)
-    keep_rejected_matches(session, ids)
-    session.execute(delete(ReviewMemory).where(ReviewMemory.scene_id == any_of(ids)))
+    keep_rejections(session, ids)
     session.execute(delete(Scene).where(Scene.id == any_of(ids)))
 
 

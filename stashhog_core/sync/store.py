@@ -32,6 +32,7 @@ from stashhog_core.db.models import Marker, MarkerTag, Scene
 from stashhog_core.db.reading import THESE, any_of, read_these
 from stashhog_core.db.scenes import lock_scenes
 from stashhog_core.db.session import Database
+from stashhog_core.plans.rejections import forget_rejections_of_others
 from stashhog_core.stash.payloads import StashScene
 from stashhog_core.sync.compare import content_hash
 from stashhog_core.sync.entities import lock_entities, store_stubs
@@ -138,6 +139,8 @@ def store_scenes(
     forget_scenes(session, another, len(scenes), confirmed=confirmed)
     fresh = [s for s in scenes if s.id not in known or s.id in another]
     _create(session, fresh, owners.keys(), encoded)
+    if fresh:
+        forget_rejections_of_others(session, [scene.id for scene in fresh])
     others = [s for s in scenes if s.id in known and s.id not in another]
     updated = _update(session, others, conflicts)
     # Once their markers are mirrored where they are now, nothing else tells of it.

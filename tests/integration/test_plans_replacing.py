@@ -4,14 +4,15 @@ import csv
 import io
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from stashhog_core.db.models import PlanChange, ReviewMemory
+from stashhog_core.db.models import PlanChange, ReviewMemory, Scene
 from stashhog_core.db.session import Database
 from stashhog_core.errors import JobError
 from stashhog_core.params import ReviewPlanParams
@@ -210,6 +211,29 @@ def test_value_that_is_replaced_back_is_not_rejected(
 
     assert outcome == ReviewOutcome(changed=1)
     assert remembered == ["outdoor"]
+
+
+@pytest.mark.parametrize("decision", ["reject", "replace"])
+def test_a_decision_says_nothing_about_a_later_scene_with_the_same_id(
+    database: Database, plan: int, decision: str
+) -> None:
+    """The changes of the scene that is lost are decided; no rejection is remembered."""
+    before = datetime(2026, 1, 1, tzinfo=UTC)
+    with database.transaction() as session:
+        session.execute(update(PlanChange).values(scene_created_at=before))
+        session.execute(update(Scene).values(stash_created_at=before))
+        session.get_one(Scene, 1).stash_created_at = before + timedelta(days=1)
+
+    chosen = Selection(value="Outside", field="tags")
+    with database.transaction() as session:
+        if decision == "reject":
+            outcome = reject(session, plan, chosen)
+        else:
+            outcome = replace_value(session, plan, chosen, "Outdoor")
+
+    assert outcome.changed == 2
+    with database.transaction() as session:
+        assert session.scalars(select(ReviewMemory.scene_id)).all() == [2]
 
 
 def test_form_counts_what_it_left_alone(database: Database, plan: int) -> None:

@@ -482,6 +482,33 @@ def test_rejected_match_outlives_its_scene(
         assert rejected_matches(session, {99: ["feed"]}) == {99: {"match"}}
 
 
+@pytest.mark.parametrize("comes_back", [True, False], ids=["the same", "another"])
+def test_rejections_of_a_removed_scene_are_for_that_scene_alone(
+    stash: FakeStash, database: Database, comes_back: bool
+) -> None:
+    """The scene may come back with a backup of Stash; another one may have its id."""
+    gone, kept = stash.add_scene("Gone"), stash.add_scene("Kept")
+    row = stash.scene_rows[gone]
+    run(stash, database)
+    with database.transaction() as session:
+        for scene in (gone, kept):
+            remember_rejected(session, [(scene, "tags", "outdoor", "names")])
+    stash.destroy_scene(gone)
+    run(stash, database)
+    run(stash, database)
+    assert values(database, select(Scene.id)) == [(kept,)]
+
+    if comes_back:
+        stash.scene_rows[gone] = row
+    else:
+        stash.add_scene("Another", id=gone)
+    assert run(stash, database).created == 1
+
+    rejected = select(ReviewMemory.scene_id).order_by(ReviewMemory.scene_id)
+    wanted = [(gone,), (kept,)] if comes_back else [(kept,)]
+    assert values(database, rejected) == wanted
+
+
 def test_many_scenes_with_ids_of_earlier_ones_wait_for_a_confirmation(
     stash: FakeStash, database: Database
 ) -> None:
