@@ -58,6 +58,8 @@ class PlanChange(Base):
     scene_id: Mapped[int] = mapped_column(BigInteger, index=True)
     # Tells the scene from another one that has its id later, as in a restored Stash.
     scene_created_at: Mapped[Moment | None]
+    # In the same way, of the proposed tag, performer or studio: see migration 0025.
+    object_created_at: Mapped[Moment | None]
     # tags | performers | studio | title | details | date | markers
     field: Mapped[str] = mapped_column(Text)
     # add | remove | set

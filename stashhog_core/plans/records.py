@@ -39,9 +39,10 @@ hours apart. What Stash refuses five times, Stash refuses for good.
 _RECORD = text(
     "UPDATE plan_change SET state = coalesce(r.state, plan_change.state), "
     "effect = r.effect, error = r.error, "
+    "object_created_at = coalesce(r.created_at, object_created_at), "
     "applied_at = CASE WHEN r.state = 'applied' THEN now() END "
     "FROM jsonb_to_recordset(CAST(:rows AS jsonb)) "
-    "AS r(id bigint, state text, effect jsonb, error text) "
+    "AS r(id bigint, state text, effect jsonb, error text, created_at timestamptz) "
     "WHERE plan_change.id = r.id AND plan_change.state != 'rejected'"
 )
 
@@ -251,6 +252,7 @@ def approved_changes(
             PlanChange.proposed,
             PlanChange.effect,
             PlanChange.scene_created_at,
+            PlanChange.object_created_at,
         )
         .where(*approved, PlanChange.scene_id == any_of(scene_ids))
         .order_by(PlanChange.scene_id, PlanChange.id)
@@ -266,6 +268,7 @@ def approved_changes(
             proposed=read_value(row.proposed),
             intent=read_effect(row.effect) if is_intended(row.effect) else None,
             scene_created_at=row.scene_created_at,
+            object_created_at=row.object_created_at,
         )
         for row in rows
     ]
@@ -315,11 +318,17 @@ def record_outcomes(
 def record(session: Session, results: Iterable[ChangeResult]) -> None:
     """Store the results of some changes in one statement."""
     rows = [
-        {"id": r.id, "state": r.state, "effect": r.stored_effect, "error": r.error}
+        {
+            "id": r.id,
+            "state": r.state,
+            "effect": r.stored_effect,
+            "error": r.error,
+            "created_at": r.object_created_at,
+        }
         for r in results
     ]
     if rows:
-        session.execute(_RECORD, {"rows": json.dumps(rows)})
+        session.execute(_RECORD, {"rows": json.dumps(rows, default=str)})
 
 
 def begin_sending(
@@ -420,6 +429,7 @@ def applied_changes(
             PlanChange.effect,
             PlanChange.state,
             PlanChange.scene_created_at,
+            PlanChange.object_created_at,
         )
         .where(
             *_to_undo(params),
@@ -439,6 +449,7 @@ def applied_changes(
             effect=read_effect(row.effect),
             recorded=row.state == "applied",
             scene_created_at=row.scene_created_at,
+            object_created_at=row.object_created_at,
         )
         for row in rows
     ]

@@ -31,7 +31,8 @@ SAME_VALUE = and_(
 """Joins a change and the rejection of its value."""
 
 # The mirror is compared with what was applied. A tag that Stash no longer has was not
-# removed from this scene; a marker belongs to no other scene. Removing a value changes
+# removed from this scene, also if another one has its id; a marker belongs to no other
+# scene. Removing a value changes
 # the scene: one that has not changed since comes from a backup of Stash that did not
 # have the value yet. Clocks may differ by minutes. Markers do not change their scene.
 _REMEMBER_REMOVED = text(
@@ -46,19 +47,22 @@ _REMEMBER_REMOVED = text(
         AND CASE
             WHEN c.field = 'tags' AND c.action = 'add' THEN
                 EXISTS (SELECT FROM tag WHERE id = (c.effect->>'id')::bigint
-                    AND missing_since IS NULL)
+                    AND missing_since IS NULL
+                    AND coalesce(stash_created_at = c.object_created_at, true))
                 AND NOT EXISTS (SELECT FROM scene_tag WHERE scene_id = c.scene_id
                     AND tag_id = (c.effect->>'id')::bigint)
             WHEN c.field = 'performers' AND c.action = 'add' THEN
                 EXISTS (SELECT FROM performer WHERE id = (c.effect->>'id')::bigint
-                    AND missing_since IS NULL)
+                    AND missing_since IS NULL
+                    AND coalesce(stash_created_at = c.object_created_at, true))
                 AND NOT EXISTS (SELECT FROM scene_performer
                     WHERE scene_id = c.scene_id
                     AND performer_id = (c.effect->>'id')::bigint)
             WHEN c.field = 'studio' THEN
                 s.studio_id IS DISTINCT FROM (c.effect->>'after')::bigint
                 AND EXISTS (SELECT FROM studio WHERE missing_since IS NULL
-                    AND id = (c.effect->>'after')::bigint)
+                    AND id = (c.effect->>'after')::bigint
+                    AND coalesce(stash_created_at = c.object_created_at, true))
             WHEN c.field = 'markers' THEN
                 NOT EXISTS (SELECT FROM marker
                     WHERE id = (c.effect->>'marker_id')::bigint)

@@ -1,6 +1,8 @@
-"""Tags of Stash while a plan is applied."""
+"""Tags, performers and studios of Stash while a plan is applied."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 from stashhog_core.errors import (
     BusyError,
@@ -12,14 +14,114 @@ from stashhog_core.errors import (
 from stashhog_core.plans.created import Creations
 from stashhog_core.plans.proposals import NamedValue, name_key
 from stashhog_core.stash.client import StashClient
-from stashhog_core.stash.payloads import StashTag
+from stashhog_core.stash.documents import NamedKind
+from stashhog_core.stash.payloads import StashPerformer, StashStudio, StashTag
+from stashhog_core.stash.times import parse_stash_time
 
 CREATED_TAGS = Creations("created_tags")
 """Name → id; None: a run was about to create the tag."""
 
+_Object = StashTag | StashPerformer | StashStudio
+
+
+class KnownObjects:
+    """The tags, performers and studios that Stash has; each kind is listed once.
+
+    Args:
+        stash: The server.
+    """
+
+    def __init__(self, stash: StashClient) -> None:
+        self._stash = stash
+        self._listed: dict[NamedKind, _Listed] = {}
+
+    def find(
+        self, kind: NamedKind, value: NamedValue, created_at: datetime | None
+    ) -> int | None:
+        """Return the id of a proposed value; None: Stash does not have it.
+
+        A Stash that was set up anew, or whose database was restored from a backup,
+        gives ids again. So an id counts if what has it was created when the proposed
+        one was, under whatever name. Otherwise, the name counts, or an alias: Stash
+        makes the name of a merged tag an alias of the other one.
+
+        Args:
+            kind: What it is.
+            value: The proposed value.
+            created_at: When Stash created it; None: not known. Then the name goes
+                before the id.
+
+        Raises:
+            ItemError: Several have the name: a person has to look.
+        """
+        listed = self._listing(kind)
+        is_there = value.id in listed.created_at
+        is_known = is_there and created_at is not None
+        if is_known and not self.is_another(kind, value.id, created_at):
+            return value.id
+        ids = listed.names.get(value.key) or listed.aliases.get(value.key, set())
+        if value.id in ids:
+            return value.id
+        if not ids:
+            return value.id if is_there and not is_known else None
+        if len(ids) > 1:
+            raise ItemError(
+                f"Stash has {len(ids)} {kind}s called {value.name!r}",
+                remedy="merge or rename them in Stash, or reject the change",
+            )
+        return next(iter(ids))
+
+    def created_at(self, kind: NamedKind, id_: int | None) -> datetime | None:
+        """Return when Stash created something; None: not known.
+
+        Nothing is asked for: it is known of what was found or added.
+        """
+        listed = self._listed.get(kind)
+        text = listed.created_at.get(id_) if listed else None
+        return None if text is None else parse_stash_time(text)
+
+    def is_another(
+        self, kind: NamedKind, id_: int | None, created_at: datetime | None
+    ) -> bool:
+        """Tell whether Stash created what has this id at another time."""
+        self._listing(kind)
+        return self.created_at(kind, id_) not in (None, created_at)
+
+    def add(self, name: str, tag: StashTag) -> None:
+        """Note that a tag has this name by now, which is its own or an alias."""
+        listed = self._listing("tag")
+        listed.created_at[tag.id] = tag.created_at
+        listed.names[name_key(name)] = {tag.id}
+
+    def _listing(self, kind: NamedKind) -> "_Listed":
+        if kind not in self._listed:
+            self._listed[kind] = _Listed(_list(self._stash, kind))
+        return self._listed[kind]
+
+
+class _Listed:
+    """One kind: id → when Stash created it, and who has a name or an alias."""
+
+    def __init__(self, rows: Iterable[_Object]) -> None:
+        self.created_at: dict[int | None, str] = {}
+        self.names: dict[str, set[int]] = defaultdict(set)
+        self.aliases: dict[str, set[int]] = defaultdict(set)
+        for row in rows:
+            self.created_at[row.id] = row.created_at
+            self.names[name_key(row.name)].add(row.id)
+            aliases = row.alias_list if isinstance(row, StashPerformer) else row.aliases
+            for alias in aliases:
+                self.aliases[name_key(alias)].add(row.id)
+
+
+def _list(stash: StashClient, kind: NamedKind) -> Sequence[_Object]:
+    if kind == "tag":
+        return stash.tags()
+    return stash.performers() if kind == "performer" else stash.studios()
+
 
 class LiveTags:
-    """Finds tags in Stash, and creates the tags that changes need.
+    """Creates the tags that changes need and Stash lacks.
 
     Args:
         stash: The server.
@@ -27,6 +129,9 @@ class LiveTags:
         before_creating: Called with the name before a tag is created.
         after_creating: Called with the new tag.
         not_created: Called with the name if somebody else created the tag, or nobody.
+
+    Attributes:
+        known: What Stash has.
     """
 
     def __init__(
@@ -42,30 +147,11 @@ class LiveTags:
         self._before_creating = before_creating
         self._after_creating = after_creating
         self._not_created = not_created
-        self._ids: set[int] | None = None
-        self._by_name: dict[str, int] = {}
+        self.known = KnownObjects(stash)
         self._failed: dict[str, ItemError] = {}
 
-    def find(self, tag: NamedValue) -> int | None:
-        """Return the id of a proposed tag; None: Stash does not have the tag.
-
-        The tag is found by its id, name or alias: Stash makes the name of a merged tag
-        an alias of the other one.
-        """
-        if self._ids is None:
-            tags = self._stash.tags()
-            self._ids = {tag.id for tag in tags}
-            for each in tags:
-                for alias in each.aliases:
-                    self._by_name.setdefault(name_key(alias), each.id)
-            # Main names go before aliases.
-            self._by_name.update({name_key(each.name): each.id for each in tags})
-        if tag.id in self._ids:
-            return tag.id
-        return self._by_name.get(tag.key)
-
     def ensure(self, tag: NamedValue) -> int:
-        """Return the id of a proposed tag, which is created if Stash lacks it.
+        """Return the id of a proposed tag that Stash lacks: the tag is created.
 
         Raises:
             ItemError: The tag is missing and must not be created, or Stash did not
@@ -73,9 +159,6 @@ class LiveTags:
                 tag fail at once until `forget_failures` is called.
             TransientError: Stash cannot be read.
         """
-        found = self.find(tag)
-        if found is not None:
-            return found
         name = tag.name.strip()
         if not self._create_missing:
             raise ItemError(
@@ -86,10 +169,8 @@ class LiveTags:
         if failure := self._failed.get(name_key(name)):
             raise failure
         existing = self._stash.find_tag(name) or self._created(name)
-        self._by_name[name_key(name)] = existing.id
-        self._by_name.setdefault(name_key(existing.name), existing.id)
-        if self._ids is not None:
-            self._ids.add(existing.id)
+        for called in (name, existing.name):
+            self.known.add(called, existing)
         return existing.id
 
     def forget_failures(self) -> None:

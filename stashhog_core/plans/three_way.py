@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from stashhog_core.errors import ItemError
 from stashhog_core.plans.covers import LiveCovers
-from stashhog_core.plans.new_objects import NewObject, NewObjects
+from stashhog_core.plans.new_objects import KINDS, NewObject, NewObjects
 from stashhog_core.plans.proposals import (
     TEXT_FIELDS,
     BoxIdValue,
@@ -21,7 +21,8 @@ from stashhog_core.plans.proposals import (
     TextValue,
     Value,
 )
-from stashhog_core.plans.tags import LiveTags
+from stashhog_core.plans.tags import KnownObjects, LiveTags
+from stashhog_core.stash.documents import NamedKind
 from stashhog_core.stash.payloads import StashMarker, StashScene
 
 SAME_MARKER_SECONDS = 1.0
@@ -31,6 +32,7 @@ _NOBODY = -1
 """An id that nothing in Stash has."""
 
 SCENE_GONE = "Stash no longer has this scene"
+OBJECT_GONE = "Something else has the id of this value in Stash by now"
 
 Slot = Literal["add_tag", "remove_tag", "add_performer", "remove_performer", "studio"]
 
@@ -131,6 +133,8 @@ class ApprovedChange:
     Attributes:
         scene_created_at: When Stash created the scene that the change was proposed
             for; None: not known.
+        object_created_at: When Stash created the tag, performer or studio that is
+            proposed; None: not known, or Stash did not have it.
         intent: The effect that an earlier run was about to have when it was killed;
             None: no run has come that far.
     """
@@ -144,6 +148,7 @@ class ApprovedChange:
     proposed: Value
     intent: Effect | None = None
     scene_created_at: datetime | None = None
+    object_created_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,8 @@ class AppliedChange:
     Attributes:
         recorded: Whether the run lived to record that the change was applied.
         scene_created_at: When Stash created the scene; None: not known.
+        object_created_at: When Stash created the tag, performer or studio; None: not
+            known.
     """
 
     id: int
@@ -164,6 +171,7 @@ class AppliedChange:
     effect: Effect
     recorded: bool = True
     scene_created_at: datetime | None = None
+    object_created_at: datetime | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -184,12 +192,15 @@ class ChangeResult:
             have or may have had; None: the change had no effect. With state `conflict`,
             the effect that the change would have had.
         error: Why the change was not applied.
+        object_created_at: When Stash created the tag, performer or studio of the
+            effect; None: as it was proposed, or not known.
     """
 
     id: int
     state: str | None
     effect: Effect | None = None
     error: str | None = None
+    object_created_at: datetime | None = None
 
     @property
     def stored_effect(self) -> dict[str, Any] | None:
@@ -233,6 +244,7 @@ class OutgoingChange:
     change: ApprovedChange
     member_id: int | None
     effect: Effect
+    object_created_at: datetime | None = None
 
     @property
     def edit(self) -> MemberEdit | None:
@@ -264,7 +276,12 @@ class OutgoingChange:
         effect = self.effect
         if isinstance(effect, MarkerEffect):
             effect = replace(effect, marker_id=marker_id)
-        return ChangeResult(self.change.id, "applied", effect)
+        return ChangeResult(
+            self.change.id,
+            "applied",
+            effect,
+            object_created_at=self.object_created_at,
+        )
 
 
 @dataclass(frozen=True)
@@ -314,30 +331,21 @@ def decide_change(
         return ChangeResult(change.id, "skipped", error=SCENE_GONE)
     if isinstance(change.proposed, CoverValue):
         return _decide_cover_change(change, change.proposed, covers)
-    tag, member_id = _tag_of(change), None
-    new = _new_object_of(change)
-    if new is not None and objects is not None:
-        tag, member_id = None, objects.find(new)
+    member_id, value = None, _named_by(change)
+    if value is not None:
+        member_id = _find_member(change, value, tags, objects)
         if member_id is None:
             # Nothing is created for a change that is a conflict.
+            member_id = _NOBODY
             if decide_apply(change, live, _NOBODY).kind == "apply":
-                member_id = objects.ensure(new)
-            else:
-                member_id = _NOBODY
-    elif tag is not None:
-        member_id = tags.find(tag)
-    elif isinstance(change.proposed, NamedValue):
-        member_id = change.proposed.id
+                member_id = _create_member(change, value, tags, objects)
     decision = decide_apply(change, live, member_id)
-    if decision.kind == "apply" and tag and member_id is None:
-        member_id = tags.ensure(tag)
-        decision = decide_apply(change, live, member_id)
+    created_at = tags.known.created_at(_kind_of(change), member_id)
     if decision.kind == "apply":
-        return OutgoingChange(change, member_id, decision.effect)
+        return OutgoingChange(change, member_id, decision.effect, created_at)
     if decision.kind == "already" and change.intent is not None:
-        return FoundChange(
-            OutgoingChange(change, member_id, change.intent), _marker_id(decision)
-        )
+        outgoing = OutgoingChange(change, member_id, change.intent, created_at)
+        return FoundChange(outgoing, _marker_id(decision))
     return _as_found(change, decision)
 
 
@@ -404,21 +412,52 @@ def _marker_id(decision: ApplyDecision) -> int | None:
     return effect.marker_id if isinstance(effect, MarkerEffect) else None
 
 
-def _new_object_of(change: ApprovedChange) -> NewObject | None:
-    """Return what a change creates, because a stash-box knows it; None: nothing."""
-    if isinstance(change.proposed, NamedValue):
-        return NewObject.of(change.field, change.proposed)
-    return None
+def _find_member(
+    change: ApprovedChange,
+    value: NamedValue,
+    tags: LiveTags,
+    objects: NewObjects | None,
+) -> int | None:
+    """Return the id of what a change adds, removes or sets; None: Stash lacks it."""
+    new = NewObject.of(change.field, value)
+    if new is not None and objects is not None:
+        return objects.find(new)
+    return tags.known.find(_kind_of(change), value, change.object_created_at)
 
 
-def _tag_of(change: ApprovedChange) -> NamedValue | None:
-    """Return the tag that a change adds, removes or marks with."""
+def _create_member(
+    change: ApprovedChange,
+    value: NamedValue,
+    tags: LiveTags,
+    objects: NewObjects | None,
+) -> int:
+    """Create what a change needs and Stash lacks; return its id.
+
+    Raises:
+        ItemError: It cannot or must not be created.
+    """
+    new, kind = NewObject.of(change.field, value), _kind_of(change)
+    if new is not None and objects is not None:
+        return objects.ensure(new)
+    if kind == "tag":
+        return tags.ensure(value)
+    raise ItemError(
+        f"Stash no longer has the {kind} {value.name!r}",
+        remedy=f"create the {kind} in Stash, or reject the change",
+    )
+
+
+def _named_by(change: ApprovedChange | AppliedChange) -> NamedValue | None:
+    """Return the tag, performer or studio of a change; None: it has none."""
     value = change.proposed
     if isinstance(value, MarkerValue):
         return value.tag
-    if isinstance(value, NamedValue) and change.field == "tags":
-        return value
-    return None
+    return value if isinstance(value, NamedValue) else None
+
+
+def _kind_of(change: ApprovedChange | AppliedChange) -> NamedKind:
+    """Return what a change with a name adds, removes or sets; markers have tags."""
+    return KINDS.get(change.field, "tag")
 
 
 def decide_apply(
@@ -553,6 +592,22 @@ def decide_undo(
         case MarkerEffect() as effect, MarkerValue() as proposed:
             return _undo_marker(change, effect, proposed, live)
     raise ValueError(f"The effect of change {change.id} does not fit {change.field}")
+
+
+def is_of_another(change: AppliedChange, known: KnownObjects) -> bool:
+    """Tell whether the id that applying has added or removed is another one's by now.
+
+    A Stash that was restored from a backup gives ids again: see `KnownObjects.find`.
+    """
+    created_at, effect = change.object_created_at, change.effect
+    # What a killed run has found by its name may not be what was proposed.
+    if created_at is None or not change.recorded:
+        return False
+    if isinstance(effect, MemberEffect) and effect.id is not None:
+        return known.is_another(_kind_of(change), effect.id, created_at)
+    if isinstance(effect, FieldEffect) and isinstance(effect.after, int):
+        return known.is_another("studio", effect.after, created_at)
+    return False
 
 
 def _undo_field(

@@ -53,8 +53,9 @@ from stashhog_core.plans.requests import (
     send_group,
     unmirror_markers,
 )
-from stashhog_core.plans.tags import CREATED_TAGS
+from stashhog_core.plans.tags import CREATED_TAGS, KnownObjects
 from stashhog_core.plans.three_way import (
+    OBJECT_GONE,
     SCENE_GONE,
     AppliedChange,
     FieldEffect,
@@ -63,6 +64,7 @@ from stashhog_core.plans.three_way import (
     MemberEffect,
     UndoDecision,
     decide_undo,
+    is_of_another,
     scene_of,
 )
 from stashhog_core.progress import Progress
@@ -281,6 +283,7 @@ class _Undo:
 
     def __post_init__(self) -> None:
         self.covers = LiveCovers(self.stash, self.database)
+        self.known = KnownObjects(self.stash)
 
     def undo_batch(
         self, scene_ids: list[int], only: Collection[int] | None = None
@@ -330,6 +333,8 @@ class _Undo:
                 if change.id in kept
                 else decide_undo(change, scene, self.covers)
             )
+            if decision.kind == "undo" and is_of_another(change, self.known):
+                decision = UndoDecision("conflict", OBJECT_GONE)
             if decision.kind == "undo":
                 work.append((change, decision))
             elif decision.kind == "already":

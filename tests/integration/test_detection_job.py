@@ -585,3 +585,25 @@ def test_value_that_stash_lost_is_proposed_again(
 
     assert (again.plan_id is None) == is_removed
     assert count(scenes, ReviewMemory) == is_removed
+
+
+@pytest.mark.parametrize("hours", [0, 1], ids=["the same tag", "another tag"])
+def test_value_whose_id_another_one_has_was_not_removed(
+    scenes: Database, hours: int
+) -> None:
+    """A restored Stash gives ids of tags again: the lost tag is proposed again."""
+    reader = Reader({1: ["Outdoor"]})
+    with scenes.transaction() as session:
+        session.get_one(Tag, 1).stash_created_at = NOW - HOUR
+    run(scenes, reader, **VIDEO_ONLY)
+    with scenes.transaction() as session:
+        (change,) = session.scalars(select(PlanChange)).all()
+        assert change.object_created_at == NOW - HOUR
+        change.state, change.applied_at = "applied", NOW
+        change.effect = {"id": change.proposed["id"], "present_before": False}
+        session.get_one(Tag, 1).stash_created_at = NOW - HOUR + hours * HOUR
+
+    again = run(scenes, reader, run_id="2", scene_ids=(1,), **VIDEO_ONLY)
+
+    assert (again.plan_id is None) == (hours == 0)
+    assert count(scenes, ReviewMemory) == (hours == 0)

@@ -4,6 +4,7 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -463,7 +464,7 @@ def test_people_are_never_created(mirror: Database) -> None:
 
     assert result.status == "completed_with_errors"
     assert (result.applied, result.to_retry, result.failed) == (2, 1, 0)
-    assert "FOREIGN KEY" in result.errors[0].reason
+    assert "no longer has the performer 'Nobody'" in result.errors[0].reason
     assert states(mirror, plan_id) == ["approved", "applied", "applied"]
 
 
@@ -472,9 +473,9 @@ def test_refused_change_needs_a_person_after_some_runs(mirror: Database) -> None
 
     Until then the plan is not done.
     """
-    nobody = add_member("performers", 99, "Nobody", 0.9, "test", {})
     stash = stash_with(1)
-    plan_id = plan_of(mirror, {1: [nobody, OUTDOOR]})
+    stash.on("UpdateScene", before=refusal("FOREIGN KEY constraint failed"))
+    plan_id = plan_of(mirror, {1: [DETAILS, OUTDOOR]})
 
     for _ in range(MAX_ATTEMPTS - 1):
         result = apply(stash, mirror, plan_id)
@@ -509,14 +510,14 @@ def test_what_people_applied_in_vain_is_tried_by_the_next_runs(
     mirror: Database, trouble: str
 ) -> None:
     """Whoever approved it; what nobody has asked to apply yet waits for that."""
-    nobody = add_member("performers", 99, "Nobody", 0.9, "test", {})
-    plan_id = plan_of(mirror, {1: [nobody]}, state="pending")
+    plan_id = plan_of(mirror, {1: [DETAILS]}, state="pending")
     stash = stash_with(1)
     with mirror.transaction() as session:
         approve(session, plan_id, Selection())
         assert unapplied_plan_ids(session) == []
 
     if trouble == "refused":
+        stash.on("UpdateScene", before=refusal("FOREIGN KEY constraint failed"))
         assert apply(stash, mirror, plan_id).to_retry == 1
     else:
         kill_at(stash, 1, "before")
@@ -750,3 +751,123 @@ def test_plans_that_cannot_be_applied(mirror: Database) -> None:
     with pytest.raises(JobError, match="was cancelled"):
         apply(stash, mirror, plan_id)
     assert stash.writes == []
+
+
+def know_since(database: Database, moment: datetime) -> None:
+    """Have the mirror know when Stash created the names that it has."""
+    with database.transaction() as session:
+        for model in (Tag, Performer, Studio):
+            session.execute(update(model).values(stash_created_at=moment))
+
+
+def restored_stash(**others: str) -> FakeStash:
+    """Return a Stash in which the ids of the names belong to others.
+
+    `others` are the names that it has besides: kind → name, each with the id 9.
+    """
+    stash = FakeStash(scenes=[1])
+    facts = {"created_at": "2026-06-02T00:00:00Z"}
+    for kind, id_, name in (
+        ("tag", 1, "Indoor"),
+        ("performer", 2, "Bob"),
+        ("studio", 3, "Silver Hour"),
+    ):
+        add = getattr(stash, f"add_{kind}")
+        add(name, id=id_, **facts)
+        if kind in others:
+            add(others[kind], id=9, **facts)
+    return stash
+
+
+KNOWN_SINCE = datetime(2026, 6, 1, tzinfo=UTC)
+NAMED = (OUTDOOR, JADE, GOLDEN, MARKER)
+
+
+def test_what_has_the_id_by_now_is_not_what_was_approved(mirror: Database) -> None:
+    """A restored Stash gives ids again: nothing of another name gets into the scene.
+
+    A tag is created anew; a performer or a studio never is without a stash-box.
+    """
+    know_since(mirror, KNOWN_SINCE)
+    stash = restored_stash()
+    plan_id = plan_of(mirror, {1: NAMED})
+
+    result = apply(stash, mirror, plan_id)
+
+    (created,) = (tag.id for tag in stash.tag_rows.values() if tag.name == "Outdoor")
+    scene = stash.scene_rows[1]
+    assert (result.applied, result.to_retry) == (2, 2)
+    assert [tag.id for tag in scene.tags] == [created]
+    assert [marker.primary_tag.id for marker in scene.scene_markers] == [created]
+    assert (scene.performers, scene.studio) == ((), None)
+    reasons = {error.item: error.reason for error in result.errors}
+    assert "no longer has the performer 'Jade Kush'" in reasons["scene 1, performers"]
+    assert "no longer has the studio 'Golden Hour'" in reasons["scene 1, studio"]
+
+
+def test_what_has_the_name_by_now_is_what_was_approved(mirror: Database) -> None:
+    """Whatever its id is: the name is what a person has seen."""
+    know_since(mirror, KNOWN_SINCE)
+    stash = restored_stash(tag="outdoor", performer="Jade Kush", studio="Golden Hour")
+    plan_id = plan_of(mirror, {1: NAMED})
+
+    result = apply(stash, mirror, plan_id)
+
+    scene = stash.scene_rows[1]
+    assert (result.applied, result.errors) == (4, ())
+    assert scene.tags == scene.performers == (Ref(id=9),)
+    assert scene.studio == scene.scene_markers[0].primary_tag == Ref(id=9)
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "not known"])
+def test_what_was_renamed_since_is_what_was_approved(
+    mirror: Database, is_known: bool
+) -> None:
+    """It was created when the approved one was, as far as that is known."""
+    if is_known:
+        know_since(mirror, KNOWN_SINCE)
+    stash = FakeStash(scenes=[1])
+    facts = {"created_at": "2026-06-01T02:00:00+02:00"}
+    stash.add_tag("Outside", id=1, **facts)
+    stash.add_performer("Jade", id=2, **facts)
+    stash.add_studio("Gold", id=3, **facts)
+    plan_id = plan_of(mirror, {1: NAMED})
+
+    assert apply(stash, mirror, plan_id).applied == 4
+
+    scene = stash.scene_rows[1]
+    assert (scene.tags, scene.performers) == ((Ref(id=1),), (Ref(id=2),))
+    assert scene.studio == Ref(id=3)
+
+
+def test_one_of_several_performers_of_a_name_is_not_guessed(mirror: Database) -> None:
+    """A person has to look, and the change waits."""
+    know_since(mirror, KNOWN_SINCE)
+    stash = restored_stash(performer="Jade Kush")
+    stash.add_performer("Jade Kush", id=10, disambiguation="the other")
+    plan_id = plan_of(mirror, {1: [JADE]})
+
+    result = apply(stash, mirror, plan_id)
+
+    assert result.to_retry == 1
+    assert "Stash has 2 performers called 'Jade Kush'" in result.errors[0].reason
+    assert stash.scene_rows[1].performers == ()
+
+
+def test_a_value_that_a_reviewer_has_chosen_is_not_a_later_one(
+    mirror: Database,
+) -> None:
+    """Its time is that of the chosen one, also after the mirror has lost it."""
+    know_since(mirror, KNOWN_SINCE)
+    plan_id = plan_of(mirror, {1: [FRESH]}, state="pending")
+    with mirror.transaction() as session:
+        replace_value(session, plan_id, Selection(), "Open Air")
+        approve(session, plan_id, Selection())
+    with mirror.transaction() as session:
+        session.get_one(Tag, 1).name = "Indoor"
+    stash = restored_stash()
+
+    apply(stash, mirror, plan_id)
+
+    tags = {stash.tag_rows[tag.id].name for tag in stash.scene_rows[1].tags}
+    assert tags == {"Outdoor"}

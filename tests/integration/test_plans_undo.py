@@ -38,6 +38,7 @@ from stashhog_core.plans.proposals import (
     set_text,
 )
 from stashhog_core.plans.selection import Selection
+from stashhog_core.plans.three_way import OBJECT_GONE
 from stashhog_core.plans.undo import undo
 from stashhog_core.progress import Progress
 from stashhog_core.results import UndoResult
@@ -398,6 +399,45 @@ def test_scene_that_is_gone_is_skipped(
     result = take_back(client, database, plan_id=plan_id)
 
     assert (result.undone, result.skipped, result.failed) == (1, 1, 0)
+
+
+def test_names_that_have_ids_of_earlier_ones_are_left_alone(
+    stand_in: StandIn, client: StashClient, database: Database, scenes: list[int]
+) -> None:
+    """After Stash has lost names, their ids are others': undo takes these from nobody.
+
+    A person has given the scene what has the ids by now. A plan that waits applies
+    nothing of it.
+    """
+    tag, performer = client.find_tag("Mine"), client.performers()[0]
+    studio = next(s for s in client.studios() if s.name == "Golden Hour")
+    assert tag is not None
+    made = [
+        add_member("tags", tag.id, "Mine", 0.9, "test", {}),
+        add_member("tags", None, "Fresh", 0.9, "test", {}),
+        add_member("performers", performer.id, performer.name, 0.9, "test", {}),
+        set_studio(studio.id, studio.name, 0.9, "test", {}),
+    ]
+    applied = plan_of(database, {scenes[3]: made}, "approved")
+    waiting = plan_of(database, {scenes[4]: made[2:]}, "approved")
+    apply(client, database, applied)
+    for table in ("tags", "performers", "studios"):
+        stand_in.store.rows(
+            f"UPDATE {table} SET created_at = '2031-01-01T00:00:00Z', "  # noqa: S608
+            "name = 'Another ' || id",
+            [],
+        )
+    before = all_scenes(client)
+
+    result = take_back(client, database, plan_id=applied)
+    apply(client, database, waiting)
+
+    assert (result.undone, result.conflicts, result.tags_dropped) == (0, 4, ())
+    assert all_scenes(client) == before
+    assert len(before[3].tags) == 2
+    with database.transaction() as session:
+        errors = {change.error for change in plan_changes(session, applied)}
+    assert errors == {OBJECT_GONE}
 
 
 def test_scenes_that_have_ids_of_earlier_scenes_are_left_alone(
