@@ -472,6 +472,8 @@ class DownloadItem(Base):
     `next_try_at`) and blocked (not tried again) carry a reason; left_out: too short.
     A row without a relative path is the trouble of an entry as a whole. Names that are
     not UTF-8 are stored with their odd bytes escaped. Only videos have an oshash.
+    What a file of the watch folder was when it was placed, its inode and times (mtime,
+    and the later of mtime and ctime) tell; larger numbers are cut to 63 bits.
     """
 
     __tablename__ = "download_item"
@@ -488,6 +490,9 @@ class DownloadItem(Base):
     # link | reflink | copy | existing
     method: Mapped[str | None] = mapped_column(Text)
     oshash: Mapped[str | None] = mapped_column(Text)
+    inode: Mapped[int | None] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int | None] = mapped_column(BigInteger)
+    changed_ns: Mapped[int | None] = mapped_column(BigInteger)
     reason: Mapped[str | None] = mapped_column(Text)
     tries: Mapped[Count]
     next_try_at: Mapped[Moment | None]

@@ -1,17 +1,18 @@
 """The import ledger: what became of each file of each download."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import delete, or_, select, text
+from sqlalchemy import delete, or_, select, text, update
 from sqlalchemy.orm import Session, aliased
 
 from stashhog_core.db.merge import insert_rows, merge_rows
 from stashhog_core.db.models import DownloadItem
 from stashhog_core.downloads.files import Method
+from stashhog_core.downloads.sources import SourceFile
 from stashhog_core.paths import from_printable
 
 LOCK = "process_downloads"
@@ -21,6 +22,12 @@ State = Literal["found", "placed", "scanned", "seen", "failed", "blocked", "left
 IN_LIBRARY: frozenset[str] = frozenset({"placed", "scanned", "seen"})
 COPIES: frozenset[str | None] = frozenset({"copy", "reflink"})
 """Ways into the library that make a file of its own."""
+
+_BITS = 2**63 - 1
+"""What the database holds of a number."""
+
+_CLOCK_SECONDS = 1.0
+"""By how much a file system's clock may be late."""
 
 _FIRST_PAUSE = timedelta(minutes=5)
 _LONGEST_PAUSE = timedelta(hours=24)
@@ -48,6 +55,9 @@ class ImportRecord(NamedTuple):
     tries: int = 0
     next_try_at: datetime | None = None
     placed_at: datetime | None = None
+    inode: int | None = None
+    mtime_ns: int | None = None
+    changed_ns: int | None = None
 
     @property
     def key(self) -> FileKey:
@@ -65,6 +75,46 @@ class ImportRecord(NamedTuple):
     def is_trouble(self) -> bool:
         """Whether it, or its entry as a whole, could not even be read."""
         return self.size_bytes == 0 and self.state in ("failed", "blocked")
+
+    def placed_from(self, file: SourceFile) -> "ImportRecord":
+        """Return it with what a file is at the moment that it is placed, or compared.
+
+        Later, `is_another` and `has_changed` compare it with the file.
+        """
+        if not file.changed_ns:
+            return self
+        return self._replace(
+            inode=file.inode & _BITS,
+            mtime_ns=file.mtime_ns & _BITS,
+            changed_ns=file.changed_ns & _BITS,
+        )
+
+    def is_another(self, file: SourceFile) -> bool:
+        """Tell whether a file is another one than was placed under its name.
+
+        A file that is written to stays at its inode, and one that is moved to another
+        disk keeps its time.
+        """
+        return (
+            self.inode is not None
+            and file.inode & _BITS != self.inode
+            and file.mtime_ns & _BITS != self.mtime_ns
+        )
+
+    def has_changed(self, file: SourceFile) -> bool:
+        """Tell whether a file has perhaps changed since it was copied.
+
+        Times are only compared for being equal, so that no clock has to be right.
+        """
+        if self.method not in COPIES:
+            return False
+        if self.changed_ns is not None:
+            return file.changed_ns & _BITS != self.changed_ns
+        # It was placed by an earlier version.
+        return (
+            self.placed_at is not None
+            and file.changed_ns / 1e9 > self.placed_at.timestamp() - _CLOCK_SECONDS
+        )
 
     def failed(self, reason: str, now: datetime, max_tries: int) -> "ImportRecord":
         """Return it after one more failed try: to be tried later, or blocked."""
@@ -135,6 +185,74 @@ def write(session: Session, source: str, records: Iterable[ImportRecord]) -> Non
     if other:
         columns = ["source", *_COLUMNS]
         merge_rows(session, DownloadItem, columns, other, keys=_KEY)
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A file in the library that was perhaps renamed in the watch folder since.
+
+    Attributes:
+        id: Its row.
+        entry_key: Its entry then.
+        relative_path: Its path below the entry then.
+        number: Its position among the files that were asked about.
+    """
+
+    id: int
+    entry_key: str
+    relative_path: str
+    number: int
+
+
+def same_files(
+    session: Session, source: str, files: Sequence[SourceFile]
+) -> list[Renamed]:
+    """Return what was placed, under whatever name, that is one of these files."""
+    known = [(n, file) for n, file in enumerate(files) if file.inode]
+    if not known:
+        return []
+    rows = session.execute(
+        text(
+            "SELECT i.id, i.entry_key, i.relative_path, f.number "
+            "FROM unnest(CAST(:numbers AS int[]), CAST(:inodes AS bigint[]), "
+            "CAST(:times AS bigint[]), CAST(:sizes AS bigint[])) "
+            "AS f (number, inode, mtime_ns, size_bytes) "
+            "JOIN download_item i USING (inode, mtime_ns, size_bytes) "
+            "WHERE i.source = :source AND i.state = ANY(:states) ORDER BY i.id"
+        ),
+        {
+            "source": source,
+            "states": sorted(IN_LIBRARY),
+            "numbers": [n for n, _ in known],
+            "inodes": [file.inode & _BITS for _, file in known],
+            "times": [file.mtime_ns & _BITS for _, file in known],
+            "sizes": [file.size_bytes for _, file in known],
+        },
+    )
+    return [Renamed(*row) for row in rows]
+
+
+def rename(session: Session, source: str, names: Mapping[int, ImportRecord]) -> None:
+    """Give rows, by their ids, the entries and paths of these records."""
+    for id_, record in names.items():
+        # A killed run may have noted the new name already.
+        session.execute(
+            delete(DownloadItem).where(
+                DownloadItem.source == source,
+                DownloadItem.entry_key == record.entry_key,
+                DownloadItem.relative_path == record.relative_path,
+                DownloadItem.size_bytes == record.size_bytes,
+            )
+        )
+        session.execute(
+            update(DownloadItem)
+            .where(DownloadItem.id == id_)
+            .values(
+                entry_key=record.entry_key,
+                entry_name=record.entry_name,
+                relative_path=record.relative_path,
+            )
+        )
 
 
 def clear_trouble(session: Session, source: str, entry_keys: Collection[str]) -> None:

@@ -40,9 +40,6 @@ _IS_SAMPLE = (
     "file, rename it"
 )
 _NOTHING_TO_TAKE = "The download contains no video, picture or subtitle"
-_CLOCK_SECONDS = 1.0
-"""By how much a file system's clock may be late."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -57,6 +54,7 @@ class PlannedFile(NamedTuple):
     """A file to be placed at `names` below the library root.
 
     If `earlier` is given, it goes in the place of that copy, if that still is one.
+    `is_another` says that the ledger has placed another file under this name.
     """
 
     file: SourceFile
@@ -64,11 +62,12 @@ class PlannedFile(NamedTuple):
     names: Names
     is_video: bool
     earlier: Earlier | None = None
+    is_another: bool = False
 
     @property
     def is_recheck(self) -> bool:
-        """Whether the ledger knows this very file as placed."""
-        return self.earlier is not None and self.earlier.record is self.record
+        """Whether the ledger knows a file of this name and size as placed."""
+        return self.record.is_placed
 
 
 @dataclass(frozen=True)
@@ -248,10 +247,12 @@ class ImportPlanner:
         entry = plan.entry
         key = _key(file)
         record = known.get(key)
+        is_another = False
         if record is None:
             record = _record(entry, key)
         elif record.is_placed:
-            if not _has_changed(file, record):
+            is_another = record.is_another(file)
+            if not is_another and not record.has_changed(file):
                 return
         elif record.state == "left_out":
             record = record._replace(state="found", reason=None)
@@ -272,9 +273,11 @@ class ImportPlanner:
             return
         names = (*fit_folders(self._library_root, names[:-1]), names[-1])
         earlier = self._earlier(copies, record)
-        if record.is_placed and earlier is None:
+        if record.is_placed and earlier is None and not is_another:
             return
-        plan.files.append(PlannedFile(file, record, names, is_video(file), earlier))
+        plan.files.append(
+            PlannedFile(file, record, names, is_video(file), earlier, is_another)
+        )
 
     def _earlier(
         self, copies: Mapping[str, ImportRecord], record: ImportRecord
@@ -369,15 +372,6 @@ class ImportPlanner:
             plan.is_deferred = True
             return None
         return record
-
-
-def _has_changed(file: SourceFile, record: ImportRecord) -> bool:
-    """Tell whether a file has perhaps changed since it was copied."""
-    return (
-        record.method in ledger.COPIES
-        and record.placed_at is not None
-        and file.changed_ns / 1e9 > record.placed_at.timestamp() - _CLOCK_SECONDS
-    )
 
 
 def _key(file: SourceFile) -> ledger.FileKey:

@@ -1,6 +1,7 @@
 """One run of `process_downloads`: entries in batches, and what happened to them."""
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from stashhog_core.downloads.placing import (
     Placed,
 )
 from stashhog_core.downloads.planning import (
+    Earlier,
     Failure,
     ImportPlan,
     ImportPlanner,
@@ -33,7 +35,7 @@ from stashhog_core.errors import ItemError, StashHogError, unexpected
 from stashhog_core.hashing import oshash
 from stashhog_core.media.headers import probe
 from stashhog_core.params import ProcessDownloadsParams
-from stashhog_core.paths import printable
+from stashhog_core.paths import from_printable, printable
 from stashhog_core.progress import Progress
 from stashhog_core.results import DownloadsResult, ItemFailure
 from stashhog_core.settings import Settings
@@ -208,6 +210,7 @@ class ImportRun:
     def _carry_out(
         self, plans: Sequence[ImportPlan], progress: Progress, done: int, total: int
     ) -> None:
+        self._follow_renamed(plans)
         self._announce(plans)
         videos: list[tuple[ImportRecord, Path]] = []
         try:
@@ -248,6 +251,41 @@ class ImportRun:
             return {}
         with self._database.transaction() as session:
             return ledger.known_files(session, self._source.kind, keys)
+
+    def _follow_renamed(self, plans: Sequence[ImportPlan]) -> None:
+        """Leave out new files that were in the library before they were renamed.
+
+        The ledger goes on with their new names; the library keeps its own.
+        """
+        new = [
+            (plan, file)
+            for plan in plans
+            for file in plan.files
+            if file.record.state == "found" and file.earlier is None
+        ]
+        # A torrent is known by its hash, whatever it is called.
+        if not new or self._source.kind != "folder":
+            return
+        with self._database.transaction() as session:
+            same = ledger.same_files(
+                session, self._source.kind, [file.file for _, file in new]
+            )
+        names: dict[int, ImportRecord] = {}
+        for row in same:
+            plan, file = new[row.number]
+            if file not in plan.files or os.path.lexists(_place_of(plan.entry, row)):
+                # It has more than one name in the watch folder.
+                continue
+            _log.info(
+                "%s is in the library: its download was %s before",
+                _item(plan, file.record),
+                row.entry_key,
+            )
+            plan.files.remove(file)
+            names[row.id] = file.record
+        if names and not self._dry_run:
+            with self._database.transaction() as session:
+                ledger.rename(session, self._source.kind, names)
 
     def _announce(self, plans: Sequence[ImportPlan]) -> None:
         """Note what is about to be placed; record what is reported or left out."""
@@ -310,7 +348,7 @@ class ImportRun:
         source_file = file.file
         try:
             content_hash = oshash(Path(source_file.path)) if file.is_video else None
-            placed = self._bring(file)
+            placed = self._bring(file, content_hash)
         except (ItemError, OSError) as error:
             if not file.is_recheck:
                 self._placing_failed(plan, file, error)
@@ -335,7 +373,8 @@ class ImportRun:
         if placed is None or (file.is_recheck and not placed.is_new):
             # It has not changed, or somebody has put something else in its place.
             plan.unchanged += 1
-            self._unwritten.append(known._replace(placed_at=datetime.now(UTC)))
+            seen = known._replace(placed_at=datetime.now(UTC))
+            self._unwritten.append(seen.placed_from(source_file))
             return None
         self._counts.add(placed, source_file.size_bytes)
         record = ImportRecord(
@@ -349,7 +388,7 @@ class ImportRun:
             oshash=content_hash,
             tries=known.tries,
             placed_at=datetime.now(UTC),
-        )
+        ).placed_from(source_file)
         self._unwritten.append(record)
         return record
 
@@ -372,18 +411,22 @@ class ImportRun:
         record = record._replace(state="failed", reason=reason, next_try_at=None)
         self._unwritten.append(record)
 
-    def _bring(self, file: PlannedFile) -> Placed | None:
+    def _bring(self, file: PlannedFile, content_hash: str | None) -> Placed | None:
         """Bring a file into the library; None if what is there must stay there."""
         earlier = file.earlier
-        if earlier is None:
-            return self._place_file(file.file, file.names)
+        if earlier is not None and (placed := self._replace(file, earlier)):
+            return placed
+        # A video that has come again: a person may have moved the first one.
+        is_same = content_hash is not None and content_hash == file.record.oshash
+        if file.is_recheck and (is_same or not file.is_another):
+            return None
+        return self._place_file(file.file, file.names)
+
+    def _replace(self, file: PlannedFile, earlier: Earlier) -> Placed | None:
+        """Put a file in the place of an earlier copy of it; None if it is none."""
         size_bytes = earlier.record.size_bytes
         placed = self._replace_file(file.file, earlier.names, size_bytes)
-        if placed is None:
-            if file.is_recheck:
-                return None
-            return self._place_file(file.file, file.names)
-        if placed.is_new:
+        if placed is not None and placed.is_new:
             _log.info("Replaced %s, because its download has changed", placed.path)
             if not file.is_recheck:
                 self._unwritten.append(
@@ -500,6 +543,14 @@ def _is_all_there(known: ledger.Known) -> bool:
     return any(record.is_placed for record in records) and all(
         record.is_placed or record.state == "left_out" for record in records
     )
+
+
+def _place_of(entry: Entry, renamed: ledger.Renamed) -> Path:
+    """Return where a file lay before its entry was perhaps renamed to this one."""
+    key = from_printable(renamed.entry_key)
+    if renamed.relative_path == renamed.entry_key:
+        return entry.boundary / key
+    return entry.boundary / key / from_printable(renamed.relative_path)
 
 
 def _item(plan: ImportPlan, record: ImportRecord) -> str:

@@ -36,7 +36,8 @@ class Entry:
 class SourceFile(NamedTuple):
     """A file of an entry; `relative_path` is below the entry, with `/`.
 
-    `changed_ns` is the time of its last change of any kind, since 1970; 0 where the
+    `changed_ns` is the time of its last change of any kind, since 1970. With `mtime_ns`
+    and `inode` it tells later whether this is still the same file. All are 0 where the
     source promises that a finished file does not change.
     """
 
@@ -44,6 +45,8 @@ class SourceFile(NamedTuple):
     path: str | os.PathLike[str]
     size_bytes: int
     changed_ns: int = 0
+    mtime_ns: int = 0
+    inode: int = 0
 
 
 @dataclass(frozen=True)

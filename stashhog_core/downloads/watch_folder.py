@@ -247,7 +247,8 @@ def _files_of(walked: Iterable[Walked], location: Path, boundary: Path) -> Entry
         if is_in_hidden(relative):
             continue
         if stat.S_ISREG(status.st_mode):
-            files.append(SourceFile(name, path, status.st_size, _changed_ns(status)))
+            times = _changed_ns(status), status.st_mtime_ns
+            files.append(SourceFile(name, path, status.st_size, *times, status.st_ino))
         elif stat.S_ISDIR(status.st_mode):
             is_folder = is_folder or not relative
         elif not stat.S_ISLNK(status.st_mode):

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import shutil
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -419,8 +421,7 @@ def test_permissions_and_group_are_as_set(
     access = {"file_mode": "664", "folder_mode": "2775", "group": str(os.getgid())}
     run(place="hardlink", **access)
     link_mode = linked.stat().st_mode & 0o777
-    (downloads / "New").mkdir()
-    (downloads / "Film" / "film.mkv").rename(downloads / "New" / "film.mkv")
+    _video(downloads / "New" / "film.mkv", seed=2).chmod(0o600)
 
     result = run(place="copy", **access)
 
@@ -982,3 +983,142 @@ def test_a_copy_that_cannot_be_replaced_now_is_replaced_later(
     assert later.synced_items == 1
     assert (library / "film.mp4").read_bytes() == film.read_bytes()
     assert _tree(library) == {"film.mp4"}
+
+
+@pytest.mark.parametrize("place", ["hardlink", "copy"])
+@pytest.mark.parametrize("is_there", [True, False], ids=["in the library", "removed"])
+def test_a_new_download_of_the_same_name_and_size_is_imported(
+    run: Run,
+    database: Database,
+    downloads: Path,
+    library: Path,
+    place: str,
+    is_there: bool,
+) -> None:
+    """Another file came: nothing in the library is lost, and nothing left out."""
+    film = downloads / "film.mp4"
+    film.write_bytes(b"first" * 1000)
+    os.utime(film, (1_600_000_000, 1_600_000_000))
+    run(place=place)
+    if not is_there:
+        (library / "film.mp4").unlink()
+    new = downloads / "new"
+    new.write_bytes(b"other" * 1000)
+    new.replace(film)
+
+    foretold = run(ProcessDownloadsParams(dry_run=True), place=place)
+    second = run(place=place)
+    third = run(place=place)
+
+    wanted = {b"first" * 1000, b"other" * 1000} if is_there else {b"other" * 1000}
+    assert {path.read_bytes() for path in library.iterdir()} == wanted
+    assert (foretold.synced_items, foretold.placed_paths) == (1, second.placed_paths)
+    assert (second.synced_items, second.failed_items) == (1, 0)
+    assert (third.synced_items, third.skipped_items) == (0, 1)
+    (item,) = _ledger(database).values()
+    assert Path(str(item.target_path)).read_bytes() == b"other" * 1000
+
+
+@pytest.mark.parametrize("place", ["hardlink", "copy"])
+def test_the_same_download_again_is_not_imported_again(
+    run: Run, downloads: Path, library: Path, place: str
+) -> None:
+    """As after a backup of the downloads: a video that a person has moved stays there.
+
+    A new inode alone says nothing, and of a file that is no video the bytes decide.
+    """
+    film, text = downloads / "film.mp4", downloads / "film.srt"
+    _video(film)
+    text.write_text("1")
+    run(place=place)
+    (library / "film.mp4").rename(library / "renamed.mp4")
+    before = _tree(library)
+    for path in (film, text):
+        again = downloads / "again"
+        shutil.copy2(path, again)
+        again.replace(path)
+    on_another_disk = run(place=place)
+    for path in (film, text):
+        again = downloads / "again"
+        again.write_bytes(path.read_bytes())
+        again.replace(path)
+
+    results = [run(place=place), run(place=place)]
+
+    for result in (on_another_disk, *results):
+        assert (result.synced_items, result.skipped_items) == (0, 2)
+        assert result.errors == ()
+    assert _tree(library) == before
+
+
+@pytest.mark.parametrize("hours", [-5, 0, 5])
+def test_a_copy_is_replaced_whatever_the_clock_said_when_it_was_made(
+    run: Run, database: Database, downloads: Path, library: Path, hours: int
+) -> None:
+    """The file tells that it has changed: its times are no longer the same."""
+    film = downloads / "film.mp4"
+    film.write_bytes(b"a" * 5000 + bytes(5000))
+    run(place="copy")
+    placed_at = DownloadItem.placed_at + timedelta(hours=hours)
+    with database.transaction() as session:
+        session.execute(update(DownloadItem).values(placed_at=placed_at))
+    unchanged = run(place="copy")
+    film.write_bytes(b"a" * 10_000)
+
+    result = run(place="copy")
+
+    assert unchanged.synced_items == 0
+    assert result.synced_items == 1
+    assert (library / "film.mp4").read_bytes() == b"a" * 10_000
+
+
+@pytest.mark.parametrize("place", ["hardlink", "copy"])
+def test_a_download_that_was_renamed_is_not_imported_again(
+    run: Run, database: Database, downloads: Path, library: Path, place: str
+) -> None:
+    """Alone or in a folder; the library keeps its names, and the ledger follows."""
+    _video(downloads / "film.mp4")
+    _video(downloads / "Disc" / "part.mp4", seed=1)
+    (downloads / "Disc" / "part.srt").write_text("1")
+    run(place=place)
+    before = _tree(library)
+    (downloads / "film.mp4").rename(downloads / "better.mp4")
+    (downloads / "Disc").rename(downloads / "Disk")
+    _video(downloads / "Disk" / "new.mp4", seed=2)
+    with database.transaction() as session:
+        # As a run has left it that was killed while it placed the file anew.
+        facts = {"source": "folder", "state": "found", "entry_name": "better.mp4"}
+        size = (downloads / "better.mp4").stat().st_size
+        session.add(
+            DownloadItem(
+                entry_key="better.mp4",
+                relative_path="better.mp4",
+                size_bytes=size,
+                **facts,
+            )
+        )
+
+    foretold = run(ProcessDownloadsParams(dry_run=True), place=place)
+    first, second = run(place=place), run(place=place)
+
+    assert (foretold.files, first.files, second.files) == (1, 1, 0)
+    assert (second.synced_items, second.skipped_items) == (0, 2)
+    assert _tree(library) == before | {"Disk/new.mp4"}
+    assert set(_ledger(database)) == {
+        "better.mp4:better.mp4",
+        "Disk:part.mp4",
+        "Disk:part.srt",
+        "Disk:new.mp4",
+    }
+
+
+def test_two_names_of_a_download_are_two_downloads(
+    run: Run, downloads: Path, library: Path
+) -> None:
+    """A link in the watch folder is no renaming: each name is there."""
+    _video(downloads / "film.mp4")
+    run()
+    (downloads / "again.mp4").hardlink_to(downloads / "film.mp4")
+
+    assert run().synced_items == 1
+    assert _tree(library) == {"film.mp4", "again.mp4"}
