@@ -36,6 +36,7 @@ from stashhog_core.db.locks import is_held, job_lock
 from stashhog_core.db.open import open_database
 from stashhog_core.db.session import Database
 from stashhog_core.errors import StashHogError
+from stashhog_core.progress import Progress
 from stashhog_core.results import Result
 from stashhog_core.server_jobs.tracking import (
     Log,
@@ -45,7 +46,12 @@ from stashhog_core.server_jobs.tracking import (
 from stashhog_core.settings import get_settings
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.servers import server_settings
-from tasks.flow_runs import our_deployments, runs_going
+from tasks.flow_runs import (
+    LISTEN_SECONDS,
+    our_deployments,
+    runs_going,
+    silent_runs,
+)
 from tasks.prefect_api import prefect_client
 
 _CHECK_SECONDS = 1.0
@@ -178,15 +184,19 @@ def crash_task_runs(task_run_ids: Iterable[UUID]) -> None:
                 time.sleep(_EVENT_CHECK_SECONDS)
 
 
-def crash_dead_runs(findings: Findings) -> None:
+def crash_dead_runs(
+    findings: Findings, progress: Progress, listen_seconds: float = LISTEN_SECONDS
+) -> None:
     """Mark the runs whose heartbeats have stopped as crashed: they block nothing more.
 
     The automation of `stashhog up` does so within 90 seconds; this is for where it is
-    switched off. Runs that are being cancelled, Prefect ends by itself.
+    switched off. Runs that are being cancelled, Prefect ends by itself. No run is
+    marked for the age of its last heartbeat alone: each is listened to for a while.
     """
     with prefect_client() as client:
         _, silent = runs_going(client, deployments=our_deployments(client))
-        dead = [run for run in silent if run.state_type != StateType.CANCELLING]
+        silent = [run for run in silent if run.state_type != StateType.CANCELLING]
+        dead = silent_runs(client, silent, progress, listen_seconds)
         for run in dead:
             client.set_flow_run_state(
                 run.id, Crashed(message="No heartbeat"), force=True

@@ -42,7 +42,7 @@ def cleanup(params: CleanupParams) -> CleanupResult:
     findings, now = Findings(), datetime.now(UTC)
     with open_job("cleanup") as job, job_lock(job.database, "cleanup"):
         if not params.dry_run:
-            crash_dead_runs(findings)
+            crash_dead_runs(findings, job.progress)
             crash_left_tasks(findings, now=now)
         clean_up(
             job.settings,

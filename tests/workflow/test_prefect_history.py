@@ -163,8 +163,11 @@ def heartbeats_of(resource: str) -> EventFilter:
     )
 
 
-def heartbeat(run_id: UUID) -> None:
-    """Have the run send a heartbeat, and wait until Prefect has written it down."""
+def heartbeat(run_id: UUID, number: int = 1) -> None:
+    """Have the run send a heartbeat, and wait until Prefect has written it down.
+
+    It is then the heartbeat of this number.
+    """
     resource = f"prefect.flow-run.{run_id}"
     event = {
         "id": str(uuid4()),
@@ -176,7 +179,9 @@ def heartbeat(run_id: UUID) -> None:
         client.request("POST", "/events", json=[event])
         # Events are written in bundles, every few seconds.
         wait_until(
-            lambda: client.read_events(heartbeats_of(resource), limit=1).events,
+            lambda: (
+                client.read_events(heartbeats_of(resource), limit=1).total >= number
+            ),
             "the heartbeat",
         )
 
@@ -188,15 +193,36 @@ def test_a_run_whose_heartbeats_have_stopped_is_crashed(
     beating, quiet = a_run(deployment, Running()), a_run(deployment, Running())
     heartbeat(beating)
     monkeypatch.setattr(flow_runs, "SIGN_OF_LIFE_SECONDS", 3600.0)
-    crash_dead_runs(Findings())
+    crash_dead_runs(Findings(), Progress(), 0)
     at_first = state_of(beating)
     monkeypatch.setattr(flow_runs, "SIGN_OF_LIFE_SECONDS", 0.0)
     findings = Findings()
 
-    crash_dead_runs(findings)
+    crash_dead_runs(findings, Progress(), 0.1)
 
     assert at_first == "Running"
     assert (state_of(beating), state_of(quiet)) == ("Crashed", "Running")
+    assert findings.reconciled == {"run in Prefect": 1}
+
+
+def test_a_run_that_sends_another_heartbeat_lives_whatever_the_clock_says(
+    deployment: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All heartbeats look old once a clock has jumped ahead; the next one tells."""
+    alive, dead = a_run(deployment, Running()), a_run(deployment, Running())
+    for run_id in (alive, dead):
+        heartbeat(run_id)
+    monkeypatch.setattr(flow_runs, "SIGN_OF_LIFE_SECONDS", 0.0)
+    findings = Findings()
+
+    def listening(fraction: float | None, message: str) -> None:
+        del fraction
+        assert "heartbeat" in message
+        heartbeat(alive, number=2)
+
+    crash_dead_runs(findings, Progress(listening), 1.0)
+
+    assert (state_of(alive), state_of(dead)) == ("Running", "Crashed")
     assert findings.reconciled == {"run in Prefect": 1}
 
 
@@ -208,7 +234,7 @@ def test_a_run_without_any_heartbeat_is_given_a_day(
     monkeypatch.setattr(flow_runs, "WITHOUT_HEARTBEATS_SECONDS", 0.0)
     quiet = a_run(deployment, Running())
 
-    crash_dead_runs(Findings())
+    crash_dead_runs(Findings(), Progress(), 0)
 
     assert state_of(quiet) == "Crashed"
 
