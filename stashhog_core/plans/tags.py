@@ -1,7 +1,7 @@
 """Tags, performers and studios of Stash while a plan is applied."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from stashhog_core.errors import (
@@ -15,13 +15,11 @@ from stashhog_core.plans.created import Creations
 from stashhog_core.plans.proposals import NamedValue, name_key
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.documents import NamedKind
-from stashhog_core.stash.payloads import StashPerformer, StashStudio, StashTag
+from stashhog_core.stash.payloads import KnownObject, StashTag
 from stashhog_core.stash.times import parse_stash_time
 
 CREATED_TAGS = Creations("created_tags")
 """Name → id; None: a run was about to create the tag."""
-
-_Object = StashTag | StashPerformer | StashStudio
 
 
 class KnownObjects:
@@ -95,29 +93,22 @@ class KnownObjects:
 
     def _listing(self, kind: NamedKind) -> "_Listed":
         if kind not in self._listed:
-            self._listed[kind] = _Listed(_list(self._stash, kind))
+            self._listed[kind] = _Listed(self._stash.list_objects(kind))
         return self._listed[kind]
 
 
 class _Listed:
     """One kind: id → when Stash created it, and who has a name or an alias."""
 
-    def __init__(self, rows: Iterable[_Object]) -> None:
+    def __init__(self, rows: Iterable[KnownObject]) -> None:
         self.created_at: dict[int | None, str] = {}
         self.names: dict[str, set[int]] = defaultdict(set)
         self.aliases: dict[str, set[int]] = defaultdict(set)
         for row in rows:
             self.created_at[row.id] = row.created_at
             self.names[name_key(row.name)].add(row.id)
-            aliases = row.alias_list if isinstance(row, StashPerformer) else row.aliases
-            for alias in aliases:
+            for alias in row.aliases:
                 self.aliases[name_key(alias)].add(row.id)
-
-
-def _list(stash: StashClient, kind: NamedKind) -> Sequence[_Object]:
-    if kind == "tag":
-        return stash.tags()
-    return stash.performers() if kind == "performer" else stash.studios()
 
 
 class LiveTags:

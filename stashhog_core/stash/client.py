@@ -20,6 +20,7 @@ from stashhog_core.stash.connection import StashConnection, wire_ids
 from stashhog_core.stash.payloads import (
     Glance,
     KindGlance,
+    KnownObject,
     LibraryChanges,
     LibraryListing,
     LocatedFile,
@@ -237,6 +238,10 @@ class StashClient(StashConnection):
         """
         names = {"name": name, "endpoint": endpoint, "stash_id": stash_id}
         return self._rows(d.find_objects(kind), names)
+
+    def list_objects(self, kind: d.NamedKind) -> list[KnownObject]:
+        """Return all tags, performers or studios by their names."""
+        return self._rows(d.list_objects(kind))
 
     def object_use(
         self, kind: d.NamedKind, id_: int, given: Mapping[str, Any] | None = None

@@ -17,6 +17,7 @@ from stashhog_core.stash.payloads import (
     Folder,
     GraphQLError,
     Job,
+    KnownObject,
     LocatedScene,
     LogEntry,
     MarkerStamp,
@@ -562,6 +563,18 @@ def find_objects(kind: NamedKind) -> Operation[Rows[NamedObject]]:
         f"{{rows:{kind}s{{{fields}}}}}",
         Rows[NamedObject],
         "$endpoint:String!,$stash_id:String!,$name:String!",
+    )
+
+
+def list_objects(kind: NamedKind) -> Operation[Rows[KnownObject]]:
+    """Return the question for the names of all tags, performers or studios."""
+    fields = selection(KnownObject)
+    if kind == "performer":
+        fields = fields.replace("aliases", "aliases:alias_list")
+    return _query(
+        f"List{kind.capitalize()}s",
+        f"find{kind.capitalize()}s(filter:{{per_page:-1}}){{rows:{kind}s{{{fields}}}}}",
+        Rows[KnownObject],
     )
 
 

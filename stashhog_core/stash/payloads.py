@@ -494,6 +494,15 @@ class NamedObject(Payload, frozen=True, kw_only=True):
     stash_ids: tuple[StashBoxId, ...] = ()
 
 
+class KnownObject(Payload, frozen=True, kw_only=True):
+    """A tag, performer or studio by its names, and when Stash created it."""
+
+    id: Id
+    name: str
+    aliases: tuple[str, ...] = ()
+    created_at: str = ""
+
+
 @dataclass(frozen=True)
 class ObjectUse:
     """A tag, performer or studio, and what is not as Stash makes it by its name alone.

@@ -995,6 +995,14 @@ def test_an_object_is_found_by_its_id_and_by_its_names(
     (row,) = client.find_objects(kind, name, box, nobody)
     assert (row.name, row.aliases) == (name, (alias,))
     assert [(b.endpoint, b.stash_id) for b in row.stash_ids] == [(box, box_id)]
+    (listed,) = (row for row in client.list_objects(kind) if row.id == made)
+    assert (listed.name, listed.aliases) == (name, (alias,))
+    everything = {
+        "tag": client.tags,
+        "performer": client.performers,
+        "studio": client.studios,
+    }[kind]()
+    assert {row.id: row.created_at for row in everything}[made] == listed.created_at
     with pytest.raises(JobError, match="exists"):
         client.create_object(kind, {"name": name})
 

@@ -314,6 +314,12 @@ class FakeStash(StashClient):
                 return _rows(list(self.performer_rows.values()))
             case "Studios":
                 return _rows(list(self.studio_rows.values()))
+            case "ListTags":
+                return _rows(map(_named, list(self.tag_rows.values())))
+            case "ListPerformers":
+                return _rows(map(_named, list(self.performer_rows.values())))
+            case "ListStudios":
+                return _rows(map(_named, list(self.studio_rows.values())))
             case "FindTag":
                 return _rows(self._tags_called(variables["name"]))
             case "TypeFields":
@@ -717,6 +723,12 @@ class _InsteadError(Exception):
 
 def _refuse(message: str) -> NoReturn:
     raise _InsteadError(refusal(message))
+
+
+def _named(row: StashTag | StashPerformer | StashStudio) -> dict[str, Any]:
+    aliases = row.alias_list if isinstance(row, StashPerformer) else row.aliases
+    names = {"id": row.id, "name": row.name, "aliases": aliases}
+    return {**names, "created_at": row.created_at}
 
 
 def _rows(rows: Iterable[Any]) -> dict[str, list[Any]]:

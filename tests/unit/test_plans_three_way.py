@@ -9,10 +9,11 @@ import pytest
 from stashhog_core.errors import ItemError
 from stashhog_core.plans.covers import LiveCovers
 from stashhog_core.plans.proposals import (
+    NamedValue,
     StoredValue,
     read_value,
 )
-from stashhog_core.plans.tags import LiveTags
+from stashhog_core.plans.tags import KnownObjects, LiveTags
 from stashhog_core.plans.three_way import (
     SCENE_GONE,
     AppliedChange,
@@ -33,6 +34,7 @@ from stashhog_core.plans.three_way import (
     read_effect,
     scene_of,
 )
+from stashhog_core.stash.documents import NamedKind
 from stashhog_core.stash.payloads import Ref, StashBoxId, StashMarker
 from tests.support.fake_stash import FakeStash, bare_scene
 
@@ -432,6 +434,50 @@ def live_tags(stash: FakeStash, create_missing: bool = True) -> LiveTags:
 
 def new_tag(name: str, id_: int | None = None, **more: Any) -> ApprovedChange:
     return change("tags", "add", None, {"id": id_, "name": name}, **more)
+
+
+THEN = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+AT = {"then": "2026-11-01T13:00:00+01:00", "later": "2026-11-02T12:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "created_at", "found"),
+    [
+        pytest.param([(5, "Five", "later")], THEN, 5, id="the same name"),
+        pytest.param([(5, "Other", "then")], THEN, 5, id="renamed"),
+        pytest.param([(5, "Other", "later")], THEN, None, id="another"),
+        pytest.param([(5, "Other", "")], THEN, 5, id="Stash does not say when"),
+        pytest.param([(5, "Other", "later")], None, 5, id="not known when"),
+        pytest.param(
+            [(5, "Other", "later"), (7, "five", "then")], THEN, 7, id="new id"
+        ),
+        pytest.param(
+            [(5, "Other", "later"), (7, "five", "then")], None, 7, id="name first"
+        ),
+        pytest.param([(5, "Other", "then"), (7, "Five", "then")], THEN, 5, id="both"),
+        pytest.param([(7, "Seven|FIVE", "later")], THEN, 7, id="merged"),
+        pytest.param(
+            [(7, "Seven|Five", "later"), (8, "Five", "later")], THEN, 8, id="main name"
+        ),
+        pytest.param([], THEN, None, id="gone"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["tag", "performer", "studio"])
+def test_what_was_proposed_is_found(
+    kind: NamedKind,
+    rows: list[tuple[int, str, str]],
+    created_at: datetime | None,
+    found: int | None,
+) -> None:
+    """An id counts for what Stash created then; else the name, or an alias."""
+    stash = FakeStash()
+    for id_, names, when in rows:
+        name, *aliases = names.split("|")
+        field = "alias_list" if kind == "performer" else "aliases"
+        more = {field: tuple(aliases), "created_at": AT.get(when, "")}
+        getattr(stash, f"add_{kind}")(name, id=id_, **more)
+
+    assert KnownObjects(stash).find(kind, NamedValue(5, "Five"), created_at) == found
 
 
 def test_missing_tag_is_created_once() -> None:
