@@ -197,6 +197,8 @@ def test_markers_alone(stash: FakeStash, database: Database) -> None:
     stash.add_marker(2, 1, id=8)
     stash.add_marker(3, 1, id=9)
     stash.lacking_markers = {7: {"stream"}, 9: {"stream"}}
+    # What a scene itself lacks is no fault of its markers.
+    stash.lacking = {2: {"preview"}}
 
     result = run(stash, database, marker_ids=(7, 8, 99))
 
