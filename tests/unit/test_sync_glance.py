@@ -111,7 +111,9 @@ def test_recent_changes_may_hide_later_ones(newest: str, is_conclusive: bool) ->
     ("minutes_of_stash", "minutes_of_ours", "is_listed"),
     [
         pytest.param(30, 30, False, id="both clocks run alike"),
-        pytest.param(30, 26, False, id="a little apart"),
+        pytest.param(0, 0, False, id="no time has passed"),
+        pytest.param(30, 25, False, id="five minutes apart"),
+        pytest.param(30, 24.9, True, id="more than five minutes apart"),
         pytest.param(30, 5, True, id="Stash's clock was put on"),
         pytest.param(5, 30, True, id="Stash's clock was put back"),
         pytest.param(-1, -1, True, id="both clocks were put back"),
@@ -155,6 +157,14 @@ def test_unusable_glances(facts: dict[str, Any], words: str) -> None:
     """A glance without a clock, a log or a kind shows nothing, and says why."""
     assert why_unusable(glance()) is None
     assert words in (why_unusable(replace(glance(), **facts)) or "")
+
+
+def test_log_may_be_five_minutes_ahead_of_the_answer() -> None:
+    """The time of the newest line is compared with that of the answer, generously."""
+    ahead = "2026-06-01T12:10:00+00:00"
+
+    assert why_unusable(replace(glance(minutes=5), log_times=(ahead,))) is None
+    assert why_unusable(replace(glance(minutes=4.9), log_times=(ahead,)))
 
 
 def test_kept_glance_survives_as_json() -> None:
