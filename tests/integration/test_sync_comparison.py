@@ -16,6 +16,8 @@ from sandbox.stash.server import StandIn
 from stashhog_core.db.manifest import forget_hashes
 from stashhog_core.db.models import Scene, Tag, TagParent
 from stashhog_core.db.session import Database
+from stashhog_core.settings import SyncSettings
+from stashhog_core.sync.comparison import HOURLY, listing_rule
 from tests.support.watched_stash import WatchedStash, watched
 
 pytestmark = pytest.mark.slow
@@ -383,6 +385,13 @@ def test_night_in_which_nothing_was_logged(stash: WatchedStash) -> None:
     assert stash.asked == CHANGES
 
 
+def test_interval_of_listings_is_a_setting() -> None:
+    """Everything is listed once an hour, or as often as is set."""
+    assert listing_rule(SyncSettings()) == HOURLY
+    often = listing_rule(SyncSettings(listing_interval_minutes=5))
+    assert often.interval == timedelta(minutes=5)
+
+
 # --- another Stash, or another mirror ------------------------------------------------
 
 
@@ -407,7 +416,12 @@ def test_backup_of_stash_is_restored(stash: WatchedStash, tmp_path: Path) -> Non
 
 def test_stash_that_has_written_many_lines(stash: WatchedStash) -> None:
     """If no line of the log is left, another process may answer: all is listed once."""
-    for number in range(40):
+    shown = 30
+    for number in range(shown - 1):
+        stash.server.store.log("Info", f"line {number}")
+    assert not stash.pending()
+    assert stash.asked == ["Glance"]
+    for number in range(shown):
         stash.server.store.log("Info", f"line {number}")
     assert not stash.pending()
     assert stash.asked == LISTING
