@@ -19,7 +19,7 @@ from stashhog_core.stash.client import StashClient
 from stashhog_core.sync.entities import KINDS
 from stashhog_core.sync.history import JOB
 from stashhog_core.sync.removals import SHOWS_NONE, mark_missing, remove_missing
-from stashhog_core.sync.survey import take_survey
+from stashhog_core.sync.survey import begin_survey
 
 SAMPLES = 100
 _LISTED_SHARE = 0.8
@@ -86,7 +86,8 @@ def _gone(
     stash: StashClient, database: Database, params: RemoveOrphansParams
 ) -> tuple[Gone, str | None]:
     """Return what is gone, of the kinds asked for, and what could not be verified."""
-    survey = take_survey(stash, database)
+    with begin_survey(stash, database) as survey:
+        survey.compare_scenes()
     wanted = {
         "performer": params.remove_performers,
         "tag": params.remove_tags,

@@ -163,14 +163,6 @@ def begin_survey(stash: StashClient, database: Database) -> Iterator[Survey]:
         yield survey
 
 
-def take_survey(stash: StashClient, database: Database) -> Survey:
-    """Compare the light listings to their end."""
-    with begin_survey(stash, database) as survey:
-        survey.compare_scenes()
-        survey.compare_markers()
-    return survey
-
-
 def _files_since(session: Session, baseline: datetime | None) -> str:
     """Return since when changed files are listed, as text; empty: none are listed."""
     if baseline is not None:

@@ -31,7 +31,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.sync.mirror import scene_differences
-from stashhog_core.sync.survey import take_survey
+from stashhog_core.sync.survey import begin_survey
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.creating import all_scenes
 from tests.support.histories import EDITS, Editor, fill, make_one
@@ -150,7 +150,9 @@ class History:
         self.asked["listing" if "Library" in self.stash.asked else "no listing"] += 1
         if "Library" in self.stash.asked:
             return
-        survey = take_survey(self.stash.client, self.stash.database)
+        with begin_survey(self.stash.client, self.stash.database) as survey:
+            survey.compare_scenes()
+            survey.compare_markers()
         listed = survey.scenes.reasons()
         entities = {
             kind: len(rows.changed | rows.vanished)
