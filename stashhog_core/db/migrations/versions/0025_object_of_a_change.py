@@ -16,14 +16,19 @@ DECLARE
     value jsonb := coalesce(NEW.proposed->'tag', NEW.proposed);
     wanted bigint := (value->>'id')::bigint;
 BEGIN
-    NEW.object_created_at := CASE NEW.field
-        WHEN 'performers' THEN (SELECT stash_created_at FROM performer
-            WHERE id = wanted AND name = value->>'name')
-        WHEN 'studio' THEN (SELECT stash_created_at FROM studio
-            WHERE id = wanted AND name = value->>'name')
-        ELSE (SELECT stash_created_at FROM tag
-            WHERE id = wanted AND name = value->>'name')
-    END;
+    NEW.object_created_at := NULL;
+    IF wanted IS NULL THEN
+        RETURN NEW;
+    ELSIF NEW.field = 'performers' THEN
+        SELECT stash_created_at INTO NEW.object_created_at FROM performer
+        WHERE id = wanted AND name = value->>'name';
+    ELSIF NEW.field = 'studio' THEN
+        SELECT stash_created_at INTO NEW.object_created_at FROM studio
+        WHERE id = wanted AND name = value->>'name';
+    ELSE
+        SELECT stash_created_at INTO NEW.object_created_at FROM tag
+        WHERE id = wanted AND name = value->>'name';
+    END IF;
     RETURN NEW;
 END $$
 """
