@@ -386,6 +386,24 @@ def test_removal_takes_two_runs(stash: FakeStash, database: Database) -> None:
     assert values(database, select(Scene.id)) == [(kept,)]
 
 
+def test_scene_that_is_gone_is_not_fetched(
+    stash: FakeStash, database: Database
+) -> None:
+    """Neither its markers nor its tags make it pending for anything but removal."""
+    tag = stash.add_tag("tag")
+    gone, _ = stash.add_scene(tags=refs(tag)), stash.add_scene()
+    stash.add_marker(gone, tag)
+    run(stash, database)
+    stash.destroy_scene(gone)
+    newly_gone = pending_scenes(stash, database)
+    run(stash, database)
+    stash.edit_tag(tag, name="renamed")
+    later = pending_scenes(stash, database)
+
+    assert newly_gone.reasons == {"vanished": 1}
+    assert (later.reasons, later.entities) == ({}, {"tag": 1})
+
+
 def test_scene_that_comes_back_is_restored(
     stash: FakeStash, database: Database
 ) -> None:
