@@ -385,6 +385,15 @@ def test_night_in_which_nothing_was_logged(stash: WatchedStash) -> None:
     assert stash.asked == CHANGES
 
 
+def test_renamed_folder_whose_files_have_old_times(stash: WatchedStash) -> None:
+    """A listing shows the old folder no longer, though it leaves out the files."""
+    stash.execute("UPDATE files SET updated_at = '2000-01-01T00:00:00+00:00'")
+    stash.execute("UPDATE folders SET path = path || '-renamed'")
+    stash.listing_interval = timedelta()
+
+    assert stash.pending().reasons == {"file": 20}
+
+
 def test_interval_of_listings_is_a_setting() -> None:
     """Everything is listed once an hour, or as often as is set."""
     assert listing_rule(SyncSettings()) == HOURLY

@@ -420,6 +420,17 @@ def test_unchanged_library_is_not_compared_row_by_row(
     assert not pending_scenes(stash, database)
 
 
+def test_unchanged_scenes_are_not_compared_row_by_row(
+    stash: FakeStash, database: Database
+) -> None:
+    """The same of scenes: a page that is as it was when all was mirrored is skipped."""
+    run(stash, database)
+    run(stash, database)
+    change(database, update(Scene).values(stash_updated_text="damaged"))
+
+    assert not pending_scenes(stash, database)
+
+
 def test_entities_alone_are_pending(stash: FakeStash, database: Database) -> None:
     """A new tag without a scene is something to sync, though no scene is pending."""
     run(stash, database)
