@@ -6,7 +6,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, event, insert, select, update
 
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import (
@@ -188,11 +188,11 @@ def lines_run(stash: FakeStash, database: Database) -> int:
     """Return how many lines of the comparison run while the mirror is verified."""
     counted = 0
 
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
+    def trace(frame: FrameType, what: str, _: Any) -> Any:
         nonlocal counted
         if not frame.f_code.co_filename.endswith("sync/verify.py"):
             return None
-        counted += event == "line"
+        counted += what == "line"
         return trace
 
     before = sys.gettrace()
@@ -429,6 +429,26 @@ def test_unchanged_scenes_are_not_compared_row_by_row(
     change(database, update(Scene).values(stash_updated_text="damaged"))
 
     assert not pending_scenes(stash, database)
+
+
+def test_known_listing_has_no_row_read_and_is_not_noted_again(
+    stash: FakeStash, database: Database
+) -> None:
+    """A sync of a library that is as it was reads no listing from the database."""
+    run(stash, database)
+    run(stash, database)
+    statements: list[str] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    run(stash, database)
+    event.remove(database.engine, "before_cursor_execute", note)
+
+    work = ("enable_sort", "LOCK TABLE manifest")
+    assert statements
+    assert not [text for text in statements if any(word in text for word in work)]
 
 
 def test_entities_alone_are_pending(stash: FakeStash, database: Database) -> None:
