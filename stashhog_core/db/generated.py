@@ -346,7 +346,6 @@ def note_unmakeable(
         for failure in failures
     }
     upsert(session, UnmakeableMedia, rows.values(), stamped="noted_at")
-    session.expire_all()
     return {content for content, row in rows.items() if row["given_up"]}
 
 

@@ -69,12 +69,10 @@ def test_newest_first_orders_only_the_scenes_given(library: Database) -> None:
 def test_media_is_made_of_the_primary_file_and_the_markers(library: Database) -> None:
     """Only of the scenes that are asked for, each with its own markers."""
     with library.transaction() as session:
-        made_of = media_is_made_of(session, [1, 3])
-
-    assert made_of == {
-        1: ("one", frozenset({(100, 1.5), (101, 2.5)})),
-        3: (None, frozenset()),
-    }
+        assert media_is_made_of(session, [1]) == {
+            1: ("one", frozenset({(100, 1.5), (101, 2.5)}))
+        }
+        assert media_is_made_of(session, [3]) == {3: (None, frozenset())}
 
 
 def test_scenes_are_held_while_their_media_is_judged(library: Database) -> None:
