@@ -1,11 +1,13 @@
 """The deep look finds what changes while no time of change moves."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import delete, select, update
 
+from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import Scene, SceneFile, SceneFingerprint, SyncRun
 from stashhog_core.db.session import Database
 from stashhog_core.errors import TransientError
@@ -18,6 +20,7 @@ from stashhog_core.stash.payloads import (
     GroupRef,
     StashGroup,
 )
+from stashhog_core.sync.deep import wait_for_sync
 from stashhog_core.sync.job import pending_scenes
 from stashhog_core.sync.verify import verify_mirror
 from tests.support.fake_stash import OUTAGE, FakeStash
@@ -159,6 +162,32 @@ def test_others_sync_while_scenes_are_compared(
 
     assert run(stash, database, deep=True) == 1
     assert is_right(stash, database)
+
+
+def test_comparison_takes_the_first_part_of_the_bar(
+    stash: FakeStash, database: Database
+) -> None:
+    """It takes four fifths, and says how many scenes were compared."""
+    reports: list[tuple[float | None, str]] = []
+    progress = Progress(lambda *report: reports.append(report))
+    mirror(stash, database, progress, deep=True)
+
+    assert (0.8, "Compared scenes 2/2") in reports
+
+
+def test_waiting_for_a_sync(database: Database) -> None:
+    """The wait ends when the sync does; a stop is noticed meanwhile and afterwards."""
+    running = ExitStack()
+    running.enter_context(job_lock(database, "sync"))
+    stop_was_asked: list[None] = []
+
+    def checkpoint() -> None:
+        stop_was_asked.append(None)
+        running.close()
+
+    wait_for_sync(database, checkpoint)
+
+    assert len(stop_was_asked) == 2
 
 
 def test_deep_sync_that_fails_is_in_the_history(

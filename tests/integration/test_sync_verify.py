@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
@@ -22,7 +23,7 @@ from stashhog_core.db.models import (
     TagParent,
 )
 from stashhog_core.db.session import Database
-from stashhog_core.errors import JobCancelled
+from stashhog_core.errors import JobCancelled, JobError
 from stashhog_core.params import VerifyMirrorParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import VerifyMirrorResult
@@ -83,6 +84,22 @@ def test_right_mirror_is_verified(stash: FakeStash, database: Database) -> None:
     assert result.counts["markers"] == 4
     assert verification is not None
     assert (verification.checked_at, verification.run_id) == (result.last_proved, "r")
+
+
+def test_progress_says_how_many_scenes_were_compared(
+    stash: FakeStash, database: Database
+) -> None:
+    """The bar names what is under way, and in the end what was found."""
+    run(stash, database)
+    reports: list[tuple[float | None, str]] = []
+    progress = Progress(lambda *report: reports.append(report))
+    verify_mirror(stash, database, VerifyMirrorParams(scenes=3), progress)
+
+    assert reports == [
+        (0, "Counting in Stash"),
+        (1, "Compared scenes 3/3"),
+        (1, "0 differences"),
+    ]
 
 
 def test_sample_is_as_large_as_asked_for(stash: FakeStash, database: Database) -> None:
@@ -231,6 +248,48 @@ def test_waiting_for_a_sync_can_be_stopped(
 
     with job_lock(database, "sync"), pytest.raises(JobCancelled):
         verify_mirror(stash, database, VerifyMirrorParams(), Progress(stop=stop))
+
+
+def test_stop_while_scenes_wait_for_a_sync(
+    stash: FakeStash, database: Database
+) -> None:
+    """A sync that begins once scenes were fetched is waited for, until a stop."""
+    run(stash, database)
+    stop = threading.Event()
+
+    with ExitStack() as running:
+
+        def begin() -> None:
+            running.enter_context(job_lock(database, "sync"))
+            stop.set()
+
+        stash.on("ScenesBetween", after=begin)
+        with pytest.raises(JobCancelled):
+            verify_mirror(stash, database, VerifyMirrorParams(), Progress(stop=stop))
+
+
+def test_scene_that_stash_refuses_fails_the_verification(
+    stash: FakeStash, database: Database
+) -> None:
+    """Nothing is proved of scenes that Stash does not give."""
+    run(stash, database)
+    stash.broken_scenes.add(min(stash.scene_rows))
+
+    with pytest.raises(JobError):
+        verify(stash, database)
+    with database.transaction() as session:
+        assert last_verification(session) is None
+
+
+def test_scene_that_is_not_mirrored_yet_is_not_compared(database: Database) -> None:
+    """Of a range, only mirrored scenes are; the counts tell of the others."""
+    stash = FakeStash(scenes=(1, 3))
+    run(stash, database)
+    stash.add_scene(id=2)
+    result = verify(stash, database)
+
+    assert (result.scenes_checked, result.scenes_different) == (2, 0)
+    assert [error.item for error in result.errors] == ["scenes"]
 
 
 def test_a_sync_goes_on_while_stash_is_asked(
