@@ -44,7 +44,13 @@ from stashhog_core.health.work import (
 MACHINE = (
     Check("settings", check_settings),
     Check("home", check_home),
-    Check("home space", check_home_space, needs=("home",), before_runs="fail"),
+    Check(
+        "home space",
+        check_home_space,
+        needs=("home",),
+        is_quick=True,
+        before_runs="fail",
+    ),
     Check("proxies", check_proxies),
     Check("watches", check_watches),
 )

@@ -143,8 +143,13 @@ class Rounds:
         self._undisturbed: dict[str, Undisturbed] = {}
 
     @contextmanager
-    def new(self, kind: str) -> Iterator[Round]:
-        """Make the services of a round of one of KINDS."""
+    def new(self, kind: str, *, in_processes: bool = False) -> Iterator[Round]:
+        """Make the services of a round of one of KINDS.
+
+        Args:
+            kind: Where the downloads come from, and who looks at the videos.
+            in_processes: Whether mapped tasks run in processes of their own.
+        """
         (self._folder / "library").mkdir(parents=True)
         with (
             ExitStack() as at_last,
@@ -162,12 +167,14 @@ class Rounds:
                 patch.setenv,
             )
             torrents = {}
+            variables = {"RUNNER__KIND": "processes" if in_processes else "threads"}
             if kind == QBITTORRENT:
                 torrents = self._seed(services.downloads)
                 self._set_videos(services)
-                for name, value in self._variables.items():
-                    patch.setenv(f"{PREFIX}{name}", value)
-                get_settings.cache_clear()
+                variables |= self._variables
+            for name, value in variables.items():
+                patch.setenv(f"{PREFIX}{name}", value)
+            get_settings.cache_clear()
             database = self._used_database.opened
             with database.transaction() as session:
                 store_outputs(session, self._readings)

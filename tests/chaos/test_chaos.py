@@ -14,11 +14,12 @@ from random import Random
 import pytest
 
 from stashhog_core.batches import batched
-from tests.chaos.conftest import KINDS, QBITTORRENT, Round, Rounds, Undisturbed
+from tests.chaos.conftest import FOLDER, KINDS, QBITTORRENT, Round, Rounds, Undisturbed
 from tests.support.chaos import (
     ANYWHERE,
     ENDS,
     KILL,
+    MAPPED_KILLED,
     STEPS,
     Disturbance,
     drawn,
@@ -35,6 +36,8 @@ FIRST = int(os.environ.get("STASHHOG_TEST_CHAOS_FIRST", "1"))
 MOST_RUNS = 3
 MOST_AT_ONCE = 2
 PARTS = 3
+IN_PROCESSES = 3
+"""Each third history with a watch folder has its mapped tasks in processes."""
 
 Note = Callable[[str, object], None]
 
@@ -131,6 +134,24 @@ def test_each_trouble_may_come_at_any_point(
         left = [what for what in left if what not in came]
 
 
+def kill_of_a_process(undisturbed: Undisturbed) -> Disturbance:
+    """Return the kill of the first process of mapped tasks that works."""
+    before = next(point for point in undisturbed.points if point.step == "sync")
+    return Disturbance(before, 1, MAPPED_KILLED)
+
+
+def test_a_process_of_mapped_tasks_may_be_killed(
+    rounds: Rounds, record_property: Note
+) -> None:
+    """What it worked on is done by another one, and the end is that of threads."""
+    undisturbed = rounds.undisturbed(FOLDER)
+    with rounds.new(FOLDER, in_processes=True) as round_:
+        kill = kill_of_a_process(undisturbed)
+        line, _ = disturb(round_, [kill], record_property)
+        assert round_.outside.killed
+        check_end(round_, undisturbed, [line])
+
+
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + RUNS))
 def test_disturbed_runs_end_as_one_that_is_not(
     seed: int, rounds: Rounds, record_property: Note
@@ -138,11 +159,14 @@ def test_disturbed_runs_end_as_one_that_is_not(
     """Whatever disturbs runs, after one more the end is that of a clean run."""
     chance = Random(seed)
     kind = KINDS[seed % len(KINDS)]
+    in_processes = kind == FOLDER and seed % IN_PROCESSES == 0
     undisturbed = rounds.undisturbed(kind)
-    with rounds.new(kind) as round_:
+    with rounds.new(kind, in_processes=in_processes) as round_:
         history = []
         for _ in range(chance.randint(1, MOST_RUNS)):
             at_once = chance.randint(1, MOST_AT_ONCE)
             disturbances = [drawn(undisturbed.points, chance) for _ in range(at_once)]
+            if in_processes:
+                disturbances.append(kill_of_a_process(undisturbed))
             history.append(disturb(round_, disturbances, record_property)[0])
         check_end(round_, undisturbed, history)

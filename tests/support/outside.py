@@ -7,6 +7,7 @@ last while the run goes on, or may have changed what the run finds.
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -20,18 +21,22 @@ from sandbox.ai_server import AiStandIn
 from sandbox.stash.server import StandIn
 from stashhog_core.db.embedded import start_embedded
 from tests.support.prefect import start_server
-from tests.support.processes import crash, postmaster
+from tests.support.processes import crash, is_alive, postmaster, workers_of_pools
 from tests.support.qbittorrent import QBittorrentServer
 from tests.support.waiting import PATIENCE_SECONDS
 
 QBITTORRENT_KILLED = "qBittorrent is killed and starts again"
 AI_SERVER_AWAY = "the AI server goes away and comes back"
+MAPPED_KILLED = "a process of mapped tasks is killed"
+"""The first one after the point that works, if the run has any."""
+
 ASLEEP = "asleep for longer than Stash may take"
 STASH_TIMEOUT_SECONDS = 2.0
 """How long a run waits for an answer of Stash that is to sleep for longer than that."""
 
 _ASLEEP_SECONDS = STASH_TIMEOUT_SECONDS + 0.5
 _AWAY_SECONDS = 1.0
+_INTERVAL_SECONDS = 0.05
 _JUMP = timedelta(hours=5)
 
 
@@ -61,6 +66,7 @@ class Outside:
         qbittorrent: Where the downloads of runs without a watch folder come from.
         ai_server: What these runs have look at videos.
         torrents: The hashes of the downloads in qBittorrent.
+        killed: The number of the process of mapped tasks that was killed, if any.
     """
 
     stash: StandIn
@@ -69,6 +75,7 @@ class Outside:
     qbittorrent: QBittorrentServer
     ai_server: AiStandIn
     torrents: list[str] = field(default_factory=list)
+    killed: list[int] = field(default_factory=list)
 
     def befall(self, what: str, run: WaitingRun) -> None:
         """Have one of OUTSIDE_TROUBLES happen, and let the run go on."""
@@ -148,6 +155,21 @@ def _stop(run: WaitingRun, meanwhile: Callable[[], None]) -> None:
     run.go_on()
 
 
+def _kill_mapped(outside: Outside, run: WaitingRun) -> None:
+    run.go_on()
+    process = psutil.Process(run.process_id)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not outside.killed and is_alive(process) and time.monotonic() < deadline:
+        # One that has begun its task has opened sockets.
+        with suppress(psutil.NoSuchProcess):
+            for worker in workers_of_pools(run.process_id):
+                if worker.net_connections("all"):
+                    worker.kill()
+                    outside.killed.append(worker.pid)
+                    break
+        time.sleep(_INTERVAL_SECONDS)
+
+
 def _end_connections(outside: Outside) -> None:
     with psycopg.connect(outside.database_url, autocommit=True) as connection:
         connection.execute(
@@ -158,6 +180,7 @@ def _end_connections(outside: Outside) -> None:
 
 
 _TROUBLES: dict[str, Callable[[Outside, WaitingRun], None]] = {
+    MAPPED_KILLED: _kill_mapped,
     "Stash restarts": _restart_stash,
     "the database ends all connections": _disconnect,
     "PostgreSQL is killed and starts again": _kill_postgres,
@@ -174,4 +197,4 @@ _TROUBLES: dict[str, Callable[[Outside, WaitingRun], None]] = {
 }
 
 OUTSIDE_TROUBLES = tuple(_TROUBLES)
-"""All of them; each may happen at any point."""
+"""All of them."""
