@@ -16,7 +16,7 @@ from stashhog_core.plans.proposals import NamedValue, name_key
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.documents import NamedKind
 from stashhog_core.stash.payloads import KnownObject, StashTag
-from stashhog_core.stash.times import parse_stash_time
+from stashhog_core.stash.times import is_moment, parse_stash_time
 
 CREATED_TAGS = Creations("created_tags")
 """Name → id; None: a run was about to create the tag."""
@@ -82,8 +82,8 @@ class KnownObjects:
         self, kind: NamedKind, id_: int | None, created_at: datetime | None
     ) -> bool:
         """Tell whether Stash created what has this id at another time."""
-        self._listing(kind)
-        return self.created_at(kind, id_) not in (None, created_at)
+        text = self._listing(kind).created_at.get(id_, "")
+        return not is_moment(text, created_at)
 
     def add(self, name: str, tag: StashTag) -> None:
         """Note that a tag has this name by now, which is its own or an alias."""

@@ -21,7 +21,7 @@ from stashhog_core.plans.proposals import (
     TextValue,
     Value,
 )
-from stashhog_core.plans.tags import KnownObjects, LiveTags
+from stashhog_core.plans.tags import LiveTags
 from stashhog_core.stash.documents import NamedKind
 from stashhog_core.stash.payloads import StashMarker, StashScene
 
@@ -594,20 +594,19 @@ def decide_undo(
     raise ValueError(f"The effect of change {change.id} does not fit {change.field}")
 
 
-def is_of_another(change: AppliedChange, known: KnownObjects) -> bool:
-    """Tell whether the id that applying has added or removed is another one's by now.
+def object_of(change: AppliedChange) -> tuple[NamedKind, int] | None:
+    """Return the kind and the id of what applying has added, removed or set.
 
-    A Stash that was restored from a backup gives ids again: see `KnownObjects.find`.
+    None: the change is of none, or no run lived to note the id.
     """
-    created_at, effect = change.object_created_at, change.effect
-    # What a killed run has found by its name may not be what was proposed.
-    if created_at is None or not change.recorded:
-        return False
-    if isinstance(effect, MemberEffect) and effect.id is not None:
-        return known.is_another(_kind_of(change), effect.id, created_at)
-    if isinstance(effect, FieldEffect) and isinstance(effect.after, int):
-        return known.is_another("studio", effect.after, created_at)
-    return False
+    match change.effect:
+        case MemberEffect(id=int(id_)):
+            return _kind_of(change), id_
+        case MarkerEffect(tag_id=int(id_)):
+            return "tag", id_
+        case FieldEffect(after=int(id_)):
+            return "studio", id_
+    return None
 
 
 def _undo_field(

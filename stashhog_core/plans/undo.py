@@ -11,6 +11,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -58,13 +59,10 @@ from stashhog_core.plans.three_way import (
     OBJECT_GONE,
     SCENE_GONE,
     AppliedChange,
-    FieldEffect,
-    MarkerEffect,
     MemberEdit,
-    MemberEffect,
     UndoDecision,
     decide_undo,
-    is_of_another,
+    object_of,
     scene_of,
 )
 from stashhog_core.progress import Progress
@@ -72,6 +70,7 @@ from stashhog_core.results import ItemFailure, UndoResult
 from stashhog_core.stash.client import StashClient
 from stashhog_core.stash.documents import NamedKind
 from stashhog_core.stash.payloads import StashScene
+from stashhog_core.stash.times import is_moment
 
 logger = logging.getLogger(__name__)
 
@@ -232,24 +231,19 @@ class _Taken:
     """The tags, performers and studios that an undo has taken from scenes."""
 
     def __init__(self) -> None:
-        self._ids: set[tuple[str, int | None]] = set()
+        self._ids: set[tuple[str, int]] = set()
         self._names: set[tuple[str, str]] = set()
 
     def add(self, change: AppliedChange) -> None:
         """Note what the change gave to a scene, or to a marker."""
-        value, effect = change.proposed, change.effect
-        kind = KINDS.get(change.field, "tag")
+        value = change.proposed
         if isinstance(value, MarkerValue):
             value = value.tag
         if not isinstance(value, NamedValue):
             return
-        self._names.add((kind, value.key))
-        if isinstance(effect, MemberEffect):
-            self._ids.add((kind, effect.id))
-        elif isinstance(effect, MarkerEffect):
-            self._ids.add((kind, effect.tag_id))
-        elif isinstance(effect, FieldEffect) and isinstance(effect.after, int):
-            self._ids.add((kind, effect.after))
+        self._names.add((KINDS.get(change.field, "tag"), value.key))
+        if (named := object_of(change)) is not None:
+            self._ids.add(named)
 
     def has(self, kind: str, name: str, id_: int | None) -> bool:
         """Tell whether something that a plan created was taken.
@@ -280,6 +274,8 @@ class _Undo:
     """Change id → a change that stays applied, and why."""
     failures: list[ItemFailure] = field(default_factory=list)
     outage: OutageCounter = field(default_factory=OutageCounter)
+    created_at: dict[tuple[str, int], datetime] = field(default_factory=dict)
+    """When Stash created what the changes have added: kind and id → time."""
 
     def __post_init__(self) -> None:
         self.covers = LiveCovers(self.stash, self.database)
@@ -323,6 +319,9 @@ class _Undo:
         done: list[UndoItem] = []
         conflicts: list[tuple[AppliedChange, str]] = []
         for change in changes:
+            named = object_of(change)
+            if named is not None and change.recorded and change.object_created_at:
+                self.created_at[named] = change.object_created_at
             scene = scene_of(change, live.get(change.scene_id))
             if scene is None:
                 self.counts["skipped"] += 1
@@ -333,7 +332,7 @@ class _Undo:
                 if change.id in kept
                 else decide_undo(change, scene, self.covers)
             )
-            if decision.kind == "undo" and is_of_another(change, self.known):
+            if decision.kind == "undo" and self._is_of_another(change):
                 decision = UndoDecision("conflict", OBJECT_GONE)
             if decision.kind == "undo":
                 work.append((change, decision))
@@ -351,6 +350,17 @@ class _Undo:
             self.failed.pop(change.id, None)
         self._count([change for change, _ in done], "undone" if sent else "already")
         return work
+
+    def _is_of_another(self, change: AppliedChange) -> bool:
+        """Tell whether the id that applying has added or removed is another one's now.
+
+        A Stash that was restored from a backup gives ids again.
+        """
+        named = object_of(change)
+        # What a killed run has found by its name may not be what was proposed.
+        if named is None or change.object_created_at is None or not change.recorded:
+            return False
+        return self.known.is_another(*named, change.object_created_at)
 
     def _requests(self, work: list[UndoItem]) -> Iterator[UndoRequest]:
         """Yield the fewest requests that undo these changes."""
@@ -512,6 +522,9 @@ class _Undo:
             if use.name != name:
                 # Somebody has made it their own.
                 return f"renamed to {use.name}"
+            since = self.created_at.get((kind, use.id))
+            if not is_moment(use.created_at, since):
+                return "created anew by somebody"
             if use.additions:
                 return use.in_words
             self._destroy(kind, use.id)

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-from stashhog_core.stash.times import parse_stash_time
+from stashhog_core.stash.times import is_moment
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """What Stash numbers its rows with; a larger number is none of its own."""
@@ -360,9 +360,7 @@ class StashScene(Payload, frozen=True, kw_only=True):
         A Stash that was set up anew, or whose database was restored from a backup,
         gives ids again: the same id may then be that of another scene.
         """
-        if moment is None:
-            return True
-        return parse_stash_time(self.created_at) in (None, moment)
+        return is_moment(self.created_at, moment)
 
 
 class MediaPaths(Payload, frozen=True, kw_only=True):
@@ -514,6 +512,7 @@ class ObjectUse:
     id: Id
     name: str
     additions: Mapping[str, Any]
+    created_at: str = ""
 
     @classmethod
     def of(cls, answer: Mapping[str, Any], given: Mapping[str, Any]) -> "ObjectUse":
@@ -531,7 +530,8 @@ class ObjectUse:
         # Without an image of its own, it has Stash's.
         if "default=true" in str(additions.get("image_path", "")):
             del additions["image_path"]
-        return cls(int(answer["id"]), str(answer["name"]), additions)
+        created_at = str(answer.get("created_at") or "")
+        return cls(int(answer["id"]), str(answer["name"]), additions, created_at)
 
     @property
     def in_words(self) -> str:

@@ -21,3 +21,8 @@ def parse_stash_time(text: str) -> datetime | None:
     except OverflowError:
         # Year 1, Go's zero time, with an offset that leaves the calendar.
         return None
+
+
+def is_moment(text: str, moment: datetime | None) -> bool:
+    """Tell whether a time as Stash writes it is a moment; what is unknown may be it."""
+    return moment is None or parse_stash_time(text) in (None, moment)

@@ -440,6 +440,35 @@ def test_names_that_have_ids_of_earlier_ones_are_left_alone(
     assert errors == {OBJECT_GONE}
 
 
+@pytest.mark.parametrize("is_recreated", [True, False])
+def test_tag_that_a_person_has_created_anew_is_kept(
+    stand_in: StandIn,
+    client: StashClient,
+    database: Database,
+    scenes: list[int],
+    is_recreated: bool,
+) -> None:
+    """It has the name and the id of one that a plan created, and Stash has lost."""
+    made = [add_member("tags", None, "Fresh", 0.9, "test", {})]
+    plan_id = plan_of(database, {scenes[3]: made}, "approved")
+    apply(client, database, plan_id)
+    tag = client.find_tag("Fresh")
+    assert tag is not None
+    client.bulk_update_scenes([scenes[3]], remove_tag_ids=[tag.id])
+    if is_recreated:
+        stand_in.store.rows(
+            "UPDATE tags SET created_at = '2031-01-01T00:00:00Z' WHERE id = ?",
+            [tag.id],
+        )
+
+    result = take_back(client, database, plan_id=plan_id)
+
+    assert (result.undone, result.already) == (0, 1)
+    assert (client.find_tag("Fresh") is not None) == is_recreated
+    kept = {"Fresh": "created anew by somebody"} if is_recreated else {}
+    assert result.tags_kept == kept
+
+
 def test_scenes_that_have_ids_of_earlier_scenes_are_left_alone(
     stand_in: StandIn, client: StashClient, database: Database, scenes: list[int]
 ) -> None:
