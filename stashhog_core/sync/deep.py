@@ -189,7 +189,7 @@ def mark_differing(stash: StashClient, database: Database, progress: Progress) -
 def count_mirrored(session: Session) -> int:
     """Return the number of mirrored scenes that are not known to be gone."""
     query = select(func.count()).select_from(Scene)
-    return session.scalar(query.where(Scene.missing_since.is_(None))) or 0
+    return session.scalars(query.where(Scene.missing_since.is_(None))).one()
 
 
 def _marks(session: Session, scene_ids: Collection[int]) -> Marks:

@@ -191,7 +191,6 @@ class _Verification:
                     facts={"stash": counts, "mirror": mirrored},
                 )
             )
-            session.flush()
             newest = last_verification(session)
             last = newest.checked_at if newest else None
         self._progress.update(1.0, f"{found.number} differences")
@@ -219,18 +218,17 @@ class _Verification:
 def _local_counts(session: Session) -> dict[str, int]:
     """Count what is mirrored and not known to be gone."""
     counts = {
-        f"{name}s": session.scalar(
+        f"{name}s": session.scalars(
             select(func.count())
             .select_from(kind.model)
             .where(kind.model.missing_since.is_(None))
-        )
-        or 0
+        ).one()
         for name, kind in KINDS.items()
     }
     counts["scenes"] = count_mirrored(session)
     here = select(Scene.id).where(Scene.missing_since.is_(None))
     markers = select(func.count()).where(Marker.scene_id.in_(here))
-    return {**counts, "markers": session.scalar(markers) or 0}
+    return {**counts, "markers": session.scalars(markers).one()}
 
 
 def _entity_differences(

@@ -192,7 +192,10 @@ def test_marker_media_is_checked(stash: FakeStash, database: Database) -> None:
 
 @pytest.mark.usefixtures("scenes")
 def test_markers_alone(stash: FakeStash, database: Database) -> None:
-    """Named markers go to Stash without any scene; unknown ones are reported."""
+    """Named markers go to Stash without any scene; unknown ones are reported.
+
+    Nothing else is checked afterwards.
+    """
     stash.add_marker(1, 1, id=7)
     stash.add_marker(2, 1, id=8)
     stash.add_marker(3, 1, id=9)
@@ -207,6 +210,12 @@ def test_markers_alone(stash: FakeStash, database: Database) -> None:
     assert "sceneIDs" not in asked
     assert asked["markerIDs"] == ["7", "8"]
     assert [error.item for error in result.errors] == ["marker 99", "marker 7"]
+    checked = {asked["path"] for asked in stash.asked("Media")}
+    assert checked == {
+        f"/marker/{marker}/{kind}"
+        for marker in (7, 8)
+        for kind in ("screenshot", "stream")
+    }
     assert marked(database) == []
 
 

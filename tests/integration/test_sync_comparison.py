@@ -10,14 +10,17 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from sandbox.stash.server import StandIn
 from stashhog_core.db.manifest import forget_hashes
-from stashhog_core.db.models import Scene, Tag, TagParent
+from stashhog_core.db.models import Marker, Scene, Tag, TagParent
 from stashhog_core.db.session import Database
+from stashhog_core.params import VerifyMirrorParams
+from stashhog_core.progress import Progress
 from stashhog_core.settings import SyncSettings
 from stashhog_core.sync.comparison import HOURLY, listing_rule
+from stashhog_core.sync.verify import verify_mirror
 from tests.support.watched_stash import WatchedStash, watched
 
 pytestmark = pytest.mark.slow
@@ -535,6 +538,23 @@ def test_tag_marked_here_wants_a_listing(stash: WatchedStash) -> None:
         forget_hashes(session, [tag_id], "tag")
 
     assert stash.pending().entities == {"tag": 1}
+    assert stash.asked == LISTING
+
+
+def test_difference_that_a_verification_finds_wants_a_listing(
+    stash: WatchedStash,
+) -> None:
+    """A marker that the mirror has lost shows in no glance, but in the counts."""
+    with stash.database.transaction() as session:
+        lost = select(func.max(Marker.id)).scalar_subquery()
+        session.execute(delete(Marker).where(Marker.id == lost))
+    assert not stash.pending()
+
+    verify_mirror(
+        stash.client, stash.database, VerifyMirrorParams(scenes=1), Progress()
+    )
+
+    assert stash.pending().reasons == {"marker": 1}
     assert stash.asked == LISTING
 
 

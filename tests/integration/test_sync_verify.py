@@ -250,6 +250,34 @@ def test_waiting_for_a_sync_can_be_stopped(
         verify_mirror(stash, database, VerifyMirrorParams(), Progress(stop=stop))
 
 
+def test_stash_is_asked_once_the_sync_has_ended(
+    stash: FakeStash, database: Database
+) -> None:
+    """While a sync is under way, the verification waits and asks nothing in vain."""
+    run(stash, database)
+    running = ExitStack()
+    running.enter_context(job_lock(database, "sync"))
+
+    class EndOfTheSync(threading.Event):
+        calls = 0
+
+        def is_set(self) -> bool:
+            self.calls += 1
+            if self.calls == 3:
+                running.close()
+            return False
+
+    end = EndOfTheSync()
+
+    def ask() -> None:
+        assert end.calls >= 3, "Stash is asked while the sync is under way"
+
+    stash.on("SceneCount", before=ask)
+    result = verify_mirror(stash, database, VerifyMirrorParams(), Progress(stop=end))
+
+    assert result.differences == 0
+
+
 def test_stop_while_scenes_wait_for_a_sync(
     stash: FakeStash, database: Database
 ) -> None:
@@ -377,6 +405,26 @@ def test_the_whole_library_is_compared_page_by_page(
 
     assert taken[1] > taken[0]
     assert taken[2] - taken[1] <= taken[1] - taken[0]
+
+
+def test_empty_library_is_verified(database: Database) -> None:
+    """Without any scene nothing differs."""
+    result = verify(FakeStash(), database)
+
+    assert (result.status, result.scenes_checked, result.drift_rate) == (
+        "completed",
+        0,
+        0,
+    )
+
+
+def test_long_values_are_cut(stash: FakeStash, database: Database) -> None:
+    """A difference shows the first 80 characters of each value."""
+    run(stash, database)
+    change(database, update(Scene).values(details="x" * 200))
+    result = verify(stash, database)
+
+    assert result.errors[0].reason == f"details: Stash has , the mirror {'x' * 80}"
 
 
 def test_only_the_first_differences_are_kept(database: Database) -> None:
