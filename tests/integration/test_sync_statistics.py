@@ -1,5 +1,6 @@
 """What the planner of PostgreSQL knows after a bulk write."""
 
+import pytest
 from sqlalchemy import text
 
 from stashhog_core.db.session import Database
@@ -9,6 +10,13 @@ from tests.support.statements import statements
 from tests.support.sync import run
 
 ROWS_OF_A_SCENE = {"scene": 1, "scene_file": 1, "scene_fingerprint": 2}
+
+
+@pytest.fixture(autouse=True)
+def empty_tables(database: Database) -> None:
+    """PostgreSQL remembers how many rows its tables had in an earlier test."""
+    with database.transaction() as session:
+        session.execute(text("ANALYZE"))
 
 
 def expected_rows(database: Database) -> dict[str, float]:
