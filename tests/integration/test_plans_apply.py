@@ -677,6 +677,73 @@ def test_busy_server_is_asked_again_by_the_same_run(mirror: Database) -> None:
     assert plan_state(mirror, plan_id) == "applied"
 
 
+def test_a_refused_change_waits_for_the_next_run(mirror: Database) -> None:
+    """Only what may succeed a moment later is sent again by the same run."""
+    stash = stash_with(1)
+    stash.on("UpdateScene", before=refusal("FOREIGN KEY constraint failed"))
+    busy = iter([BUSY])
+    stash.on("BulkUpdateScenes", before=lambda: next(busy, None))
+    plan_id = plan_of(mirror, {1: [OUTDOOR, DETAILS]})
+
+    result = apply(stash, mirror, plan_id, pauses_seconds=(0, 0))
+
+    assert (result.applied, result.to_retry) == (1, 1)
+    assert stash.writes == ["BulkUpdateScenes", "UpdateScene", "BulkUpdateScenes"]
+
+
+def test_the_mirror_follows_what_stash_did_without_an_answer(mirror: Database) -> None:
+    """What is found in Stash afterwards counts as applied, with its marker's id."""
+    stash = stash_with(1)
+    stash.on("writes", after=OUTAGE)
+    plan_id = plan_of(mirror, {1: ALL})
+
+    assert apply(stash, mirror, plan_id).applied == len(ALL)
+
+    (marker,) = stash.scene_rows[1].scene_markers
+    with mirror.transaction() as session:
+        local = session.get_one(Scene, 1)
+        assert (local.studio_id, local.details) == (3, "Fine.")
+        assert set(session.scalars(select(SceneTag.tag_id))) == {1, max(stash.tag_rows)}
+        assert session.scalars(select(ScenePerformer.performer_id)).all() == [2]
+        assert session.scalars(select(Marker.id)).all() == [marker.id]
+
+
+@pytest.mark.parametrize("is_answered", [True, False], ids=["answer", "no answer"])
+def test_requests_without_effect_count_as_an_outage_if_in_a_row(
+    mirror: Database, is_answered: bool
+) -> None:
+    """One that Stash answers, or carries out without an answer, ends the row."""
+    stash = stash_with(*range(1, 6))
+    plan_id = plan_of(mirror, {i: [DETAILS] for i in stash.scene_rows})
+
+    def is_third() -> bool:
+        return len(stash.writes) == 3
+
+    stash.on(
+        "UpdateScene",
+        before=lambda: None if is_third() else OUTAGE,
+        after=None if is_answered else OUTAGE,
+    )
+
+    result = apply(stash, mirror, plan_id)
+
+    assert (result.applied, result.to_retry) == (1, 4)
+    assert len(stash.writes) == 5
+
+
+def test_progress_counts_the_changes_that_are_done(mirror: Database) -> None:
+    """A request that is sent again in parts counts with its parts."""
+    messages: list[str] = []
+    stash = stash_with(1, 2)
+    stash.on("BulkUpdateScenes", before=lambda: stash.scene_rows.pop(2, None))
+    plan_id = plan_of(mirror, {1: [OUTDOOR, DETAILS], 2: [OUTDOOR], 3: [JADE]})
+
+    apply(stash, mirror, plan_id, Progress(lambda _, said: messages.append(said)))
+
+    numbers = (1, 1, 2, 4)
+    assert messages == [f"Applied changes {number}/4" for number in numbers]
+
+
 def test_what_a_user_adds_after_a_refusal_is_the_users(mirror: Database) -> None:
     """Only what was sent and may have come about counts as ours, to be undone."""
     stash = stash_with(1)
