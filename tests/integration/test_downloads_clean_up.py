@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from stashhog_core.downloads.clean_up import CleanedUp, clean_up
 from stashhog_core.downloads.ledger import ImportRecord
 from stashhog_core.downloads.sources import Entry, EntryFiles, Problem, SourceListing
 from stashhog_core.downloads.watch_folder import list_files
+from stashhog_core.errors import JobCancelled, TransientError
 from stashhog_core.progress import Progress
 from stashhog_core.settings import DownloadSettings, QBittorrentSettings, Settings
 
@@ -32,6 +34,7 @@ class MemorySource:
         self.problems: tuple[Problem, ...] = ()
         self.unwanted: tuple[str, ...] = ()
         self.other: str | None = None
+        self.after_removing: Callable[[], None] = lambda: None
 
     def finished(self, progress: Progress) -> SourceListing:
         return SourceListing()
@@ -53,6 +56,7 @@ class MemorySource:
         self.removed.append((entry.key, with_files))
         if with_files:
             shutil.rmtree(entry.location)
+        self.after_removing()
 
     def close(self) -> None:
         raise NotImplementedError
@@ -108,6 +112,7 @@ def clean(source: MemorySource, database: Database) -> Clean:
         clean_up_: str = "remove_torrent",
         limit: int = 10,
         dry_run: bool = False,
+        progress: Progress | None = None,
         **downloads: Any,
     ) -> CleanedUp:
         settings = Settings(
@@ -115,13 +120,19 @@ def clean(source: MemorySource, database: Database) -> Clean:
             qbittorrent=QBittorrentSettings(clean_up=clean_up_, clean_up_limit=limit),
         )
         return clean_up(
-            source, settings, database, entries, Progress(), dry_run=dry_run
+            source,
+            settings,
+            database,
+            entries,
+            progress or Progress(),
+            dry_run=dry_run,
         )
 
     return clean
 
 
 WITH_FILES = "remove_torrent_and_files"
+GONE = "The library file is gone, or another file has its name"
 
 
 @pytest.mark.parametrize("method", ["link", "copy"])
@@ -203,20 +214,21 @@ def _grow_archive(entry: Entry, library: Path) -> None:
     ("how", "method"), [("remove_torrent", "copy"), (WITH_FILES, "link")]
 )
 @pytest.mark.parametrize(
-    "harm",
+    ("harm", "why"),
     [
-        _lose,
-        _replace,
-        _shorten,
-        _link_back,
-        _move_folder,
-        _vanish,
-        _grow,
-        _grow_archive,
+        (_lose, GONE),
+        (_replace, GONE),
+        (_shorten, GONE),
+        (_link_back, GONE),
+        (_move_folder, "The library file is the download itself"),
+        (_vanish, "No such file or directory"),
+        (_grow, "new.mp4"),
+        (_grow_archive, "new.rar"),
     ],
 )
 def test_what_is_not_verified_stays(
     harm: Callable[[Entry, Path], None],
+    why: str,
     method: str,
     how: str,
     place: Callable[..., Entry],
@@ -224,7 +236,7 @@ def test_what_is_not_verified_stays(
     source: MemorySource,
     library: Path,
 ) -> None:
-    """The ledger's word is not enough: every file is looked at."""
+    """The ledger's word is not enough: each file is looked at; the reason is given."""
     entry = place(method=method)
     harm(entry, library)
 
@@ -232,7 +244,9 @@ def test_what_is_not_verified_stays(
 
     assert source.removed == []
     assert cleaned.removed == []
-    assert [kept.item for kept in cleaned.kept] == ["Film a"]
+    (kept,) = cleaned.kept
+    assert kept.item == "Film a"
+    assert why in kept.reason
 
 
 @pytest.mark.parametrize("how", ["remove_torrent", WITH_FILES])
@@ -279,16 +293,19 @@ def test_a_file_that_was_left_out_for_its_length_or_name_does_not_keep_a_torrent
 ) -> None:
     """Its files stay on the disk in any case."""
     entry = place()
-    (entry.location / "proof.jpg").write_bytes(b"p")
     (entry.location / "short.mp4").write_bytes(b"s")
     short = ImportRecord("a", "Film a", "short.mp4", 1, "left_out", reason="Too short")
     with database.transaction() as session:
         ledger.write(session, "qbittorrent", [short])
 
-    with_files = clean(entry, clean_up_=WITH_FILES, junk_patterns=["proof*"])
+    by_length = clean(entry, clean_up_=WITH_FILES)
+    (entry.location / "proof.jpg").write_bytes(b"p")
+    by_name = clean(entry, clean_up_=WITH_FILES, junk_patterns=["proof*"])
     without = clean(entry, clean_up_="remove_torrent", junk_patterns=["proof*"])
 
-    assert with_files.removed == []
+    assert (by_length.removed, by_name.removed) == ([], [])
+    assert "Too short" in by_length.kept[0].reason
+    assert "proof.jpg" in by_name.kept[0].reason
     assert without.removed == ["Film a"]
 
 
@@ -349,6 +366,37 @@ def test_the_probe_of_a_killed_run_goes(
 
     assert cleaned.removed == ["Film a"]
     assert sorted(path.name for path in (library / "a").iterdir()) == sorted(FILES)
+
+
+def test_a_stop_is_noticed_before_each_torrent(
+    place: Callable[..., Entry], clean: Clean, source: MemorySource
+) -> None:
+    """What was removed until then is removed; nothing more is."""
+    stop = threading.Event()
+    entries = [place(key) for key in "abc"]
+    source.after_removing = stop.set
+
+    with pytest.raises(JobCancelled):
+        clean(*entries, progress=Progress(stop=stop))
+
+    assert source.removed == [("a", False)]
+
+
+def test_a_source_that_is_away_ends_the_run(
+    place: Callable[..., Entry],
+    clean: Clean,
+    source: MemorySource,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It says nothing about the torrents: none of them is reported as kept."""
+
+    def is_away(entry: Entry) -> EntryFiles:
+        raise TransientError("qBittorrent does not answer")
+
+    monkeypatch.setattr(source, "files", is_away)
+
+    with pytest.raises(TransientError, match="does not answer"):
+        clean(place("a"), place("b"))
 
 
 def test_an_unforeseen_error_keeps_its_torrent_only(
