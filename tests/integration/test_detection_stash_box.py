@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from sqlalchemy import delete, func, select
@@ -35,13 +35,16 @@ from stashhog_core.params import (
 )
 from stashhog_core.plans.apply import apply_plan
 from stashhog_core.plans.decisions import decide
-from stashhog_core.plans.new_objects import NewObject, note_object
+from stashhog_core.plans.new_objects import (
+    created_objects,
+)
 from stashhog_core.plans.plans import ChangeDetails, plan_changes
 from stashhog_core.plans.undo import undo
 from stashhog_core.progress import Progress
 from stashhog_core.results import AnalysisResult, ApplyResult, UndoResult
 from stashhog_core.settings import Settings, StashBoxSettings, StashSettings
 from stashhog_core.stash.client import StashClient
+from stashhog_core.stash.documents import NamedKind
 from stashhog_core.sync.job import sync
 from tests.support.creating import all_scenes, create_performer, create_studio
 
@@ -50,6 +53,10 @@ pytestmark = pytest.mark.slow
 ONLY: Any = {"detect_video_tags": False, "detect_tags": False}
 STAMP = "2026-01-01T00:00:00Z"
 SCAN = "FindScenesBySceneFingerprints"
+
+
+class KilledError(BaseException):
+    """The process died."""
 
 
 @dataclass
@@ -938,29 +945,43 @@ def test_a_lost_answer_creates_nothing_twice(site: Site, after: bool) -> None:
     assert library(site)["performers"] == set()
 
 
-def test_a_run_that_died_while_creating_is_continued(site: Site) -> None:
-    """What the dead run created is found by its id, and belongs to the plan."""
+@pytest.mark.parametrize("is_created", [True, False], ids=["created", "not created"])
+def test_a_run_that_died_while_creating_is_continued(
+    site: Site, is_created: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the dead run created is found by its id, and belongs to the plan.
+
+    What it did not create, it has not: who creates it by hand keeps it.
+    """
     first = site.add()
     site.mirror()
     site.box.scenes = [unknown("One", first)]
     result = site.identify({"create_missing": ["performers"]})
-    assert result.plan_id is not None
-    wanted = NewObject(
-        "performer",
-        "New Person",
-        site.box.endpoint,
-        remote_id("New Person"),
-        "second",
-    )
+    changes = {change.field: change.id for change in site.changes(result)}
+    create, asked = site.client.create_object, []
+
+    def die(kind: NamedKind, given: dict[str, Any]) -> NoReturn:
+        asked.append((kind, given))
+        if is_created:
+            create(kind, given)
+        raise KilledError
+
+    monkeypatch.setattr(site.client, "create_object", die)
+    with pytest.raises(KilledError):
+        apply(site, result.plan_id, change_ids=(changes["performers"],))
+    monkeypatch.undo()
+    apply(site, result.plan_id, change_ids=(changes["title"],))
+
+    ids = [person.id for person in site.client.performers()]
     with site.database.transaction() as session:
-        note_object(session, result.plan_id, wanted)
-    site.client.create_object("performer", {"name": "New Person", **wanted.given})
-
+        assert [made.id for _, made in created_objects(session)] == ids
+        assert session.scalars(select(Performer.id)).all() == ids
+    if not is_created:
+        create(*asked[0])
     apply(site, result.plan_id)
-
     assert len(library(site)["performers"]) == 1
     take_back(site, result.plan_id)
-    assert library(site)["performers"] == set()
+    assert len(library(site)["performers"]) == (0 if is_created else 1)
 
 
 def test_what_somebody_edited_stays(site: Site) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select, update
 
@@ -22,7 +23,12 @@ from stashhog_core.db.models import (
     Tag,
 )
 from stashhog_core.db.session import Database
-from stashhog_core.errors import JobCancelled, JobError, TransientError
+from stashhog_core.errors import (
+    ConfigurationError,
+    JobCancelled,
+    JobError,
+    TransientError,
+)
 from stashhog_core.params import ApplyPlanParams
 from stashhog_core.plans.apply import apply_plan
 from stashhog_core.plans.plans import (
@@ -598,6 +604,65 @@ def test_killed_run_goes_on_and_each_change_is_applied_once(
     assert "Fresh" in plan.facts["created_tags"]
 
 
+@pytest.mark.parametrize(
+    ("moment", "somebodys"),
+    [("after", ()), ("before", ()), ("before", ("Fresh",))],
+    ids=["created", "not created", "an alias by now"],
+)
+def test_a_tag_belongs_to_the_plan_whose_dead_run_has_created_it(
+    mirror: Database, moment: str, somebodys: Sequence[str]
+) -> None:
+    """The next run finds out, though it does not need the tag itself."""
+    stash = stash_with(1)
+    plan_id = plan_of(mirror, {1: [FRESH, OUTDOOR]})
+    kill_at(stash, 1, moment)
+    with pytest.raises(KilledError):
+        apply(stash, mirror, plan_id)
+    stash.on("writes")
+    stash.add_tag("Another", aliases=somebodys)
+    with mirror.transaction() as session:
+        other = plan_changes(session, plan_id)[1].id
+
+    apply(stash, mirror, plan_id, change_ids=(other,))
+
+    fresh = {t.name: t.id for t in stash.tags() if t.name == "Fresh"}
+    with mirror.transaction() as session:
+        assert read_plan(session, plan_id).facts["created_tags"] == fresh
+        ids = session.scalars(select(Tag.id).where(Tag.name == "Fresh")).all()
+    assert ids == list(fresh.values())
+    assert bool(fresh) == (moment == "after")
+
+
+def test_a_tag_that_is_renamed_still_belongs_to_the_plan(mirror: Database) -> None:
+    """A further run does not look for it by its name: it knows the id."""
+    stash = stash_with(1)
+    plan_id = plan_of(mirror, {1: [FRESH, OUTDOOR]})
+    with mirror.transaction() as session:
+        first = plan_changes(session, plan_id)[0].id
+    apply(stash, mirror, plan_id, change_ids=(first,))
+    fresh = max(stash.tag_rows)
+    stash.edit_tag(fresh, name="Fresher")
+
+    apply(stash, mirror, plan_id)
+
+    with mirror.transaction() as session:
+        plan = read_plan(session, plan_id)
+        assert plan.facts["created_tags"] == {"Fresh": fresh}
+
+
+def test_a_key_that_stash_refuses_ends_the_run(mirror: Database) -> None:
+    """Nothing counts as applied, or as tried."""
+    stash = stash_with(1)
+    stash.on("writes", before=httpx.Response(401))
+    plan_id = plan_of(mirror, {1: [DETAILS]})
+
+    with pytest.raises(ConfigurationError):
+        apply(stash, mirror, plan_id)
+
+    assert states(mirror, plan_id) == ["approved"]
+    assert stash.writes == ["UpdateScene"]
+
+
 @pytest.mark.slow
 def test_a_plan_is_closed_together_with_its_last_change(
     mirror: Database, database_url: str
@@ -733,15 +798,14 @@ def test_requests_without_effect_count_as_an_outage_if_in_a_row(
 
 def test_progress_counts_the_changes_that_are_done(mirror: Database) -> None:
     """A request that is sent again in parts counts with its parts."""
-    messages: list[str] = []
+    said: list[tuple[float | None, str]] = []
     stash = stash_with(1, 2)
     stash.on("BulkUpdateScenes", before=lambda: stash.scene_rows.pop(2, None))
     plan_id = plan_of(mirror, {1: [OUTDOOR, DETAILS], 2: [OUTDOOR], 3: [JADE]})
 
-    apply(stash, mirror, plan_id, Progress(lambda _, said: messages.append(said)))
+    apply(stash, mirror, plan_id, Progress(lambda *report: said.append(report)))
 
-    numbers = (1, 1, 2, 4)
-    assert messages == [f"Applied changes {number}/4" for number in numbers]
+    assert said == [(n / 4, f"Applied changes {n}/4") for n in (1, 1, 2, 4)]
 
 
 def test_what_a_user_adds_after_a_refusal_is_the_users(mirror: Database) -> None:
