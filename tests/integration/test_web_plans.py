@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
@@ -85,10 +86,14 @@ def client(database: Database, settings: Settings) -> Iterator[TestClient]:
         yield client
 
 
-def browser(database: Database, settings: Settings) -> TestClient:
+@contextmanager
+def browser(database: Database, settings: Settings) -> Iterator[TestClient]:
+    """Yield a browser that nobody has let in yet."""
     site = make_site(settings, database, None)
     app = make_app(site, access_of(settings, token_of(settings)))
-    return TestClient(app, base_url=HERE, headers={"Origin": HERE})
+    with TestClient(app, base_url=HERE, headers={"Origin": HERE}) as client:
+        yield client
+    site.pictures.close()
 
 
 def decisions(decision: str, seen: dict[int, str]) -> dict[str, object]:
