@@ -742,6 +742,24 @@ def test_busy_server_is_asked_again_by_the_same_run(mirror: Database) -> None:
     assert plan_state(mirror, plan_id) == "applied"
 
 
+def test_a_stop_before_the_second_try_is_noticed_at_once(mirror: Database) -> None:
+    """Stash is not read again."""
+    stop = threading.Event()
+    stash = stash_with(1)
+    stash.on("UpdateScene", before=BUSY)
+    plan_id = plan_of(mirror, {1: [DETAILS]})
+
+    def sink(fraction: float | None, message: str) -> None:
+        if message == "Applied changes 1/1":
+            stop.set()
+
+    with pytest.raises(JobCancelled):
+        apply(stash, mirror, plan_id, Progress(sink, stop), pauses_seconds=(1,))
+
+    # Before the request, and after it.
+    assert len(stash.asked("Scenes")) == 2
+
+
 def test_a_refused_change_waits_for_the_next_run(mirror: Database) -> None:
     """Only what may succeed a moment later is sent again by the same run."""
     stash = stash_with(1)

@@ -1,6 +1,7 @@
 """What `undo_plan` does about refusals, lost answers and outages of Stash."""
 
 import itertools
+import threading
 from collections.abc import Sequence
 
 import httpx
@@ -9,7 +10,7 @@ from sqlalchemy import select
 
 from stashhog_core.db.models import Scene, SceneTag, Tag
 from stashhog_core.db.session import Database
-from stashhog_core.errors import ConfigurationError, TransientError
+from stashhog_core.errors import ConfigurationError, JobCancelled, TransientError
 from stashhog_core.params import ApplyPlanParams, UndoParams
 from stashhog_core.plans.apply import apply_plan
 from stashhog_core.plans.plans import plan_changes
@@ -87,6 +88,24 @@ def test_a_busy_server_is_asked_again_by_the_same_run(
     assert (result.undone, result.already, result.errors) == (2, 0, ())
     # What was undone at once is not sent again.
     assert stash.writes == ["BulkUpdateScenes", *["UpdateScene"] * 3]
+
+
+def test_a_stop_before_the_second_try_is_noticed_at_once(
+    stash: FakeStash, mirror: Database
+) -> None:
+    """Stash is not read again."""
+    stop = threading.Event()
+    plan_id = applied(stash, mirror, {1: [DETAILS]})
+    stash.on("UpdateScene", before=BUSY)
+
+    def sink(fraction: float | None, message: str) -> None:
+        stop.set()
+
+    with pytest.raises(JobCancelled):
+        take_back(stash, mirror, plan_id, Progress(sink, stop), pauses_seconds=(1,))
+
+    # Before the request, and after it.
+    assert len(stash.asked("Scenes")) == 2
 
 
 def test_a_refused_change_waits_for_the_next_run(
