@@ -210,7 +210,8 @@ def test_undone_plan_leaves_the_library_as_it_was(
 def test_what_was_changed_since_is_left(
     client: StashClient, database: Database, scenes: list[int]
 ) -> None:
-    """Edited texts and markers are conflicts; what is gone already needs nothing."""
+    """An edited text is a conflict; what is gone already leaves the mirror, too."""
+    markers = mirrored(database)["markers"]
     plan_id = a_plan(database, scenes[2:5])
     apply(client, database, plan_id)
     (first, second, third), _ = client.scenes(scenes[2:5])
@@ -221,6 +222,7 @@ def test_what_was_changed_since_is_left(
     result = take_back(client, database, plan_id=plan_id)
 
     assert (result.undone, result.already, result.conflicts) == (9, 2, 1)
+    assert mirrored(database)["markers"] == markers
     (first, *_), _ = client.scenes(scenes[2:5])
     assert first.details == "My own."
     with database.transaction() as session:

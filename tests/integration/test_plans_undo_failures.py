@@ -78,7 +78,10 @@ def reasons(mirror: Database, plan_id: int) -> list[tuple[str, str | None]]:
 def test_a_busy_server_is_asked_again_by_the_same_run(
     stash: FakeStash, mirror: Database
 ) -> None:
-    """A database that is locked for a moment leaves nothing to the next run."""
+    """A database that is locked for a moment leaves nothing to the next run.
+
+    The mirror follows both tries.
+    """
     plan_id = applied(stash, mirror, {1: [OUTDOOR, DETAILS]})
     busy = iter([BUSY, BUSY])
     stash.on("UpdateScene", before=lambda: next(busy, None))
@@ -88,6 +91,9 @@ def test_a_busy_server_is_asked_again_by_the_same_run(
     assert (result.undone, result.already, result.errors) == (2, 0, ())
     # What was undone at once is not sent again.
     assert stash.writes == ["BulkUpdateScenes", *["UpdateScene"] * 3]
+    with mirror.transaction() as session:
+        assert session.get_one(Scene, 1).details == ""
+        assert session.scalars(select(SceneTag.tag_id)).all() == []
 
 
 def test_a_stop_before_the_second_try_is_noticed_at_once(

@@ -126,7 +126,8 @@ def test_urls_come_behind_and_ids_beside_what_is_there(
 def test_undo_restores_ids_with_their_dates(
     stand_in: StandIn, client: StashClient, database: Database, scene_id: int
 ) -> None:
-    """Stash dates every id anew that is sent without its date."""
+    """Stash dates every id anew that is sent without its date. The mirror follows."""
+    before = mirrored(database, scene_id)
     ids, urls = dated(stand_in, scene_id), scene_of(client, scene_id).urls
     plan_id, _ = apply(
         client,
@@ -142,6 +143,7 @@ def test_undo_restores_ids_with_their_dates(
     assert during == ids
     assert dated(stand_in, scene_id) == ids
     assert scene_of(client, scene_id).urls == urls
+    assert mirrored(database, scene_id) == before
     assert (result.undone, result.conflicts) == (2, 0)
 
 
