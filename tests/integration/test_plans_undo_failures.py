@@ -134,6 +134,20 @@ def test_a_refused_change_waits_for_the_next_run(
     assert reasons(mirror, plan_id) == [("undone", None)]
 
 
+def test_a_scene_that_vanishes_meanwhile_is_skipped(
+    stash: FakeStash, mirror: Database
+) -> None:
+    """Stash refuses the whole group for it; the rest of the group is still undone."""
+    plan_id = applied(stash, mirror, {i: [OUTDOOR] for i in (1, 2, 3)})
+    stash.on("BulkUpdateScenes", before=lambda: stash.scene_rows.pop(2, None))
+
+    result = take_back(stash, mirror, plan_id)
+
+    assert (result.undone, result.skipped, result.failed) == (2, 1, 0)
+    assert [stash.scene_rows[i].tags for i in (1, 3)] == [(), ()]
+    assert len(stash.writes) == 2
+
+
 def test_what_stash_undid_without_an_answer_is_undone(
     stash: FakeStash, mirror: Database
 ) -> None:
