@@ -159,6 +159,7 @@ def test_what_stash_undid_without_an_answer_is_undone(
 
     assert (result.undone, result.already, result.errors) == (3, 0, ())
     assert (result.scene_ids, result.tags_dropped) == ((1,), ("Fresh",))
+    assert set(reasons(mirror, plan_id)) == {("undone", None)}
     with mirror.transaction() as session:
         assert session.get_one(Scene, 1).details == ""
         assert session.scalars(select(SceneTag.tag_id)).all() == []
