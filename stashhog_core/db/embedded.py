@@ -129,7 +129,9 @@ def require_space(home: Path) -> int:
         ConfigurationError: It has not.
     """
     folder = home.expanduser().resolve() / "postgres"
-    while not folder.exists():
+    # Unlike the method of a path it takes what may not be looked at for missing: that
+    # is said where the folder is made.
+    while not os.path.exists(folder):  # noqa: PTH110
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if free < LEAST_FREE_BYTES:

@@ -317,9 +317,12 @@ def test_no_server_is_made_on_a_disk_without_space(tmp_path: Path) -> None:
     assert left == "['postgres']"
 
 
-def test_a_home_that_is_not_there_yet_has_the_space_of_its_disk(home: Path) -> None:
-    """The first command asks before anything is made."""
-    assert require_space(home / "not" / "there") > LEAST_FREE_BYTES
+@pytest.mark.parametrize("name", ["not/there", "x" * 300])
+def test_a_home_that_is_not_there_yet_has_the_space_of_its_disk(
+    home: Path, name: str
+) -> None:
+    """The first command asks before anything is made; what cannot be is said later."""
+    assert require_space(home / name) > LEAST_FREE_BYTES
 
 
 def test_what_initdb_says_is_in_the_sentence(
