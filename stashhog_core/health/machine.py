@@ -6,7 +6,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stashhog_core.db.embedded import require_space
+from stashhog_core.db.embedded import embedded_url, require_space
 from stashhog_core.file_index.watch import MORE_WATCHES
 from stashhog_core.health.checks import Checkup, Finding, failure, good, warning
 from stashhog_core.loopback import is_loopback
@@ -54,9 +54,10 @@ def check_home(checkup: Checkup) -> Finding:
 
 def check_home_space(checkup: Checkup) -> Finding | None:
     """See how much space is left for the embedded PostgreSQL."""
-    if checkup.settings.database.url is not None:
-        return None
     home = checkup.settings.home_folder
+    # With a database of the user's own, Prefect's may be on the embedded server.
+    if checkup.settings.database.url is not None and embedded_url(home) is None:
+        return None
     free = require_space(home)
     found = f"{size_in_words(free)} are free for {printable(str(home))}"
     if free < _LOW_BYTES:

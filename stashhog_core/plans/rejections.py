@@ -32,9 +32,9 @@ SAME_VALUE = and_(
 
 # The mirror is compared with what was applied. A tag that Stash no longer has was not
 # removed from this scene, also if another one has its id; a marker belongs to no other
-# scene. Removing a value changes
-# the scene: one that has not changed since comes from a backup of Stash that did not
-# have the value yet. Clocks may differ by minutes. Markers do not change their scene.
+# scene. Removing a value changes the scene: one that has not changed since comes from a
+# backup of Stash that did not have the value yet. Clocks may differ by minutes. Markers
+# do not change their scene.
 _REMEMBER_REMOVED = text(
     """
     INSERT INTO review_memory (scene_id, field, value_key, detector)

@@ -11,6 +11,7 @@ import pytest
 from sandbox.stash.server import StandIn
 from stashhog_core.db import embedded
 from stashhog_core.db.session import Database
+from stashhog_core.health import machine
 from stashhog_core.health.checks import Checkup, run_checks
 from stashhog_core.health.downloads import try_link
 from stashhog_core.health.registry import CHECKS
@@ -296,6 +297,10 @@ def test_a_home_without_space_for_the_embedded_database(
     """No run begins that nobody could note; another database needs no space there."""
     monkeypatch.setattr(embedded, "LEAST_FREE_BYTES", 10**18)
     assert "home space" not in checked(values, "home", "home space")
+    with monkeypatch.context() as patch:
+        # As where Prefect's database is on the embedded server.
+        patch.setattr(machine, "embedded_url", lambda _: "postgresql://")
+        assert checked(values, "home space")["home space"].state == "failure"
     del values["database"]
     line = checked(values, "home", "home space")["home space"]
 
