@@ -37,7 +37,8 @@ def record(settings: Settings, url: str, pids: Mapping[str, int]) -> None:
     for name, pid in pids.items():
         with suppress(psutil.NoSuchProcess):
             processes[name] = (pid, psutil.Process(pid).create_time())
-    text = json.dumps({"url": url, "processes": processes})
+    state = {"url": url, "processes": processes, "home": _identity(settings)}
+    text = json.dumps(state)
     # After a power failure none of these processes runs.
     write_whole(state_file(settings), text, durable=False)
 
@@ -95,4 +96,14 @@ def _recorded(settings: Settings) -> dict[str, object]:
         recorded = json.loads(state_file(settings).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
-    return recorded if isinstance(recorded, dict) else {}
+    if not isinstance(recorded, dict):
+        return {}
+    mine = _identity(settings)
+    # Of a copy of the home: what runs belongs to the original.
+    return recorded if recorded.get("home", mine) == mine else {}
+
+
+def _identity(settings: Settings) -> list[int]:
+    """Return what a home keeps when it is moved, and a copy of it does not have."""
+    status = settings.home_folder.stat()
+    return [status.st_dev, status.st_ino]

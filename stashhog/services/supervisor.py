@@ -1,7 +1,8 @@
 """The process behind `stashhog up`: keeps server, worker and pages running.
 
 It holds the embedded PostgreSQL open and starts it again when it was killed, starts a
-child anew when it ends, and stops the children when it is asked to stop. A supervisor
+child anew when it ends, and stops the children when it is asked to stop, or when the
+folder of the embedded PostgreSQL is gone. A supervisor
 that follows one which was killed takes over the children, so that no run is disturbed.
 """
 
@@ -34,7 +35,7 @@ from stashhog.services.state import (
     running,
     state_file,
 )
-from stashhog_core.db.embedded import start_embedded
+from stashhog_core.db.embedded import has_lost_files, start_embedded
 from stashhog_core.errors import StashHogError
 from stashhog_core.loopback import keep_loopback_direct
 from stashhog_core.settings import Settings, get_settings
@@ -82,6 +83,8 @@ class Supervisor:
             signal.signal(number, self._stop)
         self._record()
         while not self._stopping:
+            if self._has_lost_home():
+                break
             self._maintain_files()
             for name in self._commands:
                 self._keep(name)
@@ -90,6 +93,21 @@ class Supervisor:
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
+
+    def _has_lost_home(self) -> bool:
+        """Tell whether the home was moved or deleted; its log, where it is, says so.
+
+        Runs that begin without the home would make an empty one in its place.
+        """
+        home = self._settings.home_folder
+        if self._settings.database.url is not None or not has_lost_files(home):
+            return False
+        logger.error(
+            "The files of the embedded PostgreSQL are gone from %s, because the folder "
+            "was moved or deleted, or its disk is no longer mounted: all services stop",
+            home,
+        )
+        return True
 
     def _maintain_files(self) -> None:
         """Put full logs aside, and start the embedded database if it was killed."""

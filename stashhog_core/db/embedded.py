@@ -71,6 +71,8 @@ _log = logging.getLogger(__name__)
 # The process that registered itself as a user of the server. A forked child inherits
 # the registration of its parent, but must make its own.
 _registered: dict[Path, int] = {}
+# Where this process, or the one that it was forked from, has used a server.
+_used: set[Path] = set()
 
 
 def start_embedded(home: Path, database: str = DATABASE) -> str:
@@ -78,10 +80,11 @@ def start_embedded(home: Path, database: str = DATABASE) -> str:
 
     Many processes may do so at once. The server stops when the last process that uses
     it ends; one that was killed counts as ended. After a crash the server recovers
-    by itself.
+    by itself. A process whose server has lost its files makes no new ones: an empty
+    database would look like a library of which nothing is known.
 
     Raises:
-        ConfigurationError: The server cannot start there.
+        ConfigurationError: The server cannot start there, or its files are gone.
     """
     data = home.expanduser().resolve() / "postgres"
     if set("\r\n") & set(str(data)):
@@ -122,6 +125,15 @@ def _start(data: Path, database: str) -> str:
         raise _no_start(data, error) from error
 
 
+def has_lost_files(home: Path) -> bool:
+    """Tell whether the files of the server that this process has used are gone.
+
+    The folder was moved or deleted, or its disk is no longer mounted.
+    """
+    data = home.expanduser().resolve() / "postgres"
+    return data in _used and not (data / "PG_VERSION").exists()
+
+
 def require_space(home: Path) -> int:
     """Make sure that the server under `home` has room to write; return how much.
 
@@ -151,6 +163,7 @@ def stop_embedded(home: Path) -> None:
     """
     data = home.expanduser().resolve() / "postgres"
     with _one_at_a_time:
+        _used.discard(data)
         if _registered.pop(data, None) == os.getpid():
             instances = _wheel().PostgresServer._instances
             if data in instances:
@@ -195,6 +208,8 @@ def kept_running(home: Path) -> Iterator[None]:
                     start_embedded(home)
                 except ConfigurationError as error:
                     _log.error("%s", error)
+                    if has_lost_files(home):
+                        return
 
     watcher = threading.Thread(target=watch, name="embedded-postgres", daemon=True)
     watcher.start()
@@ -214,11 +229,23 @@ def embedded_url(home: Path, database: str = DATABASE) -> str | None:
     if _server_process(data) is None:
         return None
     try:
-        found = _wheel().utils.PostmasterInfo.read_from_pgdata(data)
+        found = _postmaster_info(data)
     # The file is being written or removed just now.
     except (AssertionError, ValueError):
         return None
     return str(found.get_uri(database=database)) if found else None
+
+
+def _postmaster_info(data: Path) -> Any:
+    """Return what the pid file of this folder says; None: there is no such file.
+
+    The file names the places at which the server was started. If the folder was moved
+    since, the socket in it has moved too, and another server may have its old place.
+    """
+    found = _wheel().utils.PostmasterInfo.read_from_pgdata(data)
+    if found is not None and found.socket_dir == found.pgdata:
+        found.socket_dir = data
+    return found
 
 
 def _server_process(data: Path) -> psutil.Process | None:
@@ -261,6 +288,19 @@ def _drop_stale_locks(data: Path, sockets: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _end_servers_without_files(data: Path) -> None:
+    """Kill the servers whose files in this folder were deleted.
+
+    They run on for up to a minute. In its end, such a server would take the socket of
+    the one that is about to be made.
+    """
+    left = [p for p in psutil.process_iter() if _works_in(p, data)]
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, _PG_CTL_SECONDS)
+
+
 def _no_start(data: Path, error: Exception) -> ConfigurationError:
     said = str(error)
     with suppress(OSError):
@@ -275,6 +315,13 @@ def _no_start(data: Path, error: Exception) -> ConfigurationError:
 
 def _running_server(data: Path) -> Any:
     """Start the server, or join the one that runs, and register this process."""
+    if has_lost_files(data.parent):
+        raise ConfigurationError(
+            "The files of the embedded PostgreSQL are gone",
+            where=str(data),
+            remedy="run `stashhog down`, then move the folder back, mount its disk, or "
+            "restore a backup",
+        )
     data.mkdir(parents=True, exist_ok=True)
     instances = _wheel().PostgresServer._instances
     if _registered.get(data) != os.getpid():
@@ -283,6 +330,7 @@ def _running_server(data: Path) -> Any:
         with nullcontext() if (data / "PG_VERSION").exists() else _undisturbed():
             server = _server_class()(data)
         _registered[data] = os.getpid()
+        _used.add(data)
         with server._lock:
             _forget_dead_users(data)
     return instances[data]
@@ -357,6 +405,7 @@ def _server_class() -> Any:
                 wheel.utils.ensure_folder_permissions(binaries.parent / "lib", 0o044)
                 os.chown(self.pgdata, *account)
             if not (self.pgdata / "PG_VERSION").exists():
+                _end_servers_without_files(self.pgdata)
                 require_space(self.pgdata.parent)
                 _run_program(
                     "initdb",
@@ -387,7 +436,7 @@ def _server_class() -> Any:
                     *(f'-h "" -k {sockets} -c {EMBEDDED_SETTING}=on', "start"),
                     timeout=_PG_CTL_SECONDS,
                 )
-            found = wheel.utils.PostmasterInfo.read_from_pgdata(self.pgdata)
+            found = _postmaster_info(self.pgdata)
             # Another process may be starting it just now: the caller tries again.
             if found is None or found.status != "ready" or not found.is_running():
                 raise AssertionError("the server is not ready yet")

@@ -1,6 +1,7 @@
 """The embedded server, its crashes and its users."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -17,6 +18,7 @@ from sqlalchemy import make_url
 from stashhog_core.db.embedded import (
     LEAST_FREE_BYTES,
     embedded_url,
+    has_lost_files,
     kept_running,
     require_space,
     start_embedded,
@@ -247,6 +249,49 @@ def test_server_that_dies_under_a_user_is_started_again(made_home: Path) -> None
         with database.connect() as connection:
             assert schema_state(connection).kind == "current"
         assert postmaster(made_home).pid != server.pid
+
+
+def test_a_home_that_is_moved_while_it_is_used_stays_one_home(made_home: Path) -> None:
+    """Whoever used it makes none at the old place; the server is at the new one.
+
+    An empty database at the old place would look like a library that nobody knows.
+    """
+    with psycopg.connect(start_embedded(made_home)) as connection:
+        connection.execute("CREATE TABLE mine (number int)")
+    moved = made_home.with_name(f"{made_home.name}-moved")
+    made_home.rename(moved)
+    try:
+        assert has_lost_files(made_home)
+        with pytest.raises(ConfigurationError, match="PostgreSQL are gone"):
+            start_embedded(made_home)
+        assert not made_home.exists()
+
+        there = embedded_url(moved)
+        assert there is not None
+        with psycopg.connect(there) as connection:
+            connection.execute("SELECT number FROM mine")
+        stop_embedded(made_home)
+        assert stop_unused(moved) == []
+        assert embedded_url(moved) is None
+    finally:
+        moved.rename(made_home)
+
+
+def test_a_new_server_in_a_deleted_folder_keeps_its_socket(made_home: Path) -> None:
+    """The server of the deleted folder would take it away, and is gone by then."""
+    start_embedded(made_home)
+    old = postmaster(made_home)
+    shutil.rmtree(made_home / "postgres")
+    with pytest.raises(ConfigurationError, match="PostgreSQL are gone"):
+        start_embedded(made_home)
+    stop_embedded(made_home)
+
+    url = start_embedded(made_home)
+
+    assert not is_alive(old)
+    with psycopg.connect(url) as connection:
+        connection.execute("SELECT 1")
+    stop_embedded(made_home)
 
 
 def test_home_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import psutil
@@ -10,7 +11,7 @@ import pytest
 from sandbox.stash.server import StandIn
 from stashhog.services.lifecycle import up
 from stashhog.services.prefect_server import POOL
-from stashhog.services.state import record, running
+from stashhog.services.state import record, recorded_url, running, state_file
 from stashhog.services.status import Part, status
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
@@ -179,6 +180,34 @@ def test_a_number_that_went_to_another_process(
         record(settings, "http://127.0.0.1:1/api", {"server": os.getpid()})
 
     assert running(settings) == {}
+
+
+def test_what_runs_belongs_to_the_home_and_not_to_its_copy(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """A copy that was made while services ran shows none, and `down` there stops none.
+
+    The home that was moved shows them, and so does one whose file is of the version
+    before.
+    """
+    record(settings, "http://127.0.0.1:1/api", {"server": os.getpid()})
+    home = settings.home_folder
+    copy = shutil.copytree(home, tmp_path / "copy")
+    moved = home.rename(tmp_path / "moved")
+
+    of_copy = settings.model_copy(update={"home": copy})
+    of_moved = settings.model_copy(update={"home": moved})
+
+    assert (running(of_copy), recorded_url(of_copy)) == ({}, None)
+    assert (list(running(of_moved)), recorded_url(of_moved)) == (
+        ["server"],
+        "http://127.0.0.1:1/api",
+    )
+    file = state_file(of_copy)
+    written = json.loads(file.read_text())
+    del written["home"]
+    file.write_text(json.dumps(written))
+    assert list(running(of_copy)) == ["server"]
 
 
 def test_a_port_of_another_program(
