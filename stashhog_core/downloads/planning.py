@@ -95,7 +95,7 @@ class ImportPlan:
         archives: New files that need unpacking.
         unpacked: Archives whose content has come to lie next to them.
         noted: New files that are left out though they might be taken: short ones,
-            samples, symbolic links.
+            samples, archives of extras, symbolic links.
         left_out: Number of files left out for what they are.
         is_deferred: Something in it waits for its next try, or was given up.
         had_trouble: The ledger holds rows of what could not even be read.
@@ -314,10 +314,13 @@ class ImportPlanner:
             if record is None or is_asked or entry.may_retry_blocked:
                 record = _record(entry, _key(file))
                 if selection.is_packed:
-                    record = record._replace(state="blocked", reason=_NEEDS_UNPACKING)
+                    plan.archives.append(
+                        record._replace(state="blocked", reason=_NEEDS_UNPACKING)
+                    )
                 else:
-                    record = record._replace(state="left_out", reason=_IS_EXTRA)
-                plan.archives.append(record)
+                    plan.noted.append(
+                        record._replace(state="left_out", reason=_IS_EXTRA)
+                    )
             elif not selection.is_packed:
                 plan.unpacked.append(
                     record._replace(state="left_out", reason=_IS_UNPACKED)

@@ -187,7 +187,11 @@ class QBittorrentSource:
             if file["priority"] == 0 and content.holds(content.relative(file))
         )
         if any(is_archive(file.relative_path) for file in files):
-            files += _unpacked(content, files, answer)
+            unpacked = _unpacked(content, files, answer)
+            partial = self._unfinished_of_others(
+                entry, [Path(f.path) for f in unpacked]
+            )
+            files += [file for file in unpacked if Path(file.path) not in partial]
         return EntryFiles(
             content.is_folder, tuple(files), tuple(problems), unwanted, tuple(notes)
         )
@@ -239,6 +243,31 @@ class QBittorrentSource:
                 if any(is_below(theirs, m) or is_below(m, theirs) for m in mine):
                     return torrent["name"]
         return None
+
+    def _unfinished_of_others(self, entry: Entry, paths: Sequence[Path]) -> set[Path]:
+        """Return which of these files other torrents have not downloaded yet.
+
+        Such a file may have its full size, and rest while its torrent is stopped.
+        """
+        found: set[Path] = set()
+        others = [as_torrent(row) for row in self._api.torrents()] if paths else []
+        for torrent in others:
+            if torrent["hash"] == entry.key:
+                continue
+            try:
+                places = self._places(torrent)
+                save_path = torrent["save_path"]
+                here = [self._local(place, save_path).resolve() for place in places]
+                inside = {path for path in paths if any(map(path.is_relative_to, here))}
+                if inside:
+                    base = self._local(save_path, save_path).resolve()
+                    files = self._api.files(torrent["hash"])
+                    partial = {base / f["name"] for f in files if f["progress"] < 1}
+                    found |= inside & partial
+            except ItemError:
+                # It has gone meanwhile, or does not lie on this machine.
+                continue
+        return found
 
     def _places(self, torrent: Torrent) -> list[str]:
         """Return what a torrent uses: its folder or file, or all its files."""

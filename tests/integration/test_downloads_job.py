@@ -273,6 +273,24 @@ def test_archives_are_reported_and_their_content_is_taken_later(
     assert _tree(library) == {"Film/film.mp4"}
 
 
+def test_an_archive_of_extras_is_no_error(
+    run: Run, downloads: Path, library: Path
+) -> None:
+    """The videos next to it are the main content: it is left out, once."""
+    video = _video(downloads / "Show" / "first.mp4")
+    (downloads / "Show" / "subs.rar").write_bytes(b"Rar!")
+    assert video.stat().st_size > 5 * 4
+
+    first = run()
+    second = run()
+
+    assert (first.status, first.synced_items, first.errors) == ("completed", 1, ())
+    assert [note.item for note in first.left_out] == ["Show/subs.rar"]
+    assert "the videos next to it are the main content" in first.left_out[0].reason
+    assert (second.skipped_items, second.left_out) == (1, ())
+    assert _tree(library) == {"Show/first.mp4"}
+
+
 def test_a_packed_film_needs_attention_whatever_else_is_there(
     run: Run, database: Database, downloads: Path, library: Path
 ) -> None:

@@ -388,6 +388,33 @@ def test_archives_keep_a_torrent_from_being_done_until_they_are_unpacked(
     assert not {path for path in _tree(library) if "sample" in path or "of" in path}
 
 
+def test_what_another_torrent_has_not_finished_is_not_unpacked(
+    qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
+) -> None:
+    """Two torrents share a folder: the file of a stopped one may have its full size."""
+    folder = downloads / "Show"
+    _video(folder / "first.mkv")
+    (folder / "extras.rar").write_bytes(b"Rar!" * 10)
+    first = qbittorrent.seed(folder)
+    qbittorrent.wait_for(first, *_SEEDING)
+    whole = _video(downloads.parent / "elsewhere" / "Show" / "second.mkv", seed=1)
+    data = whole.read_bytes()
+    (folder / "second.mkv").write_bytes(b"\0" * len(data))
+    second = qbittorrent.seed(whole.parent, save_path=downloads)
+    qbittorrent.wait_for(second, "stalledDL", "downloading")
+
+    run(settle_seconds=0)
+    half_done = _tree(library)
+    (folder / "second.mkv").write_bytes(data)
+    qbittorrent.client.torrents_recheck(torrent_hashes=second)
+    qbittorrent.wait_for(second, *_SEEDING)
+    run(settle_seconds=0)
+
+    assert half_done == {"Show/first.mkv"}
+    assert _tree(library) == {"Show/first.mkv", "Show/second.mkv"}
+    assert (library / "Show" / "second.mkv").read_bytes() == data
+
+
 def test_sub_categories_count_if_that_is_set(
     qbittorrent: QBittorrentServer, run: Run, downloads: Path, library: Path
 ) -> None:

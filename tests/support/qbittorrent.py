@@ -61,6 +61,7 @@ class QBittorrentServer:
         *,
         category: str = "stash",
         name: str | None = None,
+        save_path: Path | None = None,
         layout: str | None = None,
         links: Mapping[str, str] | None = None,
     ) -> str:
@@ -70,6 +71,7 @@ class QBittorrentServer:
             content: What it is made of.
             category: Its category.
             name: Its name; None: that of the content.
+            save_path: Where the server looks for it; None: where the content is.
             layout: How qBittorrent lays it out; `NoSubfolder`: a folder's files lie in
                 the save path, which is the folder then.
             links: Names below the folder that the torrent makes symbolic links, and
@@ -91,7 +93,9 @@ class QBittorrentServer:
         made = torrent.dump(validate=False)
         self.client.torrents_add(
             torrent_files=made,
-            save_path=str(content if layout == "NoSubfolder" else content.parent),
+            save_path=str(
+                save_path or (content if layout == "NoSubfolder" else content.parent)
+            ),
             category=category,
             content_layout=layout,
             use_auto_torrent_management=False,
