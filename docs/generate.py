@@ -25,6 +25,8 @@ KINDS = {
     "continues.",
     "BusyError": "A server says that it is too busy. StashHog tries again later.",
     "JobError": "The job or the command cannot go on. Finished work stays.",
+    "OutputError": "What the command prints cannot be written. What the command has "
+    "done stays.",
     "RefusedError": "A server has understood a request and refuses it.",
     "UnreadableError": "A server, or a proxy in front of it, gave an answer that "
     "StashHog cannot read. StashHog reads from the server what has happened before it "

@@ -24,6 +24,7 @@ import httpx
 from sandbox.samples import make_samples
 from stashhog.cli.app import main as terminal
 from stashhog.cli.console import EXIT_CANCELLED
+from stashhog.cli.output import guarded_streams
 from stashhog.cli.runs import end_undisturbed
 from stashhog_core.background import leave_process_group
 from stashhog_core.errors import ConfigurationError
@@ -37,6 +38,11 @@ _START_LIMIT_SECONDS = 300
 
 def main() -> None:
     """Run the main job, or what the arguments say; say what to do next."""
+    with guarded_streams():
+        _run_or_say()
+
+
+def _run_or_say() -> None:
     keep_loopback_direct()
     sys.argv = ["stashhog", *(sys.argv[1:] or MAIN_JOB)]
     try:

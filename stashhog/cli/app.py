@@ -14,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from stashhog.cli.console import EXIT_CANCELLED, EXIT_FAILED, console, say_and_exit
+from stashhog.cli.output import OutputError, guarded_streams
 from stashhog.cli.ranges import with_ranges_in_words
 from stashhog_core.errors import ConfigurationError, StashHogError
 from stashhog_core.loopback import keep_loopback_direct
@@ -105,11 +106,14 @@ def main() -> None:
     # The terminal shows a run in its own words: that a line of the log cannot be sent
     # to Prefect is not one of them.
     logging.raiseExceptions = False
-    try:
-        app()
-    except ConfigurationError as error:
-        say_and_exit(error, EXIT_USAGE)
-    except StashHogError as error:
-        say_and_exit(error, EXIT_FAILED)
-    except KeyboardInterrupt:
-        say_and_exit("Cancelled", EXIT_CANCELLED)
+    with guarded_streams():
+        try:
+            app()
+        except OutputError:
+            raise
+        except ConfigurationError as error:
+            say_and_exit(error, EXIT_USAGE)
+        except StashHogError as error:
+            say_and_exit(error, EXIT_FAILED)
+        except KeyboardInterrupt:
+            say_and_exit("Cancelled", EXIT_CANCELLED)

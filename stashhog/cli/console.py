@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stashhog_core.batches import batched
+from stashhog_core.ids import MAX_ID
 from stashhog_core.json_text import as_json as to_json
 from stashhog_core.json_text import json_list
 from stashhog_core.redaction import visible_lines
@@ -33,6 +34,7 @@ ROWS_PER_TABLE = 500
 """Rows of a table that are laid out together."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Limit = Annotated[int, typer.Option(min=1, max=MAX_ID, help="Maximum number of rows.")]
 
 # Names may hold what Rich takes for the code of a picture, such as :heart:.
 console = Console(emoji=False)

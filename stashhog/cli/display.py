@@ -2,12 +2,14 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from stashhog.cli.console import plain, wrapped_table
+from stashhog.cli.output import OutputError
 from stashhog_core.report import (
     counted,
     failures,
@@ -36,7 +38,8 @@ class RunDisplay:
     """Shows a run as it goes, for a `with` block; call it with each report.
 
     Each milestone is a line. A terminal also has a bar that says what is being done
-    now; anywhere else a line says so now and then.
+    now; anywhere else a line says so now and then. The run goes on if nothing can be
+    shown any more: its reader has left, or the disk of its output is full.
     """
 
     def __init__(self, console: Console) -> None:
@@ -52,15 +55,18 @@ class RunDisplay:
         self._task = self._bar.add_task("", total=100)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        with suppress(OutputError):
+            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        with suppress(OutputError):
+            self._bar.stop()
 
     def __call__(self, percent: float, message: str) -> None:
         """Show a report: per cent of the run, and what is being done."""
-        self._bar.update(self._task, completed=percent, description=plain(message))
+        with suppress(OutputError):
+            self._bar.update(self._task, completed=percent, description=plain(message))
 
     def say(self, percent: float | None, message: str) -> None:
         """Show a line of the log: a milestone of the run, or how far a step is."""
@@ -73,7 +79,8 @@ class RunDisplay:
             self._print(f"[cyan]{percent:3.0f} %[/]  {plain(message)}")
 
     def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True)
+        with suppress(OutputError):
+            self._console.print(line, highlight=False, soft_wrap=True)
 
 
 def print_result(console: Console, job: str, state: str, result: Result) -> None:

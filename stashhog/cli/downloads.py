@@ -9,6 +9,7 @@ import typer
 
 from stashhog.cli.console import (
     AsJson,
+    Limit,
     console,
     open_session,
     plain,
@@ -62,7 +63,7 @@ Text = Annotated[
 def list_downloads(
     state: States = None,
     text: Text = "",
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 50,
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the files of downloads, the newest first."""

@@ -139,7 +139,9 @@ def keep(
 def push(
     scene_ids: Annotated[
         list[int] | None,
-        typer.Argument(help="Ids of scenes; default: all edited scenes."),
+        typer.Argument(
+            min=1, max=MAX_ID, help="Ids of scenes; default: all edited scenes."
+        ),
     ] = None,
 ) -> None:
     """Send the local edits to Stash, except edits that are in conflict."""

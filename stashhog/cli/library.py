@@ -8,6 +8,7 @@ import typer
 
 from stashhog.cli.console import (
     AsJson,
+    Limit,
     console,
     open_session,
     plain,
@@ -16,6 +17,7 @@ from stashhog.cli.console import (
     print_table,
     wrapped_table,
 )
+from stashhog_core.ids import MAX_ID
 from stashhog_core.settings import get_settings
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Limit = Annotated[int, typer.Option(min=1, help="Maximum number of rows.")]
 Folder = Annotated[
     str, typer.Argument(help="Folder inside one of the allowed scan roots.")
 ]
@@ -133,13 +134,13 @@ def list_library(
         str | None, typer.Option(help="List only videos with this codec, such as h264.")
     ] = None,
     min_height: Annotated[
-        int | None, typer.Option(help="Minimum height in pixels.")
+        int | None, typer.Option(min=0, max=MAX_ID, help="Minimum height in pixels.")
     ] = None,
     min_seconds: Annotated[
-        float | None, typer.Option(help="Minimum length in seconds.")
+        float | None, typer.Option(min=0, help="Minimum length in seconds.")
     ] = None,
     max_seconds: Annotated[
-        float | None, typer.Option(help="Maximum length in seconds.")
+        float | None, typer.Option(min=0, help="Maximum length in seconds.")
     ] = None,
     hdr: Annotated[
         bool | None,

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from stashhog.cli.console import (
     ROWS_PER_TABLE,
     AsJson,
+    Limit,
     console,
     open_connection,
     open_session,
@@ -99,7 +100,7 @@ Again = Annotated[
 
 @app.command("list")
 def list_plans(
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 20,
+    limit: Limit = 20,
     attention: Annotated[
         bool,
         typer.Option(
@@ -329,7 +330,9 @@ def replace(
 @app.command("edit")
 def edit(
     plan_id: PlanId,
-    change_id: Annotated[int, typer.Argument(min=1, help="Id of the change.")],
+    change_id: Annotated[
+        int, typer.Argument(min=1, max=MAX_ID, help="Id of the change.")
+    ],
     text: Annotated[str, typer.Argument(help="Text to propose instead.")],
 ) -> None:
     """Edit a proposed title, details, date or code."""
@@ -399,11 +402,13 @@ def apply(
 @app.command("undo")
 def undo(
     plan_id: Annotated[
-        int | None, typer.Argument(min=1, help="Id of the plan; default: all plans.")
+        int | None,
+        typer.Argument(min=1, max=MAX_ID, help="Id of the plan; default: all plans."),
     ] = None,
     change: Changes = None,
     scene: Annotated[
-        int | None, typer.Option(min=1, help="Undo only changes of this scene.")
+        int | None,
+        typer.Option(min=1, max=MAX_ID, help="Undo only changes of this scene."),
     ] = None,
     detector: Detector = None,
     detector_version: Annotated[
@@ -471,9 +476,10 @@ def trust(as_json: AsJson = False) -> None:
 @app.command("unknown-names")
 def unknown(
     least: Annotated[
-        int, typer.Option(min=1, help="Minimum number of scenes with the name.")
+        int,
+        typer.Option(min=1, max=MAX_ID, help="Minimum number of scenes with the name."),
     ] = 2,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 50,
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """List names of people in titles and paths that Stash does not have."""

@@ -23,7 +23,8 @@ from stashhog.cli.parameters import (
     print_parameters,
 )
 from stashhog_core.errors import StashHogError
-from stashhog_core.params import JOB_PARAMS
+from stashhog_core.ids import MAX_ID
+from stashhog_core.params import JOB_PARAMS, checked_parameters
 
 Parameters = Annotated[
     list[str] | None,
@@ -73,7 +74,8 @@ def run(
 @app.command()
 def verify(
     scenes: Annotated[
-        int, typer.Option(min=1, help="Number of randomly chosen scenes.")
+        int,
+        typer.Option(min=1, max=MAX_ID, help="Number of randomly chosen scenes."),
     ] = 500,
     as_json: AsJson = False,
 ) -> None:
@@ -113,12 +115,14 @@ def push(
 
 
 def run_here(job: str, values: dict[str, Any], *, as_json: bool) -> None:
-    """Run a job here and now, with parameters already checked.
+    """Run a job here and now, with parameters by their wire names.
 
     Raises:
+        ConfigurationError: There is no such job, or a parameter is not allowed.
         StashHogError: What the job failed with.
         typer.Exit: It failed otherwise, or was cancelled.
     """
+    checked_parameters(job, parameters_of(job), values)
     from stashhog.cli.display import RunDisplay, print_result
     from stashhog.local import run_flow
 

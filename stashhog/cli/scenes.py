@@ -8,6 +8,7 @@ import typer
 
 from stashhog.cli.console import (
     AsJson,
+    Limit,
     console,
     open_session,
     plain,
@@ -59,7 +60,7 @@ def scenes(
             help="List only scenes for which the run with this id generated media.",
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 50,
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the mirrored scenes, newest first."""
