@@ -211,8 +211,15 @@ def _error_count(result: Result) -> int:
     return max(listed, getattr(result, "error_count", 0))
 
 
-def review_in_words(params: ReviewPlanParams, result: ReviewResult) -> Iterator[str]:
-    """Yield the outcome of a decision on a plan, one line per fact."""
+def review_in_words(
+    params: ReviewPlanParams,
+    result: ReviewResult,
+    remedy: str = "to decide on these changes again, use --change or --again",
+) -> Iterator[str]:
+    """Yield the outcome of a decision on a plan, one line per fact.
+
+    `remedy` says how to decide again on changes that were decided on before.
+    """
     plan = f"plan {result.plan_id}"
     if params.decision == "cancel":
         yield f"Cancelled {plan}"
@@ -232,16 +239,12 @@ def review_in_words(params: ReviewPlanParams, result: ReviewResult) -> Iterator[
             f"{counted(result.already, 'change is', 'changes are')} already {state}"
         )
     elif nothing and result.left_alone:
-        yield f"{plan.capitalize()} has no open change to {word}"
+        yield f"None of the selected changes of {plan} is open to {word}"
     elif nothing and params.replace_by is not None:
         yield f"The selected changes of {plan} already propose {params.replace_by}"
     elif nothing:
         yield f"{plan.capitalize()} has no changes"
-    yield from left_alone_in_words(
-        result,
-        result.plan_id,
-        "to decide on these changes again, use --change or --again",
-    )
+    yield from left_alone_in_words(result, result.plan_id, remedy)
 
 
 def taken_back_in_words(result: TakenBack) -> Iterator[str]:
@@ -256,10 +259,17 @@ def taken_back_in_words(result: TakenBack) -> Iterator[str]:
         yield f"Not changed, because of a later decision: {left}"
 
 
+_DECIDED = {"approved", "rejected", "pending", "failed"}
+"""Decisions so far that another decision can replace; what was applied is undone."""
+
+
 def left_alone_in_words(
     result: ReviewResult | ImportedDecisions, plan_id: int, remedy: str
 ) -> Iterator[str]:
-    """Yield how many earlier decisions were replaced, and how many were kept."""
+    """Yield how many earlier decisions were replaced, and how many were kept.
+
+    `remedy` is said only if one of them can still be replaced.
+    """
     if result.overruled:
         were = counted(result.overruled, "change")
         yield f"The new decision replaced an earlier decision on {were}"
@@ -270,7 +280,9 @@ def left_alone_in_words(
             if state != "conflict"
         )
         if kept:
-            yield f"Not changed, because of an earlier decision: {kept} ({remedy})"
+            is_open = not _DECIDED.isdisjoint(result.left_alone)
+            advice = f" ({remedy})" if is_open else ""
+            yield f"Not changed, because of an earlier decision: {kept}{advice}"
         if conflicts := result.left_alone.get("conflict"):
             yield (
                 "Not changed, because Stash has another value than expected: "

@@ -1,5 +1,14 @@
-"""The terminal: `stashhog`, one module per group of commands."""
+"""The terminal: `stashhog`."""
 
-from stashhog.cli.app import main
+import sys
 
-__all__ = ["main"]
+
+def main() -> None:
+    """Run the terminal; Ctrl-C is no fault while its modules are imported, either."""
+    try:
+        from stashhog.cli.app import main as run
+
+        run()
+    except KeyboardInterrupt:
+        print("Error: Cancelled", file=sys.stderr)  # noqa: T201 - there is no console
+        sys.exit(130)

@@ -1,5 +1,6 @@
 """Applying and undoing from a page: a Prefect run where a server is up, else here."""
 
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from uuid import UUID
 from stashhog.push import push
 from stashhog.services.prefect_server import Answer, answer, ask, own_api, ui_url
 from stashhog_core.db.session import Database
-from stashhog_core.errors import ConfigurationError, JobCancelled, StashHogError
+from stashhog_core.errors import ConfigurationError, StashHogError, unexpected
 from stashhog_core.params import ApplyPlanParams, UndoParams
 from stashhog_core.plans.apply import apply_plan
 from stashhog_core.plans.undo import undo
@@ -26,6 +27,8 @@ _DEPLOYMENTS: Mapping[Job, str] = {
     "undo": "undo_plan/undo-plan",
 }
 _OVER = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
+
+logger = logging.getLogger(__name__)
 
 
 def run_link(settings: Settings, run_id: str | None) -> str | None:
@@ -128,8 +131,12 @@ class Jobs:
 
         try:
             result = self._work(job, parameters, Progress(tell))
-        except (StashHogError, JobCancelled) as error:
+        except StashHogError as error:
             started.message, started.failed = str(error), True
+        # Also one that nobody foresaw: the page would show that all went well.
+        except Exception as error:
+            logger.exception("The job %s of the pages failed", job)
+            started.message, started.failed = unexpected(error), True
         else:
             started.message = ending(result) or "Completed"
             started.failed = started.message != "Completed"

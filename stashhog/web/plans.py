@@ -389,7 +389,7 @@ async def _reviewed(
                 # In the order in which they were sent; null: nothing was changed.
                 "decision_ids": [result.decision_id for result in results],
                 # About the last one: nobody reads faster than that.
-                "lines": list(review_in_words(params, last)),
+                "lines": list(review_in_words(params, last, _AGAIN)),
                 **_now(session, plan_id, shown, results),
             }
 
@@ -413,6 +413,8 @@ def _now(
         "opened": sum(result.opened for result in results),
     }
 
+
+_AGAIN = "to decide on these changes again, choose them one by one"
 
 _MEANWHILE = JobError(
     "Somebody has decided on this change meanwhile",

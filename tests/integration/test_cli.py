@@ -746,7 +746,7 @@ def test_what_was_decided_before_is_left_alone_and_said(
         "The new decision replaced an earlier decision on 1 change",
     ]
     assert said("replace", plan, "Outside", "Outdoor") == [
-        f"Plan {plan} has no open change to replace",
+        f"None of the selected changes of plan {plan} is open to replace",
         f"Not changed, because of an earlier decision: 2 approved ({remedy})",
     ]
     assert said("replace", plan, "Outside", "Outdoor", "--again")[0] == (

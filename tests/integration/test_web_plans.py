@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from stashhog.web.access import COOKIE, access_of
 from stashhog.web.address import address, token_of
 from stashhog.web.app import make_app
+from stashhog.web.jobs import Jobs
 from stashhog.web.pictures import type_of
 from stashhog.web.site import make_site
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SceneFile
@@ -37,6 +38,7 @@ from stashhog_core.plans.selection import Selection
 from stashhog_core.plans.values import values_page
 from stashhog_core.redaction import visible_lines
 from stashhog_core.settings import Settings, StashSettings, WebSettings
+from stashhog_core.stash.client import StashClient
 from tests.support.http import answering
 from tests.support.media import write_video
 from tests.support.pictures import png
@@ -335,6 +337,50 @@ def test_a_change_that_was_decided_meanwhile_is_not_overwritten(
     assert answer["changes"] == {str(first): "rejected", str(second): "approved"}
     assert "1 rejected" in " ".join(answer["lines"])
     assert states(database)[:2] == ["rejected", "approved"]
+
+
+def test_a_job_that_ends_with_an_unforeseen_error_has_failed(
+    database: Database, settings: Settings
+) -> None:
+    """The page does not show it as done, and says what happened."""
+    jobs = Jobs(settings, database, StashClient(settings.stash))
+    number = jobs.start("apply_plan", {"plan_id": "none"})
+
+    def is_over() -> bool:
+        return (state := jobs.state_of(number)) is not None and state.is_over
+
+    wait_until(is_over, "the job")
+    state = jobs.state_of(number)
+    assert state is not None
+    assert state.failed
+    assert state.message.startswith("ValidationError: ")
+
+
+def test_a_page_gets_its_own_advice(
+    client: TestClient, database: Database, plan_id: int
+) -> None:
+    """No option of the terminal; and none where nothing can be decided any more."""
+    first, second, *_ = ids(database)
+    for change, state in ((first, "approved"), (second, "applied")):
+        with database.transaction() as session:
+            session.get_one(PlanChange, change).state = state
+
+    lines = [
+        client.post(
+            f"/plans/{plan_id}/decide", json=decisions("reject", {change: "pending"})
+        ).json()["lines"]
+        for change in (first, second)
+    ]
+    nothing = f"None of the selected changes of plan {plan_id} is open to reject"
+    kept = "Not changed, because of an earlier decision: 1"
+    assert lines == [
+        [
+            nothing,
+            f"{kept} approved (to decide on these changes again, choose them one by "
+            "one)",
+        ],
+        [nothing, f"{kept} applied"],
+    ]
 
 
 def test_decisions_that_waited_are_stored_one_by_one(

@@ -67,6 +67,19 @@ def test_an_error_that_cannot_be_said_keeps_its_status(full: TextIO) -> None:
     assert run_with(["no-such-command"], "", stderr=full)[0] == 2
 
 
+def test_ctrl_c_while_modules_are_imported_is_one_sentence(tmp_path: Path) -> None:
+    """To import them is most of what a short command takes."""
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "from stashhog.cli import main; main()"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "Error: Cancelled\n")
+
+
 def test_a_run_goes_on_when_it_cannot_be_shown(full: TextIO) -> None:
     """No line of its display ends it; its report at the end is wanted all the same."""
     console = Console(file=cast(TextIO, Output(full, is_needed=True)))
