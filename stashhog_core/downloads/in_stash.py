@@ -9,6 +9,7 @@ have some of them: only a file that Stash has is done.
 import logging
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,6 +54,11 @@ _NOT_TAKEN = (
     "STASHHOG_STASH__SCAN_PATHS"
 )
 
+_PRIVATE = (
+    "Only the owner of {} can read it. If Stash runs under another account, change the "
+    "permissions and scan again; for new files, set STASHHOG_DOWNLOADS__FOLDER_MODE, "
+    "STASHHOG_DOWNLOADS__FILE_MODE, and for hard links the umask of the download client"
+)
 
 Placed = tuple[int, datetime | None]
 """A file of the ledger, and when it was placed: placed again, it is another one."""
@@ -220,10 +226,7 @@ def confirm_in_stash(
         if not is_asked and any(video.state == "scanned" for video in missed):
             rules, is_asked = scan_rules(), True
         # Files are looked into between the transactions.
-        reasons = {
-            video.id: _reason(video, path_map.to_remote(video.target_path), rules)
-            for video in missed
-        }
+        reasons = {video.id: _reason(video, path_map, rules) for video in missed}
         scanned = {
             video.id: reasons[video.id] for video in missed if video.state == "scanned"
         }
@@ -262,7 +265,7 @@ def ask_scan_rules(settings: StashSettings) -> ScanRules | None:
         return None
 
 
-def _reason(video: PlacedFile, stash_path: str, rules: ScanRules | None) -> str:
+def _reason(video: PlacedFile, path_map: PathMap, rules: ScanRules | None) -> str:
     if video.state == "placed":
         return _NOT_SCANNED
     known = video.reason or ""
@@ -273,8 +276,13 @@ def _reason(video: PlacedFile, stash_path: str, rules: ScanRules | None) -> str:
         if not path.exists():
             # Perhaps the library is not mounted now: it is looked for again.
             return _GONE
-        if rules is not None and (why := why_left_out(stash_path, rules)) is not None:
-            return f"{_LEFT_OUT}: {why}"
+        if rules is not None:
+            stash_path = path_map.to_remote(video.target_path)
+            if (why := why_left_out(stash_path, rules)) is not None:
+                return f"{_LEFT_OUT}: {why}"
+            folders = [Path(path_map.to_local(s.path)) for s in rules.stashes]
+            if (private := _private_part(path, folders)) is not None:
+                return _PRIVATE.format(printable(str(private)))
         is_known = rules is None and known.startswith(_LEFT_OUT)
         if is_known or known == _NOT_TAKEN:
             return known
@@ -284,6 +292,21 @@ def _reason(video: PlacedFile, stash_path: str, rules: ScanRules | None) -> str:
     except Exception:  # noqa: BLE001 - what we cannot read, Stash perhaps can
         _log.exception("%s cannot be read", path)
     return _NOT_TAKEN
+
+
+def _private_part(path: Path, folders: Sequence[Path]) -> Path | None:
+    """Return the part of a path that only its owner can read; None: there is none.
+
+    Args:
+        path: A video.
+        folders: The folders of Stash's library; only what is below them is looked at.
+    """
+    for part in (path, *path.parents):
+        if not any(part != top and part.is_relative_to(top) for top in folders):
+            return None
+        if not part.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            return part
+    return None
 
 
 def why_left_out(stash_path: str, rules: ScanRules) -> str | None:

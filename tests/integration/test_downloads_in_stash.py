@@ -235,6 +235,31 @@ def test_a_video_that_left_the_library_is_reported(house: House) -> None:
     assert house.row("b.mp4").state == "scanned"
 
 
+def test_what_only_its_owner_can_read_is_said_to_be_that(
+    database: Database, tmp_path: Path
+) -> None:
+    """A file or a folder below Stash's folder, as with umask 077; not that folder."""
+    house = House(database, tmp_path)
+    for number, folder in enumerate(("Film", "Show", "Open")):
+        path = house.downloads / folder / f"{number}.mp4"
+        write_video(path, seconds=1, width=40, height=40, seed=number)
+    house.run()
+    (house.library / "Film" / "0.mp4").chmod(0o600)
+    (house.library / "Show").chmod(0o2700)
+    house.library.chmod(0o700)
+    mark_scanned(database)
+    rules = ScanRules(stashes=(ScanFolder(path="/data"),), video_extensions=("mp4",))
+
+    reasons = house.unseen(lambda: rules)
+    (house.library / "Show").chmod(0o750)
+    later = house.unseen(lambda: rules)
+
+    assert f"Only the owner of {house.library}/Film/0.mp4 can" in reasons["0.mp4"]
+    assert f"Only the owner of {house.library}/Show can read it" in reasons["1.mp4"]
+    assert "STASHHOG_STASH__SCAN_PATHS" in reasons["2.mp4"]
+    assert later["1.mp4"] == reasons["2.mp4"]
+
+
 RULES = ScanRules(
     stashes=(
         ScanFolder(path="/data"),
