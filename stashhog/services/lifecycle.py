@@ -24,6 +24,7 @@ from stashhog.services.prefect_server import (
     api_url,
     auth_string,
     client_auth,
+    has_tables,
     listen_host,
     server_database,
     worker_polls,
@@ -86,7 +87,7 @@ def up(settings: Settings) -> Services:
     with taking_turns(settings):
         with open_database(settings):
             # Said here rather than in a log.
-            server_database(settings)
+            address_of_database = server_database(settings)
             before = running(settings)
             supervisor = before.get("supervisor")
             read_from = {
@@ -102,6 +103,8 @@ def up(settings: Settings) -> Services:
                     remedy="run `stashhog down` first, or set PREFECT_SERVER_API_PORT "
                     "to the earlier port",
                 )
+            else:
+                end_server_without_tables(settings, url, address_of_database)
             try:
                 _wait_for_server(settings, url, supervisor, read_from["server"])
                 _wait_for_worker(settings, url, supervisor, read_from["worker"])
@@ -125,6 +128,23 @@ def up(settings: Settings) -> Services:
         None if fault else address(settings),
         [*refused, *([fault] if fault else [])],
     )
+
+
+def end_server_without_tables(settings: Settings, url: str, database: str) -> None:
+    """End a running server whose database was lost; the supervisor starts another one.
+
+    Prefect's server makes its tables only when it starts. Until then it answers, and
+    fails at whatever it is asked for.
+
+    Args:
+        settings: They say which server runs.
+        url: The address of its API.
+        database: The address of its database, which is there, perhaps made anew.
+    """
+    server = running(settings).get("server")
+    is_up = server is not None and answer(url) is Answer.PREFECT
+    if server is not None and is_up and not has_tables(database):
+        end_processes([server])
 
 
 def register(

@@ -10,6 +10,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 import httpx
+import psycopg
 from sqlalchemy import make_url
 
 from stashhog.local import (
@@ -271,6 +272,27 @@ def asyncpg_url(url: str) -> str:
             "database, such as postgresql+asyncpg://user:password@host/name",
         )
     return parsed.set(query=options).render_as_string(hide_password=False)
+
+
+def has_tables(address: str) -> bool:
+    """Tell whether Prefect's server has made its tables in its database.
+
+    Args:
+        address: The database, in the form that Prefect takes. One that does not answer
+            counts as having tables.
+    """
+    parsed = make_url(address).set(drivername="postgresql")
+    names = {"ssl": "sslmode"}
+    query = {names.get(name, name): value for name, value in parsed.query.items()}
+    try:
+        with psycopg.connect(
+            parsed.set(query=query).render_as_string(hide_password=False),
+            connect_timeout=_ASK_SECONDS,
+        ) as connection:
+            found = connection.execute("SELECT to_regclass('alembic_version')")
+            return found.fetchone() != (None,)
+    except psycopg.Error:
+        return True
 
 
 def client_auth() -> dict[str, str]:

@@ -4,12 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from stashhog.services.lifecycle import down
+from stashhog.services.lifecycle import down, end_server_without_tables
 from stashhog.services.state import record, running
 from stashhog_core.settings import Settings
 from tests.support.embedded import kill, start_user, wait_ready
+from tests.support.http import answering
 from tests.support.processes import is_alive, postmaster, processes
 
 pytestmark = pytest.mark.slow
@@ -63,6 +65,26 @@ def test_runs_end_before_the_database(settings: Settings) -> None:
     assert list(stopped.sentences()) == ["Stopped: worker"]
     assert running(settings) == {}
     kill(part)
+
+
+def test_a_server_whose_database_was_lost_is_ended(
+    settings: Settings, database_url: str
+) -> None:
+    """So that the next one makes its tables; a server that has them goes on."""
+    address = database_url.replace("postgresql:", "postgresql+asyncpg:")
+    server = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+    record(settings, "http://127.0.0.1:1/api", {"server": server.pid})
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num text)")
+    with answering({"/api/admin/version": (200, "3")}) as url:
+        end_server_without_tables(settings, url, address)
+        assert list(running(settings)) == ["server"]
+
+        with psycopg.connect(database_url) as connection:
+            connection.execute("DROP TABLE alembic_version")
+        end_server_without_tables(settings, url, address)
+        assert running(settings) == {}
+    server.wait()
 
 
 def test_a_database_in_use_is_left(settings: Settings) -> None:
