@@ -142,8 +142,8 @@ class _Edit(_Sent):
 
 
 _PLAN_ORDERS: Mapping[str, Callable[[PlanSummary], Any]] = {
-    "newest": lambda plan: -plan.id,
-    "oldest": lambda plan: plan.id,
+    "newest": lambda plan: (-plan.created_at.timestamp(), -plan.id),
+    "oldest": lambda plan: (plan.created_at, plan.id),
     "open": lambda plan: -plan.counts.get("pending", 0),
     "conflicts": lambda plan: -plan.counts.get("conflict", 0),
     "scenes": lambda plan: -plan.facts.get("scenes", 0),

@@ -59,7 +59,18 @@ class PlanSummary(BaseModel):
 
 _PLANS = """
 SELECT id, name, state, run_id, created_at, applied_at, detectors, facts, counts
-FROM analysis_plan, LATERAL (
+FROM (
+    -- By their time: those of the original StashHog came later than they were made.
+    SELECT * FROM analysis_plan
+    WHERE (%(plan_id)s::bigint IS NULL OR id = %(plan_id)s)
+      AND (
+        NOT %(attention)s OR state <> 'cancelled' AND EXISTS (
+            SELECT FROM plan_change
+            WHERE plan_id = analysis_plan.id AND state = 'failed'
+        )
+      )
+    ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+) AS analysis_plan, LATERAL (
     SELECT coalesce(jsonb_object_agg(of_state.state, of_state.number), '{}') AS counts
     FROM (
         SELECT state, sum(changes) AS number
@@ -67,13 +78,7 @@ FROM analysis_plan, LATERAL (
         GROUP BY state HAVING sum(changes) <> 0
     ) AS of_state
 ) AS counted
-WHERE (%(plan_id)s::bigint IS NULL OR id = %(plan_id)s)
-  AND (
-    NOT %(attention)s OR state <> 'cancelled' AND EXISTS (
-        SELECT FROM plan_change WHERE plan_id = analysis_plan.id AND state = 'failed'
-    )
-  )
-ORDER BY id DESC LIMIT %(limit)s
+ORDER BY created_at DESC, id DESC
 """
 
 

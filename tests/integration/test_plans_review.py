@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -67,6 +68,22 @@ def test_review_moves_the_plan(scenes: Database) -> None:
         scenes.transaction() as session,
     ):
         approve(session, plan_id, Selection())
+
+
+def test_plans_are_listed_by_their_time(database: Database) -> None:
+    """Plans that were imported later than they were made hide no newer one."""
+    with database.transaction() as session:
+        for name, day in (("new", 3), ("older", 1), ("old", 2), ("as old", 2)):
+            session.add(
+                AnalysisPlan(name=name, created_at=datetime(2025, 1, day, tzinfo=UTC))
+            )
+            session.flush()
+        connection = driver_connection(session)
+        listed = [plan.name for plan in list_plans(connection)]
+        newest = [plan.name for plan in list_plans(connection, limit=1)]
+
+    assert listed == ["new", "as old", "old", "older"]
+    assert newest == ["new"]
 
 
 def test_review_of_nothing_is_refused(scenes: Database) -> None:
