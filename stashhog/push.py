@@ -17,7 +17,12 @@ from urllib.parse import quote
 import httpx
 
 from stashhog.services.prefect_server import ask, own_api
-from stashhog_core.errors import ConfigurationError, StashHogError, TransientError
+from stashhog_core.errors import (
+    ConfigurationError,
+    StashHogError,
+    TransientError,
+    shown,
+)
 from stashhog_core.retries import with_retries
 from stashhog_core.settings import get_settings
 
@@ -50,6 +55,12 @@ def push(
             it drops runs while another one is going.
         TransientError: Prefect's API does not answer for a minute.
     """
+    if not all(parts := deployment.split("/")) or len(parts) != 2:
+        # Prefect would say the same as a server that is none.
+        raise ConfigurationError(
+            f"{shown(deployment)} is not the name of a deployment",
+            remedy="write it as flow/deployment, such as sync/sync",
+        )
     # Others that push at the same moment should not come again together.
     pauses = (seconds * random.uniform(0.5, 1.5) for seconds in PAUSES_SECONDS)  # noqa: S311
     return with_retries(

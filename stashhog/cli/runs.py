@@ -97,7 +97,9 @@ def push(
     delay: Annotated[
         float,
         typer.Option(
-            min=0, help="Seconds to wait for more calls, which then share one run."
+            min=0,
+            max=86_400,
+            help="Seconds to wait for more calls, which then share one run.",
         ),
     ] = 10,
 ) -> None:

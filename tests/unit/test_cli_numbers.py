@@ -8,6 +8,8 @@ import pytest
 from typer.main import get_command
 
 from stashhog.cli.app import app, main
+from stashhog.push import push
+from stashhog_core.errors import ConfigurationError
 from stashhog_core.ids import MAX_ID
 
 
@@ -32,6 +34,13 @@ def test_every_number_has_its_bounds() -> None:
     assert unbounded == []
 
 
+@pytest.mark.parametrize("name", ["", "sync", "sync/", "/sync", "a/b/c"])
+def test_a_deployment_has_two_names(name: str) -> None:
+    """Anything else is refused before Prefect is asked: its answer would mislead."""
+    with pytest.raises(ConfigurationError, match="is not the name of a deployment"):
+        push(name, {}, delay_seconds=0)
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -40,6 +49,7 @@ def test_every_number_has_its_bounds() -> None:
         ["edits", "push", "99999999999999999999"],
         ["library", "list", "--min-seconds", "nan"],
         ["plans", "undo", "1", "--detector", ""],
+        ["push", "sync/sync", "--delay", "1e300"],
     ],
 )
 def test_a_value_that_nothing_can_hold_is_refused_at_the_door(
