@@ -181,8 +181,6 @@ class LibraryFolder:
             if is_equal_to(file, path, self.checkpoint):
                 return Placed(path, "existing", is_new=False)
             before_write()
-            # The ledger does not name this folder as one that a killed run copied to.
-            self.clean([Path(path).parent])
             folder = self._folder(names[:-1])
             method = self._copy(file, regular(file), folder, names[-1], over=there)
         except OSError as error:

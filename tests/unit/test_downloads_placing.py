@@ -8,7 +8,7 @@ import resource
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -158,6 +158,82 @@ def test_nothing_but_an_earlier_copy_is_replaced(
     assert copying.replace(file, ("other.mp4",), 100) is None
 
     assert _tree(root) == {"film.mp4": b"mine", "other.mp4": b"mine" * 25}
+
+
+def test_a_copy_that_is_whole_already_is_not_written_again(
+    copying: LibraryFolder, root: Path, tmp_path: Path
+) -> None:
+    """A copy that holds the file's bytes counts as placed, and stays the same file."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    (root / "film.mp4").write_bytes(file.path.read_bytes())
+    before = (root / "film.mp4").stat()
+
+    placed = copying.replace(file, ("film.mp4",), file.size_bytes)
+
+    assert placed == Placed(str(root / "film.mp4"), "existing", is_new=False)
+    assert (root / "film.mp4").stat() == before
+
+
+@pytest.mark.parametrize("change", ["longer", "linked", "a folder"])
+def test_what_others_have_made_of_an_earlier_copy_is_not_replaced(
+    change: str, copying: LibraryFolder, root: Path, tmp_path: Path
+) -> None:
+    """Another size, a link to the download, or no file: it is no copy of ours."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    path = root / "film.mp4"
+    size_bytes = 100
+    if change == "longer":
+        path.write_bytes(b"film" * 10 + bytes(80))
+    elif change == "linked":
+        path.hardlink_to(file.path)
+        size_bytes = file.size_bytes
+    else:
+        path.mkdir()
+        size_bytes = path.stat().st_size
+    before = os.lstat(path)
+
+    assert copying.replace(file, ("film.mp4",), size_bytes) is None
+
+    assert os.lstat(path) == before
+    assert list(root.iterdir()) == [path]
+
+
+def test_replacing_removes_what_a_killed_run_left(
+    copying: LibraryFolder, root: Path, tmp_path: Path
+) -> None:
+    """A run that is killed while it replaces a copy leaves a hidden file beside it."""
+    file = _source(tmp_path / "in" / "film.mp4")
+    folder = root / "Film"
+    folder.mkdir()
+    (folder / "film.mp4").write_bytes(b"film" * 10 + bytes(60))
+    (folder / OTHER).write_bytes(b"film" * 20)
+
+    copying.replace(file, ("Film", "film.mp4"), 100)
+
+    assert _tree(root) == {"Film/film.mp4": file.path.read_bytes()}
+
+
+def test_nothing_stays_open(copying: LibraryFolder, root: Path, tmp_path: Path) -> None:
+    """However many files are placed, only their folders are open, until the end."""
+    before = _open_files()
+    for number in range(3):
+        file = _source(tmp_path / "in" / "film.mp4", bytes([number]) * 1000)
+        copying.place(file, (f"{number}.mp4",))
+        copying.place(file, (f"{number}.mp4",))
+
+    copying.close()
+
+    assert len(list(root.iterdir())) == 3
+    assert _open_files() == before
+
+
+def _open_files() -> dict[str, str]:
+    """Return what this process has open, by number, without the look itself."""
+    found = {}
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found[path.name] = str(path.readlink())
+    return {name: what for name, what in found.items() if "/fd" not in what}
 
 
 @pytest.mark.parametrize("policy", POLICIES)
