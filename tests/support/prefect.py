@@ -203,7 +203,7 @@ class Runner:
     def wait_for_process(self, run: FlowRun) -> None:
         """Return as soon as the run has a process; that starts up for seconds yet."""
         with self.explaining(run):
-            wait_until(lambda: processes_of(run), f"a process of {run.name}")
+            wait_until(lambda: processes_of(run.id), f"a process of {run.name}")
 
     @contextmanager
     def explaining(self, run: FlowRun) -> Iterator[None]:
@@ -232,18 +232,18 @@ class Runner:
 
     def kill(self, run: FlowRun) -> None:
         """Kill the run's process without a word."""
-        kill_all(processes_of(run))
+        kill_all(processes_of(run.id))
 
 
-def processes_of(run: FlowRun) -> list[psutil.Process]:
+def processes_of(run_id: UUID | str) -> list[psutil.Process]:
     """Return the processes that run a flow run now, the outermost first."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            forked = process.name() == process_name(str(run.id))
-            if forked or process.environ().get(RUN_ID) == str(run.id):
+            forked = process.name() == process_name(str(run_id))
+            if forked or process.environ().get(RUN_ID) == str(run_id):
                 found.append(process)
     return found
 

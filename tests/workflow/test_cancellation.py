@@ -94,7 +94,7 @@ def open_stash_jobs(database: Database) -> list[int]:
 
 def assert_nothing_left(database: Database, *runs: FlowRun) -> None:
     for run in runs:
-        wait_until(lambda run=run: not processes_of(run), f"the end of {run.name}")
+        wait_until(lambda run=run: not processes_of(run.id), f"the end of {run.name}")
     # The database takes a moment to see that a process is gone.
     wait_until(lambda: locks(database) == [], "the end of all locks")
 
@@ -293,7 +293,7 @@ def test_pending(
     worker.cancel(run)
     worker.wait_for(run, "Cancelled")
 
-    wait_until(lambda: processes_of(run) == [], "the end of its process")
+    wait_until(lambda: processes_of(run.id) == [], "the end of its process")
     services.stash.jobs.wait()
     worker.wait_for(run, "Cancelled")
     assert len(worker.ends(run)) == 1
@@ -332,7 +332,7 @@ def test_with_the_worker_gone_the_next_job_reconciles_it(
         run = doomed.start("stash_generate", previewSegments=1)
         wait_until(has(stash, "Generating", "RUNNING"), "the generate job")
         wait_until(lambda: job_rows(database, run), "the row")
-        runs = processes_of(run)
+        runs = processes_of(run.id)
         # The worker first: else it might see that its run has died, and say so.
         doomed.process.send_signal(number)
         if number == signal.SIGKILL:

@@ -93,7 +93,7 @@ def test_no_failed_run_leaves_a_traceback(
         (refused, "Failed", "is not inside an allowed scan root"),
     ):
         process_worker.wait_for(run, state)
-        wait_until(lambda run=run: not processes_of(run), f"the end of {run.name}")
+        wait_until(lambda run=run: not processes_of(run.id), f"the end of {run.name}")
         reported = process_worker.warnings(run)
         assert any(why in line for line in reported)
         assert max(len(line.splitlines()) for line in reported) == 1

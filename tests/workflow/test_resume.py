@@ -137,4 +137,4 @@ def test_killed_in_the_middle_of_each_step(
     # The final sync knows the markers of the analysis as our own.
     assert marked(database, "generated") == len(services.readable)
     assert locks(database) == []
-    wait_until(lambda: not processes_of(run), "the end of its process")
+    wait_until(lambda: not processes_of(run.id), "the end of its process")

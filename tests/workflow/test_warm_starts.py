@@ -55,7 +55,7 @@ def run_scan(worker: Runner, folder: Path) -> FlowRun:
     """Have a run refused its folder: the shortest of all runs."""
     run = worker.start("directory_scan", path=str(folder))
     worker.wait_for(run, "Failed")
-    wait_until(lambda: not processes_of(run), f"the end of {run.name}")
+    wait_until(lambda: not processes_of(run.id), f"the end of {run.name}")
     return run
 
 
