@@ -102,6 +102,10 @@ class Deferred(JobError):  # noqa: N818 - a state more than a fault
     """
 
 
+class OutputError(JobError):
+    """What is printed cannot be written. What was done stays."""
+
+
 class ItemError(StashHogError):
     """One item failed (`where` names it); the others go on."""
 

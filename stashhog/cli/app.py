@@ -14,9 +14,9 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from stashhog.cli.console import EXIT_CANCELLED, EXIT_FAILED, console, say_and_exit
-from stashhog.cli.output import OutputError, guarded_streams
+from stashhog.cli.output import guarded_streams
 from stashhog.cli.ranges import with_ranges_in_words
-from stashhog_core.errors import ConfigurationError, StashHogError
+from stashhog_core.errors import ConfigurationError, OutputError, StashHogError
 from stashhog_core.loopback import keep_loopback_direct
 
 EXIT_USAGE = 2

@@ -11,11 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from typing import Any, TextIO, cast
 
 from stashhog.cli.console import EXIT_FAILED, say_and_exit
-from stashhog_core.errors import JobError
-
-
-class OutputError(JobError):
-    """What is printed cannot be written. What the command has done stays."""
+from stashhog_core.errors import OutputError
 
 
 class ReaderLeftError(OutputError):

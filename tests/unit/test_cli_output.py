@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from stashhog.cli.display import RunDisplay
-from stashhog.cli.output import Output, OutputError
+from stashhog.cli.output import Output
+from stashhog_core.errors import OutputError
 
 PROGRAM = Path(sys.executable).with_name("stashhog")
 
