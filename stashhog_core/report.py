@@ -27,6 +27,7 @@ from stashhog_core.results import (
     TakenBack,
     VerifyMirrorResult,
     WorkflowReport,
+    WorkflowSummary,
 )
 from stashhog_core.workflow import TITLES, put_off, status_of
 
@@ -374,7 +375,8 @@ def _analyzed(report: WorkflowReport) -> str:
     batches = counted(len(report.steps.analysis_batches), "batch", "batches")
     changes = counted(summary.total_changes_approved, "change")
     words = [
-        f"{scenes} in {batches}, {summary.total_changes_applied} of {changes} applied"
+        f"{scenes} in {batches}, {summary.total_changes_applied} of {changes} applied",
+        *in_stash_already(summary),
     ]
     if left := summary.total_scenes_left:
         words.append(
@@ -388,6 +390,15 @@ def _analyzed(report: WorkflowReport) -> str:
     if errors := sum(len(batch.errors) for batch in report.steps.analysis_batches):
         words.append(counted(errors, "error"))
     return ", ".join(words)
+
+
+def in_stash_already(summary: WorkflowSummary) -> Iterator[str]:
+    """Yield how many changes were not applied because Stash had their values, if any.
+
+    Nothing can be undone there: it is another's work.
+    """
+    if number := summary.total_changes_already:
+        yield f"{number} in Stash already"
 
 
 def failures(report: WorkflowReport) -> Iterator[str]:
@@ -492,12 +503,12 @@ def to_markdown(
             "",
             "## Analysis batches",
             "",
-            "| Batch | Scenes | Approved | Applied | Errors |",
-            "|---|---:|---:|---:|---:|",
+            "| Batch | Scenes | Approved | Applied | In Stash already | Errors |",
+            "|---|---:|---:|---:|---:|---:|",
             *(
                 f"| {_linked(_batch(b.batch_num), b.job_id, link_to)} "
                 f"| {b.scenes_analyzed} | {b.changes_approved} "
-                f"| {b.changes_applied} | {len(b.errors)} |"
+                f"| {b.changes_applied} | {b.changes_already} | {len(b.errors)} |"
                 for b in report.steps.analysis_batches
             ),
         ]
@@ -519,6 +530,7 @@ def _totals(report: WorkflowReport) -> str:
             counted(summary.total_scenes_analyzed, "scene analyzed"),
             counted(summary.total_changes_approved, "change approved"),
             f"{summary.total_changes_applied} applied",
+            *in_stash_already(summary),
             counted(summary.total_errors, "error"),
         )
     )

@@ -227,6 +227,7 @@ class Recorder:
                 total_scenes_deferred=sum(b.scenes_deferred for b in batches),
                 total_changes_approved=sum(b.changes_approved for b in batches),
                 total_changes_applied=sum(b.changes_applied for b in batches),
+                total_changes_already=sum(b.changes_already for b in batches),
                 total_errors=sum(self._errors()),
             ),
             unseen=tuple(unseen),

@@ -109,7 +109,8 @@ def apply_leftover(plan_id: int) -> BatchResult:
         batch_num=0,
         job_id=task_run.get_id(),
         plan_id=plan_id,
-        changes_applied=outcome.applied + outcome.already,
+        changes_applied=outcome.applied,
+        changes_already=outcome.already,
         errors=tuple(f"{error.item}: {error.reason}" for error in outcome.errors),
     )
 
@@ -160,10 +161,10 @@ def analysis_batch(
     except Deferred as error:
         found = deferred_result(error)
     errors = [f"{error.item}: {error.reason}" for error in found.errors]
-    applied = 0
+    applied = already = 0
     if found.plan_id is not None and auto_approve:
         outcome = apply_plan(ApplyPlanParams(plan_id=found.plan_id))
-        applied = outcome.applied + outcome.already
+        applied, already = outcome.applied, outcome.already
         errors += [f"{error.item}: {error.reason}" for error in outcome.errors]
     unseen = len(scene_ids) - found.scenes_analyzed - len(found.errors)
     result = BatchResult(
@@ -177,6 +178,7 @@ def analysis_batch(
         deferred=found.deferred,
         changes_approved=found.changes_approved,
         changes_applied=applied,
+        changes_already=already,
         errors=tuple(errors),
     )
     if found.deferred:

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from stashhog.cli.console import plain, wrapped_table
-from stashhog.cli.output import OutputError
+from stashhog_core.errors import OutputError
 from stashhog_core.report import (
     counted,
     failures,
+    in_stash_already,
     job_markdown,
     notes,
     step_rows,
@@ -110,12 +111,13 @@ def print_result(console: Console, job: str, state: str, result: Result) -> None
     for line in itertools.chain(_first_plans(undo_commands(result)), notes(result)):
         console.print(f"[dim]{plain(line)}[/]", highlight=False, soft_wrap=True)
     summary = result.summary
+    already = "".join(f"{words}, " for words in in_stash_already(summary))
     console.print(
         f"[bold {_COLOURS.get(state, 'white')}]{state}[/]: "
         f"{counted(summary.total_synced_items, 'item', 'items')} placed, "
         f"{counted(summary.total_scenes_analyzed, 'scene', 'scenes')} analyzed, "
         f"{summary.total_changes_applied} of {summary.total_changes_approved} "
-        "approved changes applied, "
+        f"approved changes applied, {already}"
         f"{counted(summary.total_errors, 'error', 'errors')}",
         highlight=False,
     )

@@ -61,6 +61,9 @@ class BatchResult(Result):
     )
     changes_approved: int = 0
     changes_applied: int = 0
+    changes_already: int = Field(
+        default=0, description="Approved changes that Stash had already."
+    )
     errors: tuple[Reason, ...] = ()
 
 
@@ -86,6 +89,9 @@ class WorkflowSummary(Result):
     total_scenes_deferred: int = 0
     total_changes_approved: int = 0
     total_changes_applied: int = 0
+    total_changes_already: int = Field(
+        default=0, description="Approved changes that Stash had already."
+    )
     total_errors: int = 0
 
 

@@ -93,6 +93,7 @@ def test_all_good_is_completed() -> None:
         "total_scenes_deferred": 0,
         "total_changes_approved": 350,
         "total_changes_applied": 259,
+        "total_changes_already": 0,
         "total_errors": 0,
     }
     assert report.steps.process_downloads is not None
@@ -214,6 +215,28 @@ def test_each_plan_is_named_with_the_command_that_undoes_it() -> None:
     ]
     markdown = to_markdown(report, pages="http://127.0.0.1:4201")
     assert "- [Plan 4](http://127.0.0.1:4201/plans/4): 12 changes applied" in markdown
+
+
+def test_what_stash_had_already_is_not_called_applied() -> None:
+    """Another run or a person has set the values: this run has nothing to undo."""
+    recorder = Recorder("run")
+    batch = BatchResult(
+        batch_num=1,
+        plan_id=4,
+        scenes_analyzed=3,
+        changes_approved=22,
+        changes_already=22,
+    )
+    recorder.batches([batch], 1)
+    report = recorder.report()
+
+    ((_, _, analysis, _),) = step_rows(report)
+
+    assert analysis.endswith("0 of 22 changes applied, 22 in Stash already")
+    assert list(undo_commands(report)) == []
+    markdown = to_markdown(report)
+    assert "22 changes approved, 0 applied, 22 in Stash already, 0 errors" in markdown
+    assert "| 1 | 3 | 22 | 0 | 22 | 0 |" in markdown
 
 
 def test_a_cancelled_run_shows_the_step_it_was_in() -> None:
