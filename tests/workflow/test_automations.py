@@ -4,8 +4,9 @@ import http.server
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ import yaml
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import FlowRun
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Completed, Crashed, Running
@@ -36,6 +38,8 @@ FILE = Path(__file__).parents[2] / "deployments" / "automations.yaml"
 WRITTEN = {
     entry["name"]: entry for entry in yaml.safe_load(FILE.read_text())["automations"]
 }
+STOPPED = "stashhog: runs without a heartbeat have crashed"
+NEVER_BEGAN = "stashhog: runs without a first heartbeat have crashed"
 TELLS = "stashhog: tell about runs that failed"
 TELLS_OF_PLANS = "stashhog: tell about plans to review"
 TELLS_OF_BLOCKS = "stashhog: tell about blocked downloads"
@@ -101,8 +105,13 @@ def emit(
 
 
 def send(
-    event: str, resource: str, facts: dict[str, object] | None = None, **labels: str
+    event: str,
+    resource: str,
+    facts: dict[str, object] | None = None,
+    related: Sequence[tuple[str, str]] = (),
+    **labels: str,
 ) -> None:
+    """Send an event; `related`: the ids and roles of what it has to do with."""
     with get_client(sync_client=True) as client:
         client.request(
             "POST",
@@ -110,9 +119,13 @@ def send(
             json=[
                 {
                     "id": str(uuid4()),
-                    "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "occurred": datetime.now(UTC).isoformat(),
                     "event": event,
                     "resource": {"prefect.resource.id": resource, **labels},
+                    "related": [
+                        {"prefect.resource.id": id_, "prefect.resource.role": role}
+                        for id_, role in related
+                    ],
                     "payload": facts or {},
                 }
             ],
@@ -143,13 +156,13 @@ def test_those_that_start_jobs_are_off_until_switched_on() -> None:
     """Marking dead runs is on, and telling whom the settings name what needs them."""
     on = {name for name, entry in WRITTEN.items() if entry["enabled"]}
 
-    dead = "stashhog: runs without a heartbeat have crashed"
-    assert on == {dead, *NOTICES} - {TELLS_OF_PLANS}
+    assert on == {STOPPED, NEVER_BEGAN, *NOTICES} - {TELLS_OF_PLANS}
 
 
-def test_every_end_of_a_run_disarms_the_heartbeat() -> None:
+@pytest.mark.parametrize("name", [STOPPED, NEVER_BEGAN])
+def test_every_end_of_a_run_disarms_the_heartbeat(name: str) -> None:
     """A run that ends in a state of ours is not taken for dead."""
-    entry = WRITTEN["stashhog: runs without a heartbeat have crashed"]
+    entry = WRITTEN[name]
     ends = {
         state_name(status)
         for status in (
@@ -169,8 +182,7 @@ def test_a_run_whose_heartbeats_stop_is_crashed(
     deployments: dict[str, UUID], tmp_path: Path
 ) -> None:
     """Not one that ended, in whatever state; tried with ten seconds for the ninety."""
-    name = "stashhog: runs without a heartbeat have crashed"
-    hasty = {**WRITTEN[name], "name": "hasty"}
+    hasty = {**WRITTEN[STOPPED], "name": "hasty"}
     hasty["trigger"] = {**hasty["trigger"], "within": 10}
     file = tmp_path / "automations.yaml"
     file.write_text(yaml.safe_dump({"automations": [hasty]}))
@@ -197,6 +209,56 @@ def test_a_run_whose_heartbeats_stop_is_crashed(
 
         assert is_crashed()
         assert client.read_flow_run(held).state_name == "Held"
+        for automation in automations("hasty"):
+            client.delete_automation(automation.id)
+
+
+def test_a_run_that_sends_no_first_heartbeat_is_crashed(
+    deployments: dict[str, UUID], tmp_path: Path
+) -> None:
+    """Not one that sent it, nor one in a terminal; tried with ten seconds."""
+    hasty = {**WRITTEN[NEVER_BEGAN], "name": "hasty"}
+    hasty["trigger"] = {**hasty["trigger"], "within": 10}
+    file = tmp_path / "automations.yaml"
+    file.write_text(yaml.safe_dump({"automations": [hasty]}))
+    apply_automations(file)
+    deployment = deployments["workflow"]
+    with get_client(sync_client=True) as client:
+
+        def begun(run: FlowRun) -> UUID:
+            client.set_flow_run_state(run.id, Running(), force=True)
+            return run.id
+
+        def is_crashed(run_id: UUID) -> bool:
+            return client.read_flow_run(run_id).state_name == "Crashed"
+
+        def dies(*beating: UUID) -> bool:
+            dead = begun(client.create_flow_run_from_deployment(deployment))
+
+            def has_died() -> bool:
+                for run_id in beating:
+                    send(
+                        "prefect.flow-run.heartbeat",
+                        f"prefect.flow-run.{run_id}",
+                        related=[(f"prefect.deployment.{deployment}", "deployment")],
+                    )
+                return is_crashed(dead)
+
+            with suppress(AssertionError):
+                return wait_until(has_died, "the end of the dead run", 30)
+            return False
+
+        # Runs from before the server knew the automation do not count.
+        assert any(dies() for _ in range(int(PATIENCE_SECONDS / 30)))
+        alive = begun(client.create_flow_run_from_deployment(deployment))
+        in_terminal = begun(client.create_flow_run(process_new_scenes))
+        # Their time is up as well then.
+        assert dies(alive)
+
+        assert not is_crashed(alive)
+        assert not is_crashed(in_terminal)
+        for run_id in (alive, in_terminal):
+            client.set_flow_run_state(run_id, Completed(), force=True)
         for automation in automations("hasty"):
             client.delete_automation(automation.id)
 
