@@ -18,7 +18,10 @@ _WEBHOOK = "webhook"
 def apply_automations(path: Path, blocks: Sequence[str] = ()) -> None:
     """Create the automations of a file, or bring the existing ones to its state.
 
-    Whether an existing one is switched on is the user's and stays.
+    Whether an existing one is switched on is the user's and stays. One that is in that
+    state already is left alone: with each update, Prefect's server (3.8.8) forgets the
+    events that it has waited for a sequel of, such as the heartbeats of runs that have
+    died since.
 
     Args:
         path: The file.
@@ -47,7 +50,8 @@ def apply_automations(path: Path, blocks: Sequence[str] = ()) -> None:
                 continue
             kept, *doubles = existing
             update = automation.model_copy(update={"enabled": kept.enabled})
-            client.update_automation(kept.id, update)
+            if update != AutomationCore.model_validate(kept.model_dump()):
+                client.update_automation(kept.id, update)
             for double in doubles:
                 client.delete_automation(double.id)
 

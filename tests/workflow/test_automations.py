@@ -181,7 +181,10 @@ def test_every_end_of_a_run_disarms_the_heartbeat(name: str) -> None:
 def test_a_run_whose_heartbeats_stop_is_crashed(
     deployments: dict[str, UUID], tmp_path: Path
 ) -> None:
-    """Not one that ended, in whatever state; tried with ten seconds for the ninety."""
+    """Not one that ended, in whatever state; `stashhog up` meanwhile changes nothing.
+
+    Tried with ten seconds for the ninety.
+    """
     hasty = {**WRITTEN[STOPPED], "name": "hasty"}
     hasty["trigger"] = {**hasty["trigger"], "within": 10}
     file = tmp_path / "automations.yaml"
@@ -198,6 +201,8 @@ def test_a_run_whose_heartbeats_stop_is_crashed(
         client.set_flow_run_state(held, Completed(name="Held"), force=True)
 
         def is_crashed() -> bool:
+            # As `stashhog up` does, which follows a crash of the machine.
+            apply_automations(file)
             return client.read_flow_run(dead).state_name == "Crashed"
 
         # Heartbeats from before the server knew the automation do not count.
