@@ -12,6 +12,7 @@ place among the runs that may be under way.
 import logging
 import os
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +22,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import UnfinishedRun
 from prefect.logging.loggers import flow_run_logger
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Failed
 
+from stashhog_core.errors import StashHogError
 from tasks.cancellation import reconcile_stash_jobs
 
 logger = logging.getLogger("stashhog_core.cancellation")
@@ -65,12 +67,30 @@ HOOKS: dict[str, Any] = {
 def job_flow(
     name: str, *, starts_stash_jobs: bool = False
 ) -> Callable[[Callable[..., Any]], Flow[..., Any]]:
-    """Make a flow whose runs end properly, whenever they are cancelled.
+    """Make a flow whose runs end properly, whenever they are cancelled or fail.
 
-    Those of a flow that `starts_stash_jobs` may leave jobs behind in Stash.
+    Those of a flow that `starts_stash_jobs` may leave jobs behind in Stash. Of a run
+    that fails with an error of ours, the state says the error's sentence and no more.
     """
     end_refused_starts()
-    return flow(name=name, **(HOOKS if starts_stash_jobs else {}))
+    make = flow(name=name, **(HOOKS if starts_stash_jobs else {}))
+    return lambda function: make(_failing_in_our_words(function))
+
+
+def _failing_in_our_words(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function; it returns a failed state where it would raise our error.
+
+    Prefect would put words of its own and the name of the class before the sentence.
+    """
+
+    @wraps(function)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except StashHogError as error:
+            return Failed(message=str(error), data=error)
+
+    return run
 
 
 class _RefusedStarts(logging.Handler):

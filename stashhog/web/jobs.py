@@ -45,6 +45,12 @@ def run_link(settings: Settings, run_id: str | None) -> str | None:
     return f"{ui}/runs/flow-run/{run}" if ui else None
 
 
+def words_of(run: Mapping[str, Any]) -> str:
+    """Return how far a run in Prefect is: its state's message, or else its name."""
+    state = run.get("state") or {}
+    return str(state.get("message") or state.get("name") or "Scheduled")
+
+
 @dataclass
 class Started:
     """A job that a page has started, and how far it is.
@@ -120,10 +126,9 @@ class Jobs:
             started.message = f"Prefect does not answer: {error}"
             return
         state = run.get("state") or {}
-        name, said = str(state.get("name") or "Scheduled"), state.get("message")
-        started.message = f"{name}: {said}" if said else name
+        started.message = words_of(run)
         started.is_over = state.get("type") in _OVER
-        started.failed = started.is_over and name != "Completed"
+        started.failed = started.is_over and state.get("name") != "Completed"
 
     def _run(self, job: Job, parameters: Mapping[str, Any], started: Started) -> None:
         def tell(fraction: float | None, message: str) -> None:

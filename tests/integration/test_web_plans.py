@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from stashhog.web.access import COOKIE, access_of
 from stashhog.web.address import address, token_of
 from stashhog.web.app import make_app
-from stashhog.web.jobs import Jobs
+from stashhog.web.jobs import Jobs, words_of
 from stashhog.web.pictures import type_of
 from stashhog.web.site import make_site
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SceneFile
@@ -354,6 +354,21 @@ def test_a_job_that_ends_with_an_unforeseen_error_has_failed(
     assert state is not None
     assert state.failed
     assert state.message.startswith("ValidationError: ")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"name": "Failed", "message": "There is no plan 9"}, "There is no plan 9"),
+        ({"name": "Running", "message": None}, "Running"),
+        (None, "Scheduled"),
+    ],
+)
+def test_a_run_is_shown_in_the_words_of_its_state(
+    state: dict[str, str | None] | None, words: str
+) -> None:
+    """As a job without Prefect is: the sentence alone, or else the state's name."""
+    assert words_of({"state": state}) == words
 
 
 def test_a_page_gets_its_own_advice(

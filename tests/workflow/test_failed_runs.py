@@ -13,7 +13,7 @@ from prefect.client.schemas.filters import (
     ArtifactFilterType,
 )
 
-from flows.jobs import sync
+from flows.jobs import apply_plan, sync, undo_plan
 from flows.process_new_scenes import process_new_scenes
 from stashhog_core.db.models import JobReport
 from stashhog_core.db.session import Database
@@ -98,6 +98,24 @@ def test_no_failed_run_leaves_a_traceback(
         assert any(why in line for line in reported)
         assert max(len(line.splitlines()) for line in reported) == 1
     assert "Traceback" not in log.read_bytes()[before:].decode()
+
+
+def test_the_state_of_a_failed_run_says_our_sentence_alone(services: Services) -> None:
+    """Pages, lists and notifications show it: no class name, no words of Prefect's."""
+    services.stash.stop()
+    try:
+        states: list[Any] = [
+            apply_plan(plan_id=999, return_state=True),
+            undo_plan(plan_id=999, return_state=True),
+            process_new_scenes(return_state=True),
+        ]
+    finally:
+        services.stash.start()
+
+    for state in states:
+        error = state.result(raise_on_failure=False)
+        assert isinstance(error, StashHogError)
+        assert (state.name, state.message) == ("Failed", str(error))
 
 
 def test_a_failed_job_alone_keeps_its_report(
