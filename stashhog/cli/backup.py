@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stashhog.cli.console import console, plain
+from stashhog.cli.console import console, path, plain
 from stashhog_core.settings import env_file, get_settings, reading_settings_from
 
 app = typer.Typer()
@@ -17,7 +17,8 @@ def backup(
     to: Annotated[
         Path,
         typer.Argument(
-            help="File to write, or a folder that gets a new file named by the time."
+            parser=path,
+            help="File to write, or a folder that gets a new file named by the time.",
         ),
     ],
     wait: Annotated[
@@ -32,17 +33,18 @@ def backup(
     from stashhog.services.backup import back_up
     from stashhog_core.report import size_in_words
 
-    path, facts = back_up(get_settings(), to, wait_seconds=wait)
+    file, facts = back_up(get_settings(), to, wait_seconds=wait)
     for note in facts.notes:
         console.print(f"[yellow]{plain(note)}[/]", soft_wrap=True)
-    size = size_in_words(path.stat().st_size)
-    _say(f"Wrote {path} ({size}): {', '.join(facts.parts)}")
+    size = size_in_words(file.stat().st_size)
+    _say(f"Wrote {file} ({size}): {', '.join(facts.parts)}")
 
 
 @app.command()
 def restore(
     file: Annotated[
-        Path, typer.Argument(help="File that `stashhog backup` has written.")
+        Path,
+        typer.Argument(parser=path, help="File that `stashhog backup` has written."),
     ],
     replace: Annotated[
         bool,

@@ -8,6 +8,7 @@ command. Start-up is most of what a short command takes.
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -17,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stashhog_core.batches import batched
+from stashhog_core.errors import ConfigurationError
 from stashhog_core.ids import MAX_ID
 from stashhog_core.json_text import as_json as to_json
 from stashhog_core.json_text import json_list
@@ -39,6 +41,19 @@ Limit = Annotated[int, typer.Option(min=1, max=MAX_ID, help="Maximum number of r
 # Names may hold what Rich takes for the code of a picture, such as :heart:.
 console = Console(emoji=False)
 errors = Console(stderr=True, emoji=False)
+
+
+def path(text: str) -> Path:
+    """Return a path that somebody typed; Typer shows this function's name as its type.
+
+    Raises:
+        ConfigurationError: There is none: Python would take it for the current folder.
+    """
+    if not text:
+        raise ConfigurationError(
+            "A path is empty", remedy="write a path; the current folder is `.`"
+        )
+    return Path(text)
 
 
 class Plain(str):

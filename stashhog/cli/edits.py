@@ -1,7 +1,7 @@
 """`stashhog edits`: local edits of scenes that are not yet in Stash."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,17 +84,14 @@ def set_fields(
     values: dict[str, Any] = {}
     for pair in fields:
         name, separator, text = pair.partition("=")
-        if not separator:
+        if not (name.strip() and separator):
+            lacking = "field" if separator else "value"
             raise ConfigurationError(
-                f"The edit {shown(pair)} has no value",
+                f"The edit {shown(pair)} has no {lacking}",
                 remedy="write the edit as name=value",
             )
         values[name] = typed_value(SceneEdit, name, text, quoted=False)
-    if unknown := values.keys() - SceneEdit.model_fields.keys():
-        raise ConfigurationError(
-            f"Scenes have no field {', '.join(sorted(unknown))} that can be edited",
-            remedy=f"choose one of {', '.join(SceneEdit.model_fields)}",
-        )
+    _require_fields(values)
     try:
         edit = SceneEdit.model_validate(values)
     except ValidationError as error:
@@ -115,6 +112,7 @@ def discard(
     """Discard the local edits of a scene and restore Stash's values."""
     from stashhog_core.sync.local_edits import discard_edits
 
+    _require_fields(fields or ())
     with _database() as database, database.transaction() as session:
         discarded = discard_edits(session, scene_id, fields or None)
     console.print(
@@ -131,6 +129,7 @@ def keep(
     """Resolve a conflict: keep the local value."""
     from stashhog_core.sync.local_edits import keep_local
 
+    _require_fields([field])
     with _database() as database, database.transaction() as session:
         keep_local(session, scene_id, field)
 
@@ -161,3 +160,13 @@ def push(
         console.print(plain(f"{failure.item}: {failure.reason}"), soft_wrap=True)
     if done.failures:
         raise StashHogError("Some edits could not be pushed; the reasons are above")
+
+
+def _require_fields(names: Iterable[str]) -> None:
+    from stashhog_core.sync.local_edits import SceneEdit
+
+    if unknown := set(names) - SceneEdit.model_fields.keys():
+        raise ConfigurationError(
+            f"Scenes have no field {', '.join(sorted(unknown))} that can be edited",
+            remedy=f"choose one of {', '.join(SceneEdit.model_fields)}",
+        )

@@ -15,6 +15,7 @@ from stashhog.cli.console import (
     console,
     open_connection,
     open_session,
+    path,
     plain,
     print_json,
     print_json_rows,
@@ -502,7 +503,9 @@ def unknown(
 @app.command("export")
 def export(
     plan_id: PlanId,
-    file: Annotated[Path, typer.Argument(help="File to write: .csv or .json.")],
+    file: Annotated[
+        Path, typer.Argument(parser=path, help="File to write: .csv or .json.")
+    ],
 ) -> None:
     """Write a plan to a file for review in a spreadsheet or by a program."""
     from stashhog_core.plans.export import export_plan
@@ -520,7 +523,9 @@ def export(
 @app.command("import")
 def import_(
     plan_id: PlanId,
-    file: Annotated[Path, typer.Argument(help="Exported file with your decisions.")],
+    file: Annotated[
+        Path, typer.Argument(parser=path, help="Exported file with your decisions.")
+    ],
     again: Annotated[
         bool,
         typer.Option(

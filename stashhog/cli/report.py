@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stashhog.cli.console import AsJson, console, plain, print_json, wrapped_table
+from stashhog.cli.console import AsJson, console, path, plain, print_json, wrapped_table
 from stashhog_core.files import unwritable, write_whole
 from stashhog_core.settings import get_settings
 
@@ -16,7 +16,10 @@ app = typer.Typer()
 def report(
     html: Annotated[
         Path | None,
-        typer.Option(help="Write the report as one HTML file, and print nothing else."),
+        typer.Option(
+            parser=path,
+            help="Write the report as one HTML file, and print nothing else.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -53,8 +56,8 @@ def report(
     console.print(table)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(file: Path, text: str) -> None:
     try:
-        write_whole(path, text)
+        write_whole(file, text)
     except OSError as error:
-        raise unwritable("The report", path, error) from error
+        raise unwritable("The report", file, error) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from stashhog.cli.console import console, plain
+from stashhog.cli.console import console, path, plain
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.settings import (
     ENV_FILE_VARIABLE,
@@ -57,11 +57,13 @@ def init(
     ] = None,
     library: Annotated[
         Path | None,
-        typer.Option(help="Library folder into which downloads are placed."),
+        typer.Option(
+            parser=path, help="Library folder into which downloads are placed."
+        ),
     ] = None,
     downloads: Annotated[
         Path | None,
-        typer.Option(help="Folder to watch for finished downloads."),
+        typer.Option(parser=path, help="Folder to watch for finished downloads."),
     ] = None,
     qbittorrent_url: Annotated[
         str | None,
@@ -87,7 +89,8 @@ def init(
         typer.Option(help="Your own PostgreSQL, in place of the embedded one."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="File to write, in place of .env.")
+        Path | None,
+        typer.Option(parser=path, help="File to write, in place of .env."),
     ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Ask nothing; use options and defaults.")

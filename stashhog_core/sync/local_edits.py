@@ -1,6 +1,7 @@
 """Fields of scenes edited here: they win over Stash until pushed or discarded."""
 
 import logging
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -53,14 +54,20 @@ def _storable(text: str) -> str:
 
 def _real_date(text: str) -> str:
     """Accept a year, a month or a day, as Stash does."""
-    date.fromisoformat(text + "-01-01"[len(text) - 4 :])
+    # Python alone would also take 20210531 and 2021-W05.
+    try:
+        if not re.fullmatch(r"\d{4}(-\d{2}(-\d{2})?)?", text, re.ASCII):
+            raise ValueError
+        date.fromisoformat(text + "-01-01"[len(text) - 4 :])
+    except ValueError:
+        raise ValueError(
+            "write a year, a month or a day that exists, such as 2021-05-31"
+        ) from None
     return text
 
 
 Line = Annotated[str, AfterValidator(_storable)]
-Date = Annotated[
-    str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$"), AfterValidator(_real_date)
-]
+Date = Annotated[str, AfterValidator(_real_date)]
 
 
 class SceneEdit(BaseModel):

@@ -118,6 +118,60 @@ def test_field_that_a_scene_has_not_is_refused(
     assert "title, code, details" in said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["set", "1", "=x"], "The edit '=x' has no field", id="no name"),
+        pytest.param(["set", "1", "title"], "The edit 'title' has no value", id="no ="),
+        pytest.param(["set", "1", "date=bad"], "such as 2021-05-31", id="date"),
+        pytest.param(["set", "1", "date=2021-02-30"], "such as 2021-05-31", id="day"),
+        pytest.param(["set", "1", "date=20210531"], "such as 2021-05-31", id="week"),
+        pytest.param(["discard", "1", "bogus"], "have no field bogus", id="discard"),
+        pytest.param(["keep", "1", "bogus"], "have no field bogus", id="keep"),
+    ],
+)
+def test_an_edit_that_cannot_be_is_refused_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    """What is wrong and what to write instead, without a regular expression."""
+    assert stashhog(monkeypatch, "edits", *arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "pattern" not in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["backup", ""], id="backup"),
+        pytest.param(["restore", ""], id="restore"),
+        pytest.param(["report", "--html", ""], id="report"),
+        pytest.param(["plans", "export", "1", ""], id="export"),
+        pytest.param(["plans", "import", "1", ""], id="import"),
+        pytest.param(["init", "--yes", "--file", ""], id="file of init"),
+        pytest.param(["init", "--yes", "--library", ""], id="library of init"),
+    ],
+)
+def test_an_empty_path_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+) -> None:
+    """It is a variable of a script that is not set, and not the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+    assert stashhog(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err
+    assert "is empty" in said
+    assert "current folder" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_id_that_no_database_holds_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
