@@ -21,10 +21,10 @@ help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: .venv/run.stamp ## run the whole job once, on your services or on the sandbox
-	@$(BIN)/python -m sandbox.run
+	@$(BIN)/python -m sandbox run
 
 demo: .venv/run.stamp ## start Prefect's UI on a sandbox that lasts, and make one run
-	@$(BIN)/python -m sandbox.demo
+	@$(BIN)/python -m sandbox demo
 
 init: .venv/run.stamp ## ask for the settings, try each of them, and write .env
 	@$(BIN)/stashhog init
@@ -33,10 +33,10 @@ check: .venv/run.stamp ## try everything that StashHog needs, and say how to men
 	@$(BIN)/stashhog check
 
 verify: .venv/run.stamp ## compare the mirror with Stash, on the same services as `make run`
-	@$(BIN)/python -m sandbox.run verify
+	@$(BIN)/python -m sandbox run verify
 
 identify: .venv/run.stamp ## propose what the stash-boxes of Stash know, on the same services
-	@$(BIN)/python -m sandbox.run run analysis -p detect_fingerprints=true \
+	@$(BIN)/python -m sandbox run run analysis -p detect_fingerprints=true \
 		-p detect_video_tags=false -p detect_tags=false -p include_analyzed=true
 
 test: .venv/test.stamp ## run the whole test suite
@@ -86,7 +86,7 @@ up: .venv/run.stamp ## start Prefect's server with its UI, a worker and the page
 	@$(BIN)/stashhog up
 
 down: .venv/run.stamp ## stop what `make up` and `make demo` started
-	@$(BIN)/python -m sandbox.demo down
+	@$(BIN)/python -m sandbox demo down
 
 status: .venv/run.stamp ## show the state of each part that `make up` starts
 	@$(BIN)/stashhog status

@@ -166,7 +166,3 @@ def stop() -> None:
         )
     for sentence in stopped.sentences():
         print(sentence)
-
-
-if __name__ == "__main__":
-    main()

@@ -236,7 +236,3 @@ Next:
   make init    your own services: asks for the settings and tries each of them
   make up      then Prefect's UI with deployments that work on your services"""
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,18 @@
 """The terminal: `stashhog`."""
 
 import sys
+from importlib import import_module
 
 
 def main() -> None:
-    """Run the terminal; Ctrl-C is no fault while its modules are imported, either."""
-    try:
-        from stashhog.cli.app import main as run
+    """Run the terminal."""
+    run_main("stashhog.cli.app")
 
-        run()
+
+def run_main(module: str) -> None:
+    """Run `main` of a module; Ctrl-C is no fault while modules are imported, either."""
+    try:
+        import_module(module).main()
     except KeyboardInterrupt:
         print("Error: Cancelled", file=sys.stderr)  # noqa: T201 - there is no console
         sys.exit(130)

@@ -15,6 +15,7 @@ from stashhog.cli.output import Output
 from stashhog_core.errors import OutputError
 
 PROGRAM = Path(sys.executable).with_name("stashhog")
+ROOT = Path(__file__).parents[2]
 
 
 def run_with(words: list[str], unbuffered: str, **streams: Any) -> tuple[int, str]:
@@ -68,11 +69,23 @@ def test_an_error_that_cannot_be_said_keeps_its_status(full: TextIO) -> None:
     assert run_with(["no-such-command"], "", stderr=full)[0] == 2
 
 
-def test_ctrl_c_while_modules_are_imported_is_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-c", "from stashhog.cli import main; main()"],
+        ["-m", "sandbox", "run"],
+        ["-m", "sandbox", "demo"],
+        ["-m", "sandbox", "demo", "down"],
+    ],
+)
+def test_ctrl_c_while_modules_are_imported_is_one_sentence(
+    tmp_path: Path, words: list[str]
+) -> None:
     """To import them is most of what a short command takes."""
     (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
     done = subprocess.run(
-        [sys.executable, "-c", "from stashhog.cli import main; main()"],
+        [sys.executable, *words],
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -146,14 +146,14 @@ def test_the_first_hour(newcomer: Newcomer, stand_in: StandIn) -> None:
     finally:
         newcomer.variables.pop("STASHHOG_ENV_FILE", None)
         newcomer.variables["STASHHOG_HOME"] = str(newcomer.home)
-        down = newcomer.types("python", "-m", "sandbox.demo", "down")
+        down = newcomer.types("python", "-m", "sandbox", "demo", "down")
 
     assert down.returncode == 0, down.stdout + down.stderr
     assert {"supervisor", "server", "worker", "pages", "stash"} <= names.keys()
     wait_until(
         lambda: not any(map(psutil.pid_exists, names.values())), "the end of the demo"
     )
-    again = newcomer.types("python", "-m", "sandbox.demo", "down")
+    again = newcomer.types("python", "-m", "sandbox", "demo", "down")
     assert again.stdout == "Nothing was running\n"
 
 
@@ -183,7 +183,7 @@ def init_tries_and_writes(newcomer: Newcomer, stand_in: StandIn) -> None:
 
 def start_demo(newcomer: Newcomer) -> str:
     """The sandbox is started to last, and one run is made; return what was said."""
-    demo = newcomer.types("python", "-m", "sandbox.demo")
+    demo = newcomer.types("python", "-m", "sandbox", "demo")
 
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "process_new_scenes · 4 items: CompletedWithErrors" in demo.stdout

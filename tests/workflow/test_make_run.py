@@ -30,7 +30,7 @@ def clean_environment(**variables: str) -> dict[str, str]:
 def make_run(home: Path, folder: Path, *arguments: str, **variables: str) -> Any:
     """Run what `make run` runs, in an empty folder, so that no `.env` is found."""
     return subprocess.run(
-        [sys.executable, "-m", "sandbox.run", *arguments],
+        [sys.executable, "-m", "sandbox", "run", *arguments],
         cwd=folder,
         env=clean_environment(
             STASHHOG_HOME=str(home), PYTHONPATH=str(ROOT), **variables
