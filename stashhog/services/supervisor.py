@@ -2,8 +2,8 @@
 
 It holds the embedded PostgreSQL open and starts it again when it was killed, starts a
 child anew when it ends, and stops the children when it is asked to stop, or when the
-folder of the embedded PostgreSQL is gone. A supervisor that follows one which was killed
-takes over the children, so that no run is disturbed.
+folder of the embedded PostgreSQL is gone. A supervisor that follows one which was
+killed takes over the children, so that no run is disturbed.
 """
 
 import logging
