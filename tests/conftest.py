@@ -24,7 +24,7 @@ from psycopg import sql
 from sandbox.samples import Sample, make_samples
 from sandbox.stash.server import StandIn
 from stashhog_core import redaction
-from stashhog_core.db.embedded import start_embedded, stop_embedded
+from stashhog_core.db.embedded import start_embedded, stop_embedded, stop_unused
 from stashhog_core.db.schema import migrate
 from stashhog_core.db.session import Database
 from stashhog_core.settings import PREFIX, TEST_PREFIX, get_settings
@@ -133,6 +133,8 @@ def postgres_home() -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="stashhog-postgres-"))
     yield home
     stop_embedded(home)
+    left = stop_unused(home)
+    assert not left, f"processes still use the server: {left}"
     shutil.rmtree(home)
 
 

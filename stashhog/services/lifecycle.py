@@ -31,7 +31,6 @@ from stashhog.services.prefect_server import (
 )
 from stashhog.services.state import (
     end_processes,
-    lives,
     recorded_url,
     running,
     state_file,
@@ -41,6 +40,7 @@ from stashhog.web.address import address, pages_answer
 from stashhog_core.db.embedded import stop_unused
 from stashhog_core.db.open import open_database
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.processes import lives
 from stashhog_core.settings import Settings
 
 # Only a part that hangs is waited for so long: one that ends is noticed at once.

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from stashhog_core.files import write_whole
+from stashhog_core.processes import lives, recorded_process, start_of
 from stashhog_core.settings import Settings, make_home_folder
 
 # Longer than the supervisor may take to stop its three children.
@@ -36,7 +37,7 @@ def record(settings: Settings, url: str, pids: Mapping[str, int]) -> None:
     processes = {}
     for name, pid in pids.items():
         with suppress(psutil.NoSuchProcess):
-            processes[name] = (pid, psutil.Process(pid).create_time())
+            processes[name] = (pid, start_of(psutil.Process(pid)))
     state = {"url": url, "processes": processes, "home": _identity(settings)}
     text = json.dumps(state)
     # After a power failure none of these processes runs.
@@ -54,27 +55,8 @@ def running(settings: Settings) -> dict[str, psutil.Process]:
     processes = _recorded(settings).get("processes")
     if not isinstance(processes, dict):
         return {}
-    alive = {}
-    for name, (pid, created) in processes.items():
-        try:
-            process = psutil.Process(pid)
-            # A number may have been given to another process meanwhile.
-            if abs(process.create_time() - created) < 1 and lives(process):
-                alive[name] = process
-        except psutil.NoSuchProcess:
-            continue
-    return alive
-
-
-def lives(process: psutil.Process) -> bool:
-    """Tell whether a process runs.
-
-    A killed one stays listed until its parent, perhaps a slow init, looks after it.
-    """
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    found = {name: recorded_process(*known) for name, known in processes.items()}
+    return {name: process for name, process in found.items() if process is not None}
 
 
 def end_processes(

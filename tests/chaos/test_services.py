@@ -188,9 +188,9 @@ class Histories:
         """Start the services of a history."""
         made, samples = self._videos
         with (
-            ExitStack() as at_last,
             postgres_home() as home,
             pytest.MonkeyPatch.context() as patch,
+            ExitStack() as at_last,
         ):
             copy_cluster(self._cluster, home)
             at_last.callback(shutil.rmtree, self._folder)

@@ -123,6 +123,44 @@ def test_the_last_user_stops_the_server_whoever_was_killed(made_home: Path) -> N
     assert not is_alive(server)
 
 
+def test_a_number_that_went_to_another_program_is_no_user(made_home: Path) -> None:
+    """The server of a killed user stops, although a program has the user's number now.
+
+    It would run on until that program ends, such as a desktop that never does.
+    """
+    user = start_user(made_home, 1, "stay")
+    wait_ready(user)
+    server = postmaster(made_home)
+    kill(user)
+    # This process stands for the other program.
+    data = made_home / "postgres"
+    for name in (".handle_pids.json", "stashhog-users.json"):
+        text = (data / name).read_text()
+        assert str(user.pid) in text
+        (data / name).write_text(text.replace(str(user.pid), str(os.getppid())))
+
+    assert stop_unused(made_home) == []
+    assert not is_alive(server)
+
+
+def test_the_last_user_stops_the_server_that_runs_now(made_home: Path) -> None:
+    """Also one that another process had to start again after a crash."""
+    last = start_user(made_home, 1, "stay")
+    wait_ready(last)
+    crash(postmaster(made_home))
+    assert stored_scenes(made_home) == {1}
+    start_embedded(made_home)
+    server = postmaster(made_home)
+    stop_embedded(made_home)
+    assert is_alive(server)
+
+    last.send_signal(signal.SIGINT)
+    last.wait()
+    kill(last)
+
+    assert not is_alive(server)
+
+
 def test_a_server_without_users_is_stopped(made_home: Path) -> None:
     """One whose users were killed, and none that a program still uses: that is named.
 

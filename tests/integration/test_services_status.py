@@ -182,6 +182,37 @@ def test_a_number_that_went_to_another_process(
     assert running(settings) == {}
 
 
+def test_services_are_known_after_the_clock_was_set(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without a clock of its own learns the time when services run already.
+
+    The system derives the times of its boot and of what started since from the clock.
+    """
+    now, boot = psutil.Process().create_time(), psutil.boot_time()
+    with monkeypatch.context() as patch:
+        day = 24 * 3600
+        patch.setattr(psutil.Process, "create_time", lambda _: now - day)
+        patch.setattr(psutil, "boot_time", lambda: boot - day)
+        record(settings, "http://127.0.0.1:1/api", {"server": os.getpid()})
+
+    assert list(running(settings)) == ["server"]
+
+
+def test_services_of_the_version_before_are_known(settings: Settings) -> None:
+    """After an upgrade, `down` stops what the earlier version has started.
+
+    That version wrote down the time of day at which a process was created.
+    """
+    record(settings, "http://127.0.0.1:1/api", {"server": os.getpid()})
+    file = state_file(settings)
+    written = json.loads(file.read_text())
+    written["processes"]["server"][1] = psutil.Process().create_time()
+    file.write_text(json.dumps(written))
+
+    assert list(running(settings)) == ["server"]
+
+
 def test_what_runs_belongs_to_the_home_and_not_to_its_copy(
     settings: Settings, tmp_path: Path
 ) -> None:
