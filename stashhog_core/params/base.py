@@ -15,6 +15,7 @@ from pydantic import (
 
 from stashhog_core.errors import refused_value
 from stashhog_core.ids import MAX_ID
+from stashhog_core.text_patterns import Written
 
 Id = Annotated[int, Field(gt=0, le=MAX_ID)]
 _IdOrText = Annotated[
@@ -43,7 +44,9 @@ Minutes = Annotated[float, Field(gt=0)]
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
 _CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
-HOURS = rf"^{_CLOCK}-{_CLOCK}$"
+Hours = Annotated[
+    str, Written(rf"^{_CLOCK}-{_CLOCK}$", "two times of day, such as 22:00-06:30")
+]
 """A span of the day; it may go past midnight."""
 
 

@@ -18,6 +18,7 @@ from stashhog_core.params.base import (
     switch,
 )
 from stashhog_core.results import Step
+from stashhog_core.text_patterns import Written
 
 
 class ProcessNewScenesParams(JobParams):
@@ -330,9 +331,7 @@ class UndoParams(JobParams):
 class DirectoryScanParams(JobParams):
     """Parameters of `directory_scan`."""
 
-    path: str = Field(
-        min_length=1,
-        pattern=r"^/[^\x00]*$",
+    path: Annotated[str, Written(r"^/[^\x00]*$", "an absolute path")] = Field(
         description="Absolute path of the folder to scan. The folder must lie inside "
         "one of STASHHOG_LIBRARY__ALLOWED_SCAN_ROOTS.",
     )

@@ -10,17 +10,22 @@ from pydantic.alias_generators import to_camel
 
 from stashhog_core.params.base import (
     CONFIRM_REMOVALS,
-    HOURS,
     SERVER,
+    Hours,
     JobParams,
     SceneIds,
     Text,
     switch,
 )
 from stashhog_core.settings.stash_box import Endpoint, SceneField
+from stashhog_core.text_patterns import Written
 
 PreviewPreset = Literal[
     "ultrafast", "veryfast", "fast", "medium", "slow", "slower", "veryslow"
+]
+
+LeftOut = Annotated[
+    str, Written(r"^\d+(\.\d+)?%?$", "seconds or per cent, such as 2.5 or 2%")
 ]
 
 
@@ -219,15 +224,13 @@ class StashGenerateParams(StashJobParams):
         description="Length of each preview segment in seconds, more than 0; default "
         "0.75.",
     )
-    preview_exclude_start: str = Field(
+    preview_exclude_start: LeftOut = Field(
         default="0",
-        pattern=r"^\d+(\.\d+)?%?$",
         description="Part to leave out of previews at the start of the video, in "
         "seconds or per cent, such as 2%. Default: 0.",
     )
-    preview_exclude_end: str = Field(
+    preview_exclude_end: LeftOut = Field(
         default="0",
-        pattern=r"^\d+(\.\d+)?%?$",
         description="Part to leave out of previews at the end of the video, in "
         "seconds or per cent, such as 2%. Default: 0.",
     )
@@ -258,9 +261,8 @@ class StashGenerateParams(StashJobParams):
     when_idle: bool = switch(
         False, "Start each Stash job only when Stash has no other job."
     )
-    allowed_hours: str | None = Field(
+    allowed_hours: Hours | None = Field(
         default=None,
-        pattern=HOURS,
         description="Hours of this machine's clock in which Stash jobs may start, "
         "such as 22:00-06:30. A running Stash job continues after these hours. If "
         "empty, Stash jobs may start at any time.",

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal, get_origin
 
 from dotenv import dotenv_values
 from pydantic import (
+    AfterValidator,
     BaseModel,
     Field,
     SecretStr,
-    StringConstraints,
     ValidationError,
     model_validator,
 )
@@ -49,6 +49,7 @@ from stashhog_core.settings.stash_box import StashBoxSettings as StashBoxSetting
 from stashhog_core.settings.taggers import AiServerSettings as AiServerSettings
 from stashhog_core.settings.taggers import OnnxSettings as OnnxSettings
 from stashhog_core.settings.taggers import TextModelSettings as TextModelSettings
+from stashhog_core.text_patterns import Written
 
 PREFIX = "STASHHOG_"
 ENV_FILE = ".env"
@@ -80,6 +81,13 @@ class DatabaseSettings(Section):
     server."""
 
 
+Extension = Annotated[
+    str,
+    Written(r"^[A-Za-z0-9_-]+$", "an extension without a dot, such as mp4"),
+    AfterValidator(str.lower),
+]
+
+
 class LibrarySettings(Section):
     """The directory scan."""
 
@@ -87,10 +95,7 @@ class LibrarySettings(Section):
     """Folders that directory scans are allowed to read (JSON list). If empty, directory
     scans are off."""
 
-    extra_video_extensions: tuple[
-        Annotated[str, StringConstraints(to_lower=True, pattern=r"^[A-Za-z0-9_-]+$")],
-        ...,
-    ] = _EXTRA_VIDEO_EXTENSIONS
+    extra_video_extensions: tuple[Extension, ...] = _EXTRA_VIDEO_EXTENSIONS
     """Extensions of video files that imports and directory scans accept in addition to
     the extensions that Stash accepts by default (JSON list, without dots). Add them to
     Stash's video extensions as well, or Stash does not scan these files."""

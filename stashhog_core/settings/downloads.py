@@ -13,14 +13,33 @@ from pydantic import (
 )
 
 from stashhog_core.settings.stash import Address, Password, Section
+from stashhog_core.text_patterns import Written
 
 PlacePolicy = Literal["hardlink", "hardlink_or_copy", "reflink", "copy"]
 CleanUp = Literal["none", "remove_torrent", "remove_torrent_and_files"]
-Tag = Annotated[str, Field(pattern=r"^[^,\s]([^,]*[^,\s])?$")]
+Tag = Annotated[
+    str,
+    Written(
+        r"^[^,\s]([^,]*[^,\s])?$",
+        "a tag of qBittorrent: without commas, and without spaces at its ends",
+    ),
+]
 """A tag of qBittorrent, which writes lists of them with commas."""
 
-Category = Annotated[str, Field(pattern=r"^[^\\/]+(/[^\\/]+)*$")]
+Category = Annotated[
+    str,
+    Written(
+        r"^[^\\/]+(/[^\\/]+)*$", "a category of qBittorrent, such as films or films/new"
+    ),
+]
 """What qBittorrent takes as a category, perhaps below others."""
+
+FileMode = Annotated[
+    str, Written("^0?[0-7]{3}$", "three digits from 0 to 7, such as 664")
+]
+FolderMode = Annotated[
+    str, Written("^[0-7]{3,4}$", "three or four digits from 0 to 7, such as 2775")
+]
 
 LAYOUT_FIELDS = frozenset({"category", "name", "hash"})
 """What the layout of the library can be made of."""
@@ -58,11 +77,11 @@ class DownloadSettings(Section):
     """Relative path of a download in the library, made of {category}, {name} and
     {hash}, such as {category}/{name}. The last part must contain {name}."""
 
-    file_mode: str | None = Field(default=None, pattern="^0?[0-7]{3}$")
+    file_mode: FileMode | None = None
     """Permissions of copied files, such as 664. If empty, a copy gets the permissions
     of the download."""
 
-    folder_mode: str | None = Field(default=None, pattern="^[0-7]{3,4}$")
+    folder_mode: FolderMode | None = None
     """Permissions of new library folders, such as 2775. If empty, the system's default
     applies."""
 

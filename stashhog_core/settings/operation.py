@@ -5,11 +5,30 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from stashhog_core.settings.stash import Section
+from stashhog_core.text_patterns import Written
 
 _CRON = r"([\d*,/\-A-Za-z]+ ){4}[\d*,/\-A-Za-z#]+"
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared only
-Timing = Annotated[str, Field(pattern=rf"^(on|off|[1-9]\d*|{_CRON})$")]
+Timing = Annotated[
+    str,
+    Written(
+        rf"^(on|off|[1-9]\d*|{_CRON})$",
+        "on, off, a number of seconds, or a cron schedule such as 0 4 * * *",
+    ),
+]
 """on, off, seconds between runs, or five fields of cron."""
+
+Block = Annotated[
+    str,
+    Written(r"^[a-z0-9-]+/[a-z0-9-]+$", "type/name of a block, such as webhook/alerts"),
+]
+PublicUrl = Annotated[
+    str,
+    Written(
+        r"^https?://[^/?#@]+/?$",
+        "an address without a path, such as https://stashhog.example.com",
+    ),
+]
 
 
 def _schedule(deployment: str, default: str) -> Timing | None:
@@ -64,7 +83,7 @@ class ScheduleSettings(Section):
 class NotificationSettings(Section):
     """Who is told of runs that failed."""
 
-    blocks: tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")], ...] = ()
+    blocks: tuple[Block, ...] = ()
     """Prefect blocks that notify you of failed runs, written as type/name (JSON list),
     such as ["webhook/alerts", "sendgrid-email/me"]. If empty, nobody is notified."""
 
@@ -79,7 +98,7 @@ class WebSettings(Section):
     port: int = Field(default=4201, ge=1, le=65535)
     """Port that the pages are served at."""
 
-    public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@]+/?$")] | None = None
+    public_url: PublicUrl | None = None
     """Address at which your browser reaches the pages, without a path, used for links
     in Prefect's UI and in notifications. If empty, links use the address at this
     machine."""

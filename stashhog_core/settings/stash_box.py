@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from stashhog_core.settings.stash import Section
+from stashhog_core.text_patterns import Written
 
 Strategy = Literal["ignore", "merge", "overwrite"]
 """What becomes of a field: nothing, what is missing is added, or it is replaced."""
@@ -26,7 +27,9 @@ SceneField = Literal[
 BoxField = Literal[SceneField, "cover"]
 """A field of a scene that a stash-box fills."""
 
-Endpoint = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+Endpoint = Annotated[
+    str, Written(r"^https?://\S+$", "an address such as https://stashdb.org/graphql")
+]
 
 
 class StashBoxSettings(Section):
