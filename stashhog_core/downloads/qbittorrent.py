@@ -249,25 +249,24 @@ class QBittorrentSource:
 
         Such a file may have its full size, and rest while its torrent is stopped.
         """
-        found: set[Path] = set()
-        others = [as_torrent(row) for row in self._api.torrents()] if paths else []
-        for torrent in others:
-            if torrent["hash"] == entry.key:
-                continue
-            try:
-                places = self._places(torrent)
-                save_path = torrent["save_path"]
-                here = [self._local(place, save_path).resolve() for place in places]
-                inside = {path for path in paths if any(map(path.is_relative_to, here))}
-                if inside:
-                    base = self._local(save_path, save_path).resolve()
-                    files = self._api.files(torrent["hash"])
-                    partial = {base / f["name"] for f in files if f["progress"] < 1}
-                    found |= inside & partial
-            except ItemError:
-                # It has gone meanwhile, or does not lie on this machine.
-                continue
-        return found
+        rows = self._api.torrents() if paths else []
+        others = (t for t in map(as_torrent, rows) if t["hash"] != entry.key)
+        return set().union(*(self._unfinished(other, paths) for other in others))
+
+    def _unfinished(self, torrent: Torrent, paths: Sequence[Path]) -> set[Path]:
+        save_path = torrent["save_path"]
+        try:
+            places = self._places(torrent)
+            here = [self._local(place, save_path).resolve() for place in places]
+            inside = {path for path in paths if any(map(path.is_relative_to, here))}
+            if not inside:
+                return set()
+            base = self._local(save_path, save_path).resolve()
+            files = self._api.files(torrent["hash"])
+        except ItemError:
+            # It has gone meanwhile, or does not lie on this machine.
+            return set()
+        return inside & {base / f["name"] for f in files if f["progress"] < 1}
 
     def _places(self, torrent: Torrent) -> list[str]:
         """Return what a torrent uses: its folder or file, or all its files."""
