@@ -163,15 +163,26 @@ class Guard(BaseHTTPMiddleware):
             return await call_next(request)
         if _follows_a_link(request):
             return page(request, "again.html", address=_here(request))
+        if access.asks_for_password and not asks_for_page(request):
+            return _refused(
+                f"You are logged out: open {LOGIN} in another tab, log in, and then "
+                "try again here",
+                401,
+            )
         if access.asks_for_password and request.method == "GET":
             query = urlencode({NEXT: _here(request)})
             return RedirectResponse(f"{LOGIN}?{query}", 303)
         return _refused(
-            "This browser was not let in yet: run `stashhog up`, open the address of "
-            "the pages that `stashhog up` prints, and then come back to this page; the "
-            "token in that address lets this browser in",
+            "This browser is not let in, or no longer: run `stashhog up`, open the "
+            "address of the pages that `stashhog up` prints, and then come back to "
+            "this page; the token in that address lets this browser in",
             401,
         )
+
+
+def asks_for_page(request: Request) -> bool:
+    """Tell whether the browser asks for a page to show, and not a script of a page."""
+    return "text/html" in request.headers.get("accept", "")
 
 
 def _with_token(access: Access, request: Request, token: str) -> Response:

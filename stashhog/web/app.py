@@ -10,7 +10,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from stashhog.web import downloads, library, plans
-from stashhog.web.access import LOGIN, NEXT, Access, Guard, log_in
+from stashhog.web.access import LOGIN, NEXT, Access, Guard, asks_for_page, log_in
 from stashhog.web.metrics import METRICS, metrics
 from stashhog.web.site import STATIC_FOLDER, Site, page
 from stashhog_core.errors import StashHogError, TransientError
@@ -66,6 +66,7 @@ def make_app(site: Site, access: Access) -> Starlette:
             Route(f"{_PLAN}/apply", plans.preview, methods=["GET"]),
             Route(f"{_PLAN}/apply", plans.start_applying, methods=["POST"]),
             Route(f"{_PLAN}/undo", plans.start_undoing, methods=["POST"]),
+            Route(f"{_PLAN}/job", plans.job_under_way),
             Route("/jobs/{number:id}", plans.job_state),
             Route("/downloads", downloads.downloads, methods=["GET"]),
             Route("/downloads", downloads.change_downloads, methods=["POST"]),
@@ -97,15 +98,9 @@ def _log_in_form(request: Request) -> Response:
 def _failed(request: Request, error: Exception) -> Response:
     """Answer with the one sentence that the error is."""
     status = 503 if isinstance(error, TransientError) else 409
-    if _asks_for_json(request):
+    if not asks_for_page(request):
         return JSONResponse({"error": str(error)}, status)
     return page(request, "error.html", status, sentence=str(error))
-
-
-def _asks_for_json(request: Request) -> bool:
-    """Tell whether a script of a page asks, and not the browser for a page."""
-    accepted = request.headers.get("accept", "")
-    return request.method == "POST" and "text/html" not in accepted
 
 
 def _unknown(request: Request, error: Exception) -> Response:
@@ -113,6 +108,6 @@ def _unknown(request: Request, error: Exception) -> Response:
     sentence = "There is no such page"
     if isinstance(error, HTTPException) and status != 404:
         sentence = error.detail
-    if _asks_for_json(request):
+    if not asks_for_page(request):
         return JSONResponse({"error": sentence}, status)
     return page(request, "error.html", status, sentence=sentence)

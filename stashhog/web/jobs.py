@@ -1,11 +1,14 @@
 """Applying and undoing from a page: a Prefect run where a server is up, else here."""
 
 import logging
+import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
+
+import httpx
 
 from stashhog.push import push
 from stashhog.services.prefect_server import Answer, answer, ask, own_api, ui_url
@@ -26,7 +29,18 @@ _DEPLOYMENTS: Mapping[Job, str] = {
     "apply_plan": "apply_plan/apply-plan",
     "undo": "undo_plan/undo-plan",
 }
+_FLOWS = ("apply_plan", "undo_plan")
 _OVER = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
+_GOING: Mapping[str, str] = {
+    "SCHEDULED": "Waits for a worker",
+    "PENDING": "Is about to begin",
+    "RUNNING": "Is running",
+    "PAUSED": "Is paused in Prefect",
+    "CANCELLING": "Is being cancelled",
+}
+"""The types of states of a run that has not ended, in words."""
+_MOST_RUNS = 200
+"""Prefect returns no more at once."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +60,18 @@ def run_link(settings: Settings, run_id: str | None) -> str | None:
 
 
 def words_of(run: Mapping[str, Any]) -> str:
-    """Return how far a run in Prefect is: its state's message, or else its name."""
+    """Return how far a run in Prefect is, or how it has ended.
+
+    The end is the state's message, or else its name; before, Prefect's messages are
+    about Prefect itself, and a run that is tried again says why.
+    """
     state = run.get("state") or {}
-    return str(state.get("message") or state.get("name") or "Scheduled")
+    kind, name, message = (state.get(key) for key in ("type", "name", "message"))
+    if kind == "SCHEDULED" and name == "AwaitingRetry":
+        return f"Is tried again soon: {message}" if message else "Is tried again soon"
+    if going := _GOING.get(kind or "SCHEDULED"):
+        return going
+    return str(message or name)
 
 
 @dataclass
@@ -56,6 +79,7 @@ class Started:
     """A job that a page has started, and how far it is.
 
     Attributes:
+        plan_id: The plan that it works on.
         run_id: Its run in Prefect; None: it runs in this process.
         fraction: 0 to 1; None: unknown.
         message: What it does now, or how it ended.
@@ -64,9 +88,10 @@ class Started:
         link: The page of the run in Prefect's UI.
     """
 
+    plan_id: int
     run_id: str | None = None
     fraction: float | None = None
-    message: str = "waits for a worker"
+    message: str = _GOING["SCHEDULED"]
     is_over: bool = False
     failed: bool = False
     link: str | None = None
@@ -93,9 +118,8 @@ class Jobs:
         api = own_api(self._settings)
         if api is not None and answer(api) is Answer.PREFECT:
             pushed = push(_DEPLOYMENTS[job], parameters, delay_seconds=0)
-            page = run_link(self._settings, pushed.run_id)
-            return self._add(Started(run_id=pushed.run_id, link=page))
-        started = Started(message="begins")
+            return self._of_run(parameters["plan_id"], pushed.run_id)
+        started = Started(parameters["plan_id"], message="Begins")
         number = self._add(started)
         threading.Thread(
             target=self._run, args=(job, parameters, started), name=f"web-{job}"
@@ -109,9 +133,49 @@ class Jobs:
             self._follow(started)
         return started
 
+    def under_way(self, plan_id: int) -> int | None:
+        """Return the number of a job that works on a plan; None: none is known.
+
+        A run in Prefect may have been started by anybody, also before a restart of the
+        pages.
+        """
+        for number, started in list(self._started.items()):
+            is_here = started.run_id is None and started.plan_id == plan_id
+            if is_here and not started.is_over:
+                return number
+        runs = self._runs_under_way()
+        ids = [r["id"] for r in runs if r["parameters"].get("plan_id") == plan_id]
+        return self._of_run(plan_id, ids[0]) if ids else None
+
+    def _runs_under_way(self) -> Sequence[Mapping[str, Any]]:
+        """Return the runs in Prefect that apply or undo a plan; none if it is away."""
+        if (api := own_api(self._settings)) is None:
+            return []
+        wanted = {
+            "flows": {"name": {"any_": _FLOWS}},
+            "flow_runs": {"state": {"type": {"any_": list(_GOING)}}},
+            "sort": "START_TIME_DESC",
+            "limit": _MOST_RUNS,
+        }
+        try:
+            said = ask(api, "/flow_runs/filter", wanted)
+            return said.json() if said.is_success else []
+        except (httpx.HTTPError, ValueError):
+            return []
+
+    def _of_run(self, plan_id: int, run_id: str) -> int:
+        """Return the number of the job that is this run."""
+        for number, started in list(self._started.items()):
+            if started.run_id == run_id:
+                return number
+        page = run_link(self._settings, run_id)
+        return self._add(Started(plan_id, run_id=run_id, link=page))
+
     def _add(self, started: Started) -> int:
         with self._lock:
-            number = len(self._started) + 1
+            # A page from before a restart must not follow another job.
+            while (number := secrets.randbelow(2**31)) in self._started:
+                pass
             self._started[number] = started
         return number
 
@@ -121,9 +185,17 @@ class Jobs:
             started.message = "Prefect's server does not run"
             return
         try:
-            run = ask(api, f"/flow_runs/{started.run_id}").json()
-        except (OSError, ValueError) as error:
+            said = ask(api, f"/flow_runs/{started.run_id}")
+            run = said.json()
+        except (httpx.HTTPError, ValueError) as error:
             started.message = f"Prefect does not answer: {error}"
+            return
+        if said.status_code == httpx.codes.NOT_FOUND:
+            started.message = "Somebody has deleted the run in Prefect"
+            started.is_over = started.failed = True
+            return
+        if not said.is_success:
+            started.message = f"Prefect answers with status {said.status_code}"
             return
         state = run.get("state") or {}
         started.message = words_of(run)

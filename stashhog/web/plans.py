@@ -360,13 +360,19 @@ async def _start(
     return JSONResponse({"job": number})
 
 
+def job_under_way(request: Request) -> Response:
+    """Return the number of the job that works on the plan, or null."""
+    jobs = site_of(request).jobs
+    return JSONResponse({"job": jobs.under_way(_plan_id(request))})
+
+
 def job_state(request: Request) -> Response:
     """Return how far a job is."""
     started = site_of(request).jobs.state_of(_number(request, "number"))
     if started is None:
         raise JobError(
             "The pages were started again since this job began",
-            remedy="look at the state of the plan",
+            remedy="reload this page, which shows the state of the plan",
         )
     return JSONResponse(vars(started))
 

@@ -47,6 +47,8 @@ from tests.support.statements import statements
 from tests.support.waiting import wait_until
 
 HERE = "http://127.0.0.1:4201"
+PAGE = {"Accept": "text/html"}
+"""What browsers send when they ask for a page, and scripts of pages do not."""
 EVIL = "<img src=x onerror=alert(1)> [x] \u202egpj.exe *bold*"
 
 
@@ -188,7 +190,7 @@ def test_other_machines_need_a_password(
     opened = settings.model_copy(update={"web": web})
 
     with browser(database, opened) as client:
-        form = client.get(f"/plans/{plan_id}")
+        form = client.get(f"/plans/{plan_id}", headers=PAGE)
         wrong = client.post("/login", data={"password": "wrong"})
         inside = client.post("/login", data={"password": "right"})
 
@@ -208,7 +210,7 @@ def test_a_link_to_a_plan_opens_after_the_password(
     wanted = f"/plans/{plan_id}?view=value"
 
     with browser(database, opened) as client:
-        form = client.get(wanted)
+        form = client.get(wanted, headers=PAGE)
         sent = {"next": unescape(re.search(r'name="next" value="(.*)"', form.text)[1])}
         wrong = client.post("/login", data={"password": "wrong", **sent})
         inside = client.post("/login", data={"password": "right", **sent})
@@ -222,6 +224,25 @@ def test_a_link_to_a_plan_opens_after_the_password(
 
     assert f'value="{escape(wanted)}"' in wrong.text
     assert str(inside.url) == HERE + wanted
+
+
+def test_scripts_get_a_sentence_instead_of_a_page(
+    client: TestClient, database: Database, settings: Settings, plan_id: int
+) -> None:
+    """A script would draw a form for the password, or an error's page, as its rows."""
+    web = settings.web.model_copy(update={"password": SecretStr("right")})
+    part = f"/plans/{plan_id}?view=value&part=1"
+
+    with browser(database, settings.model_copy(update={"web": web})) as stranger:
+        logged_out = [stranger.get(part), stranger.post(f"/plans/{plan_id}/apply")]
+    unknown = client.get("/jobs/7")
+    page = client.get("/plans/999", headers=PAGE)
+
+    for answer in logged_out:
+        assert answer.status_code == 401
+        assert answer.text.startswith("You are logged out: open /login in another tab")
+    assert "reload this page" in unknown.json()["error"]
+    assert "<h1>This is not possible</h1>" in page.text
 
 
 def test_a_link_of_another_site_opens(
@@ -357,18 +378,77 @@ def test_a_job_that_ends_with_an_unforeseen_error_has_failed(
 
 
 @pytest.mark.parametrize(
-    ("state", "words"),
+    ("kind", "name", "message", "words"),
     [
-        ({"name": "Failed", "message": "There is no plan 9"}, "There is no plan 9"),
-        ({"name": "Running", "message": None}, "Running"),
-        (None, "Scheduled"),
+        ("FAILED", "Failed", "There is no plan 9", "There is no plan 9"),
+        ("COMPLETED", "Completed", None, "Completed"),
+        ("COMPLETED", "CompletedWithErrors", "1 conflict", "1 conflict"),
+        ("SCHEDULED", "Scheduled", "Pushed", "Waits for a worker"),
+        ("SCHEDULED", "Late", None, "Waits for a worker"),
+        ("SCHEDULED", "AwaitingRetry", "Stash is away", "again soon: Stash is away"),
+        ("PENDING", "Submitting", None, "Is about to begin"),
+        ("RUNNING", "Running", None, "Is running"),
+        ("PAUSED", "Suspended", None, "Is paused in Prefect"),
+        ("CANCELLING", "Cancelling", None, "Is being cancelled"),
     ],
 )
-def test_a_run_is_shown_in_the_words_of_its_state(
-    state: dict[str, str | None] | None, words: str
+def test_a_run_is_shown_in_words(
+    kind: str, name: str, message: str | None, words: str
 ) -> None:
-    """As a job without Prefect is: the sentence alone, or else the state's name."""
-    assert words_of({"state": state}) == words
+    """What it waits for, and how it has ended, as a job without Prefect would say."""
+    state = {"type": kind, "name": name, "message": message}
+
+    assert words in words_of({"state": state})
+
+
+def test_a_run_that_works_on_a_plan_is_found(
+    client: TestClient, plan_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has started it, and once: a page that is loaded again goes on with it."""
+    run = "0c6a1e4e-0d2b-4b7a-9d3c-6f6f3f0e5b11"
+    going = {"state": {"type": "RUNNING", "name": "Running"}}
+    answers = {
+        "/api/flow_runs/filter": (
+            200,
+            [
+                {"id": "another", "parameters": {"plan_id": plan_id + 1}},
+                {"id": run, "parameters": {"plan_id": plan_id}},
+            ],
+        ),
+        f"/api/flow_runs/{run}": (200, going),
+    }
+    with answering(answers) as url:
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        numbers = {client.get(f"/plans/{plan_id}/job").json()["job"] for _ in "12"}
+        (number,) = numbers
+        job = client.get(f"/jobs/{number}").json()
+        none = client.get(f"/plans/{plan_id + 2}/job").json()
+        del answers[f"/api/flow_runs/{run}"]
+        deleted = client.get(f"/jobs/{number}").json()
+
+    assert (job["message"], job["is_over"]) == ("Is running", False)
+    assert job["link"].endswith(f"/runs/flow-run/{run}")
+    assert none == {"job": None}
+    assert "deleted the run" in deleted["message"]
+    assert deleted["is_over"]
+
+
+def test_prefect_may_be_away_while_a_page_follows_a_run(
+    client: TestClient, plan_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says so, and goes on asking."""
+    run = "0c6a1e4e-0d2b-4b7a-9d3c-6f6f3f0e5b11"
+    runs = [{"id": run, "parameters": {"plan_id": plan_id}}]
+    with answering({"/api/flow_runs/filter": (200, runs)}) as url:
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        number = client.get(f"/plans/{plan_id}/job").json()["job"]
+
+    job = client.get(f"/jobs/{number}").json()
+    none = client.get(f"/plans/{plan_id}/job").json()
+
+    assert job["message"].startswith("Prefect does not answer")
+    assert not job["is_over"]
+    assert none == {"job": None}
 
 
 def test_a_page_gets_its_own_advice(

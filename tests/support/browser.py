@@ -193,6 +193,10 @@ class Browser:
             {"offline": not reachable, **conditions},
         )
 
+    def forget_cookies(self) -> None:
+        """Be to the server a browser that it has not seen before."""
+        self._driver.delete_all_cookies()
+
     def narrow(self) -> None:
         """Show pages as on a phone of 380 pixels."""
         self._resize(width=380, height=800)

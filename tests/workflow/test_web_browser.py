@@ -199,6 +199,36 @@ def test_a_decision_can_be_taken_back_after_an_outage(
     wait_until(lambda: states(database) == {"pending": 300}, "the open change")
 
 
+def test_troubles_of_requests_are_sentences(
+    browser: Browser, site: str, database: Database, plan_id: int
+) -> None:
+    """Nobody is let in any more, or nothing answers: on each page that asks for more.
+
+    No row is lost meanwhile, and the page goes on once it may.
+    """
+    with database.transaction() as session:
+        decide_on(session, plan_id, "accept", Selection(scene_ids=[1]))
+    plan = f"{site.partition('?')[0]}plans/{plan_id}"
+    for refuse, words in (
+        (browser.forget_cookies, "not let in, or no longer"),
+        (lambda: browser.reach_servers(reachable=False), "does not answer"),
+    ):
+        sentence = f"//*[@id='status'][contains(., '{words}')]"
+        open_plan(browser, site, plan_id, "?view=value")
+        refuse()
+        browser.keys("ja")
+        browser.find(sentence)
+        browser.find("//li[3]")
+        browser.reach_servers(reachable=True)
+        browser.open(site)
+        browser.open(f"{plan}/apply")
+        refuse()
+        browser.click("//button[@id='apply']")
+        browser.find(sentence)
+        browser.find("//button[@id='apply'][not(@disabled)]")
+        browser.reach_servers(reachable=True)
+
+
 def test_two_tabs_never_overwrite_one_another(
     browser: Browser, site: str, database: Database, plan_id: int
 ) -> None:
@@ -254,6 +284,9 @@ def test_a_plan_is_applied_and_undone_in_the_browser(
             browser.click("//button[@id='apply']")
             browser.find("//*[@id='status'][contains(., 'Completed')]")
             applied = names()
+            # The page shows what can be done by now, without being loaded again.
+            browser.find("//button[@id='apply'][@disabled][.='Apply 0 changes']")
+            browser.find("//button[@id='undo'][.='Undo 2 applied changes']")
             browser.press("See the outcome of each change")
             browser.screenshot("review-applied")
             assert browser.draws("//li[1]//button[@class='undo']")

@@ -1,50 +1,64 @@
-// Starts a job on a plan, and shows how far it is.
+// Starts a job on a plan, or finds one that works on it, and shows how far it is.
 "use strict";
 
 const status = document.getElementById("status");
 const progress = document.getElementById("progress");
 const run = document.getElementById("run");
+const after = document.getElementById("after");
+const plan = document.getElementById("plan").dataset.address;
 
-async function ask(path, options) {
-  const answer = await fetch(path, options);
-  const said = await answer.json();
-  if (!answer.ok) throw new Error(said.error);
-  return said;
+function showJob(job) {
+  status.textContent = job.message;
+  if (job.fraction === null) progress.removeAttribute("value");
+  else progress.value = job.fraction;
+  run.hidden = !job.link;
+  if (job.link) run.href = job.link;
+  after.hidden = !(job.link || job.is_over);
+}
+
+function allow(yes) {
+  for (const button of document.querySelectorAll("#plan button")) {
+    button.disabled = !yes || button.hasAttribute("data-empty");
+  }
+}
+
+// What is accepted and applied now, and which buttons there are.
+async function redraw() {
+  const page = new DOMParser().parseFromString(await request(location.href), "text/html");
+  document.getElementById("plan").replaceWith(page.getElementById("plan"));
 }
 
 async function follow(number) {
-  for (;;) {
-    const job = await ask(`/jobs/${number}`);
-    status.textContent = job.message;
-    if (job.fraction === null) progress.removeAttribute("value");
-    else progress.value = job.fraction;
-    run.hidden = !job.link;
-    if (job.link) run.href = job.link;
-    document.getElementById("after").hidden = !(job.link || job.is_over);
-    if (job.is_over) return;
-    await new Promise((next) => setTimeout(next, 700));
-  }
+  allow(false);
+  progress.hidden = false;
+  await followJob(number, showJob);
+  await redraw();
 }
 
-async function start(button) {
-  const buttons = document.querySelectorAll(".actions button");
-  for (const one of buttons) one.disabled = true;
-  progress.hidden = false;
+async function inWords(work) {
   try {
-    const { job } = await ask(button.dataset.address, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: "{}",
-    });
-    await follow(job);
+    await work();
   } catch (error) {
     status.textContent = error.message;
+    after.hidden = false;
+    allow(true);
   }
   progress.hidden = true;
-  document.getElementById("after").hidden = false;
 }
 
-for (const id of ["apply", "undo"]) {
-  const button = document.getElementById(id);
-  button.addEventListener("click", () => start(button));
-}
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-address]");
+  if (!button || (button.dataset.confirm && !confirm(button.dataset.confirm))) return;
+  allow(false);
+  status.textContent = "";
+  inWords(async () => {
+    const { job } = await send(button.dataset.address, {});
+    await follow(job);
+  });
+});
+
+// The page may be loaded again, or in another window, while a job goes on.
+inWords(async () => {
+  const { job } = await requestJson(`${plan}/job`);
+  if (job !== null) await follow(job);
+});

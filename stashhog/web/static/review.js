@@ -86,33 +86,6 @@ function keepStack() {
   sessionStorage.setItem(stackName, JSON.stringify(stack));
 }
 
-async function send(path, content) {
-  let answer;
-  try {
-    answer = await fetch(path, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(content),
-    });
-  } catch {
-    throw new Error("StashHog does not answer: nothing was stored. Is it running?");
-  }
-  const text = await answer.text();
-  let said;
-  try {
-    said = JSON.parse(text);
-  } catch {
-    throw new Error(text.trim() || `StashHog answered with status ${answer.status}`);
-  }
-  if (!answer.ok) {
-    const error = new Error(said.error);
-    // Anything else, such as a database that is away, may succeed the next time.
-    error.isRefusal = answer.status === 409;
-    throw error;
-  }
-  return said;
-}
-
 // Do the next thing when all earlier ones are done; say what went wrong.
 function inTurn(work) {
   batch = null;
@@ -224,14 +197,7 @@ function undoApplied(button) {
   if (!confirm(row ? "Undo this change in Stash?" : "Undo all applied changes of this scene in Stash?")) return;
   inTurn(async () => {
     const { job } = await send(`${plan}/undo`, sent);
-    for (;;) {
-      const answer = await fetch(`/jobs/${job}`);
-      const state = await answer.json();
-      if (!answer.ok) throw new Error(state.error);
-      say(state.message);
-      if (state.is_over) break;
-      await new Promise((next) => setTimeout(next, 500));
-    }
+    await followJob(job, ({ message }) => say(message));
     (scene || row).classList.add("edited");
     await reload();
   });
@@ -243,9 +209,7 @@ async function reload() {
   const at = current && current.id;
   const address = new URL(location.href);
   address.searchParams.set("part", "1");
-  const answer = await fetch(address);
-  if (!answer.ok) return;
-  rows.innerHTML = await answer.text();
+  rows.innerHTML = await request(address);
   current = null;
   if (at) focusRow(document.getElementById(at));
 }
@@ -259,12 +223,9 @@ function loadMore(link) {
 }
 
 async function fetchMore(link) {
+  const more = await request(link.href);
   link.remove();
-  const answer = await fetch(link.href);
-  if (!answer.ok) {
-    throw new Error("The next rows could not be loaded: reload the page");
-  }
-  rows.insertAdjacentHTML("beforeend", await answer.text());
+  rows.insertAdjacentHTML("beforeend", more);
   watchMore();
 }
 
@@ -305,11 +266,16 @@ function openEdit(row) {
 
 nameBox.addEventListener("input", async () => {
   const query = new URLSearchParams({ field: dialog.row.dataset.field, text: nameBox.value });
-  const answer = await fetch(`/names?${query}`);
-  if (!answer.ok) return;
+  let found;
+  try {
+    found = await requestJson(`/names?${query}`);
+  } catch (error) {
+    document.getElementById("edit-error").textContent = error.message;
+    return;
+  }
   const list = document.getElementById("edit-names");
   list.replaceChildren(
-    ...(await answer.json()).map(({ name, alias }) => {
+    ...found.map(({ name, alias }) => {
       const option = document.createElement("option");
       option.value = name;
       if (alias) option.label = `${name} (${alias})`;
