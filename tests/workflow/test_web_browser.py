@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from sandbox.stash.server import StandIn
@@ -24,7 +25,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.plans.decisions import decide_on
 from stashhog_core.plans.proposals import add_member, set_text
 from stashhog_core.plans.selection import Selection
-from stashhog_core.settings import Settings, StashSettings
+from stashhog_core.settings import Settings, StashSettings, WebSettings
 from stashhog_core.stash.client import StashClient
 from tests.support.browser import Browser, open_browser
 from tests.support.pages import serving
@@ -227,6 +228,61 @@ def test_troubles_of_requests_are_sentences(
         browser.find(sentence)
         browser.find("//button[@id='apply'][not(@disabled)]")
         browser.reach_servers(reachable=True)
+
+
+def test_the_password_lets_a_browser_in(
+    browser: Browser, database: Database, tmp_path: Path, plan_id: int
+) -> None:
+    """The form as a browser sends it, which says itself where the form comes from."""
+    web = WebSettings(password=SecretStr("right"))
+    with serving(Settings(home=tmp_path / "home", web=web), database) as settings:
+        browser.forget_cookies()
+        browser.open(f"{settings.web.local_base}/plans/{plan_id}?view=value")
+        browser.write("//input[@id='password']", "wrong")
+        browser.press("Log in")
+        browser.find("//*[@role='alert'][.='This is not the password.']")
+        browser.write("//input[@id='password']", "right")
+        browser.press("Log in")
+        browser.find("//h1[contains(., 'A long plan')]")
+        assert browser.url.endswith(f"/plans/{plan_id}?view=value")
+        browser.forget_cookies()
+
+
+def test_downloads_are_tried_again_and_forgotten(
+    browser: Browser, site: str, database: Database
+) -> None:
+    """As a browser sends the form; forgetting is asked about first."""
+    with database.transaction() as session:
+        session.add_all(
+            DownloadItem(
+                source="folder",
+                entry_key=name,
+                entry_name=name,
+                relative_path=name,
+                size_bytes=5,
+                state="blocked",
+                reason="refused",
+            )
+            for name in ("a.mp4", "b.mp4")
+        )
+
+    def left() -> dict[str, str]:
+        with database.transaction() as session:
+            query = select(DownloadItem.entry_name, DownloadItem.state)
+            return {row[0]: row[1] for row in session.execute(query)}
+
+    browser.open(site)
+    browser.open(f"{site.partition('?')[0]}downloads?state=blocked")
+    browser.click("//input[@aria-label='Select a.mp4']")
+    browser.press("Try again")
+    browser.find("//*[@id='status'][contains(., 'tries 1 file again')]")
+    browser.click("//input[@aria-label='Select b.mp4']")
+    browser.press("Forget")
+    browser.confirm()
+    browser.find("//*[@id='status'][contains(., 'has forgotten 1 file')]")
+
+    assert list(left()) == ["a.mp4"]
+    assert left()["a.mp4"] != "blocked"
 
 
 def test_two_tabs_never_overwrite_one_another(
