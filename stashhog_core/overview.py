@@ -24,6 +24,7 @@ from stashhog_core.db.models import (
     SceneTag,
 )
 from stashhog_core.db.scenes import SceneFilter, matching_scene_ids, scene_titles
+from stashhog_core.downloads.listing import not_in_stash
 from stashhog_core.plans.plans import changes_of_run
 from stashhog_core.plans.trust import acceptances
 from stashhog_core.results import SceneChanges
@@ -36,7 +37,6 @@ MOST_IMPACTED = 120
 """Scenes of a run that are shown."""
 
 _SUCCESS = ("completed", "completed_with_errors")
-_IN_STASH_SOON = ("placed", "scanned")
 
 Series = Sequence[tuple[date, float]]
 """A value for each day that has one, in order."""
@@ -251,9 +251,7 @@ def waiting_work(session: Session) -> Waiting:
     state = DownloadItem.state
     unseen, blocked, failed = session.execute(
         select(
-            func.count().filter(
-                state.in_(_IN_STASH_SOON), DownloadItem.oshash.is_not(None)
-            ),
+            func.count().filter(not_in_stash()),
             func.count().filter(state == "blocked"),
             func.count().filter(state == "failed"),
         ).select_from(DownloadItem)
@@ -413,6 +411,9 @@ def _scenes_by_day(
         .group_by(day)
         .order_by(day)
     ):
+        # Else the line would climb through the days on which nothing was added.
+        if (eve := row[0] - timedelta(days=1)) > series[-1][0]:
+            series.append((eve, float(total)))
         total += row[1]
         series.append((row[0], float(total)))
     return series if total else []

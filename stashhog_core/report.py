@@ -191,6 +191,33 @@ def ending(result: Result) -> str:
     return counted(count, "error") if count else ""
 
 
+_EFFECTS: Mapping[str, tuple[str, str]] = {
+    # Field of a result, and the words for one and for many changes.
+    "applied": ("change applied", "changes applied"),
+    "undone": ("change undone", "changes undone"),
+    "already": ("needed nothing", "needed nothing"),
+    "conflicts": ("in conflict", "in conflict"),
+    "skipped": ("of a scene that is gone", "of scenes that are gone"),
+    "to_retry": ("is tried again", "are tried again"),
+    "failed": ("failed", "failed"),
+    "rejected": ("stays rejected", "stay rejected"),
+}
+
+
+def effects_in_words(result: Mapping[str, Any]) -> str:
+    """Return what became of the changes of a plan, such as `2 changes applied`.
+
+    Args:
+        result: An ApplyResult or UndoResult by field.
+    """
+    first = "undone" if "undone" in result else "applied"
+    return ", ".join(
+        counted(result[name], *words)
+        for name, words in _EFFECTS.items()
+        if name == first or result.get(name)
+    )
+
+
 def _troubles(result: ChecksResult) -> str:
     counts = (result.failed, "failure"), (result.warnings, "warning")
     return ", ".join(counted(count, noun) for count, noun in counts if count)
@@ -373,9 +400,12 @@ def _analyzed(report: WorkflowReport) -> str:
     summary = report.summary
     scenes = counted(summary.total_scenes_analyzed, "scene")
     batches = counted(len(report.steps.analysis_batches), "batch", "batches")
-    changes = counted(summary.total_changes_approved, "change")
+    approved = counted(summary.total_changes_approved, "change")
     words = [
-        f"{scenes} in {batches}, {summary.total_changes_applied} of {changes} applied",
+        f"{scenes} in {batches}",
+        f"{summary.total_changes_applied} of {approved} applied"
+        if summary.total_changes_approved
+        else "no change approved",
         *in_stash_already(summary),
     ]
     if left := summary.total_scenes_left:

@@ -23,12 +23,18 @@ from stashhog_core.file_index.queries import (
     Duplicates,
     FileFilter,
     exact_duplicates,
+    has_files,
     list_files,
     stash_only,
 )
 from stashhog_core.ids import MAX_ID
 
 _STATES = get_args(State)
+WAITING = "waiting"
+STATE_WORDS = {
+    **{state: state.replace("_", " ") for state in _STATES},
+    "seen": "seen in Stash",
+}
 _FILES_A_PAGE = 100
 _MOST_DUPLICATES = 200
 FILE_VIEWS = {
@@ -53,18 +59,24 @@ def downloads(request: Request) -> Response:
     """Show the ledger, newest first, by pages."""
     query = request.query_params
     state, text = query.get("state", ""), query.get("text", "")
+    state = state if state in {*_STATES, WAITING} else ""
     with site_of(request).database.transaction() as session:
         counts = state_counts(session)
         found = ledger_page(
-            session, [state] if state in _STATES else (), text, query.get("after")
+            session,
+            [state] if state in _STATES else (),
+            text,
+            query.get("after"),
+            is_waiting=state == WAITING,
         )
     return page(
         request,
         "downloads.html",
         page=found,
         counts=counts,
-        states=_STATES,
+        states=STATE_WORDS,
         state=state,
+        waiting=WAITING,
         text=text,
         said=_said(query.get("act", ""), query.get("count", "")),
     )
@@ -110,7 +122,11 @@ def files(request: Request) -> Response:
     rows: Sequence[Any] = ()
     last: str | None = None
     with site_of(request).database.transaction() as session:
-        if view == "duplicates":
+        is_indexed = has_files(session)
+        if not is_indexed:
+            # All files of Stash would be listed as those that only Stash has.
+            pass
+        elif view == "duplicates":
             groups = exact_duplicates(session, _MOST_DUPLICATES)
         elif view == "missing":
             missing = FileFilter(missing=True)
@@ -128,6 +144,7 @@ def files(request: Request) -> Response:
         view=view,
         views=FILE_VIEWS,
         most=_MOST_DUPLICATES,
+        is_indexed=is_indexed,
         link_base=site_of(request).settings.stash.link_base,
         groups=groups,
         rows=rows[:size],

@@ -12,16 +12,18 @@ import httpx
 
 from stashhog.push import push
 from stashhog.services.prefect_server import Answer, answer, ask, own_api, ui_url
+from stashhog_core.db.jobs import stored_report
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, StashHogError, unexpected
 from stashhog_core.params import ApplyPlanParams, UndoParams
 from stashhog_core.plans.apply import apply_plan
 from stashhog_core.plans.undo import undo
 from stashhog_core.progress import Progress
-from stashhog_core.report import ending
+from stashhog_core.report import effects_in_words, state_name
 from stashhog_core.results import Result
 from stashhog_core.settings import Settings
 from stashhog_core.stash.client import StashClient
+from stashhog_core.workflow import status_of
 
 Job = Literal["apply_plan", "undo"]
 
@@ -72,6 +74,11 @@ def words_of(run: Mapping[str, Any]) -> str:
     if going := _GOING.get(kind or "SCHEDULED"):
         return going
     return str(message or name)
+
+
+def _completed(name: str, result: Mapping[str, Any]) -> str:
+    """Word the end of a job: also one that completed may have left changes out."""
+    return f"{name}: {effects_in_words(result)}"
 
 
 @dataclass
@@ -198,9 +205,17 @@ class Jobs:
             started.message = f"Prefect answers with status {said.status_code}"
             return
         state = run.get("state") or {}
-        started.message = words_of(run)
+        message = words_of(run)
+        if state.get("type") == "COMPLETED" and (done := self._recorded(run["id"])):
+            message = _completed(state["name"], done)
+        started.message = message
+        started.failed = state.get("type") in _OVER and state["name"] != "Completed"
         started.is_over = state.get("type") in _OVER
-        started.failed = started.is_over and state.get("name") != "Completed"
+
+    def _recorded(self, run_id: str) -> Mapping[str, Any]:
+        """Return the result of a run in Prefect; empty: it is not stored."""
+        with self._database.transaction() as session:
+            return stored_report(session, run_id) or {}
 
     def _run(self, job: Job, parameters: Mapping[str, Any], started: Started) -> None:
         def tell(fraction: float | None, message: str) -> None:
@@ -215,8 +230,9 @@ class Jobs:
             logger.exception("The job %s of the pages failed", job)
             started.message, started.failed = unexpected(error), True
         else:
-            started.message = ending(result) or "Completed"
-            started.failed = started.message != "Completed"
+            name = state_name(status_of(result))
+            started.message = _completed(name, result.model_dump())
+            started.failed = name != "Completed"
         finally:
             started.is_over = True
 

@@ -151,6 +151,16 @@ _PLAN_ORDERS: Mapping[str, Callable[[PlanSummary], Any]] = {
 }
 
 
+_ORDER_WORDS = {
+    "newest": "newest",
+    "oldest": "oldest",
+    "open": "most open changes",
+    "conflicts": "most conflicts",
+    "scenes": "most scenes",
+    "name": "name",
+}
+
+
 def plans(request: Request) -> Response:
     """Show the newest plans, in the order that is asked for."""
     order = request.query_params.get("order", "")
@@ -162,7 +172,7 @@ def plans(request: Request) -> Response:
         "plans.html",
         plans=sorted(found, key=_PLAN_ORDERS[order]),
         most=_LISTED_PLANS,
-        orders=tuple(_PLAN_ORDERS),
+        orders=_ORDER_WORDS,
         order=order,
         now=datetime.now(UTC),
     )

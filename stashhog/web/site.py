@@ -93,6 +93,12 @@ def _age(age: timedelta) -> str:
     return counted(hours, "hour") if hours else counted(minutes, "minute")
 
 
+def _length_of_videos(seconds: float) -> str:
+    """Return how long videos are together, in hours or, below two hours, minutes."""
+    hours = round(seconds / 3600)
+    return f"{hours:,} hours" if hours > 1 else counted(round(seconds / 60), "minute")
+
+
 _TEMPLATES = Environment(
     loader=PackageLoader("stashhog.web"),
     autoescape=True,
@@ -104,4 +110,5 @@ _TEMPLATES = Environment(
 )
 _TEMPLATES.globals["counted"] = counted
 _TEMPLATES.filters["age"] = _age
+_TEMPLATES.filters["length_of_videos"] = _length_of_videos
 _TEMPLATES.filters["size"] = size_in_words

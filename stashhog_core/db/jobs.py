@@ -102,6 +102,12 @@ def close_job(session: Session, row_id: int, outcome: Outcome) -> None:
     )
 
 
+def stored_report(session: Session, run_id: str) -> dict[str, Any] | None:
+    """Return the result of a run as `save_report` has stored it; None: it has not."""
+    query = select(JobReport.report).where(JobReport.run_id == run_id)
+    return session.scalar(query)
+
+
 def save_report(
     session: Session,
     run_id: str,

@@ -75,6 +75,8 @@ def ledger_page(
     text: str = "",
     after: str | None = None,
     size: int = ITEMS_A_PAGE,
+    *,
+    is_waiting: bool = False,
 ) -> Page[LedgerItem]:
     """Return rows of the ledger, the newest first.
 
@@ -84,9 +86,12 @@ def ledger_page(
         text: Only rows whose download, file, place or reason contains this.
         after: Where the page before has ended.
         size: Maximum number of rows.
+        is_waiting: Whether to return only what `not_in_stash` selects.
     """
     query = select(*_COLUMNS).order_by(DownloadItem.id.desc()).limit(size + 1)
     query = query.where(*_matching(states, text))
+    if is_waiting:
+        query = query.where(not_in_stash())
     if after is not None:
         (last,) = read_place(after, int)
         query = query.where(DownloadItem.id < last)
@@ -126,6 +131,12 @@ def _matching(states: Sequence[str], text: str) -> Iterator[ColumnElement[bool]]
             DownloadItem.reason,
         )
         yield or_(*(c.icontains(text, autoescape=True) for c in columns))
+
+
+def not_in_stash() -> ColumnElement[bool]:
+    """Return what selects the videos in the library that Stash does not have yet."""
+    item = DownloadItem
+    return and_(item.state.in_(("placed", "scanned")), item.oshash.is_not(None))
 
 
 def state_counts(session: Session) -> dict[str, int]:

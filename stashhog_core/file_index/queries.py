@@ -101,6 +101,11 @@ def list_files(
     yield from session.scalars(query)
 
 
+def has_files(session: Session) -> bool:
+    """Tell whether the index has any file, also one that is missing by now."""
+    return session.scalar(select(LibraryFile.id).limit(1)) is not None
+
+
 def find_file(session: Session, which: str) -> LibraryFile:
     """Return the file with this id or path.
 

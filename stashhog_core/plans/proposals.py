@@ -460,7 +460,10 @@ def evidence_in_words(evidence: Mapping[str, Any]) -> str:
     if "alias" in evidence:
         words += f" (alias {evidence['alias']})"
     facts = [
-        f"{k.replace('_', ' ')} {f'{v:g}' if isinstance(v, float) else v}"
+        # A reason is in words already.
+        str(v)
+        if k == "reason"
+        else f"{k.replace('_', ' ')} {f'{v:g}' if isinstance(v, float) else v}"
         for k, v in evidence.items()
         if k not in _WORDED
     ]

@@ -182,7 +182,10 @@ def test_trends_have_a_value_for_each_day(library: Database) -> None:
     """Scenes add up from those before; checks of one day count together."""
     state = read(library)
 
-    assert [value for _, value in state.scenes_by_day] == [1, 3]
+    # On the day before, there was one still.
+    assert [value for _, value in state.scenes_by_day] == [1, 1, 3]
+    days = [day for day, _ in state.scenes_by_day]
+    assert days[2] - days[1] == timedelta(days=1)
     assert state.scenes_by_day[-1][0] >= TODAY
     assert state.applied_by_day == [(TODAY, 1)]
     assert state.downloaded_by_day == [(TODAY, 1500)]

@@ -118,12 +118,66 @@ def test_what_the_form_cannot_send_changes_nothing(
         assert len(session.scalars(select(DownloadItem.id)).all()) == NUMBER
 
 
+@pytest.mark.parametrize("view", ["duplicates", "missing", "stash"])
+def test_without_an_index_the_page_says_how_to_make_one(
+    client: TestClient, database: Database, view: str
+) -> None:
+    """Nothing was compared: neither that all is well, nor that all is only in Stash."""
+    with database.transaction() as session:
+        session.add(Scene(id=1))
+        session.flush()
+        session.add(SceneFile(scene_id=1, file_id=1, position=0, path="/s/a.mp4"))
+        known = Fingerprint(scene_id=1, file_id=1, kind="oshash", value="a" * 16)
+        session.add(known)
+
+    shown = client.get("/files", params={"view": view}).text
+
+    assert "stashhog run directory_scan -p path=" in shown
+    assert "<table" not in shown
+    assert "No indexed file" not in shown
+
+
+def test_what_the_library_counts_is_what_its_link_lists(
+    client: TestClient, database: Database
+) -> None:
+    """Videos that Stash does not have yet, in all states in which that may be."""
+    ready = {"source": "folder", "size_bytes": 1, "placed_at": datetime.now(UTC)}
+    rows = {
+        "placed.mp4": ("placed", "a" * 16),
+        "scanned.mp4": ("scanned", "b" * 16),
+        "seen.mp4": ("seen", "c" * 16),
+        "scanned.srt": ("scanned", None),
+    }
+    with database.transaction() as session:
+        session.add_all(
+            DownloadItem(
+                **ready,
+                entry_key=name,
+                entry_name=name,
+                relative_path=name,
+                state=state,
+                oshash=oshash,
+            )
+            for name, (state, oshash) in rows.items()
+        )
+
+    library = client.get("/library").text
+    (link,) = re.findall(
+        r'<b>2</b> <a href="([^"]+)">downloads not in Stash yet', library
+    )
+    listed = client.get(link).text
+
+    assert re.findall(r'aria-label="Select ([^"]+)"', listed) == [
+        "scanned.mp4",
+        "placed.mp4",
+    ]
+    assert "seen in Stash 1" in listed
+
+
 def test_the_file_index_lists_duplicates_and_missing_files(
     client: TestClient, database: Database
 ) -> None:
     """By pages; names are text, and what there is none of is said."""
-    for view in ("duplicates", "missing", "stash"):
-        assert "<table" not in client.get("/files", params={"view": view}).text
     with database.transaction() as session:
         for number in range(NUMBER):
             path = f"/library/{EVIL}/{number:03}.mp4"

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -15,7 +16,13 @@ from stashhog.cli.report import app
 from stashhog.web.charts import bar_chart, line_chart
 from stashhog.web.library import report_html
 from stashhog_core.db.jobs import save_report
-from stashhog_core.db.models import AnalysisPlan, MirrorCheck, PlanChange, Scene
+from stashhog_core.db.models import (
+    AnalysisPlan,
+    MirrorCheck,
+    PlanChange,
+    Scene,
+    SceneFile,
+)
 from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.plans.decisions import decide_seen
@@ -64,7 +71,7 @@ def test_the_state_of_the_library_is_shown(client: TestClient) -> None:
     shown = client.get("/library").text
     run = client.get("/runs/run").text
 
-    assert "<b>1</b> scenes" in shown
+    assert "<b>1</b> scene<" in shown
     assert shown.count('<svg class="chart"') == 4
     assert "Nothing is recorded." in shown
     assert "by week: <b>100% accepted</b>" in shown
@@ -74,6 +81,23 @@ def test_the_state_of_the_library_is_shown(client: TestClient) -> None:
         assert "\u202e" not in text
         assert not re.search(r"<[^>]*\s(style|on[a-z]+)=", re.sub('"[^"]*"', "", text))
     assert '/scenes/1/cover"' in run
+
+
+def test_shares_of_nothing_and_short_videos_are_said(
+    client: TestClient, database: Database
+) -> None:
+    """No media was checked, which is not that no scene has a cover."""
+    with database.transaction() as session:
+        file = {"scene_id": 1, "file_id": 1, "position": 0, "path": "/a.mp4"}
+        session.add(SceneFile(**file, duration_seconds=150.0, size_bytes=1))
+    short = client.get("/library").text
+    with database.transaction() as session:
+        session.execute(update(SceneFile).values(duration_seconds=9000.0))
+    long = client.get("/library").text
+
+    assert re.search(r"cover</th><td[^>]*>.</td><td[^>]*>none checked<", short)
+    assert "<b>2 minutes</b>" in short
+    assert "<b>2 hours</b>" in long
 
 
 def test_an_unknown_run_is_said(client: TestClient) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from stashhog.web.app import make_app
 from stashhog.web.jobs import Jobs, words_of
 from stashhog.web.pictures import type_of
 from stashhog.web.site import make_site
+from stashhog_core.db.jobs import save_report
 from stashhog_core.db.models import AnalysisPlan, PlanChange, Scene, SceneFile
 from stashhog_core.db.pictures import picture_key, store_pictures
 from stashhog_core.db.session import Database
@@ -37,6 +39,7 @@ from stashhog_core.plans.review import reject
 from stashhog_core.plans.selection import Selection
 from stashhog_core.plans.values import values_page
 from stashhog_core.redaction import visible_lines
+from stashhog_core.results import ApplyResult
 from stashhog_core.settings import Settings, StashSettings, WebSettings
 from stashhog_core.stash.client import StashClient
 from tests.support.http import answering
@@ -431,6 +434,41 @@ def test_a_run_that_works_on_a_plan_is_found(
     assert none == {"job": None}
     assert "deleted the run" in deleted["message"]
     assert deleted["is_over"]
+
+
+def test_the_end_of_a_run_says_what_became_of_the_changes(
+    client: TestClient,
+    database: Database,
+    plan_id: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run that completed may have left changes out, which are not done."""
+    run = "0c6a1e4e-0d2b-4b7a-9d3c-6f6f3f0e5b11"
+    result = ApplyResult(
+        status="completed", plan_id=plan_id, applied=1, conflicts=2, skipped=1
+    )
+    over = {"id": run, "state": {"type": "COMPLETED", "name": "Completed"}}
+    answers = {
+        "/api/flow_runs/filter": (
+            200,
+            [{"id": run, "parameters": {"plan_id": plan_id}}],
+        ),
+        f"/api/flow_runs/{run}": (200, over),
+    }
+    with answering(answers) as url:
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        number = client.get(f"/plans/{plan_id}/job").json()["job"]
+        with database.transaction() as session:
+            facts = result.model_dump(mode="json")
+            save_report(
+                session, run, "apply_plan", "completed", datetime.now(UTC), facts
+            )
+        job = client.get(f"/jobs/{number}").json()
+
+    assert job["message"] == (
+        "Completed: 1 change applied, 2 in conflict, 1 of a scene that is gone"
+    )
+    assert job["is_over"]
 
 
 def test_prefect_may_be_away_while_a_page_follows_a_run(

@@ -85,7 +85,7 @@ def test_evidence_says_how_many_pictures_were_seen() -> None:
     )
 
     assert evidence_in_words(proposal.evidence) == (
-        'name on a title card at 4 s: "Jade Kush", reason a full name, score 0.97, '
+        'name on a title card at 4 s: "Jade Kush", a full name, score 0.97, '
         "13 of 120 pictures seen"
     )
 

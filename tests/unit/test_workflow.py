@@ -511,7 +511,7 @@ def test_batches_that_failed_are_counted_beside_what_was_analyzed() -> None:
 
     ((_, _, what, _),) = step_rows(recorder.report())
 
-    assert what == "0 scenes in 1 batch, 0 of 0 changes applied, 2 errors"
+    assert what == "0 scenes in 1 batch, no change approved, 2 errors"
 
 
 def test_one_of_a_kind_is_said_in_the_singular() -> None:
