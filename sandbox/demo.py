@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sandbox.run import (
+    DEMO_SETTINGS,
     free_port,
     prepare_folders,
     sandbox_home,
@@ -65,7 +66,7 @@ def start() -> None:
     home = sandbox_home(get_settings())
     prepare_folders(home)
     stash = _stash(home)
-    file = home / "demo.env"
+    file = home / DEMO_SETTINGS
     _use(file, home, stash)
     print(f"Starting Prefect's server, a worker and the pages on the sandbox {home} …")
     services = start_services(get_settings())

@@ -103,9 +103,14 @@ def sandbox(settings: Settings) -> Iterator[None]:
         yield
 
 
+DEMO_SETTINGS = "demo.env"
+"""The settings that `make demo` writes, and tells people to use in a terminal."""
+
+
 def sandbox_home(settings: Settings) -> Path:
-    """Return the folder of the sandbox."""
-    return settings.home_folder / "sandbox"
+    """Return the folder of the sandbox; these may be the settings of the demo in it."""
+    home = settings.home_folder
+    return home if (home / DEMO_SETTINGS).exists() else home / "sandbox"
 
 
 def prepare_folders(home: Path) -> None:
