@@ -17,7 +17,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import stat
 import struct
 import subprocess
@@ -26,7 +25,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,6 +56,8 @@ WATCH_SECONDS = 1.0
 # 107 bytes are the longest address of a socket on Linux, 103 on macOS.
 _LONGEST_SOCKET_BYTES = 103
 _SOCKET = ".s.PGSQL.5432"
+# Where a new cluster is made.
+_UNFINISHED = "unfinished"
 # Where the wheel lists the numbers of the processes that use the server.
 _USERS = ".handle_pids.json"
 # When each of them started: `start_of` by number.
@@ -269,7 +270,7 @@ def _server_process(data: Path) -> psutil.Process | None:
 def _works_in(process: psutil.Process, data: Path) -> bool:
     try:
         return (
-            process.name().startswith("postgres")
+            process.name().startswith(("postgres", "initdb"))
             and process.status() != psutil.STATUS_ZOMBIE
             and Path(process.cwd()) == data
         )
@@ -293,16 +294,21 @@ def _drop_stale_locks(data: Path, sockets: Path) -> None:
 
 
 def _end_servers_without_files(data: Path) -> None:
-    """Kill the servers whose files in this folder were deleted.
+    """Kill the servers whose files in this folder were deleted or are unfinished.
 
     They run on for up to a minute. In its end, such a server would take the socket of
-    the one that is about to be made.
+    the one that is about to be made. An `initdb` outlives a caller that was killed.
     """
-    left = [p for p in psutil.process_iter() if _works_in(p, data)]
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(left, _PG_CTL_SECONDS)
+    folders = (data, data / _UNFINISHED)
+    while left := [
+        process
+        for process in psutil.process_iter()
+        if any(_works_in(process, folder) for folder in folders)
+    ]:
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, _PG_CTL_SECONDS)
 
 
 def _no_start(data: Path, error: Exception) -> ConfigurationError:
@@ -331,24 +337,10 @@ def _running_server(data: Path) -> Any:
     if _registered.get(data) != os.getpid():
         # What a failed start or the process before a fork left there is not ours.
         instances.pop(data, None)
-        with nullcontext() if (data / "PG_VERSION").exists() else _undisturbed():
-            _server_class()(data)
+        _server_class()(data)
         _registered[data] = os.getpid()
         _used.add(data)
     return instances[data]
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Have Ctrl-C wait, also for the programs that are started: `initdb` among them.
-
-    Half a cluster could neither be started nor made anew.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def postgres_program(name: str) -> Path:
@@ -428,15 +420,9 @@ def _server_class() -> Any:
             if not (self.pgdata / "PG_VERSION").exists():
                 _end_servers_without_files(self.pgdata)
                 require_space(self.pgdata.parent)
-                _run_program(
-                    "initdb",
-                    self.pgdata,
-                    account,
-                    *("--auth=trust", "--auth-local=trust", "--encoding=utf8"),
-                    # Whatever the environment names may be missing here, or on the
-                    # next machine. Our databases have a locale of their own.
-                    *("--locale=C", "-U", self.postgres_user),
-                )
+                _make_cluster(self.pgdata, account, self.postgres_user)
+            with suppress(OSError):
+                (self.pgdata / _UNFINISHED).rmdir()
 
         def _cleanup(self) -> None:
             with self._lock:
@@ -469,6 +455,63 @@ def _server_class() -> Any:
             _note_start(self.pgdata)
 
     return Server
+
+
+def _make_cluster(data: Path, account: tuple[int, int] | None, user: str) -> None:
+    """Fill a folder with a new cluster, of which `PG_VERSION` comes last.
+
+    `initdb` writes that file early. A kill in the middle would leave half a cluster
+    that could neither be started nor made anew.
+
+    Raises:
+        ConfigurationError: The folder holds other files.
+        RuntimeError: The cluster could not be made; says why.
+    """
+    part = data / _UNFINISHED
+    if part.exists():
+        # What a killed call has left. The part goes last, as it says that all of this
+        # is unfinished.
+        for path in sorted(data.iterdir(), key=lambda path: path == part):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    if any(data.iterdir()):
+        raise ConfigurationError(
+            "The folder of the embedded PostgreSQL holds other files",
+            where=str(data),
+            remedy="move them elsewhere, or set STASHHOG_HOME to another folder",
+        )
+    part.mkdir(0o700)
+    # PostgreSQL refuses a folder that others may read.
+    data.chmod(0o700)
+    if account is not None:
+        os.chown(part, *account)
+    _run_program(
+        "initdb",
+        part,
+        account,
+        *("--auth=trust", "--auth-local=trust", "--encoding=utf8"),
+        # Whatever the environment names may be missing here, or on the
+        # next machine. Our databases have a locale of their own.
+        *("--locale=C", "-U", user),
+    )
+    *others, version = sorted(
+        part.iterdir(), key=lambda path: path.name == "PG_VERSION"
+    )
+    for paths in (others, [version]):
+        for path in paths:
+            path.rename(data / path.name)
+        _sync(data)
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder reach the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _run_program(

@@ -352,17 +352,27 @@ def test_server_listens_to_no_network(made_home: Path) -> None:
         assert row == ("",)
 
 
-@pytest.mark.parametrize("made", [".", "base", "pg_wal"])
-def test_interrupted_while_the_cluster_is_made(home: Path, made: str) -> None:
-    """Ctrl-C, which goes to the whole group, leaves no half of it."""
+@pytest.mark.parametrize(
+    ("made", "number"),
+    [
+        (".", signal.SIGINT),
+        ("base/5", signal.SIGINT),
+        ("PG_VERSION", signal.SIGKILL),
+        ("base/5", signal.SIGKILL),
+    ],
+)
+def test_stopped_while_the_cluster_is_made(
+    home: Path, made: str, number: signal.Signals
+) -> None:
+    """Ctrl-C or a kill of the whole group: the next one makes the cluster anew."""
     program = "import signal; signal.signal(2, signal.default_int_handler)\n" + USER
     first = subprocess.Popen(
         [sys.executable, "-c", program, str(home), "1", "stay"],
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    wait_until(lambda: (home / "postgres" / made).exists(), made)
-    os.killpg(first.pid, signal.SIGINT)
+    wait_until(lambda: any(home.glob(f"postgres/**/{made}")), made)
+    os.killpg(first.pid, number)
     first.communicate()
     second = start_user(home, 2)
     output, _ = second.communicate()
@@ -370,6 +380,28 @@ def test_interrupted_while_the_cluster_is_made(home: Path, made: str) -> None:
     assert first.returncode != 0
     assert second.returncode == 0
     assert output == "ready\n"
+    assert not (home / "postgres" / "unfinished").exists()
+
+
+def test_a_killed_maker_of_the_cluster_leaves_its_program(home: Path) -> None:
+    """`initdb` outlives whoever has called it; the next one ends it and begins anew."""
+    first = start_user(home, 1)
+    wait_until(lambda: any(home.glob("postgres/**/pg_hba.conf")), "initdb")
+    kill(first)
+
+    assert stored_scenes(home) == set()
+    with psycopg.connect(start_embedded(home)) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_class").fetchone()
+
+
+def test_a_cluster_that_was_being_moved_is_made_anew(made_home: Path) -> None:
+    """The version of a cluster comes last: without it, all that is there is a rest."""
+    data = made_home / "postgres"
+    (data / "unfinished").mkdir()
+    (data / "PG_VERSION").rename(data / "unfinished" / "PG_VERSION")
+
+    assert stored_scenes(made_home) == set()
+    assert not (data / "unfinished").exists()
 
 
 _MAKE = """
@@ -408,14 +440,28 @@ def test_a_home_that_is_not_there_yet_has_the_space_of_its_disk(
     assert require_space(home / name) > LEAST_FREE_BYTES
 
 
-def test_what_initdb_says_is_in_the_sentence(
-    home: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """One line of its output, and nothing beside the sentence."""
-    (home / "postgres").mkdir(parents=True)
-    (home / "postgres" / "something").touch()
+def test_other_files_in_the_folder_of_the_cluster_are_left_alone(home: Path) -> None:
+    """One sentence says so."""
+    other = home / "postgres" / "something"
+    other.parent.mkdir(parents=True)
+    other.touch()
 
-    with pytest.raises(ConfigurationError, match="initdb: error: directory"):
+    with pytest.raises(ConfigurationError, match="holds other files"):
         start_embedded(home)
 
-    assert capfd.readouterr() == ("", "")
+    assert other.exists()
+
+
+def test_what_initdb_says_is_in_the_sentence(home: Path) -> None:
+    """One line of its output, and nothing beside the sentence."""
+    most = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (100_000, 100_000))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", most + _MAKE, str(home)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert "(initdb: " in done.stdout
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr == ""
