@@ -21,9 +21,8 @@ from stashhog_core.db.models import (
     Scene,
 )
 from stashhog_core.overview import Overview, Waiting, overview
+from stashhog_core.results.base import SUCCESSFUL
 from stashhog_core.settings import Settings
-
-SUCCESS = ("completed", "completed_with_errors")
 
 _WAITING = (
     "unanalyzed",
@@ -191,7 +190,7 @@ def _jobs(session: Session, state: Overview) -> Iterator[Gauge]:
         "stashhog_job_last_run_success",
         "1 if the last run of the job completed, else 0.",
         ["job"],
-        [([job.job], float(job.last_status in SUCCESS)) for job in state.jobs],
+        [([job.job], float(job.last_status in SUCCESSFUL)) for job in state.jobs],
     )
     reports = session.scalars(
         select(JobReport)

@@ -28,6 +28,7 @@ from stashhog_core.downloads.listing import not_in_stash
 from stashhog_core.plans.plans import changes_of_run
 from stashhog_core.plans.trust import acceptances
 from stashhog_core.results import SceneChanges
+from stashhog_core.results.base import SUCCESSFUL
 from stashhog_core.settings import Settings
 from stashhog_core.sync.local_edits import count_conflicts
 
@@ -35,8 +36,6 @@ TREND_DAYS = 90
 MOST_RUNS = 20
 MOST_IMPACTED = 120
 """Scenes of a run that are shown."""
-
-_SUCCESS = ("completed", "completed_with_errors")
 
 Series = Sequence[tuple[date, float]]
 """A value for each day that has one, in order."""
@@ -297,7 +296,7 @@ def job_histories(session: Session) -> list[JobHistory]:
     succeeded = dict(
         session.execute(
             select(JobReport.job, func.max(JobReport.finished_at))
-            .where(JobReport.status.in_(_SUCCESS))
+            .where(JobReport.status.in_(SUCCESSFUL))
             .group_by(JobReport.job)
         )
         .tuples()

@@ -33,6 +33,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.detection.stash_box import NAME as STASH_BOX
 from stashhog_core.downloads.configuration import listed_keys
 from stashhog_core.params import CleanupParams, removal_limit
+from stashhog_core.results.base import SUCCESSFUL
 from stashhog_core.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -54,10 +55,18 @@ class OldRows:
 def old_history(settings: Settings, now: datetime) -> Iterator[OldRows]:
     """Name reports, syncs, checks and Stash jobs of long ago."""
     keep = settings.cleanup
+    newest = (
+        select(JobReport.run_id)
+        .distinct(JobReport.job)
+        .order_by(JobReport.job, JobReport.finished_at.desc())
+    )
     yield OldRows(
         "job report",
         JobReport,
-        JobReport.finished_at < now - timedelta(days=keep.reports_days),
+        (JobReport.finished_at < now - timedelta(days=keep.reports_days))
+        # They say how long a job has been failing, and whether it ever succeeded.
+        & JobReport.run_id.not_in(newest)
+        & JobReport.run_id.not_in(newest.where(JobReport.status.in_(SUCCESSFUL))),
         func.concat_ws(" ", JobReport.finished_at, JobReport.job, JobReport.run_id),
         JobReport.finished_at,
     )

@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from stashhog_core.redaction import without_secrets
 
 JobStatus = Literal["completed", "completed_with_errors", "failed", "cancelled"]
+SUCCESSFUL: tuple[JobStatus, ...] = ("completed", "completed_with_errors")
+"""How a run ends that has done its work, perhaps without some of the items."""
 
 
 class Result(BaseModel):

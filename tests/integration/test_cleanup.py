@@ -39,6 +39,7 @@ from stashhog_core.db.models import (
     UnmakeableMedia,
 )
 from stashhog_core.db.session import Database
+from stashhog_core.overview import job_histories
 from stashhog_core.params import CleanupParams
 from stashhog_core.progress import Progress
 from stashhog_core.results import CleanupResult
@@ -92,11 +93,13 @@ def count(database: Database, model: type[Base]) -> int:
         return session.scalar(select(func.count()).select_from(model)) or 0
 
 
-def report(run_id: str, finished: datetime) -> JobReport:
+def report(
+    run_id: str, finished: datetime, job: str = "sync", status: str = "completed"
+) -> JobReport:
     return JobReport(
         run_id=run_id,
-        job="sync",
-        status="completed",
+        job=job,
+        status=status,
         started_at=finished,
         finished_at=finished,
         report={},
@@ -170,15 +173,42 @@ def test_old_history_goes_and_new_history_stays(database: Database) -> None:
     assert run(database).removed == {}
 
 
+def test_the_newest_report_and_success_of_each_job_stay_however_old(
+    database: Database,
+) -> None:
+    """A job that has failed for long still shows since when, and that it ever worked.
+
+    Without the report, an alert on the age of the last success would fall silent.
+    """
+    day = timedelta(days=1)
+    store(
+        database,
+        report("older success", OLD - 3 * day),
+        report("success", OLD - 2 * day, status="completed_with_errors"),
+        report("older failure", OLD - day, status="failed"),
+        report("failure", OLD, status="failed"),
+        report("only one", OLD, job="stash_clean", status="failed"),
+    )
+
+    assert run(database).removed == {"job report": 2}
+
+    jobs = {"sync": ("failure", "failed"), "stash_clean": ("only one", "failed")}
+    with database.transaction() as session:
+        histories = job_histories(session)
+        assert {j.job: (j.last_run_id, j.last_status) for j in histories} == jobs
+        (sync,) = [job for job in histories if job.job == "sync"]
+        assert sync.succeeded_at == OLD - 2 * day
+
+
 def test_a_dry_run_lists_the_same_and_changes_nothing(database: Database) -> None:
     """What it says would go is what a run then removes."""
-    store(database, report("old", OLD), sync_run(OLD))
+    store(database, report("old", OLD), report("new", NEW), sync_run(OLD))
 
     listed = run(database, dry_run=True)
     before = count(database, JobReport), count(database, SyncRun)
     removed = run(database)
 
-    assert before == (1, 1)
+    assert before == (2, 1)
     assert listed.removed == removed.removed == {"job report": 1, "sync run": 1}
     assert listed.samples == removed.samples
     assert any("old" in sample for sample in listed.samples)
@@ -224,7 +254,7 @@ def test_an_empty_or_missing_folder_proves_nothing(
     database: Database, downloads: Path
 ) -> None:
     """A disk that is not mounted looks like that; the rest is cleaned up."""
-    store(database, download("gone"), report("old", OLD))
+    store(database, download("gone"), report("old", OLD), report("new", NEW))
     (downloads / "kept").rmdir()
 
     empty = run(database)
@@ -424,7 +454,7 @@ def test_stash_away_leaves_its_jobs_for_later(
 ) -> None:
     """It is said, the row stays open, and everything else is done."""
     monkeypatch.setenv("STASHHOG_STASH__URL", "http://127.0.0.1:9")
-    store(database, report("old", OLD))
+    store(database, report("old", OLD), report("new", NEW))
     store(database, StashJob(run_id="r", kind="scan", stash_job_id=1))
 
     result = run(database)
