@@ -73,6 +73,13 @@ class _Terminal(TyperGroup):
         super().__init__(**attributes)
         self.commands = _Commands()  # type: ignore[assignment]
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. Typer ends one that is cancelled without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say_and_exit("Cancelled", EXIT_CANCELLED)
+
 
 app = typer.Typer(cls=_Terminal, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -115,5 +122,3 @@ def main() -> None:
             say_and_exit(error, EXIT_USAGE)
         except StashHogError as error:
             say_and_exit(error, EXIT_FAILED)
-        except KeyboardInterrupt:
-            say_and_exit("Cancelled", EXIT_CANCELLED)

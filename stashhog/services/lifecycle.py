@@ -8,8 +8,8 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,6 +31,7 @@ from stashhog.services.prefect_server import (
 )
 from stashhog.services.state import (
     end_processes,
+    record,
     recorded_url,
     running,
     state_file,
@@ -82,52 +83,77 @@ def up(settings: Settings) -> Services:
     Raises:
         ConfigurationError: A part does not start; says why, and where its log is. What
             this call has started is stopped again, what ran before goes on.
+        KeyboardInterrupt: Somebody cancels the call. If nothing ran before, what it has
+            started is stopped again.
     """
     url = api_url()
     with taking_turns(settings):
-        with open_database(settings):
-            # Said here rather than in a log.
-            address_of_database = server_database(settings)
-            before = running(settings)
-            supervisor = before.get("supervisor")
-            read_from = {
-                name: _size(settings, name) for name in ("server", "worker", "pages")
-            }
-            if supervisor is None:
-                _free_port(settings, url)
-                supervisor = _start_supervisor(settings)
-            elif (there := recorded_url(settings)) not in {url, None}:
-                raise ConfigurationError(
-                    "The services run at another address",
-                    where=str(there),
-                    remedy="run `stashhog down` first, or set PREFECT_SERVER_API_PORT "
-                    "to the earlier port",
-                )
-            else:
-                end_server_without_tables(settings, url, address_of_database)
-            try:
-                _wait_for_server(settings, url, supervisor, read_from["server"])
-                _wait_for_worker(settings, url, supervisor, read_from["worker"])
-            except ConfigurationError as error:
-                if before:
-                    raise _with(error, "what ran before keeps running") from error
-                _stop_all(settings)
-                raise _with(
-                    error, "`up` has stopped all parts that it started"
-                ) from error
-        try:
-            refused = register(settings, url)
-        except ConfigurationError as error:
-            raise _with(error, "Prefect's server and the worker run") from error
-        # Last: the pages have come meanwhile. What a supervisor that ran before has
-        # logged of them still holds.
-        since = 0 if before else read_from["pages"]
-        fault = _pages_fault(settings, supervisor, since)
+        before = running(settings)
+        with _stopped_on_ctrl_c(settings, before):
+            refused, fault = _up(settings, url, before)
     return Services(
         url.removesuffix("/api"),
         None if fault else address(settings),
         [*refused, *([fault] if fault else [])],
     )
+
+
+def _up(
+    settings: Settings, url: str, before: Mapping[str, psutil.Process]
+) -> tuple[list[str], str | None]:
+    """Do what `up` does; return what was refused, and why no pages are served."""
+    with open_database(settings):
+        # Said here rather than in a log.
+        address_of_database = server_database(settings)
+        supervisor = before.get("supervisor")
+        read_from = {
+            name: _size(settings, name) for name in ("server", "worker", "pages")
+        }
+        if supervisor is None:
+            _free_port(settings, url)
+            supervisor = _start_supervisor(settings, url)
+        elif (there := recorded_url(settings)) not in {url, None}:
+            raise ConfigurationError(
+                "The services run at another address",
+                where=str(there),
+                remedy="run `stashhog down` first, or set PREFECT_SERVER_API_PORT "
+                "to the earlier port",
+            )
+        else:
+            end_server_without_tables(settings, url, address_of_database)
+        try:
+            _wait_for_server(settings, url, supervisor, read_from["server"])
+            _wait_for_worker(settings, url, supervisor, read_from["worker"])
+        except ConfigurationError as error:
+            if before:
+                raise _with(error, "what ran before keeps running") from error
+            _stop_all(settings)
+            raise _with(error, "`up` has stopped all parts that it started") from error
+    try:
+        refused = register(settings, url)
+    except ConfigurationError as error:
+        raise _with(error, "Prefect's server and the worker run") from error
+    # Last: the pages have come meanwhile. What a supervisor that ran before has
+    # logged of them still holds.
+    since = 0 if before else read_from["pages"]
+    fault = _pages_fault(settings, supervisor, since)
+    return refused, fault
+
+
+@contextmanager
+def _stopped_on_ctrl_c(
+    settings: Settings, before: Mapping[str, psutil.Process]
+) -> Iterator[None]:
+    """Stop what the block has started if somebody cancels it.
+
+    Without that, the services would start on in the background.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not before:
+            _stop_all(settings)
+        raise
 
 
 def end_server_without_tables(settings: Settings, url: str, database: str) -> None:
@@ -299,7 +325,7 @@ def _holder(port: int | None) -> str | None:
     return None
 
 
-def _start_supervisor(settings: Settings) -> psutil.Process:
+def _start_supervisor(settings: Settings, url: str) -> psutil.Process:
     log = open_log(settings, "supervisor")
     process = subprocess.Popen(
         [sys.executable, "-m", "stashhog.services.supervisor"],
@@ -310,6 +336,10 @@ def _start_supervisor(settings: Settings) -> psutil.Process:
         start_new_session=True,
     )
     os.close(log)
+    # It writes itself down some seconds later. If this call is killed meanwhile, the
+    # next one would start another supervisor.
+    pids = {name: part.pid for name, part in running(settings).items()}
+    record(settings, url, {**pids, "supervisor": process.pid})
     return psutil.Process(process.pid)
 
 

@@ -908,3 +908,17 @@ def test_fault_in_review_is_one_sentence(
     said = capsys.readouterr().err
     assert words in " ".join(said.split())
     assert "Traceback" not in said
+
+
+def test_a_command_that_is_cancelled_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C is one sentence and an exit status of its own, whatever the command."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stashhog.services.backup.back_up", interrupted)
+
+    assert stashhog(monkeypatch, "backup", "/nowhere") == 130
+    assert capsys.readouterr() == ("", "Error: Cancelled\n")

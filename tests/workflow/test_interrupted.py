@@ -15,7 +15,8 @@ from sandbox.samples import Sample
 from stashhog_core.db.embedded import embedded_url, start_embedded, stop_embedded
 from tests.conftest import copy_cluster
 from tests.support.prefect import ROOT
-from tests.support.services import copy_few
+from tests.support.processes import is_alive, processes
+from tests.support.services import copy_few, prepared_services
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -180,3 +181,37 @@ def test_killed_run_leaves_no_server(run_until: Callable[[str], Started]) -> Non
     run.process.wait()
 
     wait_until(lambda: run.session() == [], "the end of its servers")
+
+
+UP = """
+import signal
+from stashhog.cli.app import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
+def test_the_first_start_of_the_services_is_interrupted(
+    home: Path, migrated_cluster: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C is one sentence, and none of the services starts on in the background."""
+    copy_cluster(migrated_cluster, home)
+    with prepared_services(home, tmp_path) as services:
+        up = subprocess.Popen(
+            [sys.executable, "-c", UP, "up"],
+            env=services.environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        wait_until(lambda: "supervisor" in services.pids(), "the supervisor")
+        started = processes(services.pids().values())
+        os.killpg(up.pid, signal.SIGINT)
+        said, _ = up.communicate()
+
+        assert said.splitlines()[-1] == "Error: Cancelled", said
+        assert not any(map(is_alive, started))
+        assert services.pids() == {}
+        assert embedded_url(home) is None
