@@ -69,16 +69,18 @@ class Replacement:
         self._connection = _maintenance_connection(self._where)
         try:
             self._remove_left()
-        except BaseException:
+        except psycopg.Error as error:
             self._connection.close()
-            raise
+            raise _refused(self._where, error) from error
 
     def __enter__(self) -> "Replacement":
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Whatever was not committed.
-        self._remove_left()
+        # Whatever was not committed. If the server is gone, the next call removes it,
+        # and the error that is on its way says so.
+        with suppress(psycopg.Error):
+            self._remove_left()
         self._connection.close()
 
     @property
@@ -148,9 +150,11 @@ class Replacement:
 
     def _create(self, like: str, name: str) -> None:
         """Make an empty database that sorts and compares as another one does."""
-        row = self._connection.execute(
-            "SELECT to_jsonb(d) FROM pg_database d WHERE datname = %s", [like]
-        ).fetchone()
+        query = "SELECT to_jsonb(d) FROM pg_database d WHERE datname = %s"
+        try:
+            row = self._connection.execute(query, [like]).fetchone()
+        except psycopg.Error as error:
+            raise _refused(self._where, error) from error
         facts: dict[str, Any] = row[0] if row else {}
         options = {"LC_COLLATE": "datcollate", "LC_CTYPE": "datctype"}
         statement = sql.SQL(
@@ -174,10 +178,14 @@ class Replacement:
             raise _refused(self._where, error) from error
 
     def _remove_left(self) -> None:
+        """Drop what no call has committed.
+
+        PostgreSQL may still be working on it for a call that was killed.
+        """
         for name in self._names:
             for suffix in (RESTORING, REPLACED):
                 self._connection.execute(
-                    sql.SQL("DROP DATABASE IF EXISTS {}").format(
+                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
                         sql.Identifier(name + suffix)
                     )
                 )

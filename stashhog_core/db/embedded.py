@@ -430,7 +430,10 @@ def _server_class() -> Any:
                 _forget_dead_users(self.pgdata)
                 # Another process may have started the server again since then.
                 with suppress(AssertionError, ValueError):
-                    self._postmaster_info = _postmaster_info(self.pgdata)
+                    found = _postmaster_info(self.pgdata)
+                    # The wheel expects a process, which a killed server has not.
+                    lives = found is not None and found.is_running()
+                    self._postmaster_info = found if lives else None
             super()._cleanup()
 
         def ensure_postgres_running(self) -> None:

@@ -22,7 +22,7 @@ from psycopg import sql
 from stashhog.cli.app import main
 from stashhog.services.backup import MANIFEST, OURS, back_up, read_backup, restore
 from stashhog_core.db.address import read_address
-from stashhog_core.db.dump import REPLACED, RESTORING, exists
+from stashhog_core.db.dump import REPLACED, RESTORING, Replacement, exists
 from stashhog_core.db.embedded import start_embedded
 from stashhog_core.db.locks import job_lock
 from stashhog_core.db.models import AnalysisPlan, DownloadItem, PlanChange, Scene
@@ -32,6 +32,7 @@ from stashhog_core.db.session import Database
 from stashhog_core.errors import ConfigurationError, TransientError
 from stashhog_core.settings import DatabaseSettings, Settings, get_settings
 from tests.conftest import copy_cluster
+from tests.support.processes import crash, postmaster
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -110,6 +111,11 @@ def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
 
 def both(home: Path) -> list[dict[str, list[tuple[Any, ...]]]]:
     return [contents(start_embedded(home, name)) for name in ("stashhog", "prefect")]
+
+
+def without_sequences(home: Path) -> list[dict[str, list[tuple[Any, ...]]]]:
+    """Return what both databases hold; a crash lets sequences skip numbers."""
+    return [{name: rows for name, rows in each.items() if name} for each in both(home)]
 
 
 @contextmanager
@@ -318,6 +324,40 @@ def test_a_restore_below_other_programs_is_refused(
     ):
         restore(filled, file, replace=True)
     assert both(filled.home) == before
+
+
+def test_what_a_killed_restore_still_does_is_ended(
+    filled: Settings, tmp_path: Path
+) -> None:
+    """PostgreSQL goes on with the last statement of a restore that was killed."""
+    file, _ = back_up(filled, tmp_path / "b.zip")
+    left = start_embedded(filled.home, f"stashhog{RESTORING}")
+    with psycopg.connect(left) as connection:
+        restore(filled, file, replace=True)
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+
+
+def test_a_restore_whose_server_dies_says_so_in_a_sentence(
+    filled: Settings, tmp_path: Path
+) -> None:
+    """The old databases stay, and what was half restored goes with the next restore."""
+    file, _ = back_up(filled, tmp_path / "b.zip")
+    before = without_sequences(filled.home)
+    url = start_embedded(filled.home)
+
+    def lose_server() -> None:
+        with (
+            zipfile.ZipFile(file) as archive,
+            archive.open(OURS) as source,
+            Replacement(url, ["stashhog"]) as replacement,
+        ):
+            crash(postmaster(filled.home))
+            replacement.restore("stashhog", source)
+
+    with pytest.raises(ConfigurationError, match="PostgreSQL"):
+        lose_server()
+    assert without_sequences(filled.home) == before
 
 
 @pytest.mark.parametrize(

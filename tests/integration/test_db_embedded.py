@@ -352,6 +352,14 @@ def test_server_listens_to_no_network(made_home: Path) -> None:
         assert row == ("",)
 
 
+def test_a_killed_server_is_left_in_silence(made_home: Path) -> None:
+    """The end of a command whose server was killed adds no traceback."""
+    start_embedded(made_home)
+    crash(postmaster(made_home))
+
+    stop_embedded(made_home)
+
+
 def test_the_server_of_another_account_is_left_alone(made_home: Path) -> None:
     """Root, as with sudo, would take the folder from its owner for ever."""
     data = made_home / "postgres"
