@@ -31,6 +31,8 @@ from stashhog_core.plans.three_way import (
     decide_change,
     decide_sent,
     decide_undo,
+    is_intended,
+    object_of,
     read_effect,
     scene_of,
 )
@@ -409,6 +411,38 @@ def test_undo_of_markers(edit: dict[str, Any], kind: str) -> None:
     assert (decision.reason is not None) == (kind == "conflict")
 
 
+@pytest.mark.parametrize(("tag_id", "kind"), [(5, "undo"), (6, "conflict")])
+def test_undo_of_a_marker_of_an_earlier_version(tag_id: int, kind: str) -> None:
+    """The tag that was proposed stands for the tag that nobody noted."""
+    marker = msgspec.structs.replace(MARKER, primary_tag=Ref(id=tag_id))
+
+    decision = decide_undo(
+        applied("markers", "add", PROPOSED_MARKER, MarkerEffect(3)),
+        bare_scene(scene_markers=(marker,)),
+    )
+
+    assert decision.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("field", "effect", "expected"),
+    [
+        ("tags", MemberEffect(5, present_before=False), ("tag", 5)),
+        ("performers", MemberEffect(5, present_before=False), ("performer", 5)),
+        ("studio", FieldEffect(None, 5), ("studio", 5)),
+        ("markers", MarkerEffect(3, 5), ("tag", 5)),
+        ("tags", MemberEffect(None, present_before=False), None),
+        ("markers", MarkerEffect(3), None),
+        ("title", FieldEffect("old", "new"), None),
+    ],
+)
+def test_what_an_effect_is_of(
+    field: str, effect: Effect, expected: tuple[str, int] | None
+) -> None:
+    """A tag, performer or studio by its id, if the id was noted."""
+    assert object_of(applied(field, "add", MEMBER, effect)) == expected
+
+
 @pytest.mark.parametrize(("title", "kind"), [("Five", "undo"), ("Mine", "already")])
 def test_undo_of_a_marker_whose_number_is_not_known(title: str, kind: str) -> None:
     """The marker that a killed run was about to create is known by what it is."""
@@ -586,6 +620,7 @@ def test_own_work_is_known_again() -> None:
         ({"before": "old", "after": "new"}, FieldEffect("old", "new")),
         ({"marker_id": 7, "tag_id": 5}, MarkerEffect(7, 5)),
         ({"marker_id": None, "tag_id": 5}, MarkerEffect(None, 5)),
+        ({"item": "https://one"}, ItemEffect("https://one")),
     ],
 )
 def test_the_stored_form_of_an_effect(stored: dict[str, Any], effect: Effect) -> None:
@@ -597,8 +632,60 @@ def test_the_stored_form_of_an_effect(stored: dict[str, Any], effect: Effect) ->
     assert sent.stored_effect == {**stored, "intended": True}
     assert read_effect(stored) == effect
     assert read_effect({**stored, "intended": True}) == effect
+    assert is_intended(sent.stored_effect)
+    assert not is_intended(applied.stored_effect)
 
 
 def test_an_effect_of_an_earlier_version() -> None:
-    """Effects of markers had no tag."""
+    """Effects of markers had no tag, and those of members not what was there before."""
     assert read_effect({"marker_id": 7}) == MarkerEffect(7, None)
+    assert read_effect({"id": 5}) == MemberEffect(5, present_before=False)
+
+
+def test_a_change_without_an_effect_was_not_sent() -> None:
+    """Nothing is stored of it, and no run was about to have an effect."""
+    nothing = ChangeResult(1, None)
+
+    assert nothing.stored_effect is None
+    assert not is_intended(None)
+
+
+@pytest.mark.parametrize(
+    ("outgoing", "edit"),
+    [
+        (change("tags", "add", None, MEMBER), MemberEdit("add_tag", 5)),
+        (
+            change("performers", "remove", MEMBER, MEMBER),
+            MemberEdit("remove_performer", 5),
+        ),
+        (change("studio", "set", None, MEMBER), MemberEdit("studio", 5)),
+        (change("title", "set", "old", "new"), None),
+    ],
+    ids=lambda value: value.field if isinstance(value, ApprovedChange) else None,
+)
+def test_what_a_bulk_update_takes(
+    outgoing: ApprovedChange, edit: MemberEdit | None
+) -> None:
+    """Members and studios whose ids are known; all else needs a request of its own."""
+    effect = MemberEffect(5, present_before=False)
+
+    assert OutgoingChange(outgoing, 5, effect).edit == edit
+    assert OutgoingChange(outgoing, None, effect).edit is None
+
+
+@pytest.mark.parametrize(
+    ("outgoing", "place"),
+    [
+        (change("title", "set", "old", "new"), (1, "title", "")),
+        (change("stash_ids", "add", None, BOX), (1, "stash_ids", "box")),
+        (change("tags", "add", None, MEMBER), None),
+    ],
+    ids=lambda value: value.field if isinstance(value, ApprovedChange) else None,
+)
+def test_what_has_room_for_one_value(
+    outgoing: ApprovedChange, place: tuple[int, str, str] | None
+) -> None:
+    """A field that is set, and the id at a stash-box; a set has room for all."""
+    effect = MemberEffect(5, present_before=False)
+
+    assert OutgoingChange(outgoing, None, effect).place == place
