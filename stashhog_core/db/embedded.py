@@ -33,6 +33,7 @@ import psycopg
 from psycopg import sql
 
 from stashhog_core.db.server_account import (
+    ROOTS_ACCOUNT,
     account_of,
     let_enter,
     require_own,
@@ -331,7 +332,10 @@ def _running_server(data: Path) -> Any:
             remedy="run `stashhog down`, then move the folder back, mount its disk, or "
             "restore a backup",
         )
-    require_own(data)
+    if data.exists():
+        # A new container of an image does not have the account yet.
+        roots = _wheel().utils.ensure_user_exists
+        require_own(data, os.geteuid() or roots(ROOTS_ACCOUNT).pw_uid)
     data.mkdir(parents=True, exist_ok=True)
     instances = _wheel().PostgresServer._instances
     if _registered.get(data) != os.getpid():

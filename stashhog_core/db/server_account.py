@@ -22,26 +22,27 @@ _NOBODY = 0xFFFFFFFF
 _EXECUTE = 1
 
 
-def require_own(data: Path) -> None:
+def require_own(data: Path, user: int) -> None:
     """Make sure that the cluster belongs to the account that its server runs under.
 
     PostgreSQL starts for no other account. Root would take the folder from its owner,
     who could then start the server no more.
 
+    Args:
+        data: The folder of the cluster.
+        user: The number of the account.
+
     Raises:
         ConfigurationError: The cluster belongs to another account; says to which.
     """
-    is_root = os.geteuid() == 0
     try:
         # Only root can look into the folder of another account.
-        owner = (data / "PG_VERSION" if is_root else data).stat().st_uid
+        owner = (data if os.geteuid() else data / "PG_VERSION").stat().st_uid
     except OSError:
         # It is not there yet, or whatever is wrong with it is said later.
         return
-    name, mine = _account_name(owner), _account_name(os.geteuid())
-    if is_root:
-        mine = ROOTS_ACCOUNT
-    if name != mine:
+    if owner != user:
+        name, mine = _account_name(owner), _account_name(user)
         # The server's account is nobody's to run a command under.
         whose = "root" if name == ROOTS_ACCOUNT else name
         raise ConfigurationError(

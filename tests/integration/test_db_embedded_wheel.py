@@ -5,6 +5,7 @@ Each test states what stashhog_core/db/embedded.py takes for granted about one n
 
 import json
 import os
+import pwd
 import stat
 import tomllib
 import warnings
@@ -117,6 +118,13 @@ def test_pgdata_and_users(server: Any, data: Path) -> None:
     assert server.pgdata == data
     assert server.postgres_user == "postgres"
     assert server.system_user == (None if os.geteuid() else ROOTS_ACCOUNT)
+
+
+def test_ensure_user_exists() -> None:
+    """It returns the account of a name; root's call makes one that is missing."""
+    mine = pwd.getpwuid(os.geteuid())
+
+    assert utils.ensure_user_exists(mine.pw_name) == mine
 
 
 def test_postmaster_info_of_a_server(server: Any, data: Path) -> None:
