@@ -10,6 +10,7 @@ import shlex
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,6 +42,7 @@ DEPLOYMENT = "process_new_scenes/process-new-scenes"
 _WORKER_QUERY = {"PREFECT_WORKER_QUERY_SECONDS": "2"}
 _PORTS = {"PREFECT_SERVER_API_PORT": 4200, "STASHHOG_WEB__PORT": 4201}
 _HEADER = "# Settings of the sandbox that `make demo` starts.\n\n"
+_ON_PURPOSE = " (one of the samples is damaged on purpose)"
 _CHECK_SECONDS = 1.0
 _OVER = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -67,28 +69,45 @@ def start() -> None:
     prepare_folders(home)
     stash = _stash(home)
     file = home / DEMO_SETTINGS
-    _use(file, home, stash)
+    hidden = _use(file, home, stash)
     print(f"Starting Prefect's server, a worker and the pages on the sandbox {home} …")
     services = start_services(get_settings())
     for sentence in services.faults:
         print(sentence)
     print("Making one run: from sample downloads to a plan for review …", flush=True)
     ended = make_run(f"{services.prefect}/api")
-    print(_addresses(services, stash, ended, file))
+    print(_addresses(services, stash, ended, commands_to_use(file, hidden)))
+    print(f"  make down      ends the demo; what it has made stays in {home}")
 
 
-def _use(file: Path, home: Path, stash: str) -> None:
-    """Write the demo's settings, and let nothing but them count from now on."""
+def _use(file: Path, home: Path, stash: str) -> list[str]:
+    """Write the demo's settings, and let nothing but them count from now on.
+
+    Returns:
+        The variables of the environment that would go before the file.
+    """
     before = file.read_text() if file.exists() else ""
     wanted = {f"{PREFIX}HOME": str(home), **variables(home, stash), **_WORKER_QUERY}
     if not before:
         wanted |= {name: str(_port(usual)) for name, usual in _PORTS.items()}
     write_private(file, with_variables(before, wanted, _HEADER))
-    for name in list(os.environ):
-        if name.startswith((PREFIX, "PREFECT_")):
-            del os.environ[name]
+    hidden = [name for name in os.environ if name.startswith((PREFIX, "PREFECT_"))]
+    for name in hidden:
+        del os.environ[name]
     os.environ[ENV_FILE_VARIABLE] = str(file)
     get_settings.cache_clear()
+    return [name for name in hidden if name != ENV_FILE_VARIABLE]
+
+
+def commands_to_use(file: Path, hidden: Sequence[str]) -> list[str]:
+    """Return the commands after which a terminal uses a file of settings.
+
+    Args:
+        file: The file.
+        hidden: The variables of the environment that would go before the file.
+    """
+    unset = [f"unset {' '.join(sorted(hidden))}"] if hidden else []
+    return [*unset, f"export {ENV_FILE_VARIABLE}={shlex.quote(str(file))}"]
 
 
 def _port(usual: int) -> int:
@@ -129,12 +148,18 @@ def make_run(api: str) -> str:
     while True:
         now = ask(api, f"/flow_runs/{run['id']}").json()
         if now["state_type"] in _OVER:
-            return f"{now['name']}: {now['state_name']}"
+            why = _ON_PURPOSE if now["state_name"] == "CompletedWithErrors" else ""
+            return f"{now['name']}: {now['state_name']}{why}"
         time.sleep(_CHECK_SECONDS)
 
 
-def _addresses(services: Services, stash: str, ended: str, file: Path) -> str:
+def _addresses(
+    services: Services, stash: str, ended: str, commands: Sequence[str]
+) -> str:
     pages = services.pages or "not served"
+    typed = f"\n{' ' * 17}".join(
+        [*commands, ".venv/bin/stashhog plans list, report, check, status …"]
+    )
     return f"""
 {ended}
 
@@ -144,9 +169,7 @@ Stand-in Stash   {stash} (its API only)
 
 Next:
   Prefect's UI   Deployments, process-new-scenes, Run: change the form and start a run
-  In a terminal  export {ENV_FILE_VARIABLE}={shlex.quote(str(file))}
-                 .venv/bin/stashhog plans list, report, check, status …
-  make down      ends the demo; what it has made stays in {file.parent}"""
+  In a terminal  {typed}"""
 
 
 def stop() -> None:
