@@ -347,9 +347,12 @@ def run(
                 setting.set_clock(CLOCK_JUMPS[facts.what])
             ours.send("go on")
     process.join(PATIENCE_SECONDS)
-    if process.exitcode is None:
+    if is_stuck := process.exitcode is None:
         process.kill()
         process.join()
+    if outside is not None:
+        outside.wait()
+    if is_stuck:
         raise AssertionError(f"The run did not end: {disturbances}")
     assert all(jumps), "the clock of the run did not jump"
     outcome.exit_code = process.exitcode

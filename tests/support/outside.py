@@ -5,6 +5,7 @@ last while the run goes on, or may have changed what the run finds.
 """
 
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -76,10 +77,27 @@ class Outside:
     ai_server: AiStandIn
     torrents: list[str] = field(default_factory=list)
     killed: list[int] = field(default_factory=list)
+    _watchers: list[threading.Thread] = field(default_factory=list)
 
     def befall(self, what: str, run: WaitingRun) -> None:
         """Have one of OUTSIDE_TROUBLES happen, and let the run go on."""
         _TROUBLES[what](self, run)
+
+    def watch(self, run: WaitingRun, until: Callable[[], bool]) -> None:
+        """Ask again and again while the run goes on, also to its next point."""
+        process = psutil.Process(run.process_id)
+
+        def ask() -> None:
+            while is_alive(process) and not until():
+                time.sleep(_INTERVAL_SECONDS)
+
+        self._watchers.append(threading.Thread(target=ask, name="chaos-watcher"))
+        self._watchers[-1].start()
+
+    def wait(self) -> None:
+        """Return when nothing watches the run, which has ended."""
+        while self._watchers:
+            self._watchers.pop().join()
 
 
 def _restart_stash(outside: Outside, run: WaitingRun) -> None:
@@ -156,10 +174,7 @@ def _stop(run: WaitingRun, meanwhile: Callable[[], None]) -> None:
 
 
 def _kill_mapped(outside: Outside, run: WaitingRun) -> None:
-    run.go_on()
-    process = psutil.Process(run.process_id)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not outside.killed and is_alive(process) and time.monotonic() < deadline:
+    def has_killed() -> bool:
         # One that has begun its task has opened sockets.
         with suppress(psutil.NoSuchProcess):
             for worker in workers_of_pools(run.process_id):
@@ -167,7 +182,10 @@ def _kill_mapped(outside: Outside, run: WaitingRun) -> None:
                     worker.kill()
                     outside.killed.append(worker.pid)
                     break
-        time.sleep(_INTERVAL_SECONDS)
+        return bool(outside.killed)
+
+    outside.watch(run, has_killed)
+    run.go_on()
 
 
 def _end_connections(outside: Outside) -> None:
