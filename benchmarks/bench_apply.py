@@ -5,14 +5,13 @@ them yet. STASHHOG_TEST_BENCH_LARGEST is the largest number of changes, 100,000 
 default.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 
 from sqlalchemy import insert
 
-from benchmarks.growth import exponent
+from benchmarks.growth import SIZES, exponent
 from benchmarks.measurement import Measurement, Point
 from benchmarks.sync_place import Place, processor_seconds_of, stand_in
 from stashhog_core.batches import batched
@@ -20,8 +19,6 @@ from stashhog_core.db.models import AnalysisPlan, PlanChange
 from stashhog_core.plans.proposals import add_member
 from tests.support.processes import postmaster
 
-_LARGEST = int(os.environ.get("STASHHOG_TEST_BENCH_LARGEST", "100000"))
-_SIZES = [size for size in (1_000, 10_000, 100_000, 1_000_000) if size <= _LARGEST]
 _TAGS = 300
 _TAGS_PER_SCENE = 5
 _SCENES_PER_FOLDER = 40
@@ -33,7 +30,7 @@ def measure() -> Iterator[Measurement]:
     """Yield the exponents and the memory of both works."""
     points: dict[str, list[Point]] = {work: [] for work in _WORKS}
     memory = {}
-    for size in _SIZES:
+    for size in SIZES:
         with stand_in(size // _TAGS_PER_SCENE) as place:
             place.sync()
             _add_plan(place)
@@ -51,7 +48,7 @@ def measure() -> Iterator[Measurement]:
             points=tuple(points[work]),
         )
         yield Measurement(
-            f"plan {work}: memory, {_SIZES[-1]:,} changes",
+            f"plan {work}: memory, {SIZES[-1]:,} changes",
             memory[work],
             "MB",
             200,

@@ -7,7 +7,6 @@ change, so its own time for a glance grows with the library.
 STASHHOG_TEST_BENCH_LARGEST is the largest library, 100,000 scenes by default.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from benchmarks.bench_downloads import run as place_downloads
-from benchmarks.growth import exponent
+from benchmarks.growth import SIZES, exponent
 from benchmarks.measurement import Measurement, Point
 from benchmarks.sync_place import Place, stand_in
 from stashhog_core.db.session import Database
@@ -28,8 +27,6 @@ from stashhog_core.plans.records import unapplied_plan_ids
 from stashhog_core.progress import Progress
 from stashhog_core.server_jobs.generate import generate
 
-_LARGEST = int(os.environ.get("STASHHOG_TEST_BENCH_LARGEST", "100000"))
-_SIZES = [size for size in (1_000, 10_000, 100_000, 1_000_000) if size <= _LARGEST]
 _CHANGED = (10, 100, 1_000, 10_000)
 _STUDIOS = 50
 _LEAST_SECONDS = 0.4
@@ -56,7 +53,7 @@ def measure() -> Iterator[Measurement]:
     """Yield the exponent of each growth."""
     unchanged: dict[str, list[Point]] = {}
     compared: dict[str, list[Point]] = {}
-    for size in _SIZES:
+    for size in SIZES:
         with stand_in(size) as place:
             place.sync()
             with place.database.transaction() as session:
@@ -72,13 +69,13 @@ def measure() -> Iterator[Measurement]:
             _note(compared, "listing of the whole library", size, place, place.list_all)
             _note(compared, "deep sync", size, place, lambda: place.sync(deep=True))
             _note(compared, "verification of all scenes", size, place, place.verify)
-            if size == _SIZES[-1]:
+            if size == SIZES[-1]:
                 changed = _changed(place)
     for name, points in unchanged.items():
         yield _exponent(f"{name}, nothing changed, by scenes", points, _UNCHANGED_GOAL)
     for name, points in compared.items():
         yield _exponent(f"{name}, by scenes", points, _CHANGED_GOAL)
-    name = f"sync, {_SIZES[-1]:,} scenes, by changed scenes"
+    name = f"sync, {SIZES[-1]:,} scenes, by changed scenes"
     yield _exponent(name, changed, _CHANGED_GOAL)
 
 

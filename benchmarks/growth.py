@@ -2,9 +2,14 @@
 
 import html
 import math
+import os
 from collections.abc import Sequence
 
 from benchmarks.measurement import Point
+
+_LARGEST = int(os.environ.get("STASHHOG_TEST_BENCH_LARGEST", "100000"))
+SIZES = [size for size in (1_000, 10_000, 100_000, 1_000_000) if size <= _LARGEST]
+"""The sizes that are measured."""
 
 WIDTH, HEIGHT = 430, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 32, 12, 34
